@@ -1,0 +1,27 @@
+/* Arenas: memory that vanishes together, and references that are dropped with it.
+ *
+ * A request, a reconcile or a parse has one; nothing in it is freed by itself. Not thread-safe:
+ * an arena belongs to whoever runs the work. */
+#pragma once
+#include "base/str.h"
+#include "base/util.h"
+
+struct arena;
+struct arena *arena_new(void);
+struct arena *arena_free(struct arena *a); /* runs holds in reverse order; NULL accepted, returns NULL */
+AUTO(struct arena, arena_free)
+void arena_reset(struct arena *a); /* as free + new, keeps the first block */
+
+void *arena_alloc(struct arena *a, size_t n);  /* 16-byte aligned, not cleared */
+void *arena_zalloc(struct arena *a, size_t n); /* cleared */
+#define ARENA_NEW(a, type) ((type *)arena_zalloc((a), sizeof(type)))
+#define ARENA_ARRAY(a, type, n) ((type *)arena_zalloc((a), sizeof(type) * (n)))
+struct str arena_str(struct arena *a, struct str s);   /* copy, NUL-terminated */
+char *arena_strdup(struct arena *a, const char *s);
+char *arena_cstr(struct arena *a, struct str s);       /* copy as C string */
+char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
+struct str arena_strf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
+
+/* Take: end(obj) runs when the arena is reset or freed. */
+void arena_hold(struct arena *a, void *obj, void (*end)(void *obj));
+size_t arena_bytes(const struct arena *a);

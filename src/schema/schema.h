@@ -1,0 +1,115 @@
+/* The type system as data: descriptors of every kind's fields, and one engine that walks them.
+ *
+ * api/NAME.schema (one file an API group) are compiled by tools/schemac.py to C tables at build time; a CRD's OpenAPI schema compiles into
+ * the same tables at run time (later). The engine knows JSON values (doc/) and types, nothing of HTTP or storage.
+ * Thread: types are immutable once published; any thread. */
+#pragma once
+#include "doc/doc.h"
+
+enum schema_kind {
+	SCHEMA_OBJECT, SCHEMA_LIST, SCHEMA_MAP, SCHEMA_STRING, SCHEMA_BOOL, SCHEMA_INT32, SCHEMA_INT64, SCHEMA_UINT32, SCHEMA_DOUBLE,
+	SCHEMA_BYTES,	    /* base64 string */
+	SCHEMA_QUANTITY, SCHEMA_INT_OR_STRING, SCHEMA_TIME, SCHEMA_MICRO_TIME, SCHEMA_DURATION,
+	SCHEMA_FIELDS_V1,   /* opaque object */
+	SCHEMA_RAW,	    /* runtime.RawExtension: any object */
+	SCHEMA_JSON,	    /* any JSON (apiextensions) */
+};
+enum schema_list { SCHEMA_LIST_ATOMIC, SCHEMA_LIST_SET, SCHEMA_LIST_MAP };
+
+struct schema_type;
+struct schema_field {
+	const char *name;	       /* JSON name */
+	const char *help;
+	const struct schema_type *type;
+	uint32_t number;	       /* protobuf */
+	unsigned required : 1;	       /* OpenAPI's word */
+	unsigned omit_empty : 1;
+	unsigned patch_merge : 1, patch_retain_keys : 1, patch_replace : 1; /* patchStrategy */
+	unsigned pointer : 1;	       /* "not given" differs from zero in protobuf */
+	unsigned create_only : 1;      /* immutable after creation */
+	const char *merge_key;	       /* patchMergeKey, or NULL */
+	enum schema_list list;	       /* of a list field */
+	const char *const *list_keys;  /* NULL-terminated, for SCHEMA_LIST_MAP */
+	unsigned map_atomic : 1;       /* mapType/structType atomic */
+	const char *fallback;	       /* default as JSON text, or NULL */
+	const char *const *enum_values; /* NULL-terminated, or NULL: enforced */
+};
+struct schema_type {
+	const char *name;	       /* "io.k8s.api.core.v1.PodSpec" for objects; NULL for anonymous lists and maps */
+	const char *help;
+	enum schema_kind kind;
+	const struct schema_field *fields; /* of an object, in protobuf number order */
+	uint32_t n_fields;
+	const struct schema_type *element; /* of a list or map */
+	unsigned struct_atomic : 1;
+	/* lookup of a field by name: private perfect-hash or sorted index */
+	const uint16_t *by_name;
+};
+struct schema_kind_entry { /* a kind that clients name in apiVersion/kind */
+	const char *group, *version, *kind;
+	const struct schema_type *type;
+};
+
+const struct schema_kind_entry *schema_builtin_kinds(size_t *ret_n);
+/* NULL: no such builtin kind. */
+const struct schema_type *schema_builtin(struct str group, struct str version, struct str kind);
+const struct schema_type *schema_builtin_by_name(const char *name); /* "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" */
+const struct schema_field *schema_field(const struct schema_type *object, struct str name);
+
+/* How strict reading treats what the schema does not know. */
+struct schema_report {
+	void (*unknown)(void *arg, struct str path); /* an unknown field was dropped: `spec.foo` */
+	void *arg;
+};
+/* Decoding of a client's object against its type, in place: checks JSON types (ERR_BAD_REQUEST in upstream's words, path in the message),
+ * drops unknown fields and reports them, drops nulls, normalises times and quantities. */
+int schema_decode(const struct schema_type *t, struct arena *a, struct node *n, const struct schema_report *rep, struct err *e);
+/* Fills declared defaults (the per-kind ones that upstream writes as code are in the schema files too, see `default`). */
+void schema_default(const struct schema_type *t, struct arena *a, struct node *n);
+/* Required fields, enums, limits that the schema files declare: adds causes, ERR_INVALID when there are any. */
+int schema_validate(const struct schema_type *t, struct val v, const char *path, struct err *e);
+
+/* Strategic merge patch over a type. */
+const struct patch_shape *schema_patch_shape(const struct schema_type *t);
+
+/* ---- server-side apply (managedFields v1) ------------------------------------------------------------------------ */
+
+/* A set of field paths, as in fieldsV1. */
+struct field_set;
+/* All in the arena. */
+int field_set_parse(struct arena *a, struct val fields_v1, struct field_set **ret, struct err *e);
+struct node *field_set_node(struct arena *a, const struct field_set *s); /* fieldsV1 JSON */
+/* Which fields an object sets, by type (apply), without apiVersion, kind, metadata.{name,namespace,managedFields…}. */
+struct field_set *field_set_of(struct arena *a, const struct schema_type *t, struct val object);
+/* One write, merged into managedFields. live NULL: create. `object` is edited: for an apply it becomes the merged object.
+ * manager, operation "Update" or "Apply", sub "" or "status"; now as RFC 3339; force: take ownership on conflict.
+ * Fails: ERR_CONFLICT with FieldManagerConflict causes in upstream's words. */
+struct managed_write {
+	const struct schema_type *type;
+	struct str api_version, manager, subresource, now;
+	bool apply, force;
+};
+int managed_update(struct arena *a, const struct managed_write *w, struct val live, struct node *object, struct err *e);
+/* applied: the configuration that was sent; *ret: the new object. live missing: it is created. */
+int managed_apply(struct arena *a, const struct managed_write *w, struct val live, struct val applied, struct node **ret, struct err *e);
+
+/* ---- protobuf (application/vnd.kubernetes.protobuf) --------------------------------------------------------------- */
+
+/* The "k8s\0" envelope and its inner message, both ways. */
+int schema_to_protobuf(const struct schema_type *t, struct val v, struct buf *out, struct err *e);	  /* with envelope */
+int schema_from_protobuf(struct arena *a, struct str bytes, struct node **ret, struct err *e); /* kind from the envelope */
+int schema_to_protobuf_inner(const struct schema_type *t, struct val v, struct buf *out, struct err *e); /* message only */
+
+/* ---- OpenAPI -------------------------------------------------------------------------------------------------------- */
+
+/* One resource of the table, as OpenAPI needs it: api/ fills an array of them. */
+struct openapi_resource {
+	const char *group, *version, *resource, *singular, *kind, *sub; /* sub NULL or "status" */
+	bool namespaced;
+	const char *const *verbs; /* NULL-terminated */
+	const struct schema_type *type; /* of the request body and answer */
+};
+int openapi_v2_json(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);
+int openapi_v2_protobuf(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);
+/* One group version's document. */
+int openapi_v3_json(const struct openapi_resource *r, size_t n, const char *group, const char *version, const char *server_version, struct buf *out);

@@ -1,0 +1,74 @@
+/* The store: keys, values and one revision that only grows. Durable before it answers.
+ *
+ * Flow: writers ── store_write() ──► store thread: one transaction for all who wait (group commit) ──► on_event(), in
+ * revision order, on the store thread ──► the writer's verdict. So a writer is answered after every cache has its write.
+ * The store thread never parses, validates, encrypts or encodes; the value bytes arrive ready.
+ *
+ * Revisions are what clients see as resourceVersion (engine revision + base; only the store knows the base).
+ * Each write has its own revision and its own verdict. Keys: "resource/namespace/name" in bytes order.
+ * Thread: any task may call; on_event runs on the store's own task. */
+#pragma once
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "base/task.h"
+
+struct store;
+
+struct store_event {
+	struct str key;
+	int64_t revision;
+	int64_t create_revision;
+	bool deleted;
+	struct str value; /* new value; empty when deleted */
+	void *payload;	  /* what the writer attached (its document); NULL for events of another process */
+};
+typedef void store_on_event(void *arg, const struct store_event *ev);
+
+struct store_write {
+	struct str key;
+	int64_t expect_revision; /* 0: the key must not exist (create); >0: its current revision; STORE_ANY: whatever it is */
+	bool del;
+	struct str value;
+	void *payload; /* borrowed until store_write() returns; passed to on_event */
+	/* Called on the store's task when the revision is known, before the COMMIT is acknowledged to anyone: splice it into payload. May be NULL. */
+	void (*stamp)(void *payload, int64_t revision);
+};
+#define STORE_ANY (-1)
+
+/* 0 and *ret_revision; -ERR_CONFLICT: the key has another revision; -ERR_EXISTS (expect 0); -ERR_NOT_FOUND;
+ * -ERR_FULL: no space, rolled back, reads go on; -ERR_CANCELED: closing. */
+int store_write(struct store *s, const struct store_write *w, int64_t *ret_revision, struct err *e);
+
+struct store_kv {
+	struct str key, value;
+	int64_t revision, create_revision;
+};
+/* Calls each() for every key with the prefix, in order, at `revision` (0: now). each() returns false to end.
+ * Slices are borrowed during the call. -ERR_EXPIRED: compacted. ret_revision: the revision that was read. */
+int store_range(struct store *s, struct str prefix, struct str from_key, int64_t revision, bool (*each)(void *arg, const struct store_kv *kv),
+	void *arg, int64_t *ret_revision, struct err *e);
+int64_t store_revision(struct store *s); /* latest committed */
+/* Drops history at and below revision (current values stay). */
+int store_compact(struct store *s, int64_t revision, struct err *e);
+int64_t store_compacted(struct store *s);
+/* Begins events: all with revision > after, then live ones. Call once, before the first write, with after = the revision of the initial store_range(). */
+int store_watch(struct store *s, int64_t after, store_on_event *on_event, void *arg, struct err *e);
+
+struct store_status {
+	int64_t revision, compacted, bytes, commits, writes;
+	char engine[16];
+	char cluster_uid[40];
+};
+void store_status(struct store *s, struct store_status *ret);
+struct store *store_close(struct store *s); /* finishes what is queued */
+AUTO(struct store, store_close)
+
+struct store_sqlite_opts {
+	const char *path;	   /* the database file; its folder exists */
+	int64_t wal_bytes;	   /* checkpoint before the log is this long; 0: 4 MiB */
+};
+/* Fails with a sentence that says what is wrong with the file and which way back there is. */
+int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e);
+/* For tests and simulations: no durability, works on both task backends. */
+int store_open_memory(struct store **ret, struct err *e);
