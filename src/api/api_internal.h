@@ -1,0 +1,257 @@
+/* Shared inside src/api: the request, the row of the resource table, and who calls whom.
+ *
+ *   http.c, local_client.c, core.c   make a struct rq and give it to route.c
+ *   route.c                          path → verb, resource, name; then authz (rbac.c); then read or write
+ *   read.c list.c watch.c            answer from the caches, on the caller's thread
+ *   lanes.c → write.c                mutations in straight-line code
+ *   authn.c rbac.c review.c token.c bootstrap.c (declared in auth.h)   who may do what, and what every cluster has */
+#pragma once
+#include "api/api.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/task.h"
+#include "cache/cache.h"
+
+struct rq;
+
+/* ---- verbs ------------------------------------------------------------------------------------------------------------ */
+
+enum verb { V_NONE, V_GET, V_LIST, V_WATCH, V_CREATE, V_UPDATE, V_PATCH, V_DELETE, V_DELETE_COLLECTION, V_CONNECT };
+#define VERB_BIT(v) (1u << (v))
+#define VERBS_READ (VERB_BIT(V_GET) | VERB_BIT(V_LIST) | VERB_BIT(V_WATCH))
+#define VERBS_ALL                                                                                                      \
+	(VERBS_READ | VERB_BIT(V_CREATE) | VERB_BIT(V_UPDATE) | VERB_BIT(V_PATCH) | VERB_BIT(V_DELETE) |               \
+		VERB_BIT(V_DELETE_COLLECTION))
+#define VERBS_GET_WRITE (VERB_BIT(V_GET) | VERB_BIT(V_UPDATE) | VERB_BIT(V_PATCH))
+const char *verb_name(enum verb v); /* "get", "deletecollection"; connect has the HTTP method's verb instead */
+
+/* ---- the table of resources -------------------------------------------------------------------------------------------- */
+
+struct column {
+	const char *name, *type, *format; /* type "string", "integer", "date"; format "name" for the first column */
+	int priority;			  /* 1: only with -o wide */
+	const char *help;
+};
+/* Where a row's cells are built: strings and numbers appended to a JSON list. */
+struct cells;
+
+/* How names are checked. */
+enum name_rule { NAME_SUBDOMAIN, NAME_LABEL, NAME_LABEL_1035, NAME_PATH };
+
+/* What a kind adds to the common write path. Every member may be NULL. All run on the writer's task. */
+struct strategy {
+	/* Before defaulting of metadata, after decoding: sets status away on create, keeps it on update, bumps what only
+	 * the kind knows. old is missing on create. May fail (allocation of addresses …). */
+	int (*prepare)(struct rq *rq, struct node *object, struct val old, struct err *e);
+	/* Adds causes with err_cause(); the caller makes the message. */
+	void (*validate)(struct rq *rq, struct val object, struct val old, struct err *e);
+	/* Undo of what prepare() allocated, when the write failed; and what a deletion gives back. */
+	void (*release)(struct rq *rq, struct val object);
+	bool create_on_update; /* PUT to a name that is not there creates */
+	bool no_generation;    /* metadata.generation is not kept */
+	bool graceful;	       /* DELETE answers the object and honours gracePeriodSeconds (pods) */
+};
+
+struct subresource {
+	const char *name;		     /* "status", "scale", "binding" … */
+	const char *group, *version, *kind;  /* of its body; NULL kind: the resource's own */
+	unsigned verbs;
+	/* POST to the subresource (binding, eviction, token) in the writer's task. *body is the decoded object and is
+	 * replaced by the answer. NULL: handled by update/patch/get of the common path, or by relay.c. */
+	int (*create)(struct rq *rq, struct node **body, struct err *e);
+	bool relay; /* log, exec, attach, portforward, proxy */
+};
+
+struct resource_def {
+	const char *group, *version, *resource, *singular, *kind, *list_kind; /* list_kind NULL: kind + "List" */
+	const char *const *short_names, *const *categories; /* NULL-terminated or NULL */
+	bool namespaced;
+	unsigned verbs;
+	const struct subresource *subs; /* ended by a NULL name; or NULL */
+	enum name_rule names;
+	const struct strategy *strategy; /* or NULL */
+	const struct column *columns;	 /* after Name; ended by a NULL name; NULL: Age only */
+	/* Appends the cells that columns name. NULL with columns NULL. */
+	void (*cells)(struct cells *c, struct val object);
+	bool columns_without_name; /* Event */
+	const char *const *field_selectors; /* paths besides metadata.name and .namespace; NULL-terminated or NULL */
+	/* The value of a field that is not simply at its path. false: it is. */
+	bool (*field_value)(struct val object, struct str field, char *ret, size_t ret_max);
+	/* No storage: POST is answered by this (reviews). *body is replaced by the answer. */
+	int (*create)(struct rq *rq, struct node **body, struct err *e);
+	bool has_controller; /* false: a Warning tells that nothing acts on it */
+	bool passive;	     /* needs no controller (configmaps, roles …) */
+	/* Another served form of a stored row: "group/version/resource" of the storing row and the way between. */
+	const char *stored_as;
+	void (*to_stored)(struct arena *a, struct node *object);
+	void (*from_stored)(struct arena *a, struct node *object);
+	const struct schema_type *type; /* NULL: looked up among the builtin kinds */
+};
+
+struct resource {
+	struct resource_def def;
+	const struct schema_type *type;
+	char list_kind[96], api_version[160], group_resource[160]; /* "apps/v1", "deployments.apps" */
+	char key_prefix[168];  /* of its keys in the store: "deployments.apps/" */
+	struct resource *stored; /* the row that has the cache: itself, or stored_as */
+	struct cache *cache;	 /* NULL for rows without storage and for other forms */
+	bool removed;
+	int64_t controller_present; /* see api_controller_present() */
+};
+/* Borrow: rows live as long as the api (removed ones are only unlinked). NULL: not served. */
+struct resource *api_resource(struct api *api, struct str group, struct str version, struct str resource);
+/* Any version of it. */
+struct resource *api_resource_any(struct api *api, const char *group, const char *resource);
+/* Snapshot of the rows in table order, in the arena. */
+struct resource **api_resources(struct api *api, struct arena *a, size_t *ret_n);
+/* The cache of a builtin resource; never NULL for a stored builtin kind. */
+struct cache *api_cache(struct api *api, const char *group, const char *resource);
+/* Own: one reference; NULL: not there. ns empty for cluster scope. The stored form. */
+struct doc *api_get(struct api *api, const char *group, const char *resource, struct str ns, struct str name);
+const struct subresource *resource_sub(const struct resource *r, struct str sub);
+
+/* ---- the server -------------------------------------------------------------------------------------------------------- */
+
+struct lanes;
+struct audit;
+struct metrics;
+struct watches;
+struct relays;
+struct openapi_cache;
+struct ipalloc;
+struct auth; /* state of authn.c, rbac.c, token.c: theirs alone */
+
+struct api {
+	struct api_opts opts; /* strings copied into arena */
+	struct arena *arena;  /* lives as long as the api; only touched while it is made */
+	struct task_mutex lock; /* table, health and metrics lists */
+	struct map *rows;	/* "group/version/resource" → struct resource */
+	struct map *prefixes;	/* key prefix without '/' → struct resource that stores */
+	int64_t table_version;	/* atomic: grows with every change of the table */
+	struct cache_budget *budget;
+	struct lanes *lanes;
+	struct audit *audit;
+	struct metrics *metrics;
+	struct watches *watches;
+	struct relays *relays;
+	struct openapi_cache *openapi;
+	struct ipalloc *ipalloc;
+	struct auth *auth;
+	struct health *health;
+	bool stopping; /* atomic */
+	bool ready;    /* atomic: bootstrap is written */
+	char cluster_uid[40];
+};
+
+/* ---- one request --------------------------------------------------------------------------------------------------------- */
+
+struct param {
+	struct str key, value; /* decoded */
+};
+enum media { MEDIA_JSON, MEDIA_YAML, MEDIA_PROTOBUF };
+enum render { RENDER_OBJECT, RENDER_TABLE, RENDER_METADATA, RENDER_DISCOVERY };
+enum lane { LANE_EXEMPT, LANE_CONTROLLERS, LANE_EVERYONE, LANE_N };
+
+#define RQ_WARNINGS_MAX 32
+
+/* Lives in its own arena, ended by rq_free() after the answer. */
+struct rq {
+	struct api *api;
+	struct arena *a;
+	/* as it came */
+	struct str method, path, query, body, content_type, accept, user_agent;
+	const struct http_header *headers;
+	size_t n_headers;
+	struct param *params;
+	size_t n_params;
+	struct doc *body_doc;	   /* local client: the body as a document, own */
+	struct http_request *http; /* NULL: no socket */
+	const struct api_sink *sink;
+	void *sink_arg;
+	bool local; /* from api_local_client: answered with a document */
+	/* who */
+	struct identity id;
+	/* what */
+	enum verb verb;
+	struct str verb_text; /* for authorization and audit: "get", "create" … */
+	struct str group, version, resource_name, ns, name, sub, sub_path;
+	bool resource_request;
+	struct resource *res;	      /* the row as it was asked for */
+	const struct subresource *subres;
+	/* how to answer */
+	enum media media;
+	enum render render;
+	struct str include_object; /* of a Table: None, Metadata, Object */
+	bool pretty, gzip, table_beta;
+	/* options */
+	bool dry_run, force;
+	struct str field_manager;
+	enum { VALIDATE_WARN, VALIDATE_IGNORE, VALIDATE_STRICT } field_validation;
+	enum patch_type patch;
+	/* outcome */
+	char *warnings[RQ_WARNINGS_MAX];
+	size_t n_warnings;
+	int status;
+	char audit_id[UUID_TEXT_MAX];
+	struct mono began;
+	enum lane lane;
+	const char *decision, *reason; /* of authorization, for the audit record */
+};
+struct str rq_param(const struct rq *rq, const char *key); /* first value; p NULL: absent */
+struct str rq_header(const struct rq *rq, const char *lower_name);
+void rq_warn(struct rq *rq, const char *fmt, ...) PRINTF(2, 3);
+/* The current time as RFC 3339, in the arena. */
+struct str rq_now(struct rq *rq);
+
+/* ---- authorization: implemented in rbac.c ---------------------------------------------------------------------------------- */
+
+struct authz_attrs {
+	struct str verb;
+	bool resource_request;
+	struct str group, version, resource, sub, ns, name;
+	struct str path; /* of other requests */
+	struct str field_selector, label_selector;
+};
+/* RBAC, node authorizer and system:masters. reason (may be NULL) is why, for reviews and the audit record. Any thread, never waits. */
+bool authz_allowed(struct api *api, const struct identity *id, const struct authz_attrs *at, char *reason, size_t reason_max);
+/* Roles and bindings must not give what the writer lacks. ERR_FORBIDDEN. Called for every create, update and patch of
+ * rbac.authorization.k8s.io with the new object. */
+int authz_check_grant(struct rq *rq, struct val object, struct val old, struct err *e);
+/* NodeRestriction: what a node identity may write. old missing: create; object missing: delete. ERR_FORBIDDEN. */
+int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e);
+
+/* ---- authentication: authn.c -------------------------------------------------------------------------------------------------- */
+
+int auth_new(struct api *api, struct err *e); /* sets api->auth; keys are read from opts.pki_dir (may be NULL) */
+void auth_free(struct api *api);
+/* Who sends this: client certificate, bearer token (also from the WebSocket sub-protocol), impersonation headers (which it
+ * authorizes), else system:anonymous. Strings in a. ERR_UNAUTHORIZED, ERR_FORBIDDEN. On a loop: must not wait. */
+int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret, struct err *e);
+/* Impersonation headers for api_call(), applied to *id. */
+int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a, struct identity *id,
+	struct err *e);
+
+/* ---- reviews and tokens: review.c, token.c ----------------------------------------------------------------------------------------- */
+
+int review_token(struct rq *rq, struct node **body, struct err *e);
+int review_self(struct rq *rq, struct node **body, struct err *e);
+int review_access(struct rq *rq, struct node **body, struct err *e);
+int review_self_access(struct rq *rq, struct node **body, struct err *e);
+int review_self_rules(struct rq *rq, struct node **body, struct err *e);
+int review_local_access(struct rq *rq, struct node **body, struct err *e);
+/* serviceaccounts/token: rq->ns and rq->name say which. */
+int token_create(struct rq *rq, struct node **body, struct err *e);
+/* /.well-known/openid-configuration and /openid/v1/jwks; false: no key. */
+bool token_openid(struct api *api, bool jwks, struct buf *out);
+
+/* ---- bootstrap: bootstrap.c --------------------------------------------------------------------------------------------------------- */
+
+/* What every cluster has: namespaces, roles, bindings, priority classes, default/kubernetes … Called once by api_new() when
+ * writes work; creates what is missing and leaves changes of the user alone (roles with autoupdate are reconciled). */
+int api_bootstrap(struct api *api, struct err *e);
+/* For bootstrap.c and others inside: a write as system:masters, past authorization and lanes. body is a published doc.
+ * ret may be NULL. */
+int api_write(struct api *api, enum verb verb, const char *group, const char *resource, struct str ns, struct str name,
+	struct doc *body, struct doc **ret, struct err *e);
+
+#include "api/core.h"

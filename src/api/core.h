@@ -1,0 +1,2 @@
+/* Second half of api_internal.h: what the core's own files call of each other. */
+#pragma once
