@@ -43,6 +43,9 @@ int doc_parse(struct str json, struct doc **ret, struct err *e);
 /* As doc_parse(), but a duplicate key is not an error: the last one wins and each is reported to dup (may be NULL)
  * by its path: "spec.replicas" (for field validation Warn and Ignore). */
 int doc_parse_lenient(struct str json, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
+/* Text that doc_text() gave earlier, as the store keeps it: strings stay byte for byte, and the slot that
+ * node_publish_versioned() made (stamped or not) is found, so that doc_stamp() works on the result. */
+int doc_parse_stored(struct str json, struct doc **ret, struct err *e);
 /* YAML 1.1 as Kubernetes reads it (one document; anchors resolved within bounds; "yes"/"no"/"on"/"off" are strings as
  * sigs.k8s.io/yaml does for 1.2 core booleans true/false only). dup as above; NULL: a duplicate key is an error. */
 int doc_parse_yaml(struct str yaml, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
