@@ -146,7 +146,6 @@ struct node_index; /* key -> entry of a large map */
 struct node {
 	uint8_t kind;  /* enum val_kind */
 	bool view;     /* untouched: d and at say all */
-	bool dead;     /* entries contain deleted ones */
 	uint32_t n, cap; /* entries, deleted ones included */
 	uint32_t gone;	 /* deleted entries */
 	uint32_t at;
