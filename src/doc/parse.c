@@ -373,18 +373,23 @@ static int check_large(struct parser *p, uint32_t map, uint32_t children)
 
 /* ---- structure ------------------------------------------------------------------------------------------------ */
 
+static int check_keys(struct parser *p, const struct level *top)
+{
+	if (dn_kind(&p->b.nodes[top->node]) != VAL_MAP || top->children < 2)
+		return 0;
+	return top->children <= SMALL_MAP ? check_small(p, top->node) : check_large(p, top->node, top->children);
+}
+
 static int close_top(struct parser *p)
 {
 	struct level *top = &p->stack[p->depth - 1];
-	bool map = dn_kind(&p->b.nodes[top->node]) == VAL_MAP;
-	int r = 0;
 
 	p->at++;
-	if (map && top->children > 1)
-		r = top->children <= SMALL_MAP ? check_small(p, top->node) : check_large(p, top->node, top->children);
+	if (check_keys(p, top) < 0)
+		return -ERR_BAD_REQUEST;
 	build_close(&p->b, top->node, top->children);
 	p->depth--;
-	return r;
+	return 0;
 }
 
 static int open_level(struct parser *p)
@@ -479,7 +484,7 @@ static int locate_duplicate(struct parser *p)
 	uint32_t want = p->want;
 	struct err where, *e;
 
-	/* what the first pass has above the closing map is still in the stack */
+	/* the first pass stopped in the map that closes; the stack still leads there */
 	path_of(p, want, &path);
 	buf_byte(&path, 0);
 	build_fini(&p->b);
