@@ -13,37 +13,51 @@ enum schema_kind {
 	SCHEMA_FIELDS_V1,   /* opaque object */
 	SCHEMA_RAW,	    /* runtime.RawExtension: any object */
 	SCHEMA_JSON,	    /* any JSON (apiextensions) */
+	/* An element (JSONSchemaProps) or: true/false, a list of elements, a list of strings. Leaves for merging. */
+	SCHEMA_OR_BOOL, SCHEMA_OR_LIST, SCHEMA_OR_STRINGS,
 };
 enum schema_list { SCHEMA_LIST_ATOMIC, SCHEMA_LIST_SET, SCHEMA_LIST_MAP };
 
 struct schema_type;
+struct schema_limit {
+	int64_t min, max; /* inclusive; INT64_MIN, INT64_MAX: none */
+};
 struct schema_field {
 	const char *name;	       /* JSON name */
 	const char *help;
 	const struct schema_type *type;
-	uint32_t number;	       /* protobuf */
-	unsigned required : 1;	       /* OpenAPI's word */
+	const char *merge_key;	       /* patchMergeKey, or NULL */
+	const char *const *list_keys;  /* NULL-terminated, for SCHEMA_LIST_MAP */
+	const char *fallback;	       /* default as JSON text, or NULL */
+	const struct schema_limit *limit; /* of a number, or NULL: enforced */
+	uint16_t number;	       /* protobuf; 0: not a field of this message (inlined from another, or JSON only) */
+	uint8_t list;		       /* enum schema_list, of a list field */
+	unsigned required : 1;	       /* OpenAPI's word: always written, not a rule */
+	unsigned must : 1;	       /* enforced: not missing and not empty */
 	unsigned omit_empty : 1;
 	unsigned patch_merge : 1, patch_retain_keys : 1, patch_replace : 1; /* patchStrategy */
 	unsigned pointer : 1;	       /* "not given" differs from zero in protobuf */
 	unsigned create_only : 1;      /* immutable after creation */
-	const char *merge_key;	       /* patchMergeKey, or NULL */
-	enum schema_list list;	       /* of a list field */
-	const char *const *list_keys;  /* NULL-terminated, for SCHEMA_LIST_MAP */
 	unsigned map_atomic : 1;       /* mapType/structType atomic */
-	const char *fallback;	       /* default as JSON text, or NULL */
-	const char *const *enum_values; /* NULL-terminated, or NULL: enforced */
+};
+/* A struct of its own on the wire whose fields stand between the owner's in JSON (Go's inline). */
+struct schema_embed {
+	const struct schema_type *type;
+	uint16_t number;
 };
 struct schema_type {
-	const char *name;	       /* "io.k8s.api.core.v1.PodSpec" for objects; NULL for anonymous lists and maps */
+	const char *name;	       /* "io.k8s.api.core.v1.PodSpec"; NULL for anonymous lists and maps */
 	const char *help;
-	enum schema_kind kind;
-	const struct schema_field *fields; /* of an object, in protobuf number order */
-	uint32_t n_fields;
+	const struct schema_field *fields; /* of an object, in protobuf number order; inlined ones (number 0) last */
 	const struct schema_type *element; /* of a list or map */
+	const char *const *enum_values; /* of a string: NULL-terminated, or NULL; enforced */
+	const uint16_t *by_name;       /* positions of fields in order of their names */
+	const struct schema_embed *embeds; /* number 0 ends */
+	uint16_t n_fields;
+	uint8_t kind;		       /* enum schema_kind */
 	unsigned struct_atomic : 1;
-	/* lookup of a field by name: private perfect-hash or sorted index */
-	const uint16_t *by_name;
+	unsigned is_kind : 1;	       /* has apiVersion and kind */
+	unsigned wire_items : 1;       /* a named list that is a message {repeated items = 1} */
 };
 struct schema_kind_entry { /* a kind that clients name in apiVersion/kind */
 	const char *group, *version, *kind;
@@ -66,8 +80,16 @@ struct schema_report {
 int schema_decode(const struct schema_type *t, struct arena *a, struct node *n, const struct schema_report *rep, struct err *e);
 /* Fills declared defaults (the per-kind ones that upstream writes as code are in the schema files too, see `default`). */
 void schema_default(const struct schema_type *t, struct arena *a, struct node *n);
-/* Required fields, enums, limits that the schema files declare: adds causes, ERR_INVALID when there are any. */
+/* What upstream fills in by code and the schema files cannot say: depends on other fields or on the kind
+ * (imagePullPolicy by the tag, targetPort = port, requests from limits …). schema_default() runs it for builtin kinds. */
+void schema_default_object(const struct schema_type *t, struct arena *a, struct node *n);
+/* Required fields, enums, limits that the schema files declare: adds causes, ERR_INVALID when there are any.
+ * path: prefix of the causes' fields, "" at the root. The message is the causes joined as upstream joins them. */
 int schema_validate(const struct schema_type *t, struct val v, const char *path, struct err *e);
+/* Fields marked create-only that differ: "field is immutable" causes. */
+int schema_validate_update(const struct schema_type *t, struct val v, struct val old, const char *path, struct err *e);
+/* Type as Go's messages name it, "[]v1.Container", into buf. */
+void schema_go_type(const struct schema_type *t, char *ret, size_t cap);
 
 /* Strategic merge patch over a type. */
 const struct patch_shape *schema_patch_shape(const struct schema_type *t);
