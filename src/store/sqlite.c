@@ -1,0 +1,286 @@
+/* The SQLite engine: writing and compaction. All of it on the store's task. */
+#include "store/sqlite_internal.h"
+#include "base/log.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_MODULE "store"
+#define SWEEP_ROWS 128 /* history rows looked at in one transaction of compaction: well under 10 ms */
+
+static void bind_bytes(sqlite3_stmt *q, int i, struct str s)
+{
+	sqlite3_bind_blob64(q, i, s.n ? s.p : "", s.n, SQLITE_STATIC);
+}
+
+/* Runs a statement without rows. Returns SQLite's code; the statement can be used again. */
+static int run(sqlite3_stmt *q)
+{
+	int r = sqlite3_step(q);
+
+	sqlite3_reset(q);
+	return r == SQLITE_DONE ? SQLITE_OK : r;
+}
+
+_Noreturn void sqlite_unknown(const struct sqlite_engine *s, sqlite3 *db, const char *what)
+{
+	int os = sqlite3_system_errno(db);
+
+	log_error("store %s: %s failed: %s (%d)%s%s. Nobody can tell whether the last writes are on the disk: this process ends, and the next "
+		  "one starts from what the file holds",
+		s->path, what, sqlite3_errmsg(db), sqlite3_extended_errcode(db), os ? ": " : "", os ? strerror(os) : "");
+	_exit(70);
+}
+
+static int sqlite_begin(void *self, struct err *e)
+{
+	struct sqlite_engine *s = self;
+
+	s->revision = s->committed;
+	return run(s->begin) == SQLITE_OK ? 0 : sqlite_fail(s, s->db, "beginning a transaction", e);
+}
+
+static void sqlite_rollback(void *self)
+{
+	struct sqlite_engine *s = self;
+
+	s->revision = s->committed;
+	/* Full disks and I/O errors may have rolled back already. */
+	if (!sqlite3_get_autocommit(s->db))
+		run(s->rollback);
+}
+
+/* The key's newest revision; *created 0: it does not exist (now). */
+static int find(struct sqlite_engine *s, struct str key, int64_t *rev, int64_t *created)
+{
+	int r;
+
+	*rev = *created = 0;
+	bind_bytes(s->find, 1, key);
+	r = sqlite3_step(s->find);
+	if (r == SQLITE_ROW) {
+		*rev = sqlite3_column_int64(s->find, 0);
+		*created = sqlite3_column_int64(s->find, 1);
+	}
+	sqlite3_reset(s->find);
+	return r == SQLITE_ROW || r == SQLITE_DONE ? SQLITE_OK : r;
+}
+
+static int add_row(struct sqlite_engine *s, const struct store_write *w, int64_t rev, int64_t created, int64_t prev)
+{
+	struct str value = w->del ? STR("") : w->value;
+	int64_t flags = w->del ? ROW_DELETED : 0;
+
+	sqlite3_bind_int64(s->add, 1, rev);
+	sqlite3_bind_int64(s->add, 2, flags);
+	sqlite3_bind_int64(s->add, 3, created);
+	sqlite3_bind_int64(s->add, 4, prev);
+	sqlite3_bind_int64(s->add, 5, (int64_t)sqlite_row_sum(rev, flags, created, prev, w->key, value));
+	bind_bytes(s->add, 6, w->key);
+	bind_bytes(s->add, 7, value);
+	return run(s->add);
+}
+
+static int set_current(struct sqlite_engine *s, struct str key, int64_t rev, int64_t created)
+{
+	bind_bytes(s->set, 1, key);
+	sqlite3_bind_int64(s->set, 2, rev);
+	sqlite3_bind_int64(s->set, 3, created);
+	return run(s->set);
+}
+
+static int sqlite_put(void *self, const struct store_write *w, struct store_done *ret, bool *broken, struct err *e)
+{
+	struct sqlite_engine *s = self;
+	int64_t prev, was, rev = s->revision + 1, created;
+	int r;
+
+	if (find(s, w->key, &prev, &was) != SQLITE_OK) {
+		*broken = true;
+		return sqlite_fail(s, s->db, "looking for a key", e);
+	}
+	r = store_check(w, was ? prev + s->base : 0, e);
+	if (r < 0)
+		return r;
+	created = was ? was : rev;
+	if (add_row(s, w, rev, created, prev) != SQLITE_OK || set_current(s, w->key, rev, w->del ? 0 : created) != SQLITE_OK) {
+		*broken = true;
+		return sqlite_fail(s, s->db, "writing", e);
+	}
+	s->revision = rev;
+	*ret = (struct store_done){ rev + s->base, created + s->base };
+	return 0;
+}
+
+static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct sqlite_engine *s = arg;
+
+	s->wal_pages = pages;
+	return SQLITE_OK;
+}
+
+/* Half-way to the limit the checkpoint task gets to work; when writers outrun it, they wait for one here. */
+static void after_commit(struct sqlite_engine *s)
+{
+	if (s->wal_pages > s->wal_pages_max) {
+		sqlite_checkpoint_now(s, s->db);
+		return;
+	}
+	if (s->wal_pages <= s->wal_pages_max / 2)
+		return;
+	task_lock(&s->lock);
+	s->want_checkpoint = true;
+	task_signal(&s->work);
+	task_unlock(&s->lock);
+}
+
+static int sqlite_commit(void *self, struct err *e)
+{
+	struct sqlite_engine *s = self;
+	int r;
+
+	sqlite3_wal_hook(s->db, on_wal, s);
+	if (run(s->commit) != SQLITE_OK) {
+		r = sqlite_fail(s, s->db, "committing", e);
+		if (r != -ERR_FULL)
+			sqlite_unknown(s, s->db, "COMMIT");
+		sqlite_rollback(s);
+		return r;
+	}
+	s->committed = s->revision;
+	after_commit(s);
+	return 0;
+}
+
+/* ---- compaction ------------------------------------------------------------------------------------------------- */
+
+static int set_meta(struct sqlite_engine *s, const char *name, int64_t value)
+{
+	sqlite3_bind_text(s->set_meta, 1, name, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(s->set_meta, 2, value);
+	return run(s->set_meta);
+}
+
+static int sqlite_compact(void *self, int64_t revision, struct err *e)
+{
+	struct sqlite_engine *s = self;
+	int r = sqlite_begin(s, e);
+
+	if (r < 0)
+		return r;
+	if (set_meta(s, "compacted", revision - s->base) != SQLITE_OK) {
+		r = sqlite_fail(s, s->db, "compacting", e);
+		sqlite_rollback(s);
+		return r;
+	}
+	r = sqlite_commit(s, e);
+	if (r == 0)
+		s->compacted = revision - s->base;
+	return r;
+}
+
+
+static int drop_row(struct sqlite_engine *s, int64_t rev)
+{
+	sqlite3_bind_int64(s->drop_row, 1, rev);
+	return run(s->drop_row);
+}
+
+/* Every row at or below `compacted` that has a successor there is history: its successor names it as prev. A deletion goes with
+ * what it deleted. */
+static int sweep_row(struct sqlite_engine *s, int64_t rev, int64_t flags, int64_t prev, struct str key)
+{
+	int r = prev ? drop_row(s, prev) : SQLITE_OK;
+
+	if (r != SQLITE_OK || !(flags & ROW_DELETED))
+		return r;
+	bind_bytes(s->drop_key, 1, key);
+	sqlite3_bind_int64(s->drop_key, 2, rev);
+	r = run(s->drop_key);
+	return r == SQLITE_OK ? drop_row(s, rev) : r;
+}
+
+static int sweep_window(struct sqlite_engine *s, int64_t *ret_last, int *ret_n)
+{
+	int r, n = 0;
+
+	sqlite3_bind_int64(s->window, 1, s->swept);
+	sqlite3_bind_int64(s->window, 2, s->compacted);
+	sqlite3_bind_int64(s->window, 3, SWEEP_ROWS);
+	while ((r = sqlite3_step(s->window)) == SQLITE_ROW) {
+		int64_t rev = sqlite3_column_int64(s->window, 0);
+		struct str key = { sqlite3_column_blob(s->window, 3), (size_t)sqlite3_column_bytes(s->window, 3) };
+
+		*ret_last = rev;
+		n++;
+		r = sweep_row(s, rev, sqlite3_column_int64(s->window, 1), sqlite3_column_int64(s->window, 2), key);
+		if (r != SQLITE_OK)
+			break;
+	}
+	sqlite3_reset(s->window);
+	*ret_n = n;
+	return r == SQLITE_DONE ? SQLITE_OK : r;
+}
+
+/* One small transaction; false: done, or to be tried again after the next store_compact(). */
+static bool sqlite_sweep(void *self)
+{
+	struct sqlite_engine *s = self;
+	int64_t last = s->swept;
+	struct err e;
+	int n = 0;
+
+	if (s->swept >= s->compacted)
+		return false;
+	err_init(&e);
+	if (sqlite_begin(s, &e) < 0)
+		goto failed;
+	if (sweep_window(s, &last, &n) != SQLITE_OK)
+		goto broken;
+	if (n < SWEEP_ROWS)
+		last = s->compacted;
+	if (set_meta(s, "swept", last) != SQLITE_OK)
+		goto broken;
+	if (sqlite_commit(s, &e) < 0)
+		goto failed;
+	s->swept = last;
+	return s->swept < s->compacted;
+broken:
+	sqlite_fail(s, s->db, "compacting", &e);
+	sqlite_rollback(s);
+failed:
+	log_warn("%s (compaction is tried again later)", e.message);
+	return false;
+}
+
+static int64_t sqlite_bytes(void *self)
+{
+	struct sqlite_engine *s = self;
+	auto_free char *wal = xasprintf("%s-wal", s->path);
+	struct stat a = { 0 }, b = { 0 };
+
+	(void)stat(s->path, &a);
+	(void)stat(wal, &b);
+	return (int64_t)a.st_size + (int64_t)b.st_size;
+}
+
+static void sqlite_close(void *self)
+{
+	sqlite_engine_free(self);
+}
+
+const struct store_engine sqlite_engine_ops = {
+	.name = "sqlite",
+	.begin = sqlite_begin,
+	.put = sqlite_put,
+	.commit = sqlite_commit,
+	.rollback = sqlite_rollback,
+	.range = sqlite_range,
+	.replay = sqlite_replay,
+	.compact = sqlite_compact,
+	.sweep = sqlite_sweep,
+	.bytes = sqlite_bytes,
+	.close = sqlite_close,
+};

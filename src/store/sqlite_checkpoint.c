@@ -1,0 +1,101 @@
+/* The task that folds the log into the file, so that writers never wait for it. Sleeps until a commit finds the log half full. */
+#include "store/sqlite_internal.h"
+#include "base/log.h"
+
+#define LOG_MODULE "store"
+
+/* A checkpoint that fails leaves the log as it is, and the log holds everything. One exception: after a failed fsync the kernel
+ * may have dropped the pages, and the next, "successful" fsync would let SQLite forget the log. */
+void sqlite_checkpoint_now(struct sqlite_engine *s, sqlite3 *db)
+{
+	int r = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+
+	if (r == SQLITE_OK || r == SQLITE_BUSY || r == SQLITE_LOCKED)
+		return;
+	if (sqlite3_extended_errcode(db) == SQLITE_IOERR_FSYNC)
+		sqlite_unknown(s, db, "fsync while checkpointing");
+	log_warn("store %s: checkpoint: %s (the log grows until it succeeds)", s->path, sqlite3_errmsg(db));
+}
+
+/* Once after the start, at leisure: the structure of the file, not each row (rows are checked as they are read). */
+static void quick_check(struct sqlite_engine *s, sqlite3 *db)
+{
+	sqlite3_stmt *q = NULL;
+	struct err e;
+
+	if (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW) {
+		const char *verdict = (const char *)sqlite3_column_text(q, 0);
+
+		if (verdict && strcmp(verdict, "ok") != 0) {
+			err_init(&e);
+			sqlite_damaged(s, &e, "%s", verdict);
+			log_error("%s", e.message);
+		}
+	} else if (sqlite3_errcode(db) == SQLITE_CORRUPT) {
+		err_init(&e);
+		sqlite_fail(s, db, "quick_check", &e);
+		log_error("%s", e.message);
+	}
+	sqlite3_finalize(q);
+}
+
+static int stop_asked(void *arg)
+{
+	struct sqlite_engine *s = arg;
+	bool stop;
+
+	task_lock(&s->lock);
+	stop = s->stop;
+	task_unlock(&s->lock);
+	return stop;
+}
+
+static bool wait_for_work(struct sqlite_engine *s)
+{
+	bool stop;
+
+	task_lock(&s->lock);
+	while (!s->want_checkpoint && !s->stop)
+		task_wait(&s->work, &s->lock);
+	s->want_checkpoint = false;
+	stop = s->stop;
+	task_unlock(&s->lock);
+	return !stop;
+}
+
+static void checkpointer_run(void *arg)
+{
+	struct sqlite_engine *s = arg;
+	sqlite3 *db = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (sqlite_connect(s, false, &db, &e) < 0) {
+		log_warn("%s (writers checkpoint by themselves)", e.message);
+		return;
+	}
+	sqlite3_progress_handler(db, 1000, stop_asked, s);
+	quick_check(s, db);
+	sqlite3_progress_handler(db, 0, NULL, NULL);
+	sqlite3_exec(db, "PRAGMA synchronous=FULL; PRAGMA query_only=0; PRAGMA cache_size=-64", NULL, NULL, NULL);
+	sqlite3_db_release_memory(db);
+	while (wait_for_work(s))
+		sqlite_checkpoint_now(s, db);
+	sqlite3_close(db);
+}
+
+void sqlite_checkpointer_start(struct sqlite_engine *s)
+{
+	s->checkpointer = task_spawn("store-checkpt", checkpointer_run, s);
+}
+
+void sqlite_checkpointer_stop(struct sqlite_engine *s)
+{
+	if (!s->checkpointer)
+		return;
+	task_lock(&s->lock);
+	s->stop = true;
+	task_broadcast(&s->work);
+	task_unlock(&s->lock);
+	s->checkpointer = task_join(s->checkpointer);
+}

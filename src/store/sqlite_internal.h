@@ -1,0 +1,71 @@
+/* The SQLite engine: what its files share.
+ *
+ * Three tables (format 1):
+ *   meta      name → value: format, uid, base, compacted, swept
+ *   revision  rev → flags, created, prev, sum, key, value      append-only; prev is the key's revision before this one
+ *   current   key → rev, created                               created 0: deleted, kept until compaction has passed it
+ *
+ * A read at revision R walks `current` and, where a key is newer than R, goes back along prev: no second index on history.
+ * Numbers in the file are the engine's own, from 1; what others see is that + base. */
+#pragma once
+#include "store/store_internal.h"
+#include <sqlite3.h>
+
+#define SQLITE_STORE_FORMAT 1
+#define SQLITE_STORE_APP_ID 0x4b4f4747 /* "KOGG" */
+#define READERS_KEPT 2		       /* idle read connections that are kept */
+
+struct reader {
+	sqlite3 *db;
+	sqlite3_stmt *page, *row;
+	struct reader *next;
+};
+
+struct sqlite_engine {
+	char *path;
+	int lock_fd;
+	int64_t base, wal_bytes;
+	char uid[40];
+
+	/* The store's task. */
+	sqlite3 *db;
+	sqlite3_stmt *begin, *commit, *rollback, *find, *add, *set, *drop_row, *drop_key, *window, *set_meta;
+	int64_t revision;  /* newest in the open transaction */
+	int64_t committed; /* newest kept */
+	int64_t compacted, swept;
+	int wal_pages, wal_pages_max;
+
+	struct task_mutex lock;
+	struct reader *idle;
+	int idle_n;
+	struct task_cond work; /* for the checkpoint task */
+	bool want_checkpoint, stop;
+	struct task *checkpointer;
+};
+
+enum row_flags { ROW_DELETED = 1 };
+
+/* sqlite_open.c */
+int sqlite_connect(const struct sqlite_engine *s, bool writer, sqlite3 **ret, struct err *e);
+/* 0, or -1 with the reason in db. */
+int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret);
+/* -code with a sentence: what failed, why, and for damage the way back. */
+int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, struct err *e);
+int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt, ...) PRINTF(3, 4);
+void sqlite_engine_free(struct sqlite_engine *s);
+
+/* sqlite_read.c */
+int sqlite_range(void *self, const struct range_request *rq, const _Atomic int64_t *compacted, struct err *e);
+int sqlite_replay(void *self, int64_t after, store_on_event *on_event, void *arg, struct err *e);
+void sqlite_readers_close(struct sqlite_engine *s);
+uint64_t sqlite_row_sum(int64_t rev, int64_t flags, int64_t created, int64_t prev, struct str key, struct str value);
+
+/* sqlite.c */
+extern const struct store_engine sqlite_engine_ops;
+/* A write that may or may not be on the disk: nobody can tell, so the process ends and starts again from the file. */
+_Noreturn void sqlite_unknown(const struct sqlite_engine *s, sqlite3 *db, const char *what);
+
+/* sqlite_checkpoint.c */
+void sqlite_checkpointer_start(struct sqlite_engine *s);
+void sqlite_checkpointer_stop(struct sqlite_engine *s);
+void sqlite_checkpoint_now(struct sqlite_engine *s, sqlite3 *db);

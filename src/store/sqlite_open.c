@@ -1,0 +1,325 @@
+/* Opening the file: one owner, the right settings, the tables, and clear words when something is wrong with it. */
+#include "store/sqlite_internal.h"
+#include "base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define LOG_MODULE "store"
+#define PAGE_BYTES 4096
+
+/* ---- errors ----------------------------------------------------------------------------------------------------- */
+
+int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt, ...)
+{
+	char what[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	return err_set(e, ERR_INTERNAL,
+		"the store %s is damaged: %s. The way back: stop Kogge, move %s, %s-wal and %s-shm aside, put the newest backup of the "
+		"file in their place and start again; without a backup, `sqlite3 %s .recover` saves what is readable",
+		s->path, what, s->path, s->path, s->path, s->path);
+}
+
+static bool is_full(sqlite3 *db, int code)
+{
+	int os = sqlite3_system_errno(db);
+
+	return code == SQLITE_FULL || (code == SQLITE_IOERR && (os == ENOSPC || os == EDQUOT || os == EFBIG));
+}
+
+int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, struct err *e)
+{
+	int code = sqlite3_errcode(db);
+	int os = sqlite3_system_errno(db);
+
+	if (is_full(db, code))
+		return err_set(e, ERR_FULL, "the store cannot grow, the file system of %s is full: free some space there; nothing was changed",
+			s->path);
+	switch (code) {
+	case SQLITE_CORRUPT:
+		return sqlite_damaged(s, e, "%s: %s", what, sqlite3_errmsg(db));
+	case SQLITE_NOTADB:
+		return sqlite_damaged(s, e, "it is not a SQLite database");
+	case SQLITE_PERM:
+	case SQLITE_AUTH:
+	case SQLITE_READONLY:
+	case SQLITE_CANTOPEN:
+		return err_set(e, ERR_FORBIDDEN, "store %s: %s: %s%s%s; Kogge must be able to read and write the file and its folder", s->path,
+			what, sqlite3_errmsg(db), os ? ": " : "", os ? strerror(os) : "");
+	case SQLITE_TOOBIG:
+		return err_set(e, ERR_TOO_LARGE, "store %s: %s: %s", s->path, what, sqlite3_errmsg(db));
+	default:
+		return err_set(e, ERR_IO, "store %s: %s: %s (%d)%s%s", s->path, what, sqlite3_errmsg(db), sqlite3_extended_errcode(db),
+			os ? ": " : "", os ? strerror(os) : "");
+	}
+}
+
+/* The first value of a query's first row as text. */
+static bool first_is(sqlite3 *db, const char *sql, const char *want)
+{
+	sqlite3_stmt *q = NULL;
+	bool same = false;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW) {
+		const char *got = (const char *)sqlite3_column_text(q, 0);
+
+		same = got && strcmp(got, want) == 0;
+	}
+	sqlite3_finalize(q);
+	return same;
+}
+
+/* ---- connections ------------------------------------------------------------------------------------------------ */
+
+int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret)
+{
+	return sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL) == SQLITE_OK ? 0 : -1;
+}
+
+static int set_up(const struct sqlite_engine *s, sqlite3 *db, bool writer, struct err *e)
+{
+	static const char common[] = "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA trusted_schema=0; PRAGMA cell_size_check=1;";
+	static const char for_writer[] = "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+					 "PRAGMA cache_size=-1024; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=4194304;";
+	static const char for_reader[] = "PRAGMA cache_size=-256; PRAGMA query_only=1;";
+
+	sqlite3_busy_timeout(db, 5000);
+	sqlite3_extended_result_codes(db, 0);
+	if (sqlite3_exec(db, common, NULL, NULL, NULL) != SQLITE_OK ||
+		sqlite3_exec(db, writer ? for_writer : for_reader, NULL, NULL, NULL) != SQLITE_OK)
+		return sqlite_fail(s, db, "opening", e);
+	if (writer && !first_is(db, "PRAGMA journal_mode", "wal"))
+		return err_set(e, ERR_UNSUPPORTED,
+			"store %s: its file system cannot hold a write-ahead log (shared memory and locks are needed): use a local disk", s->path);
+	return 0;
+}
+
+int sqlite_connect(const struct sqlite_engine *s, bool writer, sqlite3 **ret, struct err *e)
+{
+	sqlite3 *db = NULL;
+	int r;
+
+	if (sqlite3_open_v2(s->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+		r = db ? sqlite_fail(s, db, "opening", e) : err_set(e, ERR_IO, "store %s: out of memory", s->path);
+		sqlite3_close(db);
+		return r;
+	}
+	r = set_up(s, db, writer, e);
+	if (r < 0) {
+		sqlite3_close(db);
+		return r;
+	}
+	*ret = db;
+	return 0;
+}
+
+/* ---- the file's own facts --------------------------------------------------------------------------------------- */
+
+static int read_int(sqlite3 *db, const char *sql, int64_t *ret)
+{
+	sqlite3_stmt *q = NULL;
+	int r = -1;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) != SQLITE_OK)
+		return -1;
+	if (sqlite3_step(q) == SQLITE_ROW) {
+		*ret = sqlite3_column_int64(q, 0);
+		r = 0;
+	}
+	sqlite3_finalize(q);
+	return r;
+}
+
+static int create_tables(struct sqlite_engine *s, struct err *e)
+{
+	char uid[UUID_TEXT_MAX];
+	auto_free char *sql = NULL;
+	int fd;
+
+	rand_uuid(uid);
+	/* base 1: an empty store shows revision 1, as etcd does, because 0 means "any" to clients. */
+	sql = xasprintf("PRAGMA application_id=%d; BEGIN IMMEDIATE;"
+			"CREATE TABLE meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
+			"CREATE TABLE revision(rev INTEGER PRIMARY KEY, flags INTEGER NOT NULL, created INTEGER NOT NULL,"
+			" prev INTEGER NOT NULL, sum INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL);"
+			"CREATE TABLE current(key BLOB PRIMARY KEY, rev INTEGER NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;"
+			"INSERT INTO meta VALUES('format',%d),('uid','%s'),('base',1),('compacted',0),('swept',0);"
+			"COMMIT;",
+		SQLITE_STORE_APP_ID, SQLITE_STORE_FORMAT, uid);
+	if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return sqlite_fail(s, s->db, "making the tables", e);
+	/* The names of the new files, too, must survive a power loss. */
+	auto_free char *dir = xstrdup(s->path);
+	char *slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir] = 0;
+	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0) {
+		if (fd >= 0)
+			close(fd);
+		return err_errno(e, errno, "store: fsync %s", dir);
+	}
+	close(fd);
+	return 0;
+}
+
+static int read_facts(struct sqlite_engine *s, struct err *e)
+{
+	sqlite3_stmt *q = NULL;
+	int64_t format = 0, newest = 0;
+
+	if (read_int(s->db, "SELECT value FROM meta WHERE name='format'", &format) < 0)
+		return sqlite_fail(s, s->db, "reading the format", e);
+	if (format > SQLITE_STORE_FORMAT)
+		return err_set(e, ERR_UNSUPPORTED,
+			"the store %s has format %" PRId64 " and this Kogge knows up to %d: start it with the newer version that wrote it", s->path,
+			format, SQLITE_STORE_FORMAT);
+	if (read_int(s->db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0 ||
+		read_int(s->db, "SELECT value FROM meta WHERE name='compacted'", &s->compacted) < 0 ||
+		read_int(s->db, "SELECT value FROM meta WHERE name='swept'", &s->swept) < 0 ||
+		read_int(s->db, "SELECT coalesce(max(rev),0) FROM revision", &newest) < 0)
+		return sqlite_fail(s, s->db, "reading the revisions", e);
+	/* The newest row may be a deletion that compaction took: a revision never comes back. */
+	s->committed = s->revision = MAX(newest, s->compacted);
+	if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE name='uid'", -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW)
+		snprintf(s->uid, sizeof(s->uid), "%s", (const char *)sqlite3_column_text(q, 0));
+	sqlite3_finalize(q);
+	return 0;
+}
+
+static int open_tables(struct sqlite_engine *s, struct err *e)
+{
+	int64_t app = 0, tables = 0;
+
+	if (read_int(s->db, "PRAGMA application_id", &app) < 0 || read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
+		return sqlite_fail(s, s->db, "reading the file", e);
+	if (app != SQLITE_STORE_APP_ID && tables > 0)
+		return err_set(e, ERR_INVALID, "%s is a SQLite database of another program: give Kogge a file of its own", s->path);
+	if (tables == 0 && create_tables(s, e) < 0)
+		return e ? -e->code : -ERR_IO;
+	return read_facts(s, e);
+}
+
+static int prepare_all(struct sqlite_engine *s, struct err *e)
+{
+	const struct {
+		sqlite3_stmt **stmt;
+		const char *sql;
+	} all[] = {
+		{ &s->begin, "BEGIN IMMEDIATE" },
+		{ &s->commit, "COMMIT" },
+		{ &s->rollback, "ROLLBACK" },
+		{ &s->find, "SELECT rev, created FROM current WHERE key=?1" },
+		{ &s->add, "INSERT INTO revision VALUES(?1,?2,?3,?4,?5,?6,?7)" },
+		{ &s->set, "INSERT INTO current VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET rev=excluded.rev, created=excluded.created" },
+		{ &s->drop_row, "DELETE FROM revision WHERE rev=?1" },
+		{ &s->drop_key, "DELETE FROM current WHERE key=?1 AND rev=?2" },
+		{ &s->window, "SELECT rev, flags, prev, key FROM revision WHERE rev>?1 AND rev<=?2 ORDER BY rev LIMIT ?3" },
+		{ &s->set_meta, "UPDATE meta SET value=?2 WHERE name=?1" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		if (sqlite_prepare(s->db, all[i].sql, all[i].stmt) < 0)
+			return sqlite_fail(s, s->db, "reading the tables", e);
+	}
+	return 0;
+}
+
+/* ---- one owner -------------------------------------------------------------------------------------------------- */
+
+/* Two processes on one file would each believe in their own newest revision. The kernel drops this lock with its owner. */
+static int lock_file(struct sqlite_engine *s, struct err *e)
+{
+	auto_free char *name = xasprintf("%s-lock", s->path);
+	char pid[32] = "";
+	ssize_t n;
+
+	s->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock_fd < 0)
+		return err_errno(e, errno, "store: open %s", name);
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return err_errno(e, errno, "store: lock %s", name);
+		n = pread(s->lock_fd, pid, sizeof(pid) - 1, 0);
+		return err_set(e, ERR_UNAVAILABLE, "the store %s is in use by another Kogge (process %.*s): stop that one first", s->path,
+			n > 0 ? (int)n : 7, n > 0 ? pid : "unknown");
+	}
+	n = snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	/* The number only serves the message above. */
+	if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) < 0)
+		log_warn("cannot note the process id in %s: %s", name, strerror(errno));
+	return 0;
+}
+
+static int make_private(struct sqlite_engine *s, struct err *e)
+{
+	int fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return err_errno(e, errno, "store: open %s", s->path);
+	close(fd);
+	return 0;
+}
+
+void sqlite_engine_free(struct sqlite_engine *s)
+{
+	sqlite3_stmt *all[] = { s->begin, s->commit, s->rollback, s->find, s->add, s->set, s->drop_row, s->drop_key, s->window, s->set_meta };
+
+	sqlite_checkpointer_stop(s);
+	sqlite_readers_close(s);
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		sqlite3_finalize(all[i]);
+	sqlite3_close(s->db); /* the last one: folds the log into the file */
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+	task_cond_fini(&s->work);
+	task_mutex_fini(&s->lock);
+	free(s->path);
+	free(s);
+}
+
+static void once(void)
+{
+	/* Each connection has one user at a time, and nobody reads the allocator's statistics: no global locks. */
+	sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e)
+{
+	static pthread_once_t configured = PTHREAD_ONCE_INIT;
+	struct sqlite_engine *s = xcalloc(1, sizeof(*s));
+	int r;
+
+	pthread_once(&configured, once);
+	s->path = xstrdup(o->path);
+	s->lock_fd = -1;
+	s->wal_bytes = o->wal_bytes ? o->wal_bytes : 4 << 20;
+	s->wal_pages_max = (int)(s->wal_bytes / PAGE_BYTES);
+	task_mutex_init(&s->lock);
+	task_cond_init(&s->work);
+	r = lock_file(s, e);
+	if (r == 0)
+		r = make_private(s, e);
+	if (r == 0)
+		r = sqlite_connect(s, true, &s->db, e);
+	if (r == 0)
+		r = open_tables(s, e);
+	if (r == 0)
+		r = prepare_all(s, e);
+	if (r < 0) {
+		sqlite_engine_free(s);
+		return r;
+	}
+	sqlite_checkpointer_start(s);
+	*ret = store_new(&sqlite_engine_ops, s, s->committed + s->base, s->compacted + s->base, s->uid);
+	return 0;
+}

@@ -1,0 +1,464 @@
+/* What only a file can suffer: kill -9, damage, a full disk, two owners, an old or foreign file. */
+#include "store/store.h"
+#include "base/buf.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct fixture {
+	char dir[64], path[96];
+};
+
+static int set_up(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+
+	strcpy(f->dir, "/tmp/kogge-sqlite-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	snprintf(f->path, sizeof(f->path), "%s/state.db", f->dir);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const suffix[] = { "", "-wal", "-shm", "-lock" };
+	char name[128];
+
+	for (size_t i = 0; i < ARRAY_LEN(suffix); i++) {
+		snprintf(name, sizeof(name), "%s%s", f->path, suffix[i]);
+		unlink(name);
+	}
+	rmdir(f->dir);
+	free(f);
+	return 0;
+}
+
+static int open_at(const char *path, struct store **ret, struct err *e)
+{
+	err_init(e);
+	return store_open_sqlite(&(struct store_sqlite_opts){ .path = path, .wal_bytes = 128 << 10 }, ret, e);
+}
+
+static struct store *must_open(const char *path)
+{
+	struct store *s = NULL;
+	struct err e;
+
+	if (open_at(path, &s, &e) < 0)
+		fail_msg("%s", e.message);
+	return s;
+}
+
+static int put(struct store *s, const char *key, struct str value, int64_t *rev, struct err *e)
+{
+	return store_write(s, &(struct store_write){ .key = str_c(key), .value = value, .expect_revision = STORE_ANY }, rev, e);
+}
+
+static void everything_is_there_after_closing(void **state)
+{
+	struct fixture *f = *state;
+	struct store_status a, b;
+	struct store *s = must_open(f->path);
+	int64_t rev;
+
+	assert_int_equal(put(s, "k", STR("1"), &rev, NULL), 0);
+	store_status(s, &a);
+	store_close(s);
+	s = must_open(f->path);
+	store_status(s, &b);
+	assert_string_equal(a.cluster_uid, b.cluster_uid);
+	assert_int_equal(a.revision, b.revision);
+	assert_int_equal(put(s, "k", STR("2"), &rev, NULL), 0);
+	assert_int_equal(rev, 3);
+	store_close(s);
+}
+
+static void a_revision_never_comes_back(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path);
+	int64_t rev;
+
+	put(s, "k", STR("1"), &rev, NULL);
+	store_write(s, &(struct store_write){ .key = STR("k"), .del = true, .expect_revision = STORE_ANY }, &rev, NULL);
+	assert_int_equal(store_compact(s, rev, NULL), 0); /* takes the deletion, the newest row, too */
+	store_close(s);
+	s = must_open(f->path);
+	assert_int_equal(store_revision(s), rev);
+	assert_int_equal(store_compacted(s), rev);
+	assert_int_equal(put(s, "k", STR("1"), &rev, NULL), 0);
+	assert_int_equal(rev, 4);
+	store_close(s);
+}
+
+/* ---- kill -9 ---------------------------------------------------------------------------------------------------- */
+
+#define WRITERS 6
+struct killed_writer {
+	struct store *s;
+	int id, fd, round;
+};
+
+static void write_and_report(void *arg)
+{
+	struct killed_writer *w = arg;
+	char key[32], value[600], line[64];
+	int64_t rev;
+
+	memset(value, 'x', sizeof(value));
+	for (int i = 0;; i++) {
+		int n = snprintf(key, sizeof(key), "r%d/w%d/%d", w->round, w->id, i % 500);
+
+		snprintf(value, sizeof(value), "%d", i);
+		if (put(w->s, key, str_n(value, sizeof(value)), &rev, NULL) < 0)
+			_exit(3);
+		n = snprintf(line, sizeof(line), "%s %d %" PRId64 "\n", key, i, rev);
+		if (write(w->fd, line, (size_t)n) != n)
+			_exit(4);
+		if (i % 50 == 49 && w->id == 0)
+			store_compact(w->s, rev - 20, NULL);
+	}
+}
+
+static _Noreturn void child(const char *path, int fd, int round)
+{
+	struct killed_writer w[WRITERS];
+	struct store *s = NULL;
+	struct err e;
+
+	if (open_at(path, &s, &e) < 0)
+		_exit(2);
+	for (int i = 0; i < WRITERS; i++) {
+		w[i] = (struct killed_writer){ .s = s, .id = i, .fd = fd, .round = round };
+		task_detach(task_spawn("writer", write_and_report, &w[i]));
+	}
+	for (;;)
+		pause();
+}
+
+struct acked {
+	char key[32];
+	int value;
+	int64_t rev;
+	bool found;
+};
+struct acks {
+	struct acked a[WRITERS * 500];
+	size_t n;
+	int64_t newest;
+};
+
+static void note_ack(struct acks *acks, const char *line)
+{
+	struct acked got = { 0 };
+	size_t i;
+
+	if (sscanf(line, "%31s %d %" SCNd64, got.key, &got.value, &got.rev) != 3)
+		return;
+	acks->newest = MAX(acks->newest, got.rev);
+	for (i = 0; i < acks->n && strcmp(acks->a[i].key, got.key) != 0; i++)
+		;
+	if (i == acks->n)
+		acks->n++;
+	if (acks->a[i].rev < got.rev)
+		acks->a[i] = got;
+}
+
+static bool check_ack(void *arg, const struct store_kv *kv)
+{
+	struct acks *acks = arg;
+	int value;
+
+	for (size_t i = 0; i < acks->n; i++) {
+		if (!str_is(kv->key, acks->a[i].key))
+			continue;
+		/* A write that was not answered yet may be there as well. */
+		assert_true(kv->revision >= acks->a[i].rev);
+		value = (int)strtol(kv->value.p, NULL, 10);
+		assert_true(kv->revision > acks->a[i].rev || value == acks->a[i].value);
+		acks->a[i].found = true;
+	}
+	return true;
+}
+
+static void run_and_kill(const char *path, int round, int64_t kill_after_ms, struct acks *acks)
+{
+	char line[64];
+	int fds[2], status;
+	FILE *in;
+	pid_t pid;
+	struct mono until;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		close(fds[0]);
+		child(path, fds[1], round);
+	}
+	close(fds[1]);
+	in = fdopen(fds[0], "r");
+	until = mono_add_ms(mono_now(), kill_after_ms);
+	while (mono_before(mono_now(), until) && fgets(line, sizeof(line), in))
+		note_ack(acks, line);
+	kill(pid, SIGKILL);
+	while (fgets(line, sizeof(line), in)) /* answered before the kill, and on its way to us */
+		if (strchr(line, '\n'))
+			note_ack(acks, line);
+	fclose(in);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+}
+
+static void kill_9_loses_nothing_that_was_answered(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int round = 0; round < 5; round++) {
+		struct acks *acks = xcalloc(1, sizeof(*acks));
+		char prefix[16];
+		struct store *s;
+
+		run_and_kill(f->path, round, 100 + (int64_t)rand_below(300), acks);
+		s = must_open(f->path);
+		snprintf(prefix, sizeof(prefix), "r%d/", round);
+		assert_true(store_revision(s) >= acks->newest);
+		assert_int_equal(store_range(s, str_c(prefix), STR(""), 0, check_ack, acks, NULL, NULL), 0);
+		for (size_t i = 0; i < acks->n; i++)
+			assert_true(acks->a[i].found);
+		store_close(s);
+		free(acks);
+	}
+}
+
+/* ---- damage ----------------------------------------------------------------------------------------------------- */
+
+static bool ignore(void *arg, const struct store_kv *kv)
+{
+	return true;
+}
+
+static void fill(struct store *s, int n)
+{
+	char key[32], value[512];
+
+	memset(value, 'v', sizeof(value));
+	for (int i = 0; i < n; i++) {
+		snprintf(key, sizeof(key), "k/%04d", i);
+		assert_int_equal(put(s, key, str_n(value, sizeof(value)), NULL, NULL), 0);
+	}
+}
+
+static void a_flipped_bit_is_found_and_named(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path);
+	sqlite3 *db = NULL;
+	struct err e;
+
+	fill(s, 20);
+	store_close(s);
+	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "UPDATE revision SET value=replace(value,'vvvv','vvwv') WHERE rev=7", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	s = must_open(f->path);
+	err_init(&e);
+	assert_int_equal(store_range(s, STR("k/"), STR(""), 0, ignore, NULL, NULL, &e), -ERR_INTERNAL);
+	assert_non_null(strstr(e.message, "the checksum of revision 8 (key \"k/0006\") is wrong"));
+	assert_non_null(strstr(e.message, "The way back"));
+	store_close(s);
+}
+
+static void a_file_of_noise_is_refused_with_the_way_back(void **state)
+{
+	struct fixture *f = *state;
+	int fd = open(f->path, O_WRONLY | O_CREAT, 0600);
+	char noise[8192];
+	struct store *s = NULL;
+	struct err e;
+
+	rand_bytes(noise, sizeof(noise));
+	assert_int_equal(write(fd, noise, sizeof(noise)), sizeof(noise));
+	close(fd);
+	assert_int_equal(open_at(f->path, &s, &e), -ERR_INTERNAL);
+	assert_non_null(strstr(e.message, "is not a SQLite database"));
+	assert_non_null(strstr(e.message, "The way back"));
+}
+
+static void a_torn_page_is_an_error_and_not_a_crash(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path);
+	struct stat st;
+	char noise[4096];
+	struct err e;
+	int fd, r;
+
+	fill(s, 500);
+	store_close(s);
+	assert_int_equal(stat(f->path, &st), 0);
+	rand_bytes(noise, sizeof(noise));
+	for (off_t at = 8 * 4096; at + 4096 <= st.st_size; at += 16 * 4096) {
+		fd = open(f->path, O_WRONLY);
+		assert_int_equal(pwrite(fd, noise, sizeof(noise), at), sizeof(noise));
+		close(fd);
+	}
+	r = open_at(f->path, &s, &e);
+	if (r == 0) {
+		r = store_range(s, STR("k/"), STR(""), 0, ignore, NULL, NULL, &e);
+		store_close(s);
+	}
+	assert_int_equal(r, -ERR_INTERNAL);
+	assert_non_null(strstr(e.message, "damaged"));
+}
+
+/* A log that lost its end gives an earlier, whole state. */
+static void a_truncated_log_opens_at_a_whole_transaction(void **state)
+{
+	struct fixture *f = *state;
+	char from[160], to[128], cmd[640];
+	struct store *s = must_open(f->path);
+	struct stat st;
+	int64_t rev;
+
+	fill(s, 8);
+	rev = store_revision(s);
+	/* A copy taken while the store is open: the file and its log, the last 3,000 bytes missing. */
+	snprintf(from, sizeof(from), "%s-wal", f->path);
+	snprintf(to, sizeof(to), "%s/copy.db", f->dir);
+	snprintf(cmd, sizeof(cmd), "cp %s %s && cp %s %s-wal", f->path, to, from, to);
+	assert_int_equal(system(cmd), 0);
+	store_close(s);
+	snprintf(from, sizeof(from), "%s-wal", to);
+	assert_int_equal(stat(from, &st), 0);
+	assert_int_equal(truncate(from, st.st_size - 3000), 0);
+	s = must_open(to);
+	assert_int_equal(store_revision(s), rev - 1);
+	assert_int_equal(store_range(s, STR("k/"), STR(""), 0, ignore, NULL, NULL, NULL), 0);
+	store_close(s);
+	snprintf(cmd, sizeof(cmd), "rm -f %s/copy.db*", f->dir);
+	assert_int_equal(system(cmd), 0);
+}
+
+static void a_newer_format_and_a_foreign_file_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path);
+	sqlite3 *db = NULL;
+	struct err e;
+
+	store_close(s);
+	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+	sqlite3_exec(db, "UPDATE meta SET value=99 WHERE name='format'", NULL, NULL, NULL);
+	assert_int_equal(open_at(f->path, &s, &e), -ERR_UNSUPPORTED);
+	sqlite3_exec(db, "PRAGMA application_id=1", NULL, NULL, NULL);
+	sqlite3_close(db);
+	assert_int_equal(open_at(f->path, &s, &e), -ERR_INVALID);
+}
+
+static void a_second_owner_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path), *t = NULL;
+	struct err e;
+
+	assert_int_equal(open_at(f->path, &t, &e), -ERR_UNAVAILABLE);
+	assert_non_null(strstr(e.message, "in use by another Kogge (process "));
+	store_close(s);
+}
+
+/* ---- no space --------------------------------------------------------------------------------------------------- */
+
+/* A file size limit stands for a full disk: write(2) fails in the same place. */
+static int in_a_full_disk(const char *path)
+{
+	struct rlimit small = { 400 << 10, RLIM_INFINITY }, none = { RLIM_INFINITY, RLIM_INFINITY };
+	struct store *s = NULL;
+	char key[32], value[8192];
+	struct err e;
+	int64_t rev, before;
+	int n = 0, i, r = 0;
+
+	signal(SIGXFSZ, SIG_IGN);
+	memset(value, 'v', sizeof(value));
+	if (open_at(path, &s, &e) < 0)
+		return 2;
+	if (setrlimit(RLIMIT_FSIZE, &small) < 0)
+		return 3;
+	for (i = 0; i < 500 && r == 0; i++) {
+		snprintf(key, sizeof(key), "k/%04d", i);
+		r = put(s, key, str_n(value, sizeof(value)), &rev, &e);
+	}
+	if (r != -ERR_FULL || !strstr(e.message, "free some space"))
+		return 4;
+	before = store_revision(s);
+	if (store_range(s, STR("k/"), STR(""), 0, ignore, &n, NULL, &e) < 0)
+		return 5;
+	if (setrlimit(RLIMIT_FSIZE, &none) < 0)
+		return 6;
+	if (put(s, key, str_n(value, sizeof(value)), &rev, &e) < 0 || rev != before + 1)
+		return 7;
+	store_close(s);
+	return 0;
+}
+
+static void a_full_disk_refuses_writes_and_goes_on_reading(void **state)
+{
+	struct fixture *f = *state;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(in_a_full_disk(f->path));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void the_log_stays_near_its_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path);
+	char wal[128];
+	struct stat st;
+
+	fill(s, 1500);
+	snprintf(wal, sizeof(wal), "%s-wal", f->path);
+	assert_int_equal(stat(wal, &st), 0);
+	assert_true(st.st_size < 2 * (128 << 10));
+	store_close(s);
+	assert_int_equal(stat(wal, &st), -1); /* folded in */
+}
+
+#define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(kill_9_loses_nothing_that_was_answered), /* forks: before this process has threads */
+		TEST(a_full_disk_refuses_writes_and_goes_on_reading),
+		TEST(everything_is_there_after_closing),
+		TEST(a_revision_never_comes_back),
+		TEST(a_flipped_bit_is_found_and_named),
+		TEST(a_file_of_noise_is_refused_with_the_way_back),
+		TEST(a_torn_page_is_an_error_and_not_a_crash),
+		TEST(a_truncated_log_opens_at_a_whole_transaction),
+		TEST(a_newer_format_and_a_foreign_file_are_refused),
+		TEST(a_second_owner_is_refused),
+		TEST(the_log_stays_near_its_limit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

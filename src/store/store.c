@@ -1,0 +1,367 @@
+/* The part of the store that every engine has: one queue, one task, one transaction for all who wait. */
+#include "store/store_internal.h"
+#include "base/log.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+#define LOG_MODULE "store"
+#define GROUP_MAX 256		      /* writes in one transaction: more would make the first of them wait too long */
+#define GROUP_BYTES ((size_t)8 << 20) /* the same for bytes */
+
+enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
+
+/* A request to the store's task; lives on the stack of who waits for it. */
+struct op {
+	enum op_kind kind;
+	const struct store_write *write;
+	int64_t revision; /* OP_WATCH: after; OP_COMPACT: up to */
+	store_on_event *on_event;
+	void *arg;
+
+	struct err *e;
+	int verdict;
+	struct store_done done;
+	bool finished;
+	struct task_cond wake;
+	struct op *next;
+};
+
+struct store {
+	const struct store_engine *engine;
+	void *self;
+	struct task *task;
+	char cluster_uid[40];
+
+	struct task_mutex lock;
+	struct task_cond work;
+	struct op *first, **last;
+	bool closing;
+
+	_Atomic int64_t revision, compacted, commits, writes;
+
+	/* The store's task only. */
+	store_on_event *on_event;
+	void *on_event_arg;
+	bool sweeping;
+};
+
+/* ---- the store's task ------------------------------------------------------------------------------------------- */
+
+static void publish(struct store *s, struct op **ops, size_t n)
+{
+	int64_t newest = 0, count = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (ops[i]->verdict == 0) {
+			newest = ops[i]->done.revision;
+			count++;
+		}
+	}
+	atomic_store(&s->revision, newest);
+	atomic_fetch_add_explicit(&s->commits, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->writes, count, memory_order_relaxed);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct store_write *w = ops[i]->write;
+		struct store_event ev = {
+			.key = w->key,
+			.revision = ops[i]->done.revision,
+			.create_revision = ops[i]->done.create_revision,
+			.deleted = w->del,
+			.value = w->del ? STR_NULL : w->value,
+			.payload = w->payload,
+		};
+
+		if (ops[i]->verdict != 0)
+			continue;
+		if (w->stamp)
+			w->stamp(w->payload, ev.revision);
+		if (s->on_event)
+			s->on_event(s->on_event_arg, &ev);
+	}
+}
+
+static void refuse_all(struct op **ops, size_t n, int code, const struct err *why)
+{
+	for (size_t i = 0; i < n; i++) {
+		ops[i]->verdict = code;
+		if (ops[i]->e)
+			err_copy(ops[i]->e, why);
+	}
+}
+
+/* True: the group was decided, each op has its verdict. False: the transaction broke and was rolled back; *e says why. */
+static bool try_group(struct store *s, struct op **ops, size_t n, int *ret_code, struct err *e)
+{
+	bool broken = false, changed = false;
+
+	*ret_code = s->engine->begin(s->self, e);
+	if (*ret_code < 0)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		err_init(e);
+		ops[i]->verdict = s->engine->put(s->self, ops[i]->write, &ops[i]->done, &broken, e);
+		if (broken) {
+			*ret_code = ops[i]->verdict;
+			s->engine->rollback(s->self);
+			return false;
+		}
+		changed |= ops[i]->verdict == 0;
+		if (ops[i]->verdict < 0 && ops[i]->e)
+			err_copy(ops[i]->e, e);
+	}
+	if (!changed) {
+		s->engine->rollback(s->self);
+		return true;
+	}
+	*ret_code = s->engine->commit(s->self, e);
+	if (*ret_code < 0)
+		return false;
+	publish(s, ops, n);
+	return true;
+}
+
+/* One transaction for all; when it breaks (disk full, a damaged page under one key) each write gets one of its own,
+ * so that the verdict is about that write. */
+static void commit_group(struct store *s, struct op **ops, size_t n)
+{
+	struct err e;
+	int code;
+
+	err_init(&e);
+	if (try_group(s, ops, n, &code, &e))
+		return;
+	for (size_t i = 0; n > 1 && i < n; i++)
+		commit_group(s, &ops[i], 1);
+	if (n == 1)
+		refuse_all(ops, n, code, &e);
+}
+
+static void run_op(struct store *s, struct op *op)
+{
+	struct err e;
+
+	err_init(&e);
+	if (op->kind == OP_WATCH) {
+		op->verdict = op->revision < atomic_load(&s->compacted)
+			? err_set(&e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone", s->compacted)
+			: s->engine->replay(s->self, op->revision, op->on_event, op->arg, &e);
+		if (op->verdict == 0) {
+			s->on_event = op->on_event;
+			s->on_event_arg = op->arg;
+		}
+	} else {
+		/* Readers look at `compacted` after their snapshot stands, so it has to be there before anything is dropped. */
+		op->verdict = s->engine->compact(s->self, op->revision, &e);
+		if (op->verdict == 0) {
+			atomic_store(&s->compacted, op->revision);
+			s->sweeping = true;
+		}
+	}
+	if (op->verdict < 0 && op->e)
+		err_copy(op->e, &e);
+}
+
+/* Takes what can run together from the front of a list: writes in a row, or one other request. */
+static size_t next_group(struct op **list, struct op **ret)
+{
+	size_t n = 0, bytes = 0;
+
+	while (*list && n < GROUP_MAX && bytes < GROUP_BYTES) {
+		struct op *op = *list;
+
+		if (op->kind != OP_WRITE && n > 0)
+			break;
+		*list = op->next;
+		ret[n++] = op;
+		if (op->kind != OP_WRITE)
+			break;
+		bytes += op->write->value.n;
+	}
+	return n;
+}
+
+static void run_ops(struct store *s, struct op *list)
+{
+	struct op *group[GROUP_MAX];
+	size_t n;
+
+	while ((n = next_group(&list, group)) > 0) {
+		if (group[0]->kind == OP_WRITE)
+			commit_group(s, group, n);
+		else
+			run_op(s, group[0]);
+		task_lock(&s->lock);
+		for (size_t i = 0; i < n; i++) {
+			group[i]->finished = true;
+			task_signal(&group[i]->wake);
+		}
+		task_unlock(&s->lock);
+		if (s->sweeping)
+			s->sweeping = s->engine->sweep(s->self);
+	}
+}
+
+/* Waits until there is something to do. NULL with *stop: closing, nothing is left. */
+static struct op *take_ops(struct store *s, bool *stop)
+{
+	struct op *list;
+
+	task_lock(&s->lock);
+	while (!s->first && !s->closing && !s->sweeping)
+		task_wait(&s->work, &s->lock);
+	list = s->first;
+	s->first = NULL;
+	s->last = &s->first;
+	*stop = !list && s->closing;
+	task_unlock(&s->lock);
+	return list;
+}
+
+static void store_run(void *arg)
+{
+	struct store *s = arg;
+	bool stop;
+
+	for (;;) {
+		struct op *list = take_ops(s, &stop);
+
+		if (stop)
+			return;
+		run_ops(s, list);
+		if (!list && s->sweeping) {
+			s->sweeping = s->engine->sweep(s->self);
+			task_yield();
+		}
+	}
+}
+
+/* ---- callers ---------------------------------------------------------------------------------------------------- */
+
+static int submit(struct store *s, struct op *op)
+{
+	task_cond_init(&op->wake);
+	task_lock(&s->lock);
+	if (s->closing) {
+		task_unlock(&s->lock);
+		task_cond_fini(&op->wake);
+		return err_set(op->e, ERR_CANCELED, "the store is closing");
+	}
+	*s->last = op;
+	s->last = &op->next;
+	task_signal(&s->work);
+	while (!op->finished)
+		task_wait(&op->wake, &s->lock);
+	task_unlock(&s->lock);
+	task_cond_fini(&op->wake);
+	return op->verdict;
+}
+
+int store_write(struct store *s, const struct store_write *w, int64_t *ret_revision, struct err *e)
+{
+	struct op op = { .kind = OP_WRITE, .write = w, .e = e };
+	int r;
+
+	if (w->key.n == 0)
+		return err_set(e, ERR_BAD_REQUEST, "a store key cannot be empty");
+	r = submit(s, &op);
+	if (r == 0 && ret_revision)
+		*ret_revision = op.done.revision;
+	return r;
+}
+
+int store_watch(struct store *s, int64_t after, store_on_event *on_event, void *arg, struct err *e)
+{
+	struct op op = { .kind = OP_WATCH, .revision = after, .on_event = on_event, .arg = arg, .e = e };
+
+	return submit(s, &op);
+}
+
+int store_compact(struct store *s, int64_t revision, struct err *e)
+{
+	struct op op = { .kind = OP_COMPACT, .revision = revision, .e = e };
+
+	if (revision > store_revision(s))
+		return err_set(e, ERR_BAD_REQUEST, "cannot compact at revision %" PRId64 ": the newest one is %" PRId64, revision,
+			store_revision(s));
+	if (revision <= store_compacted(s))
+		return 0;
+	return submit(s, &op);
+}
+
+int store_range(struct store *s, struct str prefix, struct str from_key, int64_t revision,
+	bool (*each)(void *arg, const struct store_kv *kv), void *arg, int64_t *ret_revision, struct err *e)
+{
+	int64_t now = store_revision(s);
+	struct range_request rq = {
+		.prefix = prefix,
+		.from = from_key,
+		.revision = revision ? revision : now,
+		.each = each,
+		.arg = arg,
+	};
+	int r;
+
+	if (rq.revision > now)
+		return err_set(e, ERR_TIMEOUT, "Too large resource version: %" PRId64 ", current: %" PRId64, revision, now);
+	r = s->engine->range(s->self, &rq, &s->compacted, e);
+	if (r == 0 && ret_revision)
+		*ret_revision = rq.revision;
+	return r;
+}
+
+int64_t store_revision(struct store *s)
+{
+	return atomic_load(&s->revision);
+}
+
+int64_t store_compacted(struct store *s)
+{
+	return atomic_load(&s->compacted);
+}
+
+void store_status(struct store *s, struct store_status *ret)
+{
+	*ret = (struct store_status){
+		.revision = store_revision(s),
+		.compacted = store_compacted(s),
+		.bytes = s->engine->bytes(s->self),
+		.commits = atomic_load_explicit(&s->commits, memory_order_relaxed),
+		.writes = atomic_load_explicit(&s->writes, memory_order_relaxed),
+	};
+	snprintf(ret->engine, sizeof(ret->engine), "%s", s->engine->name);
+	snprintf(ret->cluster_uid, sizeof(ret->cluster_uid), "%s", s->cluster_uid);
+}
+
+struct store *store_new(const struct store_engine *engine, void *take_self, int64_t revision, int64_t compacted, const char *cluster_uid)
+{
+	struct store *s = xcalloc(1, sizeof(*s));
+
+	s->engine = engine;
+	s->self = take_self;
+	s->last = &s->first;
+	s->revision = revision;
+	s->compacted = compacted;
+	s->sweeping = true; /* a compaction that a restart had cut short goes on */
+	snprintf(s->cluster_uid, sizeof(s->cluster_uid), "%s", cluster_uid);
+	task_mutex_init(&s->lock);
+	task_cond_init(&s->work);
+	s->task = task_spawn("store", store_run, s);
+	return s;
+}
+
+struct store *store_close(struct store *s)
+{
+	if (!s)
+		return NULL;
+	task_lock(&s->lock);
+	s->closing = true;
+	task_signal(&s->work);
+	task_unlock(&s->lock);
+	task_join(s->task);
+	s->engine->close(s->self);
+	task_cond_fini(&s->work);
+	task_mutex_fini(&s->lock);
+	free(s);
+	return NULL;
+}
