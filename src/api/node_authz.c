@@ -1,0 +1,241 @@
+/* What a node may do: its own Node and Lease, the pods bound to it, and what these pods refer to.
+ * Sources: the Kubernetes documentation, "Using Node Authorization" and "NodeRestriction". */
+#include "api/auth.h"
+
+#define NODE_USER STR("system:node:")
+
+struct str identity_node(const struct identity *id)
+{
+	if (!str_starts(id->user, NODE_USER) || !identity_in_group(id, "system:nodes"))
+		return STR_NULL;
+	return str_sub(id->user, NODE_USER.n, id->user.n);
+}
+
+struct node_rule {
+	const char *group, *resources, *verbs;
+};
+
+/* Needs no look at the object; narrower questions (secrets, pods …) are answered below. */
+static const struct node_rule node_rules[] = {
+	{ "", "services nodes namespaces endpoints", "get list watch" },
+	{ "", "nodes", "create" },
+	{ "", "nodes nodes/status", "update patch" },
+	{ "", "pods", "create" },
+	{ "", "events", "create update patch" },
+	{ "events.k8s.io", "events", "create update patch" },
+	{ "discovery.k8s.io", "endpointslices", "get list watch" },
+	{ "networking.k8s.io", "networkpolicies", "get list watch" },
+	{ "node.k8s.io", "runtimeclasses", "get list watch" },
+	{ "storage.k8s.io", "csidrivers csinodes volumeattachments storageclasses", "get list watch" },
+	{ "storage.k8s.io", "csinodes", "create update patch delete" },
+	{ "certificates.k8s.io", "certificatesigningrequests", "create get list watch" },
+	{ "authentication.k8s.io", "tokenreviews", "create" },
+	{ "authorization.k8s.io", "subjectaccessreviews localsubjectaccessreviews", "create" },
+	{ "", "persistentvolumes", "get" },
+	{ "", "persistentvolumeclaims persistentvolumeclaims/status", "get update patch" },
+};
+
+static bool has_word(const char *words, struct str word)
+{
+	for (struct str part, rest = str_c(words); str_next(&rest, ' ', &part);)
+		if (str_eq(part, word))
+			return true;
+	return false;
+}
+
+static bool rule_list_allows(const struct authz_attrs *at)
+{
+	char full[160];
+	size_t n = at->resource.n + (at->sub.n ? 1 + at->sub.n : 0);
+
+	if (n >= sizeof(full))
+		return false;
+	memcpy(full, at->resource.p, at->resource.n);
+	if (at->sub.n) {
+		full[at->resource.n] = '/';
+		memcpy(full + at->resource.n + 1, at->sub.p, at->sub.n);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(node_rules); i++)
+		if (str_is(at->group, node_rules[i].group) && has_word(node_rules[i].resources, str_n(full, n)) &&
+			has_word(node_rules[i].verbs, at->verb))
+			return true;
+	return false;
+}
+
+/* ---- what the pods of a node refer to ----------------------------------------------------------------------------- */
+
+static bool env_refers(struct val container, const char *key_ref, const char *from_ref, struct str name)
+{
+	for (struct val_iter it = val_iter(val_get(container, "env")); val_next(&it);)
+		if (str_eq(val_str(val_get(val_get(val_get(it.val, "valueFrom"), key_ref), "name")), name))
+			return true;
+	for (struct val_iter it = val_iter(val_get(container, "envFrom")); val_next(&it);)
+		if (str_eq(val_str(val_get(val_get(it.val, from_ref), "name")), name))
+			return true;
+	return false;
+}
+
+static bool volume_refers(struct val volume, const char *kind, const char *name_field, struct str name)
+{
+	if (str_eq(val_str(val_get(val_get(volume, kind), name_field)), name))
+		return true;
+	for (struct val_iter it = val_iter(val_path(volume, "projected.sources")); val_next(&it);)
+		if (str_eq(val_str(val_get(val_get(it.val, kind), "name")), name))
+			return true;
+	return false;
+}
+
+static bool pod_refers(struct val spec, bool secret, struct str name)
+{
+	static const char *const lists[] = { "containers", "initContainers", "ephemeralContainers" };
+
+	for (struct val_iter it = val_iter(val_get(spec, "volumes")); val_next(&it);)
+		if (volume_refers(it.val, secret ? "secret" : "configMap", secret ? "secretName" : "name", name))
+			return true;
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (struct val_iter it = val_iter(val_get(spec, lists[i])); val_next(&it);)
+			if (env_refers(it.val, secret ? "secretKeyRef" : "configMapKeyRef", secret ? "secretRef" : "configMapRef", name))
+				return true;
+	if (!secret)
+		return str_is(name, "kube-root-ca.crt"); /* every pod's projected volume has it */
+	return val_has(val_find(val_get(spec, "imagePullSecrets"), "name", name));
+}
+
+typedef bool pod_test(struct val pod, const void *arg);
+
+/* Some pod of the namespace that is bound to the node passes the test. */
+static bool any_pod(struct api *api, struct str node, struct str ns, pod_test *test, const void *arg)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	int64_t revision;
+	struct cache_list pods = cache_list(api_cache(api, "", "pods"), a, arena_strf(a, "%.*s/", STR_ARG(ns)), STR_NULL, 0, &revision);
+
+	for (size_t i = 0; i < pods.n; i++) {
+		struct val pod = doc_root(pods.items[i].doc);
+
+		if (str_eq(val_str(val_path(pod, "spec.nodeName")), node) && test(pod, arg))
+			return true;
+	}
+	return false;
+}
+
+struct reference {
+	bool secret;
+	struct str name;
+};
+
+static bool test_reference(struct val pod, const void *arg)
+{
+	const struct reference *r = arg;
+
+	return pod_refers(val_get(pod, "spec"), r->secret, r->name);
+}
+
+static bool test_service_account(struct val pod, const void *arg)
+{
+	return str_eq(val_str(val_path(pod, "spec.serviceAccountName")), *(const struct str *)arg);
+}
+
+static bool is_bound_here(struct api *api, struct str node, struct str ns, struct str name)
+{
+	auto_(doc_unref) struct doc *pod = api_get(api, "", "pods", ns, name);
+
+	return pod && str_eq(doc_str(pod, "spec.nodeName"), node);
+}
+
+static bool selects_this_node(struct str field_selector, struct str node)
+{
+	for (struct str term, rest = field_selector; str_next(&rest, ',', &term);) {
+		struct str field, value = str_cut(term, '=', &field);
+
+		if (str_starts(value, STR("=")))
+			value = str_sub(value, 1, value.n);
+		if (str_is(field, "spec.nodeName") && str_eq(value, node))
+			return true;
+	}
+	return false;
+}
+
+static bool pods_allowed(struct api *api, struct str node, const struct authz_attrs *at)
+{
+	if (str_is(at->verb, "list") || str_is(at->verb, "watch"))
+		return !at->sub.n && (selects_this_node(at->field_selector, node) || (at->name.n && is_bound_here(api, node, at->ns, at->name)));
+	if (at->sub.n && !str_is(at->sub, "status") && !str_is(at->sub, "eviction"))
+		return false;
+	if (!has_word("get delete update patch create", at->verb))
+		return false;
+	return at->name.n && is_bound_here(api, node, at->ns, at->name);
+}
+
+bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at)
+{
+	bool reads = has_word("get list watch", at->verb);
+
+	if (!at->resource_request)
+		return false;
+	if (str_is(at->group, "coordination.k8s.io") && str_is(at->resource, "leases"))
+		return str_is(at->ns, "kube-node-lease") && (str_is(at->verb, "create") || str_eq(at->name, node));
+	if (!at->group.n && (str_is(at->resource, "secrets") || str_is(at->resource, "configmaps"))) {
+		struct reference r = { str_is(at->resource, "secrets"), at->name };
+
+		return reads && at->ns.n && at->name.n && any_pod(api, node, at->ns, test_reference, &r);
+	}
+	if (!at->group.n && str_is(at->resource, "serviceaccounts"))
+		return at->name.n && (str_is(at->sub, "token") ? str_is(at->verb, "create") : reads) &&
+			any_pod(api, node, at->ns, test_service_account, &at->name);
+	if (!at->group.n && str_is(at->resource, "pods") && (at->sub.n || !str_is(at->verb, "create")))
+		return pods_allowed(api, node, at);
+	return rule_list_allows(at);
+}
+
+/* ---- NodeRestriction ---------------------------------------------------------------------------------------------- */
+
+static int forbidden(struct rq *rq, struct err *e, const char *what)
+{
+	return err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s", rq->res->group_resource[0] ? rq->res->group_resource : rq->res->def.resource,
+		STR_ARG(rq->name), what);
+}
+
+static int restrict_node(struct rq *rq, struct str node, struct val object, struct val old, struct err *e)
+{
+	struct str name = val_str(val_path(val_has(object) ? object : old, "metadata.name"));
+
+	if (!str_eq(name, node))
+		return forbidden(rq, e, "a node may change only itself");
+	for (struct val_iter it = val_iter(val_path(object, "metadata.labels")); val_next(&it);) {
+		bool same = val_equal(it.val, val_get_str(val_path(old, "metadata.labels"), it.key));
+
+		if (!same && str_has(it.key, STR("node-restriction.kubernetes.io/")))
+			return forbidden(rq, e, "a node may not set labels under node-restriction.kubernetes.io/");
+	}
+	if (val_has(old) && val_has(object) && !val_equal(val_path(object, "spec.taints"), val_path(old, "spec.taints")))
+		return forbidden(rq, e, "a node may not change its taints");
+	return 0;
+}
+
+static int restrict_pod(struct rq *rq, struct str node, struct val object, struct val old, struct err *e)
+{
+	struct val pod = val_has(old) ? old : object;
+
+	if (!str_eq(val_str(val_path(pod, "spec.nodeName")), node))
+		return forbidden(rq, e, "a node may change only pods that are bound to it");
+	if (!val_has(old) && !val_has(val_get(val_path(object, "metadata.annotations"), "kubernetes.io/config.mirror")))
+		return forbidden(rq, e, "a node may create only mirror pods");
+	return 0;
+}
+
+int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e)
+{
+	struct str node = identity_node(&rq->id);
+	const char *resource = rq->res->def.resource;
+
+	if (!node.n || rq->api->opts.no_authz)
+		return 0;
+	if (!rq->group.n && !strcmp(resource, "nodes"))
+		return restrict_node(rq, node, object, old, e);
+	if (!rq->group.n && !strcmp(resource, "pods") && !str_is(rq->sub, "eviction"))
+		return restrict_pod(rq, node, object, old, e);
+	if (!strcmp(resource, "leases") && !str_eq(val_str(val_path(val_has(object) ? object : old, "metadata.name")), node))
+		return forbidden(rq, e, "a node may change only its own lease");
+	return 0;
+}

@@ -1,0 +1,196 @@
+#include "base/arena.h"
+#include <stdarg.h>
+#include <stdio.h>
+
+#define FIRST_BYTES ((size_t)4096)
+#define MOST_BYTES ((size_t)64 << 10)
+#define ALIGN ((size_t)16)
+
+struct block {
+	struct block *older;
+	size_t used, cap; /* of data */
+	_Alignas(16) unsigned char data[];
+};
+
+struct hold {
+	struct hold *older;
+	void *obj;
+	void (*end)(void *obj);
+};
+
+struct arena {
+	struct block *newest, *first;
+	struct hold *holds; /* newest first; they live in the arena itself */
+	size_t bytes;
+};
+
+static struct block *block_new(struct arena *a, size_t cap)
+{
+	struct block *b = xmalloc(sizeof(*b) + cap);
+
+	b->older = NULL;
+	b->used = 0;
+	b->cap = cap;
+	a->bytes += cap;
+	return b;
+}
+
+struct arena *arena_new(void)
+{
+	struct arena *a = xcalloc(1, sizeof(*a));
+
+	a->first = a->newest = block_new(a, FIRST_BYTES - sizeof(struct block));
+	return a;
+}
+
+void arena_reset(struct arena *a)
+{
+	while (a->holds) {
+		struct hold *h = a->holds;
+
+		a->holds = h->older;
+		h->end(h->obj);
+	}
+	while (a->newest) {
+		struct block *b = a->newest;
+
+		a->newest = b->older;
+		if (b != a->first)
+			free(b);
+	}
+	a->first->used = 0;
+	a->first->older = NULL;
+	a->newest = a->first;
+	a->bytes = a->first->cap;
+}
+
+struct arena *arena_free(struct arena *a)
+{
+	if (!a)
+		return NULL;
+	arena_reset(a);
+	free(a->first);
+	free(a);
+	return NULL;
+}
+
+/* A large piece gets a block of its own behind the newest, whose remaining room stays in use. */
+static void *alloc_alone(struct arena *a, size_t n)
+{
+	struct block *b = block_new(a, n);
+
+	b->used = n;
+	b->older = a->newest->older;
+	a->newest->older = b;
+	if (a->newest == a->first) { /* the first block stays the last in the chain of newest to oldest */
+		b->older = a->first;
+		a->first->older = NULL;
+		a->newest = b;
+	}
+	return b->data;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+	struct block *b = a->newest;
+	void *p;
+
+	PRE(n <= SIZE_MAX / 2);
+	n = n ? (n + ALIGN - 1) & ~(ALIGN - 1) : ALIGN;
+	if (b->cap - b->used < n) {
+		if (n > MOST_BYTES / 4)
+			return alloc_alone(a, n);
+		b = block_new(a, MIN(MAX(a->newest->cap * 2, FIRST_BYTES), MOST_BYTES));
+		if (b->cap < n) {
+			a->bytes -= b->cap;
+			free(b);
+			return alloc_alone(a, n);
+		}
+		b->older = a->newest;
+		a->newest = b;
+	}
+	p = b->data + b->used;
+	b->used += n;
+	return p;
+}
+
+void *arena_zalloc(struct arena *a, size_t n)
+{
+	return memset(arena_alloc(a, n), 0, n);
+}
+
+char *arena_cstr(struct arena *a, struct str s)
+{
+	char *copy = arena_alloc(a, s.n + 1);
+
+	if (s.n)
+		memcpy(copy, s.p, s.n);
+	copy[s.n] = 0;
+	return copy;
+}
+
+struct str arena_str(struct arena *a, struct str s)
+{
+	return (struct str){ arena_cstr(a, s), s.n };
+}
+
+char *arena_strdup(struct arena *a, const char *s)
+{
+	return arena_cstr(a, str_c(s));
+}
+
+static struct str vformat(struct arena *a, const char *fmt, va_list ap)
+{
+	char small[256], *text;
+	va_list again;
+	int n;
+
+	va_copy(again, ap);
+	n = vsnprintf(small, sizeof(small), fmt, ap);
+	PRE(n >= 0);
+	text = arena_alloc(a, (size_t)n + 1);
+	if ((size_t)n < sizeof(small))
+		memcpy(text, small, (size_t)n + 1);
+	else
+		vsnprintf(text, (size_t)n + 1, fmt, again);
+	va_end(again);
+	return (struct str){ text, (size_t)n };
+}
+
+char *arena_printf(struct arena *a, const char *fmt, ...)
+{
+	struct str s;
+	va_list ap;
+
+	va_start(ap, fmt);
+	s = vformat(a, fmt, ap);
+	va_end(ap);
+	return (char *)s.p;
+}
+
+struct str arena_strf(struct arena *a, const char *fmt, ...)
+{
+	struct str s;
+	va_list ap;
+
+	va_start(ap, fmt);
+	s = vformat(a, fmt, ap);
+	va_end(ap);
+	return s;
+}
+
+void arena_hold(struct arena *a, void *obj, void (*end)(void *obj))
+{
+	struct hold *h;
+
+	if (!obj)
+		return;
+	h = arena_alloc(a, sizeof(*h));
+	*h = (struct hold){ a->holds, obj, end };
+	a->holds = h;
+}
+
+size_t arena_bytes(const struct arena *a)
+{
+	return a->bytes;
+}

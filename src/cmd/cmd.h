@@ -1,0 +1,90 @@
+/* The kogge program: sub-commands, settings, and the supervisor that starts and guards the other processes.
+ *
+ *     kogge server ─► supervisor (root, one thread) ─┬─► control  (own uid)  API, store, controllers, scheduler
+ *                                                    ├─► node     (root)     pods, network, DNS
+ *                                                    └─► containerd          left alone when Kogge stops
+ *
+ * Everything a process needs to know is in `struct settings` (flags over /etc/kogge/config.yaml over defaults) and
+ * `struct layout` (every path, name and address that follows from them). */
+#pragma once
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/util.h"
+
+/* ---- settings.c ------------------------------------------------------------------------------------------------- */
+
+struct settings {
+	const char *data_dir, *instance, *config;
+	const char *bind_address, *node_ip, *node_name, *tls_san, *cri_socket;
+	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain, *node_ports;
+	const char *without, *log_level, *output, *kubeconfig, *audit_log;
+	int64_t port, node_port;
+	bool no_node, ephemeral, log_json, force, quiet, print;
+	/* what is left of the command line */
+	const char *const *args;
+	size_t n_args;
+};
+/* Reads flags and the config file. Prints nothing; *help is set for --help. Strings live in the arena. */
+int settings_read(struct arena *a, int argc, char **argv, struct settings *ret, bool *help, struct err *e);
+void settings_help(const char *only_for); /* rows that apply to a command, "server"; to stdout */
+bool settings_without(const struct settings *s, const char *part); /* part is in --without */
+
+/* ---- layout.c --------------------------------------------------------------------------------------------------- */
+
+#define CONTROL_UID 64823 /* of no user database: nobody logs in with it, nothing else owns its files */
+
+struct layout {
+	const char *data, *control, *control_pki, *node, *node_pki, *images, *containerd, *cni, *run;
+	const char *store, *audit, *admin_kubeconfig, *supervisor_lock, *containerd_socket, *containerd_pid, *containerd_config;
+	const char *pod_logs;
+	const char *server_url; /* https://127.0.0.1:PORT: how our own processes and the admin reach the API */
+	const char *node_name, *node_ip, *service_ip, *cluster_dns;
+	const char *bridge, *dns_link, *nft_table, *cgroup; /* global names of this instance */
+	const char *pod_cidr;
+	bool default_instance;
+	bool own_containerd;
+};
+int layout_of(struct arena *a, const struct settings *s, struct layout *ret, struct err *e);
+/* Makes the folders with their owners and modes. */
+int layout_make(const struct layout *l, const struct settings *s, struct err *e);
+/* Makes or renews keys, certificates and the admin kubeconfig. */
+int layout_certificates(struct arena *a, const struct layout *l, const struct settings *s, struct err *e);
+
+/* ---- processes -------------------------------------------------------------------------------------------------- */
+
+/* supervisor.c: runs until SIGTERM or SIGINT; returns the exit code. */
+int supervise(struct arena *a, const struct settings *s, const struct layout *l);
+/* control.c, node_process.c: run until SIGTERM. ready_fd: a byte is written when serving; listener: the bound API socket. */
+int control_main(const struct settings *s, const struct layout *l, int listener, int ready_fd);
+int node_main(const struct settings *s, const struct layout *l, int ready_fd);
+/* containerd.c: starts our own containerd or adopts the running one; waits until it answers. */
+int containerd_need(const struct layout *l, struct err *e);
+int containerd_stop(const struct layout *l, struct err *e);
+bool containerd_alive(const struct layout *l);
+
+/* ---- commands --------------------------------------------------------------------------------------------------- */
+
+struct command {
+	const char *name, *args, *help, *examples;
+	int (*run)(struct arena *a, const struct settings *s); /* the exit code */
+};
+extern const struct command commands[];
+extern const size_t n_commands;
+
+int cmd_server(struct arena *a, const struct settings *s);
+int cmd_status(struct arena *a, const struct settings *s);
+int cmd_check(struct arena *a, const struct settings *s);
+int cmd_image(struct arena *a, const struct settings *s);
+int cmd_kubeconfig(struct arena *a, const struct settings *s);
+int cmd_reset(struct arena *a, const struct settings *s);
+int cmd_version(struct arena *a, const struct settings *s);
+
+/* check.c: everything that would keep a server from starting; each finding is printed with what to do. The number of failures. */
+int check_machine(struct arena *a, const struct settings *s, const struct layout *l, bool verbose);
+/* reset.c: takes away pods, mounts, links, nft tables, cgroups, sockets, and the data folder. */
+int reset_instance(struct arena *a, const struct settings *s, const struct layout *l, struct err *e);
+
+/* "kogge: MESSAGE" to stderr; returns 1. */
+int fail(const char *fmt, ...) PRINTF(1, 2);
+/* One line of progress to stdout unless --quiet. */
+void say(const struct settings *s, const char *fmt, ...) PRINTF(2, 3);

@@ -1,0 +1,302 @@
+/* Where everything of an instance is and what it is called; its folders, keys and certificates. */
+#include "base/buf.h"
+#include "cmd/cmd.h"
+#include "doc/doc.h"
+#include "pki/pki.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+/* ---- names and paths -------------------------------------------------------------------------------------------- */
+
+/* The address that traffic to the world leaves from: a UDP socket is connected, nothing is sent. */
+static const char *address_to_the_world(struct arena *a)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(53) }, from = { 0 };
+	socklen_t n = sizeof(from);
+	char text[INET_ADDRSTRLEN];
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool found;
+
+	to.sin_addr.s_addr = htonl(0xc6336401); /* 198.51.100.1, of RFC 5737: only the route to it matters */
+	found = fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && getsockname(fd, (struct sockaddr *)&from, &n) == 0 &&
+		inet_ntop(AF_INET, &from.sin_addr, text, sizeof(text));
+	if (fd >= 0)
+		close(fd);
+	return found ? arena_strdup(a, text) : NULL;
+}
+
+/* Without a default route: the first address of a link that is up and is not loopback. */
+static const char *first_address(struct arena *a)
+{
+	struct ifaddrs *all = NULL;
+	const char *found = NULL;
+	char text[INET_ADDRSTRLEN];
+
+	if (getifaddrs(&all) < 0)
+		return NULL;
+	for (struct ifaddrs *i = all; i && !found; i = i->ifa_next) {
+		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || i->ifa_flags & IFF_LOOPBACK || !(i->ifa_flags & IFF_UP))
+			continue;
+		if (inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, text, sizeof(text)))
+			found = arena_strdup(a, text);
+	}
+	freeifaddrs(all);
+	return found;
+}
+
+static const char *host_name(struct arena *a)
+{
+	struct utsname u;
+	struct str name;
+	char *lower;
+
+	uname(&u);
+	str_cut(str_c(u.nodename), '.', &name);
+	lower = arena_cstr(a, name.n ? name : STR("node"));
+	for (char *p = lower; *p; p++)
+		if (*p >= 'A' && *p <= 'Z')
+			*p = (char)(*p + 'a' - 'A');
+	return lower;
+}
+
+/* The nth address of an IPv4 CIDR. */
+static int nth_address(struct arena *a, const char *flag, const char *cidr, uint32_t nth, const char **ret, struct err *e)
+{
+	struct str base, bits = str_cut(str_c(cidr), '/', &base);
+	struct in_addr first;
+	char text[INET_ADDRSTRLEN];
+	int64_t length;
+
+	if (inet_pton(AF_INET, arena_cstr(a, base), &first) != 1 || !str_i64(bits, &length) || length < 8 || length > 28)
+		return err_set(e, ERR_INVALID, "--%s %s: expected an IPv4 range such as 10.96.0.0/16", flag, cidr);
+	first.s_addr = htonl((ntohl(first.s_addr) & ~(uint32_t)((1ULL << (32 - length)) - 1)) + nth);
+	inet_ntop(AF_INET, &first, text, sizeof(text));
+	*ret = arena_strdup(a, text);
+	return 0;
+}
+
+static int check_instance(const char *name, struct err *e)
+{
+	size_t n = strlen(name);
+
+	if (n > 8 || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789") != n)
+		return err_set(e, ERR_INVALID, "--instance %s: up to 8 lower-case letters and digits", name);
+	return 0;
+}
+
+int layout_of(struct arena *a, const struct settings *s, struct layout *ret, struct err *e)
+{
+	struct layout l = { .data = s->data_dir, .pod_cidr = s->cluster_cidr };
+	const char *dash = s->instance[0] ? "-" : "";
+	char *absolute = NULL;
+
+	if (check_instance(s->instance, e) < 0)
+		return -e->code;
+	if (l.data[0] != '/') {
+		absolute = realpath(".", NULL);
+		l.data = arena_printf(a, "%s/%s", absolute ? absolute : "", s->data_dir);
+		free(absolute);
+	}
+	l.default_instance = !s->instance[0];
+	l.own_containerd = !s->cri_socket[0];
+	l.control = arena_printf(a, "%s/control", l.data);
+	l.control_pki = arena_printf(a, "%s/control/pki", l.data);
+	l.store = arena_printf(a, "%s/control/store.db", l.data);
+	l.node = arena_printf(a, "%s/node", l.data);
+	l.node_pki = arena_printf(a, "%s/node/pki", l.data);
+	l.images = arena_printf(a, "%s/images", l.data);
+	l.containerd = arena_printf(a, "%s/containerd", l.data);
+	l.cni = arena_printf(a, "%s/cni", l.data);
+	l.pod_logs = arena_printf(a, "%s/logs", l.data);
+	l.admin_kubeconfig = arena_printf(a, "%s/admin.kubeconfig", l.data);
+	l.supervisor_lock = arena_printf(a, "%s/supervisor.pid", l.data);
+	l.audit = s->audit_log;
+	l.run = arena_printf(a, "/run/kogge%s%s", dash, s->instance);
+	l.containerd_socket = l.own_containerd ? arena_printf(a, "%s/containerd.sock", l.run) : s->cri_socket;
+	l.containerd_pid = arena_printf(a, "%s/containerd.pid", l.run);
+	l.containerd_config = arena_printf(a, "%s/config.toml", l.containerd);
+	l.server_url = arena_printf(a, "https://127.0.0.1:%lld", (long long)s->port);
+	l.node_name = s->node_name[0] ? s->node_name : host_name(a);
+	l.node_ip = s->node_ip[0] ? s->node_ip : address_to_the_world(a);
+	if (!l.node_ip)
+		l.node_ip = first_address(a);
+	if (!l.node_ip)
+		l.node_ip = "127.0.0.1";
+	if (nth_address(a, "service-cidr", s->service_cidr, 1, &l.service_ip, e) < 0 ||
+		nth_address(a, "service-cidr", s->service_cidr, 10, &l.cluster_dns, e) < 0)
+		return -e->code;
+	if (s->cluster_dns[0])
+		l.cluster_dns = s->cluster_dns;
+	l.bridge = arena_printf(a, "kogge%s%s", s->instance[0] ? "-" : "0", s->instance);
+	l.dns_link = s->instance[0] ? arena_printf(a, "kdns-%s", s->instance) : "kogge-dns";
+	l.nft_table = arena_printf(a, "kogge%s%s", dash, s->instance);
+	l.cgroup = l.nft_table;
+	*ret = l;
+	return 0;
+}
+
+/* ---- folders ---------------------------------------------------------------------------------------------------- */
+
+static int make_dir(const char *path, mode_t mode, uid_t owner, struct err *e)
+{
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "make folder %s", path);
+	if (geteuid() == 0 && (chown(path, owner, owner) < 0 || chmod(path, mode) < 0))
+		return err_errno(e, errno, "set owner and mode of %s", path);
+	return 0;
+}
+
+/* Folders above the data folder, as `mkdir -p` makes them. */
+static int make_parents(const char *path, struct err *e)
+{
+	auto_free char *copy = xstrdup(path);
+
+	for (char *p = strchr(copy + 1, '/'); p; p = strchr(p + 1, '/')) {
+		*p = 0;
+		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+			return err_errno(e, errno, "make folder %s", copy);
+		*p = '/';
+	}
+	return 0;
+}
+
+int layout_make(const struct layout *l, const struct settings *s, struct err *e)
+{
+	uid_t control = geteuid() == 0 ? CONTROL_UID : geteuid();
+	const struct {
+		const char *path;
+		mode_t mode;
+		uid_t owner;
+		bool node;
+	} dirs[] = {
+		{ l->data, 0755, 0, false },	    { l->control, 0700, control, false }, { l->control_pki, 0700, control, false },
+		{ l->node, 0755, 0, true },	    { l->node_pki, 0700, 0, true },	  { l->images, 0755, 0, true },
+		{ l->containerd, 0711, 0, true },   { l->cni, 0755, 0, true },		  { l->pod_logs, 0755, 0, true },
+		{ l->run, 0711, 0, true },
+	};
+
+	if (make_parents(l->data, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		if ((!dirs[i].node || !s->no_node) && make_dir(dirs[i].path, dirs[i].mode, dirs[i].owner, e) < 0)
+			return -e->code;
+	return 0;
+}
+
+/* ---- certificates ----------------------------------------------------------------------------------------------- */
+
+/* Everything below the control process's folder belongs to it. */
+static void hand_over(const char *dir)
+{
+	static const char *const names[] = { "ca.crt", "ca.key", "front-ca.crt", "front-ca.key", "server.crt", "server.key", "node-client.crt",
+		"node-client.key", "front-client.crt", "front-client.key", "sa.key", "sa.pub" };
+
+	if (geteuid() != 0)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		auto_free char *path = xasprintf("%s/%s", dir, names[i]);
+
+		if (lchown(path, CONTROL_UID, CONTROL_UID) < 0 && errno != ENOENT)
+			fprintf(stderr, "kogge: cannot hand %s to the control process: %s\n", path, strerror(errno));
+	}
+}
+
+static int read_file(const char *path, struct buf *out, struct err *e)
+{
+	FILE *f = fopen(path, "re");
+	size_t n;
+
+	if (!f)
+		return err_errno(e, errno, "read %s", path);
+	for (char *room; (room = buf_reserve(out, 4096)) && (n = fread(room, 1, 4096, f)) > 0;)
+		out->n += n;
+	fclose(f);
+	return 0;
+}
+
+static int write_file(const char *path, struct str text, mode_t mode, struct err *e)
+{
+	auto_free char *fresh = xasprintf("%s.new", path);
+	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	ssize_t n = fd >= 0 ? write(fd, text.p, text.n) : -1;
+	int failed = n == (ssize_t)text.n && rename(fresh, path) == 0 ? 0 : errno;
+
+	if (fd >= 0)
+		close(fd);
+	return failed ? err_errno(e, failed, "write %s", path) : 0;
+}
+
+static int admin_kubeconfig(struct arena *a, const struct layout *l, const struct settings *s, struct err *e)
+{
+	const char *name = s->instance[0] ? arena_printf(a, "kogge-%s", s->instance) : "kogge";
+	auto_buf struct buf text = BUF_INIT, ca = BUF_INIT, crt = BUF_INIT, key = BUF_INIT;
+	auto_free char *ca64 = NULL, *crt64 = NULL, *key64 = NULL;
+
+	if (read_file(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0 ||
+		read_file(arena_printf(a, "%s/admin.crt", l->data), &crt, e) < 0 || read_file(arena_printf(a, "%s/admin.key", l->data), &key, e) < 0)
+		return -e->code;
+	ca64 = base64_encode(buf_view(&ca));
+	crt64 = base64_encode(buf_view(&crt));
+	key64 = base64_encode(buf_view(&key));
+	buf_printf(&text,
+		"apiVersion: v1\nkind: Config\nclusters:\n- name: %s\n  cluster:\n    server: %s\n    certificate-authority-data: %s\n"
+		"users:\n- name: %s-admin\n  user:\n    client-certificate-data: %s\n    client-key-data: %s\n"
+		"contexts:\n- name: %s\n  context:\n    cluster: %s\n    user: %s-admin\ncurrent-context: %s\n",
+		name, l->server_url, ca64, name, crt64, key64, name, name, name, name);
+	return write_file(l->admin_kubeconfig, buf_view(&text), 0600, e);
+}
+
+static const char *const *server_names(struct arena *a, const struct layout *l, const struct settings *s)
+{
+	const char *fixed[] = { "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		arena_printf(a, "kubernetes.default.svc.%s", s->cluster_domain), "localhost", "127.0.0.1", "::1", l->service_ip, l->node_ip,
+		l->node_name };
+	const char **names = ARENA_ARRAY(a, const char *, ARRAY_LEN(fixed) + strlen(s->tls_san) + 2);
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
+		names[n++] = fixed[i];
+	for (struct str part, rest = str_c(s->tls_san); str_next(&rest, ',', &part);)
+		if (str_trim(part).n)
+			names[n++] = arena_cstr(a, str_trim(part));
+	return names;
+}
+
+int layout_certificates(struct arena *a, const struct layout *l, const struct settings *s, struct err *e)
+{
+	static const char *const masters[] = { "system:masters", NULL }, *const nodes[] = { "system:nodes", NULL };
+	const char *const node_names[] = { l->node_name, l->node_ip, "127.0.0.1", "localhost", NULL };
+	const struct pki_leaf server = { .name = "server", .cn = "kube-apiserver", .sans = server_names(a, l, s), .server = true };
+	const struct pki_leaf node_client = { .name = "node-client", .cn = "kube-apiserver-kubelet-client", .orgs = masters, .client = true };
+	const struct pki_leaf front = { .name = "front-client", .cn = "front-proxy-client", .client = true };
+	const struct pki_leaf admin = { .dir = l->data, .name = "admin", .cn = "kubernetes-admin", .orgs = masters, .client = true };
+	const struct pki_leaf node = {
+		.dir = l->node_pki, .name = "client", .cn = arena_printf(a, "system:node:%s", l->node_name), .orgs = nodes, .client = true
+	};
+	const struct pki_leaf node_server = {
+		.dir = l->node_pki, .name = "server", .cn = node.cn, .orgs = nodes, .sans = node_names, .server = true
+	};
+	auto_buf struct buf ca = BUF_INIT;
+
+	if (pki_ca(l->control_pki, "ca", "kogge", e) < 0 || pki_ca(l->control_pki, "front-ca", "kogge front proxy", e) < 0 ||
+		pki_signing_key(l->control_pki, "sa", e) < 0 || pki_leaf(l->control_pki, "ca", &server, NULL, e) < 0 ||
+		pki_leaf(l->control_pki, "ca", &node_client, NULL, e) < 0 || pki_leaf(l->control_pki, "front-ca", &front, NULL, e) < 0 ||
+		pki_leaf(l->control_pki, "ca", &admin, NULL, e) < 0)
+		return -e->code;
+	hand_over(l->control_pki);
+	if (admin_kubeconfig(a, l, s, e) < 0 || s->no_node)
+		return -e->code;
+	if (pki_leaf(l->control_pki, "ca", &node, NULL, e) < 0 || pki_leaf(l->control_pki, "ca", &node_server, NULL, e) < 0 ||
+		read_file(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0)
+		return -e->code;
+	return write_file(arena_printf(a, "%s/ca.crt", l->node_pki), buf_view(&ca), 0644, e);
+}

@@ -1,0 +1,363 @@
+/* The supervisor: binds the API's socket, starts control, node and containerd, and starts again what ends.
+ *
+ *      bind ─► containerd (or adopt) ─► fork control ─► fork node ─► wait for signals, pipes and ends
+ *                                         ▲   ended: at once, then after 1, 2, 4 … 15 s; a quiet minute forgets
+ *                                         └───┘
+ * It holds the listening socket, so that clients wait instead of being refused while control starts again. Children are forks
+ * (no exec): they share the program's pages. They die with the supervisor; containerd and the pods do not. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "cmd/cmd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <grp.h>
+#include <unistd.h>
+
+#define LOG_MODULE "supervisor"
+#define FIRST_WAIT_MS 1000
+#define MOST_WAIT_MS 15000
+#define QUIET_MS 60000
+#define STOP_MS 15000
+
+enum part_id { CONTROL, NODE, PARTS };
+struct part {
+	const char *name;
+	pid_t pid;	    /* 0: not running */
+	int ready_fd;	    /* -1: it said so, or is not running */
+	struct mono started, start_again;
+	int64_t wait_ms;    /* before the next start */
+	bool wanted;
+};
+
+struct supervisor {
+	const struct settings *s;
+	const struct layout *l;
+	int listener, signals, containerd_fd;
+	struct mono began;
+	struct part parts[PARTS];
+	bool stopping;
+};
+
+static int bind_listener(const struct settings *s, struct err *e)
+{
+	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST }, *found;
+	char port[16];
+	int fd, one = 1;
+
+	snprintf(port, sizeof(port), "%lld", (long long)s->port);
+	if (getaddrinfo(s->bind_address, port, &hints, &found) != 0)
+		return err_set(e, ERR_INVALID, "--bind-address %s is not an address", s->bind_address);
+	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 1024) < 0) {
+		int failed = errno;
+
+		freeaddrinfo(found);
+		if (fd >= 0)
+			close(fd);
+		if (failed == EADDRINUSE)
+			return err_set(e, ERR_EXISTS, "port %s is taken by another program (ss -ltnp 'sport = :%s' shows it); choose another with --port", port, port);
+		return err_errno(e, failed, "listen on %s port %s", s->bind_address, port);
+	}
+	freeaddrinfo(found);
+	return fd;
+}
+
+static int lock_data(const struct layout *l, struct err *e)
+{
+	int fd = open(l->supervisor_lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	char text[24] = "";
+
+	if (fd < 0)
+		return err_errno(e, errno, "open %s", l->supervisor_lock);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		ssize_t n = read(fd, text, sizeof(text) - 1);
+
+		close(fd);
+		return err_set(e, ERR_EXISTS, "another kogge server (pid %.*s) runs on %s", n > 0 ? (int)strcspn(text, "\n") : 1, n > 0 ? text : "?", l->data);
+	}
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+		return err_errno(e, errno, "write %s", l->supervisor_lock);
+	return fd; /* held open, and so locked, until the process ends */
+}
+
+/* ---- children --------------------------------------------------------------------------------------------------- */
+
+static void drop_privileges(void)
+{
+	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(CONTROL_UID, CONTROL_UID, CONTROL_UID) < 0 ||
+				      setresuid(CONTROL_UID, CONTROL_UID, CONTROL_UID) < 0))
+		PANIC("cannot become uid %d: %s", CONTROL_UID, strerror(errno));
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it holds every secret of the cluster */
+}
+
+static void become_child(struct supervisor *v, enum part_id id, int ready_fd, pid_t parent)
+{
+	sigset_t none;
+	int code;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	close(v->signals);
+	if (id == CONTROL)
+		drop_privileges();
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* after the change of uid, which clears it */
+	if (getppid() != parent)
+		_exit(1); /* the supervisor ended in between */
+	prctl(PR_SET_NAME, id == CONTROL ? "kogge-control" : "kogge-node");
+	if (id == CONTROL) {
+		code = control_main(v->s, v->l, v->listener, ready_fd);
+	} else {
+		if (v->listener >= 0)
+			close(v->listener);
+		code = node_main(v->s, v->l, ready_fd);
+	}
+	exit(code);
+}
+
+static void start_part(struct supervisor *v, enum part_id id)
+{
+	struct part *p = &v->parts[id];
+	pid_t parent = getpid();
+	int ready[2];
+
+	if (pipe2(ready, O_CLOEXEC) < 0) {
+		p->start_again = mono_add_ms(mono_now(), FIRST_WAIT_MS);
+		log_error("cannot start %s: %s", p->name, strerror(errno));
+		return;
+	}
+	fflush(NULL);
+	p->started = mono_now();
+	p->start_again = MONO_NEVER;
+	p->pid = fork();
+	if (p->pid == 0) {
+		close(ready[0]);
+		become_child(v, id, ready[1], parent);
+	}
+	close(ready[1]);
+	p->ready_fd = ready[0];
+	if (p->pid < 0) {
+		log_error("cannot start %s: %s", p->name, strerror(errno));
+		p->pid = 0;
+		close(p->ready_fd);
+		p->ready_fd = -1;
+		p->start_again = mono_add_ms(p->started, FIRST_WAIT_MS);
+	}
+}
+
+static void part_ended(struct supervisor *v, struct part *p, int status)
+{
+	struct mono now = mono_now();
+
+	p->pid = 0;
+	if (p->ready_fd >= 0)
+		close(p->ready_fd);
+	p->ready_fd = -1;
+	if (v->stopping)
+		return;
+	if (mono_ms_between(p->started, now) > QUIET_MS)
+		p->wait_ms = 0;
+	if (WIFSIGNALED(status))
+		log_error("%s was ended by signal %d (%s); it starts again in %lld ms", p->name, WTERMSIG(status), strsignal(WTERMSIG(status)),
+			(long long)p->wait_ms);
+	else
+		log_error("%s ended with code %d; it starts again in %lld ms", p->name, WEXITSTATUS(status), (long long)p->wait_ms);
+	p->start_again = mono_add_ms(now, p->wait_ms);
+	p->wait_ms = MIN(p->wait_ms ? p->wait_ms * 2 : FIRST_WAIT_MS, (int64_t)MOST_WAIT_MS);
+}
+
+static void reap(struct supervisor *v)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (int i = 0; i < PARTS; i++)
+			if (v->parts[i].pid == pid)
+				part_ended(v, &v->parts[i], status);
+}
+
+static void part_ready(struct supervisor *v, struct part *p)
+{
+	char byte;
+	ssize_t n = read(p->ready_fd, &byte, 1);
+
+	if (n < 0 && errno == EINTR)
+		return;
+	close(p->ready_fd);
+	p->ready_fd = -1;
+	if (n == 1)
+		say(v->s, "%s ready after %lld ms", p->name, (long long)mono_ms_between(v->began, mono_now()));
+}
+
+/* ---- containerd ------------------------------------------------------------------------------------------------- */
+
+static int watch_containerd(const struct layout *l)
+{
+	FILE *f = l->own_containerd ? fopen(l->containerd_pid, "re") : NULL;
+	int pid = 0, fd = -1;
+
+	if (f && fscanf(f, "%d", &pid) == 1 && pid > 0)
+		fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (f)
+		fclose(f);
+	return fd;
+}
+
+static void need_containerd(struct supervisor *v)
+{
+	struct err e;
+
+	err_init(&e);
+	if (v->containerd_fd >= 0)
+		close(v->containerd_fd);
+	if (containerd_need(v->l, &e) < 0)
+		log_error("%s", e.message);
+	v->containerd_fd = watch_containerd(v->l);
+}
+
+/* ---- the loop --------------------------------------------------------------------------------------------------- */
+
+static int next_wait_ms(const struct supervisor *v)
+{
+	struct mono now = mono_now();
+	int64_t least = -1;
+
+	for (int i = 0; i < PARTS; i++) {
+		const struct part *p = &v->parts[i];
+		int64_t ms;
+
+		if (!p->wanted || p->pid || v->stopping)
+			continue;
+		ms = MAX(mono_ms_between(now, p->start_again), (int64_t)0);
+		least = least < 0 ? ms : MIN(least, ms);
+	}
+	return (int)least;
+}
+
+static void start_due(struct supervisor *v)
+{
+	struct mono now = mono_now();
+
+	for (int i = 0; i < PARTS && !v->stopping; i++)
+		if (v->parts[i].wanted && !v->parts[i].pid && !mono_before(now, v->parts[i].start_again))
+			start_part(v, (enum part_id)i);
+}
+
+static void wait_once(struct supervisor *v, int ms)
+{
+	struct pollfd fds[2 + PARTS] = {
+		{ .fd = v->signals, .events = POLLIN },
+		{ .fd = v->stopping ? -1 : v->containerd_fd, .events = POLLIN },
+	};
+	struct signalfd_siginfo info;
+
+	for (int i = 0; i < PARTS; i++)
+		fds[2 + i] = (struct pollfd){ .fd = v->parts[i].ready_fd, .events = POLLIN };
+	if (poll(fds, ARRAY_LEN(fds), ms) <= 0)
+		return;
+	for (int i = 0; i < PARTS; i++)
+		if (fds[2 + i].revents)
+			part_ready(v, &v->parts[i]);
+	if (fds[1].revents) {
+		reap(v);
+		log_error("containerd has ended; starting it again");
+		need_containerd(v);
+	}
+	while (fds[0].revents && read(v->signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(v);
+		else
+			v->stopping = true;
+	}
+}
+
+static void stop_part(struct supervisor *v, enum part_id id)
+{
+	struct part *p = &v->parts[id];
+	struct mono until = mono_add_ms(mono_now(), STOP_MS);
+
+	if (p->pid)
+		kill(p->pid, SIGTERM);
+	while (p->pid && mono_before(mono_now(), until))
+		wait_once(v, 100);
+	if (!p->pid)
+		return;
+	log_warn("%s does not end within %d s: killed", p->name, STOP_MS / 1000);
+	kill(p->pid, SIGKILL);
+	for (int i = 0; i < 50 && p->pid; i++)
+		wait_once(v, 100);
+}
+
+static int begin(struct supervisor *v, struct arena *a, struct err *e)
+{
+	sigset_t wanted;
+
+	if (layout_make(v->l, v->s, e) < 0 || lock_data(v->l, e) < 0)
+		return -e->code;
+	if (layout_certificates(a, v->l, v->s, e) < 0)
+		return -e->code;
+	v->listener = bind_listener(v->s, e);
+	if (v->listener < 0)
+		return -e->code;
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGTERM);
+	sigaddset(&wanted, SIGINT);
+	sigaddset(&wanted, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &wanted, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	v->signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+	return v->signals < 0 ? err_errno(e, errno, "signalfd") : 0;
+}
+
+static void end(struct supervisor *v, struct arena *a)
+{
+	struct err e;
+
+	err_init(&e);
+	stop_part(v, NODE);
+	stop_part(v, CONTROL);
+	if (v->s->ephemeral) {
+		say(v->s, "taking everything away (--ephemeral)");
+		if (reset_instance(a, v->s, v->l, &e) < 0)
+			log_error("%s", e.message);
+		return;
+	}
+	if (!v->s->no_node)
+		say(v->s, "stopped; pods%s keep running (kogge reset --data-dir %s takes them away)",
+			v->l->own_containerd ? " and containerd" : "", v->l->data);
+}
+
+int supervise(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	struct supervisor v = { .s = s, .l = l, .listener = -1, .containerd_fd = -1, .began = mono_now() };
+	struct err e;
+
+	err_init(&e);
+	v.parts[CONTROL] = (struct part){ .name = "control", .ready_fd = -1, .wanted = true };
+	v.parts[NODE] = (struct part){ .name = "node", .ready_fd = -1, .wanted = !s->no_node };
+	if (begin(&v, a, &e) < 0)
+		return fail("%s", e.message);
+	start_due(&v); /* control and node; they wait for each other and for containerd by themselves */
+	if (!s->no_node)
+		need_containerd(&v);
+	while (!v.stopping) {
+		wait_once(&v, next_wait_ms(&v));
+		start_due(&v);
+	}
+	end(&v, a);
+	return 0;
+}

@@ -1,0 +1,246 @@
+/* The CA and the leaves below it. */
+#include "pki/pki_internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define HOUR_S 3600L
+#define DAY_S (24 * HOUR_S)
+#define CA_S (3650 * DAY_S)
+#define LEAF_S (365 * DAY_S)
+
+AUTO(X509_REQ, X509_REQ_free)
+AUTO(BIO, BIO_free)
+
+static bool add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
+{
+	X509V3_CTX ctx;
+	X509_EXTENSION *ext;
+	bool added;
+
+	X509V3_set_ctx_nodb(&ctx);
+	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
+	ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+	added = ext && X509_add_ext(cert, ext, -1);
+	X509_EXTENSION_free(ext);
+	return added;
+}
+
+/* version, serial, validity: what every certificate of ours has */
+static bool begin(X509 *cert, int64_t seconds)
+{
+	unsigned char serial[16];
+	BIGNUM *number;
+	bool ok;
+
+	RAND_bytes(serial, sizeof(serial));
+	serial[0] &= 0x7f;
+	number = BN_bin2bn(serial, sizeof(serial), NULL);
+	ok = number && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) && X509_set_version(cert, X509_VERSION_3) &&
+		X509_gmtime_adj(X509_getm_notBefore(cert), -HOUR_S) && X509_gmtime_adj(X509_getm_notAfter(cert), seconds);
+	BN_free(number);
+	return ok;
+}
+
+static bool add_name(X509_NAME *name, const char *field, const char *value)
+{
+	return X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, (const unsigned char *)value, -1, -1, 0);
+}
+
+static bool is_address(const char *s)
+{
+	unsigned char bytes[16];
+
+	return inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1;
+}
+
+static bool add_sans(X509 *cert, const char *const *sans)
+{
+	auto_buf struct buf text = BUF_INIT;
+
+	for (size_t i = 0; sans && sans[i]; i++)
+		buf_printf(&text, "%s%s:%s", i ? "," : "", is_address(sans[i]) ? "IP" : "DNS", sans[i]);
+	if (!text.n)
+		return true;
+	buf_byte(&text, 0);
+	return add_extension(cert, NULL, NID_subject_alt_name, text.p);
+}
+
+static int make_dir(const char *dir, struct err *e)
+{
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return err_errno(e, errno, "make folder %s", dir);
+	return 0;
+}
+
+int pki_ca(const char *dir, const char *ca_name, const char *common_name, struct err *e)
+{
+	auto_free char *crt = pki_path(dir, ca_name, ".crt"), *key_path = pki_path(dir, ca_name, ".key");
+	auto_(EVP_PKEY_free) EVP_PKEY *key = NULL;
+	auto_(X509_free) X509 *cert = NULL;
+
+	if (make_dir(dir, e) < 0)
+		return -e->code;
+	if (pki_exists(crt) && pki_exists(key_path))
+		return 0;
+	if (pki_exists(crt) || pki_exists(key_path))
+		return err_set(e, ERR_IO, "only one of %s and %s is there: restore the other from a backup", crt, key_path);
+	key = pki_key_new();
+	cert = X509_new();
+	if (!begin(cert, CA_S) || !add_name(X509_get_subject_name(cert), "CN", common_name) ||
+		!X509_set_issuer_name(cert, X509_get_subject_name(cert)) || !X509_set_pubkey(cert, key) ||
+		!add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE") ||
+		!add_extension(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign,digitalSignature") ||
+		!add_extension(cert, cert, NID_subject_key_identifier, "hash") || !X509_sign(cert, key, EVP_sha256()))
+		return pki_openssl_err(e, "make the certificate authority");
+	if (pki_key_save(key_path, key, e) < 0)
+		return -e->code;
+	return pki_cert_save(crt, cert, e);
+}
+
+static bool covers(X509 *cert, const char *const *sans)
+{
+	for (size_t i = 0; sans && sans[i]; i++) {
+		bool found = is_address(sans[i]) ? X509_check_ip_asc(cert, sans[i], 0) == 1 :
+						   X509_check_host(cert, sans[i], 0, 0, NULL) == 1;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* true: the certificate on disk will do for a while, is of this CA and covers every wanted name */
+static bool still_good(const char *crt, const char *key_path, X509 *ca, const struct pki_leaf *leaf)
+{
+	auto_(X509_free) X509 *cert = NULL;
+	auto_(EVP_PKEY_free) EVP_PKEY *key = NULL;
+	struct err ignored;
+	time_t later = time(NULL) + LEAF_S / 3;
+
+	err_init(&ignored);
+	if (!pki_exists(crt) || !pki_exists(key_path))
+		return false;
+	if (pki_cert_load(crt, &cert, &ignored) < 0 || pki_key_load(key_path, &key, &ignored) < 0)
+		return false;
+	return X509_verify(cert, X509_get0_pubkey(ca)) == 1 && X509_check_private_key(cert, key) == 1 &&
+		X509_cmp_time(X509_get0_notAfter(cert), &later) > 0 && X509_cmp_time(X509_get0_notBefore(cert), NULL) < 0 &&
+		covers(cert, leaf->sans);
+}
+
+static const char *usages(bool server, bool client)
+{
+	return server && client ? "serverAuth,clientAuth" : server ? "serverAuth" : "clientAuth";
+}
+
+static bool finish(X509 *cert, X509 *ca, EVP_PKEY *ca_key, bool server, bool client)
+{
+	return X509_set_issuer_name(cert, X509_get_subject_name(ca)) &&
+		add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
+		add_extension(cert, ca, NID_key_usage, "critical,digitalSignature") &&
+		add_extension(cert, ca, NID_ext_key_usage, usages(server, client)) &&
+		add_extension(cert, ca, NID_authority_key_identifier, "keyid") && X509_sign(cert, ca_key, EVP_sha256());
+}
+
+static int load_ca(const char *dir, const char *ca_name, X509 **ret_cert, EVP_PKEY **ret_key, struct err *e)
+{
+	auto_free char *crt = pki_path(dir, ca_name, ".crt"), *key = pki_path(dir, ca_name, ".key");
+
+	if (pki_cert_load(crt, ret_cert, e) < 0)
+		return -e->code;
+	return pki_key_load(key, ret_key, e);
+}
+
+static bool add_subject(X509 *cert, const struct pki_leaf *leaf)
+{
+	X509_NAME *name = X509_get_subject_name(cert);
+
+	for (size_t i = 0; leaf->orgs && leaf->orgs[i]; i++)
+		if (!add_name(name, "O", leaf->orgs[i]))
+			return false;
+	return add_name(name, "CN", leaf->cn);
+}
+
+int pki_leaf(const char *ca_dir, const char *ca_name, const struct pki_leaf *leaf, bool *renewed, struct err *e)
+{
+	const char *dir = leaf->dir ? leaf->dir : ca_dir;
+	auto_free char *crt = pki_path(dir, leaf->name, ".crt"), *key_path = pki_path(dir, leaf->name, ".key");
+	auto_(X509_free) X509 *ca = NULL, *cert = NULL;
+	auto_(EVP_PKEY_free) EVP_PKEY *ca_key = NULL, *key = NULL;
+
+	if (make_dir(dir, e) < 0 || load_ca(ca_dir, ca_name, &ca, &ca_key, e) < 0)
+		return err_wrap(e, "certificate %s", leaf->name);
+	if (renewed)
+		*renewed = false;
+	if (still_good(crt, key_path, ca, leaf))
+		return 0;
+	key = pki_key_new();
+	cert = X509_new();
+	if (!begin(cert, LEAF_S) || !add_subject(cert, leaf) || !X509_set_pubkey(cert, key) || !add_sans(cert, leaf->sans) ||
+		!finish(cert, ca, ca_key, leaf->server, leaf->client))
+		return pki_openssl_err(e, "make a certificate");
+	if (pki_key_save(key_path, key, e) < 0 || pki_cert_save(crt, cert, e) < 0)
+		return -e->code;
+	if (renewed)
+		*renewed = true;
+	return 0;
+}
+
+int pki_signing_key(const char *dir, const char *name, struct err *e)
+{
+	auto_free char *private_path = pki_path(dir, name, ".key"), *public_path = pki_path(dir, name, ".pub");
+	auto_(EVP_PKEY_free) EVP_PKEY *key = NULL;
+
+	if (make_dir(dir, e) < 0)
+		return -e->code;
+	if (pki_exists(private_path) && pki_exists(public_path))
+		return 0;
+	if (pki_exists(private_path)) {
+		if (pki_key_load(private_path, &key, e) < 0)
+			return -e->code;
+	} else {
+		key = pki_key_new();
+		if (pki_key_save(private_path, key, e) < 0)
+			return -e->code;
+	}
+	return pki_public_save(public_path, key, e);
+}
+
+/* The names a request asks for are taken over; nothing else of its extensions is. */
+static bool copy_sans(X509 *cert, X509_REQ *request)
+{
+	STACK_OF(X509_EXTENSION) *wanted = X509_REQ_get_extensions(request);
+	int at = X509v3_get_ext_by_NID(wanted, NID_subject_alt_name, -1);
+	bool ok = at < 0 || X509_add_ext(cert, sk_X509_EXTENSION_value(wanted, at), -1);
+
+	sk_X509_EXTENSION_pop_free(wanted, X509_EXTENSION_free);
+	return ok;
+}
+
+int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, bool server, bool client, char **ret_pem,
+	struct err *e)
+{
+	auto_(BIO_free) BIO *bio = BIO_new_mem_buf(csr_pem.p, (int)csr_pem.n);
+	auto_(X509_REQ_free) X509_REQ *request = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
+	auto_(X509_free) X509 *ca = NULL, *cert = NULL;
+	auto_(EVP_PKEY_free) EVP_PKEY *ca_key = NULL;
+	auto_buf struct buf text = BUF_INIT;
+
+	if (!request || X509_REQ_verify(request, X509_REQ_get0_pubkey(request)) != 1)
+		return err_set(e, ERR_INVALID, "the certificate request is malformed or not signed by its own key");
+	if (load_ca(dir, ca_name, &ca, &ca_key, e) < 0)
+		return -e->code;
+	cert = X509_new();
+	if (!begin(cert, seconds) || !X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) ||
+		!X509_set_pubkey(cert, X509_REQ_get0_pubkey(request)) || !copy_sans(cert, request) ||
+		!finish(cert, ca, ca_key, server, client))
+		return pki_openssl_err(e, "sign the certificate request");
+	if (pki_cert_text(cert, &text, e) < 0)
+		return -e->code;
+	*ret_pem = buf_take(&text, NULL);
+	return 0;
+}

@@ -1,0 +1,26 @@
+#pragma once
+#include "pki/pki.h"
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <sys/types.h>
+
+AUTO(EVP_PKEY, EVP_PKEY_free)
+AUTO(X509, X509_free)
+
+/* files.c. Own: free() paths. */
+char *pki_path(const char *dir, const char *name, const char *ending);
+bool pki_exists(const char *path);
+int pki_write_file(const char *path, struct str bytes, mode_t mode, struct err *e);
+int pki_read_file(const char *path, struct buf *out, struct err *e);
+
+/* key.c. Own: EVP_PKEY_free(), X509_free(). */
+EVP_PKEY *pki_key_new(void);
+int pki_key_load(const char *path, EVP_PKEY **ret, struct err *e);
+int pki_key_save(const char *path, EVP_PKEY *key, struct err *e);
+int pki_public_save(const char *path, EVP_PKEY *key, struct err *e);
+int pki_cert_load(const char *path, X509 **ret, struct err *e);
+int pki_cert_save(const char *path, X509 *cert, struct err *e);
+int pki_cert_text(X509 *cert, struct buf *out, struct err *e);
+/* The newest OpenSSL error as ERR_INTERNAL: "make certificate: …". */
+int pki_openssl_err(struct err *e, const char *what);
