@@ -19,7 +19,8 @@ struct hold {
 };
 
 struct arena {
-	struct block *newest, *first;
+	struct block *newest, *first; /* first is never freed before the arena */
+	struct block *large;
 	struct hold *holds; /* newest first; they live in the arena itself */
 	size_t bytes;
 };
@@ -51,16 +52,19 @@ void arena_reset(struct arena *a)
 		a->holds = h->older;
 		h->end(h->obj);
 	}
-	while (a->newest) {
+	while (a->newest != a->first) {
 		struct block *b = a->newest;
 
 		a->newest = b->older;
-		if (b != a->first)
-			free(b);
+		free(b);
+	}
+	while (a->large) {
+		struct block *b = a->large;
+
+		a->large = b->older;
+		free(b);
 	}
 	a->first->used = 0;
-	a->first->older = NULL;
-	a->newest = a->first;
 	a->bytes = a->first->cap;
 }
 
@@ -74,19 +78,13 @@ struct arena *arena_free(struct arena *a)
 	return NULL;
 }
 
-/* A large piece gets a block of its own behind the newest, whose remaining room stays in use. */
+/* A large piece gets a block of its own, and the newest block's room stays in use. */
 static void *alloc_alone(struct arena *a, size_t n)
 {
 	struct block *b = block_new(a, n);
 
-	b->used = n;
-	b->older = a->newest->older;
-	a->newest->older = b;
-	if (a->newest == a->first) { /* the first block stays the last in the chain of newest to oldest */
-		b->older = a->first;
-		a->first->older = NULL;
-		a->newest = b;
-	}
+	b->older = a->large;
+	a->large = b;
 	return b->data;
 }
 
@@ -98,14 +96,11 @@ void *arena_alloc(struct arena *a, size_t n)
 	PRE(n <= SIZE_MAX / 2);
 	n = n ? (n + ALIGN - 1) & ~(ALIGN - 1) : ALIGN;
 	if (b->cap - b->used < n) {
-		if (n > MOST_BYTES / 4)
+		size_t cap = MIN(b->cap * 2, MOST_BYTES);
+
+		if (n > cap / 2)
 			return alloc_alone(a, n);
-		b = block_new(a, MIN(MAX(a->newest->cap * 2, FIRST_BYTES), MOST_BYTES));
-		if (b->cap < n) {
-			a->bytes -= b->cap;
-			free(b);
-			return alloc_alone(a, n);
-		}
+		b = block_new(a, cap);
 		b->older = a->newest;
 		a->newest = b;
 	}

@@ -219,7 +219,7 @@ static const struct age_row {
 void age_text(int64_t seconds, char ret[TIME_TEXT_MAX])
 {
 	const struct age_row *row = age_rows;
-	int64_t rest;
+	int rest;
 
 	if (seconds < -1) {
 		snprintf(ret, TIME_TEXT_MAX, "<invalid>");
@@ -228,10 +228,10 @@ void age_text(int64_t seconds, char ret[TIME_TEXT_MAX])
 	seconds = MAX(seconds, INT64_C(0));
 	while (seconds >= row->limit && row->limit != INT64_MAX)
 		row++;
-	rest = row->rest_unit ? seconds % row->unit_s / row->rest_s : 0;
+	rest = row->rest_unit ? (int)(seconds % row->unit_s / row->rest_s) : 0; /* below 365 */
 	if (rest)
-		snprintf(ret, TIME_TEXT_MAX, "%lld%s%lld%s", (long long)(seconds / row->unit_s), row->unit,
-			(long long)rest, row->rest_unit);
+		snprintf(ret, TIME_TEXT_MAX, "%lld%s%d%s", (long long)(seconds / row->unit_s), row->unit, rest,
+			row->rest_unit);
 	else
 		snprintf(ret, TIME_TEXT_MAX, "%lld%s", (long long)(seconds / row->unit_s), row->unit);
 }

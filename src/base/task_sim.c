@@ -1,103 +1,151 @@
-/* The simulator behind base/task.h: every task is a fiber on one thread, time is virtual, and what runs next is
- * chosen by a generator that starts from the seed.
+/* The simulator: every task a fiber, all on one OS thread, under a clock that only moves when nobody can run.
  *
- *      runnable ──chosen──► running ──waits──► on a list, until a time, or both ──woken──► runnable
+ *	          ┌────────────── runnable ◄── wake: signal, unlock, join, its time ──┐
+ *	          ▼ (the seed picks one)                                              │
+ *	    one fiber runs until it waits, yields, or a lock or unlock ─────► waits in a list, a timer, or both
+ *	    preempts it (the seed decides)
  *
- * When nobody can run, time jumps to the earliest that somebody waits for; when nobody waits for a time either, that is a
- * deadlock. The trace is hashed, never stored: names, numbers and virtual times, no address. */
+ * Order comes from the seed, from spawn numbers and from lists; never from addresses, hashes or real time. So the
+ * trace (every spawn, switch, wake, step of the clock and task_trace() line) has the same hash in every process. */
 #include "base/base_internal.h"
-
+#include "base/buf.h"
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAVE_ASAN 1
+#endif
+#if __has_feature(thread_sanitizer)
+#define HAVE_TSAN 1
+#endif
+#endif
 #if defined(__SANITIZE_ADDRESS__)
+#define HAVE_ASAN 1
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define HAVE_TSAN 1
+#endif
+#ifdef HAVE_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
-#define FIBERS_ARE_TOLD 1
-#else
-#define FIBERS_ARE_TOLD 0
+#endif
+#ifdef HAVE_TSAN
+#include <sanitizer/tsan_interface.h>
 #endif
 
-#define STACK_BYTES ((size_t)256 << 10)
-#define WALL_START_NS 1767225600000000000LL /* 2026-01-01 */
-#define NEVER INT64_MAX
+#if defined(HAVE_ASAN) || defined(HAVE_TSAN)
+#define STACK_BYTES (TASK_STACK_BYTES * 8) /* frames grow under a sanitizer */
+#else
+#define STACK_BYTES TASK_STACK_BYTES
+#endif
+#define START_MONO_NS INT64_C(1000000000)
+#define START_WALL_NS (INT64_C(1767225600) * 1000000000) /* 2026-01-01T00:00:00Z */
+#define SWITCHES_AN_INSTANT_MAX 20000000
+#define PREEMPT_ONE_IN 4
+#define SPURIOUS_ONE_IN 32
 
-enum state { RUNNABLE, WAITING, ENDED };
+enum fiber_state { FIBER_RUNNABLE, FIBER_LOCK, FIBER_COND, FIBER_SLEEP, FIBER_JOIN, FIBER_ENDED };
 
-struct task {
-	struct task *next;	    /* of all, in order of birth */
-	struct task *next_waiting;  /* on a wait list */
-	struct task_wait_list *on;  /* the list it waits on, NULL: only for a time */
-	int64_t until_ns;	    /* WAITING: NEVER or a time */
-	bool woken;		    /* the last wait ended by a wake, not by time */
-	enum state state;
-	bool detached;
-	unsigned id;
-	char name[24];
-	void (*run)(void *arg);
-	void *arg;
-	ucontext_t context;
-	char *stack;
+struct fiber {
+	struct task task;
+	uint64_t id;
+	enum fiber_state state;
+	bool detached, timed_out;
+	struct fiber *older, *newer;	/* all fibers, in the order of their birth */
+	struct fiber *next_waiting;	/* in `waits_in` */
+	struct task_wait_list *waits_in; /* a mutex's, a condition's or a fiber's joiners */
+	const struct task_mutex *wants;	/* FIBER_LOCK */
+	const struct fiber *joins;	/* FIBER_JOIN */
 	struct task_wait_list joiners;
-	void *fake_stack; /* AddressSanitizer's */
+	struct heap_node timer;
+	char *stack; /* guard page first */
+	ucontext_t context;
+	void *fake_stack; /* ASan's */
+	void *shadow;	  /* TSan's */
 };
 
 struct sim {
-	uint64_t random, hash;
-	int64_t now_ns, end_ns;
-	struct task *tasks, *last, *running;
-	unsigned n_tasks, n_runnable;
-	ucontext_t home;
-	void *home_fake_stack;
-	const void *home_stack;
-	size_t home_stack_bytes;
+	uint64_t seed, order_rng, user_rng, hash, switches, ids, timer_seq;
+	int64_t now_ns, until_ns;
+	struct fiber *running, *oldest, *newest;
+	struct fiber **runnable;
+	size_t runnable_n, runnable_cap;
+	struct heap timers;
+	char **stacks; /* of ended fibers, for the next ones */
+	size_t stacks_n, stacks_cap;
+	ucontext_t context;
+	bool show;
+	void *fake_stack, *shadow;
+	const void *loop_stack;
+	size_t loop_stack_bytes;
 };
 
-static __thread struct sim *current;
+static _Thread_local struct sim *current;
 
-bool sim_active(void)
+bool task_sim_active(void)
 {
 	return current != NULL;
 }
 
-int64_t sim_mono_ns(void)
+static struct fiber *fiber_of(struct fiber *t)
 {
-	return current->now_ns;
+	return container_of(t, struct fiber, task);
 }
 
-int64_t sim_wall_ns(void)
-{
-	return WALL_START_NS + current->now_ns;
-}
+/* --- chance and trace --- */
 
 /* splitmix64 */
-uint64_t sim_rand(void)
+static uint64_t draw(uint64_t *state)
 {
-	uint64_t z = current->random += 0x9e3779b97f4a7c15ULL;
+	uint64_t z = (*state += 0x9e3779b97f4a7c15u);
 
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
 }
 
-static void trace(const void *p, size_t n)
+static bool one_in(struct sim *s, uint64_t n)
 {
-	const unsigned char *b = p;
-
-	for (size_t i = 0; i < n; i++)
-		current->hash = (current->hash ^ b[i]) * 0x100000001b3ULL;
+	return draw(&s->order_rng) % n == 0;
 }
 
-static void trace_number(uint64_t n)
+void sim_rand(void *p, size_t n)
 {
-	trace(&n, sizeof(n));
+	for (size_t i = 0; i < n; i += 8) {
+		uint64_t v = draw(&current->user_rng);
+
+		for (size_t k = i; k < n && k < i + 8; k++, v >>= 8)
+			((unsigned char *)p)[k] = (unsigned char)v;
+	}
+}
+
+static void trace_number(struct sim *s, uint64_t v)
+{
+	s->hash = (s->hash ^ v) * 0x9e3779b97f4a7c15u;
+	s->hash ^= s->hash >> 29;
+}
+
+/* One event of the trace: the hash always, the line to stderr when KOGGE_SIM_TRACE is set. */
+static void trace(struct sim *s, const char *what, const struct fiber *f, const char *text)
+{
+	trace_number(s, str_hash(str_c(what)));
+	trace_number(s, f ? f->id : 0);
+	trace_number(s, (uint64_t)s->now_ns);
+	trace_number(s, str_hash(str_c(text)));
+	if (s->show)
+		fprintf(stderr, "sim %lld.%06lld ms: %s #%llu %s %s\n", (long long)(s->now_ns / 1000000),
+			(long long)(s->now_ns % 1000000), what, (unsigned long long)(f ? f->id : 0),
+			f ? f->task.name : "", text);
 }
 
 void task_trace(const char *fmt, ...)
 {
-	char text[512];
+	char text[1024];
 	va_list ap;
 
 	if (!current)
@@ -105,337 +153,493 @@ void task_trace(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	trace_number((uint64_t)current->now_ns);
-	trace(text, strlen(text));
+	trace(current, "trace", current->running, text);
 }
 
-/* ---- switching ---------------------------------------------------------------------------------------------------- */
-
-static void enter_home(struct task *from)
+struct mono sim_mono(void)
 {
-#if FIBERS_ARE_TOLD
-	__sanitizer_start_switch_fiber(from->state == ENDED ? NULL : &from->fake_stack, current->home_stack, current->home_stack_bytes);
+	return (struct mono){ current->now_ns };
+}
+
+struct wall sim_wall(void)
+{
+	return (struct wall){ START_WALL_NS + current->now_ns - START_MONO_NS };
+}
+
+/* --- switching --- */
+
+static void to_fiber(struct sim *s, struct fiber *f)
+{
+	s->running = f;
+#ifdef HAVE_ASAN
+	__sanitizer_start_switch_fiber(&s->fake_stack, f->stack, STACK_BYTES);
 #endif
-	swapcontext(&from->context, &current->home);
-#if FIBERS_ARE_TOLD
-	__sanitizer_finish_switch_fiber(from->fake_stack, &current->home_stack, &current->home_stack_bytes);
+#ifdef HAVE_TSAN
+	__tsan_switch_to_fiber(f->shadow, 0);
 #endif
-}
-
-static void enter(struct task *t)
-{
-	current->running = t;
-	trace_number(t->id);
-#if FIBERS_ARE_TOLD
-	__sanitizer_start_switch_fiber(&current->home_fake_stack, t->stack, STACK_BYTES);
+	PRE(swapcontext(&s->context, &f->context) == 0);
+#ifdef HAVE_ASAN
+	__sanitizer_finish_switch_fiber(s->fake_stack, NULL, NULL);
 #endif
-	swapcontext(&current->home, &t->context);
-#if FIBERS_ARE_TOLD
-	__sanitizer_finish_switch_fiber(current->home_fake_stack, NULL, NULL);
+	s->running = NULL;
+}
+
+static void to_loop(struct sim *s)
+{
+	struct fiber *f = s->running;
+	int saved = errno;
+
+#ifdef HAVE_ASAN
+	__sanitizer_start_switch_fiber(
+		f->state == FIBER_ENDED ? NULL : &f->fake_stack, s->loop_stack, s->loop_stack_bytes);
 #endif
-	current->running = NULL;
-}
-
-static void list_add(struct task_wait_list *l, struct task *t)
-{
-	t->next_waiting = NULL;
-	if (l->last)
-		l->last->next_waiting = t;
-	else
-		l->first = t;
-	l->last = t;
-}
-
-static void list_remove(struct task_wait_list *l, struct task *t)
-{
-	struct task *before = NULL;
-
-	for (struct task *i = l->first; i && i != t; i = i->next_waiting)
-		before = i;
-	if (before)
-		before->next_waiting = t->next_waiting;
-	else
-		l->first = t->next_waiting;
-	if (l->last == t)
-		l->last = before;
-}
-
-static void make_runnable(struct task *t, bool woken)
-{
-	if (t->on)
-		list_remove(t->on, t);
-	t->on = NULL;
-	t->woken = woken;
-	t->state = RUNNABLE;
-	current->n_runnable++;
-}
-
-/* The running task leaves; true when it was woken, false when its time came. */
-static bool wait_on(struct task_wait_list *l, int64_t until_ns)
-{
-	struct task *t = current->running;
-
-	t->on = l;
-	t->until_ns = until_ns;
-	t->state = WAITING;
-	current->n_runnable--;
-	if (l)
-		list_add(l, t);
-	enter_home(t);
-	return t->woken;
-}
-
-static bool wake_first(struct task_wait_list *l)
-{
-	if (!l->first)
-		return false;
-	make_runnable(l->first, true);
-	return true;
-}
-
-/* ---- tasks -------------------------------------------------------------------------------------------------------- */
-
-static void task_free(struct task *t)
-{
-	munmap(t->stack - getpagesize(), STACK_BYTES + (size_t)getpagesize());
-	free(t);
-}
-
-static void unlink_task(struct task *t)
-{
-	struct task *before = NULL;
-
-	for (struct task *i = current->tasks; i != t; i = i->next)
-		before = i;
-	if (before)
-		before->next = t->next;
-	else
-		current->tasks = t->next;
-	if (current->last == t)
-		current->last = before;
-}
-
-static void fiber_main(void)
-{
-	struct task *t = current->running;
-
-#if FIBERS_ARE_TOLD
-	__sanitizer_finish_switch_fiber(NULL, &current->home_stack, &current->home_stack_bytes);
+#ifdef HAVE_TSAN
+	__tsan_switch_to_fiber(s->shadow, 0);
 #endif
-	t->run(t->arg);
-	while (wake_first(&t->joiners)) {
+	PRE(swapcontext(&f->context, &s->context) == 0);
+#ifdef HAVE_ASAN
+	__sanitizer_finish_switch_fiber(f->fake_stack, &s->loop_stack, &s->loop_stack_bytes);
+#endif
+	errno = saved;
+}
+
+static void make_runnable(struct sim *s, struct fiber *f)
+{
+	f->state = FIBER_RUNNABLE;
+	if (s->runnable_n == s->runnable_cap) {
+		s->runnable_cap = s->runnable_cap ? s->runnable_cap * 2 : 16;
+		s->runnable = xrealloc(s->runnable, s->runnable_cap, sizeof(struct fiber *));
 	}
-	t->state = ENDED;
-	current->n_runnable--;
-	enter_home(t);
+	s->runnable[s->runnable_n++] = f;
 }
 
-struct task *sim_spawn(const char *name, void (*run)(void *arg), void *arg)
+static void list_add(struct task_wait_list *l, struct fiber *f)
 {
-	size_t page = (size_t)getpagesize();
-	struct task *t = xcalloc(1, sizeof(*t));
-	char *memory = mmap(NULL, STACK_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-
-	if (memory == MAP_FAILED || mprotect(memory, page, PROT_NONE) < 0)
-		PANIC("no memory for a fiber's stack");
-	t->stack = memory + page;
-	snprintf(t->name, sizeof(t->name), "%s", name);
-	t->run = run;
-	t->arg = arg;
-	t->id = ++current->n_tasks;
-	t->state = RUNNABLE;
-	current->n_runnable++;
-	getcontext(&t->context);
-	t->context.uc_stack.ss_sp = t->stack;
-	t->context.uc_stack.ss_size = STACK_BYTES;
-	t->context.uc_link = NULL;
-	makecontext(&t->context, fiber_main, 0);
-	if (current->last)
-		current->last->next = t;
+	f->waits_in = l;
+	f->next_waiting = NULL;
+	if (l->last)
+		fiber_of(l->last)->next_waiting = f;
 	else
-		current->tasks = t;
-	current->last = t;
-	trace(t->name, strlen(t->name));
-	return t;
+		l->first = &f->task;
+	l->last = &f->task;
 }
 
-void sim_join(struct task *t)
+static void list_remove(struct fiber *f)
 {
-	while (t->state != ENDED)
-		wait_on(&t->joiners, NEVER);
-	unlink_task(t);
-	task_free(t);
+	struct task_wait_list *l = f->waits_in;
+	struct fiber *before = NULL;
+
+	if (!l)
+		return;
+	for (struct fiber *at = fiber_of(l->first); at != f; at = at->next_waiting)
+		before = at;
+	if (before)
+		before->next_waiting = f->next_waiting;
+	else
+		l->first = f->next_waiting ? &f->next_waiting->task : NULL;
+	if (l->last == &f->task)
+		l->last = before ? &before->task : NULL;
+	f->waits_in = NULL;
+	f->next_waiting = NULL;
 }
 
-void sim_detach(struct task *t)
+static void wake(struct sim *s, struct fiber *f, const char *why)
 {
-	t->detached = true;
+	list_remove(f);
+	heap_remove(&s->timers, &f->timer);
+	trace(s, "wake", f, why);
+	make_runnable(s, f);
 }
 
-void sim_sleep_ms(int64_t ms)
+static void wake_first(struct sim *s, struct task_wait_list *l, const char *why)
 {
-	wait_on(NULL, current->now_ns + MAX(ms, (int64_t)0) * 1000000);
+	if (l->first)
+		wake(s, fiber_of(l->first), why);
+}
+
+static void wake_all(struct sim *s, struct task_wait_list *l, const char *why)
+{
+	while (l->first)
+		wake_first(s, l, why);
+}
+
+/* The running fiber gives up the thread until someone wakes it. */
+static void block(struct sim *s, enum fiber_state state)
+{
+	s->running->state = state;
+	to_loop(s);
+}
+
+static void set_timer(struct sim *s, struct fiber *f, int64_t at_ns)
+{
+	f->timed_out = false;
+	f->timer.at = at_ns;
+	f->timer.seq = s->timer_seq++;
+	heap_add(&s->timers, &f->timer);
 }
 
 void sim_yield(void)
 {
-	enter_home(current->running);
+	make_runnable(current, current->running);
+	to_loop(current);
 }
 
-/* ---- mutex and condition ------------------------------------------------------------------------------------------ */
-
-/* Other threads would run in between now and then: so do other fibers. */
-static void maybe_preempt(void)
+static void maybe_preempt(struct sim *s)
 {
-	if (sim_rand() % 4 == 0)
+	if (one_in(s, PREEMPT_ONE_IN))
 		sim_yield();
 }
 
-static void acquire(struct task_mutex *m)
+/* --- fibers --- */
+
+static char *stack_new(struct sim *s)
 {
-	PRE(m->sim_owner != current->running);
-	while (m->sim_owner)
-		wait_on(&m->sim, NEVER);
-	m->sim_owner = current->running;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *p;
+
+	if (s->stacks_n) {
+		p = s->stacks[--s->stacks_n];
+#ifdef HAVE_ASAN
+		__asan_unpoison_memory_region(p, STACK_BYTES);
+#endif
+		return p;
+	}
+	p = mmap(NULL, STACK_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) < 0)
+		PANIC("no memory for a fiber's stack: %s", strerror(errno));
+	return p + page;
+}
+
+static void stack_unmap(char *p)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+#ifdef HAVE_ASAN
+	__asan_unpoison_memory_region(p, STACK_BYTES);
+#endif
+	munmap(p - page, STACK_BYTES + page);
+}
+
+static void stack_release(struct sim *s, struct fiber *f)
+{
+	if (!f->stack)
+		return;
+	if (s->stacks_n == s->stacks_cap) {
+		s->stacks_cap = s->stacks_cap ? s->stacks_cap * 2 : 16;
+		s->stacks = xrealloc(s->stacks, s->stacks_cap, sizeof(char *));
+	}
+	s->stacks[s->stacks_n++] = f->stack;
+	f->stack = NULL;
+#ifdef HAVE_TSAN
+	__tsan_destroy_fiber(f->shadow);
+#endif
+}
+
+static void fiber_free(struct sim *s, struct fiber *f)
+{
+	if (f->older)
+		f->older->newer = f->newer;
+	else
+		s->oldest = f->newer;
+	if (f->newer)
+		f->newer->older = f->older;
+	else
+		s->newest = f->older;
+	stack_release(s, f);
+	free(f);
+}
+
+static void fiber_main(void)
+{
+	struct sim *s = current;
+	struct fiber *f = s->running;
+
+#ifdef HAVE_ASAN
+	__sanitizer_finish_switch_fiber(NULL, &s->loop_stack, &s->loop_stack_bytes);
+#endif
+	f->task.run(f->task.arg);
+	trace(s, "end", f, "");
+	wake_all(s, &f->joiners, "join");
+	f->state = FIBER_ENDED;
+	to_loop(s);
+	PANIC("an ended fiber ran on");
+}
+
+static struct fiber *fiber_spawn(const char *name, void (*run)(void *arg), void *arg)
+{
+	struct sim *s = current;
+	struct fiber *f = xcalloc(1, sizeof(*f));
+
+	task_init(&f->task, name, run, arg);
+	f->id = ++s->ids;
+	f->stack = stack_new(s);
+#ifdef HAVE_TSAN
+	f->shadow = __tsan_create_fiber(0);
+#endif
+	PRE(getcontext(&f->context) == 0);
+	f->context.uc_stack.ss_sp = f->stack;
+	f->context.uc_stack.ss_size = STACK_BYTES;
+	f->context.uc_link = NULL;
+	makecontext(&f->context, fiber_main, 0);
+	f->older = s->newest;
+	if (s->newest)
+		s->newest->newer = f;
+	else
+		s->oldest = f;
+	s->newest = f;
+	trace(s, "spawn", f, name);
+	make_runnable(s, f);
+	return &f->task;
+}
+
+struct task *sim_spawn(const char *name, void (*run)(void *arg), void *arg)
+{
+	return &fiber_spawn(name, run, arg)->base;
+}
+
+void sim_join(struct task *task)
+{
+	struct fiber *t = (struct fiber *)task;
+
+	struct sim *s = current;
+	struct fiber *f = fiber_of(t);
+
+	PRE(f != s->running);
+	while (f->state != FIBER_ENDED) {
+		list_add(&f->joiners, s->running);
+		s->running->joins = f;
+		block(s, FIBER_JOIN);
+	}
+	fiber_free(s, f);
+}
+
+void sim_detach(struct fiber *t)
+{
+	struct fiber *f = fiber_of(t);
+
+	if (f->state == FIBER_ENDED)
+		fiber_free(current, f);
+	else
+		f->detached = true;
+}
+
+void sim_sleep_ms(int64_t ms)
+{
+	struct sim *s = current;
+
+	if (ms <= 0) {
+		sim_yield();
+		return;
+	}
+	set_timer(s, s->running, mono_add_ms(sim_mono(), ms).ns);
+	block(s, FIBER_SLEEP);
+}
+
+/* --- locks and conditions --- */
+
+static void acquire(struct sim *s, struct task_mutex *m)
+{
+	if (m->sim_owner == &s->running->task)
+		PANIC("simulation: task %s locks a mutex that it holds", s->running->task.name);
+	while (m->sim_owner) { /* whoever comes first gets it: a woken fiber may find it taken again */
+		list_add(&m->sim, s->running);
+		s->running->wants = m;
+		block(s, FIBER_LOCK);
+	}
+	m->sim_owner = &s->running->task;
+}
+
+static void release(struct sim *s, struct task_mutex *m)
+{
+	if (m->sim_owner != &s->running->task)
+		PANIC("simulation: task %s unlocks a mutex that it does not hold", s->running->task.name);
+	m->sim_owner = NULL;
+	wake_first(s, &m->sim, "lock");
 }
 
 void sim_lock(struct task_mutex *m)
 {
-	maybe_preempt();
-	acquire(m);
-}
-
-static void release(struct task_mutex *m)
-{
-	PRE(m->sim_owner == current->running);
-	m->sim_owner = NULL;
-	wake_first(&m->sim);
+	maybe_preempt(current);
+	acquire(current, m);
 }
 
 void sim_unlock(struct task_mutex *m)
 {
-	release(m);
-	maybe_preempt();
+	release(current, m);
+	maybe_preempt(current);
 }
 
 bool sim_wait_until(struct task_cond *c, struct task_mutex *m, struct mono until)
 {
-	bool woken;
+	struct sim *s = current;
+	struct fiber *f = s->running;
 
-	if (until.ns <= current->now_ns) {
-		release(m);
+	f->timed_out = false;
+	if (until.ns <= s->now_ns) {
+		release(s, m);
 		sim_yield();
-		acquire(m);
+		f->timed_out = true;
+	} else if (one_in(s, SPURIOUS_ONE_IN)) { /* as threads may: waiting without a loop is a bug to find here */
+		release(s, m);
+		sim_yield();
+	} else {
+		list_add(&c->sim, f);
+		if (until.ns != INT64_MAX)
+			set_timer(s, f, until.ns);
+		release(s, m);
+		block(s, FIBER_COND);
+	}
+	bool in_time = !f->timed_out;
+	acquire(s, m);
+	return in_time;
+}
+
+void sim_signal(struct task_cond *c)
+{
+	wake_first(current, &c->sim, "signal");
+}
+
+void sim_broadcast(struct task_cond *c)
+{
+	wake_all(current, &c->sim, "broadcast");
+}
+
+/* --- the loop --- */
+
+static void describe(struct buf *b, const struct fiber *f)
+{
+	const struct fiber *other;
+
+	buf_printf(b, "  #%llu %s: ", (unsigned long long)f->id, f->task.name);
+	switch (f->state) {
+	case FIBER_LOCK:
+		other = f->wants->sim_owner ? container_of(f->wants->sim_owner, struct fiber, task) : NULL;
+		if (other)
+			buf_printf(b, "waits for a lock held by #%llu %s\n", (unsigned long long)other->id,
+				other->task.name);
+		else
+			buf_c(b, "waits for a lock\n");
+		break;
+	case FIBER_JOIN:
+		buf_printf(b, "waits for the end of #%llu %s\n", (unsigned long long)f->joins->id, f->joins->task.name);
+		break;
+	case FIBER_COND:
+		buf_c(b, "waits for a signal that nobody will send\n");
+		break;
+	case FIBER_SLEEP:
+		buf_c(b, "sleeps\n");
+		break;
+	case FIBER_RUNNABLE:
+		buf_c(b, "runs\n");
+		break;
+	case FIBER_ENDED:
+		buf_c(b, "has ended, not joined\n");
+		break;
+	}
+}
+
+static _Noreturn void give_up(struct sim *s, const char *why)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	for (const struct fiber *f = s->oldest; f; f = f->newer)
+		describe(&b, f);
+	PANIC("simulation: %s at %lld virtual ms, seed %llu\n%.*s", why,
+		(long long)((s->now_ns - START_MONO_NS) / 1000000), (unsigned long long)s->seed,
+		STR_ARG(buf_view(&b)));
+}
+
+static bool any_waits(const struct sim *s)
+{
+	for (const struct fiber *f = s->oldest; f; f = f->newer) {
+		if (f->state != FIBER_ENDED)
+			return true;
+	}
+	return false;
+}
+
+/* Nobody can run: the clock jumps to the next timer, and all that are due wake. false: the run is over. */
+static bool step_clock(struct sim *s)
+{
+	struct heap_node *next = heap_first(&s->timers);
+
+	if (!next) {
+		if (any_waits(s))
+			give_up(s, "deadlock");
 		return false;
 	}
-	release(m);
-	woken = wait_on(&c->sim, until.ns);
-	acquire(m);
-	return woken;
-}
-
-void sim_wake(struct task_cond *c, bool all)
-{
-	while (wake_first(&c->sim) && all) {
-	}
-}
-
-/* ---- the run ------------------------------------------------------------------------------------------------------ */
-
-static void wake_due(struct sim *s)
-{
-	for (struct task *t = s->tasks; t; t = t->next)
-		if (t->state == WAITING && t->until_ns <= s->now_ns)
-			make_runnable(t, false);
-}
-
-/* false: nobody waits for a time. */
-static bool jump(struct sim *s)
-{
-	int64_t next = NEVER;
-
-	for (struct task *t = s->tasks; t; t = t->next)
-		if (t->state == WAITING)
-			next = MIN(next, t->until_ns);
-	if (next == NEVER)
+	if (next->at > s->until_ns) {
+		s->now_ns = s->until_ns;
+		trace(s, "limit", NULL, "");
 		return false;
-	s->now_ns = MAX(s->now_ns, next);
-	trace_number((uint64_t)s->now_ns);
-	wake_due(s);
+	}
+	s->now_ns = next->at;
+	s->switches = 0;
+	for (; (next = heap_first(&s->timers)) != NULL && next->at <= s->now_ns;) {
+		struct fiber *f = container_of(next, struct fiber, timer);
+
+		f->timed_out = true;
+		wake(s, f, "time");
+	}
 	return true;
 }
 
-static struct task *choose(struct sim *s)
+static struct fiber *pick(struct sim *s)
 {
-	uint64_t n = sim_rand() % s->n_runnable;
+	size_t i = s->runnable_n > 1 ? (size_t)(draw(&s->order_rng) % s->runnable_n) : 0;
+	struct fiber *f = s->runnable[i];
 
-	for (struct task *t = s->tasks; t; t = t->next)
-		if (t->state == RUNNABLE && n-- == 0)
-			return t;
-	return NULL;
+	s->runnable[i] = s->runnable[--s->runnable_n];
+	return f;
 }
 
-static void report_deadlock(struct sim *s)
+static void loop(struct sim *s)
 {
-	fprintf(stderr, "deadlock at %lld virtual ms; these tasks wait for each other:\n", (long long)(s->now_ns / 1000000));
-	for (struct task *t = s->tasks; t; t = t->next)
-		if (t->state == WAITING)
-			fprintf(stderr, "  %u %s\n", t->id, t->name);
-	PANIC("deadlock in the simulation");
-}
+	for (;;) {
+		struct fiber *f;
 
-static bool all_ended(const struct sim *s)
-{
-	for (const struct task *t = s->tasks; t; t = t->next)
-		if (t->state != ENDED)
-			return false;
-	return true;
-}
-
-static void forget_ended(struct sim *s)
-{
-	for (struct task *t = s->tasks, *next; t; t = next) {
-		next = t->next;
-		if (t->state == ENDED && t->detached) {
-			unlink_task(t);
-			task_free(t);
-		}
+		if (s->runnable_n == 0 && !step_clock(s))
+			return;
+		if (++s->switches > SWITCHES_AN_INSTANT_MAX)
+			give_up(s, "livelock: the clock cannot move, tasks run on and on");
+		f = pick(s);
+		trace(s, "switch", f, "");
+		to_fiber(s, f);
+		if (f->state != FIBER_ENDED)
+			continue;
+		if (f->detached)
+			fiber_free(s, f);
+		else
+			stack_release(s, f);
 	}
 }
 
-static void run(struct sim *s)
+static void sim_fini(struct sim *s)
 {
-	while (!all_ended(s) && s->now_ns <= s->end_ns) {
-		struct task *t;
-
-		if (!s->n_runnable && !jump(s))
-			report_deadlock(s);
-		if (s->now_ns > s->end_ns)
-			break;
-		t = choose(s);
-		/* work takes time: a loop that never waits still ends */
-		s->now_ns += 1000;
-		enter(t);
-		if (t->state == ENDED && t->detached)
-			forget_ended(s);
-		wake_due(s);
-	}
+	while (s->oldest)
+		fiber_free(s, s->oldest);
+	while (s->stacks_n)
+		stack_unmap(s->stacks[--s->stacks_n]);
+	free(s->stacks);
+	free(s->runnable);
+	heap_fini(&s->timers);
 }
 
 uint64_t task_sim_run(uint64_t seed, int64_t max_virtual_ms, void (*main)(void *arg), void *arg)
 {
-	struct sim s = { .random = seed, .hash = 0xcbf29ce484222325ULL, .end_ns = max_virtual_ms * 1000000 };
-	struct task *t, *next;
+	struct sim s = { .seed = seed, .order_rng = seed, .now_ns = START_MONO_NS };
 
 	PRE(!current);
+	s.user_rng = draw(&s.order_rng); /* two streams: what tasks draw does not shift whom the seed picks */
+	s.until_ns = mono_add_ms((struct mono){ s.now_ns }, max_virtual_ms).ns;
+	s.show = getenv("KOGGE_SIM_TRACE") != NULL;
+#ifdef HAVE_TSAN
+	s.shadow = __tsan_get_current_fiber();
+#endif
 	current = &s;
 	sim_detach(sim_spawn("main", main, arg));
-	run(&s);
-	trace_number((uint64_t)s.now_ns);
-	for (t = s.tasks; t; t = next) {
-		next = t->next;
-		task_free(t);
-	}
+	loop(&s);
+	sim_fini(&s);
 	current = NULL;
 	return s.hash;
 }
