@@ -61,5 +61,6 @@ int cache_watch(struct cache *c, int64_t after, struct str prefix, void (*notify
 /* 1 and *ret (own: references to before and after); 0: none now (*ret_progress: no event up to this revision is outstanding);
  * -ERR_EXPIRED fell behind; -ERR_CANCELED the cache ended. */
 int cache_watch_next(struct cache_watch *w, struct cache_event *ret, int64_t *ret_progress, struct err *e);
+/* notify() no longer runs when this returns: do not call it from notify(), nor with a lock held that notify() takes. */
 struct cache_watch *cache_watch_free(struct cache_watch *w);
 AUTO(struct cache_watch, cache_watch_free)
