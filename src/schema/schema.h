@@ -68,7 +68,7 @@ const struct schema_kind_entry *schema_builtin_kinds(size_t *ret_n);
 /* NULL: no such builtin kind. */
 const struct schema_type *schema_builtin(struct str group, struct str version, struct str kind);
 const struct schema_type *schema_builtin_by_name(const char *name); /* "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" */
-const struct schema_field *schema_field(const struct schema_type *object, struct str name);
+const struct schema_field *schema_field(const struct schema_type *t, struct str name);
 
 /* How strict reading treats what the schema does not know. */
 struct schema_report {

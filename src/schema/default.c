@@ -1,0 +1,69 @@
+/* Declared defaults, then the ones that are code. */
+#include "schema/schema_internal.h"
+
+struct node *schema_literal(struct arena *a, const char *json)
+{
+	struct doc *d;
+	struct node *n;
+	struct err e;
+
+	switch (json[0]) { /* the common ones without a parser */
+	case 't':
+	case 'f':
+		return node_bool(a, json[0] == 't');
+	case '"':
+		if (!strchr(json, '\\'))
+			return node_str(a, str_n(json + 1, strlen(json) - 2));
+		break;
+	case '{':
+		if (json[1] == '}')
+			return node_map(a);
+		break;
+	default:
+		if (json[0] != '[' && !strpbrk(json, ".eE"))
+			return node_int(a, strtoll(json, NULL, 10));
+	}
+	err_init(&e);
+	if (doc_parse(str_c(json), &d, &e))
+		PANIC("default '%s' in a schema: %s", json, e.message);
+	n = node_from(a, doc_root(d));
+	doc_unref(d);
+	return n;
+}
+
+static void fill(const struct schema_type *t, struct arena *a, struct node *n)
+{
+	if ((t->kind == SCHEMA_LIST && node_kind(n) == VAL_LIST) || (t->kind == SCHEMA_MAP && node_kind(n) == VAL_MAP)) {
+		if (t->element->kind > SCHEMA_MAP)
+			return;
+		for (size_t i = 0; i < node_len(n); i++)
+			fill(t->element, a, node_at(n, i));
+		return;
+	}
+	if (t->kind != SCHEMA_OBJECT || node_kind(n) != VAL_MAP)
+		return;
+	for (uint32_t i = 0; i < t->n_fields; i++) {
+		const struct schema_field *f = &t->fields[i];
+		struct node *child;
+
+		if (!f->fallback && f->type->kind > SCHEMA_MAP)
+			continue;
+		child = node_getc(n, f->name);
+		/* A value type cannot tell "" from not given, so neither does the default. */
+		if (f->fallback && (!child || node_kind(child) == VAL_NULL ||
+					   (!f->pointer && node_kind(child) == VAL_STR && !node_text_str(child).n) ||
+					   (!f->pointer && node_kind(child) == VAL_INT && !node_int_of(child, 0)))) {
+			child = schema_literal(a, f->fallback);
+			node_setc(n, f->name, child);
+		}
+		if (child && f->type->kind <= SCHEMA_MAP)
+			fill(f->type, a, child);
+	}
+}
+
+void schema_default(const struct schema_type *t, struct arena *a, struct node *n)
+{
+	fill(t, a, n);
+	schema_default_object(t, a, n);
+	fill(t, a, n); /* what the code added has defaults of its own */
+}

@@ -1,0 +1,25 @@
+/* Private to src/schema. */
+#pragma once
+#include "schema/schema.h"
+#include "schema/tables.h"
+
+#define PATH_MAX_TEXT 1024
+
+/* A place in an object for messages: linked on the stack, printed only when something is wrong. */
+struct place {
+	const struct place *up;
+	struct str name; /* a field or map key */
+	long index;	 /* of a list element, or -1 */
+	bool is_key;	 /* a map key: printed as [key] */
+};
+void place_text(const struct place *p, char *ret, size_t cap);	     /* spec.containers[0].name, labels[app] */
+void place_text_go(const struct place *p, char *ret, size_t cap);    /* spec.containers.name */
+
+const char *schema_short_name(const struct schema_type *t); /* PodSpec */
+
+static inline bool schema_is_leaf(const struct schema_type *t)
+{
+	return t->kind != SCHEMA_OBJECT && t->kind != SCHEMA_LIST && t->kind != SCHEMA_MAP;
+}
+/* A JSON text of a schema file as a tree. */
+struct node *schema_literal(struct arena *a, const char *json);

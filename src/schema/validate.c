@@ -1,0 +1,169 @@
+/* What schema files declare as rules: must, enum, min, max, fixed. */
+#include "schema/schema_internal.h"
+#include "base/buf.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+struct check {
+	struct err *e;
+	size_t n;
+	struct buf text; /* "path: sentence" joined as upstream joins a list of field errors */
+};
+
+static void fail(struct check *c, const char *reason, const struct place *at, const char *sentence)
+{
+	char path[PATH_MAX_TEXT];
+
+	place_text(at, path, sizeof(path));
+	err_cause(c->e, reason, path, "%s", sentence);
+	buf_printf(&c->text, "%s%s: %s", c->n ? ", " : "", path, sentence);
+	c->n++;
+}
+
+static bool empty(const struct schema_field *f, struct val v)
+{
+	switch (val_kind(v)) {
+	case VAL_MISSING:
+	case VAL_NULL:
+		return true;
+	case VAL_STR:
+		return !val_str(v).n;
+	case VAL_LIST:
+		return !val_len(v);
+	case VAL_MAP: /* {} of a selector selects everything and is given */
+		return f->type->kind == SCHEMA_MAP && !val_len(v);
+	case VAL_INT:
+		return !f->pointer && !val_int(v, 0);
+	default:
+		return false;
+	}
+}
+
+static void check_enum(struct check *c, const char *const *values, struct val v, const struct place *at)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct str s = val_str(v);
+
+	for (size_t i = 0; values[i]; i++)
+		if (str_is(s, values[i]))
+			return;
+	if (!s.n) /* the field's own rule says whether it may be empty */
+		return;
+	buf_printf(&b, "Unsupported value: %.*s: supported values: ", STR_ARG(val_text(v)));
+	for (size_t i = 0, k = 0; values[i]; i++)
+		if (values[i][0])
+			buf_printf(&b, "%s\"%s\"", k++ ? ", " : "", values[i]);
+	buf_byte(&b, 0);
+	fail(c, "FieldValueNotSupported", at, b.p);
+}
+
+static void check_limit(struct check *c, const struct schema_field *f, struct val v, const struct place *at)
+{
+	int64_t i = val_int(v, 0), lo = f->limit->min, hi = f->limit->max;
+	char sentence[160];
+
+	if ((i >= lo && i <= hi) || (val_kind(v) != VAL_INT && val_kind(v) != VAL_FLOAT))
+		return;
+	if (lo != INT64_MIN && hi != INT64_MAX)
+		snprintf(sentence, sizeof(sentence), "Invalid value: %" PRId64 ": must be between %" PRId64 " and %" PRId64
+			", inclusive", i, lo, hi);
+	else if (lo != INT64_MIN)
+		snprintf(sentence, sizeof(sentence), "Invalid value: %" PRId64 ": must be greater than or equal to %" PRId64,
+			i, lo);
+	else
+		snprintf(sentence, sizeof(sentence), "Invalid value: %" PRId64 ": must be less than or equal to %" PRId64, i, hi);
+	fail(c, "FieldValueInvalid", at, sentence);
+}
+
+static void check(struct check *c, const struct schema_type *t, struct val v, const struct place *at)
+{
+	if (t->kind == SCHEMA_STRING && t->enum_values && val_kind(v) == VAL_STR)
+		check_enum(c, t->enum_values, v, at);
+	if (t->kind == SCHEMA_LIST || t->kind == SCHEMA_MAP) {
+		if (schema_is_leaf(t->element) && !t->element->enum_values)
+			return;
+		for (struct val_iter it = val_iter(v); val_next(&it);) {
+			bool map = t->kind == SCHEMA_MAP;
+			struct place here = { at, it.key, map ? -1 : (long)it.i, map };
+
+			check(c, t->element, it.val, &here);
+		}
+	}
+	if (t->kind != SCHEMA_OBJECT || val_kind(v) != VAL_MAP)
+		return;
+	for (uint32_t i = 0; i < t->n_fields; i++) {
+		const struct schema_field *f = &t->fields[i];
+		bool inner = !schema_is_leaf(f->type) || f->type->enum_values;
+		struct place here = { at, str_c(f->name), -1, false };
+		struct val child;
+
+		if (!f->must && !f->limit && !inner)
+			continue;
+		child = val_get(v, f->name);
+		if (f->must && empty(f, child)) {
+			fail(c, "FieldValueRequired", &here, "Required value");
+			continue;
+		}
+		if (!val_has(child))
+			continue;
+		if (f->limit)
+			check_limit(c, f, child, &here);
+		if (inner)
+			check(c, f->type, child, &here);
+	}
+}
+
+static int finish(struct check *c)
+{
+	int r = 0;
+
+	if (c->n)
+		r = err_set(c->e, ERR_INVALID, c->n > 1 ? "[%.*s]" : "%.*s", STR_ARG(buf_view(&c->text)));
+	buf_fini(&c->text);
+	return r;
+}
+
+int schema_validate(const struct schema_type *t, struct val v, const char *path, struct err *e)
+{
+	struct check c = { .e = e, .text = BUF_INIT };
+	struct place root = { NULL, str_c(path), -1, false };
+
+	check(&c, t, v, path && path[0] ? &root : NULL);
+	return finish(&c);
+}
+
+/* ---- changes ---------------------------------------------------------------------------------------------------- */
+
+static void check_fixed(struct check *c, const struct schema_type *t, struct val v, struct val old, const struct place *at)
+{
+	if (t->kind != SCHEMA_OBJECT || val_kind(v) != VAL_MAP || val_kind(old) != VAL_MAP)
+		return;
+	for (uint32_t i = 0; i < t->n_fields; i++) {
+		const struct schema_field *f = &t->fields[i];
+		struct place here = { at, str_c(f->name), -1, false };
+		struct val now, was;
+
+		if (!f->create_only && f->type->kind != SCHEMA_OBJECT)
+			continue;
+		now = val_get(v, f->name);
+		was = val_get(old, f->name);
+		if (!f->create_only) {
+			check_fixed(c, f->type, now, was, &here);
+		} else if (!val_equal(now, was)) {
+			char *text = xasprintf("Invalid value: %.*s: field is immutable",
+				(int)MIN(val_text(now).n, (size_t)512), val_has(now) ? val_text(now).p : "");
+
+			fail(c, "FieldValueInvalid", &here, text);
+			free(text);
+		}
+	}
+}
+
+int schema_validate_update(const struct schema_type *t, struct val v, struct val old, const char *path, struct err *e)
+{
+	struct check c = { .e = e, .text = BUF_INIT };
+	struct place root = { NULL, str_c(path), -1, false };
+
+	check_fixed(&c, t, v, old, path && path[0] ? &root : NULL);
+	return finish(&c);
+}
