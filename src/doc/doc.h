@@ -46,8 +46,9 @@ int doc_parse_lenient(struct str json, void (*dup)(void *arg, struct str path), 
 /* Text that doc_text() gave earlier, as the store keeps it: strings stay byte for byte, and the slot that
  * node_publish_versioned() made (stamped or not) is found, so that doc_stamp() works on the result. */
 int doc_parse_stored(struct str json, struct doc **ret, struct err *e);
-/* YAML 1.1 as Kubernetes reads it (one document; anchors resolved within bounds; "yes"/"no"/"on"/"off" are strings as
- * sigs.k8s.io/yaml does for 1.2 core booleans true/false only). dup as above; NULL: a duplicate key is an error. */
+/* YAML as Kubernetes reads it (one document; anchors resolved within bounds; plain y/yes/on/true and n/no/off/false are
+ * booleans, 010 is 8, dates are strings, "<<" merges: what kubectl makes of the same text). dup as above; NULL: a
+ * duplicate key is an error. JSON is accepted too. */
 int doc_parse_yaml(struct str yaml, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
 
 struct val doc_root(const struct doc *d);
@@ -146,7 +147,7 @@ void node_replace_at(struct node *list, size_t i, struct node *child);
 void node_assign(struct node *n, struct node *with);
 /* Dotted path, making maps on the way: node_set_path(root, "metadata.annotations", child). */
 void node_set_path(struct node *root, const char *path, struct node *child);
-/* The map at path, made when it is missing or null. */
+/* The map (list) at path; whatever else is on the way or there is replaced by a new one. */
 struct node *node_need_map(struct node *root, const char *path);
 struct node *node_need_list(struct node *root, const char *path);
 bool node_equal(struct node *a, struct node *b);
@@ -172,11 +173,12 @@ struct str doc_uid(const struct doc *d);
 
 /* ---- patches: each changes `target` in place or fails and leaves it in an unspecified state ------------------- */
 
-/* RFC 6902. copy_max bounds what "copy" may add. Fails: ERR_INVALID (test failed, path missing), ERR_BAD_REQUEST. */
+/* RFC 6902. copy_max bounds what "copy" may add. Fails: ERR_INVALID (test failed, path missing), ERR_BAD_REQUEST,
+ * ERR_TOO_LARGE (more than 10000 operations, or copy_max). */
 int patch_json(struct arena *a, struct node **target, struct val patch, size_t copy_max, struct err *e);
 /* RFC 7386. */
 void patch_merge(struct arena *a, struct node **target, struct val patch);
-/* Strategic merge patch. The schema answers how a field merges; doc/ knows no schema. */
+/* Strategic merge patch. Fails: ERR_BAD_REQUEST in upstream's words. The schema answers how a field merges; doc/ knows no schema. */
 struct patch_shape {
 	const void *type; /* opaque to doc/ */
 	/* Type of a map's field, or of a list's or map's elements when key is empty; NULL type: unknown, treated as atomic JSON merge. */

@@ -163,6 +163,8 @@ struct node {
 	};
 };
 
+void node_hold(struct arena *a, const struct doc *d); /* until the arena ends */
+struct node *node_view(struct arena *a, struct val v); /* node_from() for a doc that is held already */
 void node_expand(struct node *n); /* a view of a container gets its entries */
 struct node *entry_node(struct node *parent, struct entry *en);
 static inline bool entry_gone(const struct entry *en)

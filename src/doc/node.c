@@ -121,7 +121,7 @@ static void end_doc(void *d)
 	doc_unref(d);
 }
 
-static void hold_doc(struct arena *a, const struct doc *d)
+void node_hold(struct arena *a, const struct doc *d)
 {
 	arena_hold(a, doc_ref((struct doc *)(uintptr_t)d), end_doc);
 }
@@ -130,7 +130,12 @@ struct node *node_from(struct arena *a, struct val v)
 {
 	if (!v.d)
 		return NULL;
-	hold_doc(a, v.d);
+	node_hold(a, v.d);
+	return new_view(a, v.d, v.at);
+}
+
+struct node *node_view(struct arena *a, struct val v)
+{
 	return new_view(a, v.d, v.at);
 }
 
@@ -477,7 +482,7 @@ struct node *node_copy(struct arena *a, struct node *n)
 		return NULL;
 	if (n->view) {
 		if (a != n->a)
-			hold_doc(a, n->d);
+			node_hold(a, n->d);
 		return new_view(a, n->d, n->at);
 	}
 	to = new_node(a, (enum val_kind)n->kind);
