@@ -1,30 +1,36 @@
 #include "base/queue.h"
-
+#include "base/base_internal.h"
 #include "base/map.h"
 
-enum place { IDLE, READY, LATER };
-
-/* One key that is queued, waited for, worked on, or has failed before. */
+/* A key is an item while it is anything but forgotten:
+ *
+ *	add ──► ready ──pop──► working ──done──► (gone, or ready when `again`)
+ *	          ▲               │
+ *	          └── its time ── waiting ◄── retry, add_after
+ *
+ * An item can be working and waiting at once; when its time comes first, it is marked `again`. */
 struct item {
+	struct heap_node due;	 /* in `waiting` */
+	struct item *next_ready; /* in the ready list */
 	char *key;
-	struct mono due; /* place LATER */
-	struct item *next; /* place READY: in order */
-	enum place place;
-	bool working, again; /* again: added while it was worked on */
+	size_t key_n;
 	int failures;
+	bool ready, working, again;
 };
 
 struct queue {
-	struct queue_opts opts;
 	struct task_mutex lock;
-	struct task_cond changed;
-	struct map *items;
+	struct task_cond more;
+	struct map *items; /* of struct item */
 	struct item *first, *last;
-	size_t n_ready, n_later;
+	struct heap waiting;
+	struct queue_opts opts;
+	uint64_t seq;
+	size_t ready_n;
 	bool stopped;
 };
 
-static void item_free(void *p)
+static void item_end(void *p)
 {
 	struct item *i = p;
 
@@ -36,11 +42,11 @@ struct queue *queue_new(struct queue_opts o)
 {
 	struct queue *q = xcalloc(1, sizeof(*q));
 
-	q->opts.first_ms = o.first_ms ? o.first_ms : 5;
-	q->opts.most_ms = o.most_ms ? o.most_ms : 60000;
-	q->items = map_new(item_free);
+	q->opts.first_ms = o.first_ms > 0 ? o.first_ms : 5;
+	q->opts.most_ms = o.most_ms > 0 ? o.most_ms : 60000;
+	q->items = map_new(item_end);
 	task_mutex_init(&q->lock);
-	task_cond_init(&q->changed);
+	task_cond_init(&q->more);
 	return q;
 }
 
@@ -48,14 +54,15 @@ struct queue *queue_free(struct queue *q)
 {
 	if (!q)
 		return NULL;
-	map_free(q->items);
-	task_cond_fini(&q->changed);
+	task_cond_fini(&q->more);
 	task_mutex_fini(&q->lock);
+	heap_fini(&q->waiting);
+	map_free(q->items);
 	free(q);
 	return NULL;
 }
 
-static struct item *need(struct queue *q, struct str key)
+static struct item *item_of(struct queue *q, struct str key)
 {
 	struct item *i = map_get(q->items, key);
 
@@ -63,85 +70,94 @@ static struct item *need(struct queue *q, struct str key)
 		return i;
 	i = xcalloc(1, sizeof(*i));
 	i->key = str_dup(key);
+	i->key_n = key.n;
 	map_put(q->items, key, i);
 	return i;
 }
 
+/* Nothing left to remember: the queue holds no more than what is under way. */
+static void drop_idle(struct queue *q, struct item *i)
+{
+	if (!i->ready && !i->working && !i->due.pos && i->failures == 0)
+		map_del(q->items, str_n(i->key, i->key_n));
+}
+
 static void make_ready(struct queue *q, struct item *i)
 {
-	if (i->place == LATER)
-		q->n_later--;
-	i->place = READY;
-	i->next = NULL;
+	heap_remove(&q->waiting, &i->due);
+	if (i->working) {
+		i->again = true;
+		return;
+	}
+	if (i->ready)
+		return;
+	i->ready = true;
+	i->next_ready = NULL;
 	if (q->last)
-		q->last->next = i;
+		q->last->next_ready = i;
 	else
 		q->first = i;
 	q->last = i;
-	q->n_ready++;
-	task_signal(&q->changed);
+	q->ready_n++;
+	task_signal(&q->more);
 }
 
-static void add(struct queue *q, struct item *i)
+static void wait_for_time(struct queue *q, struct item *i, int64_t ms)
 {
-	if (i->working)
-		i->again = true;
-	else if (i->place != READY)
-		make_ready(q, i);
+	struct mono due = mono_add_ms(mono_now(), ms);
+
+	if (i->ready || i->again || (i->due.pos && i->due.at <= due.ns))
+		return;
+	heap_remove(&q->waiting, &i->due);
+	i->due.at = due.ns;
+	i->due.seq = q->seq++;
+	heap_add(&q->waiting, &i->due);
+	if (heap_first(&q->waiting) == &i->due)
+		task_signal(&q->more); /* whoever sleeps shall sleep shorter */
 }
 
 static void add_after(struct queue *q, struct item *i, int64_t ms)
 {
-	struct mono due = mono_add_ms(mono_now(), ms);
-
-	if (ms <= 0) {
-		add(q, i);
-		return;
-	}
-	if (i->place == READY || (i->place == LATER && !mono_before(due, i->due)))
-		return;
-	if (i->place == IDLE)
-		q->n_later++;
-	i->place = LATER;
-	i->due = due;
-	task_signal(&q->changed); /* a worker may sleep for longer than this */
-}
-
-void queue_add(struct queue *q, struct str key)
-{
-	task_lock(&q->lock);
-	if (!q->stopped)
-		add(q, need(q, key));
-	task_unlock(&q->lock);
+	if (ms > 0)
+		wait_for_time(q, i, ms);
+	else
+		make_ready(q, i);
 }
 
 void queue_add_after(struct queue *q, struct str key, int64_t ms)
 {
 	task_lock(&q->lock);
 	if (!q->stopped)
-		add_after(q, need(q, key), ms);
+		add_after(q, item_of(q, key), ms);
 	task_unlock(&q->lock);
+}
+
+void queue_add(struct queue *q, struct str key)
+{
+	queue_add_after(q, key, 0);
+}
+
+static int64_t back_off_ms(const struct queue *q, int failures)
+{
+	int64_t ms = q->opts.first_ms;
+
+	for (int i = 1; i < failures && ms < q->opts.most_ms; i++)
+		ms = ms > INT64_MAX / 2 ? INT64_MAX : ms * 2;
+	return MIN(ms, q->opts.most_ms);
 }
 
 void queue_retry(struct queue *q, struct str key)
 {
 	struct item *i;
-	int64_t ms;
 
 	task_lock(&q->lock);
-	i = need(q, key);
-	ms = q->opts.first_ms << MIN(i->failures, 30);
-	i->failures++;
-	if (!q->stopped)
-		add_after(q, i, MIN(ms, q->opts.most_ms));
+	if (!q->stopped) {
+		i = item_of(q, key);
+		if (i->failures < INT32_MAX)
+			i->failures++;
+		add_after(q, i, back_off_ms(q, i->failures));
+	}
 	task_unlock(&q->lock);
-}
-
-/* An item that nothing is known of any more. */
-static void drop_if_idle(struct queue *q, struct item *i)
-{
-	if (i->place == IDLE && !i->working && !i->failures)
-		map_del(q->items, str_c(i->key));
 }
 
 void queue_forget(struct queue *q, struct str key)
@@ -152,14 +168,14 @@ void queue_forget(struct queue *q, struct str key)
 	i = map_get(q->items, key);
 	if (i) {
 		i->failures = 0;
-		drop_if_idle(q, i);
+		drop_idle(q, i);
 	}
 	task_unlock(&q->lock);
 }
 
 int queue_failures(struct queue *q, struct str key)
 {
-	struct item *i;
+	const struct item *i;
 	int n;
 
 	task_lock(&q->lock);
@@ -169,30 +185,31 @@ int queue_failures(struct queue *q, struct str key)
 	return n;
 }
 
-/* Moves what is due to the ready list; returns when the next one will be. */
-static struct mono move_due(struct queue *q)
+static void wake_due(struct queue *q)
 {
-	struct mono now = mono_now(), next = MONO_NEVER;
-	void *value;
+	struct heap_node *due;
+	int64_t now;
 
-	if (!q->n_later)
-		return next;
-	for (size_t at = 0; map_next(q->items, &at, NULL, &value);) {
-		struct item *i = value;
+	if (!q->waiting.n)
+		return;
+	now = mono_now().ns;
+	while ((due = heap_first(&q->waiting)) != NULL && due->at <= now)
+		make_ready(q, container_of(due, struct item, due));
+}
 
-		if (i->place != LATER)
-			continue;
-		if (mono_before(now, i->due)) {
-			next.ns = MIN(next.ns, i->due.ns);
-		} else if (i->working) {
-			i->place = IDLE;
-			q->n_later--;
-			i->again = true;
-		} else {
-			make_ready(q, i);
-		}
-	}
-	return next;
+static struct item *take_first(struct queue *q)
+{
+	struct item *i = q->first;
+
+	if (!i)
+		return NULL;
+	q->first = i->next_ready;
+	if (!q->first)
+		q->last = NULL;
+	q->ready_n--;
+	i->ready = false;
+	i->working = true;
+	return i;
 }
 
 bool queue_pop(struct queue *q, char **ret)
@@ -201,24 +218,21 @@ bool queue_pop(struct queue *q, char **ret)
 
 	task_lock(&q->lock);
 	for (;;) {
-		struct mono next;
+		const struct heap_node *due;
 
-		next = q->first ? MONO_NEVER : move_due(q);
-		if (q->first || q->stopped)
+		wake_due(q);
+		i = take_first(q);
+		if (i || q->stopped)
 			break;
-		task_wait_until(&q->changed, &q->lock, next);
+		due = heap_first(&q->waiting);
+		task_wait_until(&q->more, &q->lock, due ? (struct mono){ due->at } : MONO_NEVER);
 	}
-	i = q->first;
 	if (i) {
-		q->first = i->next;
-		if (!q->first)
-			q->last = NULL;
-		q->n_ready--;
-		i->place = IDLE;
-		i->working = true;
-		*ret = xstrdup(i->key);
-		if (q->first)
-			task_signal(&q->changed);
+		*ret = xstrndup(i->key, i->key_n);
+		/* Another sleeper may wait without a time: it must learn of what is ready, or take over the watch
+		 * for the next key whose time comes. */
+		if (q->first || heap_first(&q->waiting))
+			task_signal(&q->more);
 	}
 	task_unlock(&q->lock);
 	return i != NULL;
@@ -230,12 +244,12 @@ void queue_done(struct queue *q, struct str key)
 
 	task_lock(&q->lock);
 	i = map_get(q->items, key);
-	if (i) {
+	if (i && i->working) {
 		i->working = false;
-		if (i->again && !q->stopped && i->place != READY)
+		if (i->again && !q->stopped)
 			make_ready(q, i);
 		i->again = false;
-		drop_if_idle(q, i);
+		drop_idle(q, i);
 	}
 	task_unlock(&q->lock);
 }
@@ -244,7 +258,9 @@ void queue_stop(struct queue *q)
 {
 	task_lock(&q->lock);
 	q->stopped = true;
-	task_broadcast(&q->changed);
+	while (heap_first(&q->waiting))
+		heap_remove(&q->waiting, heap_first(&q->waiting));
+	task_broadcast(&q->more);
 	task_unlock(&q->lock);
 }
 
@@ -253,7 +269,7 @@ size_t queue_len(struct queue *q)
 	size_t n;
 
 	task_lock(&q->lock);
-	n = q->n_ready + q->n_later;
+	n = q->ready_n;
 	task_unlock(&q->lock);
 	return n;
 }

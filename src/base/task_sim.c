@@ -92,7 +92,7 @@ bool task_sim_active(void)
 	return current != NULL;
 }
 
-static struct fiber *fiber_of(struct fiber *t)
+static struct fiber *fiber_of(struct task *t)
 {
 	return container_of(t, struct fiber, task);
 }
@@ -365,7 +365,7 @@ static void fiber_main(void)
 	PANIC("an ended fiber ran on");
 }
 
-static struct fiber *fiber_spawn(const char *name, void (*run)(void *arg), void *arg)
+struct task *sim_spawn(const char *name, void (*run)(void *arg), void *arg)
 {
 	struct sim *s = current;
 	struct fiber *f = xcalloc(1, sizeof(*f));
@@ -392,15 +392,8 @@ static struct fiber *fiber_spawn(const char *name, void (*run)(void *arg), void 
 	return &f->task;
 }
 
-struct task *sim_spawn(const char *name, void (*run)(void *arg), void *arg)
+void sim_join(struct task *t)
 {
-	return &fiber_spawn(name, run, arg)->base;
-}
-
-void sim_join(struct task *task)
-{
-	struct fiber *t = (struct fiber *)task;
-
 	struct sim *s = current;
 	struct fiber *f = fiber_of(t);
 
@@ -413,7 +406,7 @@ void sim_join(struct task *task)
 	fiber_free(s, f);
 }
 
-void sim_detach(struct fiber *t)
+void sim_detach(struct task *t)
 {
 	struct fiber *f = fiber_of(t);
 
