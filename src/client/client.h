@@ -88,7 +88,9 @@ struct client_ops {
 	int (*watch)(void *self, const struct client_request *rq, struct client_stream **ret, struct err *e);
 	/* 0 and *ret; -ERR_TIMEOUT after timeout_ms; -ERR_EXPIRED, -ERR_CANCELED or others: the stream has ended. */
 	int (*next)(struct client_stream *s, int64_t timeout_ms, struct client_event *ret, struct err *e);
-	void (*close)(struct client_stream *s); /* from any task, also while next() waits: next() returns -ERR_CANCELED; frees at the end of close after next() returned */
+	/* From any task, also before or while next() runs: next() returns -ERR_CANCELED, now and always after. Frees nothing. */
+	void (*interrupt)(struct client_stream *s);
+	void (*close)(struct client_stream *s); /* by the task that calls next(), when it has returned: ends and frees */
 	void (*free)(void *self);
 };
 struct client *client_new(const struct client_ops *ops, void *take_self, const char *name);
@@ -115,7 +117,8 @@ int client_list(struct client *c, const struct client_request *rq, void (*each)(
 	char ret_rev[24], struct err *e);
 int client_watch(struct client *c, const struct client_request *rq, struct client_stream **ret, struct err *e);
 int client_next(struct client *c, struct client_stream *s, int64_t timeout_ms, struct client_event *ret, struct err *e);
-void client_close(struct client *c, struct client_stream *s);
+void client_interrupt(struct client *c, struct client_stream *s); /* from any task: wakes client_next() for good */
+void client_close(struct client *c, struct client_stream *s);	 /* own: by the task that reads it; NULL accepted */
 
 /* ---- the remote backend ------------------------------------------------------------------------------------------ */
 struct client_remote_opts {
