@@ -194,7 +194,7 @@ struct str float_text(double f, char to[FLOAT_TEXT_MAX])
 
 	if (!isfinite(f))
 		return STR("null");
-	if (f == floor(f) && fabs(f) < 1e15)
+	if (f == floor(f) && fabs(f) < 0x1p63)
 		return int_text((int64_t)f, to);
 	for (int digits = 15; digits <= 17; digits++) {
 		n = snprintf(to, FLOAT_TEXT_MAX, "%.*g", digits, f);
