@@ -91,9 +91,9 @@ static void agrees_with_a_simple_model(void **state)
 	auto_(cache_free) struct cache *c = cache_new("pods", NULL);
 	auto_(arena_free) struct arena *a = arena_new();
 	static int64_t model[2000];
-	struct cache_list held;
+	struct cache_list held = { 0 };
 	char key[16];
-	int64_t held_rev;
+	int64_t held_rev = 0;
 	size_t n;
 
 	memset(model, 0, sizeof(model));

@@ -51,8 +51,8 @@ static int describe(int r, const struct client_request *rq, struct err *e)
 	/* The server's own sentences name the object; those of the way to it do not. */
 	if (r != -ERR_UNAVAILABLE && r != -ERR_TIMEOUT && r != -ERR_IO)
 		return r;
-	err_wrap(e, "%s %s%s%s %.*s%s%.*s", verbs[rq->verb], rq->res.resource, slash, sub, STR_ARG(rq->ns), rq->ns.n && rq->name.n ? "/" : "",
-		STR_ARG(rq->name));
+	err_wrap(e, "%s %s%s%s%s%.*s%s%.*s", verbs[rq->verb], rq->res.resource, slash, sub, rq->ns.n || rq->name.n ? " " : "", STR_ARG(rq->ns),
+		rq->ns.n && rq->name.n ? "/" : "", STR_ARG(rq->name));
 	return r;
 }
 

@@ -10,11 +10,14 @@ void sqlite_checkpoint_now(struct sqlite_engine *s, sqlite3 *db)
 {
 	int r = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 
-	if (r == SQLITE_OK || r == SQLITE_BUSY || r == SQLITE_LOCKED)
+	if (r == SQLITE_OK || r == SQLITE_BUSY || r == SQLITE_LOCKED) {
+		atomic_store(&s->checkpoint_failed, false);
 		return;
+	}
 	if (sqlite3_extended_errcode(db) == SQLITE_IOERR_FSYNC)
 		sqlite_unknown(s, db, "fsync while checkpointing");
-	log_warn("store %s: checkpoint: %s (the log grows until it succeeds)", s->path, sqlite3_errmsg(db));
+	if (!atomic_exchange(&s->checkpoint_failed, true))
+		log_warn("store %s: checkpoint: %s (the log grows until it succeeds)", s->path, sqlite3_errmsg(db));
 }
 
 /* Once after the start, at leisure: the structure of the file, not each row (rows are checked as they are read). */

@@ -1,0 +1,415 @@
+/* Events: what happened to an object, for people. Callers only queue; one task writes.
+ *
+ *   recorder_event() ──► queue (bounded) ──► task: rate limit per object ──► same as before? count it up : create
+ *
+ * As in upstream, more than 10 different messages of one kind within 10 minutes become one event that says so. */
+#include "client/informer.h"
+#include "base/log.h"
+#include "base/map.h"
+#include <stdarg.h>
+#include <stdio.h>
+
+#define LOG_MODULE "events"
+#define QUEUE_MAX 1024	     /* waiting events; later ones are dropped */
+#define KNOWN_MAX 4096	     /* entries of each table below; the oldest go */
+#define BURST 25	     /* events of one object at once, then … */
+#define REFILL_MS 300000     /* … one each 5 minutes */
+#define SIMILAR_MAX 10	     /* messages of one kind before they are combined */
+#define SIMILAR_MS 600000    /* within this time */
+#define TRIES 3
+#define MESSAGE_MAX 1024     /* upstream's limit */
+
+/* One occurrence. All strings in one arena: it goes as a whole. */
+struct entry {
+	struct arena *a;
+	struct str kind, api_version, ns, name, uid, revision, field_path, type, reason, message;
+	struct wall at;
+	struct entry *next;
+};
+
+/* An event that is on the server. */
+struct known {
+	char *ns, *name;
+	char first[TIME_TEXT_MAX];
+	int64_t count;
+};
+
+struct bucket { /* of tokens */
+	int64_t tokens;
+	struct mono at;
+};
+
+struct similar {
+	struct map *messages; /* set */
+	struct mono since;
+};
+
+struct recorder {
+	struct client *client;
+	char *component, *host;
+	struct task *task;
+	struct stop *stop;
+
+	struct task_mutex lock;
+	struct task_cond work;
+	struct entry *first, **last;
+	size_t n;
+	bool closing;
+	struct mono deadline; /* when closing */
+
+	/* The task only. */
+	struct map *known, *buckets, *similar;
+};
+
+/* ---- memory of what was said ------------------------------------------------------------------------------------ */
+
+static void known_end(void *p)
+{
+	struct known *k = p;
+
+	free(k->ns);
+	free(k->name);
+	free(k);
+}
+
+static void similar_end(void *p)
+{
+	struct similar *s = p;
+
+	map_free(s->messages);
+	free(s);
+}
+
+static void bound(struct map *m)
+{
+	struct str key;
+	size_t i = 0;
+	void *v;
+
+	if (map_len(m) >= KNOWN_MAX && map_next(m, &i, &key, &v))
+		map_del(m, key);
+}
+
+/* One token for this object, or not. */
+static bool allowed(struct recorder *r, const struct entry *ev)
+{
+	struct bucket *b = map_get(r->buckets, ev->uid);
+	struct mono now = mono_now();
+	int64_t more;
+
+	if (!b) {
+		bound(r->buckets);
+		b = xcalloc(1, sizeof(*b));
+		*b = (struct bucket){ BURST, now };
+		map_put(r->buckets, ev->uid, b);
+	}
+	more = mono_ms_between(b->at, now) / REFILL_MS;
+	if (more > 0) {
+		b->tokens = MIN(b->tokens + more, BURST);
+		b->at = mono_add_ms(b->at, more * REFILL_MS);
+	}
+	if (b->tokens == 0)
+		return false;
+	b->tokens--;
+	return true;
+}
+
+/* Many messages that differ ("failed after 1.2 s", "failed after 1.3 s") become one. */
+static void combine(struct recorder *r, struct entry *ev)
+{
+	struct str key = arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path), STR_ARG(ev->type), STR_ARG(ev->reason));
+	struct similar *s = map_get(r->similar, key);
+	struct mono now = mono_now();
+
+	if (s && mono_ms_between(s->since, now) > SIMILAR_MS) {
+		map_del(r->similar, key);
+		s = NULL;
+	}
+	if (!s) {
+		bound(r->similar);
+		s = xcalloc(1, sizeof(*s));
+		*s = (struct similar){ map_new(NULL), now };
+		map_put(r->similar, key, s);
+	}
+	if (map_get(s->messages, ev->message))
+		return;
+	if (map_len(s->messages) < SIMILAR_MAX)
+		map_put(s->messages, ev->message, s);
+	else
+		ev->message = arena_strf(ev->a, "(combined from similar events): %.*s", STR_ARG(ev->message));
+}
+
+/* What makes two occurrences the same event. A combined one is the same whatever it says. */
+static struct str same_key(struct entry *ev)
+{
+	bool combined = str_starts(ev->message, STR("(combined"));
+
+	return arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path), STR_ARG(ev->type), STR_ARG(ev->reason),
+		STR_ARG(combined ? STR("combined") : ev->message));
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
+
+static struct str given(struct str s) /* an empty field is left out */
+{
+	return s.n ? s : STR_NULL;
+}
+
+static int create(struct recorder *r, struct entry *ev, struct err *e)
+{
+	struct str ns = ev->ns.n ? ev->ns : STR("default");
+	struct known *k;
+	char now[TIME_TEXT_MAX];
+	auto_(doc_unref) struct doc *d = NULL;
+	struct node *n;
+	int code;
+
+	wall_rfc3339(ev->at, now);
+	char *name = arena_printf(ev->a, "%.*s.%016llx", STR_ARG(ev->name), (unsigned long long)rand_u64());
+	n = node_pack(ev->a,
+		"{apiVersion:'v1', kind:'Event', metadata:{name:s, namespace:S},"
+		" involvedObject:{kind:S, namespace:S, name:S, uid:S, apiVersion:S, resourceVersion:S, fieldPath:S},"
+		" reason:S, message:S, source:{component:s, host:s}, firstTimestamp:s, lastTimestamp:s, count:1, type:S,"
+		" eventTime:null, reportingComponent:s, reportingInstance:s}",
+		name, ns, given(ev->kind), given(ev->ns), given(ev->name), given(ev->uid), given(ev->api_version), given(ev->revision),
+		given(ev->field_path), ev->reason, ev->message, r->component, r->host, now, now, ev->type, r->component,
+		r->host ? r->host : "");
+	d = node_publish(n);
+	code = client_create(r->client, res_events, ns, d, NULL, e);
+	if (code < 0)
+		return code;
+	k = xcalloc(1, sizeof(*k));
+	*k = (struct known){ .ns = str_dup(ns), .name = xstrdup(name), .count = 1 };
+	bound(r->known);
+	map_put(r->known, same_key(ev), k);
+	return 0;
+}
+
+static int count_up(struct recorder *r, struct entry *ev, struct known *k, struct err *e)
+{
+	auto_(doc_unref) struct doc *patch = NULL;
+	char now[TIME_TEXT_MAX];
+	int code;
+
+	wall_rfc3339(ev->at, now);
+	patch = node_publish(node_pack(ev->a, "{count:I, lastTimestamp:s, message:S}", k->count + 1, now, ev->message));
+	code = client_patch(r->client, res_events, str_c(k->ns), str_c(k->name), NULL, PATCH_MERGE, patch, NULL, e);
+	if (code == 0)
+		k->count++;
+	return code;
+}
+
+static int write_once(struct recorder *r, struct entry *ev, struct err *e)
+{
+	struct known *k = map_get(r->known, same_key(ev));
+	int code;
+
+	if (!k)
+		return create(r, ev, e);
+	code = count_up(r, ev, k, e);
+	if (code != -ERR_NOT_FOUND)
+		return code;
+	map_del(r->known, same_key(ev)); /* its time to live was over */
+	err_init(e);
+	return create(r, ev, e);
+}
+
+static void write_event(struct recorder *r, struct entry *ev)
+{
+	struct err e;
+	int code;
+
+	if (!allowed(r, ev))
+		return;
+	combine(r, ev);
+	for (int i = 0; i < TRIES; i++) {
+		err_init(&e);
+		code = write_once(r, ev, &e);
+		if (code != -ERR_UNAVAILABLE && code != -ERR_TIMEOUT && code != -ERR_TOO_MANY && code != -ERR_IO)
+			break;
+		if (!stop_sleep_ms(r->stop, 1000 << i))
+			break;
+	}
+	/* A namespace that goes away takes no events: nothing to tell anybody. */
+	if (code < 0 && code != -ERR_FORBIDDEN && code != -ERR_NOT_FOUND)
+		log_debug("event %.*s about %.*s/%.*s was not written: %s", STR_ARG(ev->reason), STR_ARG(ev->ns), STR_ARG(ev->name), e.message);
+}
+
+static struct entry *next_entry(struct recorder *r)
+{
+	struct entry *ev;
+
+	task_lock(&r->lock);
+	while (!r->first && !r->closing)
+		task_wait(&r->work, &r->lock);
+	ev = r->first;
+	if (r->closing && !mono_before(mono_now(), r->deadline))
+		ev = NULL;
+	if (ev) {
+		r->first = ev->next;
+		if (!r->first)
+			r->last = &r->first;
+		r->n--;
+	}
+	task_unlock(&r->lock);
+	return ev;
+}
+
+static void recorder_run(void *arg)
+{
+	struct recorder *r = arg;
+	struct entry *ev;
+
+	while ((ev = next_entry(r))) {
+		write_event(r, ev);
+		arena_free(ev->a);
+	}
+}
+
+/* ---- callers ---------------------------------------------------------------------------------------------------- */
+
+struct recorder *recorder_new(struct client *c, const char *component, const char *host)
+{
+	struct recorder *r = xcalloc(1, sizeof(*r));
+
+	r->client = c;
+	r->component = xstrdup(component);
+	r->host = host ? xstrdup(host) : NULL;
+	r->last = &r->first;
+	r->known = map_new(known_end);
+	r->buckets = map_new(free);
+	r->similar = map_new(similar_end);
+	r->stop = stop_new();
+	task_mutex_init(&r->lock);
+	task_cond_init(&r->work);
+	r->task = task_spawn("events", recorder_run, r);
+	return r;
+}
+
+struct recorder *recorder_free(struct recorder *r)
+{
+	if (!r)
+		return NULL;
+	task_lock(&r->lock);
+	r->closing = true;
+	r->deadline = mono_add_ms(mono_now(), 1000);
+	task_signal(&r->work);
+	task_unlock(&r->lock);
+	stop_raise(r->stop); /* retries end */
+	task_join(r->task);
+	while (r->first) {
+		struct entry *ev = r->first;
+
+		r->first = ev->next;
+		arena_free(ev->a);
+	}
+	map_free(r->known);
+	map_free(r->buckets);
+	map_free(r->similar);
+	stop_free(r->stop);
+	task_cond_fini(&r->work);
+	task_mutex_fini(&r->lock);
+	free(r->component);
+	free(r->host);
+	free(r);
+	return NULL;
+}
+
+static struct entry *entry_new(struct doc *about, const char *field_path, const char *type, const char *reason, const char *message)
+{
+	struct arena *a = arena_new();
+	struct entry *ev = ARENA_NEW(a, struct entry);
+
+	*ev = (struct entry){
+		.a = a,
+		.kind = arena_str(a, doc_str(about, "kind")),
+		.api_version = arena_str(a, doc_str(about, "apiVersion")),
+		.ns = arena_str(a, doc_ns(about)),
+		.name = arena_str(a, doc_name(about)),
+		.uid = arena_str(a, doc_uid(about)),
+		.revision = arena_str(a, doc_str(about, "metadata.resourceVersion")),
+		.field_path = field_path ? arena_str(a, str_c(field_path)) : STR_NULL,
+		.type = arena_str(a, str_c(type)),
+		.reason = arena_str(a, str_c(reason)),
+		.message = arena_str(a, str_c(message)),
+		.at = wall_now(),
+	};
+	return ev;
+}
+
+/* Bytes of the sequence at p when it is well-formed UTF-8, else 0. */
+static size_t utf8_len(const unsigned char *p)
+{
+	static const struct {
+		unsigned char mask, lead, len;
+		uint32_t least;
+	} forms[] = { { 0x80, 0, 1, 0 }, { 0xe0, 0xc0, 2, 0x80 }, { 0xf0, 0xe0, 3, 0x800 }, { 0xf8, 0xf0, 4, 0x10000 } };
+	uint32_t c;
+
+	for (size_t f = 0; f < ARRAY_LEN(forms); f++) {
+		if ((p[0] & forms[f].mask) != forms[f].lead)
+			continue;
+		c = p[0] & (unsigned char)~forms[f].mask;
+		for (size_t i = 1; i < forms[f].len; i++) {
+			if ((p[i] & 0xc0) != 0x80)
+				return 0;
+			c = c << 6 | (p[i] & 0x3f);
+		}
+		return c >= forms[f].least && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) ? forms[f].len : 0;
+	}
+	return 0;
+}
+
+/* Messages quote what programs print: whatever is no text, and a character that the limit cut, becomes '?'. */
+static void make_text(char *s)
+{
+	for (unsigned char *p = (unsigned char *)s; *p;) {
+		size_t n = utf8_len(p);
+
+		if (n == 0)
+			*p = '?';
+		p += n ? n : 1;
+	}
+}
+
+static void record(struct recorder *r, struct doc *about, const char *field_path, const char *type, const char *reason, const char *fmt, va_list ap)
+{
+	char message[MESSAGE_MAX];
+	struct entry *ev;
+
+	if (!r)
+		return;
+	vsnprintf(message, sizeof(message), fmt, ap);
+	make_text(message);
+	ev = entry_new(about, field_path, type, reason, message);
+	task_lock(&r->lock);
+	if (r->n < QUEUE_MAX && !r->closing) {
+		*r->last = ev;
+		r->last = &ev->next;
+		r->n++;
+		ev = NULL;
+		task_signal(&r->work);
+	}
+	task_unlock(&r->lock);
+	if (ev)
+		arena_free(ev->a);
+}
+
+void recorder_event(struct recorder *r, struct doc *about, const char *type, const char *reason, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	record(r, about, NULL, type, reason, fmt, ap);
+	va_end(ap);
+}
+
+void recorder_event_field(struct recorder *r, struct doc *about, const char *field_path, const char *type, const char *reason, const char *fmt,
+	...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	record(r, about, field_path, type, reason, fmt, ap);
+	va_end(ap);
+}
