@@ -38,7 +38,7 @@ size_t utf8_step(const unsigned char *s, const unsigned char *end)
 
 bool utf8_valid(struct str s)
 {
-	const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
+	const unsigned char *p = (const unsigned char *)(s.n ? s.p : ""), *end = p + s.n;
 
 	while (p < end) {
 		size_t n = *p < 0x80 ? 1 : utf8_step(p, end);
