@@ -1,0 +1,285 @@
+/* Images of containers: present, pulled, or why not; and archives that appear in images_dir. */
+#include "node/node_internal.h"
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_MODULE "node"
+
+/* docker.io/library/busybox:latest of "busybox", as every runtime completes a name. */
+char *image_normalize(struct str ref)
+{
+	struct str first, rest = str_cut(ref, '/', &first), name = ref, tail;
+	bool has_host = rest.p && (memchr(first.p, '.', first.n) || memchr(first.p, ':', first.n) || str_is(first, "localhost"));
+	const char *prefix = has_host ? "" : rest.p ? "docker.io/" : "docker.io/library/";
+	const char *slash, *tag;
+
+	if (str_starts(ref, STR("sha256:")))
+		return str_dup(ref);
+	slash = memrchr(name.p, '/', name.n);
+	tail = slash ? str_n(slash + 1, name.n - (size_t)(slash + 1 - name.p)) : name;
+	tag = memchr(tail.p, ':', tail.n) || memchr(tail.p, '@', tail.n) ? "" : ":latest";
+	return xasprintf("%s%.*s%s", prefix, STR_ARG(ref), tag);
+}
+
+static bool tag_is_latest(const char *normal)
+{
+	size_t n = strlen(normal);
+
+	return !strchr(normal, '@') && n > 7 && strcmp(normal + n - 7, ":latest") == 0;
+}
+
+static void set_failed(struct pod *p, struct container *c, const char *reason, const char *message)
+{
+	task_lock(&p->n->lock);
+	c->image = IMAGE_FAILED;
+	c->image_reason = reason;
+	free(c->image_error);
+	c->image_error = xstrdup(message);
+	c->image_backoff_ms = pod_backoff_next(c->image_backoff_ms, 0);
+	c->image_retry = mono_add_ms(mono_now(), c->image_backoff_ms);
+	task_unlock(&p->n->lock);
+}
+
+static void set_ready(struct pod *p, struct container *c, const char *id)
+{
+	task_lock(&p->n->lock);
+	c->image = IMAGE_READY;
+	c->image_backoff_ms = 0;
+	free(c->image_id);
+	c->image_id = xstrdup(id);
+	task_unlock(&p->n->lock);
+}
+
+/* ---- pulling ----------------------------------------------------------------------------------------------------------------- */
+
+struct pull_job {
+	struct pod *p;
+	struct doc *d;
+	struct container *c;
+	char *ref;
+};
+
+static struct str registry_host(struct str ref)
+{
+	struct str host;
+
+	(void)str_cut(ref, '/', &host);
+	return host;
+}
+
+/* Credentials of imagePullSecrets whose server names this image's registry. */
+static int credentials_in(struct doc *secret, struct str host, struct arena *a, Cri__AuthConfig *auth)
+{
+	auto_buf struct buf text = BUF_INIT;
+	auto_(doc_unref) struct doc *config = NULL;
+	struct val data = val_get(doc_get(secret, "data"), ".dockerconfigjson"), auths;
+	struct err e;
+
+	err_init(&e);
+	if (!val_has(data) || base64_decode(val_str(data), &text) < 0 || doc_parse(buf_view(&text), &config, &e) < 0)
+		return -ERR_NOT_FOUND;
+	auths = doc_get(config, "auths");
+	for (struct val_iter it = val_iter(auths); val_next(&it);) {
+		struct str server = it.key;
+		if (str_starts(server, STR("https://")))
+			server = str_sub(server, 8, server.n);
+		server = registry_host(server);
+		if (!str_eq(server, host) && !(str_is(host, "docker.io") && str_is(server, "index.docker.io")))
+			continue;
+		auth->username = arena_cstr(a, val_str(val_get(it.val, "username")));
+		auth->password = arena_cstr(a, val_str(val_get(it.val, "password")));
+		auth->auth = arena_cstr(a, val_str(val_get(it.val, "auth")));
+		return 0;
+	}
+	return -ERR_NOT_FOUND;
+}
+
+static Cri__AuthConfig *credentials(struct pod *p, struct doc *d, struct str ref, struct arena *a)
+{
+	Cri__AuthConfig *auth = CRI_NEW(a, Cri__AuthConfig, cri__auth_config);
+	struct err e;
+
+	err_init(&e);
+	for (struct val_iter it = val_iter(doc_get(d, "spec.imagePullSecrets")); val_next(&it);) {
+		auto_(doc_unref) struct doc *secret = NULL;
+		if (objects_get(p->n->objects, res_secrets, doc_ns(d), val_str(val_get(it.val, "name")), &secret, &e) < 0)
+			continue;
+		if (credentials_in(secret, registry_host(ref), a, auth) == 0)
+			return auth;
+	}
+	return NULL;
+}
+
+static void pull_task(void *arg)
+{
+	struct pull_job *j = arg;
+	struct pod *p = j->p;
+	struct node_agent *n = p->n;
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_free char *id = NULL;
+	struct err e;
+
+	err_init(&e);
+	node_event(p, str_c(j->c->name), "Normal", "Pulling", "Pulling image \"%s\"", j->ref);
+	if (cri_pull_image(&n->cri, j->ref, credentials(p, j->d, str_c(j->ref), a), &id, &e) < 0) {
+		node_event(p, str_c(j->c->name), "Warning", "Failed", "Failed to pull image \"%s\": %s", j->ref, e.message);
+		set_failed(p, j->c, j->c->image_backoff_ms ? "ImagePullBackOff" : "ErrImagePull", e.message);
+	} else {
+		node_event(p, str_c(j->c->name), "Normal", "Pulled", "Successfully pulled image \"%s\"", j->ref);
+		set_ready(p, j->c, id);
+	}
+	node_wake_pod(p);
+	doc_unref(j->d);
+	free(j->ref);
+	free(j);
+	pod_unref(p);
+	node_task_end(n);
+}
+
+static void pull(struct pod *p, struct doc *d, struct container *c, const char *ref)
+{
+	struct pull_job *j = xcalloc(1, sizeof(*j));
+
+	*j = (struct pull_job){ .p = pod_ref(p), .d = doc_ref(d), .c = c, .ref = xstrdup(ref) };
+	task_lock(&p->n->lock);
+	c->image = IMAGE_BUSY;
+	task_unlock(&p->n->lock);
+	if (node_task(p->n, "pull", pull_task, j))
+		return;
+	doc_unref(j->d);
+	free(j->ref);
+	free(j);
+	pod_unref(p);
+}
+
+void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val spec)
+{
+	auto_free char *ref = image_normalize(val_str(val_get(spec, "image")));
+	struct str policy = val_str(val_get(spec, "imagePullPolicy"));
+	auto_reply Cri__ImageStatusReply *reply = NULL;
+	struct err e;
+
+	if (c->image == IMAGE_READY || c->image == IMAGE_BUSY)
+		return;
+	err_init(&e);
+	if (cri_image_status(&p->n->cri, ref, &reply, &e) < 0) {
+		set_failed(p, c, "ImageInspectError", e.message);
+		return;
+	}
+	if (str_is(policy, "Always") || (str_empty(policy) && tag_is_latest(ref))) {
+		pull(p, d, c, ref);
+		return;
+	}
+	if (reply->image && *reply->image->id) {
+		if (c->image != IMAGE_READY)
+			node_event(p, str_c(c->name), "Normal", "Pulled", "Container image \"%.*s\" already present on machine",
+				STR_ARG(val_str(val_get(spec, "image"))));
+		set_ready(p, c, reply->image->id);
+		return;
+	}
+	if (str_is(policy, "Never")) {
+		auto_free char *why = xasprintf("Container image \"%s\" is not present with pull policy of Never", ref);
+		node_event(p, str_c(c->name), "Warning", "ErrImageNeverPull", "%s", why);
+		set_failed(p, c, "ErrImageNeverPull", why);
+		return;
+	}
+	pull(p, d, c, ref);
+}
+
+/* ---- archives in images_dir ----------------------------------------------------------------------------------------------------- */
+
+static bool is_archive(const char *name)
+{
+	static const char *const ends[] = { ".tar", ".tar.gz", ".tgz" };
+
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		if (name[0] != '.' && str_ends(str_c(name), str_c(ends[i])))
+			return true;
+	return false;
+}
+
+static void load(struct node_agent *n, const char *dir, const char *name, struct map *done)
+{
+	auto_free char *path = xasprintf("%s/%s", dir, name), *stamp = NULL;
+	struct stat st;
+	struct err e;
+	const char *had = map_get(done, str_c(name));
+
+	if (!is_archive(name) || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+		return;
+	stamp = xasprintf("%lld.%ld %lld", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (long long)st.st_size);
+	if (had && strcmp(had, stamp) == 0)
+		return;
+	err_init(&e);
+	if (image_import(&n->cri, path, NULL, NULL, &e) < 0) {
+		log_error("image archive %s is not loaded: %s", path, e.message);
+	} else {
+		log_info("image archive %s is loaded", path);
+		struct str key;
+		void *value;
+		task_lock(&n->lock); /* pods that wait for an image look again */
+		for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
+			struct pod *p = value;
+			for (size_t k = 0; k < p->n_containers; k++) {
+				if (p->containers[k].image == IMAGE_FAILED) {
+					p->containers[k].image_retry = (struct mono){ 0 };
+					queue_add(n->wake, str_c(p->uid));
+				}
+			}
+		}
+		task_unlock(&n->lock);
+	}
+	map_put(done, str_c(name), TAKE(stamp));
+}
+
+static void scan(struct node_agent *n, const char *dir, struct map *done)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+
+	while (d && (entry = readdir(d)) && !stop_raised(n->stop))
+		load(n, dir, entry->d_name, done);
+	if (d)
+		(void)closedir(d);
+}
+
+static void dir_task(void *arg)
+{
+	struct node_agent *n = arg;
+	const char *dir = n->o.images_dir;
+	auto_(map_free) struct map *done = map_new(free);
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	char events[4096];
+
+	if (fd >= 0)
+		(void)inotify_add_watch(fd, dir, IN_CLOSE_WRITE | IN_MOVED_TO);
+	scan(n, dir, done);
+	while (!stop_raised(n->stop)) {
+		struct pollfd pfd = { .fd = fd, .events = POLLIN };
+		if (fd < 0) {
+			if (!stop_sleep_ms(n->stop, 10000))
+				break;
+		} else if (poll(&pfd, 1, 1000) <= 0) {
+			continue;
+		} else if (read(fd, events, sizeof(events)) < 0 && errno != EAGAIN) {
+			break;
+		}
+		scan(n, dir, done);
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	node_task_end(n);
+}
+
+int images_dir_run(struct node_agent *n)
+{
+	if (!n->o.images_dir)
+		return 0;
+	(void)mkdirs(n->o.images_dir, 0755, NULL);
+	return node_task(n, "images", dir_task, n) ? 0 : -ERR_CANCELED;
+}

@@ -1,0 +1,311 @@
+/* Shared inside src/node only. */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/queue.h"
+#include "base/task.h"
+#include "client/client.h"
+#include "client/informer.h"
+#include "doc/doc.h"
+#include "net/net.h"
+#include "node/cri.h"
+#include "node/node.h"
+#include "node/pod_decide.h"
+
+#define POD_CONTAINERS_MAX 60 /* fits ACTIONS_MAX with room */
+
+/* One run of a container, as the runtime tells it. Own strings. */
+struct instance {
+	char *id; /* NULL: there is none */
+	enum instance_state state;
+	uint32_t attempt;
+	int restarts; /* as noted when it was created */
+	char *hash;
+	int64_t created_ns, started_ns, finished_ns;
+	int exit_code;
+	char *reason, *message; /* of its end */
+	char *image, *image_ref;
+	char *sandbox;
+	char *log_path;
+};
+void instance_fini(struct instance *i);
+
+enum image_state { IMAGE_UNKNOWN, IMAGE_BUSY, IMAGE_READY, IMAGE_FAILED };
+
+/* What the worker knows about one container of the specification. */
+struct container {
+	char *name;
+	enum container_kind kind;
+	enum restart_policy restart;
+	struct instance now, last; /* newest in the current sandbox; the one before it that ended */
+	int restarts;		   /* to be noted on the next instance */
+	struct mono not_before;
+	int64_t backoff_ms;
+	bool crash_loop; /* waiting because of restarts, not of an image or configuration */
+	char *wait_reason, *wait_message; /* NULL: ContainerCreating or PodInitializing */
+	bool blocked;
+	bool stop_for_restart;
+	char *ended_seen; /* id of the instance whose end set not_before */
+	/* Under node.lock, because probes, pulls and stops are tasks of their own: */
+	enum image_state image;
+	char *image_id;	   /* what the runtime resolved */
+	char *image_error; /* IMAGE_FAILED */
+	const char *image_reason;
+	int64_t image_backoff_ms;
+	struct mono image_retry;
+	bool stopping;
+	struct mono stop_by; /* when the running stop will kill */
+	bool has_startup, has_readiness, has_liveness;
+	bool started, ready; /* probe results for now.id */
+	char *kill_id;	     /* a probe asks that this instance be restarted */
+	char *hook_failed;   /* postStart failed: message */
+};
+
+struct mount_plan; /* volumes.c */
+
+struct pod {
+	struct node_agent *n;
+	char *uid, *ns, *name;
+	int refs; /* under node.lock, as the next ones */
+	struct doc *doc;
+	bool gone;	    /* the API has no such object any more */
+	bool active, again; /* a worker task is at it */
+	char *exit_seen;    /* the runtime told of this container's end */
+	bool closed;	    /* cleaned and reported: forget it */
+	struct node_status_write {
+		struct doc *want; /* own; NULL: nothing to write */
+		bool then_delete;
+	} write;
+	/* Worker only: */
+	struct container *containers;
+	size_t n_containers;
+	char *sandbox; /* newest sandbox, NULL: none */
+	bool sandbox_up;
+	uint32_t sandbox_attempt;
+	bool sandboxes_left, any_running_elsewhere;
+	struct mono sandbox_not_before;
+	int64_t sandbox_backoff_ms;
+	char **ips;
+	size_t n_ips;
+	bool observed;
+	bool volumes_ready;
+	struct task *volumes_task;
+	bool refused;	   /* its specification cannot be honoured */
+	char *refused_why;
+	char *fail_reason, *fail_message; /* pod-level verdict: DeadlineExceeded … */
+	bool deleting_seen;
+	struct mono deleting_since;
+	bool withdrawn;
+	int64_t start_ns; /* status.startTime */
+	struct doc *last_status; /* what we last decided to write: {status:…} */
+	bool cgroup_made;
+	struct mono recheck; /* the runtime lags behind its own events: ask again */
+	int64_t recheck_ms;
+	bool probes_on;
+	bool volumes_dirty; /* under node.lock: an object or our own metadata changed */
+	bool volumes_loaded; /* by this process, not by one before it */
+	struct map *tokens; /* "audience seconds" → struct token */
+	int64_t token_renew_ns; /* wall time of the earliest renewal; 0: no token */
+	struct mono volumes_retry;
+	bool logs_linked;
+};
+
+struct object_cache; /* objects.c */
+struct probes;	     /* probes.c */
+struct node_server;  /* server.c */
+
+struct node_agent {
+	struct node_opts o;
+	struct arena *arena; /* holds o's strings */
+	struct client *client;
+	struct net_loop *loop;
+	struct cri cri;
+	struct stop *stop;
+	struct recorder *events;
+	struct informer *pods_inf, *services_inf;
+	struct object_cache *objects;
+	struct probes *probes;
+	struct node_server *server;
+	struct task_mutex lock;
+	struct task_cond idle;	  /* workers went down */
+	struct map *pods;	  /* uid → struct pod */
+	struct map *by_container; /* container or sandbox id → uid (own) */
+	int workers;		  /* running tasks that use the node */
+	struct queue *wake, *writes;
+	bool pods_synced, stopping;
+	struct doc *node_doc;	  /* our Node as last seen, own */
+	int cgroup_version;
+	int64_t mem_bytes;
+	int cpus;
+	struct mono runtime_seen; /* last time the runtime answered */
+	bool runtime_ok;
+	char *runtime_why; /* why it is not */
+	char *runtime_version;
+	struct grpc_stream *event_stream;
+};
+
+/* node.c */
+struct pod *pod_ref_uid(struct node_agent *n, struct str uid); /* own: pod_unref(); NULL: unknown */
+struct pod *pod_ref(struct pod *p);
+struct pod *pod_unref(struct pod *p);
+AUTO(struct pod, pod_unref)
+struct doc *pod_doc(struct pod *p); /* own: a reference to the newest document */
+struct pod *pod_find(struct node_agent *n, struct str ns, struct str name); /* own */
+bool node_task(struct node_agent *n, const char *name, void (*run)(void *arg), void *arg); /* counted, detached; false: stopping */
+void node_task_end(struct node_agent *n);
+void node_wake_pod(struct pod *p);
+void node_wake_pod_at(struct pod *p, struct mono t);
+struct container *pod_container(struct pod *p, struct str name); /* NULL: none */
+const char *node_log_dir(const struct node_agent *n);
+
+/* pod_worker.c */
+void pod_work(struct pod *p); /* until there is nothing to do now */
+void pod_build_containers(struct pod *p, struct val spec);
+struct val pod_container_spec(const struct doc *d, struct str name); /* from containers, initContainers */
+int64_t pod_grace_s(const struct doc *d, bool gone);
+
+/* pod_observe.c */
+int pod_observe(struct pod *p, struct err *e);
+
+/* pod_act.c */
+void pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a);
+void pod_clean_runtime(struct pod *p);
+
+/* pod_spec.c: documents → runtime configuration */
+int pod_check_spec(struct node_agent *n, struct val spec, char **ret_why); /* -ERR_UNSUPPORTED: own *ret_why */
+Cri__SandboxConfig *pod_sandbox_config(struct pod *p, struct doc *d, struct arena *a);
+int pod_container_config(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *image_ref, Cri__Image *image, struct arena *a,
+	Cri__ContainerConfig **ret, const char **ret_reason, struct err *e);
+void pod_dns(struct node_agent *n, struct val spec, struct str ns, struct arena *a, Cri__DnsConfig *ret);
+char *pod_dir(const struct pod *p, const char *sub);  /* own: data_dir/pods/UID[/sub] */
+char *pod_log_dir(const struct pod *p);		      /* own */
+const char *pod_qos(struct val spec);
+bool pod_host_network(struct val spec);
+
+/* resources.c */
+struct resources {
+	int64_t cpu_request_milli, cpu_limit_milli, mem_request, mem_limit; /* 0: not given */
+};
+void resources_of(struct val container, struct resources *ret);
+void resources_of_pod(struct val spec, struct resources *ret, bool *ret_all_cpu_limits, bool *ret_all_mem_limits);
+int64_t resources_cpu_shares(int64_t milli);
+int64_t resources_oom_score_adj(const char *qos, const struct resources *r, int64_t node_mem, bool node_critical);
+Cri__LinuxResources *resources_cri(struct node_agent *n, struct val spec, struct val container, struct arena *a);
+char *pod_cgroup(const struct pod *p, const char *qos); /* own: "/kubepods/burstable/podUID" */
+int cgroup_pod_make(struct pod *p, struct val spec, struct err *e);
+void cgroup_pod_remove(struct pod *p);
+void cgroup_remove_all(struct node_agent *n);
+int cgroup_detect(void); /* 1 or 2 */
+
+/* env.c */
+struct env_var {
+	char *name, *value;
+};
+struct env_ctx {
+	struct arena *a;
+	struct node_agent *n; /* NULL in tests: no services */
+	struct doc *pod;
+	const char *pod_ip, *host_ip;
+	const char *const *pod_ips;
+	size_t n_pod_ips;
+	const char *node_name;
+	int64_t node_cpu_milli, node_mem; /* for resourceFieldRef without limits */
+	/* Own: a reference; NULL and *e: it cannot be had. -ERR_NOT_FOUND counts as missing. */
+	int (*object)(void *arg, struct gvr r, struct str ns, struct str name, struct doc **ret, struct err *e);
+	void *object_arg;
+	struct informer_list services;
+	bool fake_services; /* services is given by a test */
+};
+struct env {
+	struct env_var *v;
+	size_t n, cap;
+};
+int env_build(struct env_ctx *x, struct val container, struct env *ret, struct err *e);
+const char *env_get(const struct env *env, struct str name);
+char *env_expand(struct arena *a, struct str text, const struct env *env);
+int env_field(struct env_ctx *x, struct val field_ref, char **ret, struct err *e);
+int env_resource(struct env_ctx *x, struct val ref, struct val container, char **ret, struct err *e);
+void env_ctx_of(struct env_ctx *x, struct pod *p, struct doc *d, struct arena *a);
+
+/* volumes.c, volume_files.c */
+int volumes_setup(struct pod *p, struct doc *d, struct err *e);
+int volumes_refresh(struct pod *p, struct doc *d, struct err *e); /* rewrites what follows objects and tokens */
+void volumes_teardown(struct node_agent *n, const char *pod_uid);
+int volume_mounts(struct pod *p, struct doc *d, struct val container, const struct env *env, struct arena *a, Cri__ContainerConfig *into, struct err *e);
+struct file_entry {
+	const char *path; /* relative, may have slashes */
+	struct str bytes;
+	int mode;
+};
+struct file_set {
+	struct arena *a;
+	struct file_entry *v;
+	size_t n, cap;
+};
+int file_set_add(struct file_set *s, struct str path, struct str bytes, int mode, struct err *e);
+/* Writes a set so that readers see the old one or the new one, never a mixture. gid < 0: keep. */
+int files_write(const char *dir, const struct file_set *s, int64_t gid, bool *ret_changed, struct err *e);
+int mkdirs(const char *path, unsigned mode, struct err *e);
+void remove_tree(const char *path); /* never crosses into another file system */
+
+/* objects.c: config maps and secrets that pods of this node use */
+struct object_cache *objects_new(struct node_agent *n);
+struct object_cache *objects_free(struct object_cache *c);
+int objects_get(struct object_cache *c, struct gvr r, struct str ns, struct str name, struct doc **ret, struct err *e);
+void objects_watch(struct object_cache *c, struct pod *p, struct doc *d); /* follow what d names */
+void objects_forget(struct object_cache *c, struct pod *p);
+
+/* images.c, image_import.c, image_pause.c */
+void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val spec); /* sets c->image, maybe by a task */
+char *image_normalize(struct str ref); /* own: docker.io/library/busybox:latest */
+int images_dir_run(struct node_agent *n); /* starts the watcher of images_dir */
+int image_import(struct cri *c, const char *tar_path, node_image_progress *progress, void *arg, struct err *e);
+int image_pause_load(struct cri *c, const char *name, struct err *e);
+
+/* status.c */
+struct doc *status_build(struct pod *p, struct doc *d, const struct decision *dec); /* own: {metadata:{uid}, status:{…}} */
+void status_submit(struct pod *p, struct doc *take_status, bool then_delete);
+void status_writer(void *node);
+
+/* probes.c */
+struct probes *probes_new(struct node_agent *n);
+struct probes *probes_free(struct probes *p);
+void probes_sync(struct pod *p, struct doc *d); /* starts and stops probes as instances come and go */
+void probes_drop(struct pod *p);
+int hook_run(struct pod *p, struct doc *d, struct val handler, const char *container_id, struct str container, int64_t timeout_ms, struct err *e);
+
+/* events.c */
+void events_run(void *node);
+void node_event(struct pod *p, struct str container, const char *type, const char *reason, const char *fmt, ...) PRINTF(5, 6);
+
+/* node_status.c */
+void node_status_run(void *node);
+
+/* logs.c */
+struct log_opts {
+	bool follow, timestamps;
+	int64_t tail; /* -1: all */
+	int64_t limit; /* -1: none */
+	int64_t since_ns; /* wall, 0: all */
+	int stream;	  /* 0 all, 1 stdout, 2 stderr */
+};
+struct log_line {
+	int64_t time_ns;
+	struct str time_text;
+	bool is_stderr, partial;
+	struct str text; /* without newline */
+};
+bool log_parse(struct str line, struct log_line *ret);
+void logs_serve(struct node_agent *n, struct http_request *r, struct pod *p, struct str container, const char *path, struct log_opts o);
+char *log_tail(const char *path, size_t max_bytes, size_t max_lines); /* own; for FallbackToLogsOnError */
+void logs_rotate_run(void *node);
+
+/* server.c, streams.c */
+int node_server_new(struct node_agent *n, struct node_server **ret, struct err *e);
+struct node_server *node_server_free(struct node_server *s);
+int node_server_port(const struct node_server *s);
+void streams_serve(struct node_agent *n, struct http_request *r, const char *containerd_url, const char *kind);
+struct str query_get(struct str query, const char *key, struct arena *a); /* decoded; p NULL: not there */
+size_t query_all(struct str query, const char *key, struct arena *a, char ***ret);

@@ -1,0 +1,336 @@
+/* The Node object: registered once, its status written when it changes or every five minutes, and a Lease every ten seconds. */
+#include "node/node_internal.h"
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define LOG_MODULE "node"
+#define LEASE_MS 10000
+#define STATUS_MS 300000
+#define HURRY_MS 100 /* while not ready */
+#define IMAGES_MAX 50
+#define KUBE_VERSION "v1.34.0+kogge." KOGGE_VERSION
+
+static char *first_line(const char *path)
+{
+	char line[256] = "";
+	FILE *f = fopen(path, "re");
+
+	if (f) {
+		if (!fgets(line, sizeof(line), f))
+			line[0] = 0;
+		(void)fclose(f);
+	}
+	line[strcspn(line, "\n")] = 0;
+	return xstrdup(line);
+}
+
+static char *os_name(void)
+{
+	char line[512];
+	char *name = NULL;
+	FILE *f = fopen("/etc/os-release", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "PRETTY_NAME=", 12) != 0)
+			continue;
+		char *v = line + 12;
+		v[strcspn(v, "\n")] = 0;
+		if (*v == '"' && strlen(v) > 1) {
+			v++;
+			v[strlen(v) - 1] = 0;
+		}
+		free(name);
+		name = xstrdup(v);
+	}
+	if (f)
+		(void)fclose(f);
+	return name ? name : xstrdup("Linux");
+}
+
+static const char *architecture(const struct utsname *u)
+{
+	if (strcmp(u->machine, "x86_64") == 0)
+		return "amd64";
+	return strcmp(u->machine, "aarch64") == 0 ? "arm64" : u->machine;
+}
+
+static struct node *capacity(struct node_agent *n, struct arena *a)
+{
+	struct statvfs v = { 0 };
+
+	(void)statvfs(n->o.data_dir, &v);
+	return node_pack(a, "{cpu:o, 'ephemeral-storage':o, 'hugepages-1Gi':'0', 'hugepages-2Mi':'0', memory:o, pods:o}", node_strf(a, "%d", n->cpus),
+		node_strf(a, "%lluKi", (unsigned long long)v.f_blocks * v.f_frsize / 1024), node_strf(a, "%lldKi", (long long)n->mem_bytes / 1024),
+		node_strf(a, "%d", n->o.max_pods));
+}
+
+static struct node *addresses(struct node_agent *n, struct arena *a)
+{
+	struct node *list = node_list(a);
+
+	for (size_t i = 0; i < n->o.n_node_ips; i++)
+		node_add(list, node_pack(a, "{type:'InternalIP', address:s}", n->o.node_ips[i]));
+	node_add(list, node_pack(a, "{type:'Hostname', address:s}", n->o.node_name));
+	return list;
+}
+
+static struct node *node_info(struct node_agent *n, struct arena *a)
+{
+	auto_free char *machine = first_line("/etc/machine-id"), *boot = first_line("/proc/sys/kernel/random/boot_id");
+	auto_free char *uuid = first_line("/sys/class/dmi/id/product_uuid"), *os = os_name();
+	struct utsname u;
+
+	(void)uname(&u);
+	return node_pack(a,
+		"{machineID:s, systemUUID:s, bootID:s, kernelVersion:s, osImage:s, containerRuntimeVersion:s, kubeletVersion:s,"
+		" kubeProxyVersion:s, operatingSystem:'linux', architecture:s}",
+		machine, *uuid ? uuid : machine, boot, u.release, os, n->runtime_version ? n->runtime_version : "containerd://unknown", KUBE_VERSION,
+		KUBE_VERSION, architecture(&u));
+}
+
+static struct node *image_list(struct node_agent *n, struct arena *a)
+{
+	auto_reply Cri__ListImagesReply *l = NULL;
+	struct node *list = node_list(a);
+	struct err e;
+
+	err_init(&e);
+	if (cri_list_images(&n->cri, &l, &e) < 0)
+		return list;
+	for (size_t i = 0; i < l->n_images && i < IMAGES_MAX; i++) {
+		Cri__Image *im = l->images[i];
+		struct node *names = node_list(a);
+		for (size_t k = 0; k < im->n_repo_digests; k++)
+			node_add(names, node_c(a, im->repo_digests[k]));
+		for (size_t k = 0; k < im->n_repo_tags; k++)
+			node_add(names, node_c(a, im->repo_tags[k]));
+		if (node_len(names))
+			node_add(list, node_pack(a, "{names:o, sizeBytes:I}", names, (int64_t)im->size));
+	}
+	return list;
+}
+
+/* ---- conditions ---------------------------------------------------------------------------------------------------------------- */
+
+struct ready {
+	bool ok;
+	char why[512];
+};
+
+/* The runtime answers, and its network is set up. */
+static void look(struct node_agent *n, struct ready *ret)
+{
+	auto_reply Cri__RuntimeStatusReply *s = NULL;
+	auto_reply Cri__VersionResponse *v = NULL;
+	struct err e;
+
+	ret->ok = false;
+	err_init(&e);
+	if (cri_runtime_status(&n->cri, &s, &e) < 0) {
+		(void)snprintf(ret->why, sizeof(ret->why), "container runtime is down: %.400s", e.message);
+		return;
+	}
+	if (!n->runtime_version && cri_version(&n->cri, &v, &e) == 0)
+		n->runtime_version = xasprintf("%s://%s", v->runtime_name, v->runtime_version);
+	for (size_t i = 0; s->status && i < s->status->n_conditions; i++) {
+		Cri__RuntimeCondition *c = s->status->conditions[i];
+		if (c->status)
+			continue;
+		(void)snprintf(ret->why, sizeof(ret->why), "container runtime %s: %.200s: %.200s",
+			strcmp(c->type, "NetworkReady") == 0 ? "network not ready" : "not ready", c->reason, c->message);
+		return;
+	}
+	ret->ok = true;
+	(void)snprintf(ret->why, sizeof(ret->why), "kubelet is posting ready status");
+}
+
+static void condition(struct node_agent *n, struct arena *a, struct node *list, const char *type, bool ok, const char *reason, const char *message)
+{
+	struct val old = n->node_doc ? val_find(doc_get(n->node_doc, "status.conditions"), "type", str_c(type)) : VAL_NONE;
+	const char *status = ok ? "True" : "False";
+	char now[TIME_TEXT_MAX];
+	struct node *since;
+
+	wall_rfc3339(wall_now(), now);
+	since = val_is(val_get(old, "status"), status) ? node_str(a, val_str(val_get(old, "lastTransitionTime"))) : node_c(a, now);
+	node_add(list, node_pack(a, "{type:s, status:s, lastHeartbeatTime:s, lastTransitionTime:o, reason:s, message:s}", type, status, now, since,
+		reason, message));
+}
+
+static struct node *conditions(struct node_agent *n, struct arena *a, const struct ready *r)
+{
+	struct node *list = node_list(a);
+
+	condition(n, a, list, "MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available");
+	condition(n, a, list, "DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure");
+	condition(n, a, list, "PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available");
+	condition(n, a, list, "Ready", r->ok, r->ok ? "KubeletReady" : "KubeletNotReady", r->why);
+	return list;
+}
+
+static struct node *status_of(struct node_agent *n, struct arena *a, const struct ready *r)
+{
+	int port = node_port(n);
+
+	return node_pack(a, "{addresses:o, allocatable:o, capacity:o, conditions:o, daemonEndpoints:{kubeletEndpoint:{Port:i}}, images:o, nodeInfo:o}",
+		addresses(n, a), capacity(n, a), capacity(n, a), conditions(n, a, r), port ? port : NODE_PORT, image_list(n, a), node_info(n, a));
+}
+
+/* ---- registering --------------------------------------------------------------------------------------------------------------- */
+
+static struct node *labels_of(struct node_agent *n, struct arena *a)
+{
+	struct node *l = node_map(a);
+	struct utsname u;
+
+	(void)uname(&u);
+	node_setc(l, "beta.kubernetes.io/arch", node_c(a, architecture(&u)));
+	node_setc(l, "beta.kubernetes.io/os", node_c(a, "linux"));
+	node_setc(l, "kubernetes.io/arch", node_c(a, architecture(&u)));
+	node_setc(l, "kubernetes.io/hostname", node_c(a, n->o.node_name));
+	node_setc(l, "kubernetes.io/os", node_c(a, "linux"));
+	for (size_t i = 0; i < n->o.n_labels; i++) {
+		struct str key, value = str_cut(str_c(n->o.labels[i]), '=', &key);
+		node_set(l, key, node_str(a, value.p ? value : STR("")));
+	}
+	return l;
+}
+
+static int create_node(struct node_agent *n, const struct ready *r, struct err *e)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_(doc_unref) struct doc *body = NULL;
+	struct node *t = node_pack(a, "{apiVersion:'v1', kind:'Node', metadata:{name:s, labels:o}, spec:{}, status:o}", n->o.node_name, labels_of(n, a),
+		status_of(n, a, r));
+
+	if (n->o.pod_cidr) {
+		node_set_path(t, "spec.podCIDR", node_c(a, n->o.pod_cidr));
+		node_set_path(t, "spec.podCIDRs", node_pack(a, "[s]", n->o.pod_cidr));
+	}
+	body = node_publish(t);
+	return client_create(n->client, res_nodes, STR_NULL, body, &n->node_doc, e);
+}
+
+static int relabel(struct node_agent *n, struct err *e)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct node *want = labels_of(n, a);
+	auto_(doc_unref) struct doc *patch = node_publish(node_pack(a, "{metadata:{labels:o}}", want));
+	struct val have = doc_get(n->node_doc, "metadata.labels");
+	bool same = true;
+
+	for (struct val_iter it = val_iter(doc_get(patch, "metadata.labels")); val_next(&it);)
+		same &= val_equal(it.val, val_get_str(have, it.key));
+	if (same)
+		return 0;
+	doc_unref(TAKE(n->node_doc));
+	return client_patch(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), NULL, PATCH_MERGE, patch, &n->node_doc, e);
+}
+
+static int register_node(struct node_agent *n, const struct ready *r, struct err *e)
+{
+	int code = client_get(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), &n->node_doc, e);
+
+	if (code == -ERR_NOT_FOUND)
+		code = create_node(n, r, e);
+	else if (code == 0)
+		code = relabel(n, e);
+	return code;
+}
+
+static int write_status(struct node_agent *n, const struct ready *r, struct err *e)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_(doc_unref) struct doc *patch = node_publish(node_pack(a, "{status:o}", status_of(n, a, r)));
+	struct doc *fresh = NULL;
+	int code = client_patch(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), "status", PATCH_STRATEGIC, patch, &fresh, e);
+
+	if (code == 0) {
+		doc_unref(n->node_doc);
+		n->node_doc = fresh;
+	}
+	return code;
+}
+
+/* ---- lease ------------------------------------------------------------------------------------------------------------------------ */
+
+static int renew(struct node_agent *n, struct err *e)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_(doc_unref) struct doc *patch = NULL, *body = NULL;
+	char now[TIME_TEXT_MAX];
+	int r;
+
+	wall_rfc3339_micro(wall_now(), now);
+	patch = node_publish(node_pack(a, "{spec:{holderIdentity:s, leaseDurationSeconds:40, renewTime:s}}", n->o.node_name, now));
+	r = client_patch(n->client, res_leases, STR("kube-node-lease"), str_c(n->o.node_name), NULL, PATCH_MERGE, patch, NULL, e);
+	if (r != -ERR_NOT_FOUND)
+		return r;
+	body = node_publish(node_pack(a,
+		"{apiVersion:'coordination.k8s.io/v1', kind:'Lease', metadata:{name:s, namespace:'kube-node-lease', ownerReferences:[{apiVersion:'v1',"
+		" kind:'Node', name:s, uid:S}]}, spec:{holderIdentity:s, leaseDurationSeconds:40, renewTime:s}}",
+		n->o.node_name, n->o.node_name, doc_uid(n->node_doc), n->o.node_name, now));
+	return client_create(n->client, res_leases, STR("kube-node-lease"), body, NULL, e);
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool first_contact(struct node_agent *n, struct ready *r)
+{
+	struct err e;
+
+	for (int64_t wait = 50; !stop_raised(n->stop); wait = MIN(wait * 2, (int64_t)2000)) {
+		err_init(&e);
+		look(n, r);
+		if (register_node(n, r, &e) == 0) {
+			log_info("node %s is registered", n->o.node_name);
+			return true;
+		}
+		log_warn("node %s cannot be registered: %s; trying again", n->o.node_name, e.message);
+		if (!stop_sleep_ms(n->stop, wait))
+			break;
+	}
+	return false;
+}
+
+void node_status_run(void *agent)
+{
+	struct node_agent *n = agent;
+	struct ready r = { 0 }, told = { 0 };
+	struct mono lease = mono_now(), status = mono_now(), now;
+	bool good = first_contact(n, &r), told_once = false;
+	struct err e;
+
+	while (good && !stop_raised(n->stop)) {
+		err_init(&e);
+		now = mono_now();
+		look(n, &r);
+		bool changed = !told_once || r.ok != told.ok || strcmp(r.why, told.why) != 0;
+		if (changed || !mono_before(now, status)) {
+			int code = write_status(n, &r, &e);
+			if (code == 0) {
+				told = r;
+				told_once = true;
+				status = mono_add_ms(now, STATUS_MS);
+			} else if (code == -ERR_NOT_FOUND) { /* somebody deleted our Node: it comes back */
+				doc_unref(TAKE(n->node_doc));
+				good = first_contact(n, &r);
+			} else {
+				log_warn("node %s: status is not written: %s", n->o.node_name, e.message);
+			}
+		}
+		if (!mono_before(now, lease)) {
+			err_init(&e);
+			if (renew(n, &e) == 0)
+				lease = mono_add_ms(now, LEASE_MS);
+			else
+				lease = mono_add_ms(now, 1000);
+		}
+		int64_t wait = MIN(mono_ms_between(mono_now(), lease), (int64_t)LEASE_MS);
+		if (!stop_sleep_ms(n->stop, !r.ok || !told_once ? HURRY_MS : MAX(wait, (int64_t)1)))
+			break;
+	}
+	node_task_end(n);
+}

@@ -1,0 +1,12 @@
+/* The small network questions that probes ask: does a port answer, and with which HTTP status. They block the calling task. */
+#pragma once
+#include "base/err.h"
+
+struct probe_http {
+	const char *host, *path, *host_header /* NULL: host:port */, *headers /* lines that end with CRLF */;
+	int port;
+	bool tls; /* the certificate is not checked, as in upstream's probes */
+	int64_t timeout_ms;
+};
+int probe_http(const struct probe_http *p, struct err *e); /* 0: 200 … 399 */
+int probe_tcp(const char *host, int port, int64_t timeout_ms, struct err *e);
