@@ -5,26 +5,36 @@
 #include <stdio.h>
 
 static const char head[] =
-	"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"web-5d9c7b9f4c-abcde\",\"namespace\":\"default\","
+	"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"web-5d9c7b9f4c-abcde\",\"namespace\":"
+	"\"default\","
 	"\"uid\":\"3f1c9a52-6f5c-4d3c-9b0e-6a6f3b0f2d11\",\"resourceVersion\":\"123456\",\"creationTimestamp\":"
-	"\"2026-01-01T00:00:00Z\",\"labels\":{\"app\":\"web\",\"pod-template-hash\":\"5d9c7b9f4c\"},\"ownerReferences\":["
+	"\"2026-01-01T00:00:00Z\",\"labels\":{\"app\":\"web\",\"pod-template-hash\":\"5d9c7b9f4c\"},"
+	"\"ownerReferences\":["
 	"{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"web-5d9c7b9f4c\",\"uid\":"
-	"\"0b7f3b6e-8a53-4b7b-8f3a-2f6f3b0f2d11\",\"controller\":true,\"blockOwnerDeletion\":true}]},\"spec\":{\"containers\":[";
+	"\"0b7f3b6e-8a53-4b7b-8f3a-2f6f3b0f2d11\",\"controller\":true,\"blockOwnerDeletion\":true}]},\"spec\":{"
+	"\"containers\":[";
 static const char container[] =
 	"{\"name\":\"c%d\",\"image\":\"docker.invalid/library/web:1.2%d\",\"command\":[\"/bin/server\",\"--port=80\","
 	"\"--log=info\"],\"ports\":[{\"name\":\"http\",\"containerPort\":80%02d,\"protocol\":\"TCP\"}],\"env\":["
-	"{\"name\":\"MODE\",\"value\":\"production\"},{\"name\":\"POD_IP\",\"valueFrom\":{\"fieldRef\":{\"apiVersion\":\"v1\","
-	"\"fieldPath\":\"status.podIP\"}}}],\"resources\":{\"limits\":{\"cpu\":\"500m\",\"memory\":\"128Mi\"},\"requests\":"
-	"{\"cpu\":\"250m\",\"memory\":\"64Mi\"}},\"volumeMounts\":[{\"name\":\"kube-api-access\",\"readOnly\":true,\"mountPath\":"
+	"{\"name\":\"MODE\",\"value\":\"production\"},{\"name\":\"POD_IP\",\"valueFrom\":{\"fieldRef\":{\"apiVersion\":"
+	"\"v1\","
+	"\"fieldPath\":\"status.podIP\"}}}],\"resources\":{\"limits\":{\"cpu\":\"500m\",\"memory\":\"128Mi\"},"
+	"\"requests\":"
+	"{\"cpu\":\"250m\",\"memory\":\"64Mi\"}},\"volumeMounts\":[{\"name\":\"kube-api-access\",\"readOnly\":true,"
+	"\"mountPath\":"
 	"\"/var/run/secrets/kubernetes.io/serviceaccount\"}],\"terminationMessagePath\":\"/dev/termination-log\","
-	"\"terminationMessagePolicy\":\"File\",\"imagePullPolicy\":\"IfNotPresent\",\"livenessProbe\":{\"httpGet\":{\"path\":"
-	"\"/healthz\",\"port\":8080,\"scheme\":\"HTTP\"},\"timeoutSeconds\":1,\"periodSeconds\":10,\"successThreshold\":1,"
+	"\"terminationMessagePolicy\":\"File\",\"imagePullPolicy\":\"IfNotPresent\",\"livenessProbe\":{\"httpGet\":{"
+	"\"path\":"
+	"\"/"
+	"healthz\",\"port\":8080,\"scheme\":\"HTTP\"},\"timeoutSeconds\":1,\"periodSeconds\":10,\"successThreshold\":1,"
 	"\"failureThreshold\":3}}";
-static const char tail[] =
-	"],\"restartPolicy\":\"Always\",\"terminationGracePeriodSeconds\":30,\"dnsPolicy\":\"ClusterFirst\",\"nodeName\":"
-	"\"node-17\",\"tolerations\":[{\"key\":\"node.kubernetes.io/not-ready\",\"operator\":\"Exists\",\"effect\":\"NoExecute\","
-	"\"tolerationSeconds\":300}]},\"status\":{\"phase\":\"Running\",\"podIP\":\"10.1.2.3\",\"conditions\":[{\"type\":\"Ready\","
-	"\"status\":\"True\",\"lastTransitionTime\":\"2026-01-01T00:00:10Z\"}]}}";
+static const char tail[] = "],\"restartPolicy\":\"Always\",\"terminationGracePeriodSeconds\":30,\"dnsPolicy\":"
+			   "\"ClusterFirst\",\"nodeName\":"
+			   "\"node-17\",\"tolerations\":[{\"key\":\"node.kubernetes.io/"
+			   "not-ready\",\"operator\":\"Exists\",\"effect\":\"NoExecute\","
+			   "\"tolerationSeconds\":300}]},\"status\":{\"phase\":\"Running\",\"podIP\":\"10.1.2.3\","
+			   "\"conditions\":[{\"type\":\"Ready\","
+			   "\"status\":\"True\",\"lastTransitionTime\":\"2026-01-01T00:00:10Z\"}]}}";
 
 static void make_pod(struct buf *b)
 {

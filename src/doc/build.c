@@ -195,8 +195,8 @@ static void copy_slice(struct build *b, const struct doc *d, uint32_t at)
 		if (i > 0) {
 			*to = from[i];
 			if (to->bits & DN_KEY_ESC)
-				to->pos = extra_record(b, load_u32(d->extra + to->pos) + shift,
-					dn_key(d->text, d->extra, &from[i]));
+				to->pos = extra_record(
+					b, load_u32(d->extra + to->pos) + shift, dn_key(d->text, d->extra, &from[i]));
 			else
 				to->pos += shift;
 		}

@@ -42,14 +42,16 @@ struct val {
 int doc_parse(struct str json, struct doc **ret, struct err *e);
 /* As doc_parse(), but a duplicate key is not an error: the last one wins and each is reported to dup (may be NULL)
  * by its path: "spec.replicas" (for field validation Warn and Ignore). */
-int doc_parse_lenient(struct str json, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
+int doc_parse_lenient(
+	struct str json, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
 /* Text that doc_text() gave earlier, as the store keeps it: strings stay byte for byte, and the slot that
  * node_publish_versioned() made (stamped or not) is found, so that doc_stamp() works on the result. */
 int doc_parse_stored(struct str json, struct doc **ret, struct err *e);
 /* YAML as Kubernetes reads it (one document; anchors resolved within bounds; plain y/yes/on/true and n/no/off/false are
  * booleans, 010 is 8, dates are strings, "<<" merges: what kubectl makes of the same text). dup as above; NULL: a
  * duplicate key is an error. JSON is accepted too. */
-int doc_parse_yaml(struct str yaml, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
+int doc_parse_yaml(
+	struct str yaml, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
 
 struct val doc_root(const struct doc *d);
 struct str doc_text(const struct doc *d);   /* borrow: the whole JSON text */
@@ -69,7 +71,7 @@ size_t val_len(struct val v); /* entries of a list or map, else 0 */
 /* The value's text as in the doc: quotes included for strings. */
 struct str val_text(struct val v);
 
-struct str val_str(struct val v); /* empty when it is not a string; escapes are decoded (the doc keeps decoded copies) */
+struct str val_str(struct val v); /* empty when it is not a string; escapes are decoded (the doc keeps copies) */
 int64_t val_int(struct val v, int64_t otherwise); /* also a float with an integral value */
 bool val_bool(struct val v, bool otherwise);
 double val_float(struct val v, double otherwise);
@@ -178,17 +180,19 @@ struct str doc_uid(const struct doc *d);
 int patch_json(struct arena *a, struct node **target, struct val patch, size_t copy_max, struct err *e);
 /* RFC 7386. */
 void patch_merge(struct arena *a, struct node **target, struct val patch);
-/* Strategic merge patch. Fails: ERR_BAD_REQUEST in upstream's words. The schema answers how a field merges; doc/ knows no schema. */
+/* Strategic merge patch. Fails: ERR_BAD_REQUEST in upstream's words where known. The schema answers how a field
+ * merges; doc/ knows no schema. */
 struct patch_shape {
 	const void *type; /* opaque to doc/ */
-	/* Type of a map's field, or of a list's or map's elements when key is empty; NULL type: unknown, treated as atomic JSON merge. */
+	/* Type of a map's field, or of a list's or map's elements when key is empty; NULL: unknown, merged as JSON. */
 	const void *(*child)(const void *type, struct str key);
 	/* patchMergeKey of a list field ("" none: primitive), and its strategies. */
 	struct str (*merge_key)(const void *type, struct str field);
 	bool (*is_merge)(const void *type, struct str field);
 	bool (*is_retain_keys)(const void *type, struct str field);
 };
-int patch_strategic(struct arena *a, struct node **target, struct val patch, const struct patch_shape *shape, struct err *e);
+int patch_strategic(
+	struct arena *a, struct node **target, struct val patch, const struct patch_shape *shape, struct err *e);
 
 /* ---- quantities ("100m", "1Gi"): exact decimals of up to 19 digits with a scale ------------------------------- */
 

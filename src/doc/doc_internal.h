@@ -22,9 +22,9 @@ _Static_assert(sizeof(struct dnode) == 16, "the index is 16 bytes a value");
 #define DN_KIND 0x07u
 #define DN_HAS_KEY 0x08u
 #define DN_KEY_ESC 0x10u /* extra at pos: uint32 offset of the value in text, then the decoded key */
-#define DN_ESC 0x20u	 /* strings. extra at aux: uint32 length, then the decoded bytes */
-#define DN_FLAT 0x40u	 /* containers: no child has children, so the i-th child is i + 1 nodes on */
-#define DN_DEAD 0x80u	 /* an earlier duplicate while parsing leniently; never in a finished doc */
+#define DN_ESC 0x20u     /* strings. extra at aux: uint32 length, then the decoded bytes */
+#define DN_FLAT 0x40u    /* containers: no child has children, so the i-th child is i + 1 nodes on */
+#define DN_DEAD 0x80u    /* an earlier duplicate while parsing leniently; never in a finished doc */
 #define DN_KEY_BITS (DN_HAS_KEY | DN_KEY_ESC)
 #define DN_KEY_MAX 0xffffffu
 
@@ -104,7 +104,7 @@ static inline void build_byte(struct build *b, char c)
 void build_bytes(struct build *b, const char *p, size_t n);
 /* A node for the value whose text starts at value_at; takes the pending key. */
 uint32_t build_node(struct build *b, enum val_kind kind, size_t value_at, size_t len);
-void build_key(struct build *b, struct str key); /* writes "key": */
+void build_key(struct build *b, struct str key);                             /* writes "key": */
 void build_key_escaped(struct build *b, struct str decoded, struct str raw); /* raw: as it stands in the text */
 void build_str(struct build *b, struct str s);
 void build_str_escaped(struct build *b, struct str decoded, struct str raw);
@@ -144,10 +144,10 @@ struct entry { /* of a map or list; node NULL: still only in the doc, at node in
 struct node_index; /* key -> entry of a large map */
 
 struct node {
-	uint8_t kind;  /* enum val_kind */
-	bool view;     /* untouched: d and at say all */
+	uint8_t kind;    /* enum val_kind */
+	bool view;       /* untouched: d and at say all */
 	uint32_t n, cap; /* entries, deleted ones included */
-	uint32_t gone;	 /* deleted entries */
+	uint32_t gone;   /* deleted entries */
 	uint32_t at;
 	const struct doc *d; /* of a view, and of entries that have no node yet */
 	struct arena *a;
@@ -163,9 +163,9 @@ struct node {
 	};
 };
 
-void node_hold(struct arena *a, const struct doc *d); /* until the arena ends */
+void node_hold(struct arena *a, const struct doc *d);  /* until the arena ends */
 struct node *node_view(struct arena *a, struct val v); /* node_from() for a doc that is held already */
-void node_expand(struct node *n); /* a view of a container gets its entries */
+void node_expand(struct node *n);                      /* a view of a container gets its entries */
 struct node *entry_node(struct node *parent, struct entry *en);
 static inline bool entry_gone(const struct entry *en)
 {

@@ -2,7 +2,8 @@
 #include "doc/doc.h"
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
+
+#include <cmocka.h> /* needs those above */
 
 static struct doc *parse(const char *json)
 {
@@ -23,12 +24,14 @@ static void assert_str(struct str s, const char *want)
 
 static void reads_by_path(void **state)
 {
-	auto_(doc_unref) struct doc *d = parse(" { \"metadata\" : { \"name\" : \"web\", \"labels\":{\"a.b/c\":\"x\"} },\n"
-					       "\"spec\": {\"replicas\": 3, \"paused\":true, \"ratio\":0.5,"
-					       "\"list\":[1,[2,3],{\"name\":\"q\"}], \"none\":null}}");
+	auto_(doc_unref) struct doc *d =
+		parse(" { \"metadata\" : { \"name\" : \"web\", \"labels\":{\"a.b/c\":\"x\"} },\n"
+		      "\"spec\": {\"replicas\": 3, \"paused\":true, \"ratio\":0.5,"
+		      "\"list\":[1,[2,3],{\"name\":\"q\"}], \"none\":null}}");
 
-	assert_str(doc_text(d), "{\"metadata\":{\"name\":\"web\",\"labels\":{\"a.b/c\":\"x\"}},\"spec\":{\"replicas\":3,"
-				"\"paused\":true,\"ratio\":0.5,\"list\":[1,[2,3],{\"name\":\"q\"}],\"none\":null}}");
+	assert_str(doc_text(d),
+		"{\"metadata\":{\"name\":\"web\",\"labels\":{\"a.b/c\":\"x\"}},\"spec\":{\"replicas\":3,"
+		"\"paused\":true,\"ratio\":0.5,\"list\":[1,[2,3],{\"name\":\"q\"}],\"none\":null}}");
 	assert_str(doc_str(d, "metadata.name"), "web");
 	assert_str(doc_name(d), "web");
 	assert_str(doc_ns(d), "");
@@ -74,13 +77,14 @@ static void decodes_strings_and_spells_them_one_way(void **state)
 	assert_str(val_str(val_at(doc_root(d), 2)), "\xf0\x9f\x98\x80");
 	assert_str(val_str(val_at(doc_root(d), 3)), "\xef\xbf\xbdx");
 	assert_int_equal(val_str(val_at(doc_root(d), 4)).n, 1);
-	assert_str(doc_text(d), "[\"<a/b>\",\"l1\\nl2\\u0001\",\"\xf0\x9f\x98\x80\",\"\xef\xbf\xbdx\",\"\\u0000\",\"é\"]");
+	assert_str(
+		doc_text(d), "[\"<a/b>\",\"l1\\nl2\\u0001\",\"\xf0\x9f\x98\x80\",\"\xef\xbf\xbdx\",\"\\u0000\",\"é\"]");
 }
 
 static void keeps_numbers(void **state)
 {
-	auto_(doc_unref) struct doc *d =
-		parse("[9223372036854775807,-9223372036854775808,9223372036854775808,18446744073709551615,1.0,1e3,-0,1.50]");
+	auto_(doc_unref) struct doc *d = parse(
+		"[9223372036854775807,-9223372036854775808,9223372036854775808,18446744073709551615,1.0,1e3,-0,1.50]");
 	struct val r = doc_root(d);
 
 	assert_true(val_int(val_at(r, 0), 0) == INT64_MAX);
@@ -119,7 +123,8 @@ static void says_where(void **state)
 	doc_parse(STR("{\n  \"a\": [1, x]}"), &d, &e);
 	assert_string_equal(e.message, "invalid JSON at line 2 column 12: expected a value");
 	doc_parse(STR("{\"spec\":{\"l\":[{},{\"a\":1,\"b\":{},\n\"a\":2}]}}"), &d, &e);
-	assert_string_equal(e.message, "invalid JSON at line 2 column 1: duplicate key: duplicate field \"spec.l[1].a\"");
+	assert_string_equal(
+		e.message, "invalid JSON at line 2 column 1: duplicate key: duplicate field \"spec.l[1].a\"");
 }
 
 static void limits_depth(void **state)
@@ -151,8 +156,10 @@ static void lenient_takes_the_last(void **state)
 	auto_buf struct buf seen = BUF_INIT;
 	struct err e;
 
-	assert_int_equal(doc_parse_lenient(STR("{\"a\":{\"x\":1},\"s\":[0,{\"k\":1,\"k\":[2],\"k\":3}],\"a\":{\"y\\n\":\"\\n\"}}"),
-				 note_dup, &seen, &d, &e),
+	assert_int_equal(
+		doc_parse_lenient(
+			STR("{\"a\":{\"x\":1},\"s\":[0,{\"k\":1,\"k\":[2],\"k\":3}],\"a\":{\"y\\n\":\"\\n\"}}"),
+			note_dup, &seen, &d, &e),
 		0);
 	assert_str(doc_text(d), "{\"s\":[0,{\"k\":3}],\"a\":{\"y\\n\":\"\\n\"}}");
 	assert_str(buf_view(&seen), "s[1].k;s[1].k;a;");

@@ -3,7 +3,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <cmocka.h>
+
+#include <cmocka.h> /* needs those above */
 
 static struct doc *parse(const char *json)
 {
@@ -38,8 +39,9 @@ static void assert_published(struct node *n, const char *want)
 static void edits_a_view(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = parse("{\"metadata\":{\"name\":\"web\",\"labels\":{\"k\\\"\":\"v\\n\",\"z\":\"2\"}},"
-					       "\"spec\":{\"list\":[{\"a\":1},{\"b\":[[],{}]},\"\\t\"],\"n\":5}}");
+	auto_(doc_unref) struct doc *d =
+		parse("{\"metadata\":{\"name\":\"web\",\"labels\":{\"k\\\"\":\"v\\n\",\"z\":\"2\"}},"
+		      "\"spec\":{\"list\":[{\"a\":1},{\"b\":[[],{}]},\"\\t\"],\"n\":5}}");
 	struct node *n = node_from(a, doc_root(d));
 
 	d = doc_unref(d); /* the arena holds it */
@@ -55,8 +57,9 @@ static void edits_a_view(void **state)
 	node_insert(node_path(n, "spec.list"), 0, node_null(a));
 	node_remove_at(node_path(n, "spec.list"), 2);
 	node_setc(node_at(node_path(n, "spec.list"), 1), "c", node_bool(a, true));
-	assert_published(n, "{\"metadata\":{\"labels\":{\"k\\\"\":\"v\\n\",\"z\":\"2\"},\"annotations\":{\"x/y\":\"a\\\"b\"}},"
-			    "\"spec\":{\"list\":[null,{\"a\":1,\"c\":true},\"\\t\",0.1],\"n\":-6}}");
+	assert_published(n,
+		"{\"metadata\":{\"labels\":{\"k\\\"\":\"v\\n\",\"z\":\"2\"},\"annotations\":{\"x/y\":\"a\\\"b\"}},"
+		"\"spec\":{\"list\":[null,{\"a\":1,\"c\":true},\"\\t\",0.1],\"n\":-6}}");
 }
 
 static void puts_api_version_and_kind_first(void **state)
@@ -73,12 +76,14 @@ static void puts_api_version_and_kind_first(void **state)
 static void keeps_room_for_a_revision(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	struct node *n = node_pack(a, "{kind:'K', metadata:{name:'x', resourceVersion:'7', uid:'u'}, apiVersion:'v1', q:[1]}");
+	struct node *n =
+		node_pack(a, "{kind:'K', metadata:{name:'x', resourceVersion:'7', uid:'u'}, apiVersion:'v1', q:[1]}");
 	auto_(doc_unref) struct doc *d = node_publish_versioned(n), *stored = NULL, *later = NULL, *plain = NULL;
 	struct err e;
 
-	assert_str(doc_text(d), "{\"apiVersion\":\"v1\",\"kind\":\"K\",\"metadata\":{\"name\":\"x\",\"resourceVersion\":\"\""
-				"                    ,\"uid\":\"u\"},\"q\":[1]}");
+	assert_str(doc_text(d),
+		"{\"apiVersion\":\"v1\",\"kind\":\"K\",\"metadata\":{\"name\":\"x\",\"resourceVersion\":\"\""
+		"                    ,\"uid\":\"u\"},\"q\":[1]}");
 	assert_int_equal(doc_parse_stored(doc_text(d), &stored, &e), 0);
 	doc_stamp(d, 12);
 	doc_stamp(stored, 12);
@@ -95,8 +100,9 @@ static void keeps_room_for_a_revision(void **state)
 	assert_int_equal(doc_int(later, "q", 1), 1);
 	assert_int_equal(doc_revision(later), 13);
 	plain = node_publish(node_from(a, doc_root(later)));
-	assert_str(doc_text(plain), "{\"apiVersion\":\"v1\",\"kind\":\"K\",\"metadata\":{\"name\":\"x\",\"resourceVersion\":\"13\","
-				    "\"uid\":\"u\"},\"q\":[1]}");
+	assert_str(doc_text(plain),
+		"{\"apiVersion\":\"v1\",\"kind\":\"K\",\"metadata\":{\"name\":\"x\",\"resourceVersion\":\"13\","
+		"\"uid\":\"u\"},\"q\":[1]}");
 }
 
 static void makes_metadata_when_missing(void **state)
@@ -113,11 +119,14 @@ static void paints_pictures(void **state)
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(doc_unref) struct doc *d = parse("{\"q\":[1]}");
 
-	assert_published(node_pack(a, "{apiVersion:'v1', 'a/b.c':s, gone:s, S:S, i:i, I:I, t:b, f:f, n:n, v:v, w:v, o:o, p:o,"
-				      " l:[1, -2.5, 'x y', true, false, [], {}, s]}",
-				 "str", NULL, STR("slice"), -1, INT64_MAX, 1, 2.5, doc_get(d, "q"), VAL_NONE, node_map(a),
-				 NULL, NULL),
-		"{\"apiVersion\":\"v1\",\"a/b.c\":\"str\",\"S\":\"slice\",\"i\":-1,\"I\":9223372036854775807,\"t\":true,"
+	assert_published(
+		node_pack(a,
+			"{apiVersion:'v1', 'a/b.c':s, gone:s, S:S, i:i, I:I, t:b, f:f, n:n, v:v, w:v, o:o, p:o,"
+			" l:[1, -2.5, 'x y', true, false, [], {}, s]}",
+			"str", NULL, STR("slice"), -1, INT64_MAX, 1, 2.5, doc_get(d, "q"), VAL_NONE, node_map(a), NULL,
+			NULL),
+		"{\"apiVersion\":\"v1\",\"a/"
+		"b.c\":\"str\",\"S\":\"slice\",\"i\":-1,\"I\":9223372036854775807,\"t\":true,"
 		"\"f\":2.5,\"n\":null,\"v\":[1],\"o\":{},\"l\":[1,-2.5,\"x y\",true,false,[],{}]}");
 }
 

@@ -35,8 +35,8 @@ static int fail_at(struct parser *p, const char *at, const char *what)
 			line++;
 			bol = s + 1;
 		}
-	return err_set(p->e, ERR_BAD_REQUEST, "invalid JSON at line %zu column %zu: %s", line, (size_t)(at - bol) + 1,
-		what);
+	return err_set(
+		p->e, ERR_BAD_REQUEST, "invalid JSON at line %zu column %zu: %s", line, (size_t)(at - bol) + 1, what);
 }
 
 static int fail(struct parser *p, const char *what)

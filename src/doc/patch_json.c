@@ -21,8 +21,8 @@ struct place {
 
 static int missing(struct jp *p, struct str path)
 {
-	return err_set(p->e, ERR_INVALID, "%s operation does not apply: doc is missing path: \"%.*s\"", p->op,
-		STR_ARG(path));
+	return err_set(
+		p->e, ERR_INVALID, "%s operation does not apply: doc is missing path: \"%.*s\"", p->op, STR_ARG(path));
 }
 
 /* One step of a pointer without its escapes ~0 and ~1. */
@@ -36,7 +36,8 @@ static int decode(struct jp *p, struct str raw, struct str *ret)
 
 		if (c == '~') {
 			if (++i == raw.n || (raw.p[i] != '0' && raw.p[i] != '1'))
-				return err_set(p->e, ERR_BAD_REQUEST, "invalid JSON pointer \"%.*s\"", STR_ARG(p->path));
+				return err_set(
+					p->e, ERR_BAD_REQUEST, "invalid JSON pointer \"%.*s\"", STR_ARG(p->path));
 			c = raw.p[i] == '0' ? '~' : '/';
 		}
 		to[n++] = c;
@@ -78,7 +79,8 @@ static int locate(struct jp *p, struct str path, struct place *ret)
 	if (!path.n)
 		return 0;
 	if (path.p[0] != '/')
-		return err_set(p->e, ERR_BAD_REQUEST, "invalid JSON pointer \"%.*s\": it has to start with \"/\"", STR_ARG(path));
+		return err_set(p->e, ERR_BAD_REQUEST, "invalid JSON pointer \"%.*s\": it has to start with \"/\"",
+			STR_ARG(path));
 	rest = str_n(path.p + 1, path.n - 1);
 	for (;;) {
 		const char *slash = memchr(rest.p, '/', rest.n);
@@ -127,8 +129,8 @@ static int add(struct jp *p, struct str path, struct node *value)
 	if (str_is(at.name, "-"))
 		i = node_len(at.parent);
 	else if (!list_index(at.name, node_len(at.parent) + 1, &i))
-		return err_set(p->e, ERR_INVALID, "%s operation does not apply: \"%.*s\" is not an index of the list", p->op,
-			STR_ARG(path));
+		return err_set(p->e, ERR_INVALID, "%s operation does not apply: \"%.*s\" is not an index of the list",
+			p->op, STR_ARG(path));
 	node_insert(at.parent, i, value);
 	return 0;
 }
@@ -192,7 +194,8 @@ static int copy(struct jp *p, struct str from, struct str path)
 	node_write(n, &text);
 	p->copied += text.n;
 	if (text.full || p->copied > p->copy_max)
-		return err_set(p->e, ERR_TOO_LARGE, "copy operations of the JSON patch add more than %zu bytes", p->copy_max);
+		return err_set(
+			p->e, ERR_TOO_LARGE, "copy operations of the JSON patch add more than %zu bytes", p->copy_max);
 	return add(p, path, node_copy(p->a, n));
 }
 

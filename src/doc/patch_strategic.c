@@ -41,8 +41,8 @@ static const void *child_type(struct sp *p, const void *type, struct str key)
 
 static int bad_patch_type(struct sp *p, struct val map)
 {
-	return err_set(p->e, ERR_BAD_REQUEST, "unknown patch type: %.*s in map: %.*s", STR_ARG(val_str(val_get(map, "$patch"))),
-		STR_ARG(val_text(map)));
+	return err_set(p->e, ERR_BAD_REQUEST, "unknown patch type: %.*s in map: %.*s",
+		STR_ARG(val_str(val_get(map, "$patch"))), STR_ARG(val_text(map)));
 }
 
 /* A part of the patch that meets nothing in the target: nulls and directives go. NULL: nothing is left of it. */
@@ -83,7 +83,7 @@ struct item {
 
 struct lists {
 	struct sp *p;
-	struct str key;	 /* merge key; empty: scalars */
+	struct str key;   /* merge key; empty: scalars */
 	const void *type; /* of an element */
 	struct item *items;
 	size_t n;
@@ -250,7 +250,8 @@ static int apply_order(struct lists *l, struct val order, struct val patch)
 			next++;
 	}
 	if (next < len)
-		return err_set(l->p->e, ERR_BAD_REQUEST, "The order in patch list:\n%.*s\n doesn't match $setElementOrder list:\n%.*s\n",
+		return err_set(l->p->e, ERR_BAD_REQUEST,
+			"The order in patch list:\n%.*s\n doesn't match $setElementOrder list:\n%.*s\n",
 			STR_ARG(val_text(patch)), STR_ARG(val_text(order)));
 	l->order = all;
 	return 0;
@@ -285,8 +286,7 @@ static struct node *interleave(struct lists *l)
 }
 
 /* Any of patch, del and order may be missing. NULL: failed. */
-static struct node *merge_list(
-	struct lists *l, struct node *target, struct val patch, struct val del, struct val order)
+static struct node *merge_list(struct lists *l, struct node *target, struct val patch, struct val del, struct val order)
 {
 	struct str id;
 	bool replace;
@@ -381,7 +381,8 @@ static int merge_directive(struct sp *p, struct node *target, struct val patch, 
 	return merge_field_list(p, target, patch, field, type);
 }
 
-static int merge_field(struct sp *p, struct node *target, struct val patch, struct str key, struct val v, const void *type)
+static int merge_field(
+	struct sp *p, struct node *target, struct val patch, struct str key, struct val v, const void *type)
 {
 	struct node *old = node_get(target, key), *n;
 

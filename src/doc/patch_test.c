@@ -2,7 +2,8 @@
 #include "doc/doc.h"
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
+
+#include <cmocka.h> /* needs those above */
 
 static struct doc *parse(const char *json)
 {
@@ -41,15 +42,18 @@ static void json_patches(void **state)
 		{ "{\"a\":1}", "[{\"op\":\"replace\",\"path\":\"/a\",\"value\":null}]", "{\"a\":null}" },
 		{ "{\"a\":1}", "[{\"op\":\"replace\",\"path\":\"/b\",\"value\":1}]", NULL },
 		{ "{\"a\":1}", "[{\"op\":\"replace\",\"path\":\"\",\"value\":{\"z\":1}}]", "{\"z\":1}" },
-		{ "{\"a/b\":{\"c~d\":1}}", "[{\"op\":\"replace\",\"path\":\"/a~1b/c~0d\",\"value\":5}]", "{\"a/b\":{\"c~d\":5}}" },
+		{ "{\"a/b\":{\"c~d\":1}}", "[{\"op\":\"replace\",\"path\":\"/a~1b/c~0d\",\"value\":5}]",
+			"{\"a/b\":{\"c~d\":5}}" },
 		{ "{\"a\":{\"x\":1}}", "[{\"op\":\"move\",\"from\":\"/a/x\",\"path\":\"/b\"}]", "{\"a\":{},\"b\":1}" },
 		{ "{\"a\":{\"x\":1}}", "[{\"op\":\"move\",\"from\":\"/a\",\"path\":\"/a/y\"}]", NULL },
 		{ "{\"a\":{\"x\":1}}",
-			"[{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/b\"},{\"op\":\"replace\",\"path\":\"/a/x\",\"value\":2}]",
+			"[{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/b\"},{\"op\":\"replace\",\"path\":\"/a/"
+			"x\",\"value\":2}]",
 			"{\"a\":{\"x\":2},\"b\":{\"x\":1}}" },
 		{ "{\"a\":\"0123456789012345678901234567890123456789012345678901234567890123456789\"}",
 			"[{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/b\"}]", NULL },
-		{ "{\"a\":[1,{\"b\":2}]}", "[{\"op\":\"test\",\"path\":\"/a\",\"value\":[1.0,{\"b\":2}]}]", "{\"a\":[1,{\"b\":2}]}" },
+		{ "{\"a\":[1,{\"b\":2}]}", "[{\"op\":\"test\",\"path\":\"/a\",\"value\":[1.0,{\"b\":2}]}]",
+			"{\"a\":[1,{\"b\":2}]}" },
 		{ "{\"a\":1}", "[{\"op\":\"test\",\"path\":\"/a\",\"value\":2}]", NULL },
 		{ "{\"a\":1}", "[{\"op\":\"test\",\"path\":\"/b\",\"value\":null}]", "{\"a\":1}" },
 		{ "{\"a\":1}", "[{\"op\":\"add\",\"path\":\"b\",\"value\":2}]", NULL },
@@ -96,14 +100,19 @@ static void json_patch_cannot_nest_without_end(void **state)
 static void merge_patches(void **state)
 {
 	static const struct row rows[] = { /* the examples of RFC 7386 */
-		{ "{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}" }, { "{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}" },
-		{ "{\"a\":\"b\"}", "{\"a\":null}", "{}" }, { "{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}" },
-		{ "{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}" }, { "{\"a\":\"c\"}", "{\"a\":[\"b\"]}", "{\"a\":[\"b\"]}" },
+		{ "{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}" },
+		{ "{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}" },
+		{ "{\"a\":\"b\"}", "{\"a\":null}", "{}" },
+		{ "{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}" },
+		{ "{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}" },
+		{ "{\"a\":\"c\"}", "{\"a\":[\"b\"]}", "{\"a\":[\"b\"]}" },
 		{ "{\"a\":{\"b\":\"c\"}}", "{\"a\":{\"b\":\"d\",\"c\":null}}", "{\"a\":{\"b\":\"d\"}}" },
-		{ "{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}" }, { "[\"a\",\"b\"]", "[\"c\",\"d\"]", "[\"c\",\"d\"]" },
-		{ "{\"a\":\"b\"}", "[\"c\"]", "[\"c\"]" }, { "{\"a\":\"foo\"}", "null", "null" },
-		{ "{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}" }, { "[1,2]", "{\"a\":\"b\",\"c\":null}", "{\"a\":\"b\"}" },
-		{ "{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}" } };
+		{ "{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}" },
+		{ "[\"a\",\"b\"]", "[\"c\",\"d\"]", "[\"c\",\"d\"]" }, { "{\"a\":\"b\"}", "[\"c\"]", "[\"c\"]" },
+		{ "{\"a\":\"foo\"}", "null", "null" }, { "{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}" },
+		{ "[1,2]", "{\"a\":\"b\",\"c\":null}", "{\"a\":\"b\"}" },
+		{ "{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}" }
+	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(arena_free) struct arena *a = arena_new();
@@ -144,52 +153,68 @@ static bool shape_retains(const void *type, struct str field)
 	return false;
 }
 
-#define TARGET "{\"s\":{\"strategy\":{\"type\":\"R\",\"r\":{\"m\":1}},\"finalizers\":[\"f1\",\"f2\",\"f3\"],\"args\":[1,2]," \
-	       "\"containers\":[{\"name\":\"c1\",\"image\":\"i1\",\"env\":[{\"name\":\"A\",\"value\":\"1\"}," \
-	       "{\"name\":\"B\",\"value\":\"2\"}]},{\"name\":\"c2\"},{\"name\":\"c3\"}]}}"
+#define TARGET                                                                                                        \
+	"{\"s\":{\"strategy\":{\"type\":\"R\",\"r\":{\"m\":1}},\"finalizers\":[\"f1\",\"f2\",\"f3\"],\"args\":[1,2]," \
+	"\"containers\":[{\"name\":\"c1\",\"image\":\"i1\",\"env\":[{\"name\":\"A\",\"value\":\"1\"},"                \
+	"{\"name\":\"B\",\"value\":\"2\"}]},{\"name\":\"c2\"},{\"name\":\"c3\"}]}}"
 
 static void strategic_patches(void **state)
 {
 	static const struct {
-		const char *patch, *field, *want; /* want: field of s afterwards; NULL: refused with the text in field */
+		const char *patch, *field,
+			*want; /* want: field of s afterwards; NULL: refused with the text in field */
 	} rows[] = {
-		{ "{\"s\":{\"strategy\":{\"$retainKeys\":[\"type\"],\"type\":\"X\"}}}", "strategy", "{\"type\":\"X\"}" },
-		{ "{\"s\":{\"strategy\":{\"$retainKeys\":[\"q\"],\"type\":\"X\"}}}", "invalid patch format of retainKeys", NULL },
+		{ "{\"s\":{\"strategy\":{\"$retainKeys\":[\"type\"],\"type\":\"X\"}}}", "strategy",
+			"{\"type\":\"X\"}" },
+		{ "{\"s\":{\"strategy\":{\"$retainKeys\":[\"q\"],\"type\":\"X\"}}}",
+			"invalid patch format of retainKeys", NULL },
 		{ "{\"s\":{\"$retainKeys\":\"x\"}}", "invalid patch format of retainKeys", NULL },
 		{ "{\"s\":{\"strategy\":{\"$patch\":\"replace\",\"type\":\"X\"}}}", "strategy", "{\"type\":\"X\"}" },
 		{ "{\"s\":{\"strategy\":{\"$patch\":\"delete\"}}}", "strategy", "{}" },
-		{ "{\"s\":{\"strategy\":{\"$patch\":\"merge\",\"z\":1}}}", "strategy", "{\"type\":\"R\",\"r\":{\"m\":1},\"z\":1}" },
+		{ "{\"s\":{\"strategy\":{\"$patch\":\"merge\",\"z\":1}}}", "strategy",
+			"{\"type\":\"R\",\"r\":{\"m\":1},\"z\":1}" },
 		{ "{\"s\":{\"$patch\":\"bogus\"}}", "unknown patch type: bogus in map: {\"$patch\":\"bogus\"}", NULL },
 		{ "{\"s\":{\"strategy\":{\"r\":{\"m\":null,\"n\":{\"o\":null,\"p\":1}}}}}", "strategy",
 			"{\"type\":\"R\",\"r\":{\"n\":{\"p\":1}}}" },
 		{ "{\"s\":{\"args\":[9]}}", "args", "[9]" },
 		{ "{\"s\":{\"containers\":[{\"name\":\"c2\",\"$patch\":\"delete\"}]}}", "containers",
-			"[{\"name\":\"c1\",\"image\":\"i1\",\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\",\"value\":\"2\"}]},"
+			"[{\"name\":\"c1\",\"image\":\"i1\",\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\","
+			"\"value\":\"2\"}]},"
 			"{\"name\":\"c3\"}]" },
-		{ "{\"s\":{\"containers\":[{\"$patch\":\"replace\"},{\"name\":\"z\"}]}}", "containers", "[{\"name\":\"z\"}]" },
-		{ "{\"s\":{\"containers\":[{\"name\":\"c1\",\"env\":[{\"name\":\"Z\",\"value\":\"1\"},{\"name\":\"A\",\"value\":null,"
-		  "\"v\":{}},{\"name\":\"Z\",\"value\":\"2\"}]},{\"name\":\"c2\",\"$patch\":\"delete\"},{\"name\":\"c3\","
+		{ "{\"s\":{\"containers\":[{\"$patch\":\"replace\"},{\"name\":\"z\"}]}}", "containers",
+			"[{\"name\":\"z\"}]" },
+		{ "{\"s\":{\"containers\":[{\"name\":\"c1\",\"env\":[{\"name\":\"Z\",\"value\":\"1\"},{\"name\":\"A\","
+		  "\"value\":null,"
+		  "\"v\":{}},{\"name\":\"Z\",\"value\":\"2\"}]},{\"name\":\"c2\",\"$patch\":\"delete\"},{\"name\":"
+		  "\"c3\","
 		  "\"$patch\":\"delete\"}]}}",
-			"containers", "[{\"name\":\"c1\",\"image\":\"i1\",\"env\":[{\"name\":\"Z\",\"value\":\"2\"},{\"name\":\"A\","
-				      "\"v\":{}},{\"name\":\"B\",\"value\":\"2\"}]}]" },
+			"containers",
+			"[{\"name\":\"c1\",\"image\":\"i1\",\"env\":[{\"name\":\"Z\",\"value\":\"2\"},{\"name\":\"A\","
+			"\"v\":{}},{\"name\":\"B\",\"value\":\"2\"}]}]" },
 		{ "{\"s\":{\"$setElementOrder/finalizers\":[\"f3\",\"f1\"]}}", "finalizers", "[\"f2\",\"f3\",\"f1\"]" },
 		{ "{\"s\":{\"finalizers\":[\"f9\",\"f1\"]}}", "finalizers", "[\"f9\",\"f1\",\"f2\",\"f3\"]" },
 		{ "{\"s\":{\"$deleteFromPrimitiveList/finalizers\":[\"f2\"],\"finalizers\":[\"f9\",\"f1\"],"
 		  "\"$setElementOrder/finalizers\":[\"f9\",\"f3\",\"f1\"]}}",
 			"finalizers", "[\"f9\",\"f3\",\"f1\"]" },
-		{ "{\"s\":{\"$deleteFromPrimitiveList/finalizers\":[\"f2\",\"f1\"],\"finalizers\":[\"f1\",\"f8\",\"f1\"]}}",
+		{ "{\"s\":{\"$deleteFromPrimitiveList/"
+		  "finalizers\":[\"f2\",\"f1\"],\"finalizers\":[\"f1\",\"f8\",\"f1\"]}}",
 			"finalizers", "[\"f1\",\"f8\",\"f3\"]" },
-		{ "{\"s\":{\"$deleteFromPrimitiveList/finalizers\":[\"f2\",\"none\"]}}", "finalizers", "[\"f1\",\"f3\"]" },
+		{ "{\"s\":{\"$deleteFromPrimitiveList/finalizers\":[\"f2\",\"none\"]}}", "finalizers",
+			"[\"f1\",\"f3\"]" },
 		{ "{\"s\":{\"$setElementOrder/finalizers\":[\"f3\",\"f2\",\"f1\"],\"finalizers\":[\"f4\"]}}",
-			"The order in patch list:\n[\"f4\"]\n doesn't match $setElementOrder list:\n[\"f3\",\"f2\",\"f1\"]\n", NULL },
+			"The order in patch list:\n[\"f4\"]\n doesn't match $setElementOrder "
+			"list:\n[\"f3\",\"f2\",\"f1\"]\n",
+			NULL },
 		{ "{\"s\":{\"containers\":[{\"image\":\"n\"}]}}",
 			"map: {\"image\":\"n\"} does not contain declared merge key: name", NULL },
-		{ "{\"s\":{\"containers\":[\"x\"]}}", "list element types are not identical, or are lists: cannot merge", NULL },
+		{ "{\"s\":{\"containers\":[\"x\"]}}",
+			"list element types are not identical, or are lists: cannot merge", NULL },
 		{ "{\"s\":{\"containers\":[{\"name\":\"c1\",\"$patch\":\"merge\"}]}}",
 			"merging lists cannot yet be specified in the patch", NULL },
 		{ "{\"s\":{\"containers\":{\"a\":1}}}", "containers", "{\"a\":1}" },
 		{ "{\"s\":{\"containers\":null}}", "containers", NULL },
-		{ "{\"n\":1,\"s\":{\"new\":{\"$patch\":\"delete\"},\"more\":[{\"a\":null,\"$retainKeys\":[\"b\"],\"b\":1},{\"$patch\":"
+		{ "{\"n\":1,\"s\":{\"new\":{\"$patch\":\"delete\"},\"more\":[{\"a\":null,\"$retainKeys\":[\"b\"],\"b\":"
+		  "1},{\"$patch\":"
 		  "\"delete\"}],\"$setElementOrder/more\":[]}}",
 			"more", "[{\"b\":1}]" },
 	};
@@ -215,16 +240,20 @@ static void strategic_patches(void **state)
 
 static void strategic_order(void **state)
 {
-	static const char *const rows[][2] = { /* order in the patch, names afterwards */
-		{ "{\"$setElementOrder/containers\":[{\"name\":\"c3\"},{\"name\":\"c4\"},{\"name\":\"c1\"}],\"containers\":["
+	static const char *const rows[][2] = {
+		/* order in the patch, names afterwards */
+		{ "{\"$setElementOrder/"
+		  "containers\":[{\"name\":\"c3\"},{\"name\":\"c4\"},{\"name\":\"c1\"}],\"containers\":["
 		  "{\"name\":\"c4\"},{\"name\":\"c1\",\"image\":\"u\"}]}",
 			"c2 c3 c4 c1 " },
 		{ "{\"containers\":[{\"name\":\"new\"},{\"name\":\"c2\",\"x\":1}]}", "new c1 c2 c3 " },
-		{ "{\"$setElementOrder/containers\":[{\"name\":\"c1\"},{\"name\":\"c4\"}],\"containers\":[{\"name\":\"c1\"},"
+		{ "{\"$setElementOrder/"
+		  "containers\":[{\"name\":\"c1\"},{\"name\":\"c4\"}],\"containers\":[{\"name\":\"c1\"},"
 		  "{\"name\":\"c4\"}]}",
 			"c1 c4 c2 c3 " },
 		{ "{\"$setElementOrder/containers\":[{\"name\":\"c3\"},{\"name\":\"c1\"}]}", "c2 c3 c1 " },
-		{ "{\"$setElementOrder/containers\":[{\"name\":\"c2\"},{\"name\":\"c1\"}],\"containers\":[{\"name\":\"c3\",\"$patch\":"
+		{ "{\"$setElementOrder/"
+		  "containers\":[{\"name\":\"c2\"},{\"name\":\"c1\"}],\"containers\":[{\"name\":\"c3\",\"$patch\":"
 		  "\"delete\"}]}",
 			"c2 c1 " },
 	};

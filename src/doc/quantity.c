@@ -13,11 +13,21 @@ static const struct suffix {
 	int8_t power; /* of 10, or of 1024 for "i" */
 	uint8_t format;
 } suffixes[] = {
-	{ "", 0, QUANTITY_DECIMAL }, { "m", -3, QUANTITY_DECIMAL }, { "Mi", 2, QUANTITY_BINARY },
-	{ "Gi", 3, QUANTITY_BINARY }, { "Ki", 1, QUANTITY_BINARY }, { "k", 3, QUANTITY_DECIMAL },
-	{ "M", 6, QUANTITY_DECIMAL }, { "G", 9, QUANTITY_DECIMAL }, { "Ti", 4, QUANTITY_BINARY },
-	{ "T", 12, QUANTITY_DECIMAL }, { "P", 15, QUANTITY_DECIMAL }, { "E", 18, QUANTITY_DECIMAL },
-	{ "Pi", 5, QUANTITY_BINARY }, { "Ei", 6, QUANTITY_BINARY }, { "u", -6, QUANTITY_DECIMAL },
+	{ "", 0, QUANTITY_DECIMAL },
+	{ "m", -3, QUANTITY_DECIMAL },
+	{ "Mi", 2, QUANTITY_BINARY },
+	{ "Gi", 3, QUANTITY_BINARY },
+	{ "Ki", 1, QUANTITY_BINARY },
+	{ "k", 3, QUANTITY_DECIMAL },
+	{ "M", 6, QUANTITY_DECIMAL },
+	{ "G", 9, QUANTITY_DECIMAL },
+	{ "Ti", 4, QUANTITY_BINARY },
+	{ "T", 12, QUANTITY_DECIMAL },
+	{ "P", 15, QUANTITY_DECIMAL },
+	{ "E", 18, QUANTITY_DECIMAL },
+	{ "Pi", 5, QUANTITY_BINARY },
+	{ "Ei", 6, QUANTITY_BINARY },
+	{ "u", -6, QUANTITY_DECIMAL },
 	{ "n", -9, QUANTITY_DECIMAL },
 };
 

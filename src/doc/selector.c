@@ -61,8 +61,8 @@ static bool is_subdomain(struct str s)
 		char c = s.p[i];
 		bool edge = i == 0 || i + 1 == s.n || s.p[i - 1] == '.' || s.p[i + 1] == '.';
 
-		if (c == '.' ? edge && (i == 0 || i + 1 == s.n || s.p[i - 1] == '.') :
-			       !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && !edge)))
+		if (c == '.' ? edge && (i == 0 || i + 1 == s.n || s.p[i - 1] == '.')
+			     : !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && !edge)))
 			return false;
 	}
 	return true;
@@ -82,7 +82,8 @@ static int check_key(struct str key, struct err *e)
 		return 0;
 bad:
 	return err_set(e, ERR_BAD_REQUEST,
-		"key: Invalid value: \"%.*s\": name part must consist of alphanumeric characters, '-', '_' or '.', and must "
+		"key: Invalid value: \"%.*s\": name part must consist of alphanumeric characters, '-', '_' or '.', and "
+		"must "
 		"start and end with an alphanumeric character",
 		STR_ARG(key));
 }
@@ -92,7 +93,8 @@ static int check_value(struct str v, struct err *e)
 	if (!v.n || is_label_text(v))
 		return 0;
 	return err_set(e, ERR_BAD_REQUEST,
-		"values: Invalid value: \"%.*s\": a valid label must be an empty string or consist of alphanumeric characters, "
+		"values: Invalid value: \"%.*s\": a valid label must be an empty string or consist of alphanumeric "
+		"characters, "
 		"'-', '_' or '.', and must start and end with an alphanumeric character",
 		STR_ARG(v));
 }
@@ -165,8 +167,8 @@ static bool at_word(const struct reader *r)
 
 static int unexpected(struct reader *r, const char *want)
 {
-	return err_set(r->e, ERR_BAD_REQUEST, "unable to parse requirement: found '%.*s', expected: %s", STR_ARG(r->token),
-		want);
+	return err_set(r->e, ERR_BAD_REQUEST, "unable to parse requirement: found '%.*s', expected: %s",
+		STR_ARG(r->token), want);
 }
 
 static struct str copy(struct reader *r)
@@ -179,8 +181,8 @@ static int read_operator(struct reader *r, enum op *ret)
 	static const struct {
 		const char *text;
 		enum op op;
-	} ops[] = { { "=", OP_EQ }, { "==", OP_EQ }, { "!=", OP_NE }, { "in", OP_IN }, { "notin", OP_NOT_IN }, { ">", OP_GT },
-		{ "<", OP_LT } };
+	} ops[] = { { "=", OP_EQ }, { "==", OP_EQ }, { "!=", OP_NE }, { "in", OP_IN }, { "notin", OP_NOT_IN },
+		{ ">", OP_GT }, { "<", OP_LT } };
 
 	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
 		if (str_is(r->token, ops[i].text)) {
@@ -268,7 +270,8 @@ int selector_parse(struct arena *a, struct str text, const struct selector **ret
 			return unexpected(&r, "',' or 'end of string'");
 		next_token(&r);
 		if (!r.token.n)
-			return err_set(e, ERR_BAD_REQUEST, "unable to parse requirement: found '', expected: identifier after ','");
+			return err_set(e, ERR_BAD_REQUEST,
+				"unable to parse requirement: found '', expected: identifier after ','");
 	}
 	*ret = s;
 	return 0;
@@ -306,9 +309,11 @@ static int add_expression(struct arena *a, struct selector *s, struct val x, str
 				STR_ARG(val_str(op)));
 	}
 	if (set && !t->n)
-		return err_set(e, ERR_BAD_REQUEST, "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty");
+		return err_set(e, ERR_BAD_REQUEST,
+			"values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty");
 	if (!set && t->n)
-		return err_set(e, ERR_BAD_REQUEST, "values: Invalid value: values set must be empty for exists and does not exist");
+		return err_set(e, ERR_BAD_REQUEST,
+			"values: Invalid value: values set must be empty for exists and does not exist");
 	t->values = ARENA_ARRAY(a, struct str, t->n);
 	for (struct val_iter it = val_iter(values); val_next(&it);)
 		t->values[it.i] = arena_str(a, val_str(it.val));
@@ -497,8 +502,8 @@ int field_selector_parse(struct arena *a, struct str text, struct field_term **r
 		if (!part.n)
 			continue;
 		if (!split_term(a, part, &terms[n++]))
-			return err_set(e, ERR_BAD_REQUEST, "invalid selector: '%.*s'; can't understand '%.*s'", STR_ARG(text),
-				STR_ARG(part));
+			return err_set(e, ERR_BAD_REQUEST, "invalid selector: '%.*s'; can't understand '%.*s'",
+				STR_ARG(text), STR_ARG(part));
 	}
 	*ret = terms;
 	*ret_n = n;

@@ -2,7 +2,8 @@
 #include "doc/doc.h"
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
+
+#include <cmocka.h> /* needs those above */
 
 static struct doc *parse(const char *json)
 {
@@ -53,7 +54,8 @@ static void matches_text(void **state)
 		{ "n>x", NULL, false },
 		{ "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL, false },
 	};
-	auto_(doc_unref) struct doc *labels = parse("{\"a\":\"b\",\"c\":\"d\",\"e\":\"\",\"n\":\"5\",\"x.io/y\":\"1\"}");
+	auto_(doc_unref) struct doc *labels =
+		parse("{\"a\":\"b\",\"c\":\"d\",\"e\":\"\",\"n\":\"5\",\"x.io/y\":\"1\"}");
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(arena_free) struct arena *a = arena_new();
@@ -76,11 +78,14 @@ static void matches_text(void **state)
 static void matches_objects(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = parse("{\"empty\":{},\"null\":null,\"s\":{\"matchLabels\":{\"a\":\"b\"},\"matchExpressions\":["
-		"{\"key\":\"c\",\"operator\":\"In\",\"values\":[\"z\",\"d\"]},{\"key\":\"q\",\"operator\":\"DoesNotExist\"}]},"
-		"\"bad\":{\"matchExpressions\":[{\"key\":\"c\",\"operator\":\"Has\"}]},"
-		"\"bad2\":{\"matchExpressions\":[{\"key\":\"c\",\"operator\":\"In\",\"values\":[]}]},\"map\":{\"a\":\"b\"},"
-		"\"labels\":{\"a\":\"b\",\"c\":\"d\"}}");
+	auto_(doc_unref) struct doc *d =
+		parse("{\"empty\":{},\"null\":null,\"s\":{\"matchLabels\":{\"a\":\"b\"},\"matchExpressions\":["
+		      "{\"key\":\"c\",\"operator\":\"In\",\"values\":[\"z\",\"d\"]},{\"key\":\"q\",\"operator\":"
+		      "\"DoesNotExist\"}]},"
+		      "\"bad\":{\"matchExpressions\":[{\"key\":\"c\",\"operator\":\"Has\"}]},"
+		      "\"bad2\":{\"matchExpressions\":[{\"key\":\"c\",\"operator\":\"In\",\"values\":[]}]},\"map\":{"
+		      "\"a\":\"b\"},"
+		      "\"labels\":{\"a\":\"b\",\"c\":\"d\"}}");
 	struct val labels = doc_get(d, "labels");
 	const struct selector *s;
 	struct err e;
@@ -111,7 +116,9 @@ static void reads_field_selectors(void **state)
 	struct err e;
 	size_t n = 0;
 
-	assert_int_equal(field_selector_parse(a, STR("metadata.name=x,status.phase!=Running, a == b\\,c\\=d\\\\ ,,e="), &t, &n, &e), 0);
+	assert_int_equal(field_selector_parse(
+				 a, STR("metadata.name=x,status.phase!=Running, a == b\\,c\\=d\\\\ ,,e="), &t, &n, &e),
+		0);
 	assert_int_equal(n, 4);
 	assert_true(str_is(t[0].field, "metadata.name") && str_is(t[0].value, "x") && t[0].equal);
 	assert_true(str_is(t[1].field, "status.phase") && str_is(t[1].value, "Running") && !t[1].equal);

@@ -6,7 +6,7 @@
 #include <yaml.h>
 
 #define ALIAS_BYTES_MAX ((size_t)8 << 20) /* all aliases together, expanded */
-#define NODE_WEIGHT 16			  /* bytes counted for a value beside its text */
+#define NODE_WEIGHT 16                    /* bytes counted for a value beside its text */
 
 struct frame {
 	struct node *node;
@@ -70,8 +70,10 @@ static bool is_null(struct str s)
 
 static bool is_bool(struct str s, bool *ret)
 {
-	static const char *const yes[] = { "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", NULL };
-	static const char *const no[] = { "n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", NULL };
+	static const char *const yes[] = { "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON",
+		NULL };
+	static const char *const no[] = { "n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF",
+		NULL };
 
 	*ret = one_of(s, yes);
 	return *ret || one_of(s, no);
@@ -250,8 +252,10 @@ static int set_key(struct reader *r, struct frame *f, struct node *key, bool mer
 		return 0;
 	}
 	buf_byte(&path, 0);
-	return err_set(r->e, ERR_BAD_REQUEST, "error converting YAML to JSON: yaml: line %zu: key \"%.*s\" already set in map: "
-					      "duplicate field \"%s\"", r->line, STR_ARG(f->key), path.p);
+	return err_set(r->e, ERR_BAD_REQUEST,
+		"error converting YAML to JSON: yaml: line %zu: key \"%.*s\" already set in map: "
+		"duplicate field \"%s\"",
+		r->line, STR_ARG(f->key), path.p);
 }
 
 static int put_merge(struct reader *r, struct frame *f, struct node *value)
@@ -328,8 +332,8 @@ static int put_alias(struct reader *r, struct str name)
 	int64_t i = node_int_of(node_get(r->anchor_names, name), -1);
 
 	if (i < 0)
-		return err_set(r->e, ERR_BAD_REQUEST, "error converting YAML to JSON: yaml: unknown anchor '%.*s' referenced",
-			STR_ARG(name));
+		return err_set(r->e, ERR_BAD_REQUEST,
+			"error converting YAML to JSON: yaml: unknown anchor '%.*s' referenced", STR_ARG(name));
 	at = &r->anchors[i];
 	r->aliased += at->weight;
 	if (r->aliased > ALIAS_BYTES_MAX)

@@ -2,13 +2,15 @@
 #include "doc/doc.h"
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
+
+#include <cmocka.h> /* needs those above */
 
 static void becomes_json(void **state)
 {
 	static const char *const rows[][2] = {
 		{ "a: 1\nb: [x, 'y', \"z\\n\"]\n", "{\"a\":1,\"b\":[\"x\",\"y\",\"z\\n\"]}" },
-		{ "kind: K\nspec:\n  a: b\napiVersion: v1", "{\"apiVersion\":\"v1\",\"kind\":\"K\",\"spec\":{\"a\":\"b\"}}" },
+		{ "kind: K\nspec:\n  a: b\napiVersion: v1",
+			"{\"apiVersion\":\"v1\",\"kind\":\"K\",\"spec\":{\"a\":\"b\"}}" },
 		{ "[y, yes, on, True, n, no, Off, FALSE]", "[true,true,true,true,false,false,false,false]" },
 		{ "['yes', \"on\", !!str true, ! 5]", "[\"yes\",\"on\",\"true\",\"5\"]" },
 		{ "- ~\n- null\n-\n- ''\n", "[null,null,null,\"\"]" },
@@ -101,7 +103,8 @@ static void reports_duplicates(void **state)
 	auto_buf struct buf seen = BUF_INIT;
 	struct err e;
 
-	assert_int_equal(doc_parse_yaml(STR("s:\n  l:\n  - x: 0\n  - {a: 1, a: 2}\nz: 1\nz: 2"), note_dup, &seen, &d, &e), 0);
+	assert_int_equal(
+		doc_parse_yaml(STR("s:\n  l:\n  - x: 0\n  - {a: 1, a: 2}\nz: 1\nz: 2"), note_dup, &seen, &d, &e), 0);
 	assert_true(str_is(buf_view(&seen), "s.l[1].a;z;"));
 	assert_true(str_is(doc_text(d), "{\"s\":{\"l\":[{\"x\":0},{\"a\":2}]},\"z\":2}"));
 }
