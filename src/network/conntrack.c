@@ -1,0 +1,223 @@
+#include "network/conntrack.h"
+#include "network/netlink.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <netinet/in.h>
+#include <stdio.h>
+
+struct stale {
+	bool endpoint; /* else a frontend */
+	struct ip ip;  /* family 0: any address (node ports) */
+	uint16_t port;
+};
+
+struct tuple {
+	struct ip src, dst;
+	uint16_t src_port, dst_port;
+	uint8_t proto;
+};
+
+struct sweep {
+	struct stale *list;
+	size_t n;
+	char *deletions; /* netlink messages, one after the other */
+	size_t used, cap;
+};
+
+/* Takes the next " . "-separated part of an element's text. */
+static struct str part(struct str *rest)
+{
+	const char *at = rest->n ? memmem(rest->p, rest->n, " . ", 3) : NULL;
+	struct str head = at ? str_n(rest->p, (size_t)(at - rest->p)) : *rest;
+
+	*rest = at ? str_sub(*rest, head.n + 3, rest->n) : STR_NULL;
+	return head;
+}
+
+static bool stale_of(const struct change *c, struct stale *ret)
+{
+	bool endpoint = map_has_endpoints(c->e.map) && c->op == CHANGE_DELETE;
+	bool frontend = c->e.map <= MAP_SVC_Y && c->op == CHANGE_ADD;
+	struct str key = c->e.key, val = c->e.val;
+	struct stale s = { .endpoint = endpoint };
+	uint64_t port;
+
+	if (!endpoint && !frontend)
+		return false;
+	if (strchr("cx", element_map_names[c->e.map][endpoint ? 3 : 4]) && !ip_parse(part(&key), &s.ip))
+		return false;
+	if (endpoint ? c->e.proto != 'u' : !str_is(part(&key), "udp"))
+		return false;
+	if (endpoint && (!ip_parse(part(&val), &s.ip) || !str_u64(part(&val), &port)))
+		return false;
+	if (!endpoint && !str_u64(part(&key), &port))
+		return false;
+	s.port = (uint16_t)port;
+	*ret = s;
+	return true;
+}
+
+/* The endpoint has another number now, or another frontend: it is still in use. */
+static bool only_moved(const struct change *c, const struct change *changes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (changes[i].op == CHANGE_ADD && changes[i].e.map == c->e.map && changes[i].e.proto == c->e.proto &&
+			str_eq(changes[i].e.val, c->e.val))
+			return true;
+	}
+	return false;
+}
+
+static void read_ip(const struct nlattr *a, struct ip *ret)
+{
+	size_t n = mnl_attr_get_payload_len(a);
+
+	if (n != 4 && n != 16)
+		return;
+	ret->family = n == 4 ? 4 : 6;
+	memcpy(ret->b, mnl_attr_get_payload(a), n);
+}
+
+static struct tuple read_tuple(const struct nlattr *nest)
+{
+	struct tuple t = { 0 };
+	struct nlattr *a, *b;
+
+	attr_for_each_nested(a, nest) {
+		attr_for_each_nested(b, a) {
+			unsigned type = mnl_attr_get_type(b);
+
+			if (mnl_attr_get_type(a) == CTA_TUPLE_IP) {
+				if (type == CTA_IP_V4_SRC || type == CTA_IP_V6_SRC)
+					read_ip(b, &t.src);
+				else if (type == CTA_IP_V4_DST || type == CTA_IP_V6_DST)
+					read_ip(b, &t.dst);
+			} else if (mnl_attr_get_type(a) == CTA_TUPLE_PROTO) {
+				if (type == CTA_PROTO_NUM)
+					t.proto = mnl_attr_get_u8(b);
+				else if (type == CTA_PROTO_SRC_PORT)
+					t.src_port = ntohs(mnl_attr_get_u16(b));
+				else if (type == CTA_PROTO_DST_PORT)
+					t.dst_port = ntohs(mnl_attr_get_u16(b));
+			}
+		}
+	}
+	return t;
+}
+
+static bool is_stale(const struct sweep *s, const struct tuple *orig, const struct tuple *reply, bool translated)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct stale *x = &s->list[i];
+
+		if (x->endpoint && translated && x->port == reply->src_port && ip_eq(x->ip, reply->src))
+			return true;
+		if (!x->endpoint && !translated && x->port == orig->dst_port && (!x->ip.family || ip_eq(x->ip, orig->dst)))
+			return true;
+	}
+	return false;
+}
+
+static void queue_deletion(struct sweep *s, const struct nlmsghdr *entry, const struct nlattr *orig)
+{
+	const struct nfgenmsg *from = mnl_nlmsg_get_payload(entry);
+
+	if (s->cap - s->used < 1024)
+		s->deletions = xrealloc(s->deletions, s->cap = s->cap * 2 + 4096, 1);
+	struct nlmsghdr *h = mnl_nlmsg_put_header(s->deletions + s->used);
+	h->nlmsg_type = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE;
+	h->nlmsg_flags = NLM_F_REQUEST;
+	struct nfgenmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	m->nfgen_family = from->nfgen_family;
+	m->version = NFNETLINK_V0;
+	mnl_attr_put(h, CTA_TUPLE_ORIG | NLA_F_NESTED, mnl_attr_get_payload_len(orig), mnl_attr_get_payload(orig));
+	s->used += NLMSG_ALIGN(h->nlmsg_len);
+}
+
+static int on_entry(const struct nlmsghdr *h, void *arg)
+{
+	struct sweep *s = arg;
+	struct nlattr *a, *orig_at = NULL;
+	struct tuple orig = { 0 }, reply = { 0 };
+	uint32_t status = 0;
+
+	attr_for_each(a, h, sizeof(struct nfgenmsg)) {
+		switch (mnl_attr_get_type(a)) {
+		case CTA_TUPLE_ORIG:
+			orig = read_tuple(a);
+			orig_at = a;
+			break;
+		case CTA_TUPLE_REPLY:
+			reply = read_tuple(a);
+			break;
+		case CTA_STATUS:
+			status = ntohl(mnl_attr_get_u32(a));
+			break;
+		}
+	}
+	if (orig_at && orig.proto == IPPROTO_UDP && is_stale(s, &orig, &reply, status & IPS_DST_NAT))
+		queue_deletion(s, h, orig_at);
+	return MNL_CB_OK;
+}
+
+static int sweep(struct mnl_socket *nl, struct sweep *s, struct err *e)
+{
+	auto_free char *answer = xmalloc(NETLINK_ANSWER_MAX);
+	char buf[256];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+
+	h->nlmsg_type = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET;
+	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	struct nfgenmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	m->nfgen_family = AF_UNSPEC;
+	m->version = NFNETLINK_V0;
+	if (mnl_socket_sendto(nl, h, h->nlmsg_len) < 0)
+		return err_errno(e, errno, "list tracked connections");
+	for (;;) {
+		ssize_t n = mnl_socket_recvfrom(nl, answer, NETLINK_ANSWER_MAX);
+		if (n < 0)
+			return err_errno(e, errno, "list tracked connections");
+		int rc = mnl_cb_run(answer, (size_t)n, 0, mnl_socket_get_portid(nl), on_entry, s);
+		if (rc < 0)
+			return err_errno(e, errno, "list tracked connections");
+		if (rc == MNL_CB_STOP)
+			break;
+	}
+	for (size_t at = 0; at < s->used;) {
+		h = (struct nlmsghdr *)(s->deletions + at);
+		mnl_socket_sendto(nl, h, h->nlmsg_len); /* an entry that has just ended is no error */
+		at += NLMSG_ALIGN(h->nlmsg_len);
+	}
+	return 0;
+}
+
+int conntrack_follow(const struct change *changes, size_t n, struct err *e)
+{
+	struct sweep s = { 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		struct stale x;
+
+		if (!stale_of(&changes[i], &x) || (x.endpoint && only_moved(&changes[i], changes, n)))
+			continue;
+		if ((s.n & (s.n - 1)) == 0)
+			s.list = xrealloc(s.list, s.n ? s.n * 2 : 1, sizeof(*s.list));
+		s.list[s.n++] = x;
+	}
+	if (s.n == 0)
+		return 0;
+	int rc;
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
+		rc = err_errno(e, errno, "open a netlink socket for connection tracking");
+	else
+		rc = sweep(nl, &s, e);
+	if (nl)
+		mnl_socket_close(nl);
+	free(s.deletions);
+	free(s.list);
+	return rc;
+}

@@ -1,0 +1,9 @@
+/* Connection tracking of UDP outlives the rules: a client that keeps its port would go on sending to an endpoint that is
+ * gone, or stay refused. So the entries of what changed are deleted. */
+#pragma once
+#include "base/err.h"
+#include "network/ledger.h"
+
+/* Deletes UDP entries that the changes made stale: translated to an endpoint that left, or made while a frontend had no
+ * endpoints. Does nothing (and opens nothing) when no change concerns UDP. Fails: a netlink error. */
+int conntrack_follow(const struct change *changes, size_t n, struct err *e);
