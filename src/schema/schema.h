@@ -121,6 +121,11 @@ int managed_apply(struct arena *a, const struct managed_write *w, struct val liv
 int schema_to_protobuf(const struct schema_type *t, struct val v, struct buf *out, struct err *e);	  /* with envelope */
 int schema_from_protobuf(struct arena *a, struct str bytes, struct node **ret, struct err *e); /* kind from the envelope */
 int schema_to_protobuf_inner(const struct schema_type *t, struct val v, struct buf *out, struct err *e); /* message only */
+/* A list with its envelope, item by item: no list document is needed. next: false at the end. */
+int schema_list_to_protobuf(struct str api_version, struct str kind, const struct schema_type *item_type, struct val list_meta,
+	bool (*next)(void *arg, struct val *ret), void *arg, struct buf *out, struct err *e);
+/* A watch event, bare (the stream puts 4 bytes of length before it); object: as schema_to_protobuf() wrote it. */
+void schema_watch_to_protobuf(const char *event, struct str object, struct buf *out);
 
 /* ---- OpenAPI -------------------------------------------------------------------------------------------------------- */
 

@@ -7,15 +7,23 @@
 struct check {
 	struct err *e;
 	size_t n;
-	struct buf text; /* "path: sentence" joined as upstream joins a list of field errors */
+	struct buf text;   /* "path: sentence" joined as upstream joins a list of field errors */
+	struct buf causes; /* records "reason\0path\0sentence\0": err_set() would wipe them from the err */
 };
+
+static void put_c(struct buf *b, const char *s)
+{
+	buf_add(b, s, strlen(s) + 1);
+}
 
 static void fail(struct check *c, const char *reason, const struct place *at, const char *sentence)
 {
 	char path[PATH_MAX_TEXT];
 
 	place_text(at, path, sizeof(path));
-	err_cause(c->e, reason, path, "%s", sentence);
+	put_c(&c->causes, reason);
+	put_c(&c->causes, path);
+	put_c(&c->causes, sentence);
 	buf_printf(&c->text, "%s%s: %s", c->n ? ", " : "", path, sentence);
 	c->n++;
 }
@@ -119,13 +127,20 @@ static int finish(struct check *c)
 
 	if (c->n)
 		r = err_set(c->e, ERR_INVALID, c->n > 1 ? "[%.*s]" : "%.*s", STR_ARG(buf_view(&c->text)));
+	for (const char *p = c->causes.p, *end = p + c->causes.n; p < end;) {
+		const char *path = p + strlen(p) + 1, *sentence = path + strlen(path) + 1;
+
+		err_cause(c->e, p, path, "%s", sentence);
+		p = sentence + strlen(sentence) + 1;
+	}
 	buf_fini(&c->text);
+	buf_fini(&c->causes);
 	return r;
 }
 
 int schema_validate(const struct schema_type *t, struct val v, const char *path, struct err *e)
 {
-	struct check c = { .e = e, .text = BUF_INIT };
+	struct check c = { .e = e, .text = BUF_INIT, .causes = BUF_INIT };
 	struct place root = { NULL, str_c(path), -1, false };
 
 	check(&c, t, v, path && path[0] ? &root : NULL);
@@ -161,7 +176,7 @@ static void check_fixed(struct check *c, const struct schema_type *t, struct val
 
 int schema_validate_update(const struct schema_type *t, struct val v, struct val old, const char *path, struct err *e)
 {
-	struct check c = { .e = e, .text = BUF_INIT };
+	struct check c = { .e = e, .text = BUF_INIT, .causes = BUF_INIT };
 	struct place root = { NULL, str_c(path), -1, false };
 
 	check_fixed(&c, t, v, old, path && path[0] ? &root : NULL);
