@@ -34,7 +34,8 @@ void log_setup(const char *process, enum log_level least, bool json)
 
 static void line_add(struct log_line *l, const char *p, size_t n)
 {
-	n = MIN(n, sizeof(l->text) - 1 - l->n); /* keeps one byte for the newline */
+	if (n > sizeof(l->text) - l->n - sizeof("\"}\n")) /* whole pieces only, and room for the line's end */
+		return;
 	memcpy(l->text + l->n, p, n);
 	l->n += n;
 }
@@ -100,7 +101,8 @@ void log_format(struct log_line *l, enum log_level level, const char *module, co
 		line_escaped(l, module, true);
 		line_c(l, "\",\"message\":\"");
 		line_escaped(l, message, true);
-		line_c(l, "\"}");
+		memcpy(l->text + l->n, "\"}", 2);
+		l->n += 2;
 	} else {
 		line_c(l, when);
 		line_c(l, " ");

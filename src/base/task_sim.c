@@ -9,43 +9,14 @@
  * trace (every spawn, switch, wake, step of the clock and task_trace() line) has the same hash in every process. */
 #include "base/base_internal.h"
 #include "base/buf.h"
+#include "base/context.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <ucontext.h>
-#include <unistd.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAVE_ASAN 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define HAVE_TSAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define HAVE_ASAN 1
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define HAVE_TSAN 1
-#endif
-#ifdef HAVE_ASAN
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-#ifdef HAVE_TSAN
-#include <sanitizer/tsan_interface.h>
-#endif
-
-#if defined(HAVE_ASAN) || defined(HAVE_TSAN)
-#define STACK_BYTES (TASK_STACK_BYTES * 8) /* frames grow under a sanitizer */
-#else
-#define STACK_BYTES TASK_STACK_BYTES
-#endif
 #define START_MONO_NS INT64_C(1000000000)
 #define START_WALL_NS (INT64_C(1767225600) * 1000000000) /* 2026-01-01T00:00:00Z */
-#define SWITCHES_AN_INSTANT_MAX 20000000
+#define SWITCHES_AN_INSTANT_MAX 5000000
 #define PREEMPT_ONE_IN 4
 #define SPURIOUS_ONE_IN 32
 
@@ -63,10 +34,8 @@ struct fiber {
 	const struct fiber *joins;	/* FIBER_JOIN */
 	struct task_wait_list joiners;
 	struct heap_node timer;
-	char *stack; /* guard page first */
-	ucontext_t context;
-	void *fake_stack; /* ASan's */
-	void *shadow;	  /* TSan's */
+	char *stack;
+	struct context context;
 };
 
 struct sim {
@@ -78,11 +47,8 @@ struct sim {
 	struct heap timers;
 	char **stacks; /* of ended fibers, for the next ones */
 	size_t stacks_n, stacks_cap;
-	ucontext_t context;
+	struct context context; /* the loop's */
 	bool show;
-	void *fake_stack, *shadow;
-	const void *loop_stack;
-	size_t loop_stack_bytes;
 };
 
 static _Thread_local struct sim *current;
@@ -171,16 +137,7 @@ struct wall sim_wall(void)
 static void to_fiber(struct sim *s, struct fiber *f)
 {
 	s->running = f;
-#ifdef HAVE_ASAN
-	__sanitizer_start_switch_fiber(&s->fake_stack, f->stack, STACK_BYTES);
-#endif
-#ifdef HAVE_TSAN
-	__tsan_switch_to_fiber(f->shadow, 0);
-#endif
-	PRE(swapcontext(&s->context, &f->context) == 0);
-#ifdef HAVE_ASAN
-	__sanitizer_finish_switch_fiber(s->fake_stack, NULL, NULL);
-#endif
+	context_switch(&s->context, &f->context, false);
 	s->running = NULL;
 }
 
@@ -189,17 +146,7 @@ static void to_loop(struct sim *s)
 	struct fiber *f = s->running;
 	int saved = errno;
 
-#ifdef HAVE_ASAN
-	__sanitizer_start_switch_fiber(
-		f->state == FIBER_ENDED ? NULL : &f->fake_stack, s->loop_stack, s->loop_stack_bytes);
-#endif
-#ifdef HAVE_TSAN
-	__tsan_switch_to_fiber(s->shadow, 0);
-#endif
-	PRE(swapcontext(&f->context, &s->context) == 0);
-#ifdef HAVE_ASAN
-	__sanitizer_finish_switch_fiber(f->fake_stack, &s->loop_stack, &s->loop_stack_bytes);
-#endif
+	context_switch(&f->context, &s->context, f->state == FIBER_ENDED);
 	errno = saved;
 }
 
@@ -292,47 +239,26 @@ static void maybe_preempt(struct sim *s)
 
 /* --- fibers --- */
 
-static char *stack_new(struct sim *s)
+static void fiber_stack(struct sim *s, struct fiber *f)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	char *p;
-
 	if (s->stacks_n) {
-		p = s->stacks[--s->stacks_n];
-#ifdef HAVE_ASAN
-		__asan_unpoison_memory_region(p, STACK_BYTES);
-#endif
-		return p;
+		f->stack = s->stacks[--s->stacks_n];
+		stack_reuse(f->stack);
+	} else {
+		f->stack = stack_new();
 	}
-	p = mmap(NULL, STACK_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) < 0)
-		PANIC("no memory for a fiber's stack: %s", strerror(errno));
-	return p + page;
 }
 
-static void stack_unmap(char *p)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-#ifdef HAVE_ASAN
-	__asan_unpoison_memory_region(p, STACK_BYTES);
-#endif
-	munmap(p - page, STACK_BYTES + page);
-}
-
-static void stack_release(struct sim *s, struct fiber *f)
+static void fiber_stack_release(struct sim *s, struct fiber *f)
 {
 	if (!f->stack)
 		return;
+	context_fini(&f->context);
 	if (s->stacks_n == s->stacks_cap) {
 		s->stacks_cap = s->stacks_cap ? s->stacks_cap * 2 : 16;
 		s->stacks = xrealloc(s->stacks, s->stacks_cap, sizeof(char *));
 	}
-	s->stacks[s->stacks_n++] = f->stack;
-	f->stack = NULL;
-#ifdef HAVE_TSAN
-	__tsan_destroy_fiber(f->shadow);
-#endif
+	s->stacks[s->stacks_n++] = TAKE(f->stack);
 }
 
 static void fiber_free(struct sim *s, struct fiber *f)
@@ -345,7 +271,7 @@ static void fiber_free(struct sim *s, struct fiber *f)
 		f->newer->older = f->older;
 	else
 		s->newest = f->older;
-	stack_release(s, f);
+	fiber_stack_release(s, f);
 	free(f);
 }
 
@@ -354,9 +280,7 @@ static void fiber_main(void)
 	struct sim *s = current;
 	struct fiber *f = s->running;
 
-#ifdef HAVE_ASAN
-	__sanitizer_finish_switch_fiber(NULL, &s->loop_stack, &s->loop_stack_bytes);
-#endif
+	context_entered(&s->context);
 	f->task.run(f->task.arg);
 	trace(s, "end", f, "");
 	wake_all(s, &f->joiners, "join");
@@ -372,15 +296,8 @@ struct task *sim_spawn(const char *name, void (*run)(void *arg), void *arg)
 
 	task_init(&f->task, name, run, arg);
 	f->id = ++s->ids;
-	f->stack = stack_new(s);
-#ifdef HAVE_TSAN
-	f->shadow = __tsan_create_fiber(0);
-#endif
-	PRE(getcontext(&f->context) == 0);
-	f->context.uc_stack.ss_sp = f->stack;
-	f->context.uc_stack.ss_size = STACK_BYTES;
-	f->context.uc_link = NULL;
-	makecontext(&f->context, fiber_main, 0);
+	fiber_stack(s, f);
+	context_init(&f->context, f->stack, fiber_main);
 	f->older = s->newest;
 	if (s->newest)
 		s->newest->newer = f;
@@ -603,7 +520,7 @@ static void loop(struct sim *s)
 		if (f->detached)
 			fiber_free(s, f);
 		else
-			stack_release(s, f);
+			fiber_stack_release(s, f);
 	}
 }
 
@@ -612,9 +529,10 @@ static void sim_fini(struct sim *s)
 	while (s->oldest)
 		fiber_free(s, s->oldest);
 	while (s->stacks_n)
-		stack_unmap(s->stacks[--s->stacks_n]);
+		stack_free(s->stacks[--s->stacks_n]);
 	free(s->stacks);
 	free(s->runnable);
+	context_fini(&s->context);
 	heap_fini(&s->timers);
 }
 
@@ -626,9 +544,7 @@ uint64_t task_sim_run(uint64_t seed, int64_t max_virtual_ms, void (*main)(void *
 	s.user_rng = draw(&s.order_rng); /* two streams: what tasks draw does not shift whom the seed picks */
 	s.until_ns = mono_add_ms((struct mono){ s.now_ns }, max_virtual_ms).ns;
 	s.show = getenv("KOGGE_SIM_TRACE") != NULL;
-#ifdef HAVE_TSAN
-	s.shadow = __tsan_get_current_fiber();
-#endif
+	context_home(&s.context);
 	current = &s;
 	sim_detach(sim_spawn("main", main, arg));
 	loop(&s);

@@ -1,0 +1,253 @@
+#include "base/test.h"
+
+#include "base/queue.h"
+
+static void assert_pop(struct queue *q, const char *want)
+{
+	auto_free char *key = NULL;
+
+	assert_true(queue_pop(q, &key));
+	assert_string_equal(key, want);
+}
+
+/* In virtual time a test knows to the millisecond when a key comes. */
+static void waits_double(void *arg)
+{
+	static const int wait_ms[] = { 5, 10, 20, 40, 60, 60 };
+	auto_(queue_free) struct queue *q = queue_new((struct queue_opts){ .most_ms = 60 });
+	struct str key = STR("default/web");
+
+	(void)arg;
+	queue_add(q, key);
+	assert_pop(q, "default/web");
+	for (size_t i = 0; i < ARRAY_LEN(wait_ms); i++) {
+		struct mono from = mono_now();
+
+		assert_int_equal(queue_failures(q, key), i);
+		queue_retry(q, key);
+		queue_done(q, key);
+		assert_int_equal(queue_len(q), 0);
+		assert_pop(q, "default/web");
+		assert_int_equal(mono_ms_between(from, mono_now()), wait_ms[i]);
+	}
+	queue_forget(q, key);
+	assert_int_equal(queue_failures(q, key), 0);
+	queue_done(q, key);
+}
+
+static void waits_twice_as_long_after_each_failure(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 50; seed++)
+		task_sim_run(seed, 10000, waits_double, NULL);
+}
+
+static void keeps_order(void *arg)
+{
+	auto_(queue_free) struct queue *q = queue_new((struct queue_opts){ 0 });
+	char *key;
+
+	(void)arg;
+	queue_add(q, STR("a"));
+	queue_add(q, STR("b"));
+	queue_add(q, STR("a")); /* one visit */
+	assert_int_equal(queue_len(q), 2);
+	assert_pop(q, "a");
+	queue_add(q, STR("a")); /* worked on: once more, afterwards */
+	queue_add(q, STR("a"));
+	assert_int_equal(queue_len(q), 1);
+	assert_pop(q, "b");
+	queue_done(q, STR("a"));
+	assert_pop(q, "a");
+	queue_done(q, STR("a"));
+	queue_done(q, STR("b"));
+	assert_int_equal(queue_len(q), 0);
+	queue_add(q, STR("c"));
+	queue_add_after(q, STR("d"), 1000000);
+	queue_stop(q);
+	queue_add(q, STR("e"));
+	assert_pop(q, "c"); /* what is ready is still handed out; what waits or comes later is not */
+	queue_retry(q, STR("c"));
+	queue_done(q, STR("c"));
+	assert_false(queue_pop(q, &key));
+}
+
+static void one_visit_at_a_time(void **state)
+{
+	(void)state;
+	keeps_order(NULL);
+	for (uint64_t seed = 0; seed < 50; seed++)
+		task_sim_run(seed, 10000, keeps_order, NULL);
+}
+
+static void comes_after(void *arg)
+{
+	auto_(queue_free) struct queue *q = queue_new((struct queue_opts){ 0 });
+	struct mono from = mono_now();
+
+	(void)arg;
+	queue_add_after(q, STR("late"), 300);
+	queue_add_after(q, STR("early"), 500);
+	queue_add_after(q, STR("early"), 100); /* the earliest of several wins */
+	queue_add_after(q, STR("early"), 200);
+	queue_add_after(q, STR("soon"), 900);
+	queue_add(q, STR("soon")); /* now, and not once more later */
+	assert_pop(q, "soon");
+	assert_int_equal(mono_ms_between(from, mono_now()), 0);
+	queue_done(q, STR("soon"));
+	assert_pop(q, "early");
+	assert_int_equal(mono_ms_between(from, mono_now()), 100);
+	queue_add_after(q, STR("early"), 50); /* its time comes while it is worked on */
+	task_sleep_ms(60);
+	queue_done(q, STR("early"));
+	assert_pop(q, "early");
+	assert_int_equal(mono_ms_between(from, mono_now()), 160);
+	queue_done(q, STR("early"));
+	assert_pop(q, "late");
+	assert_int_equal(mono_ms_between(from, mono_now()), 300);
+	queue_done(q, STR("late"));
+	queue_add_after(q, STR("end"), 1000);
+	assert_pop(q, "end");
+	assert_int_equal(mono_ms_between(from, mono_now()), 1300);
+	queue_done(q, STR("end"));
+}
+
+static void comes_at_its_time(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 50; seed++)
+		task_sim_run(seed, 10000, comes_after, NULL);
+}
+
+/* --- several workers, several keys --- */
+
+enum { KEYS = 10, VISITS = 20, WORKERS = 4 };
+
+struct shop {
+	struct queue *q;
+	struct task_mutex lock;
+	bool busy[KEYS];
+	int visits[KEYS];
+};
+
+static void work(void *arg)
+{
+	struct shop *s = arg;
+	char *key;
+
+	while (queue_pop(s->q, &key)) {
+		struct str k = str_c(key);
+		int i = key[0] - '0';
+
+		task_lock(&s->lock);
+		assert_false(s->busy[i]); /* nobody else has it */
+		s->busy[i] = true;
+		task_unlock(&s->lock);
+		if (rand_below(3) == 0)
+			task_sleep_ms((int64_t)rand_below(3));
+		task_lock(&s->lock);
+		s->busy[i] = false;
+		if (++s->visits[i] < VISITS) {
+			if (i % 2)
+				queue_retry(s->q, k);
+			else
+				queue_add(s->q, k);
+		} else {
+			queue_forget(s->q, k);
+		}
+		task_unlock(&s->lock);
+		queue_done(s->q, k);
+		free(key);
+	}
+}
+
+static void run_shop(void *arg)
+{
+	struct shop s = { .q = queue_new((struct queue_opts){ .first_ms = 1, .most_ms = 4 }) };
+	struct task *workers[WORKERS];
+	bool done = false;
+
+	(void)arg;
+	task_mutex_init(&s.lock);
+	for (int i = 0; i < WORKERS; i++)
+		workers[i] = task_spawn("worker", work, &s);
+	for (int i = 0; i < KEYS; i++) {
+		const char key[2] = { (char)('0' + i), 0 };
+
+		queue_add(s.q, str_c(key));
+	}
+	while (!done) {
+		task_sleep_ms(1);
+		task_lock(&s.lock);
+		done = true;
+		for (int i = 0; i < KEYS; i++)
+			done &= s.visits[i] >= VISITS;
+		task_unlock(&s.lock);
+	}
+	queue_stop(s.q);
+	for (int i = 0; i < WORKERS; i++)
+		task_join(workers[i]);
+	for (int i = 0; i < KEYS; i++)
+		assert_int_equal(s.visits[i], VISITS);
+	task_mutex_fini(&s.lock);
+	queue_free(s.q);
+}
+
+static void workers_never_share_a_key(void **state)
+{
+	(void)state;
+	run_shop(NULL);
+	for (uint64_t seed = 0; seed < 100; seed++)
+		task_sim_run(seed, 100000, run_shop, NULL);
+}
+
+/* Two workers sleep, one of them until the first key's time. When it is at work, the other must wake for the second. */
+static void hold_long(void *arg)
+{
+	struct queue *q = arg;
+	char *key;
+
+	while (queue_pop(q, &key)) {
+		task_trace("%s at %lld", key, (long long)mono_now().ns);
+		task_sleep_ms(1000);
+		queue_done(q, str_c(key));
+		free(key);
+	}
+}
+
+static void two_sleepers(void *arg)
+{
+	auto_(queue_free) struct queue *q = queue_new((struct queue_opts){ 0 });
+	struct task *a = task_spawn("a", hold_long, q), *b = task_spawn("b", hold_long, q);
+
+	(void)arg;
+	task_sleep_ms(10);
+	queue_add_after(q, STR("first"), 10);
+	queue_add_after(q, STR("second"), 20);
+	task_sleep_ms(30);
+	assert_int_equal(queue_len(q), 0);
+	queue_stop(q);
+	task_join(a);
+	task_join(b);
+	assert_int_equal(mono_ms_between((struct mono){ 1000000000 }, mono_now()), 1030);
+}
+
+static void a_sleeper_takes_over_the_watch(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 100; seed++)
+		task_sim_run(seed, 10000, two_sleepers, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(waits_twice_as_long_after_each_failure),
+		cmocka_unit_test(one_visit_at_a_time),
+		cmocka_unit_test(comes_at_its_time),
+		cmocka_unit_test(workers_never_share_a_key),
+		cmocka_unit_test(a_sleeper_takes_over_the_watch),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
