@@ -245,9 +245,9 @@ static void on_change(void *arg, struct doc *before, struct doc *now)
 	task_lock(&n->lock);
 	had = map_get(n->state, name);
 	assert_true(had == before);
-	if (now)
+	if (now && now != before) /* the same at a resync */
 		map_put(n->state, name, doc_ref(now));
-	else
+	if (!now)
 		map_del(n->state, name);
 	buf_printf(&n->text, "%s%.*s@%" PRId64 " ", before && now ? "~" : now ? "+" : "-", STR_ARG(name), doc_revision(now ? now : before));
 	n->n++;
