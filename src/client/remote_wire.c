@@ -2,6 +2,7 @@
 #include "client/remote_internal.h"
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
