@@ -115,6 +115,7 @@ const struct boot_role boot_cluster_roles[] = {
 	{ "system:controller:generic-garbage-collector", "* * delete,get,list,patch,update,watch\n" EVENTS },
 	{ "system:controller:node-controller", "core nodes delete," READ ",patch,update\ncore nodes/status patch,update\ncore pods/status patch,update\ncore pods delete," READ "\n"
 					       "coordination.k8s.io leases " READ "\n" EVENTS },
+	{ "system:controller:event-ttl-controller", "core,events.k8s.io events delete,list\n" },
 	{ "system:controller:pod-garbage-collector", "core pods delete," READ "\ncore nodes " READ "\ncore pods/status patch,update\n" },
 	{ "system:controller:ttl-controller", "core nodes list,patch,update,watch\n" EVENTS },
 	{ "system:controller:ttl-after-finished-controller", "batch jobs delete," READ "\n" EVENTS },

@@ -1,0 +1,36 @@
+/* Controllers: each watches some resources, compares what is wished with what is, and writes the difference.
+ *
+ *     informers ──events──► keys ──► one queue ──► a few workers ──► reconcile(key) ──writes──► API
+ *
+ * They know the API through client.h alone, each under its own ServiceAccount; their decisions are pure functions over
+ * documents. Reconcile is straight-line code that blocks its worker; a key is never worked on twice at once.
+ * Thread: tasks of base/task.h, so that all of it runs in a simulation. */
+#pragma once
+#include "client/client.h"
+#include "client/informer.h"
+
+struct controllers_opts {
+	/* Own: client_free(). A client under system:serviceaccount:kube-system:NAME. */
+	struct client *(*client_for)(void *arg, const char *name);
+	void *arg;
+	struct informers *informers; /* borrowed, shared by all, not started yet */
+	struct str ca_pem;	     /* published to every namespace; empty: not published */
+	const char *host;	     /* source of events */
+	const char *const *hold_off; /* NULL-terminated names that are not started (they crashed the process), or NULL */
+	int workers;		     /* 0: 4 */
+	int64_t node_grace_ms;	     /* a node that has been silent for so long is Unknown; 0: 40 s */
+};
+
+struct controllers;
+/* Registers what it needs with the informers; nothing runs yet. */
+struct controllers *controllers_new(const struct controllers_opts *o);
+/* After informers_start(): the workers begin when the informers have their first lists. */
+void controllers_start(struct controllers *c);
+/* Waits until nothing is worked on. */
+void controllers_stop(struct controllers *c);
+struct controllers *controllers_free(struct controllers *c);
+AUTO(struct controllers, controllers_free)
+
+/* The resources that some controller acts on, "group/resource" ("/pods"), for the API's warnings. NULL at the end. */
+const char *controllers_handles(size_t i);
+void controllers_metrics(struct controllers *c, struct buf *out);
