@@ -175,4 +175,5 @@ static inline struct val node_val(const struct node *n) /* of a view */
 {
 	return (struct val){ n->d, n->at };
 }
-size_t node_depth(struct node *n); /* 1: a scalar or an empty container */
+/* 1: a scalar or an empty container. Adds the values it looked at to *work. */
+size_t node_depth(struct node *n, size_t *work);

@@ -539,25 +539,27 @@ bool node_equal(struct node *a, struct node *b)
 	return true;
 }
 
-static size_t val_depth(struct val v)
+static size_t val_depth(struct val v, size_t *work)
 {
 	size_t most = 0;
 
+	(*work)++;
 	for (struct val_iter it = val_iter(v); val_next(&it);)
-		most = MAX(most, val_depth(it.val));
+		most = MAX(most, val_depth(it.val, work));
 	return most + 1;
 }
 
-size_t node_depth(struct node *n)
+size_t node_depth(struct node *n, size_t *work)
 {
 	size_t most = 0, d;
 
 	if (n->view)
-		return val_depth(node_val(n));
-	for (uint32_t i = 0; n->kind >= VAL_LIST && i < n->n && most <= DOC_DEPTH_MAX; i++) {
+		return val_depth(node_val(n), work);
+	(*work)++;
+	for (uint32_t i = 0; n->kind >= VAL_LIST && i < n->n; i++) {
 		if (entry_gone(&n->e[i]))
 			continue;
-		d = n->e[i].node ? node_depth(n->e[i].node) : val_depth((struct val){ n->d, n->e[i].at });
+		d = n->e[i].node ? node_depth(n->e[i].node, work) : val_depth((struct val){ n->d, n->e[i].at }, work);
 		most = MAX(most, d);
 	}
 	return most + 1;

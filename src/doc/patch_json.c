@@ -2,11 +2,12 @@
 #include "doc/doc_internal.h"
 
 #define OPERATIONS_MAX 10000
+#define WORK_MAX 50000000 /* list elements moved and values looked at, all operations together */
 
 struct jp {
 	struct arena *a;
 	struct node **root;
-	size_t copied, copy_max;
+	size_t copied, copy_max, work;
 	const char *op;
 	struct str path; /* of the operation, for messages */
 	struct err *e;
@@ -106,6 +107,22 @@ static struct node *look(struct jp *p, const struct place *at)
 	return at->parent ? child_of(at->parent, at->name) : *p->root;
 }
 
+/* An operation near the front of a long list, or on a large part, is cheap to write; ten thousand are not to do. */
+static int spend(struct jp *p, size_t work)
+{
+	p->work += work;
+	if (p->work <= WORK_MAX)
+		return 0;
+	return err_set(p->e, ERR_TOO_LARGE, "the JSON patch takes too much work on large lists or objects");
+}
+
+static int check_depth(struct jp *p, const struct place *at, struct node *value)
+{
+	if (at->depth + node_depth(value, &p->work) > DOC_DEPTH_MAX)
+		return err_set(p->e, ERR_INVALID, "%s operation makes the document nest too deep", p->op);
+	return spend(p, 0);
+}
+
 static int add(struct jp *p, struct str path, struct node *value)
 {
 	struct place at;
@@ -114,8 +131,8 @@ static int add(struct jp *p, struct str path, struct node *value)
 
 	if (r < 0)
 		return r;
-	if (at.depth + node_depth(value) > DOC_DEPTH_MAX)
-		return err_set(p->e, ERR_INVALID, "%s operation makes the document nest too deep", p->op);
+	if ((r = check_depth(p, &at, value)) < 0)
+		return r;
 	if (!at.parent) {
 		*p->root = value;
 		return 0;
@@ -131,6 +148,8 @@ static int add(struct jp *p, struct str path, struct node *value)
 	else if (!list_index(at.name, node_len(at.parent) + 1, &i))
 		return err_set(p->e, ERR_INVALID, "%s operation does not apply: \"%.*s\" is not an index of the list",
 			p->op, STR_ARG(path));
+	if ((r = spend(p, node_len(at.parent) - i)) < 0)
+		return r;
 	node_insert(at.parent, i, value);
 	return 0;
 }
@@ -153,6 +172,8 @@ static int take(struct jp *p, struct str path, struct node **ret)
 		node_del(at.parent, at.name);
 	} else {
 		list_index(at.name, node_len(at.parent), &i);
+		if ((r = spend(p, node_len(at.parent) - i)) < 0)
+			return r;
 		node_remove_at(at.parent, i);
 	}
 	return 0;
@@ -169,8 +190,8 @@ static int replace(struct jp *p, struct str path, struct node *value)
 	if (at.parent && at.parent->kind == VAL_LIST) {
 		if (!list_index(at.name, node_len(at.parent), &i))
 			return missing(p, path);
-		if (at.depth + node_depth(value) > DOC_DEPTH_MAX)
-			return err_set(p->e, ERR_INVALID, "%s operation makes the document nest too deep", p->op);
+		if ((r = check_depth(p, &at, value)) < 0)
+			return r;
 		node_replace_at(at.parent, i, value);
 		return 0;
 	}

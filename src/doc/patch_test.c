@@ -97,6 +97,23 @@ static void json_patch_cannot_nest_without_end(void **state)
 	doc_unref(node_publish(n));
 }
 
+static void json_patch_counts_its_work(void **state)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_buf struct buf b = BUF_INIT;
+	auto_(doc_unref) struct doc *p = NULL;
+	struct node *n = node_pack(a, "{l:[]}");
+	struct err e;
+
+	for (int i = 0; i < 100000; i++)
+		node_add(node_getc(n, "l"), node_int(a, i));
+	for (int i = 0; i < 9000; i++)
+		buf_printf(&b, "%c{\"op\":\"add\",\"path\":\"/l/0\",\"value\":1}", i ? ',' : '[');
+	buf_add(&b, "]", 2);
+	p = parse(b.p);
+	assert_int_equal(patch_json(a, &n, doc_root(p), 64, &e), -ERR_TOO_LARGE);
+}
+
 static void merge_patches(void **state)
 {
 	static const struct row rows[] = { /* the examples of RFC 7386 */
@@ -284,6 +301,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(json_patches),
 		cmocka_unit_test(json_patch_cannot_nest_without_end),
+		cmocka_unit_test(json_patch_counts_its_work),
 		cmocka_unit_test(merge_patches),
 		cmocka_unit_test(strategic_patches),
 		cmocka_unit_test(strategic_order),

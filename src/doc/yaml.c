@@ -329,6 +329,7 @@ static int put_scalar(struct reader *r, const yaml_event_t *ev)
 static int put_alias(struct reader *r, struct str name)
 {
 	struct anchor *at;
+	size_t looked_at = 0; /* bounded by the aliased bytes */
 	int64_t i = node_int_of(node_get(r->anchor_names, name), -1);
 
 	if (i < 0)
@@ -338,7 +339,7 @@ static int put_alias(struct reader *r, struct str name)
 	r->aliased += at->weight;
 	if (r->aliased > ALIAS_BYTES_MAX)
 		return bad(r, "document contains excessive aliasing");
-	if (r->depth + node_depth(at->node) > DOC_DEPTH_MAX)
+	if (r->depth + node_depth(at->node, &looked_at) > DOC_DEPTH_MAX)
 		return bad(r, "nesting is too deep");
 	return put(r, at->node, at->weight, STR_NULL, false);
 }
