@@ -163,7 +163,8 @@ size_t cache_len(struct cache *c)
 	return n;
 }
 
-struct cache_list cache_list(struct cache *c, struct arena *a, struct str prefix, struct str from, size_t max, int64_t *ret_revision)
+struct cache_list cache_list(
+	struct cache *c, struct arena *a, struct str prefix, struct str from, size_t max, int64_t *ret_revision)
 {
 	struct cache_list list = { 0 };
 	struct slice *s;

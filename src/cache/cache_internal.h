@@ -39,9 +39,9 @@ struct index {
 };
 
 void index_fini(struct index *x);
-struct entry *index_get(const struct index *x, struct str key);		 /* borrow; NULL: not there */
-struct entry *index_put(struct index *x, struct entry *take);		 /* own: what it replaced, or NULL */
-struct entry *index_del(struct index *x, struct str key);		 /* own: what was there, or NULL */
+struct entry *index_get(const struct index *x, struct str key); /* borrow; NULL: not there */
+struct entry *index_put(struct index *x, struct entry *take);   /* own: what it replaced, or NULL */
+struct entry *index_del(struct index *x, struct str key);       /* own: what was there, or NULL */
 
 /* A run of entries that stays as it is: holds its chunks. */
 struct slice {
@@ -49,7 +49,8 @@ struct slice {
 	size_t chunks_n;
 	struct chunk *chunks[];
 };
-struct slice *index_slice(const struct index *x, struct arena *a, struct str prefix, struct str from, size_t max); /* borrow: the arena's */
+struct slice *index_slice(const struct index *x, struct arena *a, struct str prefix, struct str from,
+	size_t max); /* borrow: the arena's */
 
 /* ---- ring.c: the caller holds the cache's lock ------------------------------------------------------------------- */
 
@@ -61,9 +62,9 @@ struct change {
 
 struct ring {
 	struct change *slots;
-	size_t cap; /* 0 or a power of two */
-	uint64_t first, end; /* sequence numbers: the oldest kept, the next to come */
-	int64_t floor;	     /* changes with a greater revision are all here */
+	size_t cap;            /* 0 or a power of two */
+	uint64_t first, end;   /* sequence numbers: the oldest kept, the next to come */
+	int64_t floor;         /* changes with a greater revision are all here */
 	_Atomic int64_t bytes; /* read without the lock to find the largest ring */
 };
 
@@ -78,7 +79,8 @@ static inline const struct change *ring_at(const struct ring *r, uint64_t seq)
 /* The first change with a revision > after; r->end: none. */
 uint64_t ring_after(const struct ring *r, int64_t after);
 
-/* ---- budget.c ----------------------------------------------------------------------------------------------------- */
+/* ---- budget.c -----------------------------------------------------------------------------------------------------
+ */
 
 struct cache_budget {
 	struct task_mutex lock; /* taken before a cache's lock, never after */
@@ -90,7 +92,8 @@ void budget_join(struct cache_budget *b, struct cache *c);
 void budget_leave(struct cache_budget *b, struct cache *c);
 void budget_trim(struct cache_budget *b); /* while too much is used, the largest ring forgets its oldest change */
 
-/* ---- cache.c ------------------------------------------------------------------------------------------------------ */
+/* ---- cache.c ------------------------------------------------------------------------------------------------------
+ */
 
 struct cache {
 	char *name;
@@ -99,7 +102,7 @@ struct cache {
 	int refs; /* the owner and its watches; under the lock */
 
 	struct task_mutex lock;
-	struct task_cond changed;  /* revision rose, or a round of notify() ended */
+	struct task_cond changed; /* revision rose, or a round of notify() ended */
 	_Atomic int64_t revision;
 	_Atomic int waiters;
 	bool ended;
@@ -111,12 +114,12 @@ struct cache {
 struct cache_watch {
 	struct cache *c;
 	struct cache_watch *next, **link; /* of c->watches */
-	uint64_t seq;			  /* the next change to look at */
+	uint64_t seq;                     /* the next change to look at */
 	int64_t after;
 	void (*notify)(void *arg);
 	void *arg;
-	bool armed;			 /* had nothing to show: notify when there is */
-	bool notifying;			 /* in the list below, outside the lock */
+	bool armed;     /* had nothing to show: notify when there is */
+	bool notifying; /* in the list below, outside the lock */
 	struct cache_watch *notify_next;
 	struct str prefix; /* own */
 };

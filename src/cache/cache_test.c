@@ -1,17 +1,17 @@
 #include "base/buf.h"
 #include "cache/cache.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <cmocka.h>
 #include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 static struct doc *object(const char *name, int64_t rev)
 {
 	struct arena *a = arena_new();
-	struct doc *d = node_publish(
-		node_pack(a, "{kind:'Pod', metadata:{name:s, resourceVersion:s}}", name, arena_printf(a, "%" PRId64, rev)));
+	struct doc *d = node_publish(node_pack(
+		a, "{kind:'Pod', metadata:{name:s, resourceVersion:s}}", name, arena_printf(a, "%" PRId64, rev)));
 
 	arena_free(a);
 	return d;
@@ -136,23 +136,23 @@ static void bell(void *arg)
 	(*(int *)arg)++;
 }
 
-#define assert_event(w, rev_, before_, deleted_)                                                                       \
-	do {                                                                                                           \
-		struct cache_event ev_;                                                                                \
-		assert_int_equal(cache_watch_next(w, &ev_, NULL, NULL), 1);                                            \
-		assert_int_equal(ev_.revision, rev_);                                                                  \
-		assert_int_equal(ev_.before ? doc_revision(ev_.before) : 0, before_);                                  \
-		assert_int_equal(ev_.deleted, deleted_);                                                               \
-		assert_int_equal(doc_revision(ev_.after), rev_);                                                       \
-		doc_unref(ev_.before);                                                                                 \
-		doc_unref(ev_.after);                                                                                  \
+#define assert_event(w, rev_, before_, deleted_)                                      \
+	do {                                                                          \
+		struct cache_event ev_;                                               \
+		assert_int_equal(cache_watch_next(w, &ev_, NULL, NULL), 1);           \
+		assert_int_equal(ev_.revision, rev_);                                 \
+		assert_int_equal(ev_.before ? doc_revision(ev_.before) : 0, before_); \
+		assert_int_equal(ev_.deleted, deleted_);                              \
+		assert_int_equal(doc_revision(ev_.after), rev_);                      \
+		doc_unref(ev_.before);                                                \
+		doc_unref(ev_.after);                                                 \
 	} while (0)
-#define assert_none(w, progress_)                                                                                      \
-	do {                                                                                                           \
-		struct cache_event ev_;                                                                                \
-		int64_t p_ = 0;                                                                                        \
-		assert_int_equal(cache_watch_next(w, &ev_, &p_, NULL), 0);                                             \
-		assert_int_equal(p_, progress_);                                                                       \
+#define assert_none(w, progress_)                                          \
+	do {                                                               \
+		struct cache_event ev_;                                    \
+		int64_t p_ = 0;                                            \
+		assert_int_equal(cache_watch_next(w, &ev_, &p_, NULL), 0); \
+		assert_int_equal(p_, progress_);                           \
 	} while (0)
 
 static void a_watch_sees_each_change_once(void **state)

@@ -12,8 +12,8 @@ static int expired(int64_t after, const struct cache *c, struct err *e)
 	return err_set(e, ERR_EXPIRED, "too old resource version: %" PRId64 " (%" PRId64 ")", after, c->ring.floor + 1);
 }
 
-int cache_watch(struct cache *c, int64_t after, struct str prefix, void (*notify)(void *arg), void *arg, struct cache_watch **ret,
-	struct err *e)
+int cache_watch(struct cache *c, int64_t after, struct str prefix, void (*notify)(void *arg), void *arg,
+	struct cache_watch **ret, struct err *e)
 {
 	struct cache_watch *w;
 	int r = 0;

@@ -51,8 +51,9 @@ static int describe(int r, const struct client_request *rq, struct err *e)
 	/* The server's own sentences name the object; those of the way to it do not. */
 	if (r != -ERR_UNAVAILABLE && r != -ERR_TIMEOUT && r != -ERR_IO)
 		return r;
-	err_wrap(e, "%s %s%s%s%s%.*s%s%.*s", verbs[rq->verb], rq->res.resource, slash, sub, rq->ns.n || rq->name.n ? " " : "", STR_ARG(rq->ns),
-		rq->ns.n && rq->name.n ? "/" : "", STR_ARG(rq->name));
+	err_wrap(e, "%s %s%s%s%s%.*s%s%.*s", verbs[rq->verb], rq->res.resource, slash, sub,
+		rq->ns.n || rq->name.n ? " " : "", STR_ARG(rq->ns), rq->ns.n && rq->name.n ? "/" : "",
+		STR_ARG(rq->name));
 	return r;
 }
 
@@ -81,13 +82,20 @@ int client_get(struct client *c, struct gvr r, struct str ns, struct str name, s
 
 int client_create(struct client *c, struct gvr r, struct str ns, struct doc *body, struct doc **ret, struct err *e)
 {
-	return client_call(c, &(struct client_request){ .verb = VERB_CREATE, .res = r, .ns = ns, .body = body }, ret, e);
+	return client_call(
+		c, &(struct client_request){ .verb = VERB_CREATE, .res = r, .ns = ns, .body = body }, ret, e);
 }
 
-int client_update_sub(struct client *c, struct gvr r, const char *sub, struct doc *body, struct doc **ret, struct err *e)
+int client_update_sub(
+	struct client *c, struct gvr r, const char *sub, struct doc *body, struct doc **ret, struct err *e)
 {
 	return client_call(c,
-		&(struct client_request){ .verb = VERB_UPDATE, .res = r, .ns = doc_ns(body), .name = doc_name(body), .sub = sub, .body = body },
+		&(struct client_request){ .verb = VERB_UPDATE,
+			.res = r,
+			.ns = doc_ns(body),
+			.name = doc_name(body),
+			.sub = sub,
+			.body = body },
 		ret, e);
 }
 
@@ -96,11 +104,13 @@ int client_update(struct client *c, struct gvr r, struct doc *body, struct doc *
 	return client_update_sub(c, r, NULL, body, ret, e);
 }
 
-int client_patch(struct client *c, struct gvr r, struct str ns, struct str name, const char *sub, enum patch_type t, struct doc *patch,
-	struct doc **ret, struct err *e)
+int client_patch(struct client *c, struct gvr r, struct str ns, struct str name, const char *sub, enum patch_type t,
+	struct doc *patch, struct doc **ret, struct err *e)
 {
 	return client_call(c,
-		&(struct client_request){ .verb = VERB_PATCH, .res = r, .ns = ns, .name = name, .sub = sub, .body = patch, .patch = t }, ret, e);
+		&(struct client_request){
+			.verb = VERB_PATCH, .res = r, .ns = ns, .name = name, .sub = sub, .body = patch, .patch = t },
+		ret, e);
 }
 
 static struct doc *delete_options(struct client_delete o)
@@ -124,11 +134,13 @@ int client_delete(struct client *c, struct gvr r, struct str ns, struct str name
 {
 	auto_(doc_unref) struct doc *body = delete_options(o);
 
-	return client_call(c, &(struct client_request){ .verb = VERB_DELETE, .res = r, .ns = ns, .name = name, .body = body }, NULL, e);
+	return client_call(c,
+		&(struct client_request){ .verb = VERB_DELETE, .res = r, .ns = ns, .name = name, .body = body }, NULL,
+		e);
 }
 
-int client_list(struct client *c, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24],
-	struct err *e)
+int client_list(struct client *c, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg,
+	char ret_rev[24], struct err *e)
 {
 	struct client_request with = *rq;
 

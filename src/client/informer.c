@@ -7,9 +7,9 @@
  *          └── error: back off, again                        └────────┘ ended: from the last revision seen
  *
  * A revision counts as seen when its handlers have run, so that nothing is lost however a stream ends. */
-#include "client/informer_internal.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "client/informer_internal.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -404,7 +404,8 @@ void informer_on(struct informer *i, informer_handler *h, void *arg)
 	i->handlers[i->handlers_n++] = (struct handler){ h, arg };
 }
 
-void informer_index(struct informer *i, const char *name, void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg))
+void informer_index(struct informer *i, const char *name,
+	void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg))
 {
 	PRE(!i->task);
 	for (size_t k = 0; k < i->view.indexes_n; k++) {

@@ -1,4 +1,5 @@
-/* The view of an informer: items by key, and sorted buckets by index. Lists arrive in order, so sorted arrays mostly append. */
+/* The view of an informer: items by key, and sorted buckets by index. Lists arrive in order, so sorted arrays mostly
+ * append. */
 #include "client/informer_internal.h"
 
 /* ---- keys ------------------------------------------------------------------------------------------------------- */
@@ -92,10 +93,12 @@ static void bucket_end(void *p)
 
 /* ---- indexes ---------------------------------------------------------------------------------------------------- */
 
-void view_add_index(struct view *v, const char *name, void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg))
+void view_add_index(struct view *v, const char *name,
+	void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg))
 {
 	v->indexes = xrealloc(v->indexes, v->indexes_n + 1, sizeof(*v->indexes));
-	v->indexes[v->indexes_n++] = (struct view_index){ .name = xstrdup(name), .key_of = key_of, .buckets = map_new(bucket_end) };
+	v->indexes[v->indexes_n++] =
+		(struct view_index){ .name = xstrdup(name), .key_of = key_of, .buckets = map_new(bucket_end) };
 }
 
 /* An object moves between buckets only where its keys differ; the item in them stays the same. */

@@ -32,9 +32,10 @@ struct view {
 
 void view_init(struct view *v);
 void view_fini(struct view *v);
-void view_add_index(struct view *v, const char *name, void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg));
+void view_add_index(struct view *v, const char *name,
+	void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg));
 struct item *view_find(struct view *v, struct str ns, struct str name);
 /* Own: the document it replaced, NULL when it is new. d stays the caller's; the view takes a reference of its own. */
 struct doc *view_set(struct view *v, struct doc *d);
-struct doc *view_remove(struct view *v, struct str ns, struct str name); /* own; NULL: was not there */
+struct doc *view_remove(struct view *v, struct str ns, struct str name);             /* own; NULL: was not there */
 const struct bucket *view_bucket(struct view *v, const char *index, struct str key); /* NULL: empty */

@@ -1,11 +1,12 @@
-/* Informers and the recorder against a small server that breaks on cue. Each case runs on threads and in the simulator. */
+/* Informers and the recorder against a small server that breaks on cue. Each case runs on threads and in the simulator.
+ */
 #include "base/buf.h"
 #include "base/map.h"
 #include "client/informer.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <cmocka.h>
 #include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -24,10 +25,10 @@ struct server {
 	struct map *objects; /* name → doc */
 	struct logged *log;
 	size_t log_n;
-	int fail_lists;	    /* this many answer 503 */
-	int break_streams;  /* this many streams end where they are */
+	int fail_lists;    /* this many answer 503 */
+	int break_streams; /* this many streams end where they are */
 	int lists, watches, calls;
-	struct buf said;    /* calls, for the recorder */
+	struct buf said; /* calls, for the recorder */
 };
 
 struct client_stream {
@@ -44,7 +45,9 @@ static void object_end(void *p)
 static struct doc *make(const char *name, const char *uid, int64_t rev, const char *node)
 {
 	struct arena *a = arena_new();
-	struct doc *d = node_publish(node_pack(a, "{apiVersion:'v1', kind:'Pod', metadata:{name:s, namespace:'ns', uid:s, resourceVersion:s}, spec:{nodeName:s}}",
+	struct doc *d = node_publish(node_pack(a,
+		"{apiVersion:'v1', kind:'Pod', metadata:{name:s, namespace:'ns', uid:s, resourceVersion:s}, "
+		"spec:{nodeName:s}}",
 		name, uid, arena_printf(a, "%" PRId64, rev), node));
 
 	arena_free(a);
@@ -98,14 +101,15 @@ static int fake_call(void *self, const struct client_request *rq, struct doc **r
 
 	task_lock(&s->lock);
 	s->calls++;
-	buf_printf(&s->said, "%d %s %.*s: %.*s\n", rq->verb, rq->field_manager, STR_ARG(rq->ns), STR_ARG(doc_text(rq->body)));
+	buf_printf(&s->said, "%d %s %.*s: %.*s\n", rq->verb, rq->field_manager, STR_ARG(rq->ns),
+		STR_ARG(doc_text(rq->body)));
 	task_broadcast(&s->changed);
 	task_unlock(&s->lock);
 	return 0;
 }
 
-static int fake_list(void *self, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24],
-	struct err *e)
+static int fake_list(void *self, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg,
+	char ret_rev[24], struct err *e)
 {
 	struct server *s = self;
 	struct str key;
@@ -168,7 +172,8 @@ static int look(struct client_stream *st, struct client_event *ret, struct err *
 	if (st->after < s->compacted && l && l->rev <= s->compacted) {
 		struct arena *a = arena_new();
 
-		*ret = (struct client_event){ EVENT_ERROR, node_publish(node_pack(a, "{kind:'Status', code:410, reason:'Expired', message:'too old'}")) };
+		*ret = (struct client_event){ EVENT_ERROR,
+			node_publish(node_pack(a, "{kind:'Status', code:410, reason:'Expired', message:'too old'}")) };
 		arena_free(a);
 		return 0;
 	}
@@ -206,7 +211,8 @@ static void fake_close(struct client_stream *st)
 	free(st);
 }
 
-static const struct client_ops fake_ops = { fake_call, fake_list, fake_watch, fake_next, fake_interrupt, fake_close, NULL };
+static const struct client_ops fake_ops = { fake_call, fake_list, fake_watch, fake_next, fake_interrupt, fake_close,
+	NULL };
 
 static void server_init(struct server *s)
 {
@@ -249,7 +255,11 @@ static void on_change(void *arg, struct doc *before, struct doc *now)
 		map_put(n->state, name, doc_ref(now));
 	if (!now)
 		map_del(n->state, name);
-	buf_printf(&n->text, "%s%.*s@%" PRId64 " ", before && now ? "~" : now ? "+" : "-", STR_ARG(name), doc_revision(now ? now : before));
+	buf_printf(&n->text, "%s%.*s@%" PRId64 " ",
+		before && now ? "~"
+		: now         ? "+"
+			      : "-",
+		STR_ARG(name), doc_revision(now ? now : before));
 	n->n++;
 	task_unlock(&n->lock);
 }
@@ -543,13 +553,14 @@ static void both(void (*test)(void *arg))
 {
 	test(NULL);
 	for (uint64_t seed = 1; seed <= 20; seed++)
-		assert_true(task_sim_run(seed, INT64_C(1) << 40, test, NULL) == task_sim_run(seed, INT64_C(1) << 40, test, NULL));
+		assert_true(task_sim_run(seed, INT64_C(1) << 40, test, NULL) ==
+			    task_sim_run(seed, INT64_C(1) << 40, test, NULL));
 }
 
-#define BOTH(test)                                                                                                     \
-	static void test##_on_both(void **state)                                                                       \
-	{                                                                                                              \
-		both(test);                                                                                            \
+#define BOTH(test)                               \
+	static void test##_on_both(void **state) \
+	{                                        \
+		both(test);                      \
 	}
 BOTH(follows_a_resource)
 BOTH(relists_when_it_is_too_old)

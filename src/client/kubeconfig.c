@@ -1,5 +1,5 @@
-/* kubeconfig files: the current context's server and credentials. Inline keys go to files without a name (memfd): they never
- * touch a disk. */
+/* kubeconfig files: the current context's server and credentials. Inline keys go to files without a name (memfd): they
+ * never touch a disk. */
 #include "client/remote_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -124,7 +124,9 @@ static int read_user(struct source *s, struct val user, struct err *e)
 	int r;
 
 	if (val_has(val_get(user, "exec")) || val_has(val_get(user, "auth-provider")))
-		return err_set(e, ERR_UNSUPPORTED, "%s: exec and auth-provider users are not supported here: use a certificate or a token", s->path);
+		return err_set(e, ERR_UNSUPPORTED,
+			"%s: exec and auth-provider users are not supported here: use a certificate or a token",
+			s->path);
 	r = file_of(s, user, "client-certificate", &s->c.o.cert_file, e);
 	if (r == 0)
 		r = file_of(s, user, "client-key", &s->c.o.key_file, e);

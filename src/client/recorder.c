@@ -3,21 +3,21 @@
  *   recorder_event() ──► queue (bounded) ──► task: rate limit per object ──► same as before? count it up : create
  *
  * As in upstream, more than 10 different messages of one kind within 10 minutes become one event that says so. */
-#include "client/informer.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "client/informer.h"
 #include <stdarg.h>
 #include <stdio.h>
 
 #define LOG_MODULE "events"
-#define QUEUE_MAX 1024	     /* waiting events; later ones are dropped */
-#define KNOWN_MAX 4096	     /* entries of each table below; the oldest go */
-#define BURST 25	     /* events of one object at once, then … */
-#define REFILL_MS 300000     /* … one each 5 minutes */
-#define SIMILAR_MAX 10	     /* messages of one kind before they are combined */
-#define SIMILAR_MS 600000    /* within this time */
+#define QUEUE_MAX 1024    /* waiting events; later ones are dropped */
+#define KNOWN_MAX 4096    /* entries of each table below; the oldest go */
+#define BURST 25          /* events of one object at once, then … */
+#define REFILL_MS 300000  /* … one each 5 minutes */
+#define SIMILAR_MAX 10    /* messages of one kind before they are combined */
+#define SIMILAR_MS 600000 /* within this time */
 #define TRIES 3
-#define MESSAGE_MAX 1024     /* upstream's limit */
+#define MESSAGE_MAX 1024 /* upstream's limit */
 
 /* One occurrence. All strings in one arena: it goes as a whole. */
 struct entry {
@@ -117,7 +117,8 @@ static bool allowed(struct recorder *r, const struct entry *ev)
 /* Many messages that differ ("failed after 1.2 s", "failed after 1.3 s") become one. */
 static void combine(struct recorder *r, struct entry *ev)
 {
-	struct str key = arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path), STR_ARG(ev->type), STR_ARG(ev->reason));
+	struct str key = arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path),
+		STR_ARG(ev->type), STR_ARG(ev->reason));
 	struct similar *s = map_get(r->similar, key);
 	struct mono now = mono_now();
 
@@ -144,8 +145,8 @@ static struct str same_key(struct entry *ev)
 {
 	bool combined = str_starts(ev->message, STR("(combined"));
 
-	return arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path), STR_ARG(ev->type), STR_ARG(ev->reason),
-		STR_ARG(combined ? STR("combined") : ev->message));
+	return arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path),
+		STR_ARG(ev->type), STR_ARG(ev->reason), STR_ARG(combined ? STR("combined") : ev->message));
 }
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */
@@ -169,11 +170,12 @@ static int create(struct recorder *r, struct entry *ev, struct err *e)
 	n = node_pack(ev->a,
 		"{apiVersion:'v1', kind:'Event', metadata:{name:s, namespace:S},"
 		" involvedObject:{kind:S, namespace:S, name:S, uid:S, apiVersion:S, resourceVersion:S, fieldPath:S},"
-		" reason:S, message:S, source:{component:s, host:s}, firstTimestamp:s, lastTimestamp:s, count:1, type:S,"
+		" reason:S, message:S, source:{component:s, host:s}, firstTimestamp:s, lastTimestamp:s, count:1, "
+		"type:S,"
 		" eventTime:null, reportingComponent:s, reportingInstance:s}",
-		name, ns, given(ev->kind), given(ev->ns), given(ev->name), given(ev->uid), given(ev->api_version), given(ev->revision),
-		given(ev->field_path), ev->reason, ev->message, r->component, r->host, now, now, ev->type, r->component,
-		r->host ? r->host : "");
+		name, ns, given(ev->kind), given(ev->ns), given(ev->name), given(ev->uid), given(ev->api_version),
+		given(ev->revision), given(ev->field_path), ev->reason, ev->message, r->component, r->host, now, now,
+		ev->type, r->component, r->host ? r->host : "");
 	d = node_publish(n);
 	code = client_create(r->client, res_events, ns, d, NULL, e);
 	if (code < 0)
@@ -232,7 +234,8 @@ static void write_event(struct recorder *r, struct entry *ev)
 	}
 	/* A namespace that goes away takes no events: nothing to tell anybody. */
 	if (code < 0 && code != -ERR_FORBIDDEN && code != -ERR_NOT_FOUND)
-		log_debug("event %.*s about %.*s/%.*s was not written: %s", STR_ARG(ev->reason), STR_ARG(ev->ns), STR_ARG(ev->name), e.message);
+		log_debug("event %.*s about %.*s/%.*s was not written: %s", STR_ARG(ev->reason), STR_ARG(ev->ns),
+			STR_ARG(ev->name), e.message);
 }
 
 static struct entry *next_entry(struct recorder *r)
@@ -315,7 +318,8 @@ struct recorder *recorder_free(struct recorder *r)
 	return NULL;
 }
 
-static struct entry *entry_new(struct doc *about, const char *field_path, const char *type, const char *reason, const char *message)
+static struct entry *entry_new(
+	struct doc *about, const char *field_path, const char *type, const char *reason, const char *message)
 {
 	struct arena *a = arena_new();
 	struct entry *ev = ARENA_NEW(a, struct entry);
@@ -343,7 +347,8 @@ static size_t utf8_len(const unsigned char *p)
 	static const struct {
 		unsigned char mask, lead, len;
 		uint32_t least;
-	} forms[] = { { 0x80, 0, 1, 0 }, { 0xe0, 0xc0, 2, 0x80 }, { 0xf0, 0xe0, 3, 0x800 }, { 0xf8, 0xf0, 4, 0x10000 } };
+	} forms[] = { { 0x80, 0, 1, 0 }, { 0xe0, 0xc0, 2, 0x80 }, { 0xf0, 0xe0, 3, 0x800 },
+		{ 0xf8, 0xf0, 4, 0x10000 } };
 	uint32_t c;
 
 	for (size_t f = 0; f < ARRAY_LEN(forms); f++) {
@@ -372,7 +377,8 @@ static void make_text(char *s)
 	}
 }
 
-static void record(struct recorder *r, struct doc *about, const char *field_path, const char *type, const char *reason, const char *fmt, va_list ap)
+static void record(struct recorder *r, struct doc *about, const char *field_path, const char *type, const char *reason,
+	const char *fmt, va_list ap)
 {
 	char message[MESSAGE_MAX];
 	struct entry *ev;
@@ -404,8 +410,8 @@ void recorder_event(struct recorder *r, struct doc *about, const char *type, con
 	va_end(ap);
 }
 
-void recorder_event_field(struct recorder *r, struct doc *about, const char *field_path, const char *type, const char *reason, const char *fmt,
-	...)
+void recorder_event_field(struct recorder *r, struct doc *about, const char *field_path, const char *type,
+	const char *reason, const char *fmt, ...)
 {
 	va_list ap;
 

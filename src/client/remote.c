@@ -1,6 +1,6 @@
 /* The remote backend: the API over HTTP/2 and TLS. One loop and one connection a client; calls block their task. */
-#include "client/remote_internal.h"
 #include "base/log.h"
+#include "client/remote_internal.h"
 #include "net/net.h"
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ struct remote {
 	struct tls *tls;
 	struct http_client *http;
 	char *authorization; /* NULL: none */
-	char *prefix;	     /* path of the server's URL */
+	char *prefix;        /* path of the server's URL */
 	int fds[3];
 };
 
@@ -45,8 +45,8 @@ static int send_once(struct remote *r, const struct client_request *rq, struct h
 	int code;
 
 	wire_path(&path, str_c(r->prefix), rq);
-	code = http_call(r->http, wire_method(rq), buf_view(&path), h, headers_of(r, rq, h), rq->body ? doc_text(rq->body) : STR_NULL, BODY_MAX,
-		0, &reply, e);
+	code = http_call(r->http, wire_method(rq), buf_view(&path), h, headers_of(r, rq, h),
+		rq->body ? doc_text(rq->body) : STR_NULL, BODY_MAX, 0, &reply, e);
 	if (code < 0)
 		return code;
 	if (reply.status >= 300) {
@@ -159,8 +159,8 @@ static int read_pages(struct remote *r, const struct client_request *rq, bool al
 	return code;
 }
 
-static int remote_list(void *self, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24],
-	struct err *e)
+static int remote_list(void *self, const struct client_request *rq, void (*each)(void *arg, struct doc *take),
+	void *arg, char ret_rev[24], struct err *e)
 {
 	struct client_request with = *rq;
 	struct page p = { 0 };
@@ -191,7 +191,7 @@ static int remote_list(void *self, const struct client_request *rq, void (*each)
 struct client_stream {
 	struct http_download *d;
 	struct buf in;
-	size_t at;	/* where the next line begins */
+	size_t at;      /* where the next line begins */
 	size_t scanned; /* no newline before this */
 	bool bookmarks;
 	struct mono heard;

@@ -10,11 +10,14 @@
 /* Where to and as whom. Strings are borrowed by remote_new(). */
 struct remote_config {
 	struct client_remote_opts o;
-	bool insecure;		 /* the user's kubeconfig says so */
+	bool insecure;           /* the user's kubeconfig says so */
 	const char *server_name; /* tls-server-name, or NULL */
-	int fds[3];		 /* >= 0: taken; files without a name that o.ca_file … point to */
+	int fds[3];              /* >= 0: taken; files without a name that o.ca_file … point to */
 };
-#define REMOTE_CONFIG_INIT { .fds = { -1, -1, -1 } }
+#define REMOTE_CONFIG_INIT            \
+	{                             \
+		.fds = { -1, -1, -1 } \
+	}
 int remote_new(const struct remote_config *c, struct client **ret, struct err *e);
 
 /* "/apis/apps/v1/namespaces/ns/deployments/web/status?fieldManager=x" behind prefix. */

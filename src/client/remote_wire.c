@@ -144,8 +144,8 @@ int wire_error(int http_status, struct str body, int retry_after_s, struct err *
 	int r;
 
 	if (doc_parse(body, &d, NULL) < 0 || !str_is(doc_str(d, "kind"), "Status")) {
-		r = err_set(e, err_from_http(http_status, STR_NULL), "the server answered %d: %.*s", http_status, (int)MIN(body.n, (size_t)300),
-			body.p ? body.p : "");
+		r = err_set(e, err_from_http(http_status, STR_NULL), "the server answered %d: %.*s", http_status,
+			(int)MIN(body.n, (size_t)300), body.p ? body.p : "");
 	} else {
 		message = doc_str(d, "message");
 		reason = doc_str(d, "reason");

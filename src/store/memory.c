@@ -239,7 +239,8 @@ static int memory_range(void *self, const struct range_request *rq, const _Atomi
 		page_fini(page, n);
 	}
 	if (expired)
-		return err_set(e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone", (int64_t)*compacted);
+		return err_set(
+			e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone", (int64_t)*compacted);
 	return 0;
 }
 

@@ -10,8 +10,8 @@ int store_check(const struct store_write *w, int64_t current, struct err *e)
 	if (current == 0 && (w->del || w->expect_revision > 0))
 		return err_set(e, ERR_NOT_FOUND, "key \"%.*s\" does not exist", STR_ARG(w->key));
 	if (w->expect_revision != STORE_ANY && w->expect_revision != current)
-		return err_set(e, ERR_CONFLICT, "key \"%.*s\" is at revision %" PRId64 ", not %" PRId64, STR_ARG(w->key), current,
-			w->expect_revision);
+		return err_set(e, ERR_CONFLICT, "key \"%.*s\" is at revision %" PRId64 ", not %" PRId64,
+			STR_ARG(w->key), current, w->expect_revision);
 	return 0;
 }
 
@@ -28,8 +28,8 @@ struct str store_prefix_end(struct str prefix, char *buf)
 	return str_n(buf, n);
 }
 
-/* Multiply-and-fold over words: every bit of the input reaches every bit of the sum. It finds damage, it does not stop an
- * attacker: whoever can write the file can write the sum too. */
+/* Multiply-and-fold over words: every bit of the input reaches every bit of the sum. It finds damage, it does not stop
+ * an attacker: whoever can write the file can write the sum too. */
 static uint64_t fold(uint64_t a, uint64_t b)
 {
 	__uint128_t m = (__uint128_t)(a ^ 0x9e3779b97f4a7c15u) * (b ^ 0xc2b2ae3d27d4eb4fu);

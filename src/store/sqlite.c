@@ -1,6 +1,6 @@
 /* The SQLite engine: writing and compaction. All of it on the store's task. */
-#include "store/sqlite_internal.h"
 #include "base/log.h"
+#include "store/sqlite_internal.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/stat.h>
@@ -27,9 +27,11 @@ _Noreturn void sqlite_unknown(const struct sqlite_engine *s, sqlite3 *db, const 
 {
 	int os = sqlite3_system_errno(db);
 
-	log_error("store %s: %s failed: %s (%d)%s%s. Nobody can tell whether the last writes are on the disk: this process ends, and the next "
+	log_error("store %s: %s failed: %s (%d)%s%s. Nobody can tell whether the last writes are on the disk: this "
+		  "process ends, and the next "
 		  "one starts from what the file holds",
-		s->path, what, sqlite3_errmsg(db), sqlite3_extended_errcode(db), os ? ": " : "", os ? strerror(os) : "");
+		s->path, what, sqlite3_errmsg(db), sqlite3_extended_errcode(db), os ? ": " : "",
+		os ? strerror(os) : "");
 	_exit(70);
 }
 
@@ -104,7 +106,8 @@ static int sqlite_put(void *self, const struct store_write *w, struct store_done
 	if (r < 0)
 		return r;
 	created = was ? was : rev;
-	if (add_row(s, w, rev, created, prev) != SQLITE_OK || set_current(s, w->key, rev, w->del ? 0 : created) != SQLITE_OK) {
+	if (add_row(s, w, rev, created, prev) != SQLITE_OK ||
+		set_current(s, w->key, rev, w->del ? 0 : created) != SQLITE_OK) {
 		*broken = true;
 		return sqlite_fail(s, s->db, "writing", e);
 	}
@@ -181,15 +184,14 @@ static int sqlite_compact(void *self, int64_t revision, struct err *e)
 	return r;
 }
 
-
 static int drop_row(struct sqlite_engine *s, int64_t rev)
 {
 	sqlite3_bind_int64(s->drop_row, 1, rev);
 	return run(s->drop_row);
 }
 
-/* Every row at or below `compacted` that has a successor there is history: its successor names it as prev. A deletion goes with
- * what it deleted. */
+/* Every row at or below `compacted` that has a successor there is history: its successor names it as prev. A deletion
+ * goes with what it deleted. */
 static int sweep_row(struct sqlite_engine *s, int64_t rev, int64_t flags, int64_t prev, struct str key)
 {
 	int r = prev ? drop_row(s, prev) : SQLITE_OK;

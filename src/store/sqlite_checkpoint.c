@@ -1,11 +1,12 @@
-/* The task that folds the log into the file, so that writers never wait for it. Sleeps until a commit finds the log half full. */
-#include "store/sqlite_internal.h"
+/* The task that folds the log into the file, so that writers never wait for it. Sleeps until a commit finds the log
+ * half full. */
 #include "base/log.h"
+#include "store/sqlite_internal.h"
 
 #define LOG_MODULE "store"
 
-/* A checkpoint that fails leaves the log as it is, and the log holds everything. One exception: after a failed fsync the kernel
- * may have dropped the pages, and the next, "successful" fsync would let SQLite forget the log. */
+/* A checkpoint that fails leaves the log as it is, and the log holds everything. One exception: after a failed fsync
+ * the kernel may have dropped the pages, and the next, "successful" fsync would let SQLite forget the log. */
 void sqlite_checkpoint_now(struct sqlite_engine *s, sqlite3 *db)
 {
 	int r = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
@@ -26,7 +27,8 @@ static void quick_check(struct sqlite_engine *s, sqlite3 *db)
 	sqlite3_stmt *q = NULL;
 	struct err e;
 
-	if (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW) {
+	if (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &q, NULL) == SQLITE_OK &&
+		sqlite3_step(q) == SQLITE_ROW) {
 		const char *verdict = (const char *)sqlite3_column_text(q, 0);
 
 		if (verdict && strcmp(verdict, "ok") != 0) {

@@ -5,15 +5,15 @@
  *   revision  rev → flags, created, prev, sum, key, value      append-only; prev is the key's revision before this one
  *   current   key → rev, created                               created 0: deleted, kept until compaction has passed it
  *
- * A read at revision R walks `current` and, where a key is newer than R, goes back along prev: no second index on history.
- * Numbers in the file are the engine's own, from 1; what others see is that + base. */
+ * A read at revision R walks `current` and, where a key is newer than R, goes back along prev: no second index on
+ * history. Numbers in the file are the engine's own, from 1; what others see is that + base. */
 #pragma once
 #include "store/store_internal.h"
 #include <sqlite3.h>
 
 #define SQLITE_STORE_FORMAT 1
 #define SQLITE_STORE_APP_ID 0x4b4f4747 /* "KOGG" */
-#define READERS_KEPT 2		       /* idle read connections that are kept */
+#define READERS_KEPT 2                 /* idle read connections that are kept */
 
 struct reader {
 	sqlite3 *db;

@@ -1,6 +1,6 @@
 /* Opening the file: one owner, the right settings, the tables, and clear words when something is wrong with it. */
-#include "store/sqlite_internal.h"
 #include "base/log.h"
+#include "store/sqlite_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -23,7 +23,8 @@ int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	return err_set(e, ERR_INTERNAL,
-		"the store %s is damaged: %s. The way back: stop Kogge, move %s, %s-wal and %s-shm aside, put the newest backup of the "
+		"the store %s is damaged: %s. The way back: stop Kogge, move %s, %s-wal and %s-shm aside, put the "
+		"newest backup of the "
 		"file in their place and start again; without a backup, `sqlite3 %s .recover` saves what is readable",
 		s->path, what, s->path, s->path, s->path, s->path);
 }
@@ -41,7 +42,9 @@ int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, st
 	int os = sqlite3_system_errno(db);
 
 	if (is_full(db, code))
-		return err_set(e, ERR_FULL, "the store cannot grow, the file system of %s is full: free some space there; nothing was changed",
+		return err_set(e, ERR_FULL,
+			"the store cannot grow, the file system of %s is full: free some space there; nothing was "
+			"changed",
 			s->path);
 	switch (code) {
 	case SQLITE_CORRUPT:
@@ -52,13 +55,14 @@ int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, st
 	case SQLITE_AUTH:
 	case SQLITE_READONLY:
 	case SQLITE_CANTOPEN:
-		return err_set(e, ERR_FORBIDDEN, "store %s: %s: %s%s%s; Kogge must be able to read and write the file and its folder", s->path,
+		return err_set(e, ERR_FORBIDDEN,
+			"store %s: %s: %s%s%s; Kogge must be able to read and write the file and its folder", s->path,
 			what, sqlite3_errmsg(db), os ? ": " : "", os ? strerror(os) : "");
 	case SQLITE_TOOBIG:
 		return err_set(e, ERR_TOO_LARGE, "store %s: %s: %s", s->path, what, sqlite3_errmsg(db));
 	default:
-		return err_set(e, ERR_IO, "store %s: %s: %s (%d)%s%s", s->path, what, sqlite3_errmsg(db), sqlite3_extended_errcode(db),
-			os ? ": " : "", os ? strerror(os) : "");
+		return err_set(e, ERR_IO, "store %s: %s: %s (%d)%s%s", s->path, what, sqlite3_errmsg(db),
+			sqlite3_extended_errcode(db), os ? ": " : "", os ? strerror(os) : "");
 	}
 }
 
@@ -86,9 +90,11 @@ int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret)
 
 static int set_up(const struct sqlite_engine *s, sqlite3 *db, bool writer, struct err *e)
 {
-	static const char common[] = "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA trusted_schema=0; PRAGMA cell_size_check=1;";
-	static const char for_writer[] = "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-					 "PRAGMA cache_size=-1024; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=4194304;";
+	static const char common[] =
+		"PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA trusted_schema=0; PRAGMA cell_size_check=1;";
+	static const char for_writer[] =
+		"PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		"PRAGMA cache_size=-1024; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=4194304;";
 	static const char for_reader[] = "PRAGMA cache_size=-256; PRAGMA query_only=1;";
 
 	sqlite3_busy_timeout(db, 5000);
@@ -98,7 +104,9 @@ static int set_up(const struct sqlite_engine *s, sqlite3 *db, bool writer, struc
 		return sqlite_fail(s, db, "opening", e);
 	if (writer && !first_is(db, "PRAGMA journal_mode", "wal"))
 		return err_set(e, ERR_UNSUPPORTED,
-			"store %s: its file system cannot hold a write-ahead log (shared memory and locks are needed): use a local disk", s->path);
+			"store %s: its file system cannot hold a write-ahead log (shared memory and locks are needed): "
+			"use a local disk",
+			s->path);
 	return 0;
 }
 
@@ -107,7 +115,8 @@ int sqlite_connect(const struct sqlite_engine *s, bool writer, sqlite3 **ret, st
 	sqlite3 *db = NULL;
 	int r;
 
-	if (sqlite3_open_v2(s->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+	if (sqlite3_open_v2(s->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
+		SQLITE_OK) {
 		r = db ? sqlite_fail(s, db, "opening", e) : err_set(e, ERR_IO, "store %s: out of memory", s->path);
 		sqlite3_close(db);
 		return r;
@@ -146,13 +155,15 @@ static int create_tables(struct sqlite_engine *s, struct err *e)
 
 	rand_uuid(uid);
 	/* base 1: an empty store shows revision 1, as etcd does, because 0 means "any" to clients. */
-	sql = xasprintf("PRAGMA application_id=%d; BEGIN IMMEDIATE;"
-			"CREATE TABLE meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
-			"CREATE TABLE revision(rev INTEGER PRIMARY KEY, flags INTEGER NOT NULL, created INTEGER NOT NULL,"
-			" prev INTEGER NOT NULL, sum INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL);"
-			"CREATE TABLE current(key BLOB PRIMARY KEY, rev INTEGER NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;"
-			"INSERT INTO meta VALUES('format',%d),('uid','%s'),('base',1),('compacted',0),('swept',0);"
-			"COMMIT;",
+	sql = xasprintf(
+		"PRAGMA application_id=%d; BEGIN IMMEDIATE;"
+		"CREATE TABLE meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
+		"CREATE TABLE revision(rev INTEGER PRIMARY KEY, flags INTEGER NOT NULL, created INTEGER NOT NULL,"
+		" prev INTEGER NOT NULL, sum INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL);"
+		"CREATE TABLE current(key BLOB PRIMARY KEY, rev INTEGER NOT NULL, created INTEGER NOT NULL) WITHOUT "
+		"ROWID;"
+		"INSERT INTO meta VALUES('format',%d),('uid','%s'),('base',1),('compacted',0),('swept',0);"
+		"COMMIT;",
 		SQLITE_STORE_APP_ID, SQLITE_STORE_FORMAT, uid);
 	if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
 		return sqlite_fail(s, s->db, "making the tables", e);
@@ -180,8 +191,9 @@ static int read_facts(struct sqlite_engine *s, struct err *e)
 		return sqlite_fail(s, s->db, "reading the format", e);
 	if (format > SQLITE_STORE_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED,
-			"the store %s has format %" PRId64 " and this Kogge knows up to %d: start it with the newer version that wrote it", s->path,
-			format, SQLITE_STORE_FORMAT);
+			"the store %s has format %" PRId64
+			" and this Kogge knows up to %d: start it with the newer version that wrote it",
+			s->path, format, SQLITE_STORE_FORMAT);
 	if (read_int(s->db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0 ||
 		read_int(s->db, "SELECT value FROM meta WHERE name='compacted'", &s->compacted) < 0 ||
 		read_int(s->db, "SELECT value FROM meta WHERE name='swept'", &s->swept) < 0 ||
@@ -189,7 +201,8 @@ static int read_facts(struct sqlite_engine *s, struct err *e)
 		return sqlite_fail(s, s->db, "reading the revisions", e);
 	/* The newest row may be a deletion that compaction took: a revision never comes back. */
 	s->committed = s->revision = MAX(newest, s->compacted);
-	if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE name='uid'", -1, &q, NULL) == SQLITE_OK && sqlite3_step(q) == SQLITE_ROW)
+	if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE name='uid'", -1, &q, NULL) == SQLITE_OK &&
+		sqlite3_step(q) == SQLITE_ROW)
 		snprintf(s->uid, sizeof(s->uid), "%s", (const char *)sqlite3_column_text(q, 0));
 	sqlite3_finalize(q);
 	return 0;
@@ -199,10 +212,12 @@ static int open_tables(struct sqlite_engine *s, struct err *e)
 {
 	int64_t app = 0, tables = 0;
 
-	if (read_int(s->db, "PRAGMA application_id", &app) < 0 || read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
+	if (read_int(s->db, "PRAGMA application_id", &app) < 0 ||
+		read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
 		return sqlite_fail(s, s->db, "reading the file", e);
 	if (app != SQLITE_STORE_APP_ID && tables > 0)
-		return err_set(e, ERR_INVALID, "%s is a SQLite database of another program: give Kogge a file of its own", s->path);
+		return err_set(e, ERR_INVALID,
+			"%s is a SQLite database of another program: give Kogge a file of its own", s->path);
 	if (tables == 0 && create_tables(s, e) < 0)
 		return e ? -e->code : -ERR_IO;
 	return read_facts(s, e);
@@ -219,10 +234,12 @@ static int prepare_all(struct sqlite_engine *s, struct err *e)
 		{ &s->rollback, "ROLLBACK" },
 		{ &s->find, "SELECT rev, created FROM current WHERE key=?1" },
 		{ &s->add, "INSERT INTO revision VALUES(?1,?2,?3,?4,?5,?6,?7)" },
-		{ &s->set, "INSERT INTO current VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET rev=excluded.rev, created=excluded.created" },
+		{ &s->set, "INSERT INTO current VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET rev=excluded.rev, "
+			   "created=excluded.created" },
 		{ &s->drop_row, "DELETE FROM revision WHERE rev=?1" },
 		{ &s->drop_key, "DELETE FROM current WHERE key=?1 AND rev=?2" },
-		{ &s->window, "SELECT rev, flags, prev, key FROM revision WHERE rev>?1 AND rev<=?2 ORDER BY rev LIMIT ?3" },
+		{ &s->window,
+			"SELECT rev, flags, prev, key FROM revision WHERE rev>?1 AND rev<=?2 ORDER BY rev LIMIT ?3" },
 		{ &s->set_meta, "UPDATE meta SET value=?2 WHERE name=?1" },
 	};
 
@@ -235,7 +252,8 @@ static int prepare_all(struct sqlite_engine *s, struct err *e)
 
 /* ---- one owner -------------------------------------------------------------------------------------------------- */
 
-/* Two processes on one file would each believe in their own newest revision. The kernel drops this lock with its owner. */
+/* Two processes on one file would each believe in their own newest revision. The kernel drops this lock with its owner.
+ */
 static int lock_file(struct sqlite_engine *s, struct err *e)
 {
 	auto_free char *name = xasprintf("%s-lock", s->path);
@@ -249,7 +267,8 @@ static int lock_file(struct sqlite_engine *s, struct err *e)
 		if (errno != EWOULDBLOCK)
 			return err_errno(e, errno, "store: lock %s", name);
 		n = pread(s->lock_fd, pid, sizeof(pid) - 1, 0);
-		return err_set(e, ERR_UNAVAILABLE, "the store %s is in use by another Kogge (process %.*s): stop that one first", s->path,
+		return err_set(e, ERR_UNAVAILABLE,
+			"the store %s is in use by another Kogge (process %.*s): stop that one first", s->path,
 			n > 0 ? (int)n : 7, n > 0 ? pid : "unknown");
 	}
 	n = snprintf(pid, sizeof(pid), "%d", (int)getpid());
@@ -271,7 +290,8 @@ static int make_private(struct sqlite_engine *s, struct err *e)
 
 void sqlite_engine_free(struct sqlite_engine *s)
 {
-	sqlite3_stmt *all[] = { s->begin, s->commit, s->rollback, s->find, s->add, s->set, s->drop_row, s->drop_key, s->window, s->set_meta };
+	sqlite3_stmt *all[] = { s->begin, s->commit, s->rollback, s->find, s->add, s->set, s->drop_row, s->drop_key,
+		s->window, s->set_meta };
 
 	sqlite_checkpointer_stop(s);
 	sqlite_readers_close(s);

@@ -1,5 +1,5 @@
-/* The SQLite engine: reading, on connections of its own. A page is one statement and one snapshot; nothing stays open between
- * pages, so a slow reader holds back neither checkpoints nor compaction. */
+/* The SQLite engine: reading, on connections of its own. A page is one statement and one snapshot; nothing stays open
+ * between pages, so a slow reader holds back neither checkpoints nor compaction. */
 #include "store/sqlite_internal.h"
 #include <endian.h>
 #include <inttypes.h>
@@ -17,7 +17,8 @@ struct row {
 
 uint64_t sqlite_row_sum(int64_t rev, int64_t flags, int64_t created, int64_t prev, struct str key, struct str value)
 {
-	uint64_t numbers[] = { htole64((uint64_t)rev), htole64((uint64_t)flags), htole64((uint64_t)created), htole64((uint64_t)prev) };
+	uint64_t numbers[] = { htole64((uint64_t)rev), htole64((uint64_t)flags), htole64((uint64_t)created),
+		htole64((uint64_t)prev) };
 	uint64_t sum = store_sum(SQLITE_STORE_FORMAT, str_n((const char *)numbers, sizeof(numbers)));
 
 	return store_sum(store_sum(sum, key), value);
@@ -42,8 +43,10 @@ static int row_read(const struct sqlite_engine *s, sqlite3_stmt *q, struct row *
 		.value = column_bytes(q, COL_VALUE),
 	};
 
-	if (sqlite_row_sum(r.rev, r.flags, r.created, r.prev, r.key, r.value) != (uint64_t)sqlite3_column_int64(q, COL_SUM))
-		return sqlite_damaged(s, e, "the checksum of revision %" PRId64 " (key \"%.*s\") is wrong", r.rev + s->base, STR_ARG(r.key));
+	if (sqlite_row_sum(r.rev, r.flags, r.created, r.prev, r.key, r.value) !=
+		(uint64_t)sqlite3_column_int64(q, COL_SUM))
+		return sqlite_damaged(s, e, "the checksum of revision %" PRId64 " (key \"%.*s\") is wrong",
+			r.rev + s->base, STR_ARG(r.key));
 	*ret = r;
 	return 0;
 }
@@ -61,8 +64,9 @@ static void reader_close(struct reader *r)
 static int reader_open(struct sqlite_engine *s, struct reader **ret, struct err *e)
 {
 	/* ORDER BY on the primary key of `current`: no sorting, the first row costs one seek. */
-	static const char page[] = "SELECT " ROW_COLUMNS ", c.rev, c.key FROM current c LEFT JOIN revision r ON r.rev = c.rev"
-				   " WHERE c.key >= ?1 AND (?2 IS NULL OR c.key < ?2) ORDER BY c.key LIMIT ?3";
+	static const char page[] =
+		"SELECT " ROW_COLUMNS ", c.rev, c.key FROM current c LEFT JOIN revision r ON r.rev = c.rev"
+		" WHERE c.key >= ?1 AND (?2 IS NULL OR c.key < ?2) ORDER BY c.key LIMIT ?3";
 	static const char row[] = "SELECT " ROW_COLUMNS " FROM revision r WHERE r.rev = ?1";
 	struct reader *r = xcalloc(1, sizeof(*r));
 	int code = sqlite_connect(s, false, &r->db, e);
@@ -134,12 +138,13 @@ struct scan {
 	const struct range_request *rq;
 	const _Atomic int64_t *compacted;
 	int64_t revision; /* the file's own number */
-	char *last;	  /* own: the last key seen */
+	char *last;       /* own: the last key seen */
 	size_t last_n;
 	bool stop;
 };
 
-/* The row of this key that was current at the wanted revision, found along prev; 0: there was none. Leaves r->row on it. */
+/* The row of this key that was current at the wanted revision, found along prev; 0: there was none. Leaves r->row on
+ * it. */
 static int row_then(struct scan *c, int64_t rev, struct row *ret, struct err *e)
 {
 	int code;
@@ -177,13 +182,15 @@ static int show(struct scan *c, struct err *e)
 			return found;
 	} else {
 		if (sqlite3_column_type(c->r->page, COL_REV) == SQLITE_NULL)
-			return sqlite_damaged(c->s, e, "revision %" PRId64 " of key \"%.*s\" is missing", current + c->s->base, STR_ARG(key));
+			return sqlite_damaged(c->s, e, "revision %" PRId64 " of key \"%.*s\" is missing",
+				current + c->s->base, STR_ARG(key));
 		found = row_read(c->s, c->r->page, &row, e);
 		if (found < 0)
 			return found;
 	}
 	if (!str_eq(row.key, key))
-		return sqlite_damaged(c->s, e, "revision %" PRId64 " does not belong to key \"%.*s\"", row.rev + c->s->base, STR_ARG(key));
+		return sqlite_damaged(c->s, e, "revision %" PRId64 " does not belong to key \"%.*s\"",
+			row.rev + c->s->base, STR_ARG(key));
 	if (row.flags & ROW_DELETED)
 		return 0;
 	kv = (struct store_kv){ row.key, row.value, row.rev + c->s->base, row.created + c->s->base };
@@ -213,9 +220,11 @@ static int page(struct scan *c, struct str from, struct str end, int *ret_n, str
 		sqlite3_bind_blob64(q, 2, end.p, end.n, SQLITE_STATIC);
 	sqlite3_bind_int(q, 3, PAGE_ROWS);
 	while ((code = sqlite3_step(q)) == SQLITE_ROW) {
-		/* Compaction announces itself before it drops a row: if it has not by now, this snapshot has them all. */
+		/* Compaction announces itself before it drops a row: if it has not by now, this snapshot has them all.
+		 */
 		if (n++ == 0 && *c->compacted - c->s->base > c->revision)
-			return err_set(e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone", (int64_t)*c->compacted);
+			return err_set(e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone",
+				(int64_t)*c->compacted);
 		code = show(c, e);
 		if (code < 0)
 			return code;
@@ -241,7 +250,8 @@ int sqlite_range(void *self, const struct range_request *rq, const _Atomic int64
 	int n = 0, code;
 
 	if (*compacted > rq->revision)
-		return err_set(e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone", (int64_t)*compacted);
+		return err_set(
+			e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone", (int64_t)*compacted);
 	code = reader_take(s, &c.r, e);
 	if (code < 0)
 		return code;
@@ -264,12 +274,12 @@ static int replay_row(struct sqlite_engine *s, sqlite3_stmt *q, store_on_event *
 	if (code < 0)
 		return code;
 	on_event(arg, &(struct store_event){
-		.key = row.key,
-		.revision = row.rev + s->base,
-		.create_revision = row.created + s->base,
-		.deleted = row.flags & ROW_DELETED,
-		.value = row.value,
-	});
+			      .key = row.key,
+			      .revision = row.rev + s->base,
+			      .create_revision = row.created + s->base,
+			      .deleted = row.flags & ROW_DELETED,
+			      .value = row.value,
+		      });
 	return 0;
 }
 

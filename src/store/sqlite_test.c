@@ -1,14 +1,14 @@
 /* What only a file can suffer: kill -9, damage, a full disk, two owners, an old or foreign file. */
-#include "store/store.h"
 #include "base/buf.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "store/store.h"
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -63,7 +63,8 @@ static struct store *must_open(const char *path)
 
 static int put(struct store *s, const char *key, struct str value, int64_t *rev, struct err *e)
 {
-	return store_write(s, &(struct store_write){ .key = str_c(key), .value = value, .expect_revision = STORE_ANY }, rev, e);
+	return store_write(
+		s, &(struct store_write){ .key = str_c(key), .value = value, .expect_revision = STORE_ANY }, rev, e);
 }
 
 static void everything_is_there_after_closing(void **state)
@@ -271,7 +272,9 @@ static void a_flipped_bit_is_found_and_named(void **state)
 	fill(s, 20);
 	store_close(s);
 	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, "UPDATE revision SET value=replace(value,'vvvv','vvwv') WHERE rev=7", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "UPDATE revision SET value=replace(value,'vvvv','vvwv') WHERE rev=7", NULL,
+				 NULL, NULL),
+		SQLITE_OK);
 	sqlite3_close(db);
 	s = must_open(f->path);
 	err_init(&e);

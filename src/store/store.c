@@ -1,11 +1,11 @@
 /* The part of the store that every engine has: one queue, one task, one transaction for all who wait. */
-#include "store/store_internal.h"
 #include "base/log.h"
+#include "store/store_internal.h"
 #include <inttypes.h>
 #include <stdio.h>
 
 #define LOG_MODULE "store"
-#define GROUP_MAX 256		      /* writes in one transaction: more would make the first of them wait too long */
+#define GROUP_MAX 256                 /* writes in one transaction: more would make the first of them wait too long */
 #define GROUP_BYTES ((size_t)8 << 20) /* the same for bytes */
 
 enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
@@ -90,7 +90,8 @@ static void refuse_all(struct op **ops, size_t n, int code, const struct err *wh
 	}
 }
 
-/* True: the group was decided, each op has its verdict. False: the transaction broke and was rolled back; *e says why. */
+/* True: the group was decided, each op has its verdict. False: the transaction broke and was rolled back; *e says why.
+ */
 static bool try_group(struct store *s, struct op **ops, size_t n, int *ret_code, struct err *e)
 {
 	bool broken = false, changed = false;
@@ -144,14 +145,16 @@ static void run_op(struct store *s, struct op *op)
 	err_init(&e);
 	if (op->kind == OP_WATCH) {
 		op->verdict = op->revision < atomic_load(&s->compacted)
-			? err_set(&e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone", s->compacted)
-			: s->engine->replay(s->self, op->revision, op->on_event, op->arg, &e);
+				      ? err_set(&e, ERR_EXPIRED,
+						"the store's history before revision %" PRId64 " is gone", s->compacted)
+				      : s->engine->replay(s->self, op->revision, op->on_event, op->arg, &e);
 		if (op->verdict == 0) {
 			s->on_event = op->on_event;
 			s->on_event_arg = op->arg;
 		}
 	} else {
-		/* Readers look at `compacted` after their snapshot stands, so it has to be there before anything is dropped. */
+		/* Readers look at `compacted` after their snapshot stands, so it has to be there before anything is
+		 * dropped. */
 		op->verdict = s->engine->compact(s->self, op->revision, &e);
 		if (op->verdict == 0) {
 			atomic_store(&s->compacted, op->revision);
@@ -282,8 +285,8 @@ int store_compact(struct store *s, int64_t revision, struct err *e)
 	struct op op = { .kind = OP_COMPACT, .revision = revision, .e = e };
 
 	if (revision > store_revision(s))
-		return err_set(e, ERR_BAD_REQUEST, "cannot compact at revision %" PRId64 ": the newest one is %" PRId64, revision,
-			store_revision(s));
+		return err_set(e, ERR_BAD_REQUEST, "cannot compact at revision %" PRId64 ": the newest one is %" PRId64,
+			revision, store_revision(s));
 	if (revision <= store_compacted(s))
 		return 0;
 	return submit(s, &op);
@@ -303,7 +306,8 @@ int store_range(struct store *s, struct str prefix, struct str from_key, int64_t
 	int r;
 
 	if (rq.revision > now)
-		return err_set(e, ERR_TIMEOUT, "Too large resource version: %" PRId64 ", current: %" PRId64, revision, now);
+		return err_set(
+			e, ERR_TIMEOUT, "Too large resource version: %" PRId64 ", current: %" PRId64, revision, now);
 	r = s->engine->range(s->self, &rq, &s->compacted, e);
 	if (r == 0 && ret_revision)
 		*ret_revision = rq.revision;
@@ -333,7 +337,8 @@ void store_status(struct store *s, struct store_status *ret)
 	snprintf(ret->cluster_uid, sizeof(ret->cluster_uid), "%s", s->cluster_uid);
 }
 
-struct store *store_new(const struct store_engine *engine, void *take_self, int64_t revision, int64_t compacted, const char *cluster_uid)
+struct store *store_new(const struct store_engine *engine, void *take_self, int64_t revision, int64_t compacted,
+	const char *cluster_uid)
 {
 	struct store *s = xcalloc(1, sizeof(*s));
 

@@ -1,10 +1,11 @@
 /* What the files of src/store share: the engine behind a store, and who calls what.
  *
  *   writers ──► queue ──► store task: begin, put…, commit ──► stamp, on_event ──► verdicts      (store.c)
- *   readers ──► engine->range() on their own task                                               (memory.c, sqlite_read.c)
+ *   readers ──► engine->range() on their own task                                               (memory.c,
+ * sqlite_read.c)
  *
- * Everything of an engine but range(), bytes() runs on the store's task, one call at a time. Revisions in here are the shown ones;
- * an engine that numbers differently adds its base at its own edge. */
+ * Everything of an engine but range(), bytes() runs on the store's task, one call at a time. Revisions in here are the
+ * shown ones; an engine that numbers differently adds its base at its own edge. */
 #pragma once
 #include "store/store.h"
 #include <stdatomic.h>
@@ -24,8 +25,8 @@ struct range_request {
 struct store_engine {
 	const char *name;
 	int (*begin)(void *self, struct err *e);
-	/* One write inside begin()…commit(). A refusal changes nothing: conditions are looked at first. *broken: the whole
-	 * transaction is good for rollback() only. */
+	/* One write inside begin()…commit(). A refusal changes nothing: conditions are looked at first. *broken: the
+	 * whole transaction is good for rollback() only. */
 	int (*put)(void *self, const struct store_write *w, struct store_done *ret, bool *broken, struct err *e);
 	/* -ERR_FULL: nothing was kept. Whatever else goes wrong leaves the outcome unknown and ends the process. */
 	int (*commit)(void *self, struct err *e);
@@ -33,7 +34,8 @@ struct store_engine {
 	/* compacted: read again once the snapshot stands; a higher one than the request's revision is -ERR_EXPIRED. */
 	int (*range)(void *self, const struct range_request *rq, const _Atomic int64_t *compacted, struct err *e);
 	int (*replay)(void *self, int64_t after, store_on_event *on_event, void *arg, struct err *e);
-	/* Remembers durably that history up to revision may go; sweep() then drops some of it a call, false: nothing is left. */
+	/* Remembers durably that history up to revision may go; sweep() then drops some of it a call, false: nothing is
+	 * left. */
 	int (*compact)(void *self, int64_t revision, struct err *e);
 	bool (*sweep)(void *self);
 	int64_t (*bytes)(void *self);
@@ -41,7 +43,8 @@ struct store_engine {
 };
 
 /* Own: the store takes self, also when it fails. */
-struct store *store_new(const struct store_engine *engine, void *take_self, int64_t revision, int64_t compacted, const char *cluster_uid);
+struct store *store_new(const struct store_engine *engine, void *take_self, int64_t revision, int64_t compacted,
+	const char *cluster_uid);
 
 /* The verdict on a write, given the key's current revision (0: it does not exist). */
 int store_check(const struct store_write *w, int64_t current, struct err *e);

@@ -1,10 +1,10 @@
 /* Each case runs against every engine: they promise the same. */
-#include "store/store.h"
 #include "base/buf.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "store/store.h"
 #include <cmocka.h>
 #include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -84,19 +84,20 @@ static int del(struct store *s, const char *key, int64_t expect, int64_t *rev)
 
 static bool note(void *arg, const struct store_kv *kv)
 {
-	buf_printf(arg, "%.*s=%.*s@%" PRId64 "/%" PRId64 " ", STR_ARG(kv->key), STR_ARG(kv->value), kv->revision, kv->create_revision);
+	buf_printf(arg, "%.*s=%.*s@%" PRId64 "/%" PRId64 " ", STR_ARG(kv->key), STR_ARG(kv->value), kv->revision,
+		kv->create_revision);
 	return true;
 }
 
-#define assert_range(s, prefix, from, rev, want)                                                                       \
-	do {                                                                                                           \
-		auto_buf struct buf b_ = BUF_INIT;                                                                     \
-		struct err e_;                                                                                         \
-		err_init(&e_);                                                                                         \
-		if (store_range(s, STR_(prefix), STR_(from), rev, note, &b_, NULL, &e_) < 0)                           \
-			fail_msg("%s", e_.message);                                                                    \
-		buf_byte(&b_, 0);                                                                                      \
-		assert_string_equal(b_.p, want);                                                                       \
+#define assert_range(s, prefix, from, rev, want)                                             \
+	do {                                                                                 \
+		auto_buf struct buf b_ = BUF_INIT;                                           \
+		struct err e_;                                                               \
+		err_init(&e_);                                                               \
+		if (store_range(s, STR_(prefix), STR_(from), rev, note, &b_, NULL, &e_) < 0) \
+			fail_msg("%s", e_.message);                                          \
+		buf_byte(&b_, 0);                                                            \
+		assert_string_equal(b_.p, want);                                             \
 	} while (0)
 
 static void an_empty_store_is_at_revision_1(void **state)
@@ -140,7 +141,9 @@ static void refusals_say_what_is_wrong(void **state)
 
 	err_init(&e);
 	put(s, "pods/a/x", "1", 0, NULL);
-	assert_int_equal(store_write(s, &(struct store_write){ .key = STR("pods/a/x"), .expect_revision = 9 }, NULL, &e), -ERR_CONFLICT);
+	assert_int_equal(
+		store_write(s, &(struct store_write){ .key = STR("pods/a/x"), .expect_revision = 9 }, NULL, &e),
+		-ERR_CONFLICT);
 	assert_string_equal(e.message, "key \"pods/a/x\" is at revision 2, not 9");
 	assert_int_equal(e.code, ERR_CONFLICT);
 	assert_int_equal(store_range(s, STR(""), STR(""), 99, note, NULL, NULL, &e), -ERR_TIMEOUT);
@@ -165,11 +168,11 @@ static void an_old_revision_can_be_read_until_it_is_compacted(void **state)
 {
 	struct store *s = ((struct fixture *)*state)->s;
 
-	put(s, "k", "1", 0, NULL);  /* 2 */
-	put(s, "l", "1", 0, NULL);  /* 3 */
-	put(s, "k", "2", 2, NULL);  /* 4 */
-	del(s, "l", 3, NULL);	    /* 5 */
-	put(s, "k", "3", 4, NULL);  /* 6 */
+	put(s, "k", "1", 0, NULL);     /* 2 */
+	put(s, "l", "1", 0, NULL);     /* 3 */
+	put(s, "k", "2", 2, NULL);     /* 4 */
+	del(s, "l", 3, NULL);          /* 5 */
+	put(s, "k", "3", 4, NULL);     /* 6 */
 	put(s, "l", "again", 0, NULL); /* 7 */
 	assert_range(s, "", "", 1, "");
 	assert_range(s, "", "", 3, "k=1@2/2 l=1@3/3 ");
@@ -205,7 +208,8 @@ static void on_event(void *arg, const struct store_event *ev)
 	n->events++;
 	if (ev->payload)
 		assert_int_equal(*(int64_t *)ev->payload, ev->revision); /* stamped before it is shown */
-	buf_printf(&n->b, "%.*s%s%.*s@%" PRId64 " ", STR_ARG(ev->key), ev->deleted ? "-" : "=", STR_ARG(ev->value), ev->revision);
+	buf_printf(&n->b, "%.*s%s%.*s@%" PRId64 " ", STR_ARG(ev->key), ev->deleted ? "-" : "=", STR_ARG(ev->value),
+		ev->revision);
 }
 
 static void stamp(void *payload, int64_t revision)
@@ -224,7 +228,11 @@ static void events_begin_after_a_revision_and_come_before_the_verdict(void **sta
 	put(s, "b", "1", 0, NULL);
 	assert_int_equal(store_watch(s, 2, on_event, &n, NULL), 0);
 	assert_int_equal(n.events, 2);
-	assert_int_equal(store_write(s, &(struct store_write){ .key = STR("c"), .value = STR("x"), .payload = &stamped, .stamp = stamp }, NULL, NULL), 0);
+	assert_int_equal(store_write(s,
+				 &(struct store_write){
+					 .key = STR("c"), .value = STR("x"), .payload = &stamped, .stamp = stamp },
+				 NULL, NULL),
+		0);
 	assert_int_equal(stamped, 5);
 	assert_int_equal(n.events, 3);
 	del(s, "b", STORE_ANY, NULL);
@@ -339,10 +347,10 @@ static void the_memory_engine_runs_in_a_simulation(void **state)
 	assert_true(first == task_sim_run(7, 60000, simulated, NULL));
 }
 
-#define EACH(test)                                                                                                     \
-	{ "memory: " #test, test, set_up_memory, tear_down, NULL },                                                    \
-	{                                                                                                              \
-		"sqlite: " #test, test, set_up_sqlite, tear_down, NULL                                                 \
+#define EACH(test)                                                     \
+	{ "memory: " #test, test, set_up_memory, tear_down, NULL },    \
+	{                                                              \
+		"sqlite: " #test, test, set_up_sqlite, tear_down, NULL \
 	}
 
 int main(void)
