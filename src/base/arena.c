@@ -134,7 +134,7 @@ char *arena_strdup(struct arena *a, const char *s)
 	return arena_cstr(a, str_c(s));
 }
 
-static struct str vformat(struct arena *a, const char *fmt, va_list ap)
+static PRINTF(2, 0) struct str vformat(struct arena *a, const char *fmt, va_list ap)
 {
 	char small[256], *text;
 	va_list again;

@@ -10,6 +10,7 @@ void wall_rfc3339_milli(struct wall t, char ret[TIME_TEXT_MAX]);
 
 struct log_line {
 	size_t n;
+	bool full; /* what comes after is dropped, so that no half of an escape stays */
 	char text[8192 + 1024];
 };
 void log_format(struct log_line *l, enum log_level level, const char *module, const char *message);

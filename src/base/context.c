@@ -4,7 +4,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if !defined(__x86_64__)
+/* -DKOGGE_PORTABLE_SWITCH tests the way of other machines on this one. */
+#if defined(__x86_64__) && !defined(KOGGE_PORTABLE_SWITCH)
+#define HAVE_EXCHANGE 1
+#else
 #include <ucontext.h>
 #endif
 
@@ -74,7 +77,7 @@ void stack_free(char *stack)
 
 /* --- the machine's part --- */
 
-#if defined(__x86_64__)
+#ifdef HAVE_EXCHANGE
 
 /* Saves what a call must keep, exchanges the stacks, and returns into the other's call. A hand-written switch is some
  * twenty times faster than swapcontext(), which asks the kernel for the signal mask (and ASan, for all of the stack). */

@@ -63,7 +63,7 @@ static inline void err_init(struct err *e)
 /* All return -code, so that `return err_set(e, ERR_CONFLICT, "...")` reads well. e may be NULL.
  * err_set replaces what was there. */
 int err_set(struct err *e, enum err_code code, const char *fmt, ...) PRINTF(3, 4);
-int err_setv(struct err *e, enum err_code code, const char *fmt, va_list ap);
+int err_setv(struct err *e, enum err_code code, const char *fmt, va_list ap) PRINTF(3, 0);
 /* errno and its text: "open /x: Permission denied". ENOSPC/EDQUOT become ERR_FULL, ENOENT ERR_NOT_FOUND,
  * EACCES/EPERM ERR_FORBIDDEN, ETIMEDOUT ERR_TIMEOUT, all others ERR_IO. */
 int err_errno(struct err *e, int errnum, const char *fmt, ...) PRINTF(3, 4);

@@ -34,8 +34,10 @@ void log_setup(const char *process, enum log_level least, bool json)
 
 static void line_add(struct log_line *l, const char *p, size_t n)
 {
-	if (n > sizeof(l->text) - l->n - sizeof("\"}\n")) /* whole pieces only, and room for the line's end */
+	if (l->full || n > sizeof(l->text) - l->n - sizeof("\"}\n")) { /* whole pieces, and room for the line's end */
+		l->full = true;
 		return;
+	}
 	memcpy(l->text + l->n, p, n);
 	l->n += n;
 }
@@ -76,8 +78,7 @@ static void line_escaped(struct log_line *l, const char *text, bool json)
 			snprintf(hex, sizeof(hex), json ? "\\u%04x" : "\\x%02x", s[i]);
 			line_c(l, hex);
 		} else if (json && (s[i] == '"' || s[i] == '\\')) {
-			line_c(l, "\\");
-			line_add(l, text + i, 1);
+			line_c(l, s[i] == '"' ? "\\\"" : "\\\\");
 		} else {
 			line_add(l, text + i, len);
 		}
@@ -89,6 +90,7 @@ void log_format(struct log_line *l, enum log_level level, const char *module, co
 	char when[TIME_TEXT_MAX];
 
 	l->n = 0;
+	l->full = false;
 	wall_rfc3339_milli(wall_now(), when);
 	if (settings.json) {
 		line_c(l, "{\"time\":\"");
