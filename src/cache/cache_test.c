@@ -1,11 +1,12 @@
 #include "base/buf.h"
 #include "cache/cache.h"
-#include <cmocka.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+
+#include <cmocka.h> /* wants the two above */
 
 static struct doc *object(const char *name, int64_t rev)
 {

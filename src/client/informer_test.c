@@ -3,12 +3,13 @@
 #include "base/buf.h"
 #include "base/map.h"
 #include "client/informer.h"
-#include <cmocka.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+
+#include <cmocka.h> /* wants the two above */
 
 /* ---- the server ------------------------------------------------------------------------------------------------- */
 

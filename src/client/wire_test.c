@@ -1,7 +1,8 @@
 #include "client/remote_internal.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+
+#include <cmocka.h> /* wants the two above */
 
 static void path_is(const struct client_request *rq, const char *want)
 {

@@ -1,7 +1,6 @@
 /* What only a file can suffer: kill -9, damage, a full disk, two owners, an old or foreign file. */
 #include "base/buf.h"
 #include "store/store.h"
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,6 +13,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h> /* wants the two above */
 
 struct fixture {
 	char dir[64], path[96];
