@@ -165,10 +165,10 @@ static bool at_word(const struct reader *r)
 	return r->token.n && !is_special(r->token.p[0]);
 }
 
+/* want says what may stand here, in upstream's words. */
 static int unexpected(struct reader *r, const char *want)
 {
-	return err_set(r->e, ERR_BAD_REQUEST, "unable to parse requirement: found '%.*s', expected: %s",
-		STR_ARG(r->token), want);
+	return err_set(r->e, ERR_BAD_REQUEST, "found '%.*s', %s", STR_ARG(r->token), want);
 }
 
 static struct str copy(struct reader *r)
@@ -190,7 +190,7 @@ static int read_operator(struct reader *r, enum op *ret)
 			next_token(r);
 			return 0;
 		}
-	return unexpected(r, "in, notin, =, ==, !=, gt, lt");
+	return unexpected(r, "expected: in, notin, =, ==, !=, gt, lt");
 }
 
 /* (a,b): an empty place between commas is the empty value. */
@@ -199,7 +199,7 @@ static int read_set(struct reader *r, struct term *t)
 	size_t cap = 0;
 
 	if (!str_is(r->token, "("))
-		return unexpected(r, "'('");
+		return unexpected(r, "expected: '('");
 	do {
 		struct str v = STR("");
 
@@ -219,7 +219,7 @@ static int read_set(struct reader *r, struct term *t)
 		t->values[t->n++] = v;
 	} while (str_is(r->token, ","));
 	if (!str_is(r->token, ")"))
-		return unexpected(r, "',' or ')'");
+		return unexpected(r, "expected: ',' or ')'");
 	next_token(r);
 	return 0;
 }
@@ -233,7 +233,7 @@ static int read_term(struct reader *r, struct term *t)
 		t->op = OP_EXISTS;
 	}
 	if (!at_word(r))
-		return unexpected(r, t->op == OP_EXISTS ? "!, identifier, or 'end of string'" : "identifier");
+		return unexpected(r, "expected: identifier");
 	t->key = copy(r);
 	next_token(r);
 	if (t->op == OP_NOT_EXISTS || !r->token.n || str_is(r->token, ","))
@@ -262,16 +262,18 @@ int selector_parse(struct arena *a, struct str text, const struct selector **ret
 
 	next_token(&r);
 	while (r.token.n) {
+		if (!at_word(&r) && !str_is(r.token, "!"))
+			return unexpected(&r, s->n ? "expected: identifier after ','"
+						   : "expected: !, identifier, or 'end of string'");
 		if (read_term(&r, add_term(a, s)) < 0)
-			return -ERR_BAD_REQUEST;
+			return err_wrap(e, "unable to parse requirement");
 		if (!r.token.n)
 			break;
 		if (!str_is(r.token, ","))
-			return unexpected(&r, "',' or 'end of string'");
+			return unexpected(&r, "expected: ',' or 'end of string'");
 		next_token(&r);
 		if (!r.token.n)
-			return err_set(e, ERR_BAD_REQUEST,
-				"unable to parse requirement: found '', expected: identifier after ','");
+			return unexpected(&r, "expected: identifier after ','");
 	}
 	*ret = s;
 	return 0;

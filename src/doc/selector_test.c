@@ -75,6 +75,29 @@ static void matches_text(void **state)
 	}
 }
 
+static void says_what_it_expected(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "a=b c", "found 'c', expected: ',' or 'end of string'" },
+		{ "=b", "found '=', expected: !, identifier, or 'end of string'" },
+		{ "a,", "found '', expected: identifier after ','" },
+		{ "a,,b", "found ',', expected: identifier after ','" },
+		{ "!=b", "found '!=', expected: !, identifier, or 'end of string'" },
+		{ "a in b", "unable to parse requirement: found 'b', expected: '('" },
+		{ "a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		auto_(arena_free) struct arena *a = arena_new();
+		const struct selector *s;
+		struct err e;
+
+		err_init(&e);
+		assert_int_equal(selector_parse(a, str_c(rows[i][0]), &s, &e), -ERR_BAD_REQUEST);
+		assert_string_equal(e.message, rows[i][1]);
+	}
+}
+
 static void matches_objects(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
@@ -136,6 +159,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(matches_text),
+		cmocka_unit_test(says_what_it_expected),
 		cmocka_unit_test(matches_objects),
 		cmocka_unit_test(reads_field_selectors),
 	};
