@@ -1,0 +1,485 @@
+/* The node's HTTPS server (port 10250): logs, exec, attach, port-forward and facts, for the API server and administrators.
+ * A client must show a certificate of the cluster's CA that is the API server's (CN kube-apiserver-kubelet-client) or an administrator's
+ * (group system:masters): another node's certificate opens nothing here. */
+#include "node/node_internal.h"
+#include <ctype.h>
+#include <dirent.h>
+#include <stdio.h>
+
+#define LOG_MODULE "node"
+#define PARTS_MAX 8
+
+struct node_server {
+	struct node_agent *n;
+	struct tls *tls;
+	struct http_server *http;
+	struct net_loop *loop;
+};
+
+/* ---- paths and queries ------------------------------------------------------------------------------------------------------------ */
+
+static struct str decode(struct str s, struct arena *a, bool plus)
+{
+	char *t = arena_alloc(a, s.n + 1);
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '%' && i + 2 < s.n && isxdigit((unsigned char)s.p[i + 1]) && isxdigit((unsigned char)s.p[i + 2])) {
+			char hex[3] = { s.p[i + 1], s.p[i + 2], 0 };
+			t[n++] = (char)strtol(hex, NULL, 16);
+			i += 2;
+		} else {
+			t[n++] = plus && s.p[i] == '+' ? ' ' : s.p[i];
+		}
+	}
+	t[n] = 0;
+	return str_n(t, n);
+}
+
+struct str query_get(struct str query, const char *key, struct arena *a)
+{
+	for (struct str part, rest = query; str_next(&rest, '&', &part);) {
+		struct str k, v = str_cut(part, '=', &k);
+		if (str_is(decode(k, a, true), key))
+			return decode(v.p ? v : STR(""), a, true);
+	}
+	return STR_NULL;
+}
+
+size_t query_all(struct str query, const char *key, struct arena *a, char ***ret)
+{
+	size_t n = 0;
+
+	*ret = NULL;
+	for (struct str part, rest = query; str_next(&rest, '&', &part);) {
+		struct str k, v = str_cut(part, '=', &k);
+		if (str_is(decode(k, a, true), key))
+			cri_push(a, ret, &n, arena_cstr(a, decode(v, a, true)));
+	}
+	return n;
+}
+
+static bool query_bool(struct str query, const char *key, const char *other, struct arena *a)
+{
+	struct str v = query_get(query, key, a);
+
+	if (!v.p && other)
+		v = query_get(query, other, a);
+	return str_is(v, "1") || str_is(v, "true");
+}
+
+static int64_t query_int(struct str query, const char *key, struct arena *a, int64_t otherwise)
+{
+	int64_t v;
+
+	return str_i64(query_get(query, key, a), &v) ? v : otherwise;
+}
+
+struct ask { /* one request, on its way through a task */
+	struct node_server *s;
+	struct http_request *rq;
+	struct arena *a;
+	struct str parts[PARTS_MAX];
+	size_t n;
+	struct str query;
+};
+
+static void ask_free(struct ask *k)
+{
+	arena_free(k->a);
+	free(k);
+}
+
+static void fail(struct http_request *rq, int status, const char *fmt, ...) PRINTF(3, 4);
+static void fail(struct http_request *rq, int status, const char *fmt, ...)
+{
+	char text[1200];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	http_reply_text(rq, status, "text/plain; charset=utf-8", str_c(text));
+}
+
+/* ---- logs ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* Own. The newest log file of a container, or the one before; NULL: there is none. */
+static char *log_path(struct pod *p, struct str container, bool previous)
+{
+	auto_free char *logs = pod_log_dir(p), *dir = xasprintf("%s/%.*s", logs, STR_ARG(container));
+	long best = -1, second = -1;
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+
+	while (d && (entry = readdir(d))) {
+		char *end;
+		long v = strtol(entry->d_name, &end, 10);
+		if (end == entry->d_name || strcmp(end, ".log") != 0)
+			continue;
+		if (v > best) {
+			second = best;
+			best = v;
+		} else if (v > second) {
+			second = v;
+		}
+	}
+	if (d)
+		(void)closedir(d);
+	if (previous)
+		best = second;
+	return best < 0 ? NULL : xasprintf("%s/%ld.log", dir, best);
+}
+
+static bool log_options(struct ask *k, struct log_opts *o)
+{
+	struct str since = query_get(k->query, "sinceTime", k->a), stream = query_get(k->query, "stream", k->a);
+	int64_t seconds = query_int(k->query, "sinceSeconds", k->a, 0);
+	struct wall t;
+
+	*o = (struct log_opts){
+		.follow = query_bool(k->query, "follow", NULL, k->a),
+		.timestamps = query_bool(k->query, "timestamps", NULL, k->a),
+		.tail = query_int(k->query, "tailLines", k->a, -1),
+		.limit = query_int(k->query, "limitBytes", k->a, -1),
+		.stream = str_eq_nocase(stream, STR("stdout")) ? 1 : str_eq_nocase(stream, STR("stderr")) ? 2 : 0,
+	};
+	if (seconds > 0)
+		o->since_ns = wall_now().ns - seconds * 1000000000;
+	if (!str_empty(since)) {
+		if (!wall_parse(since, &t))
+			return false;
+		o->since_ns = t.ns;
+	}
+	return true;
+}
+
+static void serve_logs(struct ask *k)
+{
+	auto_(pod_unref) struct pod *p = pod_find(k->s->n, k->parts[1], k->parts[2]);
+	auto_(doc_unref) struct doc *d = p ? pod_doc(p) : NULL;
+	bool previous = query_bool(k->query, "previous", NULL, k->a);
+	struct str container = k->parts[3];
+	struct log_opts o;
+
+	if (!p || !d) {
+		fail(k->rq, 404, "pod \"%.*s/%.*s\" does not exist", STR_ARG(k->parts[1]), STR_ARG(k->parts[2]));
+		return;
+	}
+	if (!val_has(pod_container_spec(d, container))) {
+		fail(k->rq, 404, "container \"%.*s\" in pod \"%s\" does not exist", STR_ARG(container), p->name);
+		return;
+	}
+	if (!log_options(k, &o)) {
+		fail(k->rq, 400, "sinceTime is not a time");
+		return;
+	}
+	auto_free char *path = log_path(p, container, previous);
+	if (!path && previous)
+		fail(k->rq, 400, "previous terminated container \"%.*s\" in pod \"%s\" not found", STR_ARG(container), p->name);
+	else if (!path)
+		fail(k->rq, 400, "container \"%.*s\" in pod \"%s\" is waiting to start: ContainerCreating", STR_ARG(container), p->name);
+	else
+		logs_serve(k->s->n, k->rq, p, container, path, o);
+}
+
+/* ---- exec, attach, port-forward -------------------------------------------------------------------------------------------------------- */
+
+static char *running_container(struct node_agent *n, struct pod *p, struct str name)
+{
+	auto_reply Cri__ListContainersReply *l = NULL;
+	char *id = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (cri_list_containers(&n->cri, p->uid, &l, &e) < 0)
+		return NULL;
+	for (size_t i = 0; i < l->n_containers; i++) {
+		const char *label = cri_map_get(l->containers[i]->labels, l->containers[i]->n_labels, LABEL_CONTAINER);
+		if (!label || !str_is(name, label) || l->containers[i]->state != CONTAINER_RUNNING)
+			continue;
+		free(id);
+		id = xstrdup(l->containers[i]->id);
+	}
+	return id;
+}
+
+static char *ready_sandbox(struct node_agent *n, struct pod *p)
+{
+	auto_reply Cri__ListSandboxReply *l = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (cri_list_sandboxes(&n->cri, p->uid, &l, &e) < 0)
+		return NULL;
+	for (size_t i = 0; i < l->n_items; i++)
+		if (l->items[i]->state == SANDBOX_READY)
+			return xstrdup(l->items[i]->id);
+	return NULL;
+}
+
+static int exec_url(struct ask *k, const char *id, bool attach, char **ret, struct err *e)
+{
+	struct node_agent *n = k->s->n;
+	bool in = query_bool(k->query, "input", "stdin", k->a), out = query_bool(k->query, "output", "stdout", k->a);
+	bool err = query_bool(k->query, "error", "stderr", k->a), tty = query_bool(k->query, "tty", NULL, k->a);
+	Cri__ExecRequest x = CRI__EXEC_REQUEST__INIT;
+	Cri__AttachRequest at = CRI__ATTACH_REQUEST__INIT;
+
+	if (attach) {
+		at.id = (char *)id;
+		at.in = in;
+		at.out = out;
+		at.err = err && !tty;
+		at.tty = tty;
+		return cri_attach(&n->cri, &at, ret, e);
+	}
+	x.id = (char *)id;
+	x.n_cmd = query_all(k->query, "command", k->a, &x.cmd);
+	x.in = in;
+	x.out = out;
+	x.err = err && !tty;
+	x.tty = tty;
+	if (!x.n_cmd)
+		return err_set(e, ERR_BAD_REQUEST, "you must specify at least 1 command");
+	return cri_exec(&n->cri, &x, ret, e);
+}
+
+static void serve_stream(struct ask *k)
+{
+	auto_(pod_unref) struct pod *p = pod_find(k->s->n, k->parts[1], k->parts[2]);
+	bool forward = str_is(k->parts[0], "portForward"), attach = str_is(k->parts[0], "attach");
+	auto_free char *id = NULL, *url = NULL;
+	struct err e;
+	int r;
+
+	err_init(&e);
+	if (!p) {
+		fail(k->rq, 404, "pod \"%.*s/%.*s\" does not exist", STR_ARG(k->parts[1]), STR_ARG(k->parts[2]));
+		return;
+	}
+	id = forward ? ready_sandbox(k->s->n, p) : running_container(k->s->n, p, k->parts[3]);
+	if (!id && forward) {
+		fail(k->rq, 400, "pod \"%s\" is not running", p->name);
+		return;
+	}
+	if (!id) {
+		fail(k->rq, 404, "container \"%.*s\" of pod \"%s\" is not running", STR_ARG(k->parts[3]), p->name);
+		return;
+	}
+	r = forward ? cri_port_forward(&k->s->n->cri, id, &url, &e) : exec_url(k, id, attach, &url, &e);
+	if (r < 0) {
+		fail(k->rq, err_http(-r), "%s", e.message);
+		return;
+	}
+	streams_serve(k->s->n, k->rq, url, forward ? "portforward" : "exec");
+}
+
+/* ---- facts ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void reply_json(struct http_request *rq, struct node *t)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	node_write(t, &b);
+	http_reply_text(rq, 200, "application/json", buf_view(&b));
+}
+
+static void serve_pods(struct ask *k)
+{
+	struct node_agent *n = k->s->n;
+	struct node *items = node_list(k->a);
+	struct str key;
+	void *value;
+
+	task_lock(&n->lock);
+	for (size_t i = 0; map_next(n->pods, &i, &key, &value);)
+		if (!((struct pod *)value)->gone)
+			node_add(items, node_from(k->a, doc_root(((struct pod *)value)->doc)));
+	task_unlock(&n->lock);
+	reply_json(k->rq, node_pack(k->a, "{kind:'PodList', apiVersion:'v1', metadata:{}, items:o}", items));
+}
+
+static struct node *usage(struct arena *a, Cri__ContainerStats *s, const char *name)
+{
+	struct node *c = node_pack(a, "{name:s}", name);
+	char now[TIME_TEXT_MAX];
+
+	wall_rfc3339(wall_now(), now);
+	if (s->cpu && s->cpu->usage_core_nano_seconds)
+		node_setc(c, "cpu", node_pack(a, "{time:s, usageNanoCores:I, usageCoreNanoSeconds:I}", now,
+			s->cpu->usage_nano_cores ? (int64_t)s->cpu->usage_nano_cores->value : (int64_t)0, (int64_t)s->cpu->usage_core_nano_seconds->value));
+	if (s->memory && s->memory->working_set_bytes)
+		node_setc(c, "memory", node_pack(a, "{time:s, workingSetBytes:I}", now, (int64_t)s->memory->working_set_bytes->value));
+	return c;
+}
+
+static void serve_stats(struct ask *k)
+{
+	struct node_agent *n = k->s->n;
+	auto_reply Cri__ListContainerStatsReply *l = NULL;
+	auto_(map_free) struct map *pods = map_new(NULL);
+	struct node *list = node_list(k->a);
+	struct err e;
+
+	err_init(&e);
+	if (cri_container_stats(&n->cri, &l, &e) < 0) {
+		fail(k->rq, 503, "%s", e.message);
+		return;
+	}
+	for (size_t i = 0; i < l->n_stats; i++) {
+		Cri__ContainerAttributes *at = l->stats[i]->attributes;
+		const char *uid = at ? cri_map_get(at->labels, at->n_labels, LABEL_POD_UID) : NULL;
+		struct node *pod;
+		if (!uid)
+			continue;
+		pod = map_get(pods, str_c(uid));
+		if (!pod) {
+			pod = node_pack(k->a, "{podRef:{name:s, namespace:s, uid:s}, containers:[]}", cri_map_get(at->labels, at->n_labels, LABEL_POD_NAME),
+				cri_map_get(at->labels, at->n_labels, LABEL_POD_NS), uid);
+			map_put(pods, str_c(uid), pod);
+			node_add(list, pod);
+		}
+		const char *name = cri_map_get(at->labels, at->n_labels, LABEL_CONTAINER);
+		node_add(node_getc(pod, "containers"), usage(k->a, l->stats[i], name ? name : ""));
+	}
+	reply_json(k->rq, node_pack(k->a, "{node:{nodeName:s}, pods:o}", n->o.node_name, list));
+}
+
+static void serve_health(struct ask *k)
+{
+	http_reply_text(k->rq, 200, "text/plain", STR("ok"));
+}
+
+/* ---- routing ------------------------------------------------------------------------------------------------------------------------------ */
+
+static const struct route {
+	const char *first;
+	size_t parts; /* exact; 0: any */
+	void (*serve)(struct ask *k);
+} routes[] = {
+	{ "healthz", 1, serve_health },
+	{ "pods", 1, serve_pods },
+	{ "stats", 2, serve_stats },
+	{ "containerLogs", 4, serve_logs },
+	{ "exec", 4, serve_stream },
+	{ "exec", 5, serve_stream }, /* with the pod's uid before the container */
+	{ "attach", 4, serve_stream },
+	{ "attach", 5, serve_stream },
+	{ "portForward", 3, serve_stream },
+	{ "portForward", 4, serve_stream },
+};
+
+static const struct route *route_of(struct ask *k)
+{
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+		if (k->n == routes[i].parts && str_is(k->parts[0], routes[i].first))
+			return &routes[i];
+	return NULL;
+}
+
+static void ask_task(void *arg)
+{
+	struct ask *k = arg;
+	struct node_agent *n = k->s->n;
+	const struct route *r = route_of(k);
+
+	if (k->n == 5)
+		k->parts[3] = k->parts[4];
+	r->serve(k);
+	ask_free(k);
+	node_task_end(n);
+}
+
+static bool allowed(const struct http_request *rq)
+{
+	const struct http_peer *peer = http_peer(rq);
+
+	if (!peer || str_empty(peer->cn))
+		return false;
+	if (str_is(peer->cn, "kube-apiserver-kubelet-client"))
+		return true;
+	for (size_t i = 0; i < peer->n_orgs; i++)
+		if (str_is(peer->orgs[i], "system:masters"))
+			return true;
+	return false;
+}
+
+static void handle(void *arg, struct http_request *rq)
+{
+	struct node_server *s = arg;
+	struct ask *k = xcalloc(1, sizeof(*k));
+	struct str path = http_path(rq);
+
+	k->s = s;
+	k->rq = rq;
+	k->a = arena_new();
+	k->query = arena_str(k->a, http_query(rq));
+	for (struct str part, rest = str_sub(path, 1, path.n); str_next(&rest, '/', &part) && k->n < PARTS_MAX;)
+		if (!str_empty(part))
+			k->parts[k->n++] = decode(part, k->a, false);
+	if (k->n == 1 && str_is(k->parts[0], "healthz")) {
+		serve_health(k);
+		ask_free(k);
+		return;
+	}
+	if (!allowed(rq)) {
+		fail(rq, str_empty(http_peer(rq)->cn) ? 401 : 403, "this node answers the API server and administrators only");
+		ask_free(k);
+		return;
+	}
+	for (size_t i = 1; i < k->n; i++) { /* names become file names */
+		if (str_is(k->parts[i], "..") || memchr(k->parts[i].p, '/', k->parts[i].n)) {
+			fail(rq, 400, "malformed path");
+			ask_free(k);
+			return;
+		}
+	}
+	if (!route_of(k)) {
+		fail(rq, 404, "404 page not found");
+		ask_free(k);
+		return;
+	}
+	if (!node_task(s->n, "request", ask_task, k)) {
+		fail(rq, 503, "this node agent is stopping");
+		ask_free(k);
+	}
+}
+
+int node_server_new(struct node_agent *n, struct node_server **ret, struct err *e)
+{
+	struct node_server *s = xcalloc(1, sizeof(*s));
+	struct tls_opts t = { .cert_file = n->o.tls_cert_file, .key_file = n->o.tls_key_file, .ca_file = n->o.tls_ca_file, .server = true };
+	struct http_server_opts o = { .address = n->o.address, .port = n->o.port ? n->o.port : NODE_PORT, .loops = &s->loop, .n_loops = 1,
+		.connections_max = 1000, .handle = handle, .arg = s };
+	int r;
+
+	s->n = n;
+	s->loop = n->loop;
+	r = tls_new(&t, &s->tls, e);
+	if (r == 0) {
+		o.tls = s->tls;
+		r = http_server_new(&o, &s->http, e);
+	}
+	if (r < 0) {
+		(void)node_server_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+int node_server_port(const struct node_server *s)
+{
+	return http_server_port(s->http);
+}
+
+struct node_server *node_server_free(struct node_server *s)
+{
+	if (!s)
+		return NULL;
+	s->http = http_server_free(s->http);
+	s->tls = tls_free(s->tls);
+	free(s);
+	return NULL;
+}
