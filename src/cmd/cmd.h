@@ -39,7 +39,7 @@ struct layout {
 	const char *pod_logs;
 	const char *server_url; /* https://127.0.0.1:PORT: how our own processes and the admin reach the API */
 	const char *node_name, *node_ip, *service_ip, *cluster_dns;
-	const char *bridge, *dns_link, *nft_table, *cgroup; /* global names of this instance */
+	const char *cgroup; /* above the pods' cgroups of a named instance */
 	const char *pod_cidr;
 	bool default_instance;
 	bool own_containerd;

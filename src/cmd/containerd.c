@@ -32,7 +32,7 @@ static void config_text(const struct layout *l, struct buf *out)
 		"  \"io.containerd.internal.v1.tracing\", \"io.containerd.internal.v1.opt\"]\n"
 		"[grpc]\n  address = \"%s\"\n"
 		"[plugins.\"io.containerd.grpc.v1.cri\"]\n"
-		"  sandbox_image = \"kogge.local/pause:1\"\n  restrict_oom_score_adj = %s\n  disable_tcp_service = true\n"
+		"  sandbox_image = \"localhost/kogge/pause:1\"\n  restrict_oom_score_adj = %s\n  disable_tcp_service = true\n"
 		"  stream_server_address = \"127.0.0.1\"\n  stream_server_port = \"0\"\n  max_container_log_line_size = 16384\n"
 		"[plugins.\"io.containerd.grpc.v1.cri\".cni]\n  bin_dir = \"%s/bin\"\n  conf_dir = \"%s/conf\"\n"
 		"[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"%s/certs.d\"\n",

@@ -136,10 +136,7 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 		return -e->code;
 	if (s->cluster_dns[0])
 		l.cluster_dns = s->cluster_dns;
-	l.bridge = arena_printf(a, "kogge%s%s", s->instance[0] ? "-" : "0", s->instance);
-	l.dns_link = s->instance[0] ? arena_printf(a, "kdns-%s", s->instance) : "kogge-dns";
-	l.nft_table = arena_printf(a, "kogge%s%s", dash, s->instance);
-	l.cgroup = l.nft_table;
+	l.cgroup = arena_printf(a, "kogge%s%s", dash, s->instance);
 	*ret = l;
 	return 0;
 }

@@ -1,0 +1,256 @@
+/* check: everything that would keep a server from starting, as a table of questions; each bad answer says what to do. */
+#include "base/clock.h"
+#include "base/str.h"
+#include "cmd/cmd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define DISK_LEAST ((uint64_t)256 << 20)
+#define WALL_LEAST 1767225600 /* 2026-01-01: an older clock is wrong, and certificates would be too */
+
+struct question {
+	const char *name;
+	bool node_only; /* of no interest with --no-node */
+	bool start_too; /* asked before a start, not only by `kogge check` */
+	bool warning;	/* bad, but a server starts */
+	/* NULL: fine; else what is wrong and what to do, in the arena. */
+	const char *(*ask)(struct arena *a, const struct settings *s, const struct layout *l);
+};
+
+static const char *ask_root(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	(void)a, (void)s, (void)l;
+	return geteuid() == 0 ? NULL : "a node needs root (namespaces, mounts, nftables): use sudo, or --no-node for the API alone";
+}
+
+/* A program on PATH. */
+static bool on_path(struct arena *a, const char *name)
+{
+	const char *path = getenv("PATH");
+
+	for (struct str dir, rest = str_c(path ? path : "/usr/sbin:/usr/bin:/sbin:/bin"); str_next(&rest, ':', &dir);)
+		if (access(arena_printf(a, "%.*s/%s", STR_ARG(dir), name), X_OK) == 0)
+			return true;
+	return false;
+}
+
+static const char *ask_containerd(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	if (s->cri_socket[0])
+		return access(l->containerd_socket, F_OK) == 0 ? NULL : arena_printf(a, "there is no container runtime's socket %s (--cri-socket)", s->cri_socket);
+	return on_path(a, "containerd") ? NULL : "containerd is not installed: apt-get install containerd";
+}
+
+static const char *ask_runc(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	(void)l;
+	return s->cri_socket[0] || on_path(a, "runc") || on_path(a, "crun") ? NULL : "runc is not installed: apt-get install runc";
+}
+
+static bool port_free(const char *address, int64_t port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+	bool ok;
+
+	if (inet_pton(AF_INET, address, &to.sin_addr) != 1)
+		to.sin_addr.s_addr = htonl(INADDR_ANY);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	ok = bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(fd, 1) == 0;
+	close(fd);
+	return ok;
+}
+
+/* Our own running server holds the port rightly. */
+static bool is_running(const struct layout *l)
+{
+	FILE *f = fopen(l->supervisor_lock, "re");
+	int pid = 0;
+	char path[64];
+
+	if (!f)
+		return false;
+	if (fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	fclose(f);
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	return pid > 0 && access(path, F_OK) == 0;
+}
+
+static const char *ask_port(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	if (is_running(l) || port_free(s->bind_address, s->port))
+		return NULL;
+	return arena_printf(a, "port %lld is taken by another program (ss -ltnp 'sport = :%lld' shows which): stop it or choose --port", (long long)s->port,
+		(long long)s->port);
+}
+
+static const char *ask_node_port(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	if (is_running(l) || port_free("0.0.0.0", s->node_port))
+		return NULL;
+	return arena_printf(a, "port %lld, of the node agent, is taken by another program (ss -ltnp 'sport = :%lld'): stop it or choose --node-port",
+		(long long)s->node_port, (long long)s->node_port);
+}
+
+static const char *existing_parent(struct arena *a, const char *path)
+{
+	char *copy = arena_strdup(a, path), *slash;
+
+	while (access(copy, F_OK) < 0 && (slash = strrchr(copy, '/')) && slash != copy)
+		*slash = 0;
+	return access(copy, F_OK) == 0 ? copy : "/";
+}
+
+static const char *ask_disk(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	const char *at = existing_parent(a, l->data);
+	struct statvfs v;
+	uint64_t left;
+
+	(void)s;
+	if (statvfs(at, &v) < 0)
+		return arena_printf(a, "cannot look at %s: %s", at, strerror(errno));
+	left = (uint64_t)v.f_bavail * v.f_frsize;
+	if (left < DISK_LEAST)
+		return arena_printf(a, "only %llu MiB are free for %s; at least %llu are wanted: free some, or choose another --data-dir",
+			(unsigned long long)(left >> 20), l->data, (unsigned long long)(DISK_LEAST >> 20));
+	if (v.f_favail && v.f_favail < 1000)
+		return arena_printf(a, "the file system of %s is nearly out of inodes", l->data);
+	return NULL;
+}
+
+/* The control process has a uid of its own and must reach its folder. */
+static const char *ask_reachable(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	char *copy = arena_strdup(a, l->data);
+
+	(void)s;
+	if (geteuid() != 0)
+		return NULL;
+	for (char *p = strchr(copy + 1, '/'); p; p = strchr(p + 1, '/')) {
+		struct stat st;
+
+		*p = 0;
+		if (stat(copy, &st) == 0 && !(st.st_mode & S_IXOTH))
+			return arena_printf(a, "the control process runs as its own user and cannot pass through %s: chmod o+x it, or choose another --data-dir", copy);
+		*p = '/';
+	}
+	return NULL;
+}
+
+static const char *ask_cgroups(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	(void)a, (void)s, (void)l;
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0 || access("/sys/fs/cgroup/memory", F_OK) == 0)
+		return NULL;
+	return "no cgroups are mounted under /sys/fs/cgroup: mount -t cgroup2 none /sys/fs/cgroup";
+}
+
+static const char *ask_forward(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	(void)a, (void)s, (void)l;
+	return access("/proc/sys/net/ipv4/ip_forward", W_OK) == 0 ? NULL : "/proc/sys/net/ipv4/ip_forward cannot be written: pods would have no network";
+}
+
+static const char *ask_clock(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	char now[TIME_TEXT_MAX];
+
+	(void)s, (void)l;
+	if (wall_s(wall_now()) >= WALL_LEAST)
+		return NULL;
+	wall_rfc3339(wall_now(), now);
+	return arena_printf(a, "the clock says %s, which is too early to be true: certificates would not hold", now);
+}
+
+static int64_t number_in(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	long long n = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%lld", &n) != 1)
+		n = -1;
+	fclose(f);
+	return n;
+}
+
+static const char *ask_inotify(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	int64_t n = number_in("/proc/sys/fs/inotify/max_user_instances");
+
+	(void)s, (void)l;
+	if (n < 0 || n >= 128)
+		return NULL;
+	return arena_printf(a, "fs.inotify.max_user_instances is %lld; programs in pods may run out: sysctl fs.inotify.max_user_instances=1024", (long long)n);
+}
+
+static const struct question questions[] = {
+	{ "root", true, true, false, ask_root },
+	{ "containerd", true, true, false, ask_containerd },
+	{ "runc", true, true, false, ask_runc },
+	{ "API port", false, true, false, ask_port },
+	{ "node port", true, true, false, ask_node_port },
+	{ "disk", false, true, false, ask_disk },
+	{ "data folder", false, true, false, ask_reachable },
+	{ "clock", false, true, false, ask_clock },
+	{ "cgroups", true, true, false, ask_cgroups },
+	{ "forwarding", true, true, false, ask_forward },
+	{ "inotify", true, false, true, ask_inotify },
+};
+
+static void print_json(const char *name, const char *wrong, bool warning, bool first)
+{
+	printf("%s{\"check\":\"%s\",\"ok\":%s,\"warning\":%s,\"message\":\"", first ? "" : ",", name, wrong ? "false" : "true", wrong && warning ? "true" : "false");
+	for (const char *p = wrong ? wrong : ""; *p; p++)
+		printf(*p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
+	printf("\"}");
+}
+
+int check_machine(struct arena *a, const struct settings *s, const struct layout *l, bool verbose)
+{
+	bool json = verbose && !strcmp(s->output, "json"), first = true;
+	int failures = 0;
+
+	if (json)
+		putchar('[');
+	for (size_t i = 0; i < ARRAY_LEN(questions); i++) {
+		const struct question *q = &questions[i];
+		const char *wrong;
+
+		if ((q->node_only && s->no_node) || (!verbose && !q->start_too))
+			continue;
+		wrong = q->ask(a, s, l);
+		failures += wrong && !q->warning;
+		if (json)
+			print_json(q->name, wrong, q->warning, first);
+		else if (wrong)
+			fprintf(verbose ? stdout : stderr, "[%s] %s: %s\n", q->warning ? "!" : "-", q->name, wrong);
+		else if (verbose)
+			printf("[+] %s\n", q->name);
+		first = false;
+	}
+	if (json)
+		puts("]");
+	return failures;
+}
+
+int cmd_check(struct arena *a, const struct settings *s)
+{
+	struct layout l;
+	struct err e;
+
+	err_init(&e);
+	if (layout_of(a, s, &l, &e) < 0)
+		return fail("%s", e.message);
+	return check_machine(a, s, &l, true) ? 1 : 0;
+}

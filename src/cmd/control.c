@@ -1,0 +1,244 @@
+/* The control process: store, API, controllers and scheduler in one address space, under its own uid.
+ *
+ *     listener ─► loops ─► API ─► store ─► caches ─► local clients ─► controllers, scheduler
+ */
+#include "api/api.h"
+#include "base/log.h"
+#include "cmd/process.h"
+#include "controllers/controllers.h"
+#include "net/net.h"
+#include "scheduler/scheduler.h"
+#include "store/store.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define LOG_MODULE "control"
+#define LOOPS 2
+
+struct control {
+	const struct settings *s;
+	const struct layout *l;
+	struct arena *a;
+	struct store *store;
+	struct net_loop *loops[LOOPS];
+	struct tls *tls;
+	struct api *api;
+	struct http_server *server;
+	struct client *informer_client, *scheduler_client;
+	struct informers *informers;
+	struct controllers *controllers;
+	struct scheduler *scheduler;
+	struct str ca_pem;
+};
+
+static enum log_level log_level_of(const char *name)
+{
+	static const char *const names[] = { "debug", "info", "warn", "error" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(names[i], name))
+			return (enum log_level)i;
+	return LOG_INFO;
+}
+
+void process_begin(const char *name, const struct settings *s)
+{
+	log_setup(name, log_level_of(s->log_level), s->log_json);
+	signal(SIGPIPE, SIG_IGN);
+	/* few arenas and early trimming: idle memory counts more here than parallel malloc */
+	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_TRIM_THRESHOLD, 128 << 10);
+	mallopt(M_MMAP_THRESHOLD, 256 << 10);
+}
+
+/* Threads inherit the mask: block before the first is made. */
+void block_end_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+void say_ready(int fd)
+{
+	if (write(fd, "1", 1) != 1)
+		log_warn("the supervisor does not listen");
+	close(fd);
+}
+
+static int read_whole(struct arena *a, const char *path, struct str *ret, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT;
+	FILE *f = fopen(path, "re");
+	size_t n;
+
+	if (!f)
+		return err_set(e, ERR_IO, "cannot read %s", path);
+	for (char *room; (room = buf_reserve(&text, 4096)) && (n = fread(room, 1, 4096, f)) > 0;)
+		text.n += n;
+	fclose(f);
+	*ret = arena_str(a, buf_view(&text));
+	return 0;
+}
+
+static int open_api(struct control *c, struct err *e)
+{
+	struct store_sqlite_opts store = { .path = c->l->store };
+	const char *pki = c->l->control_pki;
+	int64_t first = 0, last = 0;
+	struct str from, to = str_cut(str_c(c->s->node_ports), '-', &from);
+	struct api_opts o = {
+		.service_cidrs = c->s->service_cidr,
+		.cluster_domain = c->s->cluster_domain,
+		.advertise_address = c->l->node_ip,
+		.advertise_port = (int)c->s->port,
+		.pki_dir = pki,
+		.node_cert_file = arena_printf(c->a, "%s/node-client.crt", pki),
+		.node_key_file = arena_printf(c->a, "%s/node-client.key", pki),
+		.node_ca_file = arena_printf(c->a, "%s/ca.crt", pki),
+		.issuer = arena_printf(c->a, "https://kubernetes.default.svc.%s", c->s->cluster_domain),
+		.audit_path = c->s->audit_log[0] ? c->s->audit_log : NULL,
+		.loop = c->loops[0],
+	};
+
+	if (!str_i64(from, &first) || !str_i64(to, &last) || first < 1 || last > 65535 || first > last)
+		return err_set(e, ERR_INVALID, "--service-node-port-range %s: expected FROM-TO", c->s->node_ports);
+	o.node_port_first = (int)first;
+	o.node_port_last = (int)last;
+	if (store_open_sqlite(&store, &c->store, e) < 0)
+		return -e->code;
+	o.store = c->store;
+	return api_new(&o, &c->api, e);
+}
+
+static int serve(struct control *c, int listener, struct err *e)
+{
+	struct tls_opts t = {
+		.cert_file = arena_printf(c->a, "%s/server.crt", c->l->control_pki),
+		.key_file = arena_printf(c->a, "%s/server.key", c->l->control_pki),
+		.ca_file = arena_printf(c->a, "%s/ca.crt", c->l->control_pki),
+		.server = true,
+	};
+	struct http_server_opts o = { .fd = dup(listener), .loops = c->loops, .n_loops = LOOPS, .handle = api_http_handle, .arg = c->api };
+
+	if (tls_new(&t, &c->tls, e) < 0)
+		return -e->code;
+	o.tls = c->tls;
+	return http_server_new(&o, &c->server, e);
+}
+
+/* ---- those who work through the API ------------------------------------------------------------------------------------------ */
+
+static struct client *client_for(void *arg, const char *name)
+{
+	static const char *const groups[] = { "system:serviceaccounts", "system:serviceaccounts:kube-system", NULL };
+	struct control *c = arg;
+	auto_free char *user = xasprintf("system:serviceaccount:kube-system:%s", name);
+
+	return api_local_client(c->api, user, groups, name);
+}
+
+static void mark_handled(struct control *c)
+{
+	const char *what;
+
+	for (size_t i = 0; (what = controllers_handles(i)); i++) {
+		struct str group, resource = str_cut(str_c(what), '/', &group);
+
+		api_controller_present(c->api, arena_cstr(c->a, group), arena_cstr(c->a, resource));
+	}
+}
+
+static void metrics(void *arg, struct buf *out)
+{
+	struct control *c = arg;
+
+	if (c->controllers)
+		controllers_metrics(c->controllers, out);
+	if (c->scheduler)
+		scheduler_metrics(c->scheduler, out);
+}
+
+static void start_workers(struct control *c)
+{
+	static const char *const no_groups[] = { NULL };
+	struct controllers_opts o = { .client_for = client_for, .arg = c, .ca_pem = c->ca_pem, .host = c->l->node_name };
+
+	c->informer_client = api_local_client(c->api, "system:kube-controller-manager", no_groups, "shared-informers");
+	c->informers = informers_new(c->informer_client);
+	if (!settings_without(c->s, "controllers")) {
+		o.informers = c->informers;
+		c->controllers = controllers_new(&o);
+		mark_handled(c);
+	}
+	if (!settings_without(c->s, "scheduler")) {
+		c->scheduler_client = api_local_client(c->api, "system:kube-scheduler", no_groups, "default-scheduler");
+		c->scheduler = scheduler_new(
+			&(struct scheduler_opts){ .client = c->scheduler_client, .informers = c->informers, .host = c->l->node_name });
+	}
+	informers_start(c->informers);
+	if (c->controllers)
+		controllers_start(c->controllers);
+	if (c->scheduler)
+		scheduler_start(c->scheduler);
+	api_metrics_add(c->api, metrics, c);
+}
+
+static void stop_all(struct control *c)
+{
+	if (c->api)
+		api_stop(c->api);
+	if (c->scheduler)
+		scheduler_stop(c->scheduler);
+	if (c->controllers)
+		controllers_stop(c->controllers);
+	http_server_free(c->server);
+	scheduler_free(c->scheduler);
+	controllers_free(c->controllers);
+	informers_free(c->informers);
+	client_free(c->scheduler_client);
+	client_free(c->informer_client);
+	api_free(c->api);
+	store_close(c->store);
+	for (size_t i = 0; i < LOOPS; i++)
+		net_loop_free(c->loops[i]);
+	tls_free(c->tls);
+	arena_free(c->a);
+}
+
+static int start_all(struct control *c, int listener, struct err *e)
+{
+	for (size_t i = 0; i < LOOPS; i++)
+		c->loops[i] = net_loop_new("http");
+	if (read_whole(c->a, arena_printf(c->a, "%s/ca.crt", c->l->control_pki), &c->ca_pem, e) < 0)
+		return -e->code;
+	if (open_api(c, e) < 0 || serve(c, listener, e) < 0)
+		return -e->code;
+	return 0;
+}
+
+int control_main(const struct settings *s, const struct layout *l, int listener, int ready_fd)
+{
+	struct control c = { .s = s, .l = l, .a = arena_new() };
+	struct err e;
+	sigset_t ends;
+	int signal_number;
+
+	err_init(&e);
+	process_begin("control", s);
+	block_end_signals(&ends);
+	if (start_all(&c, listener, &e) < 0) {
+		log_error("%s", e.message);
+		_exit(1);
+	}
+	say_ready(ready_fd);
+	start_workers(&c);
+	sigwait(&ends, &signal_number);
+	log_info("stopping");
+	stop_all(&c);
+	return 0;
+}
