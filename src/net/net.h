@@ -60,6 +60,7 @@ struct http_peer {
 	size_t n_orgs;
 	struct str address; /* "127.0.0.1" */
 	int64_t not_after_s;
+	bool rejected; /* it showed a certificate that does not verify (cn stays empty): answer 401 */
 };
 const struct http_peer *http_peer(const struct http_request *r);
 int http_version(const struct http_request *r); /* 1 or 2 */

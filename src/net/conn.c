@@ -1,0 +1,572 @@
+/* One socket: connecting, TLS, reading, and sending from a queue of parts.
+ *
+ * States:  connecting -> shaking (TLS) -> opened -> [shut | finish -> lingering] -> closing -> gone.
+ * TLS reads through a BIO that hands it what read() gave, and nothing stays hidden in it: when SSL_read() wants more,
+ * all of it was taken. It writes through the same BIO straight to the socket. */
+#include "net/net_internal.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define TLS_RECORD ((size_t)16384)
+#define FLUSH_MOST ((size_t)2 << 20) /* then another connection's turn */
+#define LINGER_MS 2000
+#define IOV_MOST 32
+
+/* ---- the BIO under TLS ----- */
+
+static int bio_read(BIO *b, char *out, size_t cap, size_t *ret)
+{
+	struct conn *c = BIO_get_data(b);
+	size_t n = MIN(cap, c->cipher.n);
+
+	BIO_clear_retry_flags(b);
+	if (!n) {
+		if (c->cipher_eof)
+			return 0;
+		BIO_set_retry_read(b);
+		return -1;
+	}
+	memcpy(out, c->cipher.p, n);
+	c->cipher.p += n;
+	c->cipher.n -= n;
+	*ret = n;
+	return 1;
+}
+
+static int bio_write(BIO *b, const char *p, size_t n, size_t *ret)
+{
+	struct conn *c = BIO_get_data(b);
+	ssize_t w = send(c->fd, p, n, MSG_NOSIGNAL);
+
+	BIO_clear_retry_flags(b);
+	if (w >= 0) {
+		*ret = (size_t)w;
+		return 1;
+	}
+	if (errno == EAGAIN || errno == EINTR)
+		BIO_set_retry_write(b);
+	return -1;
+}
+
+static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
+{
+	struct conn *c = BIO_get_data(b);
+
+	if (cmd == BIO_CTRL_EOF)
+		return c->cipher_eof && !c->cipher.n;
+	return cmd == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *bio_method;
+static void bio_method_make(void)
+{
+	bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "conn");
+	if (!bio_method)
+		PANIC("no memory for TLS");
+	BIO_meth_set_read_ex(bio_method, bio_read);
+	BIO_meth_set_write_ex(bio_method, bio_write);
+	BIO_meth_set_ctrl(bio_method, bio_ctrl);
+}
+
+static void bio_attach(struct conn *c)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, bio_method_make);
+	BIO *b = BIO_new(bio_method);
+	if (!b)
+		PANIC("no memory for TLS");
+	BIO_set_data(b, c);
+	BIO_set_init(b, 1);
+	SSL_set_bio(c->ssl, b, b);
+}
+
+/* ---- closing ----- */
+
+static void events_update(struct conn *c);
+
+void conn_close(struct conn *c, const char *why, ...)
+{
+	PRE(loop_here(c->loop));
+	if (c->closing)
+		return;
+	c->closing = true;
+	if (why && !c->why) {
+		va_list ap;
+
+		va_start(ap, why);
+		if (vasprintf(&c->why, why, ap) < 0)
+			c->why = NULL;
+		va_end(ap);
+	}
+	uv_poll_stop(&c->poll);
+	uv_timer_stop(&c->timer);
+	c->next_closing = c->loop->closing;
+	c->loop->closing = c;
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+	struct conn *c = h->data;
+
+	if (--c->handles == 0)
+		free(c);
+}
+
+void conn_bury(struct conn *c)
+{
+	c->gone = true;
+	c->ops->gone(c);
+	parts_fini(&c->out);
+	if (c->ssl && c->opened && !c->shut_done)
+		SSL_shutdown(c->ssl); /* one try, so that the peer sees no truncation */
+	SSL_free(c->ssl);
+	ERR_clear_error();
+	*c->prev = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	if (c->dirty) /* marked by gone() */
+		for (struct conn **i = &c->loop->dirty; *i; i = &(*i)->next_dirty)
+			if (*i == c) {
+				*i = c->next_dirty;
+				break;
+			}
+	peer_unref(c->peer);
+	free(c->why);
+	free(c->kept);
+	free(c->server_name);
+	uv_close((uv_handle_t *)&c->poll, on_handle_closed);
+	uv_close((uv_handle_t *)&c->timer, on_handle_closed);
+	close(c->fd);
+}
+
+/* ---- reading ----- */
+
+static void deliver(struct conn *c, struct str bytes)
+{
+	if (c->lingering || c->closing)
+		return;
+	if (!bytes.n)
+		c->eof = true;
+	c->ops->input(c, bytes);
+}
+
+static void deliver_eof(struct conn *c)
+{
+	if (c->eof)
+		return;
+	c->eof = true;
+	if (c->lingering)
+		conn_close(c, NULL);
+	else if (!c->closing)
+		c->ops->input(c, STR_NULL);
+}
+
+static void tls_broken(struct conn *c)
+{
+	char text[256];
+
+	if (c->shaking && c->cipher_eof) {
+		conn_close(c, "the other side hung up during the TLS handshake");
+		return;
+	}
+	tls_reason(c->ssl, text, sizeof(text));
+	conn_close(c, "TLS: %s", text);
+}
+
+static bool tls_shake(struct conn *c)
+{
+	ERR_clear_error();
+	int r = SSL_do_handshake(c->ssl);
+
+	if (r == 1) {
+		c->shaking = false;
+		c->opened = true;
+		c->ops->open(c);
+		return !c->closing;
+	}
+	switch (SSL_get_error(c->ssl, r)) {
+	case SSL_ERROR_WANT_READ:
+		break;
+	case SSL_ERROR_WANT_WRITE:
+		c->blocked = true;
+		break;
+	default:
+		tls_broken(c);
+	}
+	return false;
+}
+
+static void tls_read(struct conn *c)
+{
+	size_t n;
+
+	if (c->shaking && !tls_shake(c))
+		return;
+	while (!c->closing) {
+		ERR_clear_error();
+		int r = SSL_read_ex(c->ssl, c->loop->clear, sizeof(c->loop->clear), &n);
+
+		if (r == 1) {
+			deliver(c, str_n(c->loop->clear, n));
+			continue;
+		}
+		switch (SSL_get_error(c->ssl, r)) {
+		case SSL_ERROR_WANT_READ:
+			return;
+		case SSL_ERROR_WANT_WRITE:
+			c->blocked = true;
+			return;
+		case SSL_ERROR_ZERO_RETURN:
+			deliver_eof(c);
+			return;
+		default:
+			tls_broken(c);
+			return;
+		}
+	}
+}
+
+/* Bytes from the network for TLS; what it could not take (it has to write first) waits in kept. */
+static void tls_feed(struct conn *c, struct str bytes)
+{
+	char *old = TAKE(c->kept);
+
+	c->kept_n = 0;
+	c->cipher = bytes;
+	tls_read(c);
+	if (c->cipher.n && !c->closing && !c->eof) {
+		c->kept = xmalloc(c->cipher.n);
+		c->kept_n = c->cipher.n;
+		memcpy(c->kept, c->cipher.p, c->kept_n);
+	}
+	c->cipher = STR_NULL;
+	free(old);
+}
+
+static void conn_read(struct conn *c)
+{
+	ssize_t n = recv(c->fd, c->loop->scratch, sizeof(c->loop->scratch), 0);
+
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			conn_close(c, "%s", strerror(errno));
+		return;
+	}
+	if (c->ssl && !c->lingering) {
+		c->cipher_eof = n == 0;
+		tls_feed(c, str_n(c->loop->scratch, (size_t)n));
+	} else if (n) {
+		deliver(c, str_n(c->loop->scratch, (size_t)n));
+	} else {
+		deliver_eof(c);
+	}
+}
+
+/* ---- sending ----- */
+
+void conn_dirty(struct conn *c)
+{
+	if (c->dirty || c->closing)
+		return;
+	c->dirty = true;
+	c->next_dirty = c->loop->dirty;
+	c->loop->dirty = c;
+}
+
+void conn_copy(struct conn *c, struct str bytes)
+{
+	parts_copy(&c->out, bytes);
+	conn_dirty(c);
+}
+
+void conn_piece(struct conn *c, const struct net_piece *piece)
+{
+	parts_piece(&c->out, piece);
+	conn_dirty(c);
+}
+
+/* >0: bytes sent; 0: the socket is full; -1: broken (closed). */
+static ssize_t send_clear(struct conn *c)
+{
+	struct iovec iov[IOV_MOST];
+	struct msghdr m = { .msg_iov = iov };
+
+	for (struct part *p = c->out.first; p && m.msg_iovlen < IOV_MOST; p = p->next)
+		iov[m.msg_iovlen++] = (struct iovec){ (void *)p->p, p->n };
+	ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+	if (n >= 0)
+		return n;
+	if (errno == EAGAIN || errno == EINTR)
+		return 0;
+	conn_close(c, "%s", strerror(errno));
+	return -1;
+}
+
+/* One record. When TLS has to try again, the queue still begins with the same bytes, as it demands. */
+static ssize_t send_tls(struct conn *c)
+{
+	struct part *p = c->out.first;
+	const char *from = p->p;
+	size_t n = MIN(p->n, TLS_RECORD), done = 0;
+
+	if (n < TLS_RECORD && p->next) {
+		for (n = 0; p && n < TLS_RECORD; p = p->next) {
+			size_t take = MIN(p->n, TLS_RECORD - n);
+
+			memcpy(c->loop->clear + n, p->p, take);
+			n += take;
+		}
+		from = c->loop->clear;
+	}
+	ERR_clear_error();
+	int r = SSL_write_ex(c->ssl, from, n, &done);
+	if (r == 1)
+		return (ssize_t)done;
+	int err = SSL_get_error(c->ssl, r);
+	if (err == SSL_ERROR_WANT_WRITE || err == SSL_ERROR_WANT_READ)
+		return 0;
+	tls_broken(c);
+	return -1;
+}
+
+static void shut_now(struct conn *c)
+{
+	c->shut_done = true;
+	if (c->ssl)
+		SSL_shutdown(c->ssl);
+	shutdown(c->fd, SHUT_WR);
+	if (c->eof) { /* both directions are finished */
+		conn_close(c, NULL);
+		return;
+	}
+	if (!c->finish_asked)
+		return;
+	/* Closing with unread bytes would reset the connection and take the answer away from the peer. */
+	c->lingering = true;
+	uv_timer_stop(&c->timer);
+	conn_deadline(c, LINGER_MS);
+}
+
+void conn_flush(struct conn *c)
+{
+	size_t total = 0;
+
+	if (c->connecting || c->shaking || c->lingering) {
+		events_update(c);
+		return;
+	}
+	for (;;) {
+		if (c->out.n < CONN_OUT_LOW && !c->closing && !c->shut_done)
+			c->ops->fill(c);
+		if (c->closing)
+			return;
+		if (!c->out.n) {
+			c->blocked = false;
+			break;
+		}
+		ssize_t n = total > FLUSH_MOST ? 0 : c->ssl ? send_tls(c) : send_clear(c);
+
+		if (n < 0)
+			return;
+		if (n == 0) {
+			c->blocked = true;
+			break;
+		}
+		total += (size_t)n;
+		parts_drop(&c->out, (size_t)n);
+	}
+	if (!c->out.n && (c->shut_asked || c->finish_asked) && !c->shut_done)
+		shut_now(c);
+	else if (c->finish_asked && c->shut_done && !c->lingering) /* half-closed before */
+		shut_now(c);
+	events_update(c);
+}
+
+/* ---- events ----- */
+
+static int socket_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? errno : err;
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+	struct conn *c = h->data;
+
+	if (c->closing)
+		return;
+	if (c->connecting) {
+		int err = socket_error(c->fd);
+
+		if (err) {
+			conn_close(c, "%s", strerror(err));
+			return;
+		}
+		c->connecting = false;
+		c->shaking = c->ssl;
+		if (c->shaking) {
+			tls_shake(c);
+		} else {
+			c->opened = true;
+			c->ops->open(c);
+		}
+		conn_dirty(c);
+		return;
+	}
+	if (status < 0) { /* reset; libuv stopped polling. What came before is still to be read. */
+		int err = socket_error(c->fd);
+
+		c->events = 0;
+		for (int i = 0; i < 16 && !c->closing && !c->eof && !c->cipher_eof && !c->paused; i++)
+			conn_read(c);
+		conn_close(c, "%s", err ? strerror(err) : "connection lost");
+		return;
+	}
+	if (events & UV_WRITABLE) {
+		c->blocked = false;
+		if (c->kept_n)
+			tls_feed(c, str_n(c->kept, c->kept_n));
+		else if (c->shaking)
+			tls_feed(c, STR_NULL);
+	}
+	if ((events & UV_READABLE) && !c->closing && !c->kept_n)
+		conn_read(c);
+	conn_dirty(c);
+}
+
+static void events_update(struct conn *c)
+{
+	int want = 0;
+
+	if (c->closing)
+		return;
+	if (c->connecting) {
+		want = UV_WRITABLE;
+	} else {
+		if (!c->eof && !c->cipher_eof && !c->kept_n && (!c->paused || c->shaking || c->lingering))
+			want |= UV_READABLE;
+		if (c->blocked)
+			want |= UV_WRITABLE;
+	}
+	if (want == c->events)
+		return;
+	c->events = want;
+	if (want)
+		uv_poll_start(&c->poll, want, on_poll);
+	else
+		uv_poll_stop(&c->poll);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+	struct conn *c = t->data;
+
+	if (c->closing)
+		return;
+	if (c->lingering)
+		conn_close(c, NULL);
+	else
+		c->ops->timeout(c);
+}
+
+void conn_deadline(struct conn *c, int64_t ms)
+{
+	if (c->closing)
+		return;
+	if (ms <= 0) {
+		uv_timer_stop(&c->timer);
+		return;
+	}
+	uv_update_time(&c->loop->uv);
+	uv_timer_start(&c->timer, on_timer, (uint64_t)ms, 0);
+}
+
+void conn_pause(struct conn *c, bool paused)
+{
+	if (c->paused == paused)
+		return;
+	c->paused = paused;
+	conn_dirty(c);
+}
+
+void conn_shut(struct conn *c)
+{
+	c->shut_asked = true;
+	conn_dirty(c);
+}
+
+void conn_finish(struct conn *c)
+{
+	c->finish_asked = true;
+	conn_dirty(c);
+}
+
+void conn_set(struct conn *c, const struct conn_ops *ops, void *arg)
+{
+	c->ops = ops;
+	c->arg = arg;
+}
+
+bool conn_is_h2(const struct conn *c)
+{
+	const unsigned char *p = NULL;
+	unsigned n = 0;
+
+	if (c->ssl)
+		SSL_get0_alpn_selected(c->ssl, &p, &n);
+	return n == 2 && memcmp(p, "h2", 2) == 0;
+}
+
+/* A peer that vanished without a word is noticed by the kernel: no timers of ours for idle streams. */
+int socket_setup(int fd)
+{
+	int one = 1, idle = 30, every = 10, count = 4, unacked_ms = 60000;
+
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked_ms, sizeof(unacked_ms));
+	return 0;
+}
+
+struct conn *conn_new(struct net_loop *l, int fd, SSL *ssl, bool connecting, const struct conn_ops *ops, void *arg)
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+
+	PRE(loop_here(l));
+	*c = (struct conn){ .loop = l, .fd = fd, .ssl = ssl, .ops = ops, .arg = arg, .connecting = connecting };
+	c->handles = 2;
+	if (uv_poll_init(&l->uv, &c->poll, fd))
+		PANIC("a socket that cannot be polled");
+	uv_timer_init(&l->uv, &c->timer);
+	c->poll.data = c;
+	c->timer.data = c;
+	c->next = l->conns;
+	c->prev = &l->conns;
+	if (c->next)
+		c->next->prev = &c->next;
+	l->conns = c;
+	if (ssl)
+		bio_attach(c);
+	c->shaking = ssl && !connecting;
+	if (l->stopping)
+		conn_close(c, "shutting down");
+	conn_dirty(c);
+	return c;
+}

@@ -1,0 +1,250 @@
+/* What the files of net/ share. From below: parts (bytes to send), loop (thread and messages), conn (one socket,
+ * perhaps TLS), and what speaks on it: http1, http2, pipe. Everything marked "loop" runs on the connection's loop. */
+#pragma once
+#include "base/task.h"
+#include "net/net.h"
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+/* ---- parts: a queue of bytes, ours or somebody else's -------------------------------------------------------------- */
+
+struct part {
+	struct part *next;
+	struct part *of; /* bytes belong to this one (ref) */
+	const char *p;	 /* what is left */
+	size_t n;
+	unsigned refs;
+	void *owner;
+	void (*end)(void *owner);
+	size_t used, room; /* of bytes[] */
+	char bytes[];
+};
+struct parts {
+	struct part *first, *last;
+	size_t n; /* bytes */
+};
+void parts_fini(struct parts *l); /* drops all */
+void parts_copy(struct parts *l, struct str bytes);
+void parts_piece(struct parts *l, const struct net_piece *piece); /* take */
+void parts_drop(struct parts *l, size_t n);			  /* the first n bytes are sent */
+void parts_move(struct parts *to, struct parts *from, size_t n); /* the first n bytes change the queue, uncopied */
+void parts_append(struct parts *to, struct parts *from);	  /* all of it */
+
+/* ---- loop ---------------------------------------------------------------------------------------------------------- */
+
+/* A message lives in its owner; it is in one queue at a time. */
+struct net_msg {
+	struct net_msg *next;
+	void (*run)(struct net_msg *m);
+};
+
+struct conn;
+#define LOOP_SCRATCH ((size_t)64 << 10)
+struct net_loop {
+	uv_loop_t uv;
+	uv_async_t wake;
+	uv_prepare_t before;
+	pthread_t thread;
+	char name[16];
+	atomic_uint refs;
+	pthread_mutex_t lock;
+	struct net_msg *first, **last; /* under lock */
+	bool dead;		       /* under lock: the thread is gone, messages run where they are sent */
+	bool stopping;
+	struct conn *conns, *dirty, *closing;
+	int64_t date_s;
+	char date[32];
+	char scratch[LOOP_SCRATCH];	  /* what read() gave */
+	char clear[LOOP_SCRATCH / 2];	  /* what TLS made of it, and what goes into one TLS record */
+};
+struct net_loop *loop_ref(struct net_loop *l);
+void loop_unref(struct net_loop *l);
+void loop_send(struct net_loop *l, struct net_msg *m); /* any thread; takes m until it ran */
+bool loop_here(const struct net_loop *l);
+struct str loop_date(struct net_loop *l); /* loop: "Mon, 23 Nov 2026 10:00:00 GMT" */
+
+/* ---- TLS ----------------------------------------------------------------------------------------------------------- */
+
+struct peer {
+	atomic_uint refs;
+	struct http_peer facts;
+	char address[INET6_ADDRSTRLEN + 16];
+	struct str *orgs;
+	char *cn;
+};
+struct peer *peer_new(const char *address, SSL *ssl);
+struct peer *peer_ref(struct peer *p);
+void peer_unref(struct peer *p);
+SSL *tls_session(struct tls *t, const char *server_name, bool h2, struct err *e); /* own; name NULL: a server's */
+void tls_reason(SSL *ssl, char *ret, size_t cap); /* why the last operation failed */
+
+/* ---- conn ---------------------------------------------------------------------------------------------------------- */
+
+/* All on the loop. Nothing is called after gone(). No callback runs inside conn_write() or conn_close(). */
+struct conn_ops {
+	void (*open)(struct conn *c);			  /* connected and, with TLS, shaken hands */
+	void (*input)(struct conn *c, struct str bytes); /* borrowed; n == 0: the other side finished */
+	void (*fill)(struct conn *c);			  /* little is queued: write more, if there is any */
+	void (*timeout)(struct conn *c);
+	void (*gone)(struct conn *c);			  /* last */
+};
+#define CONN_OUT_LOW ((size_t)64 << 10)
+struct conn {
+	struct net_loop *loop;
+	struct conn *next, **prev;	 /* loop->conns */
+	struct conn *next_dirty, *next_closing;
+	const struct conn_ops *ops;
+	void *arg;
+	SSL *ssl;
+	char *server_name; /* client */
+	struct parts out;
+	struct str cipher; /* bytes from the network that TLS has not taken yet */
+	char *kept;	   /* own: such bytes when TLS could not go on, kept_n > 0 */
+	size_t kept_n;
+	char *why;	   /* own: what broke it; NULL: nothing */
+	struct peer *peer;
+	uv_poll_t poll;
+	uv_timer_t timer;
+	int fd;
+	int events;
+	unsigned char handles; /* open uv handles */
+	bool connecting, shaking, opened;
+	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
+	bool shut_asked, shut_done, finish_asked, lingering, closing, gone;
+};
+/* Takes fd (non-blocking) and ssl (NULL: clear text). connecting: connect() is under way. */
+struct conn *conn_new(struct net_loop *l, int fd, SSL *ssl, bool connecting, const struct conn_ops *ops, void *arg);
+void conn_set(struct conn *c, const struct conn_ops *ops, void *arg);
+void conn_copy(struct conn *c, struct str bytes);
+void conn_piece(struct conn *c, const struct net_piece *piece);
+void conn_dirty(struct conn *c); /* something is to be sent */
+void conn_pause(struct conn *c, bool paused);
+void conn_shut(struct conn *c);	  /* after all is sent: no more from us */
+void conn_finish(struct conn *c); /* after all is sent: close, and let the peer read it */
+void conn_close(struct conn *c, const char *why, ...) PRINTF(2, 3); /* now; why may be NULL */
+void conn_deadline(struct conn *c, int64_t ms);			    /* timeout() after that; 0: never */
+bool conn_is_h2(const struct conn *c);
+void conn_flush(struct conn *c);  /* loop.c */
+void conn_bury(struct conn *c);	  /* loop.c: gone() and free */
+int socket_setup(int fd);
+
+/* ---- HTTP/1.1 syntax ----------------------------------------------------------------------------------------------- */
+
+#define HTTP1_HEADERS_MAX 256
+struct http1_head {
+	struct str method, target; /* a request's */
+	int status;		   /* an answer's */
+	int minor;		   /* HTTP/1.minor */
+	struct http_header headers[HTTP1_HEADERS_MAX];
+	size_t n_headers;
+	bool chunked, has_length, close, keep_alive, expect_continue, upgrade;
+	uint64_t length;
+};
+/* Looks for the end of a head from *scanned on. >0: its length; 0: more is needed; <0: -status. */
+long http1_find_end(const char *p, size_t n, size_t *scanned);
+/* p..n is a whole head; names become lower case in place; slices point into p. 0 or -status. */
+int http1_request_head(char *p, size_t n, struct http1_head *h);
+int http1_reply_head(char *p, size_t n, struct http1_head *h);
+
+/* Chunked coding, bytes as they come. */
+struct http1_chunks {
+	int state;
+	int digits;
+	uint64_t left;
+	size_t extra; /* bytes of extensions and trailers so far */
+};
+/* Takes from in; *data is a borrowed piece of the body (n == 0: none yet). Returns bytes taken; <0: -status.
+ * ended: the last chunk and the trailers were read. Call again while it takes something. */
+long http1_chunk(struct http1_chunks *c, struct str in, struct str *data, bool *ended);
+
+/* Header fields as they arrive: text in one block, slices made at the end. */
+struct fields {
+	struct buf text;
+	struct field_at {
+		size_t at, name_n, value_n;
+	} *v;
+	size_t n, cap;
+};
+void fields_fini(struct fields *f);
+void fields_add(struct fields *f, struct str name, struct str value); /* f->text.full: more than its max */
+/* Own: *ret_text and *ret. f is empty afterwards. */
+void fields_take(struct fields *f, char **ret_text, struct http_header **ret, size_t *ret_n);
+
+/* ---- HTTP server --------------------------------------------------------------------------------------------------- */
+
+struct http_exchange;
+struct http_exchange_ops {
+	void (*answer)(struct http_exchange *x, struct http_request *r); /* r->status, head; x->out and x->ended are set */
+	void (*more)(struct http_exchange *x);				 /* x->out or x->ended changed */
+	void (*abort)(struct http_exchange *x);
+	bool (*upgrade)(struct http_exchange *x, struct http_request *r); /* NULL: cannot */
+};
+/* A request's way back: the loop's side. */
+struct http_exchange {
+	const struct http_exchange_ops *ops;
+	struct http_request *request; /* handed to the handler, not answered yet */
+	struct http_stream *stream;
+	struct parts out;
+	bool ended;
+};
+struct http_request {
+	struct net_msg msg;
+	struct net_loop *loop; /* ref */
+	struct http_exchange *x; /* loop; NULL: the peer is gone */
+	struct peer *peer;
+	struct str method, path, query;
+	struct http_header *headers;
+	size_t n_headers;
+	char *text; /* own: what the slices point to */
+	struct buf body;
+	int version;
+	int status; /* the answer from here on */
+	struct http_header *answer; /* own, one block */
+	size_t n_answer;
+	struct parts out;
+	struct http_stream *stream;
+	struct net_pipe *pipe;
+};
+struct http_server {
+	struct http_server_opts o;
+	char *address; /* own: o.address */
+	struct net_loop **loops; /* own: o.loops, refs to them */
+	atomic_uint refs;
+	int port, fd;
+	uv_poll_t *listen; /* loops[0] */
+	uv_timer_t *again; /* loops[0]: accept() after a pause */
+	size_t next_loop;
+	struct task_mutex lock; /* the next three */
+	struct task_cond changed;
+	unsigned live; /* connections */
+	unsigned told; /* loops that have done as they were told */
+};
+void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_request *r);
+void http_request_drop(struct http_request *r);
+void http_split_target(struct http_request *r, struct str target);
+void exchange_pull(struct http_exchange *x);		 /* from the stream's threads into out */
+void exchange_sent(struct http_exchange *x, size_t n); /* n bytes left out; may call writable() */
+void exchange_over(struct http_exchange *x);		 /* finished or lost; safe to call twice */
+const char *http_status_text(int status);
+void http_server_ref(struct http_server *s);
+void http_server_unref(struct http_server *s);
+struct http_header *headers_copy(const struct http_header *h, size_t n); /* own: one block */
+void http_server_lost(struct http_server *s); /* a connection is gone, and its reference */
+/* Each takes the caller's reference to the server. */
+void http1_begin(struct conn *c, struct http_server *s);
+void http2_begin(struct conn *c, struct http_server *s);
+struct http_server *http1_server(const struct conn *c);
+struct http_server *http2_server(const struct conn *c);
+void http1_shutdown(struct conn *c);
+void http2_shutdown(struct conn *c);
+extern const struct conn_ops http1_ops, http2_ops;
+
+/* ---- pipe ---------------------------------------------------------------------------------------------------------- */
+
+struct net_pipe *pipe_new(struct net_loop *l, const struct net_pipe_ops *ops, void *arg); /* no connection yet */
+/* Loop: the pipe takes the connection (NULL: there is none, it closes) and what was already read. */
+void pipe_attach(struct net_pipe *p, struct conn *c, struct str first);
+void pipe_writev(struct net_pipe *p, const struct str *v, size_t n); /* in one go */
