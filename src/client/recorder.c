@@ -285,7 +285,6 @@ struct recorder *recorder_new(struct client *c, const char *component, const cha
 	r->stop = stop_new();
 	task_mutex_init(&r->lock);
 	task_cond_init(&r->work);
-	r->task = task_spawn("events", recorder_run, r);
 	return r;
 }
 
@@ -394,6 +393,8 @@ static void record(struct recorder *r, struct doc *about, const char *field_path
 		r->last = &ev->next;
 		r->n++;
 		ev = NULL;
+		if (!r->task) /* most parts of a quiet cluster never have anything to say */
+			r->task = task_spawn("events", recorder_run, r);
 		task_signal(&r->work);
 	}
 	task_unlock(&r->lock);

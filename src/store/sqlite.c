@@ -284,5 +284,6 @@ const struct store_engine sqlite_engine_ops = {
 	.compact = sqlite_compact,
 	.sweep = sqlite_sweep,
 	.bytes = sqlite_bytes,
+	.backup = sqlite_backup,
 	.close = sqlite_close,
 };

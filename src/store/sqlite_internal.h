@@ -54,17 +54,31 @@ int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret);
 int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, struct err *e);
 int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt, ...) PRINTF(3, 4);
 void sqlite_engine_free(struct sqlite_engine *s);
+int sqlite_read_int(sqlite3 *db, const char *sql, int64_t *ret); /* the first value; -1: none, the reason is in db */
+void sqlite_configure(void);				 /* once a process, before anything else */
 
 /* sqlite_read.c */
 int sqlite_range(void *self, const struct range_request *rq, const _Atomic int64_t *compacted, struct err *e);
 int sqlite_replay(void *self, int64_t after, store_on_event *on_event, void *arg, struct err *e);
 void sqlite_readers_close(struct sqlite_engine *s);
+/* Columns of every query that shows rows of `revision r`. */
+#define SQLITE_ROW_COLUMNS "r.rev, r.flags, r.created, r.prev, r.sum, r.key, r.value"
+enum { COL_REV, COL_FLAGS, COL_CREATED, COL_PREV, COL_SUM, COL_KEY, COL_VALUE, COL_CURRENT };
+struct sqlite_row {
+	int64_t rev, flags, created, prev;
+	struct str key, value;
+};
+/* Borrowed until the statement steps on. Fails when the checksum is wrong. */
+int sqlite_row_read(const struct sqlite_engine *s, sqlite3_stmt *q, struct sqlite_row *ret, struct err *e);
 uint64_t sqlite_row_sum(int64_t rev, int64_t flags, int64_t created, int64_t prev, struct str key, struct str value);
 
 /* sqlite.c */
 extern const struct store_engine sqlite_engine_ops;
 /* A write that may or may not be on the disk: nobody can tell, so the process ends and starts again from the file. */
 _Noreturn void sqlite_unknown(const struct sqlite_engine *s, sqlite3 *db, const char *what);
+
+/* sqlite_check.c */
+int sqlite_backup(void *self, const char *to, struct err *e);
 
 /* sqlite_checkpoint.c */
 void sqlite_checkpointer_start(struct sqlite_engine *s);

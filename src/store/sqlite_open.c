@@ -132,7 +132,7 @@ int sqlite_connect(const struct sqlite_engine *s, bool writer, sqlite3 **ret, st
 
 /* ---- the file's own facts --------------------------------------------------------------------------------------- */
 
-static int read_int(sqlite3 *db, const char *sql, int64_t *ret)
+int sqlite_read_int(sqlite3 *db, const char *sql, int64_t *ret)
 {
 	sqlite3_stmt *q = NULL;
 	int r = -1;
@@ -187,14 +187,14 @@ static int read_facts(struct sqlite_engine *s, struct err *e)
 	sqlite3_stmt *q = NULL;
 	int64_t format = 0, newest = 0;
 
-	if (read_int(s->db, "SELECT value FROM meta WHERE name='format'", &format) < 0)
+	if (sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='format'", &format) < 0)
 		return sqlite_fail(s, s->db, "reading the format", e);
 	if (format > SQLITE_STORE_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED,
 			"the store %s has format %" PRId64
 			" and this Kogge knows up to %d: start it with the newer version that wrote it",
 			s->path, format, SQLITE_STORE_FORMAT);
-	if (read_int(s->db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0 ||
+	if (sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0 ||
 		read_int(s->db, "SELECT value FROM meta WHERE name='compacted'", &s->compacted) < 0 ||
 		read_int(s->db, "SELECT value FROM meta WHERE name='swept'", &s->swept) < 0 ||
 		read_int(s->db, "SELECT coalesce(max(rev),0) FROM revision", &newest) < 0)
@@ -212,7 +212,7 @@ static int open_tables(struct sqlite_engine *s, struct err *e)
 {
 	int64_t app = 0, tables = 0;
 
-	if (read_int(s->db, "PRAGMA application_id", &app) < 0 ||
+	if (sqlite_read_int(s->db, "PRAGMA application_id", &app) < 0 ||
 		read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
 		return sqlite_fail(s, s->db, "reading the file", e);
 	if (app != SQLITE_STORE_APP_ID && tables > 0)
@@ -313,13 +313,19 @@ static void once(void)
 	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
-int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e)
+void sqlite_configure(void)
 {
 	static pthread_once_t configured = PTHREAD_ONCE_INIT;
+
+	pthread_once(&configured, once);
+}
+
+int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e)
+{
 	struct sqlite_engine *s = xcalloc(1, sizeof(*s));
 	int r;
 
-	pthread_once(&configured, once);
+	sqlite_configure();
 	s->path = xstrdup(o->path);
 	s->lock_fd = -1;
 	s->wal_bytes = o->wal_bytes ? o->wal_bytes : 4 << 20;

@@ -6,15 +6,6 @@
 
 #define PAGE_ROWS 256
 
-/* Columns of every query that shows rows. */
-#define ROW_COLUMNS "r.rev, r.flags, r.created, r.prev, r.sum, r.key, r.value"
-enum { COL_REV, COL_FLAGS, COL_CREATED, COL_PREV, COL_SUM, COL_KEY, COL_VALUE, COL_CURRENT };
-
-struct row {
-	int64_t rev, flags, created, prev;
-	struct str key, value;
-};
-
 uint64_t sqlite_row_sum(int64_t rev, int64_t flags, int64_t created, int64_t prev, struct str key, struct str value)
 {
 	uint64_t numbers[] = { htole64((uint64_t)rev), htole64((uint64_t)flags), htole64((uint64_t)created),
@@ -32,9 +23,9 @@ static struct str column_bytes(sqlite3_stmt *q, int i)
 }
 
 /* Borrowed until the statement steps on. */
-static int row_read(const struct sqlite_engine *s, sqlite3_stmt *q, struct row *ret, struct err *e)
+int sqlite_row_read(const struct sqlite_engine *s, sqlite3_stmt *q, struct sqlite_row *ret, struct err *e)
 {
-	struct row r = {
+	struct sqlite_row r = {
 		.rev = sqlite3_column_int64(q, COL_REV),
 		.flags = sqlite3_column_int64(q, COL_FLAGS),
 		.created = sqlite3_column_int64(q, COL_CREATED),
@@ -65,9 +56,9 @@ static int reader_open(struct sqlite_engine *s, struct reader **ret, struct err 
 {
 	/* ORDER BY on the primary key of `current`: no sorting, the first row costs one seek. */
 	static const char page[] =
-		"SELECT " ROW_COLUMNS ", c.rev, c.key FROM current c LEFT JOIN revision r ON r.rev = c.rev"
+		"SELECT " SQLITE_ROW_COLUMNS ", c.rev, c.key FROM current c LEFT JOIN revision r ON r.rev = c.rev"
 		" WHERE c.key >= ?1 AND (?2 IS NULL OR c.key < ?2) ORDER BY c.key LIMIT ?3";
-	static const char row[] = "SELECT " ROW_COLUMNS " FROM revision r WHERE r.rev = ?1";
+	static const char row[] = "SELECT " SQLITE_ROW_COLUMNS " FROM revision r WHERE r.rev = ?1";
 	struct reader *r = xcalloc(1, sizeof(*r));
 	int code = sqlite_connect(s, false, &r->db, e);
 
@@ -145,7 +136,7 @@ struct scan {
 
 /* The row of this key that was current at the wanted revision, found along prev; 0: there was none. Leaves r->row on
  * it. */
-static int row_then(struct scan *c, int64_t rev, struct row *ret, struct err *e)
+static int row_then(struct scan *c, int64_t rev, struct sqlite_row *ret, struct err *e)
 {
 	int code;
 
@@ -164,7 +155,7 @@ static int row_then(struct scan *c, int64_t rev, struct row *ret, struct err *e)
 	code = sqlite3_step(c->r->row);
 	if (code != SQLITE_ROW)
 		return code == SQLITE_DONE ? 0 : sqlite_fail(c->s, c->r->db, "reading", e);
-	code = row_read(c->s, c->r->row, ret, e);
+	code = sqlite_row_read(c->s, c->r->row, ret, e);
 	return code < 0 ? code : 1;
 }
 
@@ -172,7 +163,7 @@ static int show(struct scan *c, struct err *e)
 {
 	int64_t current = sqlite3_column_int64(c->r->page, COL_CURRENT);
 	struct str key = column_bytes(c->r->page, COL_CURRENT + 1);
-	struct row row;
+	struct sqlite_row row;
 	struct store_kv kv;
 	int found = 1;
 
@@ -184,7 +175,7 @@ static int show(struct scan *c, struct err *e)
 		if (sqlite3_column_type(c->r->page, COL_REV) == SQLITE_NULL)
 			return sqlite_damaged(c->s, e, "revision %" PRId64 " of key \"%.*s\" is missing",
 				current + c->s->base, STR_ARG(key));
-		found = row_read(c->s, c->r->page, &row, e);
+		found = sqlite_row_read(c->s, c->r->page, &row, e);
 		if (found < 0)
 			return found;
 	}
@@ -268,8 +259,8 @@ int sqlite_range(void *self, const struct range_request *rq, const _Atomic int64
 
 static int replay_row(struct sqlite_engine *s, sqlite3_stmt *q, store_on_event *on_event, void *arg, struct err *e)
 {
-	struct row row;
-	int code = row_read(s, q, &row, e);
+	struct sqlite_row row;
+	int code = sqlite_row_read(s, q, &row, e);
 
 	if (code < 0)
 		return code;
@@ -285,7 +276,7 @@ static int replay_row(struct sqlite_engine *s, sqlite3_stmt *q, store_on_event *
 
 int sqlite_replay(void *self, int64_t after, store_on_event *on_event, void *arg, struct err *e)
 {
-	static const char sql[] = "SELECT " ROW_COLUMNS " FROM revision r WHERE r.rev > ?1 ORDER BY r.rev";
+	static const char sql[] = "SELECT " SQLITE_ROW_COLUMNS " FROM revision r WHERE r.rev > ?1 ORDER BY r.rev";
 	struct sqlite_engine *s = self;
 	sqlite3_stmt *q = NULL;
 	int code = 0, step = SQLITE_DONE;

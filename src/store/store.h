@@ -70,5 +70,10 @@ struct store_sqlite_opts {
 };
 /* Fails with a sentence that says what is wrong with the file and which way back there is. */
 int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e);
+/* Reads all of a file, in use or not: its structure, each row's checksum, each key's newest revision. *ret_rows counts.
+ * Fails with the first damage and the way back. */
+int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e);
+/* A whole copy of one moment in a new file, while the store goes on. SQLite only, else -ERR_UNSUPPORTED. */
+int store_backup(struct store *s, const char *to, struct err *e);
 /* For tests and simulations: no durability, works on both task backends. */
 int store_open_memory(struct store **ret, struct err *e);

@@ -39,6 +39,7 @@ struct store_engine {
 	int (*compact)(void *self, int64_t revision, struct err *e);
 	bool (*sweep)(void *self);
 	int64_t (*bytes)(void *self);
+	int (*backup)(void *self, const char *to, struct err *e); /* NULL: cannot. On the caller's task */
 	void (*close)(void *self);
 };
 

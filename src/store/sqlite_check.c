@@ -1,0 +1,141 @@
+/* The whole file, read once: `kogge store check`, and copies. */
+#include "store/sqlite_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHECK_ROWS 1000 /* in one statement, so that a check of a live store holds nothing back */
+
+static int check_structure(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
+{
+	sqlite3_stmt *q = NULL;
+	const char *verdict = NULL;
+	int r = 0;
+
+	if (sqlite_prepare(db, "PRAGMA integrity_check(1)", &q) == 0 && sqlite3_step(q) == SQLITE_ROW)
+		verdict = (const char *)sqlite3_column_text(q, 0);
+	if (!verdict)
+		r = sqlite_fail(s, db, "checking", e);
+	else if (strcmp(verdict, "ok") != 0)
+		r = sqlite_damaged(s, e, "%s", verdict);
+	sqlite3_finalize(q);
+	return r;
+}
+
+/* A page of rows after *last; *ret_n counts. */
+static int check_page(const struct sqlite_engine *s, sqlite3_stmt *q, int64_t *last, int64_t *ret_n, struct err *e)
+{
+	struct sqlite_row row;
+	int step, r = 0;
+
+	*ret_n = 0;
+	sqlite3_bind_int64(q, 1, *last);
+	sqlite3_bind_int64(q, 2, CHECK_ROWS);
+	while (r == 0 && (step = sqlite3_step(q)) == SQLITE_ROW) {
+		r = sqlite_row_read(s, q, &row, e);
+		*last = sqlite3_column_int64(q, COL_REV);
+		++*ret_n;
+	}
+	if (r == 0 && step != SQLITE_DONE)
+		r = sqlite_fail(s, sqlite3_db_handle(q), "reading", e);
+	sqlite3_reset(q);
+	return r;
+}
+
+static int check_rows(const struct sqlite_engine *s, sqlite3 *db, int64_t *ret_rows, struct err *e)
+{
+	static const char sql[] =
+		"SELECT " SQLITE_ROW_COLUMNS " FROM revision r WHERE r.rev > ?1 ORDER BY r.rev LIMIT ?2";
+	sqlite3_stmt *q = NULL;
+	int64_t n = 0, last = 0;
+	int r;
+
+	if (sqlite_prepare(db, sql, &q) < 0)
+		return sqlite_fail(s, db, "reading", e);
+	*ret_rows = 0;
+	do {
+		r = check_page(s, q, &last, &n, e);
+		*ret_rows += n;
+	} while (r == 0 && n == CHECK_ROWS);
+	sqlite3_finalize(q);
+	return r;
+}
+
+static int check_links(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
+{
+	/* A key whose newest row is missing, belongs to another key, or disagrees on whether it was deleted. */
+	static const char sql[] = "SELECT c.key, c.rev FROM current c LEFT JOIN revision r ON r.rev = c.rev"
+				  " WHERE r.rev IS NULL OR r.key <> c.key OR (c.created = 0) <> (r.flags & 1) LIMIT 1";
+	sqlite3_stmt *q = NULL;
+	int r = 0, step;
+
+	if (sqlite_prepare(db, sql, &q) < 0)
+		return sqlite_fail(s, db, "reading", e);
+	step = sqlite3_step(q);
+	if (step == SQLITE_ROW)
+		r = sqlite_damaged(s, e, "key \"%.*s\" and its revision %" PRId64 " do not belong together",
+			sqlite3_column_bytes(q, 0), (const char *)sqlite3_column_blob(q, 0),
+			(int64_t)sqlite3_column_int64(q, 1) + s->base);
+	else if (step != SQLITE_DONE)
+		r = sqlite_fail(s, db, "reading", e);
+	sqlite3_finalize(q);
+	return r;
+}
+
+int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e)
+{
+	struct sqlite_engine s = { .path = (char *)path };
+	int64_t rows = 0;
+	sqlite3 *db = NULL;
+	int r;
+
+	sqlite_configure();
+	if (access(path, R_OK | W_OK) < 0)
+		return err_errno(e, errno, "store %s", path);
+	r = sqlite_connect(&s, false, &db, e);
+	if (r < 0)
+		return r;
+	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='base'", &s.base) < 0)
+		r = sqlite_fail(&s, db, "reading", e);
+	if (r == 0)
+		r = check_structure(&s, db, e);
+	if (r == 0)
+		r = check_rows(&s, db, &rows, e);
+	if (r == 0)
+		r = check_links(&s, db, e);
+	sqlite3_close(db);
+	if (r == 0 && ret_rows)
+		*ret_rows = rows;
+	return r;
+}
+
+/* VACUUM INTO reads one moment; its file has no log and no holes. Durable before this returns. */
+int sqlite_backup(void *self, const char *to, struct err *e)
+{
+	struct sqlite_engine *s = self;
+	sqlite3_stmt *q = NULL;
+	sqlite3 *db = NULL;
+	int fd, r;
+
+	if (access(to, F_OK) == 0)
+		return err_set(e, ERR_EXISTS, "backup: %s exists already", to);
+	r = sqlite_connect(s, false, &db, e);
+	if (r < 0)
+		return r;
+	sqlite3_exec(db, "PRAGMA query_only=0", NULL, NULL, NULL);
+	if (sqlite_prepare(db, "VACUUM INTO ?1", &q) < 0 ||
+		sqlite3_bind_text(q, 1, to, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(q) != SQLITE_DONE)
+		r = sqlite_fail(s, db, "backup", e);
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	if (r < 0)
+		return err_wrap(e, "backup to %s", to);
+	fd = open(to, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fchmod(fd, 0600) < 0 || fsync(fd) < 0)
+		r = err_errno(e, errno, "backup to %s", to);
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
