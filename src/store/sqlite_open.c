@@ -195,9 +195,9 @@ static int read_facts(struct sqlite_engine *s, struct err *e)
 			" and this Kogge knows up to %d: start it with the newer version that wrote it",
 			s->path, format, SQLITE_STORE_FORMAT);
 	if (sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0 ||
-		read_int(s->db, "SELECT value FROM meta WHERE name='compacted'", &s->compacted) < 0 ||
-		read_int(s->db, "SELECT value FROM meta WHERE name='swept'", &s->swept) < 0 ||
-		read_int(s->db, "SELECT coalesce(max(rev),0) FROM revision", &newest) < 0)
+		sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='compacted'", &s->compacted) < 0 ||
+		sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='swept'", &s->swept) < 0 ||
+		sqlite_read_int(s->db, "SELECT coalesce(max(rev),0) FROM revision", &newest) < 0)
 		return sqlite_fail(s, s->db, "reading the revisions", e);
 	/* The newest row may be a deletion that compaction took: a revision never comes back. */
 	s->committed = s->revision = MAX(newest, s->compacted);
@@ -213,7 +213,7 @@ static int open_tables(struct sqlite_engine *s, struct err *e)
 	int64_t app = 0, tables = 0;
 
 	if (sqlite_read_int(s->db, "PRAGMA application_id", &app) < 0 ||
-		read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
+		sqlite_read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
 		return sqlite_fail(s, s->db, "reading the file", e);
 	if (app != SQLITE_STORE_APP_ID && tables > 0)
 		return err_set(e, ERR_INVALID,
