@@ -1,0 +1,68 @@
+# Kogge's front door; meson does the work. `make help` lists the targets.
+SHELL := /bin/sh
+BUILD := build/release
+MESON_FLAGS := --buildtype=debugoptimized -Dstrip=true
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: all help up down test check test-fresh test-images vm-test bench fuzz e2e install format lint clean packages
+
+all: build/kogge ## builds build/kogge
+
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+packages:
+	@tools/install-packages.sh build run
+
+$(BUILD)/build.ninja:
+	@tools/install-packages.sh build
+	@meson setup $(BUILD) $(MESON_FLAGS) >/dev/null
+
+.PHONY: build/kogge
+build/kogge: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) src/cmd/kogge | tail -1
+	@strip -o build/kogge.new $(BUILD)/src/cmd/kogge && mv build/kogge.new build/kogge
+
+up: packages build/kogge test-images ## a one-node cluster and a demo on it
+	@tools/up.sh up
+
+down: ## stops it; PURGE=1 takes everything away
+	@PURGE=$(PURGE) tools/up.sh down
+
+test: ## everything that CI runs
+	@tools/test.sh all
+
+check: ## unit tests and simulation only
+	@tools/test.sh check
+
+e2e: build/kogge test-images ## end-to-end tests only
+	@tools/test.sh e2e
+
+fuzz: ## every fuzz target for SECONDS each (60)
+	@SECONDS_EACH=$${SECONDS_EACH:-60} tools/test.sh fuzz
+
+test-fresh: ## both README commands in new debootstrap roots
+	@tests/fresh/run.sh
+
+test-images: ## image archives in build/images/
+	@tools/install-packages.sh build run
+	@tools/make-images.sh >/dev/null
+
+vm-test: ## on a real kernel in qemu
+	@if [ -w /dev/kvm ]; then echo "vm-test: not built yet (see docs/limits.md)"; exit 1; else echo "vm-test: skipped, /dev/kvm does not open"; fi
+
+bench: build/kogge test-images ## measures; writes nothing
+	@bench/cluster.py
+
+install: build/kogge ## program, unit and shell completion below PREFIX (/usr/local)
+	@tools/install.sh "$${DESTDIR:-}$${PREFIX:-/usr/local}"
+
+format: ## clang-format over the sources
+	@git ls-files 'src/*.c' 'src/*.h' 'tests/*.c' 'bench/*.c' | xargs clang-format -i
+
+lint: $(BUILD)/build.ninja ## arrows, banned calls, clang-tidy
+	@/usr/bin/python3 tools/check_arrows.py
+	@git ls-files 'src/*.c' | grep -v _test.c | xargs clang-tidy -p $(BUILD) --quiet
+
+clean: ## removes build/
+	@rm -rf build
