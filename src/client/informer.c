@@ -179,7 +179,7 @@ static int list_all(struct informer *i, struct err *e)
 	for (size_t k = 0; k < list.n && !stop_raised(i->stop); k++)
 		upsert(i, list.v[k]);
 	docs_fini(&list);
-	snprintf(i->from, sizeof(i->from), "%s", rev);
+	snprintf(i->from, sizeof(i->from), "%s", rev[0] ? rev : "0");
 	if (str_i64(str_c(rev), &number))
 		saw(i, number);
 	task_lock(&i->lock);

@@ -226,35 +226,47 @@ static int sweep_window(struct sqlite_engine *s, int64_t *ret_last, int *ret_n)
 	return r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
+/* A sweep that a power loss takes back is done again: it needs no fsync of its own. The next write's covers it. */
+static void set_durable(struct sqlite_engine *s, bool durable)
+{
+	sqlite3_exec(s->db, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
+}
+
+static int sweep_once(struct sqlite_engine *s, struct err *e)
+{
+	int64_t last = s->swept;
+	int n = 0, r = sqlite_begin(s, e);
+
+	if (r < 0)
+		return r;
+	if (sweep_window(s, &last, &n) != SQLITE_OK ||
+		set_meta(s, "swept", n < SWEEP_ROWS ? s->compacted : last) != SQLITE_OK) {
+		r = sqlite_fail(s, s->db, "compacting", e);
+		sqlite_rollback(s);
+		return r;
+	}
+	r = sqlite_commit(s, e);
+	if (r == 0)
+		s->swept = n < SWEEP_ROWS ? s->compacted : last;
+	return r;
+}
+
 /* One small transaction; false: done, or to be tried again after the next store_compact(). */
 static bool sqlite_sweep(void *self)
 {
 	struct sqlite_engine *s = self;
-	int64_t last = s->swept;
 	struct err e;
-	int n = 0;
+	int r;
 
 	if (s->swept >= s->compacted)
 		return false;
 	err_init(&e);
-	if (sqlite_begin(s, &e) < 0)
-		goto failed;
-	if (sweep_window(s, &last, &n) != SQLITE_OK)
-		goto broken;
-	if (n < SWEEP_ROWS)
-		last = s->compacted;
-	if (set_meta(s, "swept", last) != SQLITE_OK)
-		goto broken;
-	if (sqlite_commit(s, &e) < 0)
-		goto failed;
-	s->swept = last;
-	return s->swept < s->compacted;
-broken:
-	sqlite_fail(s, s->db, "compacting", &e);
-	sqlite_rollback(s);
-failed:
-	log_warn("%s (compaction is tried again later)", e.message);
-	return false;
+	set_durable(s, false);
+	r = sweep_once(s, &e);
+	set_durable(s, true);
+	if (r < 0)
+		log_warn("%s (compaction is tried again later)", e.message);
+	return r == 0 && s->swept < s->compacted;
 }
 
 static int64_t sqlite_bytes(void *self)
