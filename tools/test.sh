@@ -1,0 +1,87 @@
+#!/bin/sh
+# Runs the tests: test.sh all|check|e2e|fuzz. The last line is "N passed, N failed"; each suite's log is in build/logs/.
+set -u
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top" || exit 1
+logs=build/logs
+mkdir -p $logs
+passed=0 failed=0
+jobs=$(nproc)
+seconds=${SECONDS_EACH:-5}
+
+heading() { printf '\n== %s\n' "$*"; }
+
+count() { # name, passed, failed, log
+	passed=$((passed + $2)) failed=$((failed + $3))
+	printf '%-22s %s passed, %s failed\n' "$1" "$2" "$3"
+	[ "$3" = 0 ] || { echo "   from $4:"; grep -aE '(FAIL|ERROR|error:|Error|SUMMARY|TIMEOUT)' "$4" | head -40 | sed 's/^/   /'; }
+}
+
+need() { # build dir, meson flags…: configures it once
+	dir=$1; shift
+	[ -e "$dir/build.ninja" ] || meson setup "$dir" "$@" >"$logs/setup.log" 2>&1 || { cat "$logs/setup.log"; return 1; }
+}
+
+# name, build dir, suites and tests…
+meson_tests() {
+	name=$1 dir=$2; shift 2
+	log=$logs/$name.log
+	if ! ninja -C "$dir" -j "$jobs" >"$log" 2>&1; then
+		count "$name" 0 1 "$log"
+		return
+	fi
+	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1
+	ok=$(sed -n 's/^Ok: *//p' "$log" | tail -1)
+	bad=$(awk '/^(Fail|Timeout|Unexpected Pass): */ { n += $NF } END { print n + 0 }' "$log")
+	[ "${ok:-0}" -gt 0 ] || bad=$((bad + 1))
+	count "$name" "${ok:-0}" "$bad" "$log"
+}
+
+unit() {
+	need build/release --buildtype=debugoptimized -Dstrip=true && meson_tests unit build/release --suite unit
+}
+
+simulation() {
+	meson_tests simulation build/release --suite sim
+}
+
+sanitizers() {
+	need build/asan --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false &&
+		ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 meson_tests asan build/asan --suite unit --timeout-multiplier 4
+	need build/tsan --buildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false &&
+		TSAN_OPTIONS=halt_on_error=1 meson_tests tsan build/tsan --suite threads --timeout-multiplier 6
+}
+
+fuzz() {
+	export FUZZ_SECONDS="$seconds"
+	{ [ -e build/fuzz/build.ninja ] || CC=clang meson setup build/fuzz --buildtype=debug -Doptimization=1 -Dfuzz=true -Db_lundef=false >$logs/setup.log 2>&1; } &&
+		meson configure build/fuzz -Dfuzz_seconds="$seconds" >>$logs/setup.log 2>&1 &&
+		meson_tests fuzz build/fuzz --suite fuzz --timeout-multiplier 10 -j "$jobs"
+}
+
+e2e() {
+	log=$logs/e2e.log
+	/usr/bin/python3 -m pytest -q -rA --no-header -p no:cacheprovider tests/e2e >"$log" 2>&1 </dev/null
+	ok=$(grep -cE '^PASSED ' "$log")
+	bad=$(grep -cE '^(FAILED|ERROR) ' "$log")
+	[ "$ok" -gt 0 ] || bad=$((bad + 1))
+	grep -E '^SKIPPED ' "$log"
+	count e2e "$ok" "$bad" "$log"
+}
+
+tools/install-packages.sh build run test || exit 1
+case $1 in
+all)
+	heading "build"
+	make -s build/kogge test-images || { echo "0 passed, 1 failed"; exit 1; }
+	heading "tests"
+	unit; simulation; sanitizers; fuzz; e2e
+	;;
+check) unit; simulation ;;
+e2e) e2e ;;
+fuzz) fuzz ;;
+*) echo "usage: test.sh all|check|e2e|fuzz" >&2; exit 2 ;;
+esac
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
