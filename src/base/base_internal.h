@@ -41,6 +41,7 @@ struct task {
 	void (*run)(void *arg);
 	void *arg;
 };
+void task_current_name(char ret[TASK_NAME_MAX]);
 void task_init(struct task *t, const char *name, void (*run)(void *arg), void *arg);
 
 /* The two backends, one function a primitive; task.c chooses. */
@@ -61,6 +62,7 @@ void sim_unlock(struct task_mutex *m);
 bool sim_wait_until(struct task_cond *c, struct task_mutex *m, struct mono until);
 void sim_signal(struct task_cond *c);
 void sim_broadcast(struct task_cond *c);
+const char *sim_name(void); /* of the running fiber */
 void sim_rand(void *p, size_t n);
 struct mono sim_mono(void);
 struct wall sim_wall(void);

@@ -36,7 +36,8 @@ static inline int64_t wall_s(struct wall t)
 void wall_rfc3339(struct wall t, char ret[TIME_TEXT_MAX]);
 /* "2026-11-23T10:00:00.123456Z" (metav1.MicroTime) */
 void wall_rfc3339_micro(struct wall t, char ret[TIME_TEXT_MAX]);
-/* RFC 3339 with any fraction and offset; false when it is not one. */
+/* RFC 3339 with any fraction and offset; false when it is not one. A time outside 1677..2262, such as Go's zero time,
+ * becomes the earliest or latest we can say. */
 bool wall_parse(struct str s, struct wall *ret);
 /* The age column of kubectl: 119s, 5m30s, 90m, 3h20m, 30h, 3d4h, 400d, 3y20d, 9y; negative beyond 1 s: "<invalid>". */
 void age_text(int64_t seconds, char ret[TIME_TEXT_MAX]);

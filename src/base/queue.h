@@ -1,7 +1,8 @@
 /* The rate-limited work queue of controllers, scheduler and pod workers.
  *
  * Keys are byte strings. A key is handed to one worker at a time; adding it while it is worked on queues it once more
- * for afterwards; adding it twice is one visit. Any task. */
+ * for afterwards; adding it twice is one visit. queue_add() ends a wait of queue_add_after() or queue_retry(): the visit
+ * that it makes is the one. Any task. */
 #pragma once
 #include "base/str.h"
 #include "base/task.h"
@@ -21,5 +22,7 @@ int queue_failures(struct queue *q, struct str key);
 /* Waits for a key. Own: free() *ret and call queue_done() when worked on. false: stopped and drained. */
 bool queue_pop(struct queue *q, char **ret);
 void queue_done(struct queue *q, struct str key);
-void queue_stop(struct queue *q); /* wakes every worker; pops return false */
-size_t queue_len(struct queue *q);
+/* Wakes every worker. Keys that are ready are still handed out, then pops return false; keys that wait for their time
+ * and keys added from now on are dropped. */
+void queue_stop(struct queue *q);
+size_t queue_len(struct queue *q); /* keys ready now: neither worked on nor waiting for their time */

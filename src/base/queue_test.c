@@ -112,11 +112,40 @@ static void comes_after(void *arg)
 	queue_done(q, STR("end"));
 }
 
+/* Many times, some of them moved forward: keys come in the order of time. */
+static void comes_in_order(void *arg)
+{
+	enum { N = 200 };
+	auto_(queue_free) struct queue *q = queue_new((struct queue_opts){ 0 });
+	struct mono from = mono_now();
+	int64_t due[N];
+
+	(void)arg;
+	for (int i = 0; i < 2 * N; i++) {
+		int64_t ms = 1 + (int64_t)rand_below(1000);
+		auto_free char *key = xasprintf("%d", i % N);
+
+		due[i % N] = i < N ? ms : MIN(ms, due[i % N]);
+		queue_add_after(q, str_c(key), ms);
+	}
+	for (int i = 0; i < N; i++) {
+		auto_free char *key = NULL;
+		int64_t n = 0;
+
+		assert_true(queue_pop(q, &key));
+		assert_true(str_i64(str_c(key), &n));
+		assert_int_equal(mono_ms_between(from, mono_now()), due[n]);
+		queue_done(q, str_c(key));
+	}
+}
+
 static void comes_at_its_time(void **state)
 {
 	(void)state;
-	for (uint64_t seed = 0; seed < 50; seed++)
+	for (uint64_t seed = 0; seed < 50; seed++) {
 		task_sim_run(seed, 10000, comes_after, NULL);
+		task_sim_run(seed, 10000, comes_in_order, NULL);
+	}
 }
 
 /* --- several workers, several keys --- */
@@ -202,34 +231,46 @@ static void workers_never_share_a_key(void **state)
 }
 
 /* Two workers sleep, one of them until the first key's time. When it is at work, the other must wake for the second. */
+struct pair {
+	struct queue *q;
+	struct task_mutex lock;
+	int taken;
+};
+
 static void hold_long(void *arg)
 {
-	struct queue *q = arg;
+	struct pair *p = arg;
 	char *key;
 
-	while (queue_pop(q, &key)) {
-		task_trace("%s at %lld", key, (long long)mono_now().ns);
+	while (queue_pop(p->q, &key)) {
+		task_lock(&p->lock);
+		p->taken++;
+		task_unlock(&p->lock);
 		task_sleep_ms(1000);
-		queue_done(q, str_c(key));
+		queue_done(p->q, str_c(key));
 		free(key);
 	}
 }
 
 static void two_sleepers(void *arg)
 {
-	auto_(queue_free) struct queue *q = queue_new((struct queue_opts){ 0 });
-	struct task *a = task_spawn("a", hold_long, q), *b = task_spawn("b", hold_long, q);
+	struct pair p = { .q = queue_new((struct queue_opts){ 0 }) };
+	struct task *a, *b;
 
 	(void)arg;
+	task_mutex_init(&p.lock);
+	a = task_spawn("a", hold_long, &p);
+	b = task_spawn("b", hold_long, &p);
 	task_sleep_ms(10);
-	queue_add_after(q, STR("first"), 10);
-	queue_add_after(q, STR("second"), 20);
-	task_sleep_ms(30);
-	assert_int_equal(queue_len(q), 0);
-	queue_stop(q);
+	queue_add_after(p.q, STR("first"), 10);
+	queue_add_after(p.q, STR("second"), 20);
+	task_sleep_ms(21);
+	assert_int_equal(p.taken, 2);
+	queue_stop(p.q);
 	task_join(a);
 	task_join(b);
-	assert_int_equal(mono_ms_between((struct mono){ 1000000000 }, mono_now()), 1030);
+	task_mutex_fini(&p.lock);
+	queue_free(p.q);
 }
 
 static void a_sleeper_takes_over_the_watch(void **state)

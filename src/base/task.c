@@ -10,6 +10,14 @@ void task_init(struct task *t, const char *name, void (*run)(void *arg), void *a
 	t->arg = arg;
 }
 
+void task_current_name(char ret[TASK_NAME_MAX])
+{
+	if (task_sim_active())
+		snprintf(ret, TASK_NAME_MAX, "%s", sim_name());
+	else if (pthread_getname_np(pthread_self(), ret, TASK_NAME_MAX))
+		snprintf(ret, TASK_NAME_MAX, "?");
+}
+
 struct task *task_spawn(const char *name, void (*run)(void *arg), void *arg)
 {
 	return task_sim_active() ? sim_spawn(name, run, arg) : thread_spawn(name, run, arg);

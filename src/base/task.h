@@ -41,6 +41,7 @@ struct task_cond {
 };
 void task_cond_init(struct task_cond *c); /* waits on the monotonic clock */
 void task_cond_fini(struct task_cond *c);
+/* Both may return early, with nobody's signal, as pthread's do (the simulation does so on purpose): wait in a loop. */
 void task_wait(struct task_cond *c, struct task_mutex *m);
 /* false: the time came first. MONO_NEVER waits for ever. */
 bool task_wait_until(struct task_cond *c, struct task_mutex *m, struct mono until);
@@ -65,7 +66,9 @@ void rand_uuid(char ret[UUID_TEXT_MAX]); /* version 4, lower case */
 
 /* Runs main(arg) and every task it spawns as fibers under virtual time, until all have ended or max_virtual_ms passed.
  * Returns a hash of the trace: every switch, spawn, wake and task_trace() line. Same seed, same hash, in any process.
- * Ends the process with a report when all fibers wait and no time is pending (a deadlock). */
+ * Ends the process with a report when all fibers wait and no time is pending (a deadlock), or when they run on and on
+ * while no time passes (a livelock). Tasks that max_virtual_ms cuts off are not run again: what they own leaks.
+ * Mono starts at 1 s, wall at 2026-01-01T00:00:00Z. KOGGE_SIM_TRACE=1 in the environment prints the trace to stderr. */
 uint64_t task_sim_run(uint64_t seed, int64_t max_virtual_ms, void (*main)(void *arg), void *arg);
 bool task_sim_active(void);
 /* Puts an observation into the trace (the simulation's own log, hashed). No-op on threads. */

@@ -2,8 +2,8 @@
  *
  *	          ┌────────────── runnable ◄── wake: signal, unlock, join, its time ──┐
  *	          ▼ (the seed picks one)                                              │
- *	    one fiber runs until it waits, yields, or a lock or unlock ─────► waits in a list, a timer, or both
- *	    preempts it (the seed decides)
+ *	    one fiber runs until it waits, yields, or a lock, unlock ───────► waits in a list, a timer, or both
+ *	    or signal preempts it (the seed decides)
  *
  * Order comes from the seed, from spawn numbers and from lists; never from addresses, hashes or real time. So the
  * trace (every spawn, switch, wake, step of the clock and task_trace() line) has the same hash in every process. */
@@ -120,6 +120,11 @@ void task_trace(const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	trace(current, "trace", current->running, text);
+}
+
+const char *sim_name(void)
+{
+	return current->running ? current->running->task.name : "simulator";
 }
 
 struct mono sim_mono(void)
@@ -407,11 +412,13 @@ bool sim_wait_until(struct task_cond *c, struct task_mutex *m, struct mono until
 void sim_signal(struct task_cond *c)
 {
 	wake_first(current, &c->sim, "signal");
+	maybe_preempt(current); /* mostly with the mutex held: others meet it taken */
 }
 
 void sim_broadcast(struct task_cond *c)
 {
 	wake_all(current, &c->sim, "broadcast");
+	maybe_preempt(current);
 }
 
 /* --- the loop --- */

@@ -1,4 +1,5 @@
 #include "base/util.h"
+#include "base/base_internal.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,10 +8,12 @@
 /* Says why in one write and leaves a core; allocates nothing, for memory may be what is missing. */
 void panic_at(const char *file, int line, const char *fmt, ...)
 {
-	char text[2048];
-	int n = snprintf(text, sizeof(text), "kogge: %s:%d: ", file, line);
+	char text[4096], name[TASK_NAME_MAX];
 	va_list ap;
+	int n;
 
+	task_current_name(name);
+	n = snprintf(text, sizeof(text), "kogge: %s:%d: task %s: ", file, line, name);
 	va_start(ap, fmt);
 	if (n > 0 && (size_t)n < sizeof(text))
 		n += vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
@@ -18,7 +21,7 @@ void panic_at(const char *file, int line, const char *fmt, ...)
 	if (n < 0)
 		n = 0;
 	if ((size_t)n > sizeof(text) - 1)
-		n = sizeof(text) - 1;
+		n = (int)sizeof(text) - 1;
 	text[n++] = '\n';
 	if (write(STDERR_FILENO, text, (size_t)n) < 0)
 		errno = 0; /* nobody listens; the abort still tells */
