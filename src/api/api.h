@@ -69,7 +69,8 @@ struct identity {
 	struct str real_user; /* who impersonates */
 };
 
-/* Where an answer goes. Exactly one of reply() and stream() is called, from any thread. Pieces are taken. */
+/* Where an answer goes. Exactly one of reply() and stream() is called, from any thread. Pieces are taken.
+ * The ops given to stream() are never called from inside write(), end() or abort(). */
 struct api_sink {
 	void (*reply)(void *arg, int status, const struct http_header *headers, size_t n_headers, const struct net_piece *pieces,
 		size_t n_pieces);

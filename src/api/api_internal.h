@@ -48,7 +48,7 @@ struct strategy {
 	/* Undo of what prepare() allocated, when the write failed; and what a deletion gives back. */
 	void (*release)(struct rq *rq, struct val object);
 	bool create_on_update; /* PUT to a name that is not there creates */
-	bool no_generation;    /* metadata.generation is not kept */
+	bool create_status;    /* a creator may set the status (nodes) */
 	bool graceful;	       /* DELETE answers the object and honours gracePeriodSeconds (pods) */
 };
 
@@ -79,8 +79,8 @@ struct resource_def {
 	bool (*field_value)(struct val object, struct str field, char *ret, size_t ret_max);
 	/* No storage: POST is answered by this (reviews). *body is replaced by the answer. */
 	int (*create)(struct rq *rq, struct node **body, struct err *e);
-	bool has_controller; /* false: a Warning tells that nothing acts on it */
-	bool passive;	     /* needs no controller (configmaps, roles …) */
+	bool has_controller; /* needs one: until api_controller_present() was called for it, writes answer with a Warning */
+	bool generation;     /* metadata.generation is kept */
 	/* Another served form of a stored row: "group/version/resource" of the storing row and the way between. */
 	const char *stored_as;
 	void (*to_stored)(struct arena *a, struct node *object);
@@ -96,7 +96,9 @@ struct resource {
 	struct resource *stored; /* the row that has the cache: itself, or stored_as */
 	struct cache *cache;	 /* NULL for rows without storage and for other forms */
 	bool removed;
-	int64_t controller_present; /* see api_controller_present() */
+	bool controller_present; /* atomic, see api_controller_present() */
+	int64_t last_event;	 /* atomic: revision of its latest change */
+	uint64_t storage_hash;
 };
 /* Borrow: rows live as long as the api (removed ones are only unlinked). NULL: not served. */
 struct resource *api_resource(struct api *api, struct str group, struct str version, struct str resource);
@@ -126,6 +128,7 @@ struct api {
 	struct arena *arena;  /* lives as long as the api; only touched while it is made */
 	struct task_mutex lock; /* table, health and metrics lists */
 	struct map *rows;	/* "group/version/resource" → struct resource */
+	struct map *removed_rows; /* kept until the end */
 	struct map *prefixes;	/* key prefix without '/' → struct resource that stores */
 	int64_t table_version;	/* atomic: grows with every change of the table */
 	struct cache_budget *budget;
@@ -195,7 +198,13 @@ struct rq {
 	char audit_id[UUID_TEXT_MAX];
 	struct mono began;
 	enum lane lane;
+	struct str source;	       /* the peer's address */
 	const char *decision, *reason; /* of authorization, for the audit record */
+	struct map *allocated;	       /* addresses and ports taken for this write, given back when it fails */
+	struct doc *answer_doc;	       /* local: own, the answer */
+	void (*run)(struct rq *rq);    /* what a lane does with it */
+	struct rq *next;	       /* in its lane's queue */
+	bool answered;
 };
 struct str rq_param(const struct rq *rq, const char *key); /* first value; p NULL: absent */
 struct str rq_header(const struct rq *rq, const char *lower_name);

@@ -1,2 +1,212 @@
-/* Second half of api_internal.h: what the core's own files call of each other. */
+/* Second half of api_internal.h: what the core's own files call of each other, one block a file. */
 #pragma once
+
+/* ---- rq.c: making, ending, parameters ------------------------------------------------------------------------------ */
+struct rq *rq_new(struct api *api);
+void rq_free(struct rq *rq);
+void rq_parse_query(struct rq *rq);
+struct str url_decode(struct arena *a, struct str s, bool plus_is_space);
+bool rq_param_bool(const struct rq *rq, const char *key); /* present and not false or 0 */
+bool rq_stopping(struct api *api);
+void buf_json(struct buf *b, struct str s); /* appends a quoted JSON string */
+char *rq_f(struct rq *rq, const char *fmt, ...) PRINTF(2, 3); /* arena text */
+void wall_text(struct rq *rq, struct wall t, char ret[TIME_TEXT_MAX]);
+
+/* ---- route.c ---------------------------------------------------------------------------------------------------------- */
+/* Takes rq: parses, authorizes, answers or hands it to a lane. Never blocks. */
+void route(struct rq *rq);
+int route_authorize(struct rq *rq, struct err *e);
+/* Options shared by all writes, from the parameters. */
+int route_write_options(struct rq *rq, struct err *e);
+
+/* ---- negotiate.c: Accept and Content-Type -------------------------------------------------------------------------------- */
+int negotiate(struct rq *rq, bool discovery, struct err *e);
+int media_of_body(struct rq *rq, enum media *ret, struct err *e);
+
+/* ---- status.c, reply.c: answers. Each takes rq and ends it. ------------------------------------------------------------------ */
+void status_json(const struct rq *rq, const struct err *e, struct buf *out);
+struct doc *status_success(struct rq *rq, struct str name, struct str uid); /* own */
+void reply_error(struct rq *rq, const struct err *e);
+void reply_doc(struct rq *rq, int status, struct doc *take_d); /* rendered as negotiated; of type rq->res or a subresource */
+void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct schema_type *type);
+void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b);
+void reply_text(struct rq *rq, int status, const char *content_type, const char *text);
+/* Pieces without owner live as long as rq. extra: further headers. */
+void reply_pieces(struct rq *rq, int status, const char *content_type, const struct http_header *extra, size_t n_extra,
+	struct net_piece *pieces, size_t n);
+/* Common headers of every answer into h (room for 16 + warnings). */
+size_t reply_headers(struct rq *rq, const char *content_type, struct http_header *h, size_t max);
+const char *media_type(enum media m, bool watch);
+/* Audit record and metrics. Called once an answer was given (for streams: when they end). */
+void rq_done(struct rq *rq, int status);
+bool gzip_bytes(struct str in, struct buf *out, int level);
+bool gunzip_bytes(struct str in, struct buf *out);
+
+/* ---- read.c, list.c, watch.c --------------------------------------------------------------------------------------------------- */
+void read_get(struct rq *rq);
+void read_list(struct rq *rq);
+void read_watch(struct rq *rq);
+/* The object as rq asks for it (other served form): own. d is taken. */
+struct doc *doc_as_served(struct arena *a, const struct resource *res, struct doc *take_d);
+struct str cache_key(struct arena *a, const struct resource *r, struct str ns, struct str name);
+int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e);
+
+struct filter { /* what a list or watch selects */
+	const struct selector *labels; /* NULL: all */
+	struct field_term *fields;
+	size_t n_fields;
+	const struct resource *res;
+};
+int filter_parse(struct rq *rq, struct str label_selector, struct str field_selector, struct filter *ret, struct err *e);
+bool filter_matches(const struct filter *f, const struct doc *d);
+static inline bool filter_is_all(const struct filter *f)
+{
+	return !f->labels && !f->n_fields;
+}
+/* Name set by fieldSelector=metadata.name=x; p NULL: none. */
+struct str filter_name(const struct filter *f);
+
+int list_collect(struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e);
+
+struct watches *watches_new(struct api *api);
+void watches_stop(struct watches *w);
+void watches_free(struct watches *w);
+size_t watches_len(struct watches *w);
+
+/* ---- table.c, cells_*.c ----------------------------------------------------------------------------------------------------------- */
+void table_head(struct rq *rq, const struct resource *res, bool with_columns, int64_t rev, struct str cont, int64_t remaining, struct buf *out);
+void table_row(struct rq *rq, const struct resource *res, const struct doc *d, struct buf *out);
+void metadata_object(const struct doc *d, bool with_kind, bool beta, struct buf *out);
+struct cells {
+	struct buf *out;
+	size_t n;
+	struct arena *a;
+	struct val object; /* root */
+	int64_t now_s;
+	bool owns;
+};
+void cell_str(struct cells *c, struct str s);
+void cell_c(struct cells *c, const char *s);
+void cell_f(struct cells *c, const char *fmt, ...) PRINTF(2, 3);
+void cell_int(struct cells *c, int64_t i);
+void cell_val(struct cells *c, struct val v); /* string, number or bool as text; <none> when missing */
+void cell_age(struct cells *c, struct val time);
+void cell_created(struct cells *c); /* age of the object */
+
+/* ---- lanes.c ---------------------------------------------------------------------------------------------------------------------------- */
+struct lanes *lanes_new(struct api *api);
+void lanes_stop(struct lanes *l); /* waits for what runs */
+void lanes_free(struct lanes *l);
+/* Takes rq; rq->run(rq) happens on a lane's thread. Full: answers 429. */
+void lanes_submit(struct lanes *l, struct rq *rq);
+
+/* ---- write.c and its verbs: on a lane or the local caller's task -------------------------------------------------------------------------- */
+struct outcome {
+	int status;
+	struct doc *doc; /* own; in the served form, or a Status */
+	const struct schema_type *type; /* NULL: the resource's own */
+};
+int write_run(struct rq *rq, struct outcome *out, struct err *e);
+void write_on_lane(struct rq *rq); /* for rq->run */
+int write_create(struct rq *rq, struct outcome *out, struct err *e);
+int write_update(struct rq *rq, struct outcome *out, struct err *e);
+int write_patch(struct rq *rq, struct outcome *out, struct err *e);
+int write_delete(struct rq *rq, struct outcome *out, struct err *e);
+int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e);
+int scale_get(struct rq *rq, struct doc **ret, struct err *e);
+int scale_write(struct rq *rq, struct outcome *out, struct err *e);
+/* decode.c: the body as a tree of type; checks apiVersion and kind. */
+int decode_body(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind, struct node **ret, struct err *e);
+/* A tree made by a patch; report: field validation applies. */
+int decode_node(struct rq *rq, const struct schema_type *type, struct node *n, bool report, struct err *e);
+int decode_any(struct rq *rq, struct doc **ret, struct err *e); /* own: parsed JSON or YAML without a type */
+/* The live object in the stored form: own; -ERR_NOT_FOUND in upstream's words. */
+int write_live(struct rq *rq, struct doc **ret, struct err *e);
+int write_not_found(struct rq *rq, struct str name, struct err *e);
+/* store.c of the api: one object to the store. live NULL: create. The doc is stamped. */
+int write_put(struct rq *rq, struct str ns, struct str name, struct doc *d, int64_t expect, struct err *e);
+int write_del(struct rq *rq, struct str ns, struct str name, struct node *last_state, int64_t expect, struct doc **ret, struct err *e);
+/* The second half of update and patch: object is decoded, in the stored form. create: live is NULL. sub: "" or "status" …
+ * apply: managedFields are in it already. */
+struct write_job {
+	struct node *object;
+	struct doc *live; /* borrow; NULL: create */
+	bool applied;	  /* managedFields are done */
+};
+int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
+int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
+bool write_removable(struct rq *rq, struct node *object); /* being deleted, and nothing holds it any more */
+
+/* store_events.c: from the store to the caches */
+int events_load(struct api *api, struct resource *r, struct err *e);
+void events_on(void *arg, const struct store_event *ev);
+
+/* ---- admission.c -------------------------------------------------------------------------------------------------------------------------------- */
+int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err *e);
+int admit_check(struct rq *rq, struct val object, struct val old, struct err *e);
+int admit_delete(struct rq *rq, struct val old, struct err *e);
+int admit_pod(struct rq *rq, struct node *pod, struct err *e);
+
+/* ---- strategies (strategy_*.c) and validation (validate_*.c) -------------------------------------------------------------------------------------- */
+extern const struct strategy strategy_pod, strategy_service, strategy_namespace, strategy_node, strategy_deployment, strategy_replicaset,
+	strategy_rc, strategy_statefulset, strategy_daemonset, strategy_job, strategy_cronjob, strategy_secret, strategy_configmap,
+	strategy_role, strategy_binding, strategy_lease, strategy_pvc, strategy_pv, strategy_ingress, strategy_endpoints, strategy_slice,
+	strategy_csr, strategy_priorityclass, strategy_sa, strategy_hpa, strategy_pdb, strategy_event, strategy_crd;
+int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
+int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
+int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
+void default_pod_spec(struct arena *a, struct node *spec);
+
+void v_required(struct err *e, const char *path, const char *detail);
+void v_invalid(struct err *e, const char *path, struct val v, const char *detail);
+void v_invalid_str(struct err *e, const char *path, struct str value, const char *detail);
+void v_unsupported(struct err *e, const char *path, struct str value, const char *const *known);
+void v_forbidden(struct err *e, const char *path, const char *detail);
+void v_duplicate(struct err *e, const char *path, struct str value);
+void v_not_found(struct err *e, const char *path, struct str value);
+void v_too_long(struct err *e, const char *path, size_t max);
+const char *name_wrong(struct str name, enum name_rule rule, bool prefix); /* NULL: fine; else upstream's sentence */
+const char *label_key_wrong(struct str key);
+const char *label_value_wrong(struct str v);
+void validate_meta(struct rq *rq, struct val meta, struct val old, const char *path, bool need_name, struct err *e);
+void validate_labels(struct rq *rq, struct val labels, const char *path, struct err *e);
+void validate_label_selector(struct rq *rq, struct val sel, const char *path, struct err *e);
+void validate_pod_spec(struct rq *rq, struct val spec, const char *path, bool template, struct err *e);
+void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector, const char *restart_only, struct err *e);
+void validate_immutable(struct err *e, const char *path, struct val now, struct val old);
+void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e);
+void validate_port(struct err *e, const char *path, struct val port);
+bool validate_finish(struct rq *rq, struct str name, struct err *e); /* makes the message of the causes; true: there were some */
+
+/* ---- ipalloc.c ------------------------------------------------------------------------------------------------------------------------------------- */
+struct ipalloc *ipalloc_new(struct api *api, struct err *e);
+void ipalloc_free(struct ipalloc *p);
+int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err *e);
+void ipalloc_event(struct ipalloc *p, const struct doc *before, const struct doc *after); /* gives back */
+void ipalloc_undo(struct rq *rq);
+int ipalloc_families(const struct ipalloc *p, const char *ret[2]); /* "IPv4", "IPv6" in order */
+
+/* ---- discovery.c, openapi.c, health.c, metrics.c, audit.c, relay.c ------------------------------------------------------------------------------------ */
+bool discovery_answer(struct rq *rq); /* /api, /apis … ; true: taken */
+bool openapi_answer(struct rq *rq);
+void openapi_free(struct openapi_cache *o);
+bool health_answer(struct rq *rq);
+struct health *health_new(struct api *api);
+void health_free(struct health *h);
+struct metrics *metrics_new(void);
+void metrics_free(struct metrics *m);
+void metrics_record(struct metrics *m, const struct rq *rq, int status);
+void metrics_answer(struct rq *rq);
+struct audit *audit_new(const struct api_opts *o, struct err *e);
+void audit_free(struct audit *a);
+void audit_record(struct audit *a, const struct rq *rq, int status);
+void relay_start(struct rq *rq);
+struct relays *relays_new(struct api *api);
+void relays_free(struct relays *r);
+
+/* ---- resource.c, resources_builtin.c --------------------------------------------------------------------------------------------------------------------- */
+extern const struct resource_def builtin_resources[];
+extern const size_t builtin_resources_n;
+struct resource *resource_by_prefix(struct api *api, struct str prefix);
+int resource_table_fill(struct api *api, struct err *e);
+void resource_table_free(struct api *api);

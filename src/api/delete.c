@@ -1,0 +1,266 @@
+/* DELETE: preconditions, grace, finalizers and what happens to dependents. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+struct delete_options {
+	int64_t grace; /* -1: the object's own */
+	struct str propagation, uid, rv;
+	bool orphan_given, orphan;
+};
+
+static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
+{
+	struct node *n = NULL;
+	struct str s;
+
+	memset(o, 0, sizeof(*o));
+	o->grace = -1;
+	if (rq->body_doc || rq->body.n) {
+		const struct schema_type *t = schema_builtin(STR(""), STR("v1"), STR("DeleteOptions"));
+		enum media m = MEDIA_JSON;
+		struct doc *d;
+		if (!rq->local && media_of_body(rq, &m, e) < 0)
+			return -e->code;
+		if (m == MEDIA_PROTOBUF) {
+			if (schema_from_protobuf(rq->a, rq->body, &n, e) < 0)
+				return -e->code;
+		} else {
+			if (decode_any(rq, &d, e) < 0)
+				return -e->code;
+			n = node_from(rq->a, doc_root(d));
+			doc_unref(d);
+		}
+		if (t && node_kind(n) == VAL_MAP && schema_decode(t, rq->a, n, NULL, e) < 0)
+			return -e->code;
+		struct node *g = node_getc(n, "gracePeriodSeconds"), *orphan = node_getc(n, "orphanDependents");
+		if (g)
+			o->grace = node_int_of(g, -1);
+		o->propagation = node_text_str(node_getc(n, "propagationPolicy"));
+		o->uid = node_text_str(node_path(n, "preconditions.uid"));
+		o->rv = node_text_str(node_path(n, "preconditions.resourceVersion"));
+		o->orphan_given = orphan != NULL;
+		o->orphan = node_bool_of(orphan, false);
+		if (node_len(node_getc(n, "dryRun")))
+			rq->dry_run = true;
+	}
+	s = rq_param(rq, "gracePeriodSeconds");
+	if (s.n && !str_i64(s, &o->grace))
+		return err_set(e, ERR_BAD_REQUEST, "gracePeriodSeconds: Invalid value: \"%.*s\": must be a number", STR_ARG(s));
+	if ((s = rq_param(rq, "propagationPolicy")).n)
+		o->propagation = s;
+	if ((s = rq_param(rq, "orphanDependents")).n) {
+		o->orphan_given = true;
+		o->orphan = rq_param_bool(rq, "orphanDependents");
+	}
+	if (o->propagation.n && o->orphan_given)
+		return err_set(e, ERR_INVALID, "DeleteOptions \"\" is invalid: propagationPolicy: Invalid value: \"%.*s\": orphanDependents and deletionPropagation cannot be both set",
+			STR_ARG(o->propagation));
+	if (o->propagation.n && !str_is(o->propagation, "Foreground") && !str_is(o->propagation, "Background") &&
+		!str_is(o->propagation, "Orphan"))
+		return err_set(e, ERR_INVALID, "DeleteOptions \"\" is invalid: propagationPolicy: Unsupported value: \"%.*s\": supported values: \"Background\", \"Foreground\", \"Orphan\"",
+			STR_ARG(o->propagation));
+	if (o->orphan_given)
+		o->propagation = o->orphan ? STR("Orphan") : STR("Background");
+	return 0;
+}
+
+static int check_preconditions(struct rq *rq, const struct delete_options *o, struct doc *live, struct err *e)
+{
+	if (o->uid.n && !str_eq(o->uid, doc_uid(live)))
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
+			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(o->uid), STR_ARG(doc_uid(live)));
+	if (o->rv.n && !str_eq(o->rv, doc_str(live, "metadata.resourceVersion")))
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: ResourceVersion in precondition: %.*s, ResourceVersion in object meta: %.*s",
+			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(o->rv), STR_ARG(doc_str(live, "metadata.resourceVersion")));
+	return 0;
+}
+
+static bool list_has(struct node *list, const char *s)
+{
+	for (size_t i = 0; i < node_len(list); i++)
+		if (str_is(node_text_str(node_at(list, i)), s))
+			return true;
+	return false;
+}
+
+static void list_drop(struct node *list, const char *s)
+{
+	for (size_t i = node_len(list); i-- > 0;)
+		if (str_is(node_text_str(node_at(list, i)), s))
+			node_remove_at(list, i);
+}
+
+/* The two finalizers that the garbage collector answers to. */
+static void set_propagation(struct rq *rq, struct node *meta, struct str policy)
+{
+	struct node *list = node_getc(meta, "finalizers");
+	const char *want = str_is(policy, "Foreground") ? "foregroundDeletion" : str_is(policy, "Orphan") ? "orphan" : NULL;
+
+	if (!policy.n && list)
+		return; /* not said: what the object already has */
+	if (list) {
+		if (!want || strcmp(want, "orphan"))
+			list_drop(list, "orphan");
+		if (!want || strcmp(want, "foregroundDeletion"))
+			list_drop(list, "foregroundDeletion");
+	}
+	if (want) {
+		list = node_need_list(meta, "finalizers");
+		if (!list_has(list, want))
+			node_add(list, node_c(rq->a, want));
+	} else if (list && !node_len(list)) {
+		node_delc(meta, "finalizers");
+	}
+}
+
+static int64_t pod_grace(struct doc *pod, int64_t asked)
+{
+	struct str phase = doc_str(pod, "status.phase");
+
+	if (!doc_str(pod, "spec.nodeName").n || str_is(phase, "Succeeded") || str_is(phase, "Failed"))
+		return 0;
+	if (asked < 0)
+		asked = doc_int(pod, "spec.terminationGracePeriodSeconds", 30);
+	return asked < 0 ? 1 : asked;
+}
+
+/* Marks it as being deleted. */
+static void mark(struct rq *rq, struct node *o, struct doc *live, int64_t grace)
+{
+	struct node *meta = node_need_map(o, "metadata");
+	char text[TIME_TEXT_MAX];
+
+	wall_rfc3339((struct wall){ wall_now().ns + grace * 1000000000 }, text);
+	node_setc(meta, "deletionTimestamp", node_c(rq->a, text));
+	node_setc(meta, "deletionGracePeriodSeconds", node_int(rq->a, grace));
+	if (val_has(doc_get(live, "metadata.generation")))
+		node_setc(meta, "generation", node_int(rq->a, doc_int(live, "metadata.generation", 0) + 1));
+	if (!strcmp(rq->res->def.resource, "namespaces"))
+		node_set_path(o, "status.phase", node_c(rq->a, "Terminating"));
+}
+
+static int put(struct rq *rq, struct node *o, struct doc *live, struct outcome *out, struct err *e)
+{
+	struct doc *d = node_publish_versioned(o);
+	int rc = write_put(rq, arena_str(rq->a, doc_ns(live)), arena_str(rq->a, doc_name(live)), d, doc_revision(live), e);
+
+	if (rc < 0) {
+		doc_unref(d);
+		return rc;
+	}
+	out->status = 200;
+	out->doc = doc_as_served(rq->a, rq->res, d);
+	return 0;
+}
+
+static int remove_now(struct rq *rq, struct node *o, struct doc *live, bool object, struct outcome *out, struct err *e)
+{
+	struct doc *gone = NULL;
+	struct str name = arena_str(rq->a, doc_name(live)), uid = arena_str(rq->a, doc_uid(live));
+	int rc = write_del(rq, arena_str(rq->a, doc_ns(live)), name, o, doc_revision(live), &gone, e);
+
+	if (rc < 0)
+		return rc;
+	out->status = 200;
+	if (object) {
+		out->doc = doc_as_served(rq->a, rq->res, gone);
+		return 0;
+	}
+	doc_unref(gone);
+	out->doc = status_success(rq, name, uid);
+	return 0;
+}
+
+/* live is in the stored form here: a deletion changes nothing that the other forms name differently. */
+static int delete_live(struct rq *rq, const struct delete_options *opts, struct doc *live, struct outcome *out, struct err *e)
+{
+	const struct strategy *s = rq->res->def.strategy;
+	bool graceful = s && s->graceful, deleting = val_has(doc_get(live, "metadata.deletionTimestamp"));
+	struct node *o = node_from(rq->a, doc_root(live)), *meta = node_need_map(o, "metadata");
+	bool is_ns = !strcmp(rq->res->def.resource, "namespaces");
+	int64_t grace = graceful ? pod_grace(live, opts->grace) : 0;
+	int rc;
+
+	if ((rc = check_preconditions(rq, opts, live, e)) < 0 || (rc = admit_delete(rq, doc_root(live), e)) < 0)
+		return rc;
+	set_propagation(rq, meta, opts->propagation);
+	bool held = node_len(node_getc(meta, "finalizers")) > 0 || (is_ns && node_len(node_path(o, "spec.finalizers")));
+	if (deleting) {
+		int64_t left = doc_int(live, "metadata.deletionGracePeriodSeconds", 0);
+		if (grace >= left && !(grace == 0 && !held)) { /* grace only shrinks */
+			bool same = node_equal(meta, node_from(rq->a, doc_get(live, "metadata")));
+			if (!same)
+				return put(rq, o, live, out, e);
+			out->status = 200;
+			out->doc = doc_as_served(rq->a, rq->res, doc_ref(live));
+			return 0;
+		}
+	}
+	if (!held && grace == 0)
+		return remove_now(rq, o, live, graceful, out, e);
+	mark(rq, o, live, grace);
+	return put(rq, o, live, out, e);
+}
+
+static int delete_named(struct rq *rq, const struct delete_options *opts, struct outcome *out, struct err *e)
+{
+	int rc = 0;
+
+	for (int i = 0; i < 6; i++) {
+		struct doc *live = cache_get(rq->res->stored->cache, cache_key(rq->a, rq->res, rq->ns, rq->name));
+		err_init(e);
+		if (!live)
+			return write_not_found(rq, rq->name, e);
+		rc = delete_live(rq, opts, live, out, e);
+		doc_unref(live);
+		if (rc != -ERR_CONFLICT || opts->rv.n || str_has(str_c(e->message), STR("Precondition")))
+			break;
+	}
+	return rc;
+}
+
+int write_delete(struct rq *rq, struct outcome *out, struct err *e)
+{
+	struct delete_options opts;
+	int rc = options_read(rq, &opts, e);
+
+	return rc < 0 ? rc : delete_named(rq, &opts, out, e);
+}
+
+int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e)
+{
+	struct delete_options opts;
+	struct filter f;
+	struct doc **docs;
+	size_t n;
+	int64_t rev;
+	int rc;
+
+	if ((rc = options_read(rq, &opts, e)) < 0 ||
+		(rc = filter_parse(rq, rq_param(rq, "labelSelector"), rq_param(rq, "fieldSelector"), &f, e)) < 0 ||
+		(rc = list_collect(rq, &f, &docs, &n, &rev, e)) < 0)
+		return rc;
+	for (size_t i = 0; i < n; i++) {
+		struct outcome one = { 0 };
+		rq->name = doc_name(docs[i]);
+		rc = delete_named(rq, &opts, &one, e);
+		doc_unref(one.doc);
+		if (rc < 0 && rc != -ERR_NOT_FOUND)
+			return rc;
+		err_init(e);
+	}
+	rq->name = STR_NULL;
+	struct node *meta = node_pack(rq->a, "{resourceVersion:o}", node_strf(rq->a, "%lld", (long long)rev));
+	struct node *items = node_list(rq->a);
+	for (size_t i = 0; i < n; i++)
+		node_add(items, node_from(rq->a, doc_root(docs[i])));
+	out->status = 200;
+	out->doc = node_publish(node_pack(rq->a, "{kind:s, apiVersion:s, metadata:o, items:o}", rq->res->list_kind, rq->res->api_version,
+		meta, items));
+	out->type = schema_builtin(str_c(rq->res->def.group), str_c(rq->res->def.version), str_c(rq->res->list_kind));
+	if (!out->type)
+		out->type = rq->res->type;
+	return 0;
+}

@@ -1,0 +1,370 @@
+/* Discovery: which groups, versions and resources are served; the old lists and the aggregated document. */
+#include "api/api_internal.h"
+#include <openssl/evp.h>
+#include <stdio.h>
+#define LOG_MODULE "api"
+
+struct table {
+	struct resource **rows;
+	size_t n;
+};
+
+static struct table table_of(struct rq *rq)
+{
+	struct table t;
+
+	t.rows = api_resources(rq->api, rq->a, &t.n);
+	return t;
+}
+
+static void verbs_json(unsigned verbs, struct buf *b)
+{
+	static const enum verb order[] = { V_CREATE, V_DELETE, V_DELETE_COLLECTION, V_GET, V_LIST, V_PATCH, V_UPDATE, V_WATCH };
+	bool first = true;
+
+	buf_byte(b, '[');
+	if (verbs & VERB_BIT(V_CONNECT)) {
+		buf_c(b, "\"create\",\"get\"");
+		first = false;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+		if (!(verbs & VERB_BIT(order[i])))
+			continue;
+		buf_printf(b, "%s\"%s\"", first ? "" : ",", verb_name(order[i]));
+		first = false;
+	}
+	buf_byte(b, ']');
+}
+
+static void list_json(const char *key, const char *const *list, struct buf *b)
+{
+	if (!list)
+		return;
+	buf_printf(b, ",\"%s\":[", key);
+	for (size_t i = 0; list[i]; i++)
+		buf_printf(b, "%s\"%s\"", i ? "," : "", list[i]);
+	buf_byte(b, ']');
+}
+
+static bool first_of_group(const struct table *t, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (!strcmp(t->rows[k]->def.group, t->rows[i]->def.group))
+			return false;
+	return true;
+}
+
+static bool first_of_version(const struct table *t, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (!strcmp(t->rows[k]->api_version, t->rows[i]->api_version))
+			return false;
+	return true;
+}
+
+static void group_json(const struct table *t, size_t first, bool with_kind, struct buf *b)
+{
+	const char *group = t->rows[first]->def.group;
+	bool more = false;
+
+	buf_c(b, with_kind ? "{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\"," : "{");
+	buf_printf(b, "\"name\":\"%s\",\"versions\":[", group);
+	for (size_t i = first; i < t->n; i++) {
+		const struct resource *r = t->rows[i];
+		if (strcmp(r->def.group, group) || !first_of_version(t, i))
+			continue;
+		buf_printf(b, "%s{\"groupVersion\":\"%s\",\"version\":\"%s\"}", more ? "," : "", r->api_version, r->def.version);
+		more = true;
+	}
+	buf_printf(b, "],\"preferredVersion\":{\"groupVersion\":\"%s\",\"version\":\"%s\"}}", t->rows[first]->api_version,
+		t->rows[first]->def.version);
+}
+
+static void answer(struct rq *rq, struct buf *b)
+{
+	reply_buf(rq, 200, "application/json", b);
+}
+
+static void groups(struct rq *rq)
+{
+	struct table t = table_of(rq);
+	struct buf b = BUF_INIT;
+	bool more = false;
+
+	buf_c(&b, "{\"kind\":\"APIGroupList\",\"apiVersion\":\"v1\",\"groups\":[");
+	for (size_t i = 0; i < t.n; i++) {
+		if (!t.rows[i]->def.group[0] || !first_of_group(&t, i))
+			continue;
+		if (more)
+			buf_byte(&b, ',');
+		more = true;
+		group_json(&t, i, false, &b);
+	}
+	buf_c(&b, "]}");
+	answer(rq, &b);
+}
+
+static bool one_group(struct rq *rq, struct str group)
+{
+	struct table t = table_of(rq);
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0; group.n && i < t.n; i++)
+		if (str_is(group, t.rows[i]->def.group)) {
+			group_json(&t, i, true, &b);
+			answer(rq, &b);
+			return true;
+		}
+	return false;
+}
+
+static void storage_hash(const struct resource *r, struct buf *b)
+{
+	uint64_t h = r->stored->storage_hash;
+	auto_free char *text = base64_encode(str_n((const char *)&h, sizeof(h)));
+
+	buf_printf(b, ",\"storageVersionHash\":\"%s\"", text);
+}
+
+static void resource_json(const struct resource *r, struct buf *b)
+{
+	const struct resource_def *d = &r->def;
+
+	buf_printf(b, "{\"name\":\"%s\",\"singularName\":\"%s\",\"namespaced\":%s,\"kind\":\"%s\",\"verbs\":", d->resource, d->singular,
+		d->namespaced ? "true" : "false", d->kind);
+	verbs_json(d->verbs, b);
+	list_json("shortNames", d->short_names, b);
+	list_json("categories", d->categories, b);
+	if (r->stored->cache)
+		storage_hash(r, b);
+	buf_byte(b, '}');
+	for (const struct subresource *s = d->subs; s && s->name; s++) {
+		buf_printf(b, ",{\"name\":\"%s/%s\",\"singularName\":\"\",\"namespaced\":%s,", d->resource, s->name,
+			d->namespaced ? "true" : "false");
+		if (s->kind && s->group[0])
+			buf_printf(b, "\"group\":\"%s\",\"version\":\"%s\",", s->group, s->version);
+		buf_printf(b, "\"kind\":\"%s\",\"verbs\":", s->kind ? s->kind : d->kind);
+		verbs_json(s->verbs, b);
+		buf_byte(b, '}');
+	}
+}
+
+static bool resource_list(struct rq *rq, struct str group, struct str version)
+{
+	struct table t = table_of(rq);
+	struct buf b = BUF_INIT;
+	bool more = false;
+
+	for (size_t i = 0; i < t.n; i++) {
+		const struct resource *r = t.rows[i];
+		if (!str_is(group, r->def.group) || !str_is(version, r->def.version))
+			continue;
+		if (!more)
+			buf_printf(&b, "{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":\"%s\",\"resources\":[",
+				r->api_version);
+		else
+			buf_byte(&b, ',');
+		more = true;
+		resource_json(r, &b);
+	}
+	if (!more)
+		return false;
+	buf_c(&b, "]}");
+	answer(rq, &b);
+	return true;
+}
+
+/* ---- the aggregated document ------------------------------------------------------------------------------------------------ */
+
+static void kind_json(const char *group, const char *version, const char *kind, struct buf *b)
+{
+	buf_printf(b, "\"responseKind\":{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}", group, version, kind);
+}
+
+static void aggregated_resource(const struct resource *r, struct buf *b)
+{
+	const struct resource_def *d = &r->def;
+
+	buf_printf(b, "{\"resource\":\"%s\",", d->resource);
+	kind_json(d->group, d->version, d->kind, b);
+	buf_printf(b, ",\"scope\":\"%s\",\"singularResource\":\"%s\",\"verbs\":", d->namespaced ? "Namespaced" : "Cluster", d->singular);
+	verbs_json(d->verbs, b);
+	list_json("shortNames", d->short_names, b);
+	list_json("categories", d->categories, b);
+	for (const struct subresource *s = d->subs; s && s->name; s++) {
+		buf_printf(b, "%s{\"subresource\":\"%s\",", s == d->subs ? ",\"subresources\":[" : ",", s->name);
+		if (s->kind)
+			kind_json(s->group, s->version, s->kind, b);
+		else
+			kind_json(d->group, d->version, d->kind, b);
+		buf_c(b, ",\"verbs\":");
+		verbs_json(s->verbs, b);
+		buf_byte(b, '}');
+	}
+	if (d->subs && d->subs[0].name)
+		buf_byte(b, ']');
+	buf_byte(b, '}');
+}
+
+static void aggregated_version(const struct table *t, size_t first, struct buf *b)
+{
+	bool more = false;
+
+	buf_printf(b, "{\"version\":\"%s\",\"resources\":[", t->rows[first]->def.version);
+	for (size_t i = first; i < t->n; i++) {
+		if (strcmp(t->rows[i]->api_version, t->rows[first]->api_version))
+			continue;
+		if (more)
+			buf_byte(b, ',');
+		more = true;
+		aggregated_resource(t->rows[i], b);
+	}
+	buf_c(b, "],\"freshness\":\"Current\"}");
+}
+
+static void aggregated_group(const struct table *t, size_t first, struct buf *b)
+{
+	const char *group = t->rows[first]->def.group;
+	bool more = false;
+
+	if (group[0])
+		buf_printf(b, "{\"metadata\":{\"name\":\"%s\",\"creationTimestamp\":null},\"versions\":[", group);
+	else
+		buf_c(b, "{\"metadata\":{\"creationTimestamp\":null},\"versions\":[");
+	for (size_t i = first; i < t->n; i++) {
+		if (strcmp(t->rows[i]->def.group, group) || !first_of_version(t, i))
+			continue;
+		if (more)
+			buf_byte(b, ',');
+		more = true;
+		aggregated_version(t, i, b);
+	}
+	buf_c(b, "]}");
+}
+
+static struct str etag_of(struct rq *rq, struct str body)
+{
+	unsigned char sum[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	char *text = arena_alloc(rq->a, 2 * EVP_MAX_MD_SIZE + 3), *p = text;
+
+	EVP_Digest(body.p, body.n, sum, &n, EVP_sha512(), NULL);
+	*p++ = '"';
+	for (unsigned i = 0; i < n; i++)
+		p += snprintf(p, 3, "%02X", sum[i]);
+	*p++ = '"';
+	return str_n(text, (size_t)(p - text));
+}
+
+static void aggregated(struct rq *rq, bool core)
+{
+	struct table t = table_of(rq);
+	struct buf b = BUF_INIT;
+	bool more = false;
+
+	buf_c(&b, "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/v2\",\"metadata\":{},\"items\":[");
+	for (size_t i = 0; i < t.n; i++) {
+		if ((t.rows[i]->def.group[0] != 0) == core || !first_of_group(&t, i))
+			continue;
+		if (more)
+			buf_byte(&b, ',');
+		more = true;
+		aggregated_group(&t, i, &b);
+	}
+	buf_c(&b, "]}");
+	struct http_header extra[] = { { STR("etag"), etag_of(rq, buf_view(&b)) }, { STR("vary"), STR("Accept") } };
+	const char *type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+	if (str_eq(rq_header(rq, "if-none-match"), extra[0].value)) {
+		buf_fini(&b);
+		reply_pieces(rq, 304, NULL, extra, 2, NULL, 0);
+		return;
+	}
+	struct net_piece p = { buf_view(&b), NULL, NULL };
+	arena_hold(rq->a, b.p, free);
+	reply_pieces(rq, 200, type, extra, 2, &p, 1);
+}
+
+static void core_versions(struct rq *rq)
+{
+	struct buf b = BUF_INIT;
+
+	buf_c(&b, "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/0\",\"serverAddress\":");
+	buf_json(&b, str_c(rq_f(rq, "%s:%d", rq->api->opts.advertise_address ? rq->api->opts.advertise_address : "127.0.0.1",
+			     rq->api->opts.advertise_port)));
+	buf_c(&b, "}]}");
+	answer(rq, &b);
+}
+
+static void version(struct rq *rq)
+{
+	struct buf b = BUF_INIT;
+
+	buf_printf(&b,
+		"{\"major\":\"1\",\"minor\":\"34\",\"emulationMajor\":\"1\",\"emulationMinor\":\"34\",\"minCompatibilityMajor\":\"1\","
+		"\"minCompatibilityMinor\":\"33\",\"gitVersion\":\"v1.34.0+kogge%s\",\"gitCommit\":\"\",\"gitTreeState\":\"clean\","
+		"\"buildDate\":\"2026-01-01T00:00:00Z\",\"goVersion\":\"go0 (C)\",\"compiler\":\"gcc\",\"platform\":\"linux/"
+#if defined(__x86_64__)
+		"amd64"
+#elif defined(__aarch64__)
+		"arm64"
+#else
+		"unknown"
+#endif
+		"\"}",
+		KOGGE_VERSION);
+	answer(rq, &b);
+}
+
+static void openid(struct rq *rq, bool jwks)
+{
+	struct buf b = BUF_INIT;
+	struct err e;
+
+	err_init(&e);
+	if (token_openid(rq->api, jwks, &b)) {
+		reply_buf(rq, 200, jwks ? "application/jwk-set+json" : "application/json", &b);
+		return;
+	}
+	err_set(&e, ERR_NOT_FOUND, "this server issues no tokens");
+	reply_error(rq, &e);
+}
+
+bool discovery_answer(struct rq *rq)
+{
+	struct str p = rq->path, seg[4] = { { 0 } }, part;
+	struct err e;
+	size_t n = 0;
+
+	for (struct str rest = p; str_next(&rest, '/', &part);)
+		if (part.n && n++ < 3)
+			seg[n - 1] = part;
+	err_init(&e);
+	if (n == 1 && str_is(seg[0], "version")) {
+		version(rq);
+		return true;
+	}
+	if (str_is(p, "/.well-known/openid-configuration") || str_is(p, "/openid/v1/jwks")) {
+		openid(rq, str_is(p, "/openid/v1/jwks"));
+		return true;
+	}
+	bool core = str_is(seg[0], "api"), named = str_is(seg[0], "apis");
+	if (n > 3 || (!core && !named))
+		return false;
+	if (negotiate(rq, n == 1, &e) < 0) {
+		reply_error(rq, &e);
+		return true;
+	}
+	if (n == 1 && rq->render == RENDER_DISCOVERY)
+		aggregated(rq, core);
+	else if (n == 1 && core)
+		core_versions(rq);
+	else if (n == 1)
+		groups(rq);
+	else if (core)
+		return n == 2 && resource_list(rq, STR(""), seg[1]);
+	else if (n == 2)
+		return one_group(rq, seg[1]);
+	else
+		return resource_list(rq, seg[1], seg[2]);
+	return true;
+}

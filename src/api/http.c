@@ -1,0 +1,29 @@
+/* The door for HTTP: who is it, then route.c. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+void api_http_handle(void *arg, struct http_request *r)
+{
+	struct api *api = arg;
+	struct rq *rq = rq_new(api);
+	struct err e;
+
+	err_init(&e);
+	rq->http = r;
+	/* Copies: the record of a stream is written when the request is long gone. */
+	rq->method = arena_str(rq->a, http_method(r));
+	rq->path = arena_str(rq->a, http_path(r));
+	rq->query = arena_str(rq->a, http_query(r));
+	rq->user_agent = arena_str(rq->a, http_header(r, "user-agent"));
+	rq->accept = arena_str(rq->a, http_header(r, "accept"));
+	rq->content_type = arena_str(rq->a, http_header(r, "content-type"));
+	rq->source = arena_str(rq->a, http_peer(r)->address);
+	rq->body = http_body(r); /* writes are answered after they were read: borrowed */
+	if (authn_http(api, r, rq->a, &rq->id, &e) < 0) {
+		rq->decision = "unauthenticated";
+		rq->id.user = STR("");
+		reply_error(rq, &e);
+		return;
+	}
+	route(rq);
+}

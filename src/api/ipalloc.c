@@ -1,0 +1,495 @@
+/* Service addresses and node ports: one table of what is taken, filled from the Services at start.
+ *
+ * A write takes what it needs before it is stored and gives it back when it fails; what a Service no longer has
+ * is given back when the store tells of the change. IPv4 and IPv6 are 16-byte values of one code. */
+#include "api/api_internal.h"
+#include <arpa/inet.h>
+#include <stdio.h>
+#define LOG_MODULE "api"
+
+struct cidr {
+	unsigned char net[16];
+	int bits; /* of the 128 */
+	bool v4;
+};
+
+struct ipalloc {
+	struct task_mutex lock;
+	struct map *taken; /* "10.96.0.1", "TCP:30080" → count as pointer */
+	struct cidr cidr[2];
+	int n_cidrs;
+	int port_first, port_last;
+};
+
+static bool ip_parse(struct str s, unsigned char ret[16], bool *v4)
+{
+	char text[64];
+
+	if (s.n >= sizeof(text) || !s.n)
+		return false;
+	memcpy(text, s.p, s.n);
+	text[s.n] = 0;
+	memset(ret, 0, 16);
+	if (inet_pton(AF_INET, text, ret + 12) == 1) {
+		ret[10] = ret[11] = 0xff;
+		*v4 = true;
+		return true;
+	}
+	*v4 = false;
+	return inet_pton(AF_INET6, text, ret) == 1;
+}
+
+static void ip_text(const unsigned char ip[16], bool v4, char ret[64])
+{
+	if (v4)
+		inet_ntop(AF_INET, ip + 12, ret, 64);
+	else
+		inet_ntop(AF_INET6, ip, ret, 64);
+}
+
+static bool cidr_parse(struct str s, struct cidr *c)
+{
+	struct str ip, bits = str_cut(s, '/', &ip);
+	int64_t n;
+
+	if (!ip_parse(ip, c->net, &c->v4) || !str_i64(bits, &n) || n < 0 || n > (c->v4 ? 32 : 128))
+		return false;
+	c->bits = (int)n + (c->v4 ? 96 : 0);
+	return true;
+}
+
+static bool cidr_has(const struct cidr *c, const unsigned char ip[16])
+{
+	int whole = c->bits / 8, rest = c->bits % 8;
+
+	if (memcmp(c->net, ip, (size_t)whole))
+		return false;
+	return !rest || ((c->net[whole] ^ ip[whole]) & (0xff << (8 - rest)) & 0xff) == 0;
+}
+
+static bool take(struct ipalloc *p, struct str key)
+{
+	bool ok = false;
+
+	task_lock(&p->lock);
+	if (!map_get(p->taken, key)) {
+		map_put(p->taken, key, (void *)1);
+		ok = true;
+	}
+	task_unlock(&p->lock);
+	return ok;
+}
+
+static void give_back(struct ipalloc *p, struct str key)
+{
+	task_lock(&p->lock);
+	map_del(p->taken, key);
+	task_unlock(&p->lock);
+}
+
+static bool is_ip(struct str s)
+{
+	return s.n && !str_is(s, "None");
+}
+
+/* Calls each() for every address and port that a Service holds. */
+static void holds(struct val svc, void (*each)(void *arg, struct str key), void *arg)
+{
+	struct val spec = val_get(svc, "spec");
+	char key[80];
+
+	for (struct val_iter it = val_iter(val_get(spec, "clusterIPs")); val_next(&it);)
+		if (is_ip(val_str(it.val)))
+			each(arg, val_str(it.val));
+	if (!val_len(val_get(spec, "clusterIPs")) && is_ip(val_str(val_get(spec, "clusterIP"))))
+		each(arg, val_str(val_get(spec, "clusterIP")));
+	for (struct val_iter it = val_iter(val_get(spec, "ports")); val_next(&it);) {
+		int64_t port = val_int(val_get(it.val, "nodePort"), 0);
+		struct str proto = val_str(val_get(it.val, "protocol"));
+		int n = snprintf(key, sizeof(key), "%.*s:%lld", STR_ARG(proto), (long long)port);
+		if (port)
+			each(arg, str_n(key, (size_t)n));
+	}
+	int64_t health = val_int(val_get(spec, "healthCheckNodePort"), 0);
+	int n = snprintf(key, sizeof(key), "TCP:%lld", (long long)health);
+	if (health)
+		each(arg, str_n(key, (size_t)n));
+}
+
+static void each_take(void *arg, struct str key)
+{
+	take(arg, key);
+}
+
+struct ipalloc *ipalloc_new(struct api *api, struct err *e)
+{
+	struct ipalloc *p = xcalloc(1, sizeof(*p));
+	struct arena *a = arena_new();
+	int64_t rev;
+
+	task_mutex_init(&p->lock);
+	p->taken = map_new(NULL);
+	p->port_first = api->opts.node_port_first;
+	p->port_last = api->opts.node_port_last;
+	for (struct str part, rest = str_c(api->opts.service_cidrs); str_next(&rest, ',', &part);) {
+		if (p->n_cidrs == 2 || !cidr_parse(str_trim(part), &p->cidr[p->n_cidrs])) {
+			err_set(e, ERR_BAD_REQUEST, "service CIDRs \"%s\": one or two networks, such as 10.96.0.0/12", api->opts.service_cidrs);
+			arena_free(a);
+			ipalloc_free(p);
+			return NULL;
+		}
+		p->n_cidrs++;
+	}
+	struct cache_list l = cache_list(api_cache(api, "", "services"), a, STR(""), STR_NULL, 0, &rev);
+	for (size_t i = 0; i < l.n; i++)
+		holds(doc_root(l.items[i].doc), each_take, p);
+	arena_free(a);
+	return p;
+}
+
+void ipalloc_free(struct ipalloc *p)
+{
+	if (!p)
+		return;
+	map_free(p->taken);
+	task_mutex_fini(&p->lock);
+	free(p);
+}
+
+int ipalloc_families(const struct ipalloc *p, const char *ret[2])
+{
+	for (int i = 0; i < p->n_cidrs; i++)
+		ret[i] = p->cidr[i].v4 ? "IPv4" : "IPv6";
+	return p->n_cidrs;
+}
+
+/* ---- what events and failures give back ------------------------------------------------------------------------------------ */
+
+struct compare {
+	struct ipalloc *p;
+	struct val after;
+	struct str want;
+	bool found;
+};
+
+static void each_same(void *arg, struct str key)
+{
+	struct compare *c = arg;
+
+	c->found |= str_eq(key, c->want);
+}
+
+static void each_gone(void *arg, struct str key)
+{
+	struct compare *c = arg;
+
+	c->want = key;
+	c->found = false;
+	holds(c->after, each_same, c);
+	if (!c->found)
+		give_back(c->p, key);
+}
+
+void ipalloc_event(struct ipalloc *p, const struct doc *before, const struct doc *after)
+{
+	struct compare c = { p, after ? doc_root(after) : VAL_NONE, STR_NULL, false };
+
+	if (before)
+		holds(doc_root(before), each_gone, &c);
+	if (after)
+		holds(doc_root(after), each_take, p);
+}
+
+static void remember(struct rq *rq, struct str key)
+{
+	if (!rq->allocated)
+		rq->allocated = map_new(NULL);
+	map_put(rq->allocated, key, (void *)1);
+}
+
+void ipalloc_undo(struct rq *rq)
+{
+	struct str key;
+	void *value;
+
+	if (!rq->allocated)
+		return;
+	for (size_t i = 0; map_next(rq->allocated, &i, &key, &value);)
+		give_back(rq->api->ipalloc, key);
+	map_clear(rq->allocated);
+}
+
+/* ---- allocation ---------------------------------------------------------------------------------------------------------------- */
+
+static int take_any_ip(struct rq *rq, const struct cidr *c, char ret[64], struct err *e)
+{
+	int host_bits = MIN(128 - c->bits, 40);
+	uint64_t size = (uint64_t)1 << host_bits;
+
+	/* The first sixteenth, at most 256, is for people who name an address; network and last address are never used. */
+	uint64_t low = MIN(size / 16, (uint64_t)256);
+	for (int i = 0; i < 512; i++) {
+		unsigned char ip[16];
+		uint64_t n = i < 500 || !low ? low + rand_below(size - low) : (uint64_t)(i - 499);
+		memcpy(ip, c->net, 16);
+		for (int b = 15; n && b >= 10; b--, n >>= 8)
+			ip[b] = (unsigned char)(ip[b] | (n & 0xff));
+		ip_text(ip, c->v4, ret);
+		if (memcmp(ip, c->net, 16) && take(rq->api->ipalloc, str_c(ret))) {
+			remember(rq, str_c(ret));
+			return 0;
+		}
+	}
+	return err_set(e, ERR_INTERNAL, "Internal error occurred: failed to allocate a serviceIP: range is full");
+}
+
+static int invalid(struct rq *rq, struct err *e, const char *field, struct str value, const char *why)
+{
+	struct str name = rq->name;
+
+	err_init(e);
+	v_invalid_str(e, field, value, why);
+	validate_finish(rq, name, e);
+	return -ERR_INVALID;
+}
+
+static int take_ip(struct rq *rq, struct str ip, struct err *e)
+{
+	unsigned char b[16];
+	bool v4, in = false;
+	struct ipalloc *p = rq->api->ipalloc;
+
+	if (!ip_parse(ip, b, &v4))
+		return invalid(rq, e, "spec.clusterIPs", ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+	for (int i = 0; i < p->n_cidrs; i++)
+		in |= cidr_has(&p->cidr[i], b);
+	if (!in)
+		return invalid(rq, e, "spec.clusterIPs", ip, "failed to allocate IP: the provided IP is not in the valid range of service addresses");
+	if (!take(p, ip))
+		return invalid(rq, e, "spec.clusterIPs", ip, "failed to allocate IP: provided IP is already allocated");
+	remember(rq, ip);
+	return 0;
+}
+
+static const struct cidr *cidr_of(const struct ipalloc *p, struct str family)
+{
+	for (int i = 0; i < p->n_cidrs; i++)
+		if (str_is(family, p->cidr[i].v4 ? "IPv4" : "IPv6"))
+			return &p->cidr[i];
+	return NULL;
+}
+
+/* ipFamilies and policy as upstream fills them in. */
+static int choose_families(struct rq *rq, struct node *spec, struct err *e)
+{
+	struct ipalloc *p = rq->api->ipalloc;
+	struct str policy = node_text_str(node_getc(spec, "ipFamilyPolicy"));
+	struct node *families = node_getc(spec, "ipFamilies"), *ips = node_getc(spec, "clusterIPs");
+	bool dual_wanted = node_len(families) == 2 || node_len(ips) == 2;
+
+	if (!policy.n)
+		policy = dual_wanted ? STR("RequireDualStack") : STR("SingleStack");
+	if (str_is(policy, "RequireDualStack") && p->n_cidrs < 2)
+		return invalid(rq, e, "spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services");
+	node_setc(spec, "ipFamilyPolicy", node_str(rq->a, policy));
+	for (size_t i = 0; i < node_len(families); i++)
+		if (!cidr_of(p, node_text_str(node_at(families, i))))
+			return invalid(rq, e, "spec.ipFamilies[0]", node_text_str(node_at(families, i)), "not configured on this cluster");
+	families = node_need_list(spec, "ipFamilies");
+	if (!node_len(families)) {
+		struct str ip = node_text_str(node_len(ips) ? node_at(ips, 0) : node_getc(spec, "clusterIP"));
+		unsigned char b[16];
+		bool v4 = p->cidr[0].v4;
+		if (is_ip(ip))
+			ip_parse(ip, b, &v4);
+		node_add(families, node_c(rq->a, v4 ? "IPv4" : "IPv6"));
+	}
+	bool dual = !str_is(policy, "SingleStack") && p->n_cidrs == 2;
+	if (dual && node_len(families) == 1)
+		node_add(families, node_c(rq->a, str_is(node_text_str(node_at(families, 0)), "IPv4") ? "IPv6" : "IPv4"));
+	while (!dual && node_len(families) > 1)
+		node_remove_at(families, node_len(families) - 1);
+	return 0;
+}
+
+static bool had_ip(struct val old, struct str ip)
+{
+	for (struct val_iter it = val_iter(val_path(old, "spec.clusterIPs")); val_next(&it);)
+		if (str_eq(val_str(it.val), ip))
+			return true;
+	return false;
+}
+
+static int allocate_ips(struct rq *rq, struct node *spec, struct val old, struct err *e)
+{
+	struct node *ips = node_getc(spec, "clusterIPs"), *families = node_getc(spec, "ipFamilies");
+	struct str first = node_text_str(node_getc(spec, "clusterIP"));
+	char text[64];
+	int rc;
+
+	if (!node_len(ips)) {
+		ips = node_need_list(spec, "clusterIPs");
+		if (first.n)
+			node_add(ips, node_str(rq->a, first));
+	}
+	for (size_t i = 0; i < node_len(families); i++) {
+		struct str have = i < node_len(ips) ? node_text_str(node_at(ips, i)) : STR_NULL;
+		if (have.n) {
+			if (!had_ip(old, have) && (rc = take_ip(rq, have, e)) < 0)
+				return rc;
+			continue;
+		}
+		const struct cidr *c = cidr_of(rq->api->ipalloc, node_text_str(node_at(families, i)));
+		if ((rc = take_any_ip(rq, c, text, e)) < 0)
+			return rc;
+		if (i < node_len(ips))
+			node_replace_at(ips, i, node_c(rq->a, text));
+		else
+			node_add(ips, node_c(rq->a, text));
+	}
+	while (node_len(ips) > node_len(families))
+		node_remove_at(ips, node_len(ips) - 1);
+	node_setc(spec, "clusterIP", node_str(rq->a, node_text_str(node_at(ips, 0))));
+	return 0;
+}
+
+static bool had_port(struct val old, struct str proto, int64_t port)
+{
+	for (struct val_iter it = val_iter(val_path(old, "spec.ports")); val_next(&it);)
+		if (val_int(val_get(it.val, "nodePort"), 0) == port && str_eq(val_str(val_get(it.val, "protocol")), proto))
+			return true;
+	return false;
+}
+
+/* An old port of the same name or number keeps its node port when the client left it out. */
+static int64_t port_before(struct val old, struct node *port)
+{
+	for (struct val_iter it = val_iter(val_path(old, "spec.ports")); val_next(&it);)
+		if (val_int(val_get(it.val, "port"), 0) == node_int_of(node_getc(port, "port"), -1) &&
+			str_eq(val_str(val_get(it.val, "protocol")), node_text_str(node_getc(port, "protocol"))))
+			return val_int(val_get(it.val, "nodePort"), 0);
+	return 0;
+}
+
+static int take_any_port(struct rq *rq, struct str proto, int64_t *ret, struct err *e)
+{
+	struct ipalloc *p = rq->api->ipalloc;
+	int span = p->port_last - p->port_first + 1, from = (int)rand_below((uint64_t)span);
+
+	for (int i = 0; i < span; i++) {
+		int port = p->port_first + (from + i) % span;
+		struct str key = arena_strf(rq->a, "%.*s:%d", STR_ARG(proto), port);
+		if (take(p, key)) {
+			remember(rq, key);
+			*ret = port;
+			return 0;
+		}
+	}
+	return err_set(e, ERR_INTERNAL, "Internal error occurred: failed to allocate a nodePort: range is full");
+}
+
+static int take_port(struct rq *rq, size_t i, struct str proto, int64_t port, struct err *e)
+{
+	struct ipalloc *p = rq->api->ipalloc;
+	struct str key = arena_strf(rq->a, "%.*s:%lld", STR_ARG(proto), (long long)port);
+	struct str value = str_c(rq_f(rq, "%lld", (long long)port));
+	char *field = rq_f(rq, "spec.ports[%zu].nodePort", i);
+
+	if (port < p->port_first || port > p->port_last)
+		return invalid(rq, e, field, value,
+			rq_f(rq, "provided port is not in the valid range. The range of valid ports is %d-%d", p->port_first, p->port_last));
+	if (!take(p, key))
+		return invalid(rq, e, field, value, "provided port is already allocated");
+	remember(rq, key);
+	return 0;
+}
+
+static int allocate_ports(struct rq *rq, struct node *spec, struct val old, struct err *e)
+{
+	struct node *ports = node_getc(spec, "ports");
+
+	for (size_t i = 0; i < node_len(ports); i++) {
+		struct node *p = node_at(ports, i);
+		struct str proto = node_text_str(node_getc(p, "protocol"));
+		int64_t port = node_int_of(node_getc(p, "nodePort"), 0);
+		int rc = 0;
+		if (!port)
+			port = port_before(old, p);
+		if (!port)
+			rc = take_any_port(rq, proto, &port, e);
+		else if (!had_port(old, proto, port))
+			rc = take_port(rq, i, proto, port, e);
+		if (rc < 0)
+			return rc;
+		node_setc(p, "nodePort", node_int(rq->a, port));
+	}
+	return 0;
+}
+
+static void drop_ports(struct node *spec)
+{
+	struct node *ports = node_getc(spec, "ports");
+
+	for (size_t i = 0; i < node_len(ports); i++)
+		node_delc(node_at(ports, i), "nodePort");
+	node_delc(spec, "healthCheckNodePort");
+}
+
+static void keep_ips(struct rq *rq, struct node *spec, struct val old)
+{
+	static const char *const keys[] = { "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy" };
+	struct val was = val_get(old, "spec");
+
+	if (node_text_str(node_getc(spec, "clusterIP")).n || node_len(node_getc(spec, "clusterIPs")))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		struct val v = val_get(was, keys[i]);
+		if (val_has(v) && !node_getc(spec, keys[i]))
+			node_setc(spec, keys[i], node_from(rq->a, v));
+	}
+}
+
+int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err *e)
+{
+	struct node *spec = node_need_map(svc, "spec");
+	struct str type = node_text_str(node_getc(spec, "type"));
+	struct str before = val_str(val_path(old, "spec.type"));
+	int rc;
+
+	if (str_is(type, "ExternalName")) {
+		if (before.n && !str_is(before, "ExternalName") && str_eq(node_text_str(node_getc(spec, "clusterIP")), val_str(val_path(old, "spec.clusterIP")))) {
+			node_delc(spec, "clusterIP");
+			node_delc(spec, "clusterIPs");
+			node_delc(spec, "ipFamilies");
+			node_delc(spec, "ipFamilyPolicy");
+		}
+		drop_ports(spec);
+		return 0;
+	}
+	if (before.n && !str_is(before, "ExternalName"))
+		keep_ips(rq, spec, old);
+	bool headless = str_is(node_text_str(node_getc(spec, "clusterIP")), "None");
+	bool selectorless = headless && !node_len(node_getc(spec, "selector"));
+	if ((rc = choose_families(rq, spec, e)) < 0)
+		return rc;
+	if (headless) {
+		node_setc(spec, "clusterIPs", node_pack(rq->a, "['None']"));
+		if (selectorless && rq->api->ipalloc->n_cidrs == 1 && !val_has(old)) /* upstream: dual where it cannot know */
+			node_setc(spec, "ipFamilyPolicy", node_c(rq->a, "SingleStack"));
+	} else if ((rc = allocate_ips(rq, spec, old, e)) < 0) {
+		return rc;
+	}
+	bool balanced = str_is(type, "LoadBalancer");
+	if (str_is(type, "NodePort") || (balanced && node_bool_of(node_getc(spec, "allocateLoadBalancerNodePorts"), true)))
+		rc = allocate_ports(rq, spec, old, e);
+	else if (!balanced && before.n && !str_is(before, "ClusterIP"))
+		drop_ports(spec);
+	if (rc >= 0 && balanced && str_is(node_text_str(node_getc(spec, "externalTrafficPolicy")), "Local") &&
+		!node_getc(spec, "healthCheckNodePort")) {
+		int64_t port = val_int(val_path(old, "spec.healthCheckNodePort"), 0);
+		if (!port && (rc = take_any_port(rq, STR("TCP"), &port, e)) < 0)
+			return rc;
+		node_setc(spec, "healthCheckNodePort", node_int(rq->a, port));
+	}
+	return rc;
+}

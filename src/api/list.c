@@ -1,0 +1,394 @@
+/* LIST: a snapshot of references, streamed item by item without being assembled. */
+#include "api/api_internal.h"
+#include <stdio.h>
+#define LOG_MODULE "api"
+
+struct listing {
+	struct doc **docs; /* held by the arena */
+	struct str *keys;  /* "ns/name" */
+	size_t n, room;
+	int64_t rev, remaining;
+	struct str next; /* first key that was left out; n 0: complete */
+};
+
+struct list_query {
+	struct filter filter;
+	int64_t limit;
+	int64_t at;	 /* exact revision; 0: now */
+	struct str from; /* key */
+};
+
+static void end_doc(void *d)
+{
+	doc_unref(d);
+}
+
+static void listing_add(struct rq *rq, struct listing *l, struct str key, struct doc *d)
+{
+	if (l->n == l->room) {
+		size_t room = l->room ? l->room * 2 : 64;
+		struct doc **docs = ARENA_ARRAY(rq->a, struct doc *, room);
+		struct str *keys = ARENA_ARRAY(rq->a, struct str, room);
+		if (l->n) {
+			memcpy(docs, l->docs, l->n * sizeof(*docs));
+			memcpy(keys, l->keys, l->n * sizeof(*keys));
+		}
+		l->docs = docs;
+		l->keys = keys;
+		l->room = room;
+	}
+	l->docs[l->n] = d;
+	l->keys[l->n++] = key;
+}
+
+/* d as it is served, held by the arena. */
+static struct doc *served(struct rq *rq, struct doc *borrowed)
+{
+	if (rq->res->stored == rq->res)
+		return borrowed;
+	struct doc *d = doc_as_served(rq->a, rq->res, doc_ref(borrowed));
+	arena_hold(rq->a, d, end_doc);
+	return d;
+}
+
+static struct str list_prefix(struct rq *rq)
+{
+	return rq->res->def.namespaced && rq->ns.n ? arena_strf(rq->a, "%.*s/", STR_ARG(rq->ns)) : STR("");
+}
+
+static void list_one(struct rq *rq, struct listing *l, const struct list_query *q, struct str name)
+{
+	struct cache *c = rq->res->stored->cache;
+
+	l->rev = cache_revision(c);
+	struct doc *d = cache_get(c, cache_key(rq->a, rq->res, rq->ns, name));
+	if (!d)
+		return;
+	arena_hold(rq->a, d, end_doc);
+	d = served(rq, d);
+	if (filter_matches(&q->filter, d))
+		listing_add(rq, l, name, d);
+}
+
+static void list_from_cache(struct rq *rq, struct listing *l, const struct list_query *q)
+{
+	bool all = filter_is_all(&q->filter);
+	struct cache_list cl = cache_list(rq->res->stored->cache, rq->a, list_prefix(rq), q->from,
+		all && q->limit ? (size_t)q->limit : 0, &l->rev);
+
+	l->docs = ARENA_ARRAY(rq->a, struct doc *, cl.n + 1);
+	l->keys = ARENA_ARRAY(rq->a, struct str, cl.n + 1);
+	l->room = cl.n + 1;
+	for (size_t i = 0; i < cl.n; i++) {
+		struct doc *d = served(rq, cl.items[i].doc);
+		if (!all && !filter_matches(&q->filter, d))
+			continue;
+		if (q->limit && (int64_t)l->n == q->limit) {
+			l->next = cl.items[i].key;
+			return;
+		}
+		l->docs[l->n] = d;
+		l->keys[l->n++] = cl.items[i].key;
+	}
+	if (cl.more && l->n) {
+		l->remaining = (int64_t)cl.more;
+		l->next = arena_strf(rq->a, "%.*s%c", STR_ARG(l->keys[l->n - 1]), 1); /* right after the last one */
+	}
+}
+
+struct history {
+	struct rq *rq;
+	struct listing *l;
+	const struct list_query *q;
+	size_t prefix;
+	bool all, failed;
+	struct err *e;
+};
+
+static bool history_each(void *arg, const struct store_kv *kv)
+{
+	struct history *h = arg;
+	struct doc *d;
+
+	if (h->l->next.n) {
+		h->l->remaining++;
+		return h->all;
+	}
+	struct str key = arena_str(h->rq->a, str_sub(kv->key, h->prefix, kv->key.n));
+	if (h->q->limit && (int64_t)h->l->n == h->q->limit) {
+		h->l->next = key;
+		h->l->remaining = 1;
+		return h->all;
+	}
+	if (doc_parse(kv->value, &d, h->e) < 0) {
+		h->failed = true;
+		return false;
+	}
+	if (doc_revision(d) != kv->revision) {
+		struct node *n = node_from(h->rq->a, doc_root(d));
+		doc_unref(d);
+		d = node_publish_versioned(n);
+		doc_stamp(d, kv->revision);
+	}
+	arena_hold(h->rq->a, d, end_doc);
+	d = served(h->rq, d);
+	if (h->all || filter_matches(&h->q->filter, d))
+		listing_add(h->rq, h->l, key, d);
+	return true;
+}
+
+static int list_from_history(struct rq *rq, struct listing *l, const struct list_query *q, struct err *e)
+{
+	struct resource *stored = rq->res->stored;
+	struct history h = { rq, l, q, strlen(stored->key_prefix), filter_is_all(&q->filter), false, e };
+	struct str prefix = arena_strf(rq->a, "%s%.*s", stored->key_prefix, STR_ARG(list_prefix(rq)));
+	struct str from = q->from.n ? arena_strf(rq->a, "%s%.*s", stored->key_prefix, STR_ARG(q->from)) : STR_NULL;
+	int rc = store_range(rq->api->opts.store, prefix, from, q->at, history_each, &h, &l->rev, e);
+
+	if (rc == -ERR_EXPIRED)
+		return err_set(e, ERR_EXPIRED,
+			"The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.");
+	if (h.failed)
+		return -e->code;
+	l->rev = q->at;
+	return rc;
+}
+
+static struct str token_make(struct rq *rq, int64_t rev, struct str start)
+{
+	struct buf b = BUF_INIT;
+
+	buf_printf(&b, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"start\":", (long long)rev);
+	buf_json(&b, start);
+	buf_byte(&b, '}');
+	auto_free char *text = base64_encode(buf_view(&b));
+	buf_fini(&b);
+	char *out = arena_strdup(rq->a, text);
+	size_t n = strlen(out);
+	while (n && out[n - 1] == '=')
+		n--;
+	for (size_t i = 0; i < n; i++)
+		out[i] = out[i] == '+' ? '-' : out[i] == '/' ? '_' : out[i];
+	return str_n(out, n);
+}
+
+static int token_read(struct rq *rq, struct str token, int64_t *rev, struct str *start, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct doc *d;
+	char *text = arena_printf(rq->a, "%.*s%s", STR_ARG(token), &"==="[3 - (4 - token.n % 4) % 4]);
+
+	for (char *p = text; *p; p++)
+		*p = *p == '-' ? '+' : *p == '_' ? '/' : *p;
+	if (base64_decode(str_c(text), &b) < 0 || doc_parse(buf_view(&b), &d, e) < 0)
+		return err_set(e, ERR_BAD_REQUEST, "continue key is not valid");
+	*rev = doc_int(d, "rv", 0);
+	*start = arena_str(rq->a, doc_str(d, "start"));
+	doc_unref(d);
+	return start->n ? 0 : err_set(e, ERR_BAD_REQUEST, "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)");
+}
+
+static int invalid_option(struct rq *rq, struct err *e, const char *field, const char *why)
+{
+	err_init(e);
+	v_forbidden(e, field, why);
+	return err_set(e, ERR_INVALID, "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, why);
+}
+
+static int query_revision(struct rq *rq, struct list_query *q, struct err *e)
+{
+	struct str rv = rq_param(rq, "resourceVersion"), match = rq_param(rq, "resourceVersionMatch");
+	struct str cont = rq_param(rq, "continue");
+	int64_t want;
+
+	if (rq_param(rq, "sendInitialEvents").p)
+		return invalid_option(rq, e, "sendInitialEvents", "sendInitialEvents is forbidden for list");
+	if (match.n && cont.n)
+		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
+	if (match.n && !rv.n)
+		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided");
+	if (match.n && !str_is(match, "Exact") && !str_is(match, "NotOlderThan"))
+		return invalid_option(rq, e, "resourceVersionMatch", "supported values: \"Exact\", \"NotOlderThan\"");
+	if (str_is(match, "Exact") && str_is(rv, "0"))
+		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+	if (cont.n) {
+		if (rv.n && !str_is(rv, "0"))
+			return err_set(e, ERR_BAD_REQUEST, "specifying resource version is not allowed when using continue");
+		return token_read(rq, cont, &q->at, &q->from, e);
+	}
+	if (check_revision(rq, rv, &want, e) < 0)
+		return -e->code;
+	if (str_is(match, "Exact") || (rv.n && !match.n && q->limit && !str_is(rv, "0")))
+		q->at = want;
+	return 0;
+}
+
+static int query_read(struct rq *rq, struct list_query *q, struct err *e)
+{
+	struct str limit = rq_param(rq, "limit");
+
+	memset(q, 0, sizeof(*q));
+	if (limit.n && (!str_i64(limit, &q->limit) || q->limit < 0))
+		return err_set(e, ERR_BAD_REQUEST, "limit: Invalid value: \"%.*s\": must be a non-negative number", STR_ARG(limit));
+	if (filter_parse(rq, rq_param(rq, "labelSelector"), rq_param(rq, "fieldSelector"), &q->filter, e) < 0)
+		return -e->code;
+	return query_revision(rq, q, e);
+}
+
+static int list_run(struct rq *rq, const struct list_query *q, struct listing *l, struct err *e)
+{
+	struct str name = filter_name(&q->filter);
+	int64_t last = __atomic_load_n(&rq->res->stored->last_event, __ATOMIC_ACQUIRE);
+
+	memset(l, 0, sizeof(*l));
+	/* Nothing of this resource has changed since the wanted revision: the cache is that snapshot. */
+	bool changed = q->at && q->at < last;
+	if (changed)
+		return list_from_history(rq, l, q, e);
+	if (name.p && !q->from.n && (rq->ns.n || !rq->res->def.namespaced))
+		list_one(rq, l, q, name);
+	else
+		list_from_cache(rq, l, q);
+	if (q->at)
+		l->rev = q->at;
+	return 0;
+}
+
+int list_collect(struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e)
+{
+	struct list_query q = { .filter = *f };
+	struct listing l;
+
+	if (list_run(rq, &q, &l, e) < 0)
+		return -e->code;
+	*ret = l.docs;
+	*ret_n = l.n;
+	*ret_rev = l.rev;
+	return 0;
+}
+
+static void list_meta(const struct listing *l, struct str token, bool count, struct buf *out)
+{
+	buf_printf(out, "\"metadata\":{\"resourceVersion\":\"%lld\"", (long long)l->rev);
+	if (token.n)
+		buf_printf(out, ",\"continue\":\"%.*s\"", STR_ARG(token));
+	if (token.n && count && l->remaining)
+		buf_printf(out, ",\"remainingItemCount\":%lld", (long long)l->remaining);
+	buf_c(out, "}");
+}
+
+static void reply_objects(struct rq *rq, const struct listing *l, struct str token, bool count)
+{
+	struct buf head = BUF_INIT;
+	struct net_piece *p = arena_alloc(rq->a, sizeof(*p) * (2 * l->n + 2));
+	size_t n = 0;
+
+	buf_printf(&head, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",", rq->res->list_kind, rq->res->api_version);
+	list_meta(l, token, count, &head);
+	buf_c(&head, ",\"items\":[");
+	arena_hold(rq->a, head.p, free);
+	p[n++] = (struct net_piece){ buf_view(&head), NULL, NULL };
+	for (size_t i = 0; i < l->n; i++) {
+		p[n++] = (struct net_piece){ i ? STR(",{") : STR("{"), NULL, NULL };
+		p[n++] = (struct net_piece){ doc_item_text(l->docs[i]), NULL, NULL };
+	}
+	p[n++] = (struct net_piece){ STR("]}"), NULL, NULL };
+	reply_pieces(rq, 200, media_type(rq->media, false), NULL, 0, p, n);
+}
+
+/* A list is rarely asked for in protobuf by anything but client-go; it goes through one document. */
+static int reply_protobuf(struct rq *rq, const struct listing *l, struct str token, bool count, struct err *e)
+{
+	const struct schema_type *t =
+		schema_builtin(str_c(rq->res->def.group), str_c(rq->res->def.version), str_c(rq->res->list_kind));
+	struct node *items = node_list(rq->a);
+	struct node *meta = node_pack(rq->a, "{resourceVersion:o}", node_strf(rq->a, "%lld", (long long)l->rev));
+	struct buf b = BUF_INIT;
+
+	if (!t)
+		return err_set(e, ERR_NOT_ACCEPTABLE, "%s has no protobuf form", rq->res->list_kind);
+	for (size_t i = 0; i < l->n; i++)
+		node_add(items, node_from(rq->a, doc_root(l->docs[i])));
+	if (token.n)
+		node_setc(meta, "continue", node_str(rq->a, token));
+	if (token.n && count && l->remaining)
+		node_setc(meta, "remainingItemCount", node_int(rq->a, l->remaining));
+	struct doc *d = node_publish(node_pack(rq->a, "{apiVersion:s, kind:s, metadata:o, items:o}", rq->res->api_version,
+		rq->res->list_kind, meta, items));
+	int rc = schema_to_protobuf(t, doc_root(d), &b, e);
+	doc_unref(d);
+	if (rc < 0) {
+		buf_fini(&b);
+		return rc;
+	}
+	reply_buf(rq, 200, media_type(MEDIA_PROTOBUF, false), &b);
+	return 0;
+}
+
+static void reply_metadata(struct rq *rq, const struct listing *l, struct str token, bool count)
+{
+	struct buf b = BUF_INIT;
+
+	buf_printf(&b, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/%s\",", rq->table_beta ? "v1beta1" : "v1");
+	list_meta(l, token, count, &b);
+	buf_c(&b, ",\"items\":[");
+	for (size_t i = 0; i < l->n; i++) {
+		if (i)
+			buf_byte(&b, ',');
+		metadata_object(l->docs[i], true, rq->table_beta, &b);
+	}
+	buf_c(&b, "]}");
+	if (rq->media == MEDIA_PROTOBUF) {
+		struct buf pb = BUF_INIT;
+		struct err e;
+		struct doc *d = NULL;
+		err_init(&e);
+		const struct schema_type *t = schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadataList"));
+		if (t && doc_parse(buf_view(&b), &d, &e) == 0 && schema_to_protobuf(t, doc_root(d), &pb, &e) == 0) {
+			doc_unref(d);
+			buf_fini(&b);
+			reply_buf(rq, 200, media_type(MEDIA_PROTOBUF, false), &pb);
+			return;
+		}
+		doc_unref(d);
+		buf_fini(&pb);
+	}
+	reply_buf(rq, 200, "application/json", &b);
+}
+
+static void reply_table(struct rq *rq, const struct listing *l, struct str token, bool count)
+{
+	struct buf b = BUF_INIT;
+
+	table_head(rq, rq->res, true, l->rev, token, count ? l->remaining : 0, &b);
+	for (size_t i = 0; i < l->n; i++) {
+		if (i)
+			buf_byte(&b, ',');
+		table_row(rq, rq->res, l->docs[i], &b);
+	}
+	buf_c(&b, "]}");
+	reply_buf(rq, 200, "application/json", &b);
+}
+
+void read_list(struct rq *rq)
+{
+	struct list_query q;
+	struct listing l;
+	struct err e;
+
+	err_init(&e);
+	if (query_read(rq, &q, &e) < 0 || list_run(rq, &q, &l, &e) < 0) {
+		reply_error(rq, &e);
+		return;
+	}
+	struct str token = l.next.n ? token_make(rq, l.rev, l.next) : STR_NULL;
+	bool count = filter_is_all(&q.filter);
+	if (rq->render == RENDER_TABLE)
+		reply_table(rq, &l, token, count);
+	else if (rq->render == RENDER_METADATA)
+		reply_metadata(rq, &l, token, count);
+	else if (rq->media != MEDIA_PROTOBUF)
+		reply_objects(rq, &l, token, count);
+	else if (reply_protobuf(rq, &l, token, count, &e) < 0)
+		reply_error(rq, &e);
+}

@@ -1,0 +1,386 @@
+/* The client without sockets: requests enter at authorization and documents pass through as they are. */
+#include "api/api_internal.h"
+#include <stdio.h>
+#define LOG_MODULE "api"
+
+struct local {
+	struct api *api;
+	struct arena *a;
+	struct identity id;
+	char *name;
+};
+
+struct client_stream {
+	struct api *api;
+	struct arena *a;
+	struct rq *rq;
+	struct filter filter;
+	struct cache_watch *events;
+	struct cache_list initial;
+	size_t next_initial;
+	struct task_mutex lock;
+	struct task_cond wake;
+	bool ready, closed;
+};
+
+static enum verb verb_of(enum client_verb v)
+{
+	static const enum verb map[] = { V_GET, V_LIST, V_CREATE, V_UPDATE, V_PATCH, V_DELETE, V_DELETE_COLLECTION, V_WATCH };
+
+	return map[v];
+}
+
+static void add_param(struct rq *rq, const char *key, struct str value)
+{
+	if (!value.n)
+		return;
+	rq->params[rq->n_params].key = str_c(key);
+	rq->params[rq->n_params++].value = value;
+}
+
+static int begin(struct local *l, const struct client_request *c, struct rq **ret, struct err *e)
+{
+	struct rq *rq = rq_new(l->api);
+
+	rq->local = true;
+	rq->lane = LANE_CONTROLLERS;
+	rq->method = STR("LOCAL");
+	rq->id = l->id;
+	rq->user_agent = str_c(l->name);
+	rq->field_manager = c->field_manager ? str_c(c->field_manager) : str_c(l->name);
+	rq->field_validation = VALIDATE_IGNORE;
+	rq->verb = verb_of(c->verb);
+	rq->verb_text = str_c(verb_name(rq->verb));
+	rq->resource_request = true;
+	rq->group = str_c(c->res.group);
+	rq->version = str_c(c->res.version);
+	rq->resource_name = str_c(c->res.resource);
+	rq->ns = arena_str(rq->a, c->ns);
+	rq->name = arena_str(rq->a, c->name);
+	rq->sub = str_c(c->sub);
+	rq->patch = c->patch;
+	rq->force = c->force;
+	rq->body_doc = c->body ? doc_ref(c->body) : NULL;
+	rq->params = ARENA_ARRAY(rq->a, struct param, 4);
+	add_param(rq, "labelSelector", c->label_selector);
+	add_param(rq, "fieldSelector", c->field_selector);
+	rq->path = arena_strf(rq->a, "/%s%s%s/%s%s%.*s/%s", c->res.group[0] ? "apis/" : "api", c->res.group, c->res.group[0] ? "" : "",
+		c->res.version, c->ns.n ? "/namespaces/" : "", STR_ARG(c->ns), c->res.resource);
+	if (!rq->name.n && c->body && rq->verb == V_UPDATE)
+		rq->name = arena_str(rq->a, doc_name(c->body));
+	rq->res = api_resource(l->api, rq->group, rq->version, rq->resource_name);
+	int rc = route_authorize(rq, e);
+	if (rc >= 0 && !rq->res)
+		rc = err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
+	if (rc >= 0 && rq->sub.n) {
+		rq->subres = resource_sub(rq->res, rq->sub);
+		if (!rq->subres)
+			rc = err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
+	}
+	if (rc < 0) {
+		rq_done(rq, err_http((enum err_code)e->code));
+		rq_free(rq);
+		return rc;
+	}
+	*ret = rq;
+	return 0;
+}
+
+static void finish(struct rq *rq, int rc, int status, const struct err *e)
+{
+	rq_done(rq, rc < 0 ? err_http((enum err_code)e->code) : status);
+	rq_free(rq);
+}
+
+static int get(struct rq *rq, struct doc **ret, struct err *e)
+{
+	if (rq->subres && rq->subres->kind && !strcmp(rq->subres->kind, "Scale"))
+		return scale_get(rq, ret, e);
+	if (!rq->res->stored->cache)
+		return err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
+	return write_live(rq, ret, e);
+}
+
+static int local_call(void *self, const struct client_request *c, struct doc **ret, struct err *e)
+{
+	struct outcome out = { .status = 200 };
+	struct rq *rq;
+	int rc = begin(self, c, &rq, e);
+
+	if (rc < 0)
+		return rc;
+	if (rq->verb == V_GET)
+		rc = get(rq, &out.doc, e);
+	else if (rq_stopping(rq->api))
+		rc = err_set(e, ERR_CANCELED, "the server is shutting down");
+	else
+		rc = write_run(rq, &out, e);
+	if (rc < 0 || !ret)
+		doc_unref(out.doc);
+	else
+		*ret = out.doc;
+	finish(rq, rc, out.status, e);
+	return rc < 0 ? rc : 0;
+}
+
+static int local_list(void *self, const struct client_request *c, void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24],
+	struct err *e)
+{
+	struct doc **docs;
+	struct filter f;
+	int64_t rev = 0;
+	size_t n = 0;
+	struct rq *rq;
+	int rc = begin(self, c, &rq, e);
+
+	if (rc < 0)
+		return rc;
+	if (!rq->res->stored->cache)
+		rc = err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
+	if (rc >= 0 && (rc = filter_parse(rq, c->label_selector, c->field_selector, &f, e)) >= 0 &&
+		(rc = list_collect(rq, &f, &docs, &n, &rev, e)) >= 0) {
+		for (size_t i = 0; i < n; i++)
+			each(arg, doc_ref(docs[i]));
+		if (ret_rev)
+			snprintf(ret_rev, 24, "%lld", (long long)rev);
+	}
+	finish(rq, rc, 200, e);
+	return rc < 0 ? rc : 0;
+}
+
+/* ---- watch --------------------------------------------------------------------------------------------------------------- */
+
+static void notify(void *arg)
+{
+	struct client_stream *s = arg;
+
+	task_lock(&s->lock);
+	s->ready = true;
+	task_broadcast(&s->wake);
+	task_unlock(&s->lock);
+}
+
+static struct str prefix_of(struct rq *rq, const struct filter *f)
+{
+	struct str name = filter_name(f);
+
+	if (!rq->res->def.namespaced)
+		return name.p ? name : STR("");
+	return rq->ns.n ? arena_strf(rq->a, "%.*s/%.*s", STR_ARG(rq->ns), STR_ARG(name)) : STR("");
+}
+
+static struct client_stream *stream_free(struct client_stream *s)
+{
+	cache_watch_free(s->events);
+	task_mutex_fini(&s->lock);
+	task_cond_fini(&s->wake);
+	finish(s->rq, 0, 200, NULL);
+	arena_free(s->a);
+	return NULL;
+}
+
+static int local_watch(void *self, const struct client_request *c, struct client_stream **ret, struct err *e)
+{
+	struct arena *a;
+	struct client_stream *s;
+	int64_t since = 0;
+	uint64_t u = 0;
+	struct rq *rq;
+	int rc = begin(self, c, &rq, e);
+
+	if (rc < 0)
+		return rc;
+	a = arena_new();
+	s = ARENA_NEW(a, struct client_stream);
+	s->a = a;
+	s->rq = rq;
+	s->api = rq->api;
+	task_mutex_init(&s->lock);
+	task_cond_init(&s->wake);
+	struct cache *cache = rq->res->stored->cache;
+	if (c->resource_version.n && !str_u64(c->resource_version, &u))
+		rc = err_set(e, ERR_BAD_REQUEST, "resourceVersion \"%.*s\" is not a number", STR_ARG(c->resource_version));
+	else if (!cache)
+		rc = err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
+	else
+		rc = filter_parse(rq, arena_str(rq->a, c->label_selector), arena_str(rq->a, c->field_selector), &s->filter, e);
+	since = (int64_t)u;
+	if (rc >= 0) {
+		struct str prefix = prefix_of(rq, &s->filter);
+		if (!since)
+			s->initial = cache_list(cache, a, prefix, STR_NULL, 0, &since);
+		rc = cache_watch(cache, since, prefix, notify, s, &s->events, e);
+	}
+	/* Parameters were borrowed for this call only. */
+	rq->n_params = 0;
+	if (rc < 0) {
+		stream_free(s);
+		return rc;
+	}
+	s->ready = true;
+	*ret = s;
+	return 0;
+}
+
+static bool matches(struct client_stream *s, struct doc *d)
+{
+	return d && (filter_is_all(&s->filter) || filter_matches(&s->filter, d));
+}
+
+/* 1: an event for this watcher. */
+static int translate(struct client_stream *s, struct cache_event *ev, struct client_event *ret)
+{
+	struct resource *r = s->rq->res;
+	struct doc *before = ev->before ? doc_as_served(s->a, r, ev->before) : NULL;
+	struct doc *after = ev->after ? doc_as_served(s->a, r, ev->after) : NULL;
+	bool was = matches(s, before), is = !ev->deleted && matches(s, after);
+	int found = 1;
+
+	if (ev->deleted && after && (was || (!before && matches(s, after)))) {
+		ret->type = EVENT_DELETED;
+		ret->object = doc_ref(after);
+	} else if (is) {
+		ret->type = was ? EVENT_MODIFIED : EVENT_ADDED;
+		ret->object = doc_ref(after);
+	} else if (was) {
+		struct arena *a = arena_new();
+		ret->type = EVENT_DELETED;
+		ret->object = node_publish_versioned(node_from(a, doc_root(before)));
+		doc_stamp(ret->object, ev->revision);
+		arena_free(a);
+	} else {
+		found = 0;
+	}
+	doc_unref(before);
+	doc_unref(after);
+	return found;
+}
+
+static int next_now(struct client_stream *s, struct client_event *ret, struct err *e)
+{
+	while (s->next_initial < s->initial.n) {
+		struct doc *d = doc_as_served(s->a, s->rq->res, doc_ref(s->initial.items[s->next_initial++].doc));
+		if (matches(s, d)) {
+			ret->type = EVENT_ADDED;
+			ret->object = d;
+			return 1;
+		}
+		doc_unref(d);
+	}
+	for (;;) {
+		struct cache_event ev;
+		int64_t progress;
+		int rc = cache_watch_next(s->events, &ev, &progress, e);
+		if (rc <= 0)
+			return rc;
+		if (translate(s, &ev, ret))
+			return 1;
+	}
+}
+
+static int next_locked(struct client_stream *s, struct mono until, struct client_event *ret, struct err *e)
+{
+	for (;;) {
+		if (s->closed)
+			return err_set(e, ERR_CANCELED, "the watch was closed");
+		s->ready = false;
+		task_unlock(&s->lock);
+		int rc = next_now(s, ret, e);
+		task_lock(&s->lock);
+		if (rc)
+			return rc < 0 ? rc : 0;
+		while (!s->ready && !s->closed)
+			if (!task_wait_until(&s->wake, &s->lock, until))
+				return s->closed ? err_set(e, ERR_CANCELED, "the watch was closed") :
+						   err_set(e, ERR_TIMEOUT, "no event came in time");
+	}
+}
+
+static int local_next(struct client_stream *s, int64_t timeout_ms, struct client_event *ret, struct err *e)
+{
+	struct mono until = timeout_ms < 0 ? MONO_NEVER : mono_add_ms(mono_now(), timeout_ms);
+
+	task_lock(&s->lock);
+	int rc = next_locked(s, until, ret, e);
+	task_unlock(&s->lock);
+	return rc;
+}
+
+static void local_interrupt(struct client_stream *s)
+{
+	task_lock(&s->lock);
+	s->closed = true;
+	task_broadcast(&s->wake);
+	task_unlock(&s->lock);
+}
+
+static void local_close(struct client_stream *s)
+{
+	stream_free(s);
+}
+
+static void local_free(void *self)
+{
+	struct local *l = self;
+
+	arena_free(l->a);
+}
+
+static const struct client_ops local_ops = { local_call, local_list, local_watch, local_next, local_interrupt, local_close, local_free };
+
+struct client *api_local_client(struct api *api, const char *user, const char *const *groups, const char *name)
+{
+	struct arena *a = arena_new();
+	struct local *l = ARENA_NEW(a, struct local);
+	size_t n = 0;
+
+	while (groups && groups[n])
+		n++;
+	struct str *list = ARENA_ARRAY(a, struct str, n + 1);
+	for (size_t i = 0; i < n; i++)
+		list[i] = str_c(arena_strdup(a, groups[i]));
+	list[n] = STR("system:authenticated");
+	l->a = a;
+	l->api = api;
+	l->id.user = str_c(arena_strdup(a, user));
+	l->id.groups = list;
+	l->id.n_groups = n + 1;
+	l->name = arena_strdup(a, name);
+	return client_new(&local_ops, l, name);
+}
+
+/* ---- writes of the server itself ----------------------------------------------------------------------------------------------- */
+
+int api_write(struct api *api, enum verb verb, const char *group, const char *resource, struct str ns, struct str name, struct doc *body,
+	struct doc **ret, struct err *e)
+{
+	static const struct str masters[] = { { "system:masters", 14 }, { "system:authenticated", 20 } };
+	struct outcome out = { 0 };
+	struct rq *rq = rq_new(api);
+
+	rq->local = true;
+	rq->id = (struct identity){ .user = STR("system:apiserver"), .groups = masters, .n_groups = 2 };
+	rq->method = STR("LOCAL");
+	rq->path = STR("/");
+	rq->user_agent = rq->field_manager = STR("kogge");
+	rq->field_validation = VALIDATE_IGNORE;
+	rq->verb = verb;
+	rq->verb_text = str_c(verb_name(verb));
+	rq->decision = "allow";
+	rq->resource_request = true;
+	rq->res = api_resource_any(api, group, resource);
+	PRE(rq->res);
+	rq->group = str_c(group);
+	rq->version = str_c(rq->res->def.version);
+	rq->resource_name = str_c(resource);
+	rq->ns = ns;
+	rq->name = name;
+	rq->body_doc = body ? doc_ref(body) : NULL;
+	int rc = write_run(rq, &out, e);
+	if (rc >= 0 && ret)
+		*ret = out.doc;
+	else
+		doc_unref(out.doc);
+	finish(rq, rc, out.status, e);
+	return rc < 0 ? rc : 0;
+}

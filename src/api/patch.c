@@ -1,0 +1,186 @@
+/* PATCH in its four forms; conflicts with other writers are tried again. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+#define PATCH_TRIES 6
+#define COPY_MAX ((size_t)3 << 20)
+
+static int patch_kind(struct rq *rq, struct err *e)
+{
+	static const struct {
+		const char *type;
+		enum patch_type patch;
+	} types[] = { { "application/json-patch+json", PATCH_JSON }, { "application/merge-patch+json", PATCH_MERGE },
+		{ "application/strategic-merge-patch+json", PATCH_STRATEGIC }, { "application/apply-patch+yaml", PATCH_APPLY } };
+	struct str type;
+
+	if (rq->local)
+		return 0;
+	str_cut(rq->content_type, ';', &type);
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		if (str_is(str_trim(type), types[i].type)) {
+			rq->patch = types[i].patch;
+			return 0;
+		}
+	}
+	return err_set(e, ERR_MEDIA_TYPE,
+		"the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml");
+}
+
+static int patch_tree(struct rq *rq, struct node **target, struct doc *patch, struct err *e)
+{
+	struct val p = doc_root(patch);
+
+	switch (rq->patch) {
+	case PATCH_JSON:
+		return patch_json(rq->a, target, p, COPY_MAX, e);
+	case PATCH_MERGE:
+		patch_merge(rq->a, target, p);
+		return 0;
+	default:
+		if (!rq->res->type->name)
+			return err_set(e, ERR_MEDIA_TYPE, "strategic merge patch is not supported for custom resources");
+		return patch_strategic(rq->a, target, p, schema_patch_shape(rq->res->type), e);
+	}
+}
+
+static int immutable_identity(struct rq *rq, struct node *object, struct doc *live, struct err *e)
+{
+	struct str uid = node_text_str(node_path(object, "metadata.uid"));
+	struct str rv = node_text_str(node_path(object, "metadata.resourceVersion"));
+
+	if (uid.n && !str_eq(uid, doc_uid(live)))
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
+			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(uid), STR_ARG(doc_uid(live)));
+	if (rv.n && !str_eq(rv, doc_str(live, "metadata.resourceVersion")))
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
+			rq->res->group_resource, STR_ARG(rq->name));
+	return 0;
+}
+
+static bool patch_names_version(struct rq *rq, struct doc *patch)
+{
+	if (rq->patch != PATCH_JSON)
+		return doc_str(patch, "metadata.resourceVersion").n > 0;
+	for (struct val_iter it = val_iter(doc_root(patch)); val_next(&it);)
+		if (val_is(val_get(it.val, "path"), "/metadata/resourceVersion"))
+			return true;
+	return false;
+}
+
+static int patch_once(struct rq *rq, struct doc *patch, bool report, struct outcome *out, struct err *e)
+{
+	struct doc *live = NULL;
+	struct write_job j = { 0 };
+	int rc = write_live(rq, &live, e);
+
+	if (rc < 0)
+		return rc;
+	j.live = live;
+	j.object = node_from(rq->a, doc_root(live));
+	if ((rc = patch_tree(rq, &j.object, patch, e)) >= 0 && (rc = decode_node(rq, rq->res->type, j.object, report, e)) >= 0 &&
+		(rc = immutable_identity(rq, j.object, live, e)) >= 0)
+		rc = write_object_update(rq, &j, out, e);
+	doc_unref(live);
+	return rc;
+}
+
+/* ---- server-side apply ------------------------------------------------------------------------------------------------------ */
+
+static void end_doc(void *d)
+{
+	doc_unref(d);
+}
+
+/* The configuration as sent, checked like a body. */
+static int applied_config(struct rq *rq, struct doc *patch, bool report, struct doc **ret, struct err *e)
+{
+	struct node *n = node_from(rq->a, doc_root(patch));
+	struct str kind = node_text_str(node_getc(n, "kind")), version = node_text_str(node_getc(n, "apiVersion"));
+	int rc;
+
+	if (!kind.n || !version.n)
+		return err_set(e, ERR_BAD_REQUEST, "invalid object type: apiVersion and kind must be set in an apply configuration");
+	if (!str_is(kind, rq->res->def.kind) || !str_is(version, rq->res->api_version))
+		return err_set(e, ERR_BAD_REQUEST, "the configuration is a %.*s %.*s, but the URL is for %s %s", STR_ARG(version),
+			STR_ARG(kind), rq->res->api_version, rq->res->def.kind);
+	if ((rc = decode_node(rq, rq->res->type, n, report, e)) < 0)
+		return rc;
+	struct node *meta = node_need_map(n, "metadata");
+	if (node_len(node_getc(meta, "managedFields")))
+		return err_set(e, ERR_BAD_REQUEST, "metadata.managedFields must be nil");
+	node_delc(meta, "managedFields");
+	if (!node_getc(meta, "name"))
+		node_setc(meta, "name", node_str(rq->a, rq->name));
+	if (rq->res->def.namespaced && !node_getc(meta, "namespace"))
+		node_setc(meta, "namespace", node_str(rq->a, rq->ns));
+	struct str name = node_text_str(node_getc(meta, "name"));
+	if (!str_eq(name, rq->name))
+		return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)",
+			STR_ARG(name), STR_ARG(rq->name));
+	*ret = node_publish(n);
+	arena_hold(rq->a, *ret, end_doc);
+	return 0;
+}
+
+static int apply_once(struct rq *rq, struct doc *config, struct outcome *out, struct err *e)
+{
+	struct doc *live = NULL;
+	struct write_job j = { .applied = true };
+	struct managed_write w = {
+		.type = rq->res->type,
+		.api_version = str_c(rq->res->api_version),
+		.manager = rq->field_manager,
+		.subresource = rq->sub,
+		.now = rq_now(rq),
+		.apply = true,
+		.force = rq->force,
+	};
+	int rc = write_live(rq, &live, e);
+
+	if (rc == -ERR_NOT_FOUND && rq->sub.n)
+		return rc;
+	err_init(e);
+	rc = managed_apply(rq->a, &w, live ? doc_root(live) : VAL_NONE, doc_root(config), &j.object, e);
+	if (rc >= 0 && live) {
+		j.live = live;
+		if ((rc = immutable_identity(rq, node_from(rq->a, doc_root(config)), live, e)) >= 0)
+			rc = write_object_update(rq, &j, out, e);
+	} else if (rc >= 0) {
+		rc = write_object_create(rq, &j, out, e);
+	}
+	doc_unref(live);
+	return rc;
+}
+
+int write_patch(struct rq *rq, struct outcome *out, struct err *e)
+{
+	struct doc *patch, *config = NULL;
+	bool versioned;
+	int rc;
+
+	if ((rc = patch_kind(rq, e)) < 0 || (rc = decode_any(rq, &patch, e)) < 0)
+		return rc;
+	arena_hold(rq->a, patch, end_doc);
+	if (rq->force && rq->patch != PATCH_APPLY)
+		return err_set(e, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch");
+	if (rq->patch == PATCH_APPLY) {
+		if (!rq->field_manager.n)
+			return err_set(e, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
+		if ((rc = applied_config(rq, patch, true, &config, e)) < 0)
+			return rc;
+	}
+	versioned = rq->patch != PATCH_APPLY && patch_names_version(rq, patch);
+	for (int i = 0; i < PATCH_TRIES; i++) {
+		err_init(e);
+		rc = config ? apply_once(rq, config, out, e) : patch_once(rq, patch, i == 0, out, e);
+		/* A conflict of field managers has causes; one of versions is worth another try. */
+		if ((rc != -ERR_CONFLICT && rc != -ERR_EXISTS) || versioned || e->causes_len)
+			break;
+		if (rc == -ERR_EXISTS && !config)
+			break;
+	}
+	return rc;
+}

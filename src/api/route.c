@@ -1,0 +1,339 @@
+/* From a path to what is asked, then authorization, then the right hands. Nothing here blocks. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+#define SEGMENTS_MAX 12
+
+struct path {
+	struct str seg[SEGMENTS_MAX];
+	size_t n;
+	struct str rest; /* from the segment after the sub-resource on */
+};
+
+static void path_split(struct rq *rq, struct path *p)
+{
+	struct str rest = rq->path;
+
+	p->n = 0;
+	while (rest.n && p->n < SEGMENTS_MAX) {
+		size_t end = 0;
+		while (rest.n && rest.p[0] == '/')
+			rest = str_sub(rest, 1, rest.n);
+		while (end < rest.n && rest.p[end] != '/')
+			end++;
+		if (!end)
+			break;
+		p->seg[p->n++] = url_decode(rq->a, str_sub(rest, 0, end), false);
+		rest = str_sub(rest, end, rest.n);
+	}
+}
+
+static struct str path_after(struct rq *rq, size_t segments)
+{
+	struct str rest = rq->path;
+
+	while (segments-- && rest.n) {
+		while (rest.n && rest.p[0] == '/')
+			rest = str_sub(rest, 1, rest.n);
+		while (rest.n && rest.p[0] != '/')
+			rest = str_sub(rest, 1, rest.n);
+	}
+	return rest;
+}
+
+/* Fills the request's object attributes. false: not a resource path. */
+static bool path_resource(struct rq *rq, const struct path *p)
+{
+	size_t i;
+
+	if (p->n >= 2 && str_is(p->seg[0], "api") && str_is(p->seg[1], "v1")) {
+		rq->group = STR("");
+		rq->version = p->seg[1];
+		i = 2;
+	} else if (p->n >= 3 && str_is(p->seg[0], "apis")) {
+		rq->group = p->seg[1];
+		rq->version = p->seg[2];
+		i = 3;
+	} else {
+		return false;
+	}
+	bool legacy_watch = p->n > i && str_is(p->seg[i], "watch");
+	i += legacy_watch;
+	if (p->n <= i)
+		return false;
+	bool own_sub = p->n > i + 2 && !rq->group.n &&
+		(str_is(p->seg[i + 2], "status") || str_is(p->seg[i + 2], "finalize"));
+	if (str_is(p->seg[i], "namespaces") && p->n > i + 2 && !own_sub) {
+		rq->ns = p->seg[i + 1];
+		i += 2;
+	}
+	rq->resource_name = p->seg[i];
+	if (p->n > i + 1)
+		rq->name = p->seg[i + 1];
+	if (p->n > i + 2) {
+		rq->sub = p->seg[i + 2];
+		rq->sub_path = path_after(rq, i + 3);
+	}
+	rq->resource_request = true;
+	if (legacy_watch)
+		rq->verb = V_WATCH;
+	return true;
+}
+
+static void set_verb(struct rq *rq)
+{
+	bool named = rq->name.n > 0;
+
+	if (rq->verb == V_WATCH)
+		return;
+	if (str_is(rq->method, "GET") || str_is(rq->method, "HEAD"))
+		rq->verb = named ? V_GET : rq_param_bool(rq, "watch") ? V_WATCH : V_LIST;
+	else if (str_is(rq->method, "POST"))
+		rq->verb = V_CREATE;
+	else if (str_is(rq->method, "PUT"))
+		rq->verb = V_UPDATE;
+	else if (str_is(rq->method, "PATCH"))
+		rq->verb = V_PATCH;
+	else if (str_is(rq->method, "DELETE"))
+		rq->verb = named ? V_DELETE : V_DELETE_COLLECTION;
+}
+
+static bool has_group(const struct identity *id, const char *group)
+{
+	for (size_t i = 0; i < id->n_groups; i++)
+		if (str_is(id->groups[i], group))
+			return true;
+	return false;
+}
+
+static enum lane lane_of(const struct rq *rq)
+{
+	if (has_group(&rq->id, "system:masters") || has_group(&rq->id, "system:nodes") ||
+		str_is(rq->resource_name, "leases"))
+		return LANE_EXEMPT;
+	if (str_starts(rq->id.user, STR("system:serviceaccount:kube-system:")) || str_starts(rq->id.user, STR("system:kube-")))
+		return LANE_CONTROLLERS;
+	return LANE_EVERYONE;
+}
+
+static int forbid(struct rq *rq, struct err *e)
+{
+	struct buf b = BUF_INIT;
+
+	if (!rq->resource_request) {
+		err_set(e, ERR_FORBIDDEN, "forbidden: User \"%.*s\" cannot %.*s path \"%.*s\"", STR_ARG(rq->id.user),
+			STR_ARG(rq->verb_text), STR_ARG(rq->path));
+		return -ERR_FORBIDDEN;
+	}
+	buf_str(&b, rq->resource_name);
+	if (rq->group.n)
+		buf_printf(&b, ".%.*s", STR_ARG(rq->group));
+	if (rq->name.n)
+		buf_printf(&b, " \"%.*s\"", STR_ARG(rq->name));
+	buf_printf(&b, " is forbidden: User \"%.*s\" cannot %.*s resource \"%.*s%s%.*s\" in API group \"%.*s\"",
+		STR_ARG(rq->id.user), STR_ARG(rq->verb_text), STR_ARG(rq->resource_name), rq->sub.n ? "/" : "",
+		STR_ARG(rq->sub), STR_ARG(rq->group));
+	if (rq->ns.n)
+		buf_printf(&b, " in the namespace \"%.*s\"", STR_ARG(rq->ns));
+	else
+		buf_c(&b, " at the cluster scope");
+	err_set(e, ERR_FORBIDDEN, "%.*s", (int)b.n, b.p);
+	buf_fini(&b);
+	return -ERR_FORBIDDEN;
+}
+
+int route_authorize(struct rq *rq, struct err *e)
+{
+	char reason[256] = "";
+	struct authz_attrs at = {
+		.verb = rq->verb_text,
+		.resource_request = rq->resource_request,
+		.group = rq->group,
+		.version = rq->version,
+		.resource = rq->resource_name,
+		.sub = rq->sub,
+		.ns = rq->ns,
+		.name = rq->name,
+		.path = rq->path,
+		.field_selector = rq_param(rq, "fieldSelector"),
+		.label_selector = rq_param(rq, "labelSelector"),
+	};
+	bool is_ns = !rq->group.n && str_is(rq->resource_name, "namespaces") && !rq->ns.n;
+
+	if (is_ns)
+		at.ns = rq->name;
+	if (rq->api->opts.no_authz || authz_allowed(rq->api, &rq->id, &at, reason, sizeof(reason))) {
+		rq->decision = "allow";
+		return 0;
+	}
+	rq->decision = "forbid";
+	rq->reason = arena_strdup(rq->a, reason);
+	return forbid(rq, e);
+}
+
+int route_write_options(struct rq *rq, struct err *e)
+{
+	struct str v = rq_param(rq, "dryRun");
+
+	if (v.n && !str_is(v, "All"))
+		return err_set(e, ERR_BAD_REQUEST, "dryRun: Unsupported value: \"%.*s\": supported values: \"All\"", STR_ARG(v));
+	rq->dry_run = v.n > 0;
+	rq->force = rq_param_bool(rq, "force");
+	rq->field_manager = rq_param(rq, "fieldManager");
+	if (rq->field_manager.n > 128)
+		return err_set(e, ERR_BAD_REQUEST, "fieldManager: Too long: may not be more than 128 bytes");
+	v = rq_param(rq, "fieldValidation");
+	if (str_is(v, "Strict"))
+		rq->field_validation = VALIDATE_STRICT;
+	else if (str_is(v, "Ignore"))
+		rq->field_validation = VALIDATE_IGNORE;
+	else if (v.n && !str_is(v, "Warn"))
+		return err_set(e, ERR_BAD_REQUEST,
+			"fieldValidation: Unsupported value: \"%.*s\": supported values: \"Ignore\", \"Strict\", \"Warn\"", STR_ARG(v));
+	return 0;
+}
+
+static void not_found_page(struct rq *rq)
+{
+	reply_text(rq, 404, "text/plain; charset=utf-8", "404 page not found\n");
+}
+
+static void answer_err(struct rq *rq, struct err *e)
+{
+	reply_error(rq, e);
+}
+
+static void route_other(struct rq *rq)
+{
+	static const char *const verbs[][2] = { { "GET", "get" }, { "HEAD", "head" }, { "POST", "post" }, { "PUT", "put" },
+		{ "DELETE", "delete" }, { "PATCH", "patch" }, { "OPTIONS", "options" } };
+	struct err e;
+
+	err_init(&e);
+	rq->verb_text = rq->method;
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (str_is(rq->method, verbs[i][0]))
+			rq->verb_text = str_c(verbs[i][1]);
+	if (route_authorize(rq, &e) < 0) {
+		answer_err(rq, &e);
+		return;
+	}
+	if (!str_is(rq->method, "GET") && !str_is(rq->method, "HEAD")) {
+		err_set(&e, ERR_METHOD, "the server does not allow this method on the requested resource");
+		answer_err(rq, &e);
+		return;
+	}
+	if (health_answer(rq) || discovery_answer(rq) || openapi_answer(rq))
+		return;
+	not_found_page(rq);
+}
+
+static bool is_connect(const struct rq *rq)
+{
+	return rq->subres && (rq->subres->verbs & VERB_BIT(V_CONNECT));
+}
+
+/* Whether the row serves what is asked. */
+static int check_served(struct rq *rq, struct err *e)
+{
+	const struct resource *r = rq->res;
+	unsigned verbs = r->def.verbs;
+
+	if (rq->sub.n) {
+		rq->subres = resource_sub(r, rq->sub);
+		if (!rq->subres)
+			return err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
+		verbs = rq->subres->verbs;
+	}
+	if (is_connect(rq))
+		return 0;
+	if (r->def.namespaced && !rq->ns.n && (rq->name.n || rq->verb == V_CREATE || rq->verb == V_DELETE_COLLECTION) &&
+		rq->verb != V_LIST)
+		return err_set(e, rq->name.n ? ERR_NOT_FOUND : ERR_METHOD,
+			rq->name.n ? "the server could not find the requested resource" :
+				     "the server does not allow this method on the requested resource");
+	if (!r->def.namespaced && rq->ns.n)
+		return err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
+	bool needs_name = rq->verb == V_GET || rq->verb == V_UPDATE || rq->verb == V_PATCH || rq->verb == V_DELETE || rq->sub.n;
+	if (rq->verb == V_NONE || !(verbs & VERB_BIT(rq->verb)) || (needs_name && !rq->name.n) ||
+		(rq->verb == V_CREATE && rq->name.n && !rq->sub.n))
+		return err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
+	return 0;
+}
+
+static void dispatch(struct rq *rq)
+{
+	struct err e;
+
+	err_init(&e);
+	if (rq->subres && rq->subres->relay) {
+		relay_start(rq);
+		return;
+	}
+	switch (rq->verb) {
+	case V_GET:
+		read_get(rq);
+		return;
+	case V_LIST:
+		read_list(rq);
+		return;
+	case V_WATCH:
+		read_watch(rq);
+		return;
+	default:
+		break;
+	}
+	if (route_write_options(rq, &e) < 0) {
+		answer_err(rq, &e);
+		return;
+	}
+	if (rq_stopping(rq->api)) {
+		e.retry_after_s = 1;
+		err_set(&e, ERR_UNAVAILABLE, "the server is shutting down");
+		answer_err(rq, &e);
+		return;
+	}
+	rq->lane = lane_of(rq);
+	rq->run = write_on_lane;
+	lanes_submit(rq->api->lanes, rq);
+}
+
+void route(struct rq *rq)
+{
+	struct path p;
+	struct err e;
+
+	err_init(&e);
+	rq_parse_query(rq);
+	path_split(rq, &p);
+	if (!path_resource(rq, &p)) {
+		route_other(rq);
+		return;
+	}
+	set_verb(rq);
+	rq->verb_text = str_c(verb_name(rq->verb));
+	/* Lists and watches of one name are authorized as that name. */
+	if (!rq->name.n && (rq->verb == V_LIST || rq->verb == V_WATCH)) {
+		struct str fs = rq_param(rq, "fieldSelector");
+		if (str_starts(fs, STR("metadata.name=")) && !str_has(fs, STR(",")))
+			rq->name = str_sub(fs, 14, fs.n);
+	}
+	if (route_authorize(rq, &e) < 0) {
+		answer_err(rq, &e);
+		return;
+	}
+	rq->res = api_resource(rq->api, rq->group, rq->version, rq->resource_name);
+	if (!rq->res) {
+		not_found_page(rq);
+		return;
+	}
+	if (rq->verb == V_LIST || rq->verb == V_WATCH) {
+		if (!rq->sub.n && !str_starts(rq_param(rq, "fieldSelector"), STR("metadata.name=")) && rq->name.n && rq->verb == V_LIST)
+			rq->verb = V_GET;
+	}
+	if (check_served(rq, &e) < 0 || (!(rq->subres && rq->subres->relay) && negotiate(rq, false, &e) < 0)) {
+		answer_err(rq, &e);
+		return;
+	}
+	dispatch(rq);
+}

@@ -1,0 +1,113 @@
+/* The scale sub-resource: a small view on spec.replicas of several kinds. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+static struct doc *scale_of(struct rq *rq, struct doc *live)
+{
+	const struct selector *sel = NULL;
+	struct val s = doc_get(live, "spec.selector");
+	struct err e;
+	struct str text = STR_NULL;
+
+	err_init(&e);
+	bool plain = !strcmp(rq->res->def.resource, "replicationcontrollers");
+	if ((plain ? selector_of_map(rq->a, s, &sel, &e) : selector_of(rq->a, s, &sel, &e)) >= 0)
+		text = selector_text(rq->a, sel);
+	struct val ns = doc_get(live, "metadata.namespace");
+	return node_publish(node_pack(rq->a,
+		"{kind:'Scale', apiVersion:'autoscaling/v1', metadata:{name:v, namespace:v, uid:v, resourceVersion:v, creationTimestamp:v}, spec:{replicas:I}, status:{replicas:I, selector:S}}",
+		doc_get(live, "metadata.name"), ns, doc_get(live, "metadata.uid"), doc_get(live, "metadata.resourceVersion"),
+		doc_get(live, "metadata.creationTimestamp"), doc_int(live, "spec.replicas", 0), doc_int(live, "status.replicas", 0),
+		text));
+}
+
+int scale_get(struct rq *rq, struct doc **ret, struct err *e)
+{
+	struct doc *live;
+
+	if (write_live(rq, &live, e) < 0)
+		return -e->code;
+	*ret = scale_of(rq, live);
+	doc_unref(live);
+	return 0;
+}
+
+static int scale_node(struct rq *rq, struct doc *live, const struct schema_type *type, struct node **ret, struct err *e)
+{
+	struct doc *now, *patch;
+	int rc;
+
+	if (rq->verb == V_UPDATE)
+		return decode_body(rq, type, "autoscaling/v1", "Scale", ret, e);
+	if ((rc = decode_any(rq, &patch, e)) < 0)
+		return rc;
+	now = scale_of(rq, live);
+	*ret = node_from(rq->a, doc_root(now));
+	doc_unref(now);
+	if (!rq->local && str_starts(rq->content_type, STR("application/json-patch+json")))
+		rq->patch = PATCH_JSON;
+	else if (!rq->local)
+		rq->patch = PATCH_MERGE;
+	if (rq->patch == PATCH_JSON)
+		rc = patch_json(rq->a, ret, doc_root(patch), 1 << 20, e);
+	else
+		patch_merge(rq->a, ret, doc_root(patch));
+	doc_unref(patch);
+	return rc < 0 ? rc : decode_node(rq, type, *ret, true, e);
+}
+
+static int scale_once(struct rq *rq, struct outcome *out, bool *retry, struct err *e)
+{
+	const struct schema_type *type = schema_builtin(STR("autoscaling"), STR("v1"), STR("Scale"));
+	struct doc *live;
+	struct node *scale = NULL;
+	struct write_job j = { 0 };
+	struct outcome inner = { 0 };
+	int rc = write_live(rq, &live, e);
+
+	if (rc < 0)
+		return rc;
+	rc = scale_node(rq, live, type, &scale, e);
+	struct str rv = node_text_str(node_path(scale, "metadata.resourceVersion"));
+	int64_t replicas = node_int_of(node_path(scale, "spec.replicas"), 0);
+	*retry = rq->verb == V_PATCH || !rv.n;
+	if (rc >= 0 && rv.n && !str_eq(rv, doc_str(live, "metadata.resourceVersion")))
+		rc = err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
+			rq->res->group_resource, STR_ARG(rq->name));
+	if (rc >= 0 && replicas < 0) {
+		rc = err_set(e, ERR_INVALID, "Scale.autoscaling \"%.*s\" is invalid: spec.replicas: Invalid value: %lld: must be greater than or equal to 0",
+			STR_ARG(rq->name), (long long)replicas);
+	}
+	if (rc >= 0) {
+		j.live = live;
+		j.object = node_from(rq->a, doc_root(live));
+		node_set_path(j.object, "spec.replicas", node_int(rq->a, replicas));
+		struct str sub = rq->sub;
+		rq->sub = STR_NULL;
+		rc = write_object_update(rq, &j, &inner, e);
+		rq->sub = sub;
+	}
+	if (rc >= 0) {
+		out->status = 200;
+		out->doc = scale_of(rq, inner.doc);
+		out->type = type;
+		doc_unref(inner.doc);
+	}
+	doc_unref(live);
+	return rc;
+}
+
+int scale_write(struct rq *rq, struct outcome *out, struct err *e)
+{
+	bool retry = true;
+	int rc = 0;
+
+	for (int i = 0; i < 5 && retry; i++) {
+		err_init(e);
+		rc = scale_once(rq, out, &retry, e);
+		if (rc != -ERR_CONFLICT)
+			break;
+	}
+	return rc;
+}

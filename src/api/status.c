@@ -1,0 +1,90 @@
+/* Status: how an error, or a deletion without an object, is told to a client. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+static void causes_json(const struct err *e, struct buf *out)
+{
+	const char *reason, *field, *message;
+	size_t n = 0;
+
+	for (size_t pos = 0; err_next_cause(e, &pos, &reason, &field, &message); n++) {
+		buf_c(out, n ? ",{\"reason\":" : ",\"causes\":[{\"reason\":");
+		buf_json(out, str_c(reason));
+		buf_c(out, ",\"message\":");
+		buf_json(out, str_c(message));
+		if (field[0]) {
+			buf_c(out, ",\"field\":");
+			buf_json(out, str_c(field));
+		}
+		buf_byte(out, '}');
+	}
+	if (n)
+		buf_byte(out, ']');
+}
+
+static void details_json(const struct rq *rq, const struct err *e, struct buf *out)
+{
+	struct buf d = BUF_INIT;
+
+	if (rq->res && e->code != ERR_UNAUTHORIZED) {
+		const struct resource_def *def = &rq->res->def;
+		if (rq->name.n) {
+			buf_c(&d, ",\"name\":");
+			buf_json(&d, rq->name);
+		}
+		if (def->group[0])
+			buf_printf(&d, ",\"group\":\"%s\"", def->group);
+		buf_printf(&d, ",\"kind\":\"%s\"", e->code == ERR_INVALID ? def->kind : def->resource);
+	}
+	causes_json(e, &d);
+	if (e->retry_after_s)
+		buf_printf(&d, ",\"retryAfterSeconds\":%d", e->retry_after_s);
+	if (d.n) {
+		buf_c(out, ",\"details\":{");
+		buf_add(out, d.p + 1, d.n - 1);
+		buf_byte(out, '}');
+	}
+	buf_fini(&d);
+}
+
+static int status_code(const struct err *e)
+{
+	return e->code == ERR_CANCELED ? 503 : err_http((enum err_code)e->code);
+}
+
+void status_json(const struct rq *rq, const struct err *e, struct buf *out)
+{
+	int code = status_code(e);
+
+	buf_c(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
+	buf_json(out, str_c(e->message));
+	buf_printf(out, ",\"reason\":\"%s\"", e->code == ERR_CANCELED ? "ServiceUnavailable" : err_reason((enum err_code)e->code));
+	details_json(rq, e, out);
+	buf_printf(out, ",\"code\":%d}", code);
+}
+
+struct doc *status_success(struct rq *rq, struct str name, struct str uid)
+{
+	const struct resource_def *def = &rq->res->def;
+
+	return node_publish(node_pack(rq->a,
+		"{apiVersion:'v1', kind:'Status', metadata:{}, status:'Success', details:{name:S, group:s, kind:s, uid:S}}", name,
+		def->group[0] ? def->group : NULL, def->resource, uid.n ? uid : STR_NULL));
+}
+
+void reply_error(struct rq *rq, const struct err *e)
+{
+	struct buf b = BUF_INIT;
+
+	if (e->code == ERR_INTERNAL || e->code == ERR_IO)
+		log_warn("%.*s %.*s: %s", STR_ARG(rq->method), STR_ARG(rq->path), e->message);
+	status_json(rq, e, &b);
+	if (e->retry_after_s) {
+		struct http_header h = { STR("retry-after"), str_c(rq_f(rq, "%d", e->retry_after_s)) };
+		struct net_piece p = { buf_view(&b), NULL, NULL };
+		arena_hold(rq->a, b.p, free);
+		reply_pieces(rq, status_code(e), "application/json", &h, 1, &p, 1);
+		return;
+	}
+	reply_buf(rq, status_code(e), "application/json", &b);
+}

@@ -1,0 +1,189 @@
+/* Between the store and the caches: loading at start, events afterwards, and the writes themselves. */
+#include "api/api_internal.h"
+#include <stdio.h>
+#define LOG_MODULE "api"
+
+/* A stored value as a document that carries its revision. Own. */
+static int value_doc(struct str value, int64_t revision, struct doc **ret, struct err *e)
+{
+	struct doc *d;
+
+	if (doc_parse(value, &d, e) < 0)
+		return -e->code;
+	if (doc_revision(d) == revision) {
+		*ret = d;
+		return 0;
+	}
+	struct arena *a = arena_new();
+	struct doc *v = node_publish_versioned(node_from(a, doc_root(d)));
+	doc_stamp(v, revision);
+	arena_free(a);
+	doc_unref(d);
+	*ret = v;
+	return 0;
+}
+
+struct load {
+	struct resource *r;
+	size_t prefix;
+	struct err *e;
+	bool failed;
+};
+
+static bool load_each(void *arg, const struct store_kv *kv)
+{
+	struct load *l = arg;
+	struct doc *d;
+	struct str key = str_sub(kv->key, l->prefix, kv->key.n);
+
+	if (value_doc(kv->value, kv->revision, &d, l->e) < 0) {
+		err_wrap(l->e, "%s \"%.*s\": the stored copy is unreadable", l->r->group_resource, STR_ARG(key));
+		l->failed = true;
+		return false;
+	}
+	cache_fill(l->r->cache, key, d, kv->revision);
+	if (kv->revision > l->r->last_event)
+		l->r->last_event = kv->revision;
+	doc_unref(d);
+	return true;
+}
+
+int events_load(struct api *api, struct resource *r, struct err *e)
+{
+	struct load l = { r, strlen(r->key_prefix), e, false };
+	int64_t rev = 0;
+	int rc = store_range(api->opts.store, str_c(r->key_prefix), STR_NULL, 0, load_each, &l, &rev, e);
+
+	if (rc < 0)
+		return err_wrap(e, "loading %s", r->group_resource);
+	if (l.failed)
+		return -e->code;
+	cache_ready(r->cache, rev);
+	return 0;
+}
+
+static void advance_all(struct api *api, struct resource *but, int64_t revision)
+{
+	struct str key;
+	void *value;
+
+	task_lock(&api->lock);
+	for (size_t i = 0; map_next(api->prefixes, &i, &key, &value);)
+		if (value != but)
+			cache_advance(((struct resource *)value)->cache, revision);
+	task_unlock(&api->lock);
+}
+
+static void apply(struct api *api, struct resource *r, struct str key, const struct store_event *ev)
+{
+	struct doc *before = cache_get(r->cache, key);
+	struct doc *d = ev->payload ? doc_ref(ev->payload) : NULL;
+	struct err e;
+
+	err_init(&e);
+	if (!d && !ev->deleted && value_doc(ev->value, ev->revision, &d, &e) < 0)
+		log_error("%s \"%.*s\": revision %lld is unreadable: %s", r->group_resource, STR_ARG(key),
+			(long long)ev->revision, e.message);
+	if (!d && ev->deleted && before) {
+		struct arena *a = arena_new();
+		d = node_publish_versioned(node_from(a, doc_root(before)));
+		doc_stamp(d, ev->revision);
+		arena_free(a);
+	}
+	__atomic_store_n(&r->last_event, ev->revision, __ATOMIC_RELEASE);
+	if (d) {
+		if (!strcmp(r->key_prefix, "services/") && api->ipalloc)
+			ipalloc_event(api->ipalloc, before, ev->deleted ? NULL : d);
+		cache_apply(r->cache, key, d, ev->deleted, ev->revision);
+	}
+	doc_unref(d);
+	doc_unref(before);
+}
+
+void events_on(void *arg, const struct store_event *ev)
+{
+	struct api *api = arg;
+	struct str prefix, key = str_cut(ev->key, '/', &prefix);
+	struct resource *r = key.p ? resource_by_prefix(api, prefix) : NULL;
+
+	if (r)
+		apply(api, r, key, ev);
+	/* After the event is in its cache: a list of that cache must not claim a revision whose event it lacks. */
+	advance_all(api, r, ev->revision);
+}
+
+/* ---- writing -------------------------------------------------------------------------------------------------------------- */
+
+static void stamp(void *payload, int64_t revision)
+{
+	doc_stamp(payload, revision);
+}
+
+static struct str store_key(struct rq *rq, struct str ns, struct str name)
+{
+	const struct resource *r = rq->res->stored;
+
+	if (r->def.namespaced)
+		return arena_strf(rq->a, "%s%.*s/%.*s", r->key_prefix, STR_ARG(ns), STR_ARG(name));
+	return arena_strf(rq->a, "%s%.*s", r->key_prefix, STR_ARG(name));
+}
+
+static int verdict(struct rq *rq, struct str name, int rc, struct err *e)
+{
+	const char *what = rq->res->stored->group_resource;
+
+	if (rc == -ERR_CONFLICT || (rc == -ERR_NOT_FOUND && rq->verb != V_DELETE))
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
+			what, STR_ARG(name));
+	if (rc == -ERR_EXISTS)
+		return err_set(e, ERR_EXISTS, "%s \"%.*s\" already exists", what, STR_ARG(name));
+	if (rc == -ERR_NOT_FOUND)
+		return write_not_found(rq, name, e);
+	return rc;
+}
+
+int write_put(struct rq *rq, struct str ns, struct str name, struct doc *d, int64_t expect, struct err *e)
+{
+	int64_t rev;
+	struct store_write w = {
+		.key = store_key(rq, ns, name),
+		.expect_revision = expect,
+		.value = doc_text(d),
+		.payload = d,
+		.stamp = stamp,
+	};
+
+	if (rq->dry_run) {
+		if (expect > 0)
+			doc_stamp(d, expect);
+		return 0;
+	}
+	int rc = store_write(rq->api->opts.store, &w, &rev, e);
+	return rc < 0 ? verdict(rq, name, rc, e) : 0;
+}
+
+int write_del(struct rq *rq, struct str ns, struct str name, struct node *last_state, int64_t expect, struct doc **ret, struct err *e)
+{
+	int64_t rev;
+	struct doc *d = node_publish_versioned(last_state);
+	struct store_write w = {
+		.key = store_key(rq, ns, name),
+		.expect_revision = expect,
+		.del = true,
+		.payload = d,
+		.stamp = stamp,
+	};
+	int rc = 0;
+
+	if (rq->dry_run)
+		doc_stamp(d, expect);
+	else
+		rc = store_write(rq->api->opts.store, &w, &rev, e);
+	if (rc < 0) {
+		doc_unref(d);
+		return verdict(rq, name, rc, e);
+	}
+	*ret = d;
+	return 0;
+}

@@ -1,0 +1,263 @@
+/* Namespaces, nodes, secrets, configmaps, volumes, leases, events, RBAC: the small rules of each. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+static int namespace_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	struct node *spec;
+
+	(void)e;
+	if (!val_has(old)) {
+		node_setc(o, "status", node_pack(rq->a, "{phase:'Active'}"));
+		spec = node_need_map(o, "spec");
+		if (!node_len(node_getc(spec, "finalizers")))
+			node_setc(spec, "finalizers", node_pack(rq->a, "['kubernetes']"));
+		return 0;
+	}
+	if (!str_is(rq->sub, "finalize")) { /* spec.finalizers only change through their sub-resource */
+		struct val f = val_path(old, "spec.finalizers");
+		spec = node_need_map(o, "spec");
+		if (val_has(f))
+			node_setc(spec, "finalizers", node_from(rq->a, f));
+		else
+			node_delc(spec, "finalizers");
+	}
+	return 0;
+}
+
+static int node_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	(void)e;
+	if (!val_has(old) && !node_getc(o, "status"))
+		node_setc(o, "status", node_map(rq->a));
+	return 0;
+}
+
+static void node_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct val taints = val_path(o, "spec.taints");
+
+	if (rq->sub.n)
+		return;
+	for (size_t i = 0; i < val_len(taints); i++) {
+		struct val t = val_at(taints, i);
+		const char *why = label_key_wrong(val_str(val_get(t, "key")));
+		if (why)
+			v_invalid_str(e, rq_f(rq, "spec.taints[%zu].key", i), val_str(val_get(t, "key")), why);
+		for (size_t k = 0; k < i; k++)
+			if (val_equal(val_get(t, "key"), val_get(val_at(taints, k), "key")) &&
+				val_equal(val_get(t, "effect"), val_get(val_at(taints, k), "effect")))
+				v_duplicate(e, rq_f(rq, "spec.taints[%zu]", i), val_str(val_get(t, "key")));
+	}
+	struct val was = val_path(old, "spec.podCIDR");
+	if (val_has(old) && val_str(was).n)
+		validate_immutable(e, "spec.podCIDR", val_path(o, "spec.podCIDR"), was);
+}
+
+/* stringData is written as data, base64, and never read back. */
+static int secret_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	struct node *plain = node_getc(o, "stringData");
+
+	(void)old;
+	(void)e;
+	for (size_t i = 0; i < node_len(plain); i++) {
+		struct str k = node_key_at(plain, i);
+		char *text = base64_encode(node_text_str(node_get(plain, k)));
+		node_set(node_need_map(o, "data"), k, node_c(rq->a, text));
+		free(text);
+	}
+	node_delc(o, "stringData");
+	if (!node_text_str(node_getc(o, "type")).n)
+		node_setc(o, "type", node_c(rq->a, "Opaque"));
+	return 0;
+}
+
+static bool data_key_ok(struct str k)
+{
+	for (size_t i = 0; i < k.n; i++) {
+		char c = k.p[i];
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.'))
+			return false;
+	}
+	return k.n > 0 && k.n <= 253 && !str_is(k, ".") && !str_is(k, "..");
+}
+
+static size_t check_keys(struct rq *rq, struct val data, const char *path, struct err *e)
+{
+	size_t bytes = 0;
+
+	for (struct val_iter it = val_iter(data); val_next(&it);) {
+		if (!data_key_ok(it.key))
+			v_invalid_str(e, rq_f(rq, "%s[%.*s]", path, STR_ARG(it.key)), it.key,
+				"a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
+		bytes += val_str(it.val).n;
+	}
+	return bytes;
+}
+
+static void check_frozen(struct rq *rq, struct val o, struct val old, const char *const *keys, struct err *e)
+{
+	if (!val_has(old) || !val_bool(val_get(old, "immutable"), false))
+		return;
+	if (!val_bool(val_get(o, "immutable"), false))
+		v_forbidden(e, "immutable", "field is immutable when `immutable` is set");
+	for (; *keys; keys++)
+		if ((val_has(val_get(o, *keys)) || val_has(val_get(old, *keys))) && !val_equal(val_get(o, *keys), val_get(old, *keys)))
+			v_forbidden(e, *keys, "field is immutable when `immutable` is set");
+	(void)rq;
+}
+
+static void require_key(struct rq *rq, struct val o, const char *key, struct err *e)
+{
+	if (!val_has(val_get(val_get(o, "data"), key)))
+		v_required(e, rq_f(rq, "data[%s]", key), "");
+}
+
+static void secret_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	static const char *const keys[] = { "data", NULL };
+	struct str type = val_str(val_get(o, "type"));
+
+	if (check_keys(rq, val_get(o, "data"), "data", e) > (size_t)1400 * 1024)
+		v_too_long(e, "data", 1024 * 1024);
+	check_frozen(rq, o, old, keys, e);
+	if (val_has(old))
+		validate_immutable(e, "type", val_get(o, "type"), val_get(old, "type"));
+	if (str_is(type, "kubernetes.io/tls")) {
+		require_key(rq, o, "tls.crt", e);
+		require_key(rq, o, "tls.key", e);
+	} else if (str_is(type, "kubernetes.io/dockerconfigjson")) {
+		require_key(rq, o, ".dockerconfigjson", e);
+	} else if (str_is(type, "kubernetes.io/ssh-auth")) {
+		require_key(rq, o, "ssh-privatekey", e);
+	}
+}
+
+static void configmap_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	static const char *const keys[] = { "data", "binaryData", NULL };
+	size_t bytes = check_keys(rq, val_get(o, "data"), "data", e);
+
+	bytes += check_keys(rq, val_get(o, "binaryData"), "binaryData", e) * 3 / 4;
+	if (bytes > 1024 * 1024)
+		v_too_long(e, "", 1024 * 1024);
+	check_frozen(rq, o, old, keys, e);
+}
+
+static int pvc_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	(void)e;
+	if (val_has(old))
+		return 0;
+	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending'}"));
+	struct node *f = node_need_list(o, "metadata.finalizers");
+	bool have = false;
+	for (size_t i = 0; i < node_len(f); i++)
+		have |= str_is(node_text_str(node_at(f, i)), "kubernetes.io/pvc-protection");
+	/* Protection is the work of its controller: without one, a claim could never go away. */
+	struct resource *r = rq->res->stored;
+	if (!have && __atomic_load_n(&r->controller_present, __ATOMIC_ACQUIRE))
+		node_add(f, node_c(rq->a, "kubernetes.io/pvc-protection"));
+	if (!node_len(f))
+		node_delc(node_getc(o, "metadata"), "finalizers");
+	return 0;
+}
+
+static void pvc_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	if (rq->sub.n)
+		return;
+	if (!val_has(val_path(o, "spec.resources.requests.storage")))
+		v_required(e, "spec.resources[storage]", "");
+	if (val_has(old) && val_str(val_path(old, "spec.volumeName")).n)
+		validate_immutable(e, "spec.volumeName", val_path(o, "spec.volumeName"), val_path(old, "spec.volumeName"));
+}
+
+static int pv_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	(void)e;
+	if (!val_has(old))
+		node_setc(o, "status", node_pack(rq->a, "{phase:'Pending'}"));
+	return 0;
+}
+
+static int csr_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	struct node *spec = node_need_map(o, "spec"), *groups;
+
+	(void)e;
+	if (val_has(old)) {
+		struct val was = val_get(old, "spec");
+		if (val_has(was))
+			node_setc(o, "spec", node_from(rq->a, was));
+		return 0;
+	}
+	node_setc(spec, "username", node_str(rq->a, rq->id.user));
+	if (rq->id.uid.n)
+		node_setc(spec, "uid", node_str(rq->a, rq->id.uid));
+	groups = node_list(rq->a);
+	for (size_t i = 0; i < rq->id.n_groups; i++)
+		node_add(groups, node_str(rq->a, rq->id.groups[i]));
+	node_setc(spec, "groups", groups);
+	node_setc(o, "status", node_map(rq->a));
+	return 0;
+}
+
+static void priorityclass_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	int64_t value = val_int(val_get(o, "value"), 0);
+	struct str name = val_str(val_path(o, "metadata.name"));
+
+	(void)rq;
+	if (value > 1000000000 && !str_starts(name, STR("system-")))
+		v_forbidden(e, "value", "maximum allowed value of a user defined priority is 1000000000");
+	if (val_has(old))
+		validate_immutable(e, "value", val_get(o, "value"), val_get(old, "value"));
+}
+
+static int event_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	(void)rq;
+	(void)o;
+	(void)old;
+	(void)e;
+	return 0;
+}
+
+static void binding_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct val role = val_get(o, "roleRef");
+
+	(void)rq;
+	if (!val_str(val_get(role, "name")).n)
+		v_required(e, "roleRef.name", "");
+	if (val_has(old) && !val_equal(role, val_get(old, "roleRef")))
+		v_invalid(e, "roleRef", role, "cannot change roleRef");
+}
+
+static void crd_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct str plural = val_str(val_path(o, "spec.names.plural")), group = val_str(val_path(o, "spec.group"));
+	struct str want = arena_strf(rq->a, "%.*s.%.*s", STR_ARG(plural), STR_ARG(group));
+
+	(void)old;
+	if (!str_eq(want, val_str(val_path(o, "metadata.name"))))
+		v_invalid_str(e, "metadata.name", val_str(val_path(o, "metadata.name")),
+			rq_f(rq, "must be spec.names.plural+\".\"+spec.group"));
+}
+
+const struct strategy strategy_namespace = { .prepare = namespace_prepare };
+const struct strategy strategy_node = { .create_status = true, .prepare = node_prepare, .validate = node_validate };
+const struct strategy strategy_secret = { .prepare = secret_prepare, .validate = secret_validate };
+const struct strategy strategy_configmap = { .validate = configmap_validate };
+const struct strategy strategy_sa = { 0 };
+const struct strategy strategy_pvc = { .prepare = pvc_prepare, .validate = pvc_validate };
+const struct strategy strategy_pv = { .prepare = pv_prepare };
+const struct strategy strategy_csr = { .prepare = csr_prepare };
+const struct strategy strategy_lease = { .create_on_update = true };
+const struct strategy strategy_priorityclass = { .validate = priorityclass_validate };
+const struct strategy strategy_event = { .prepare = event_prepare, .create_on_update = true };
+const struct strategy strategy_role = { .create_on_update = true };
+const struct strategy strategy_binding = { .validate = binding_validate, .create_on_update = true };
+const struct strategy strategy_crd = { .validate = crd_validate };

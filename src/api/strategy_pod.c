@@ -1,0 +1,339 @@
+/* Pods: first status, what may change later, binding and eviction. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+/* ---- quality of service ------------------------------------------------------------------------------------------------- */
+
+static bool nonzero(struct node *list, const char *key)
+{
+	struct quantity q;
+
+	return quantity_parse(node_text_str(node_getc(list, key)), &q) && q.value != 0;
+}
+
+/* 0: BestEffort, 1: Burstable, 2: Guaranteed, of one container. */
+static int container_qos(struct node *c)
+{
+	struct node *req = node_path(c, "resources.requests"), *lim = node_path(c, "resources.limits");
+	bool any = nonzero(req, "cpu") || nonzero(req, "memory") || nonzero(lim, "cpu") || nonzero(lim, "memory");
+	static const char *const keys[] = { "cpu", "memory" };
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		struct quantity r, l;
+		if (!quantity_parse(node_text_str(node_getc(lim, keys[i])), &l) || !l.value)
+			return any;
+		if (quantity_parse(node_text_str(node_getc(req, keys[i])), &r) && quantity_cmp(r, l))
+			return any;
+	}
+	return 2;
+}
+
+static const char *qos_class(struct node *spec)
+{
+	static const char *const lists[] = { "containers", "initContainers" };
+	bool guaranteed = true, any = false;
+
+	for (size_t k = 0; k < 2; k++) {
+		struct node *list = node_getc(spec, lists[k]);
+		for (size_t i = 0; i < node_len(list); i++) {
+			int q = container_qos(node_at(list, i));
+			guaranteed &= q == 2;
+			any |= q > 0;
+		}
+	}
+	return guaranteed ? "Guaranteed" : any ? "Burstable" : "BestEffort";
+}
+
+static int pod_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	struct node *spec = node_need_map(o, "spec");
+
+	(void)e;
+	if (val_has(old)) {
+		struct val qos = val_path(old, "status.qosClass");
+		if (val_has(qos))
+			node_set_path(o, "status.qosClass", node_from(rq->a, qos));
+		return 0;
+	}
+	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending', qosClass:s}", qos_class(spec)));
+	if (node_len(node_getc(spec, "schedulingGates")))
+		node_set_path(o, "status.conditions",
+			node_pack(rq->a,
+				"[{type:'PodScheduled', status:'False', reason:'SchedulingGated', message:'Scheduling is blocked due to non-empty scheduling gates', lastProbeTime:n, lastTransitionTime:S}]",
+				rq_now(rq)));
+	return 0;
+}
+
+/* ---- what may change ---------------------------------------------------------------------------------------------------------- */
+
+static void forget_images(struct node *spec, struct node *old, const char *list)
+{
+	struct node *a = node_getc(spec, list), *b = node_getc(old, list);
+
+	for (size_t i = 0; i < node_len(a) && i < node_len(b); i++)
+		node_setc(node_at(a, i), "image", node_getc(node_at(b, i), "image"));
+}
+
+static void forget(struct node *spec, struct node *old, const char *key)
+{
+	struct node *v = node_getc(old, key);
+
+	if (v)
+		node_setc(spec, key, v);
+	else
+		node_delc(spec, key);
+}
+
+static bool tolerations_only_added(struct val now, struct val old)
+{
+	for (struct val_iter it = val_iter(old); val_next(&it);) {
+		bool found = false;
+		for (struct val_iter in = val_iter(now); !found && val_next(&in);) {
+			found = val_equal(in.val, it.val) ||
+				(val_equal(val_get(in.val, "key"), val_get(it.val, "key")) &&
+					val_equal(val_get(in.val, "effect"), val_get(it.val, "effect")) &&
+					val_equal(val_get(in.val, "operator"), val_get(it.val, "operator")) &&
+					val_equal(val_get(in.val, "value"), val_get(it.val, "value")));
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static void forget_resources(struct node *spec, struct node *old)
+{
+	struct node *a = node_getc(spec, "containers"), *b = node_getc(old, "containers");
+
+	for (size_t i = 0; i < node_len(a) && i < node_len(b); i++)
+		forget(node_at(a, i), node_at(b, i), "resources");
+}
+
+static bool gates_only_removed(struct val now, struct val old)
+{
+	for (struct val_iter it = val_iter(now); val_next(&it);)
+		if (!val_has(val_find(old, "name", val_str(val_get(it.val, "name")))))
+			return false;
+	return true;
+}
+
+static void check_immutable(struct rq *rq, struct val spec, struct val old, struct err *e)
+{
+	struct node *a = node_from(rq->a, spec), *b = node_from(rq->a, old);
+	struct val gates = val_get(old, "schedulingGates");
+
+	if (val_equal(spec, old))
+		return;
+	if (!tolerations_only_added(val_get(spec, "tolerations"), val_get(old, "tolerations")))
+		v_forbidden(e, "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
+	if (!gates_only_removed(val_get(spec, "schedulingGates"), gates))
+		v_forbidden(e, "spec.schedulingGates", "only deletion is allowed, but found new scheduling gate");
+	forget_images(a, b, "containers");
+	forget_images(a, b, "initContainers");
+	forget(a, b, "tolerations");
+	forget(a, b, "activeDeadlineSeconds");
+	forget(a, b, "terminationGracePeriodSeconds");
+	forget(a, b, "schedulingGates");
+	if (val_len(gates)) { /* a gated pod may still be steered */
+		forget(a, b, "nodeSelector");
+		forget(a, b, "affinity");
+	}
+	if (str_is(rq->sub, "ephemeralcontainers"))
+		forget(a, b, "ephemeralContainers");
+	if (str_is(rq->sub, "resize"))
+		forget_resources(a, b);
+	if (str_is(rq->sub, "binding"))
+		forget(a, b, "nodeName");
+	if (!node_equal(a, b))
+		v_forbidden(e, "spec",
+			"pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
+}
+
+static void pod_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct val spec = val_get(o, "spec");
+
+	if (str_is(rq->sub, "status"))
+		return;
+	validate_pod_spec(rq, spec, "spec", false, e);
+	if (val_has(old))
+		check_immutable(rq, spec, val_get(old, "spec"), e);
+}
+
+const struct strategy strategy_pod = { .prepare = pod_prepare, .validate = pod_validate, .graceful = true };
+
+/* ---- binding -------------------------------------------------------------------------------------------------------------------- */
+
+static void set_condition(struct rq *rq, struct node *pod, const char *type)
+{
+	struct node *list = node_need_list(pod, "status.conditions");
+
+	for (size_t i = node_len(list); i-- > 0;)
+		if (str_is(node_text_str(node_getc(node_at(list, i), "type")), type))
+			node_remove_at(list, i);
+	node_add(list, node_pack(rq->a, "{type:s, status:'True', lastProbeTime:n, lastTransitionTime:S}", type, rq_now(rq)));
+}
+
+static int bind_once(struct rq *rq, struct node *binding, struct err *e)
+{
+	struct doc *live;
+	struct write_job j = { 0 };
+	struct outcome out = { 0 };
+	struct str node = node_text_str(node_path(binding, "target.name"));
+	struct str kind = node_text_str(node_path(binding, "target.kind"));
+	struct str uid = node_text_str(node_path(binding, "metadata.uid"));
+	int rc = write_live(rq, &live, e);
+
+	if (rc < 0)
+		return rc;
+	if (!node.n || (kind.n && !str_is(kind, "Node")))
+		rc = err_set(e, ERR_INVALID, "Binding \"%.*s\" is invalid: target.name: Required value", STR_ARG(rq->name));
+	else if (uid.n && !str_eq(uid, doc_uid(live)))
+		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
+			STR_ARG(rq->name), STR_ARG(uid), STR_ARG(doc_uid(live)));
+	else if (val_has(doc_get(live, "metadata.deletionTimestamp")))
+		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s is being deleted, cannot be assigned to a host",
+			STR_ARG(rq->name), STR_ARG(rq->name));
+	else if (doc_str(live, "spec.nodeName").n)
+		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s is already assigned to node \"%.*s\"",
+			STR_ARG(rq->name), STR_ARG(rq->name), STR_ARG(doc_str(live, "spec.nodeName")));
+	else if (val_len(doc_get(live, "spec.schedulingGates")))
+		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s has non-empty .spec.schedulingGates",
+			STR_ARG(rq->name), STR_ARG(rq->name));
+	if (rc >= 0) {
+		struct node *o = node_from(rq->a, doc_root(live));
+		struct val notes = VAL_NONE;
+		(void)notes;
+		node_set_path(o, "spec.nodeName", node_str(rq->a, node));
+		struct node *more = node_path(binding, "metadata.annotations");
+		for (size_t i = 0; i < node_len(more); i++) {
+			struct str k = node_key_at(more, i);
+			node_set(node_need_map(o, "metadata.annotations"), k, node_get(more, k));
+		}
+		set_condition(rq, o, "PodScheduled");
+		/* Not through the update path: a binding is the one way to set these fields. */
+		struct doc *d = node_publish_versioned(o);
+		rc = write_put(rq, rq->ns, rq->name, d, doc_revision(live), e);
+		doc_unref(d);
+	}
+	(void)j;
+	(void)out;
+	doc_unref(live);
+	return rc;
+}
+
+int sub_pod_binding(struct rq *rq, struct node **body, struct err *e)
+{
+	int rc = 0;
+
+	for (int i = 0; i < 6; i++) {
+		err_init(e);
+		rc = bind_once(rq, *body, e);
+		/* Taken by another writer: look again. "Already assigned" is final. */
+		if (rc != -ERR_CONFLICT || !str_has(str_c(e->message), STR("has been modified")))
+			break;
+	}
+	if (rc < 0)
+		return rc;
+	*body = node_pack(rq->a, "{kind:'Status', apiVersion:'v1', metadata:{}, status:'Success', code:201}");
+	return 0;
+}
+
+int sub_binding(struct rq *rq, struct node **body, struct err *e)
+{
+	rq->name = arena_str(rq->a, node_text_str(node_path(*body, "metadata.name")));
+	rq->res = api_resource(rq->api, STR(""), STR("v1"), STR("pods"));
+	rq->sub = STR("binding");
+	return sub_pod_binding(rq, body, e);
+}
+
+/* ---- eviction ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool pod_ready(struct doc *pod)
+{
+	return val_is(val_get(val_find(doc_get(pod, "status.conditions"), "type", STR("Ready")), "status"), "True");
+}
+
+/* One disruption is taken from the budget in its status before the pod goes. */
+static int take_disruption(struct rq *rq, struct doc *pdb, struct doc *pod, struct err *e)
+{
+	int64_t allowed = doc_int(pdb, "status.disruptionsAllowed", 0);
+
+	if (!pod_ready(pod) && (str_is(doc_str(pdb, "spec.unhealthyPodEvictionPolicy"), "AlwaysAllow") ||
+				       doc_int(pdb, "status.currentHealthy", 0) >= doc_int(pdb, "status.desiredHealthy", 0)))
+		return 0;
+	if (allowed <= 0) {
+		err_set(e, ERR_TOO_MANY, "Cannot evict pod as it would violate the pod's disruption budget.");
+		err_cause(e, "DisruptionBudget", "", "The disruption budget %.*s needs %lld healthy pods and has %lld currently",
+			STR_ARG(doc_name(pdb)), (long long)doc_int(pdb, "status.desiredHealthy", 0),
+			(long long)doc_int(pdb, "status.currentHealthy", 0));
+		return -ERR_TOO_MANY;
+	}
+	if (rq->dry_run)
+		return 0;
+	struct node *o = node_from(rq->a, doc_root(pdb));
+	node_set_path(o, "status.disruptionsAllowed", node_int(rq->a, allowed - 1));
+	node_set(node_need_map(o, "status.disruptedPods"), doc_name(pod), node_str(rq->a, rq_now(rq)));
+	struct resource *keep = rq->res;
+	rq->res = api_resource(rq->api, STR("policy"), STR("v1"), STR("poddisruptionbudgets"));
+	struct doc *d = node_publish_versioned(o);
+	int rc = write_put(rq, rq->ns, doc_name(pdb), d, doc_revision(pdb), e);
+	doc_unref(d);
+	rq->res = keep;
+	return rc;
+}
+
+static int budgets(struct rq *rq, struct doc *pod, struct err *e)
+{
+	struct cache *c = api_cache(rq->api, "policy", "poddisruptionbudgets");
+	int64_t rev;
+	struct doc *mine = NULL;
+	struct str prefix = arena_strf(rq->a, "%.*s/", STR_ARG(rq->ns)), phase = doc_str(pod, "status.phase");
+	struct cache_list l = cache_list(c, rq->a, prefix, STR_NULL, 0, &rev);
+
+	if (str_is(phase, "Succeeded") || str_is(phase, "Failed") || str_is(phase, "Pending") ||
+		val_has(doc_get(pod, "metadata.deletionTimestamp")))
+		return 0;
+	for (size_t i = 0; i < l.n; i++) {
+		const struct selector *s;
+		if (selector_of(rq->a, doc_get(l.items[i].doc, "spec.selector"), &s, e) < 0 ||
+			!selector_matches(s, doc_get(pod, "metadata.labels")))
+			continue;
+		if (mine)
+			return err_set(e, ERR_INTERNAL, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.");
+		mine = l.items[i].doc;
+	}
+	return mine ? take_disruption(rq, mine, pod, e) : 0;
+}
+
+int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e)
+{
+	struct doc *pod, *opts = NULL;
+	struct outcome out = { 0 };
+	struct node *o = node_getc(*body, "deleteOptions");
+	int rc = 0;
+
+	for (int i = 0; i < 4; i++) {
+		err_init(e);
+		if ((rc = write_live(rq, &pod, e)) < 0)
+			return rc;
+		rc = budgets(rq, pod, e);
+		doc_unref(pod);
+		if (rc != -ERR_CONFLICT)
+			break;
+	}
+	if (rc < 0)
+		return rc;
+	opts = node_publish(o ? o : node_map(rq->a));
+	bool was_local = rq->local;
+	doc_unref(rq->body_doc);
+	rq->body_doc = opts;
+	rq->local = true;
+	rc = write_delete(rq, &out, e);
+	rq->local = was_local;
+	doc_unref(out.doc);
+	if (rc < 0)
+		return rc;
+	*body = node_pack(rq->a, "{kind:'Status', apiVersion:'v1', metadata:{}, status:'Success', code:201}");
+	return 0;
+}

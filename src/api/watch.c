@@ -1,0 +1,658 @@
+/* WATCH: one pump task moves events from the caches to the streams.
+ *
+ *     store task ── notify ──► ready list ──► pump task: cache_watch_next() → pieces → stream
+ *     loop ── writable, closed ──┘               └─ also bookmarks and time-outs
+ *
+ * A watch is freed by the pump task alone, after its stream was closed. w->lock covers the stream handle: closed() takes it,
+ * so nobody writes to a stream that is gone. Order of locks: w->lock, then all->lock. */
+#include "api/api_internal.h"
+#include <stdio.h>
+#define LOG_MODULE "api"
+
+#define BOOKMARK_MS 60000
+#define BATCH 64 /* events a write */
+
+struct watch {
+	struct watches *all;
+	struct rq *rq; /* own */
+	struct filter filter;
+	struct cache_watch *events;
+	void *stream;
+	struct task_mutex lock;
+	bool closed, ended, queued, bookmarks, final_bookmark, columns_sent;
+	struct mono bookmark_at, end_at;
+	int64_t progress;
+	struct cache_list initial; /* still to be sent, in initial_arena */
+	struct arena *initial_arena;
+	bool initial_end;
+	bool expired; /* the ring no longer has what was asked for */
+	struct watch *next_ready, *prev, *next;
+};
+
+struct watches {
+	struct api *api;
+	struct task_mutex lock;
+	struct task_cond wake;
+	struct task *pump;
+	struct watch *first, *ready, **ready_end;
+	size_t n;
+	struct mono next_timer;
+	bool stop;
+};
+
+static void push_ready(struct watch *w)
+{
+	struct watches *all = w->all;
+
+	task_lock(&all->lock);
+	if (!w->queued) {
+		w->queued = true;
+		w->next_ready = NULL;
+		*all->ready_end = w;
+		all->ready_end = &w->next_ready;
+		task_signal(&all->wake);
+	}
+	task_unlock(&all->lock);
+}
+
+static void notify(void *arg)
+{
+	push_ready(arg);
+}
+
+static void stream_writable(void *arg)
+{
+	push_ready(arg);
+}
+
+static void stream_closed(void *arg)
+{
+	struct watch *w = arg;
+
+	/* Queued before the pump can see `closed`: it then leaves the watch to that visit. */
+	task_lock(&w->lock);
+	w->closed = true;
+	w->stream = NULL;
+	push_ready(w);
+	task_unlock(&w->lock);
+}
+
+static const struct http_stream_ops stream_ops = { stream_writable, stream_closed };
+
+static void end_doc(void *d)
+{
+	doc_unref(d);
+}
+
+static void out_write(struct watch *w, struct net_piece *p, size_t n)
+{
+	if (w->rq->http)
+		http_stream_write(w->stream, p, n);
+	else
+		w->rq->sink->write(w->stream, p, n);
+}
+
+static size_t out_unsent(struct watch *w)
+{
+	return w->rq->http ? http_stream_unsent(w->stream) : w->rq->sink->unsent(w->stream);
+}
+
+/* Under w->lock. closed() follows on the loop. */
+static void out_end(struct watch *w)
+{
+	if (w->ended || w->closed)
+		return;
+	w->ended = true;
+	if (w->rq->http)
+		http_stream_end(w->stream);
+	else
+		w->rq->sink->end(w->stream);
+}
+
+/* ---- one event as pieces --------------------------------------------------------------------------------------------- */
+
+struct batch {
+	struct net_piece p[BATCH * 3];
+	size_t n;
+};
+
+static struct str type_prefix(const char *type)
+{
+	static const char *const text[] = { "{\"type\":\"ADDED\",\"object\":", "{\"type\":\"MODIFIED\",\"object\":",
+		"{\"type\":\"DELETED\",\"object\":", "{\"type\":\"BOOKMARK\",\"object\":", "{\"type\":\"ERROR\",\"object\":" };
+
+	for (size_t i = 0; i < ARRAY_LEN(text); i++)
+		if (!strncmp(text[i] + 9, type, strlen(type)))
+			return str_c(text[i]);
+	return str_c(text[4]);
+}
+
+static void varint(struct buf *b, uint64_t v)
+{
+	for (; v >= 0x80; v >>= 7)
+		buf_byte(b, (char)(v | 0x80));
+	buf_byte(b, (char)v);
+}
+
+static size_t varint_len(uint64_t v)
+{
+	size_t n = 1;
+
+	for (; v >= 0x80; v >>= 7)
+		n++;
+	return n;
+}
+
+/* A frame: length, then WatchEvent{type=1, object=2{raw=1}} whose raw bytes have the envelope. */
+static bool protobuf_frame(const char *type, const struct schema_type *t, const struct doc *d, struct buf *out)
+{
+	struct buf raw = BUF_INIT;
+	struct err e;
+	size_t type_n = strlen(type);
+
+	err_init(&e);
+	if (!t || schema_to_protobuf(t, doc_root(d), &raw, &e) < 0) {
+		buf_fini(&raw);
+		return false;
+	}
+	size_t ext = 1 + varint_len(raw.n) + raw.n;
+	size_t total = 1 + varint_len(type_n) + type_n + 1 + varint_len(ext) + ext;
+	char len[4] = { (char)(total >> 24), (char)(total >> 16), (char)(total >> 8), (char)total };
+	buf_add(out, len, 4);
+	buf_byte(out, 0x0a);
+	varint(out, type_n);
+	buf_add(out, type, type_n);
+	buf_byte(out, 0x12);
+	varint(out, ext);
+	buf_byte(out, 0x0a);
+	varint(out, raw.n);
+	buf_add(out, raw.p, raw.n);
+	buf_fini(&raw);
+	return true;
+}
+
+static void batch_flush(struct watch *w, struct batch *b)
+{
+	if (!b->n)
+		return;
+	if (!w->closed && !w->ended) {
+		out_write(w, b->p, b->n);
+	} else {
+		for (size_t i = 0; i < b->n; i++)
+			if (b->p[i].end)
+				b->p[i].end(b->p[i].owner);
+	}
+	b->n = 0;
+}
+
+static void batch_buf(struct batch *b, struct buf *take)
+{
+	size_t n;
+	char *p = buf_take(take, &n);
+
+	b->p[b->n++] = (struct net_piece){ str_n(p, n), p, free };
+}
+
+/* d is taken. Other forms than the document itself are written out. */
+static void emit(struct watch *w, struct batch *b, const char *type, struct doc *take_d, bool as_is)
+{
+	struct rq *rq = w->rq;
+	struct buf out = BUF_INIT;
+	const struct schema_type *t = as_is ? schema_builtin(STR(""), STR("v1"), STR("Status")) : rq->res->type;
+
+	if (b->n + 3 > ARRAY_LEN(b->p))
+		batch_flush(w, b);
+	if (rq->media == MEDIA_PROTOBUF && (as_is || rq->render == RENDER_OBJECT)) {
+		if (protobuf_frame(type, t, take_d, &out))
+			batch_buf(b, &out);
+		doc_unref(take_d);
+		return;
+	}
+	if (as_is || rq->render == RENDER_OBJECT) {
+		b->p[b->n++] = (struct net_piece){ type_prefix(type), NULL, NULL };
+		b->p[b->n++] = (struct net_piece){ doc_text(take_d), take_d, end_doc };
+		b->p[b->n++] = (struct net_piece){ STR("}\n"), NULL, NULL };
+		return;
+	}
+	struct arena *keep = rq->a;
+	rq->a = arena_new(); /* what a row needs goes away with it */
+	if (rq->render == RENDER_METADATA && rq->media == MEDIA_PROTOBUF) {
+		struct buf m = BUF_INIT;
+		struct doc *md = NULL;
+		struct err e;
+		err_init(&e);
+		metadata_object(take_d, true, rq->table_beta, &m);
+		if (doc_parse(buf_view(&m), &md, &e) == 0 &&
+			protobuf_frame(type, schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata")), md, &out))
+			batch_buf(b, &out);
+		doc_unref(md);
+		buf_fini(&m);
+	} else {
+		buf_str(&out, type_prefix(type));
+		if (rq->render == RENDER_TABLE) {
+			table_head(rq, rq->res, !w->columns_sent, doc_revision(take_d), STR_NULL, 0, &out);
+			table_row(rq, rq->res, take_d, &out);
+			buf_c(&out, "]}");
+			w->columns_sent = true;
+		} else {
+			metadata_object(take_d, true, rq->table_beta, &out);
+		}
+		buf_c(&out, "}\n");
+		batch_buf(b, &out);
+	}
+	arena_free(rq->a);
+	rq->a = keep;
+	doc_unref(take_d);
+}
+
+static void emit_bookmark(struct watch *w, struct batch *b, int64_t rev, bool initial_end)
+{
+	struct arena *a = arena_new();
+	struct resource *r = w->rq->res;
+	bool partial = w->rq->render == RENDER_METADATA;
+	struct node *n = node_pack(a, "{kind:s, apiVersion:s, metadata:{resourceVersion:o, creationTimestamp:n}}",
+		partial ? "PartialObjectMetadata" : r->def.kind, partial ? "meta.k8s.io/v1" : r->api_version,
+		node_strf(a, "%lld", (long long)rev));
+
+	if (initial_end)
+		node_set(node_need_map(n, "metadata.annotations"), STR("k8s.io/initial-events-end"), node_c(a, "true"));
+	struct doc *d = node_publish(n);
+	enum render keep = w->rq->render;
+	if (keep == RENDER_METADATA)
+		w->rq->render = RENDER_OBJECT;
+	emit(w, b, "BOOKMARK", d, false);
+	w->rq->render = keep;
+	arena_free(a);
+}
+
+static void emit_error(struct watch *w, struct batch *b, const struct err *e)
+{
+	struct buf text = BUF_INIT;
+	struct doc *d;
+	struct err ignored;
+
+	err_init(&ignored);
+	status_json(w->rq, e, &text);
+	if (doc_parse(buf_view(&text), &d, &ignored) == 0)
+		emit(w, b, "ERROR", d, true);
+	buf_fini(&text);
+}
+
+/* The last state that a watcher saw, with the revision at which it left. */
+static struct doc *restamped(struct doc *d, int64_t rev)
+{
+	struct arena *a = arena_new();
+	struct doc *copy = node_publish_versioned(node_from(a, doc_root(d)));
+
+	doc_stamp(copy, rev);
+	arena_free(a);
+	return copy;
+}
+
+static void emit_event(struct watch *w, struct batch *b, struct cache_event *ev)
+{
+	const struct resource *r = w->rq->res;
+	bool all = filter_is_all(&w->filter);
+	struct doc *before = ev->before ? doc_as_served(w->rq->a, r, ev->before) : NULL;
+	struct doc *after = ev->after ? doc_as_served(w->rq->a, r, ev->after) : NULL;
+	bool was = before && (all || filter_matches(&w->filter, before));
+	bool is = after && !ev->deleted && (all || filter_matches(&w->filter, after));
+
+	if (ev->deleted && after && (was || (!before && (all || filter_matches(&w->filter, after)))))
+		emit(w, b, "DELETED", doc_ref(after), false);
+	else if (is)
+		emit(w, b, was ? "MODIFIED" : "ADDED", doc_ref(after), false);
+	else if (was)
+		emit(w, b, "DELETED", restamped(before, ev->revision), false);
+	doc_unref(before);
+	doc_unref(after);
+}
+
+/* ---- the pump ----------------------------------------------------------------------------------------------------------- */
+
+static void timers(struct watch *w, struct batch *b, struct mono now)
+{
+	if (!mono_before(now, w->end_at)) {
+		batch_flush(w, b);
+		out_end(w);
+		return;
+	}
+	if (w->bookmarks && !mono_before(now, w->bookmark_at)) {
+		emit_bookmark(w, b, w->progress, false);
+		w->bookmark_at = mono_add_ms(now, BOOKMARK_MS);
+	}
+	if (w->bookmarks && !w->final_bookmark && mono_ms_between(now, w->end_at) <= 2000) {
+		w->final_bookmark = true;
+		emit_bookmark(w, b, w->progress, false);
+	}
+}
+
+static void send_initial(struct watch *w, struct batch *b)
+{
+	struct cache_list *cl = &w->initial;
+
+	for (size_t i = 0; i < cl->n; i++) {
+		struct doc *d = doc_as_served(w->rq->a, w->rq->res, doc_ref(cl->items[i].doc));
+		if (filter_is_all(&w->filter) || filter_matches(&w->filter, d))
+			emit(w, b, "ADDED", doc_ref(d), false);
+		doc_unref(d);
+	}
+	if (w->initial_end)
+		emit_bookmark(w, b, w->progress, true);
+	batch_flush(w, b);
+	w->initial_arena = arena_free(w->initial_arena);
+}
+
+/* Under w->lock. */
+static void pump_events(struct watch *w, struct batch *b)
+{
+	struct err e;
+	int rc = w->expired ? -ERR_EXPIRED : 0;
+
+	err_init(&e);
+	while (rc >= 0 && !w->closed && !w->ended && out_unsent(w) < HTTP_STREAM_HIGH) {
+		struct cache_event ev;
+		int64_t progress = 0;
+		rc = cache_watch_next(w->events, &ev, &progress, &e);
+		if (rc <= 0) {
+			if (rc == 0 && progress > w->progress)
+				w->progress = progress;
+			break;
+		}
+		w->progress = ev.revision;
+		emit_event(w, b, &ev);
+		if (b->n + 3 > ARRAY_LEN(b->p))
+			batch_flush(w, b);
+	}
+	if (rc >= 0)
+		return;
+	if (rc == -ERR_EXPIRED) {
+		err_set(&e, ERR_EXPIRED, "The resourceVersion for the provided watch is too old.");
+		emit_error(w, b, &e);
+	}
+	batch_flush(w, b);
+	out_end(w);
+}
+
+static void watch_unlink(struct watches *all, struct watch *w)
+{
+	task_lock(&all->lock);
+	if (w->prev)
+		w->prev->next = w->next;
+	else
+		all->first = w->next;
+	if (w->next)
+		w->next->prev = w->prev;
+	all->n--;
+	task_unlock(&all->lock);
+}
+
+static void watch_free(struct watch *w)
+{
+	watch_unlink(w->all, w);
+	arena_free(w->initial_arena);
+	rq_done(w->rq, 200);
+	task_mutex_fini(&w->lock);
+	rq_free(w->rq);
+}
+
+static void visit(struct watch *w, struct mono now)
+{
+	struct batch b;
+
+	b.n = 0;
+	task_lock(&w->lock);
+	if (!w->closed && !w->ended) {
+		if (w->initial_arena)
+			send_initial(w, &b);
+		pump_events(w, &b);
+		if (!w->closed && !w->ended)
+			timers(w, &b, now);
+		batch_flush(w, &b);
+	}
+	task_unlock(&w->lock);
+}
+
+static struct watch *pop_ready(struct watches *all)
+{
+	struct watch *w = all->ready;
+
+	if (!w)
+		return NULL;
+	all->ready = w->next_ready;
+	if (!all->ready)
+		all->ready_end = &all->ready;
+	w->queued = false;
+	return w;
+}
+
+static struct mono due(const struct watch *w)
+{
+	struct mono t = w->end_at;
+
+	if (w->bookmarks && !w->final_bookmark && mono_before(mono_add_ms(t, -2000), t))
+		t = mono_add_ms(t, -2000);
+	if (w->bookmarks && mono_before(w->bookmark_at, t))
+		t = w->bookmark_at;
+	return t;
+}
+
+/* Under all->lock: queues every watch whose time has come, and finds the next time. */
+static void queue_due(struct watches *all, struct mono now)
+{
+	all->next_timer = MONO_NEVER;
+	for (struct watch *w = all->first; w; w = w->next) {
+		struct mono t = due(w);
+		if (w->ended)
+			continue;
+		if (!mono_before(now, t) && !w->queued) {
+			w->queued = true;
+			w->next_ready = NULL;
+			*all->ready_end = w;
+			all->ready_end = &w->next_ready;
+		} else if (mono_before(t, all->next_timer)) {
+			all->next_timer = t;
+		}
+	}
+}
+
+static void pump(void *arg)
+{
+	struct watches *all = arg;
+
+	task_lock(&all->lock);
+	for (;;) {
+		struct mono now = mono_now();
+		struct watch *w;
+		if (!mono_before(now, all->next_timer))
+			queue_due(all, now);
+		w = pop_ready(all);
+		if (!w) {
+			if (all->stop && !all->n)
+				break;
+			task_wait_until(&all->wake, &all->lock, all->next_timer);
+			continue;
+		}
+		task_unlock(&all->lock);
+		visit(w, now);
+		task_lock(&w->lock);
+		bool closed = w->closed;
+		task_unlock(&w->lock);
+		if (closed)
+			w->events = cache_watch_free(w->events); /* no notify() from here on */
+		task_lock(&all->lock);
+		if (closed && !w->queued) {
+			task_unlock(&all->lock);
+			watch_free(w);
+			task_lock(&all->lock);
+		} else if (!closed) {
+			struct mono t = due(w);
+			if (!w->ended && mono_before(t, all->next_timer))
+				all->next_timer = t;
+		}
+	}
+	task_unlock(&all->lock);
+}
+
+/* ---- making one ------------------------------------------------------------------------------------------------------------ */
+
+struct watch_query {
+	int64_t since;
+	bool initial, initial_end;
+	int64_t timeout_ms;
+};
+
+static int invalid_option(struct err *e, const char *field, const char *why)
+{
+	err_set(e, ERR_INVALID, "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, why);
+	v_forbidden(e, field, why);
+	return -ERR_INVALID;
+}
+
+static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, struct err *e)
+{
+	struct str rv = rq_param(rq, "resourceVersion"), match = rq_param(rq, "resourceVersionMatch");
+	struct str send = rq_param(rq, "sendInitialEvents"), timeout = rq_param(rq, "timeoutSeconds");
+	int64_t s;
+
+	if (send.p && !str_is(match, "NotOlderThan"))
+		return invalid_option(e, "resourceVersionMatch",
+			"sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+	if (match.n && !send.p)
+		return invalid_option(e, "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+	if (check_revision(rq, rv, &q->since, e) < 0)
+		return -e->code;
+	bool want = rq_param_bool(rq, "sendInitialEvents");
+	q->initial = send.p ? want : !rv.n || str_is(rv, "0");
+	q->initial_end = send.p && want;
+	w->bookmarks = rq_param_bool(rq, "allowWatchBookmarks");
+	q->timeout_ms = 1800000 + (int64_t)rand_below(1800000);
+	if (timeout.n && str_i64(timeout, &s) && s > 0)
+		q->timeout_ms = MIN(s, (int64_t)86400) * 1000;
+	return filter_parse(rq, rq_param(rq, "labelSelector"), rq_param(rq, "fieldSelector"), &w->filter, e);
+}
+
+static struct str watch_prefix(struct rq *rq, const struct filter *f)
+{
+	struct str name = filter_name(f);
+
+	if (!rq->res->def.namespaced)
+		return name.p ? name : STR("");
+	if (!rq->ns.n)
+		return STR("");
+	return arena_strf(rq->a, "%.*s/%.*s", STR_ARG(rq->ns), STR_ARG(name));
+}
+
+static void start_stream(struct rq *rq, struct watch *w)
+{
+	struct http_header h[48];
+	size_t n = reply_headers(rq, media_type(rq->media, true), h, 40);
+
+	rq->status = 200;
+	if (rq->http)
+		w->stream = http_reply_stream(rq->http, 200, h, n, &stream_ops, w);
+	else
+		w->stream = rq->sink->stream(rq->sink_arg, 200, h, n, &stream_ops, w);
+}
+
+static void link_watch(struct watches *all, struct watch *w)
+{
+	task_lock(&all->lock);
+	w->next = all->first;
+	if (w->next)
+		w->next->prev = w;
+	all->first = w;
+	all->n++;
+	task_unlock(&all->lock);
+}
+
+void read_watch(struct rq *rq)
+{
+	struct watches *all = rq->api->watches;
+	struct watch *w = ARENA_NEW(rq->a, struct watch);
+	struct watch_query q = { 0 };
+	struct err e;
+
+	err_init(&e);
+	if (rq_stopping(rq->api))
+		err_set(&e, ERR_UNAVAILABLE, "the server is shutting down");
+	if (e.code || query_read(rq, w, &q, &e) < 0) {
+		reply_error(rq, &e);
+		return;
+	}
+	w->all = all;
+	w->rq = rq;
+	task_mutex_init(&w->lock);
+	struct cache *c = rq->res->stored->cache;
+	struct str prefix = watch_prefix(rq, &w->filter);
+	if (q.initial) {
+		w->initial_arena = arena_new();
+		w->initial = cache_list(c, w->initial_arena, prefix, STR_NULL, 0, &q.since);
+		w->initial_end = q.initial_end;
+	}
+	w->progress = q.since;
+	struct mono now = mono_now();
+	w->end_at = mono_add_ms(now, q.timeout_ms);
+	w->bookmark_at = mono_add_ms(now, BOOKMARK_MS + (int64_t)rand_below(5000));
+	w->queued = true; /* notify() waits until the initial events are out */
+	int rc = cache_watch(c, q.since, prefix, notify, w, &w->events, &e);
+	if (rc < 0 && rc != -ERR_EXPIRED) {
+		arena_free(w->initial_arena);
+		task_mutex_fini(&w->lock);
+		reply_error(rq, &e);
+		return;
+	}
+	if (rc < 0)
+		w->expired = true;
+	rq->body = STR_NULL;
+	link_watch(all, w);
+	start_stream(rq, w);
+	task_lock(&all->lock);
+	w->queued = false;
+	task_unlock(&all->lock);
+	push_ready(w);
+}
+
+struct watches *watches_new(struct api *api)
+{
+	struct watches *all = xcalloc(1, sizeof(*all));
+
+	all->api = api;
+	task_mutex_init(&all->lock);
+	task_cond_init(&all->wake);
+	all->ready_end = &all->ready;
+	all->next_timer = MONO_NEVER;
+	all->pump = task_spawn("api-watch", pump, all);
+	return all;
+}
+
+size_t watches_len(struct watches *all)
+{
+	task_lock(&all->lock);
+	size_t n = all->n;
+	task_unlock(&all->lock);
+	return n;
+}
+
+/* Ends every stream; the pump goes on until the last was closed. */
+void watches_stop(struct watches *all)
+{
+	task_lock(&all->lock);
+	all->stop = true;
+	for (struct watch *w = all->first; w; w = w->next)
+		w->end_at = mono_now();
+	all->next_timer = mono_now();
+	task_signal(&all->wake);
+	task_unlock(&all->lock);
+}
+
+void watches_free(struct watches *all)
+{
+	if (!all)
+		return;
+	watches_stop(all);
+	task_join(all->pump);
+	task_mutex_fini(&all->lock);
+	task_cond_fini(&all->wake);
+	free(all);
+}

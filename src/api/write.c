@@ -1,0 +1,593 @@
+/* The write path: what is common to all kinds, in the order in which it happens.
+ *
+ *     decode → defaults → admission (changes) → strategy → managedFields → publish → validation → admission (checks) → store
+ *
+ * Everything works on the form that the client asked for; other forms are turned into the stored one at the very end. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+#define NAME_TRIES 8
+
+int write_live(struct rq *rq, struct doc **ret, struct err *e)
+{
+	struct doc *d = cache_get(rq->res->stored->cache, cache_key(rq->a, rq->res, rq->ns, rq->name));
+
+	if (!d)
+		return write_not_found(rq, rq->name, e);
+	*ret = doc_as_served(rq->a, rq->res, d);
+	return 0;
+}
+
+/* ---- metadata that only the server writes -------------------------------------------------------------------------------- */
+
+static void set_or_del(struct node *meta, const char *key, struct node *v)
+{
+	if (v)
+		node_setc(meta, key, v);
+	else
+		node_delc(meta, key);
+}
+
+static int check_place(struct rq *rq, struct node *meta, struct err *e)
+{
+	struct str ns = node_text_str(node_getc(meta, "namespace")), name = node_text_str(node_getc(meta, "name"));
+
+	if (!rq->res->def.namespaced && ns.n)
+		node_delc(meta, "namespace");
+	if (rq->res->def.namespaced && ns.n && !str_eq(ns, rq->ns))
+		return err_set(e, ERR_BAD_REQUEST, "the namespace of the provided object does not match the namespace sent on the request");
+	if (rq->res->def.namespaced && !ns.n)
+		node_setc(meta, "namespace", node_str(rq->a, rq->ns));
+	if (rq->verb != V_CREATE && rq->name.n) {
+		if (name.n && !str_eq(name, rq->name))
+			return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)",
+				STR_ARG(name), STR_ARG(rq->name));
+		if (!name.n)
+			node_setc(meta, "name", node_str(rq->a, rq->name));
+	}
+	return 0;
+}
+
+static void system_fields_create(struct rq *rq, struct node *meta)
+{
+	char uid[UUID_TEXT_MAX];
+
+	rand_uuid(uid);
+	node_setc(meta, "uid", node_c(rq->a, uid));
+	node_setc(meta, "creationTimestamp", node_str(rq->a, rq_now(rq)));
+	node_delc(meta, "deletionTimestamp");
+	node_delc(meta, "deletionGracePeriodSeconds");
+	node_delc(meta, "selfLink");
+	node_delc(meta, "resourceVersion");
+	set_or_del(meta, "generation", rq->res->def.generation ? node_int(rq->a, 1) : NULL);
+}
+
+static void system_fields_update(struct rq *rq, struct node *meta, struct val live)
+{
+	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
+		"generateName", "generation" };
+	struct val old = val_get(live, "metadata");
+
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		struct val v = val_get(old, kept[i]);
+		set_or_del(meta, kept[i], val_has(v) ? node_from(rq->a, v) : NULL);
+	}
+	node_delc(meta, "selfLink");
+	node_delc(meta, "resourceVersion");
+}
+
+static bool has_status(const struct rq *rq)
+{
+	return resource_sub(rq->res, STR("status")) != NULL;
+}
+
+/* ---- managedFields ---------------------------------------------------------------------------------------------------------- */
+
+static struct str manager_of(struct rq *rq)
+{
+	struct str m;
+
+	if (rq->field_manager.n)
+		return rq->field_manager;
+	str_cut(rq->user_agent, '/', &m);
+	return m.n ? str_sub(m, 0, 128) : STR("unknown");
+}
+
+static int track(struct rq *rq, struct node *object, struct val live, struct err *e)
+{
+	struct node *meta = node_need_map(object, "metadata");
+	struct managed_write w = {
+		.type = rq->res->type,
+		.api_version = str_c(rq->res->api_version),
+		.manager = manager_of(rq),
+		.subresource = rq->sub,
+		.now = rq_now(rq),
+	};
+
+	if (val_has(live) && !node_getc(meta, "managedFields")) {
+		struct val mf = val_path(live, "metadata.managedFields");
+		if (val_has(mf))
+			node_setc(meta, "managedFields", node_from(rq->a, mf));
+	}
+	return managed_update(rq->a, &w, live, object, e);
+}
+
+/* ---- publishing and checking ------------------------------------------------------------------------------------------------- */
+
+static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
+{
+	const struct strategy *s = rq->res->def.strategy;
+	struct val root = doc_root(d);
+
+	err_init(e);
+	validate_meta(rq, val_get(root, "metadata"), val_get(old, "metadata"), "metadata", true, e);
+	/* The declared rules may set a message; causes are what counts here. */
+	schema_validate(rq->res->type, root, "", e);
+	if (s && s->validate)
+		s->validate(rq, root, old, e);
+	return validate_finish(rq, doc_name(d), e) ? -ERR_INVALID : 0;
+}
+
+/* The document to store, from the served form. Own. */
+static struct doc *publish(struct rq *rq, struct node *object)
+{
+	struct node *n = object;
+
+	if (rq->res->stored != rq->res && rq->res->def.to_stored) {
+		n = node_copy(rq->a, object);
+		rq->res->def.to_stored(rq->a, n);
+	}
+	return node_publish_versioned(n);
+}
+
+static void warn_no_controller(struct rq *rq)
+{
+	struct resource *r = rq->res->stored;
+
+	if (r->def.has_controller && !__atomic_load_n(&r->controller_present, __ATOMIC_ACQUIRE) && !rq->local)
+		rq_warn(rq, "no controller for %s is running: the object is stored, but nothing acts on it", r->group_resource);
+}
+
+static void first_two_keys(struct rq *rq, struct node *object)
+{
+	/* Published documents begin with apiVersion and kind; node_set() keeps a key's place, the publisher orders them. */
+	node_setc(object, "apiVersion", node_c(rq->a, rq->res->api_version));
+	node_setc(object, "kind", node_c(rq->a, rq->res->def.kind));
+}
+
+/* ---- create --------------------------------------------------------------------------------------------------------------------- */
+
+static void make_name(struct rq *rq, struct node *meta)
+{
+	static const char alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
+	struct str base = str_sub(node_text_str(node_getc(meta, "generateName")), 0, 58);
+	char suffix[6] = "";
+
+	for (int i = 0; i < 5; i++)
+		suffix[i] = alphabet[rand_below(sizeof(alphabet) - 1)];
+	node_setc(meta, "name", node_strf(rq->a, "%.*s%s", STR_ARG(base), suffix));
+}
+
+static int create_prepare(struct rq *rq, struct write_job *j, struct err *e)
+{
+	const struct strategy *s = rq->res->def.strategy;
+	struct node *o = j->object, *meta = node_need_map(o, "metadata");
+	int rc;
+
+	if (node_text_str(node_getc(meta, "resourceVersion")).n && !j->applied && rq->verb == V_CREATE)
+		return err_set(e, ERR_BAD_REQUEST, "resourceVersion should not be set on objects to be created");
+	if ((rc = check_place(rq, meta, e)) < 0)
+		return rc;
+	first_two_keys(rq, o);
+	system_fields_create(rq, meta);
+	if (has_status(rq) && !(s && s->create_status))
+		node_delc(o, "status");
+	schema_default(rq->res->type, rq->a, o);
+	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0)
+		return rc;
+	if (s && s->prepare && (rc = s->prepare(rq, o, VAL_NONE, e)) < 0)
+		return rc;
+	if (j->applied)
+		return 0;
+	return track(rq, o, VAL_NONE, e);
+}
+
+static int create_store(struct rq *rq, struct node *object, struct outcome *out, struct err *e)
+{
+	struct node *meta = node_getc(object, "metadata");
+	struct doc *d;
+	int rc;
+
+	if (rq->res->stored != rq->res) { /* rules are those of the served form */
+		d = node_publish(object);
+		rc = validate(rq, d, VAL_NONE, e);
+		doc_unref(d);
+		if (rc < 0)
+			return rc;
+		d = publish(rq, object);
+	} else {
+		d = publish(rq, object);
+		if ((rc = validate(rq, d, VAL_NONE, e)) < 0) {
+			doc_unref(d);
+			return rc;
+		}
+	}
+	if ((rc = admit_check(rq, doc_root(d), VAL_NONE, e)) >= 0)
+		rc = write_put(rq, rq->ns, node_text_str(node_getc(meta, "name")), d, 0, e);
+	if (rc < 0) {
+		doc_unref(d);
+		return rc;
+	}
+	out->status = 201;
+	out->doc = doc_as_served(rq->a, rq->res, d);
+	return 0;
+}
+
+static bool name_taken(struct rq *rq, struct str name)
+{
+	struct doc *d = cache_get(rq->res->stored->cache, cache_key(rq->a, rq->res, rq->ns, name));
+	bool taken = d != NULL;
+
+	doc_unref(d);
+	return taken;
+}
+
+int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e)
+{
+	struct node *meta = node_need_map(j->object, "metadata");
+	bool generate = !node_text_str(node_getc(meta, "name")).n && node_text_str(node_getc(meta, "generateName")).n;
+	int rc = 0;
+
+	if (generate)
+		make_name(rq, meta);
+	/* Known to exist: no need to allocate addresses for it first. */
+	struct str name = node_text_str(node_getc(meta, "name"));
+	if (!generate && name.n && name_taken(rq, name)) {
+		rq->name = arena_str(rq->a, name);
+		return err_set(e, ERR_EXISTS, "%s \"%.*s\" already exists", rq->res->stored->group_resource, STR_ARG(name));
+	}
+	if ((rc = create_prepare(rq, j, e)) >= 0) {
+		for (int i = 0; i < NAME_TRIES; i++) {
+			if (i)
+				make_name(rq, meta);
+			rc = create_store(rq, j->object, out, e);
+			if (rc != -ERR_EXISTS || !generate)
+				break;
+		}
+		if (rc == -ERR_EXISTS && generate)
+			e->retry_after_s = 1;
+	}
+	if (!rq->name.n)
+		rq->name = arena_str(rq->a, node_text_str(node_getc(meta, "name")));
+	if (rc < 0 || rq->dry_run)
+		ipalloc_undo(rq);
+	if (rc >= 0)
+		warn_no_controller(rq);
+	return rc;
+}
+
+int write_create(struct rq *rq, struct outcome *out, struct err *e)
+{
+	struct write_job j = { 0 };
+	int rc = decode_body(rq, rq->res->type, rq->res->api_version, rq->res->def.kind, &j.object, e);
+
+	if (rc < 0)
+		return rc;
+	return write_object_create(rq, &j, out, e);
+}
+
+/* ---- update ----------------------------------------------------------------------------------------------------------------------- */
+
+static void copy_from_live(struct rq *rq, struct node *o, struct val live, const char *key)
+{
+	struct val v = val_get(live, key);
+
+	set_or_del(o, key, val_has(v) ? node_from(rq->a, v) : NULL);
+}
+
+/* What a sub-resource may change is taken from the new object, all else from the live one. */
+static struct node *merge_sub(struct rq *rq, struct node *object, struct val live)
+{
+	struct node *o = node_from(rq->a, live);
+	bool free_labels = !strcmp(rq->res->def.resource, "pods") || !strcmp(rq->res->def.resource, "nodes");
+
+	if (str_is(rq->sub, "finalize")) {
+		struct node *f = node_path(object, "spec.finalizers");
+		struct node *spec = node_need_map(o, "spec");
+		set_or_del(spec, "finalizers", f);
+		node_setc(o, "metadata", node_need_map(object, "metadata"));
+		return o;
+	}
+	if (str_is(rq->sub, "ephemeralcontainers")) {
+		struct node *ec = node_path(object, "spec.ephemeralContainers");
+		set_or_del(node_need_map(o, "spec"), "ephemeralContainers", ec);
+		return o;
+	}
+	if (str_is(rq->sub, "resize")) {
+		struct node *list = node_path(object, "spec.containers"), *to = node_path(o, "spec.containers");
+		for (size_t i = 0; i < node_len(list) && i < node_len(to); i++)
+			set_or_del(node_at(to, i), "resources", node_getc(node_at(list, i), "resources"));
+		return o;
+	}
+	set_or_del(o, "status", node_getc(object, "status"));
+	struct node *meta = node_need_map(object, "metadata");
+	if (!free_labels) {
+		struct val labels = val_path(live, "metadata.labels");
+		set_or_del(meta, "labels", val_has(labels) ? node_from(rq->a, labels) : NULL);
+	}
+	node_setc(o, "metadata", meta);
+	return o;
+}
+
+static bool spec_changed(struct node *o, struct rq *rq, struct val live)
+{
+	struct node *old = node_from(rq->a, live);
+	size_t n = node_len(o);
+
+	for (size_t i = 0; i < n; i++) {
+		struct str k = node_key_at(o, i);
+		if (str_is(k, "metadata") || str_is(k, "status") || str_is(k, "apiVersion") || str_is(k, "kind"))
+			continue;
+		if (!node_equal(node_get(o, k), node_get(old, k)))
+			return true;
+	}
+	for (size_t i = 0; i < node_len(old); i++) {
+		struct str k = node_key_at(old, i);
+		if (!str_is(k, "metadata") && !str_is(k, "status") && !node_get(o, k))
+			return true;
+	}
+	return false;
+}
+
+static bool managed_same(struct val a, struct val b)
+{
+	if (val_len(a) != val_len(b))
+		return false;
+	for (size_t i = 0; i < val_len(a); i++) {
+		struct val x = val_at(a, i), y = val_at(b, i);
+		if (val_len(x) != val_len(y))
+			return false;
+		for (struct val_iter it = val_iter(x); val_next(&it);)
+			if (!str_is(it.key, "time") && !val_equal(it.val, val_get_str(y, it.key)))
+				return false;
+	}
+	return true;
+}
+
+static bool map_same_but(struct val a, struct val b, const char *skip1, const char *skip2)
+{
+	size_t na = 0, nb = 0;
+
+	for (struct val_iter it = val_iter(b); val_next(&it);)
+		nb += !str_is(it.key, skip1) && !str_is(it.key, skip2);
+	for (struct val_iter it = val_iter(a); val_next(&it);) {
+		if (str_is(it.key, skip1) || str_is(it.key, skip2))
+			continue;
+		na++;
+		if (!val_equal(it.val, val_get_str(b, it.key)))
+			return false;
+	}
+	return na == nb;
+}
+
+/* Nothing but times of managedFields and the version differs: no write. */
+static bool same_object(struct val a, struct val b)
+{
+	struct val ma = val_get(a, "metadata"), mb = val_get(b, "metadata");
+
+	return map_same_but(a, b, "metadata", "metadata") && map_same_but(ma, mb, "resourceVersion", "managedFields") &&
+		managed_same(val_get(ma, "managedFields"), val_get(mb, "managedFields"));
+}
+
+bool write_removable(struct rq *rq, struct node *o)
+{
+	struct node *meta = node_getc(o, "metadata");
+
+	if (!node_getc(meta, "deletionTimestamp") || node_len(node_getc(meta, "finalizers")))
+		return false;
+	if (node_int_of(node_getc(meta, "deletionGracePeriodSeconds"), 0) > 0)
+		return false;
+	return strcmp(rq->res->def.resource, "namespaces") || !node_len(node_path(o, "spec.finalizers"));
+}
+
+static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
+{
+	const struct strategy *s = rq->res->def.strategy;
+	struct val live = doc_root(j->live);
+	struct node *meta;
+	int rc;
+
+	meta = node_need_map(j->object, "metadata");
+	if ((rc = check_place(rq, meta, e)) < 0)
+		return rc;
+	if (rq->sub.n) {
+		struct node *sent = node_getc(meta, "managedFields");
+		j->object = merge_sub(rq, j->object, live);
+		meta = node_need_map(j->object, "metadata");
+		if (sent && j->applied)
+			node_setc(meta, "managedFields", sent);
+	} else if (has_status(rq)) {
+		copy_from_live(rq, j->object, live, "status");
+	}
+	first_two_keys(rq, j->object);
+	system_fields_update(rq, meta, live);
+	schema_default(rq->res->type, rq->a, j->object);
+	if ((rc = admit_mutate(rq, j->object, live, e)) < 0)
+		return rc;
+	if (s && s->prepare && (rc = s->prepare(rq, j->object, live, e)) < 0)
+		return rc;
+	if (rq->res->def.generation && !str_is(rq->sub, "status") && spec_changed(j->object, rq, live))
+		node_setc(meta, "generation", node_int(rq->a, val_int(val_path(live, "metadata.generation"), 0) + 1));
+	return j->applied ? 0 : track(rq, j->object, live, e);
+}
+
+static int update_store(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e)
+{
+	struct val old = doc_root(j->live);
+	struct doc *d = node_publish_versioned(j->object);
+	struct doc *stored = NULL;
+	int rc;
+
+	if (same_object(doc_root(d), old)) {
+		doc_unref(d);
+		out->status = 200;
+		out->doc = doc_ref(j->live);
+		return 0;
+	}
+	if ((rc = validate(rq, d, old, e)) < 0 || (rc = admit_check(rq, doc_root(d), old, e)) < 0) {
+		doc_unref(d);
+		return rc;
+	}
+	if (rq->res->stored != rq->res) {
+		doc_unref(d);
+		d = publish(rq, j->object);
+	}
+	struct str name = arena_str(rq->a, doc_name(d)), ns = arena_str(rq->a, doc_ns(d));
+	if (write_removable(rq, j->object)) {
+		doc_unref(d);
+		rc = write_del(rq, ns, name, j->object, doc_revision(j->live), &stored, e);
+	} else {
+		rc = write_put(rq, ns, name, d, doc_revision(j->live), e);
+		stored = d;
+		if (rc < 0)
+			doc_unref(d);
+	}
+	if (rc < 0)
+		return rc;
+	out->status = 200;
+	out->doc = doc_as_served(rq->a, rq->res, stored);
+	return 0;
+}
+
+int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e)
+{
+	int rc = update_prepare(rq, j, e);
+
+	if (rc >= 0)
+		rc = update_store(rq, j, out, e);
+	if (rc < 0 || rq->dry_run)
+		ipalloc_undo(rq);
+	if (rc >= 0 && !rq->sub.n)
+		warn_no_controller(rq);
+	return rc;
+}
+
+static int check_version(struct rq *rq, struct node *object, struct doc *live, struct err *e)
+{
+	struct str rv = node_text_str(node_path(object, "metadata.resourceVersion"));
+	struct str uid = node_text_str(node_path(object, "metadata.uid"));
+
+	if (uid.n && !str_eq(uid, doc_uid(live)))
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
+			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(uid), STR_ARG(doc_uid(live)));
+	if (rv.n && !str_is(rv, "0") && !str_eq(rv, doc_str(live, "metadata.resourceVersion")))
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
+			rq->res->group_resource, STR_ARG(rq->name));
+	return 0;
+}
+
+static int update_once(struct rq *rq, struct node *object, struct outcome *out, bool *retry, struct err *e)
+{
+	struct doc *live = NULL;
+	struct write_job j = { .object = object };
+	int rc = write_live(rq, &live, e);
+
+	*retry = false;
+	if (rc == -ERR_NOT_FOUND && !rq->sub.n && rq->res->def.strategy && rq->res->def.strategy->create_on_update &&
+		!node_text_str(node_path(object, "metadata.resourceVersion")).n) {
+		err_init(e);
+		node_setc(node_need_map(object, "metadata"), "name", node_str(rq->a, rq->name));
+		return write_object_create(rq, &j, out, e);
+	}
+	if (rc < 0)
+		return rc;
+	rc = check_version(rq, object, live, e);
+	*retry = rc == 0 && !node_text_str(node_path(object, "metadata.resourceVersion")).n;
+	j.live = live;
+	if (rc >= 0)
+		rc = write_object_update(rq, &j, out, e);
+	doc_unref(live);
+	return rc;
+}
+
+int write_update(struct rq *rq, struct outcome *out, struct err *e)
+{
+	struct node *object;
+	bool retry = true;
+	int rc = decode_body(rq, rq->res->type, rq->res->api_version, rq->res->def.kind, &object, e);
+
+	if (rc < 0)
+		return rc;
+	for (int i = 0; i < 5 && retry; i++) {
+		err_init(e);
+		rc = update_once(rq, node_copy(rq->a, object), out, &retry, e);
+		if (rc != -ERR_CONFLICT)
+			break;
+	}
+	return rc;
+}
+
+/* ---- the entry ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Bodies that are not stored: reviews, bindings, evictions, tokens. */
+static int write_action(struct rq *rq, struct outcome *out, struct err *e)
+{
+	const struct subresource *s = rq->subres;
+	const char *group = s ? s->group : rq->res->def.group, *version = s ? s->version : rq->res->def.version;
+	const char *kind = s ? s->kind : rq->res->def.kind;
+	const struct schema_type *type = schema_builtin(str_c(group), str_c(version), str_c(kind));
+	char *api_version = group[0] ? rq_f(rq, "%s/%s", group, version) : rq_f(rq, "%s", version);
+	struct node *body;
+	int rc = decode_body(rq, type, api_version, kind, &body, e);
+
+	if (rc < 0)
+		return rc;
+	schema_default(type, rq->a, body);
+	rc = s ? s->create(rq, &body, e) : rq->res->def.create(rq, &body, e);
+	if (rc < 0)
+		return rc;
+	out->status = 201;
+	out->doc = node_publish(body);
+	out->type = type;
+	return 0;
+}
+
+int write_run(struct rq *rq, struct outcome *out, struct err *e)
+{
+	if (rq->verb == V_CREATE && (rq->subres ? rq->subres->create != NULL : rq->res->def.create != NULL))
+		return write_action(rq, out, e);
+	if (rq->subres && rq->subres->kind && !strcmp(rq->subres->kind, "Scale"))
+		return scale_write(rq, out, e);
+	switch (rq->verb) {
+	case V_CREATE:
+		return write_create(rq, out, e);
+	case V_UPDATE:
+		return write_update(rq, out, e);
+	case V_PATCH:
+		return write_patch(rq, out, e);
+	case V_DELETE:
+		return write_delete(rq, out, e);
+	case V_DELETE_COLLECTION:
+		return write_delete_collection(rq, out, e);
+	default:
+		return err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
+	}
+}
+
+void write_on_lane(struct rq *rq)
+{
+	struct outcome out = { 0 };
+	struct err e;
+
+	err_init(&e);
+	if (write_run(rq, &out, &e) < 0) {
+		reply_error(rq, &e);
+		return;
+	}
+	if (out.type)
+		reply_doc_as(rq, out.status, out.doc, out.type);
+	else
+		reply_doc(rq, out.status, out.doc);
+}
