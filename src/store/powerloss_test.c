@@ -1,0 +1,418 @@
+/* Power loss: a VFS writes down everything SQLite does to its files while writers work. Afterwards the power is cut at
+ * many points of that record: what was synced is there; of what was not, some is, some is not, some is torn. Each time
+ * the store must open and hold every write that had been answered by then. */
+#include "base/task.h"
+#include "store/store.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h> /* wants the two above */
+
+/* ---- the record ------------------------------------------------------------------------------------------------- */
+
+enum act { ACT_WRITE, ACT_TRUNCATE, ACT_SYNC };
+
+struct action {
+	enum act act;
+	int file; /* 0: the database, 1: its log */
+	sqlite3_int64 at;
+	int n;
+	unsigned char *bytes;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct action *v;
+	size_t n, cap;
+} tape = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void tape_add(struct action a, const void *bytes)
+{
+	if (a.file < 0)
+		return;
+	if (bytes) {
+		a.bytes = xmalloc((size_t)a.n);
+		memcpy(a.bytes, bytes, (size_t)a.n);
+	}
+	pthread_mutex_lock(&tape.lock);
+	if (tape.n == tape.cap)
+		tape.v = xrealloc(tape.v, tape.cap = tape.cap ? tape.cap * 2 : 1024, sizeof(*tape.v));
+	tape.v[tape.n++] = a;
+	pthread_mutex_unlock(&tape.lock);
+}
+
+static size_t tape_len(void)
+{
+	size_t n;
+
+	pthread_mutex_lock(&tape.lock);
+	n = tape.n;
+	pthread_mutex_unlock(&tape.lock);
+	return n;
+}
+
+/* ---- the VFS ---------------------------------------------------------------------------------------------------- */
+
+struct watched {
+	sqlite3_file base;
+	int id;
+	sqlite3_file *real; /* behind us in the same allocation */
+};
+
+static sqlite3_vfs *real_vfs;
+
+static sqlite3_file *real(sqlite3_file *f)
+{
+	return ((struct watched *)f)->real;
+}
+
+static int on_close(sqlite3_file *f)
+{
+	return real(f)->pMethods->xClose(real(f));
+}
+
+static int on_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
+{
+	return real(f)->pMethods->xRead(real(f), p, n, at);
+}
+
+static int on_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
+{
+	int r = real(f)->pMethods->xWrite(real(f), p, n, at);
+
+	tape_add((struct action){ .act = ACT_WRITE, .file = ((struct watched *)f)->id, .at = at, .n = n }, p);
+	return r;
+}
+
+static int on_truncate(sqlite3_file *f, sqlite3_int64 size)
+{
+	int r = real(f)->pMethods->xTruncate(real(f), size);
+
+	tape_add((struct action){ .act = ACT_TRUNCATE, .file = ((struct watched *)f)->id, .at = size }, NULL);
+	return r;
+}
+
+/* Nothing needs to reach this machine's disk: only the record counts. */
+static int on_sync(sqlite3_file *f, int flags)
+{
+	tape_add((struct action){ .act = ACT_SYNC, .file = ((struct watched *)f)->id }, NULL);
+	return SQLITE_OK;
+}
+
+static int on_size(sqlite3_file *f, sqlite3_int64 *ret)
+{
+	return real(f)->pMethods->xFileSize(real(f), ret);
+}
+
+static int on_lock(sqlite3_file *f, int level)
+{
+	return real(f)->pMethods->xLock(real(f), level);
+}
+
+static int on_unlock(sqlite3_file *f, int level)
+{
+	return real(f)->pMethods->xUnlock(real(f), level);
+}
+
+static int on_check_lock(sqlite3_file *f, int *ret)
+{
+	return real(f)->pMethods->xCheckReservedLock(real(f), ret);
+}
+
+static int on_control(sqlite3_file *f, int op, void *arg)
+{
+	return real(f)->pMethods->xFileControl(real(f), op, arg);
+}
+
+static int on_sector(sqlite3_file *f)
+{
+	return real(f)->pMethods->xSectorSize(real(f));
+}
+
+/* No promise of the disk's is used: neither atomic sectors nor safe appends. */
+static int on_traits(sqlite3_file *f)
+{
+	return 0;
+}
+
+static int on_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **ret)
+{
+	return real(f)->pMethods->xShmMap(real(f), page, size, extend, ret);
+}
+
+static int on_shm_lock(sqlite3_file *f, int at, int n, int flags)
+{
+	return real(f)->pMethods->xShmLock(real(f), at, n, flags);
+}
+
+static void on_shm_barrier(sqlite3_file *f)
+{
+	real(f)->pMethods->xShmBarrier(real(f));
+}
+
+static int on_shm_unmap(sqlite3_file *f, int del)
+{
+	return real(f)->pMethods->xShmUnmap(real(f), del);
+}
+
+static const sqlite3_io_methods methods = {
+	.iVersion = 2,
+	.xClose = on_close,
+	.xRead = on_read,
+	.xWrite = on_write,
+	.xTruncate = on_truncate,
+	.xSync = on_sync,
+	.xFileSize = on_size,
+	.xLock = on_lock,
+	.xUnlock = on_unlock,
+	.xCheckReservedLock = on_check_lock,
+	.xFileControl = on_control,
+	.xSectorSize = on_sector,
+	.xDeviceCharacteristics = on_traits,
+	.xShmMap = on_shm_map,
+	.xShmLock = on_shm_lock,
+	.xShmBarrier = on_shm_barrier,
+	.xShmUnmap = on_shm_unmap,
+};
+
+static int on_open(sqlite3_vfs *v, sqlite3_filename name, sqlite3_file *f, int flags, int *ret_flags)
+{
+	struct watched *w = (struct watched *)f;
+	int r;
+
+	w->real = (sqlite3_file *)(w + 1);
+	w->base.pMethods = NULL;
+	w->id = flags & SQLITE_OPEN_MAIN_DB ? 0 : flags & SQLITE_OPEN_WAL ? 1 : -1;
+	r = real_vfs->xOpen(real_vfs, name, w->real, flags, ret_flags);
+	if (r == SQLITE_OK)
+		w->base.pMethods = &methods;
+	return r;
+}
+
+static sqlite3_vfs recording_vfs(void)
+{
+	sqlite3_vfs v = *real_vfs;
+
+	v.zName = "recording";
+	v.szOsFile = (int)sizeof(struct watched) + real_vfs->szOsFile;
+	v.xOpen = on_open;
+	v.pNext = NULL;
+	return v;
+}
+
+/* ---- the load --------------------------------------------------------------------------------------------------- */
+
+#define WRITERS 4
+#define WRITES 60
+struct answered {
+	int64_t rev;
+	size_t at; /* length of the record when the answer came */
+	int value;
+};
+
+struct writer {
+	struct store *s;
+	int id;
+	struct task *t;
+	struct answered a[WRITES];
+};
+
+static void write_on(void *arg)
+{
+	struct writer *w = arg;
+	char key[32], value[700];
+
+	memset(value, '.', sizeof(value));
+	for (int i = 0; i < WRITES; i++) {
+		snprintf(key, sizeof(key), "w%d/%d", w->id, i % 20);
+		snprintf(value, sizeof(value), "%d", i);
+		struct store_write put = {
+			.key = str_c(key), .value = str_n(value, 100 + rand_below(600)), .expect_revision = STORE_ANY
+		};
+
+		assert_int_equal(store_write(w->s, &put, &w->a[i].rev, NULL), 0);
+		w->a[i].at = tape_len();
+		w->a[i].value = i;
+		if (w->id == 0 && i % 15 == 14)
+			store_compact(w->s, w->a[i].rev, NULL);
+	}
+}
+
+/* ---- the cut ---------------------------------------------------------------------------------------------------- */
+
+struct image {
+	unsigned char *p;
+	size_t n, cap;
+};
+
+static void image_room(struct image *m, size_t n)
+{
+	if (n > m->cap) {
+		m->p = xrealloc(m->p, n * 2, 1);
+		m->cap = n * 2;
+	}
+	if (n > m->n) {
+		memset(m->p + m->n, 0, n - m->n);
+		m->n = n;
+	}
+}
+
+static void image_apply(struct image *m, const struct action *a, size_t n)
+{
+	if (a->act == ACT_TRUNCATE) {
+		image_room(m, (size_t)a->at);
+		m->n = (size_t)a->at;
+		return;
+	}
+	image_room(m, (size_t)a->at + n);
+	memcpy(m->p + a->at, a->bytes, n);
+}
+
+/* What the disk holds of `file` when the power goes after k actions. */
+static struct image cut(int file, size_t k)
+{
+	struct image m = { 0 };
+	size_t synced = 0, n;
+	uint64_t luck = rand_below(3); /* nothing, all, or some of what was not synced */
+
+	for (size_t i = 0; i < k; i++) {
+		if (tape.v[i].file == file && tape.v[i].act == ACT_SYNC)
+			synced = i;
+	}
+	for (size_t i = 0; i < k; i++) {
+		const struct action *a = &tape.v[i];
+
+		if (a->file != file || a->act == ACT_SYNC)
+			continue;
+		n = (size_t)a->n;
+		if (i > synced && (luck == 0 || (luck == 2 && rand_below(2))))
+			continue;
+		if (i > synced && luck == 2 && n > 512 && rand_below(4) == 0)
+			n = 512 * (size_t)rand_below(n / 512);
+		image_apply(&m, a, n);
+	}
+	return m;
+}
+
+static void save(const char *path, struct image m)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	if (m.n)
+		assert_int_equal(fwrite(m.p, 1, m.n, f), m.n);
+	fclose(f);
+	free(m.p);
+}
+
+struct expected {
+	const struct writer *w;
+	size_t k;
+	int found;
+};
+
+/* The newest answered write of this key. */
+static const struct answered *newest(const struct writer *w, int slot, size_t k)
+{
+	const struct answered *best = NULL;
+
+	for (int i = slot; i < WRITES; i += 20) {
+		if (w->a[i].at <= k)
+			best = &w->a[i];
+	}
+	return best;
+}
+
+static bool compare(void *arg, const struct store_kv *kv)
+{
+	struct expected *x = arg;
+	const struct answered *a;
+	int id, slot;
+
+	assert_int_equal(sscanf(kv->key.p, "w%d/%d", &id, &slot), 2);
+	a = newest(&x->w[id], slot, x->k);
+	if (a) {
+		assert_true(kv->revision >= a->rev);
+		assert_true(kv->revision > a->rev || strtol(kv->value.p, NULL, 10) == a->value);
+		x->found++;
+	}
+	return true;
+}
+
+static void check_cut(const char *dir, const struct writer *w, size_t k)
+{
+	auto_free char *db = xasprintf("%s/cut.db", dir), *wal = xasprintf("%s/cut.db-wal", dir),
+		       *rm = xasprintf("rm -f %s/cut.db*", dir);
+	struct expected x = { w, k, 0 };
+	struct store *s = NULL;
+	int want = 0;
+	struct err e;
+
+	err_init(&e);
+	save(db, cut(0, k));
+	save(wal, cut(1, k));
+	if (store_open_sqlite(&(struct store_sqlite_opts){ .path = db }, &s, &e) < 0)
+		fail_msg("cut after %zu of %zu: %s", k, tape.n, e.message);
+	if (store_range(s, STR(""), STR(""), 0, compare, &x, NULL, &e) < 0)
+		fail_msg("cut after %zu of %zu: %s", k, tape.n, e.message);
+	for (int id = 0; id < WRITERS; id++) {
+		for (int slot = 0; slot < 20; slot++)
+			want += newest(&w[id], slot, k) != NULL;
+	}
+	assert_int_equal(x.found, want);
+	store_close(s);
+	if (store_check_sqlite(db, NULL, &e) < 0)
+		fail_msg("cut after %zu of %zu: %s", k, tape.n, e.message);
+	assert_int_equal(system(rm), 0);
+}
+
+static void no_answered_write_is_lost_by_power_loss(void **state)
+{
+	char dir[] = "/tmp/kogge-power-XXXXXX";
+	struct writer w[WRITERS];
+	struct store *s = NULL;
+	sqlite3_vfs vfs;
+	size_t opened;
+
+	assert_non_null(mkdtemp(dir));
+	auto_free char *db = xasprintf("%s/state.db", dir), *rm = xasprintf("rm -r %s", dir);
+	sqlite3_initialize();
+	real_vfs = sqlite3_vfs_find(NULL);
+	vfs = recording_vfs();
+	sqlite3_vfs_register(&vfs, 1);
+	assert_int_equal(
+		store_open_sqlite(&(struct store_sqlite_opts){ .path = db, .wal_bytes = 200 << 10 }, &s, NULL), 0);
+	opened = tape_len();
+	for (int i = 0; i < WRITERS; i++) {
+		w[i] = (struct writer){ .s = s, .id = i };
+		w[i].t = task_spawn("writer", write_on, &w[i]);
+	}
+	for (int i = 0; i < WRITERS; i++)
+		task_join(w[i].t);
+	sqlite3_vfs_unregister(&vfs);
+	sqlite3_vfs_register(real_vfs, 1);
+	size_t end = tape_len();
+	for (int i = 0; i < 150; i++)
+		check_cut(dir, w, opened + (size_t)rand_below(end - opened + 1));
+	store_close(s);
+	for (size_t i = 0; i < tape.n; i++)
+		free(tape.v[i].bytes);
+	free(tape.v);
+	assert_int_equal(system(rm), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_answered_write_is_lost_by_power_loss),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
