@@ -65,7 +65,7 @@ static int month_days(int year, int month)
 static void wall_text(struct wall t, int digits, char ret[TIME_TEXT_MAX])
 {
 	int64_t s = floor_div(t.ns, NS_PER_S), days = floor_div(s, 86400), of_day = s - days * 86400;
-	int64_t fraction = t.ns - s * NS_PER_S;
+	int64_t fraction = (t.ns % NS_PER_S + NS_PER_S) % NS_PER_S; /* s * NS_PER_S may not fit */
 	struct date d = date_of(days);
 	int n = snprintf(ret, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", d.year, d.month, d.day,
 		(int)(of_day / 3600), (int)(of_day / 60 % 60), (int)(of_day % 60));
@@ -328,8 +328,8 @@ static int decimal(char *to, size_t cap, uint64_t v, uint64_t unit, const char *
 	for (; part && part % 10 == 0; digits--)
 		part /= 10;
 	if (part)
-		n = snprintf(to, cap, "%llu.%0*llu%s", (unsigned long long)(v / unit), digits,
-			(unsigned long long)part, name);
+		n = snprintf(to, cap, "%llu.%0*llu%s", (unsigned long long)(v / unit), digits, (unsigned long long)part,
+			name);
 	else
 		n = snprintf(to, cap, "%llu%s", (unsigned long long)(v / unit), name);
 	return n;

@@ -49,8 +49,8 @@ static size_t page_bytes(void)
 char *stack_new(void)
 {
 	size_t page = page_bytes();
-	char *p = mmap(NULL, STACK_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		0);
+	char *p = mmap(
+		NULL, STACK_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) < 0)
 		PANIC("no memory for a fiber's stack: %s", strerror(errno));
@@ -80,7 +80,8 @@ void stack_free(char *stack)
 #ifdef HAVE_EXCHANGE
 
 /* Saves what a call must keep, exchanges the stacks, and returns into the other's call. A hand-written switch is some
- * twenty times faster than swapcontext(), which asks the kernel for the signal mask (and ASan, for all of the stack). */
+ * twenty times faster than swapcontext(), which asks the kernel for the signal mask (and ASan, for all of the stack).
+ */
 __attribute__((naked, noinline)) static void exchange(void **save_sp, void *to_sp)
 {
 	__asm__ volatile("pushq %rbp\n\t"

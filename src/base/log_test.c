@@ -53,7 +53,7 @@ static void stays_whole_when_too_long(void **state)
 	log_setup("node", LOG_INFO, true);
 	line = line_of(LOG_WARN, text);
 	n = strlen(line);
-	assert_string_equal(line + n - 2, "\"}"); /* still JSON */
+	assert_string_equal(line + n - 2, "\"}");         /* still JSON */
 	assert_memory_equal(line + n - 6, "\\\"\\\"", 4); /* no half escape before its end */
 }
 

@@ -18,7 +18,7 @@ struct map {
 	struct entry *entries;
 	uint32_t *index;
 	size_t cap, used, live; /* cap: power of two; used counts dead ones too */
-	size_t first;		/* no live entry before it */
+	size_t first;           /* no live entry before it */
 	void (*end)(void *value);
 };
 

@@ -10,7 +10,7 @@
  *
  * An item can be working and waiting at once; when its time comes first, it is marked `again`. */
 struct item {
-	struct heap_node due;	 /* in `waiting` */
+	struct heap_node due;    /* in `waiting` */
 	struct item *next_ready; /* in the ready list */
 	char *key;
 	size_t key_n;

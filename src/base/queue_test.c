@@ -230,7 +230,7 @@ static void workers_never_share_a_key(void **state)
 		task_sim_run(seed, 100000, run_shop, NULL);
 }
 
-/* Two workers sleep, one of them until the first key's time. When it is at work, the other must wake for the second. */
+/* Two workers sleep, one of them until a key's time. When that one is taken for other work, the other must watch. */
 struct pair {
 	struct queue *q;
 	struct task_mutex lock;
@@ -262,9 +262,10 @@ static void two_sleepers(void *arg)
 	a = task_spawn("a", hold_long, &p);
 	b = task_spawn("b", hold_long, &p);
 	task_sleep_ms(10);
-	queue_add_after(p.q, STR("first"), 10);
-	queue_add_after(p.q, STR("second"), 20);
-	task_sleep_ms(21);
+	queue_add_after(p.q, STR("later"), 20); /* one of the two now knows of this time */
+	task_sleep_ms(10);
+	queue_add(p.q, STR("now"));
+	task_sleep_ms(11);
 	assert_int_equal(p.taken, 2);
 	queue_stop(p.q);
 	task_join(a);

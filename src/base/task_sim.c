@@ -27,11 +27,11 @@ struct fiber {
 	uint64_t id;
 	enum fiber_state state;
 	bool detached, timed_out;
-	struct fiber *older, *newer;	/* all fibers, in the order of their birth */
-	struct fiber *next_waiting;	/* in `waits_in` */
+	struct fiber *older, *newer;     /* all fibers, in the order of their birth */
+	struct fiber *next_waiting;      /* in `waits_in` */
 	struct task_wait_list *waits_in; /* a mutex's, a condition's or a fiber's joiners */
-	const struct task_mutex *wants;	/* FIBER_LOCK */
-	const struct fiber *joins;	/* FIBER_JOIN */
+	const struct task_mutex *wants;  /* FIBER_LOCK */
+	const struct fiber *joins;       /* FIBER_JOIN */
 	struct task_wait_list joiners;
 	struct heap_node timer;
 	char *stack;
@@ -409,10 +409,23 @@ bool sim_wait_until(struct task_cond *c, struct task_mutex *m, struct mono until
 	return in_time;
 }
 
+/* Whoever the seed names: threads promise no order, so nothing may need one. */
 void sim_signal(struct task_cond *c)
 {
-	wake_first(current, &c->sim, "signal");
-	maybe_preempt(current); /* mostly with the mutex held: others meet it taken */
+	struct sim *s = current;
+	struct fiber *chosen = NULL;
+	uint64_t n = 0;
+
+	for (struct task *at = c->sim.first; at;) {
+		struct fiber *f = fiber_of(at);
+
+		if (++n == 1 || one_in(s, n))
+			chosen = f;
+		at = f->next_waiting ? &f->next_waiting->task : NULL;
+	}
+	if (chosen)
+		wake(s, chosen, "signal");
+	maybe_preempt(s); /* mostly with the mutex held: others meet it taken */
 }
 
 void sim_broadcast(struct task_cond *c)
@@ -462,8 +475,7 @@ static _Noreturn void give_up(struct sim *s, const char *why)
 	for (const struct fiber *f = s->oldest; f; f = f->newer)
 		describe(&b, f);
 	PANIC("simulation: %s at %lld virtual ms, seed %llu\n%.*s", why,
-		(long long)((s->now_ns - START_MONO_NS) / 1000000), (unsigned long long)s->seed,
-		STR_ARG(buf_view(&b)));
+		(long long)((s->now_ns - START_MONO_NS) / 1000000), (unsigned long long)s->seed, STR_ARG(buf_view(&b)));
 }
 
 static bool any_waits(const struct sim *s)
