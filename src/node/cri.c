@@ -101,11 +101,12 @@ int cri_runtime_status(struct cri *c, Cri__RuntimeStatusReply **ret, struct err 
 	return cri_call(c, RUNTIME "Status", &rq, &cri__runtime_status_reply__descriptor, QUICK_MS, ret, e);
 }
 
-static int take_id(int r, Cri__IdReply *reply, char **ret_id)
+/* reply is looked at after the call that fills it: arguments have no order. */
+static int take_id(int r, Cri__IdReply *const *reply, char **ret_id)
 {
 	if (r < 0)
 		return r;
-	*ret_id = xstrdup(reply->id);
+	*ret_id = xstrdup((*reply)->id);
 	return 0;
 }
 
@@ -116,7 +117,7 @@ int cri_run_sandbox(struct cri *c, Cri__SandboxConfig *config, const char *handl
 
 	rq.config = config;
 	rq.runtime_handler = (char *)(handler ? handler : "");
-	return take_id(cri_call(c, RUNTIME "RunPodSandbox", &rq, &cri__id_reply__descriptor, SLOW_MS, &reply, e), reply, ret_id);
+	return take_id(cri_call(c, RUNTIME "RunPodSandbox", &rq, &cri__id_reply__descriptor, SLOW_MS, &reply, e), &reply, ret_id);
 }
 
 int cri_stop_sandbox(struct cri *c, const char *id, struct err *e)
@@ -167,7 +168,7 @@ int cri_create_container(struct cri *c, const char *sandbox, Cri__ContainerConfi
 	rq.pod_sandbox_id = (char *)sandbox;
 	rq.config = config;
 	rq.sandbox_config = sandbox_config;
-	return take_id(cri_call(c, RUNTIME "CreateContainer", &rq, &cri__id_reply__descriptor, SLOW_MS, &reply, e), reply, ret_id);
+	return take_id(cri_call(c, RUNTIME "CreateContainer", &rq, &cri__id_reply__descriptor, SLOW_MS, &reply, e), &reply, ret_id);
 }
 
 int cri_start_container(struct cri *c, const char *id, struct err *e)
@@ -234,11 +235,11 @@ int cri_exec_sync(struct cri *c, const char *id, char **cmd, size_t n_cmd, int64
 	return cri_call(c, RUNTIME "ExecSync", &rq, &cri__exec_sync_reply__descriptor, timeout_s ? timeout_s * 1000 + 5000 : SLOW_MS, ret, e);
 }
 
-static int take_url(int r, Cri__UrlReply *reply, char **ret_url)
+static int take_url(int r, Cri__UrlReply *const *reply, char **ret_url)
 {
 	if (r < 0)
 		return r;
-	*ret_url = xstrdup(reply->url);
+	*ret_url = xstrdup((*reply)->url);
 	return 0;
 }
 
@@ -246,14 +247,14 @@ int cri_exec(struct cri *c, Cri__ExecRequest *rq, char **ret_url, struct err *e)
 {
 	auto_reply Cri__UrlReply *reply = NULL;
 
-	return take_url(cri_call(c, RUNTIME "Exec", rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), reply, ret_url);
+	return take_url(cri_call(c, RUNTIME "Exec", rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), &reply, ret_url);
 }
 
 int cri_attach(struct cri *c, Cri__AttachRequest *rq, char **ret_url, struct err *e)
 {
 	auto_reply Cri__UrlReply *reply = NULL;
 
-	return take_url(cri_call(c, RUNTIME "Attach", rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), reply, ret_url);
+	return take_url(cri_call(c, RUNTIME "Attach", rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), &reply, ret_url);
 }
 
 int cri_port_forward(struct cri *c, const char *sandbox, char **ret_url, struct err *e)
@@ -262,7 +263,7 @@ int cri_port_forward(struct cri *c, const char *sandbox, char **ret_url, struct 
 	auto_reply Cri__UrlReply *reply = NULL;
 
 	rq.id = (char *)sandbox;
-	return take_url(cri_call(c, RUNTIME "PortForward", &rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), reply, ret_url);
+	return take_url(cri_call(c, RUNTIME "PortForward", &rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), &reply, ret_url);
 }
 
 int cri_container_stats(struct cri *c, Cri__ListContainerStatsReply **ret, struct err *e)

@@ -1,0 +1,318 @@
+#include "base/test.h"
+
+#include "node/node_internal.h"
+#include "node/tar.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct doc *parse(const char *json)
+{
+	struct doc *d = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (doc_parse(str_c(json), &d, &e) < 0)
+		fail_msg("%s: %s", json, e.message);
+	return d;
+}
+
+/* ---- environment --------------------------------------------------------------------------------------------------------------- */
+
+static int fake_object(void *arg, struct gvr r, struct str ns, struct str name, struct doc **ret, struct err *e)
+{
+	(void)arg;
+	(void)ns;
+	if (str_is(name, "missing"))
+		return err_set(e, ERR_NOT_FOUND, "not found");
+	if (gvr_eq(r, res_secrets))
+		*ret = parse("{\"kind\":\"Secret\",\"data\":{\"password\":\"aHVzaA==\"}}");
+	else
+		*ret = parse("{\"kind\":\"ConfigMap\",\"data\":{\"color\":\"blue\",\"size\":\"9\"}}");
+	return 0;
+}
+
+static int env_of(struct arena *a, const char *container, struct env *env, struct err *e)
+{
+	static const char *const ips[] = { "10.0.0.7", "fd00::7" };
+	struct doc *pod = parse("{\"kind\":\"Pod\",\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\",\"uid\":\"u-1\",\"labels\":{\"app\":\"w\\\"x\"}},"
+				"\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"memory\":\"64Mi\",\"cpu\":\"1500m\"}}}]}}");
+	struct doc *c = parse(container);
+	struct doc *services[] = {
+		parse("{\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0.1\",\"ports\":[{\"name\":\"https\","
+		      "\"port\":443,\"protocol\":\"TCP\"}]}}"),
+		parse("{\"metadata\":{\"name\":\"my-db\",\"namespace\":\"shop\"},\"spec\":{\"clusterIP\":\"10.96.0.9\",\"ports\":[{\"port\":5432}]}}"),
+		parse("{\"metadata\":{\"name\":\"headless\",\"namespace\":\"shop\"},\"spec\":{\"clusterIP\":\"None\",\"ports\":[{\"port\":1}]}}"),
+		parse("{\"metadata\":{\"name\":\"other\",\"namespace\":\"else\"},\"spec\":{\"clusterIP\":\"10.96.0.8\",\"ports\":[{\"port\":1}]}}"),
+	};
+	struct env_ctx x = { .a = a, .pod = pod, .pod_ip = ips[0], .pod_ips = ips, .n_pod_ips = 2, .host_ip = "192.0.2.1", .node_name = "n1",
+		.object = fake_object, .services = { services, ARRAY_LEN(services) }, .fake_services = true, .node_cpu_milli = 4000, .node_mem = 1 << 30 };
+	int r = env_build(&x, doc_root(c), env, e);
+
+	doc_unref(pod);
+	doc_unref(c);
+	for (size_t i = 0; i < ARRAY_LEN(services); i++)
+		doc_unref(services[i]);
+	return r;
+}
+
+static void check_env(const char *container, const char *name, const char *want)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct env env = { 0 };
+	struct err e;
+
+	err_init(&e);
+	if (env_of(a, container, &env, &e) < 0)
+		fail_msg("%s: %s", container, e.message);
+	const char *got = env_get(&env, str_c(name));
+	if (!want)
+		assert_null(got);
+	else if (!got || strcmp(got, want) != 0)
+		fail_msg("%s: %s is \"%s\", expected \"%s\"", container, name, got ? got : "(missing)", want);
+}
+
+static void builds_the_environment(void **state)
+{
+	(void)state;
+	check_env("{\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\",\"value\":\"$(A)-$$(A)-$(NOPE)-$\"}]}", "B", "1-$(A)-$(NOPE)-$");
+	check_env("{\"env\":[{\"name\":\"P\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"password\"}}}]}", "P", "hush");
+	check_env("{\"env\":[{\"name\":\"C\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"c\",\"key\":\"color\"}}}]}", "C", "blue");
+	check_env("{\"env\":[{\"name\":\"C\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"missing\",\"key\":\"x\",\"optional\":true}}}]}", "C", NULL);
+	check_env("{\"envFrom\":[{\"prefix\":\"X_\",\"configMapRef\":{\"name\":\"c\"}}]}", "X_size", "9");
+	check_env("{\"env\":[{\"name\":\"N\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.name\"}}}]}", "N", "web");
+	check_env("{\"env\":[{\"name\":\"I\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"status.podIPs\"}}}]}", "I", "10.0.0.7,fd00::7");
+	check_env("{\"env\":[{\"name\":\"L\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.labels['app']\"}}}]}", "L", "w\"x");
+	check_env("{\"env\":[{\"name\":\"M\",\"valueFrom\":{\"resourceFieldRef\":{\"containerName\":\"c\",\"resource\":\"limits.memory\",\"divisor\":\"1Mi\"}}}]}",
+		"M", "64");
+	check_env("{\"env\":[{\"name\":\"M\",\"valueFrom\":{\"resourceFieldRef\":{\"containerName\":\"c\",\"resource\":\"limits.cpu\"}}}]}", "M", "2");
+	check_env("{}", "KUBERNETES_SERVICE_HOST", "10.96.0.1");
+	check_env("{}", "KUBERNETES_SERVICE_PORT_HTTPS", "443");
+	check_env("{}", "MY_DB_PORT_5432_TCP_ADDR", "10.96.0.9");
+	check_env("{}", "MY_DB_PORT", "tcp://10.96.0.9:5432");
+	check_env("{}", "HEADLESS_SERVICE_HOST", NULL);
+	check_env("{}", "OTHER_SERVICE_HOST", NULL);
+}
+
+static void missing_reference_is_an_error(void **state)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct env env;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_int_equal(env_of(a, "{\"envFrom\":[{\"secretRef\":{\"name\":\"missing\"}}]}", &env, &e), -ERR_NOT_FOUND);
+	assert_string_equal(e.message, "secret \"missing\" not found");
+}
+
+/* ---- volumes ---------------------------------------------------------------------------------------------------------------------- */
+
+static char *slurp(const char *dir, const char *name)
+{
+	char path[512], text[512];
+	int fd;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return NULL;
+	n = read(fd, text, sizeof(text) - 1);
+	(void)close(fd);
+	text[n < 0 ? 0 : n] = 0;
+	return xstrdup(text);
+}
+
+static void writes_files_atomically(void **state)
+{
+	char dir[] = "/tmp/kogge-node-test-XXXXXX", link[256];
+	auto_(arena_free) struct arena *a = arena_new();
+	struct file_set one = { .a = a }, two = { .a = a };
+	struct stat st;
+	struct err e;
+	bool changed;
+
+	(void)state;
+	err_init(&e);
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(file_set_add(&one, STR("a"), STR("1"), 0644, &e), 0);
+	assert_int_equal(file_set_add(&one, STR("sub/b"), STR("2"), 0400, &e), 0);
+	assert_int_equal(file_set_add(&two, STR("a"), STR("one"), 0644, &e), 0);
+	assert_int_equal(files_write(dir, &one, -1, &changed, &e), 0);
+	assert_true(changed);
+	auto_free char *b = slurp(dir, "sub/b");
+	assert_string_equal(b, "2");
+	(void)snprintf(link, sizeof(link), "%s/a", dir);
+	assert_int_equal(lstat(link, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	assert_int_equal(files_write(dir, &one, -1, &changed, &e), 0);
+	assert_false(changed); /* the same again touches nothing */
+	assert_int_equal(files_write(dir, &two, -1, &changed, &e), 0);
+	assert_true(changed);
+	auto_free char *text = slurp(dir, "a"), *gone = slurp(dir, "sub/b");
+	assert_string_equal(text, "one");
+	assert_null(gone);
+	remove_tree(dir);
+	assert_int_not_equal(access(dir, F_OK), 0);
+}
+
+static void keeps_files_inside(void **state)
+{
+	static const char *const bad[] = { "", "/etc/passwd", "../x", "a/../../x", "..data", "a//b", "./a" };
+	auto_(arena_free) struct arena *a = arena_new();
+	struct file_set s = { .a = a };
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(file_set_add(&s, str_c(bad[i]), STR("x"), 0644, &e), -ERR_INVALID);
+}
+
+/* ---- logs ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void reads_runtime_log_lines(void **state)
+{
+	struct log_line l;
+
+	(void)state;
+	assert_true(log_parse(STR("2026-11-23T10:00:00.123456789Z stdout F hello world"), &l));
+	assert_true(str_is(l.text, "hello world"));
+	assert_false(l.is_stderr);
+	assert_false(l.partial);
+	assert_true(log_parse(STR("2026-11-23T10:00:00.5+01:00 stderr P part"), &l));
+	assert_true(l.is_stderr && l.partial);
+	assert_true(log_parse(STR("2026-11-23T10:00:00Z stdout F "), &l));
+	assert_int_equal(l.text.n, 0);
+	assert_false(log_parse(STR("hello"), &l));
+	assert_false(log_parse(STR("2026-11-23T10:00:00Z other F x"), &l));
+	assert_false(log_parse(STR(""), &l));
+}
+
+/* ---- resources ----------------------------------------------------------------------------------------------------------------------- */
+
+static void knows_the_classes(void **state)
+{
+	static const struct {
+		const char *spec, *qos;
+	} rows[] = {
+		{ "{\"containers\":[{}]}", "BestEffort" },
+		{ "{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}}]}", "Burstable" },
+		{ "{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}}]}", "Guaranteed" },
+		{ "{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1000m\",\"memory\":\"1024Mi\"}}}]}",
+			"Guaranteed" },
+		{ "{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}},{}]}", "Burstable" },
+		{ "{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"0\"}}}]}", "BestEffort" },
+	};
+	struct resources r = { .mem_request = (int64_t)1 << 30 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		auto_(doc_unref) struct doc *d = parse(rows[i].spec);
+		assert_string_equal(pod_qos(doc_root(d)), rows[i].qos);
+	}
+	assert_int_equal(resources_cpu_shares(0), 2);
+	assert_int_equal(resources_cpu_shares(500), 512);
+	assert_int_equal(resources_oom_score_adj("BestEffort", &r, (int64_t)4 << 30, false), 1000);
+	assert_int_equal(resources_oom_score_adj("Burstable", &r, (int64_t)4 << 30, false), 750);
+	assert_int_equal(resources_oom_score_adj("Guaranteed", &r, (int64_t)4 << 30, false), -997);
+}
+
+static void completes_image_names(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "busybox", "docker.io/library/busybox:latest" },
+		{ "busybox:test", "docker.io/library/busybox:test" },
+		{ "me/app:1", "docker.io/me/app:1" },
+		{ "example.org/app", "example.org/app:latest" },
+		{ "localhost/kogge/pause:1", "localhost/kogge/pause:1" },
+		{ "host:5000/a/b:c", "host:5000/a/b:c" },
+		{ "a@sha256:00", "docker.io/library/a@sha256:00" },
+		{ "sha256:00", "sha256:00" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		auto_free char *got = image_normalize(str_c(rows[i][0]));
+		assert_string_equal(got, rows[i][1]);
+	}
+}
+
+/* ---- archives ------------------------------------------------------------------------------------------------------------------------- */
+
+static int from_memory(void *arg, int64_t offset, void *to, size_t n)
+{
+	struct str *s = arg;
+
+	if (offset < 0 || (uint64_t)offset + n > s->n)
+		return -1;
+	memcpy(to, s->p + offset, n);
+	return 0;
+}
+
+static void put_entry(struct buf *b, const char *name, char type, const char *link, const char *text)
+{
+	char h[512] = { 0 }, block[512] = { 0 };
+	unsigned sum = 0;
+	size_t n = strlen(text);
+
+	(void)snprintf(h, 100, "%s", name);
+	(void)snprintf(h + 124, 12, "%011o", (unsigned)n);
+	(void)snprintf(h + 157, 100, "%s", link);
+	h[156] = type;
+	memcpy(h + 257, "ustar", 5);
+	memset(h + 148, ' ', 8);
+	for (size_t i = 0; i < sizeof(h); i++)
+		sum += (unsigned char)h[i];
+	(void)snprintf(h + 148, 8, "%06o", sum);
+	buf_add(b, h, sizeof(h));
+	memcpy(block, text, n);
+	if (n)
+		buf_add(b, block, sizeof(block));
+}
+
+static void reads_archives(void **state)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_buf struct buf b = BUF_INIT;
+	struct tar_index t;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	put_entry(&b, "./dir/a", '0', "", "hello");
+	put_entry(&b, "x/link", '2', "../dir/a", "");
+	put_entry(&b, "@long", 'L', "", "a/very/long/name");
+	put_entry(&b, "cut", '0', "", "z");
+	put_entry(&b, "pax", 'x', "", "17 path=from/pax\n");
+	put_entry(&b, "cut2", '0', "", "y");
+	buf_reserve(&b, 1024);
+	memset(b.p + b.n, 0, 1024);
+	b.n += 1024;
+	struct str s = buf_view(&b);
+	struct tar_source src = { from_memory, &s, (int64_t)s.n };
+	assert_int_equal(tar_read(&src, a, &t, &e), 0);
+	const struct tar_entry *f = tar_find(&t, STR("dir/a"));
+	assert_non_null(f);
+	assert_int_equal(f->size, 5);
+	assert_memory_equal(s.p + f->offset, "hello", 5);
+	assert_ptr_equal(tar_find(&t, STR("x/link")), f);
+	assert_non_null(tar_find(&t, STR("a/very/long/name")));
+	assert_non_null(tar_find(&t, STR("from/pax")));
+	assert_null(tar_find(&t, STR("nope")));
+	s = STR("this is no archive, however long it is");
+	src.total = 512;
+	assert_true(tar_read(&src, a, &t, &e) < 0);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(builds_the_environment), cmocka_unit_test(missing_reference_is_an_error), cmocka_unit_test(writes_files_atomically),
+		cmocka_unit_test(keeps_files_inside), cmocka_unit_test(reads_runtime_log_lines), cmocka_unit_test(knows_the_classes),
+		cmocka_unit_test(completes_image_names), cmocka_unit_test(reads_archives),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
