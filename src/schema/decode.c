@@ -121,6 +121,8 @@ static int decode_time(struct decode *d, const struct schema_type *t, const stru
 	if (!wall_parse(s, &w))
 		return err_set(d->e, ERR_BAD_REQUEST, "parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"2006\"",
 			STR_ARG(s), layout, STR_ARG(s));
+	if (w.ns < -INT64_C(9000000000000000000) || w.ns > INT64_C(9000000000000000000))
+		return 0; /* centuries away, where nanoseconds do not reach: left as it is */
 	if (t->kind == SCHEMA_TIME)
 		wall_rfc3339(w, text);
 	else

@@ -26,7 +26,9 @@ struct pb {
 };
 static inline struct pb pb_of(struct str s)
 {
-	return (struct pb){ (const unsigned char *)s.p, (const unsigned char *)s.p + s.n, false };
+	const unsigned char *p = (const unsigned char *)(s.p ? s.p : "");
+
+	return (struct pb){ p, p + s.n, false };
 }
 struct pb_field {
 	uint32_t number;

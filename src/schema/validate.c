@@ -127,11 +127,12 @@ static int finish(struct check *c)
 
 	if (c->n)
 		r = err_set(c->e, ERR_INVALID, c->n > 1 ? "[%.*s]" : "%.*s", STR_ARG(buf_view(&c->text)));
-	for (const char *p = c->causes.p, *end = p + c->causes.n; p < end;) {
+	for (size_t at = 0; at < c->causes.n;) {
+		const char *p = c->causes.p + at;
 		const char *path = p + strlen(p) + 1, *sentence = path + strlen(path) + 1;
 
 		err_cause(c->e, p, path, "%s", sentence);
-		p = sentence + strlen(sentence) + 1;
+		at = (size_t)(sentence + strlen(sentence) + 1 - c->causes.p);
 	}
 	buf_fini(&c->text);
 	buf_fini(&c->causes);
