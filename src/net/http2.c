@@ -7,6 +7,7 @@
 #define STREAMS_MAX 250
 #define STREAM_WINDOW ((int32_t)256 << 10)
 #define CONN_WINDOW ((int32_t)1 << 20)
+#define DROP_MAX ((size_t)16 << 20) /* of a refused body; a client that is still sending may not see its answer otherwise */
 
 struct http2 {
 	struct conn *c;
@@ -25,6 +26,7 @@ struct stream {
 	struct fields fields;
 	struct mono since;
 	int refused; /* status that we answer ourselves; what still arrives is dropped */
+	size_t dropped;
 	bool reading, head_only, deferred;
 };
 
@@ -204,7 +206,6 @@ static void refuse(struct stream *s, int status)
 
 	if (s->refused)
 		return;
-	stream_read(s);
 	s->refused = status;
 	parts_copy(&s->x.out, str_c(text));
 	s->x.ended = true;
@@ -283,16 +284,19 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	if (s && s->refused && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+		stream_read(s);
 	if (!s || s->refused)
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS && !s->r) {
-		if (s->fields.text.full) {
-			refuse(s, 431);
-			return 0;
-		}
-		make_request(s);
-		if (declared_too_large(s)) {
-			refuse(s, 413);
+		bool long_head = s->fields.text.full;
+
+		if (!long_head)
+			make_request(s);
+		if (long_head || declared_too_large(s)) {
+			refuse(s, long_head ? 431 : 413);
+			if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+				stream_read(s);
 			return 0;
 		}
 	}
@@ -307,25 +311,13 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 {
 	struct stream *s = nghttp2_session_get_stream_user_data(session, id);
 
+	if (s && s->refused && (s->dropped += n) > DROP_MAX)
+		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
 	if (!s || s->refused || !s->r)
 		return 0;
 	buf_add(&s->r->body, p, n);
 	if (s->r->body.full)
 		refuse(s, 413);
-	return 0;
-}
-
-/* A refused request may still be arriving: its sender may stop. */
-static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
-{
-	struct stream *s;
-
-	if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
-		!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-		return 0;
-	s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-	if (s && s->refused)
-		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
 	return 0;
 }
 
@@ -431,7 +423,6 @@ static void setup(void)
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_field);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 	nghttp2_option_set_no_closed_streams(options, 1);
 	nghttp2_option_set_server_fallback_rfc7540_priorities(options, 0);

@@ -247,4 +247,120 @@ extern const struct conn_ops http1_ops, http2_ops;
 struct net_pipe *pipe_new(struct net_loop *l, const struct net_pipe_ops *ops, void *arg); /* no connection yet */
 /* Loop: the pipe takes the connection (NULL: there is none, it closes) and what was already read. */
 void pipe_attach(struct net_pipe *p, struct conn *c, struct str first);
+void pipe_discard(struct net_pipe *p); /* instead of pipe_attach(): nobody is told */
 void pipe_writev(struct net_pipe *p, const struct str *v, size_t n); /* in one go */
+
+/* ---- connecting ---------------------------------------------------------------------------------------------------- */
+
+/* Loop. target: "host:port" or "unix:/path"; tls NULL: clear text. done runs later, once: with a connection that is open
+ * (set its ops at once), or NULL and why not. */
+struct dial_opts {
+	const char *target;
+	struct tls *tls;
+	const char *server_name;
+	bool h2; /* offer it */
+	int64_t ms;
+	void (*done)(void *arg, struct conn *c, const char *why);
+	void *arg;
+};
+void dial(struct net_loop *l, const struct dial_opts *o); /* o is copied */
+
+/* ---- HTTP client --------------------------------------------------------------------------------------------------- */
+
+#define CALL_HIGH ((size_t)256 << 10) /* unread bytes of a streaming answer */
+struct link;
+/* A request of ours and its answer. Shared by who called, who waits for a kick, and the loop. */
+struct call {
+	struct net_msg kick;
+	atomic_uint refs;
+	struct http_client *client; /* ref */
+	char *method, *path;	    /* own */
+	struct http_header *headers; /* own */
+	size_t n_headers;
+	char *body; /* own: the request's whole body, kept for a second try */
+	size_t body_n;
+	bool streaming; /* the answer is read piece by piece */
+	bool uploading; /* the body comes through call_send() */
+
+	struct task_mutex lock; /* for the next ones */
+	struct task_cond changed;
+	bool kicked, cancel, upload_end;
+	struct parts pending;
+	size_t taken; /* bytes that the reader took since the last kick */
+	bool got_head, ended;
+	int status, code; /* code: enum err_code, 0 when it ended well */
+	char *why;
+	char *head_text, *tail_text;
+	struct http_header *head, *tail; /* the answer's, and its trailers */
+	size_t n_head, n_tail;
+	struct buf in; /* the answer's body, not read yet */
+
+	struct call *next; /* the loop's: waiting, or on a connection */
+	struct link *link;
+	bool started, over, retried, waiting;
+	int32_t id;
+	bool deferred, out_end;
+	struct parts out;
+	struct fields fields;
+	struct call *next_active, **prev_active;
+};
+struct call *call_new(struct http_client *c, const char *method, struct str path, const struct http_header *h, size_t n,
+	struct str body, size_t answer_max);
+void call_start(struct call *x);
+void call_send(struct call *x, struct str copied, bool end);
+void call_cancel(struct call *x);
+void call_unref(struct call *x);
+int call_wait_head(struct call *x, struct mono until, struct err *e); /* ret_status in x->status */
+/* 1: bytes were appended, 0: the end (good), <0 */
+int call_read(struct call *x, struct buf *out, struct mono until, struct err *e);
+struct str call_field(struct call *x, const char *lower_name); /* after the end: trailers, then headers */
+/* Loop: what a connection reports. */
+void call_got_head(struct call *x); /* fields are complete */
+void call_got_data(struct call *x, struct str bytes);
+void call_got_tail(struct call *x);
+void call_over(struct call *x, enum err_code code, const char *why); /* code 0: well */
+bool call_retry(struct call *x, bool never_processed);	       /* true: it was queued again */
+void call_pull(struct call *x);				       /* from pending into out */
+size_t call_unread(struct call *x);
+
+struct http_client {
+	atomic_uint refs;
+	struct net_loop *loop; /* ref */
+	struct tls *tls;
+	char *target, *host, *server_name, *user_agent; /* own */
+	int64_t connect_ms;
+	bool http1_only, prior_h2;
+	bool closed; /* loop from here on */
+	bool is_h1;  /* what the server spoke last */
+	unsigned dialing;
+	struct link *links;
+	struct call *waiting;
+	size_t n_waiting;
+};
+int http_client_begin(const struct http_client_opts *o, bool prior_h2, struct http_client **ret, struct err *e);
+void client_ref(struct http_client *c);
+void client_unref(struct http_client *c);
+void client_place(struct http_client *c, struct call *x); /* loop */
+void client_place_waiting(struct http_client *c);
+/* One connection of a client. */
+struct link {
+	struct link *next, **prev;
+	struct http_client *client; /* ref */
+	struct conn *c;
+	const struct link_ops *ops;
+	struct call *active;
+	unsigned n_active, served;
+	bool leaving;
+};
+struct link_ops {
+	bool (*usable)(struct link *k);
+	void (*start)(struct link *k, struct call *x);
+	void (*more)(struct link *k, struct call *x);	/* x->out or what was read changed */
+	void (*cancel)(struct link *k, struct call *x); /* x is over already */
+};
+void link_init(struct link *k, struct http_client *c, struct conn *conn, const struct link_ops *ops);
+void link_add(struct link *k, struct call *x);
+void link_remove(struct link *k, struct call *x);
+void link_fini(struct link *k, const char *why); /* the connection is gone: calls are retried or over */
+struct link *link_h1(struct http_client *c, struct conn *conn);
+struct link *link_h2(struct http_client *c, struct conn *conn);

@@ -227,6 +227,14 @@ void pipe_attach(struct net_pipe *p, struct conn *c, struct str first)
 	kick_unlock(p);
 }
 
+void pipe_discard(struct net_pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->ops = NULL;
+	pthread_mutex_unlock(&p->lock);
+	tell_closed(p);
+}
+
 void pipe_writev(struct net_pipe *p, const struct str *v, size_t n)
 {
 	pthread_mutex_lock(&p->lock);
