@@ -5,6 +5,7 @@
 #include "api/auth.h"
 #include "api/bootstrap.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 #define LOG_MODULE "bootstrap"
@@ -285,14 +286,30 @@ static void need_endpoints(struct bootstrap *b)
 	wish(b, slice ? V_UPDATE : V_CREATE, "discovery.k8s.io", "endpointslices", whole);
 }
 
+/* Certificates and pods' environments name the first address of the first range. */
+static const char *first_service_ip(struct bootstrap *b)
+{
+	const char *ranges = b->api->opts.service_cidrs ? b->api->opts.service_cidrs : "10.96.0.0/16";
+	int family = strchr(ranges, ':') && (!strchr(ranges, '.') || strchr(ranges, ':') < strchr(ranges, '.')) ? AF_INET6 : AF_INET;
+	unsigned char ip[16];
+	char text[INET6_ADDRSTRLEN];
+	struct str base;
+
+	str_cut(str_c(ranges), '/', &base);
+	if (inet_pton(family, arena_cstr(b->a, base), ip) != 1)
+		return NULL; /* any will do; api_new() has refused malformed ones */
+	ip[family == AF_INET6 ? 15 : 3] |= 1;
+	return arena_strdup(b->a, inet_ntop(family, ip, text, sizeof(text)));
+}
+
 static void need_service(struct bootstrap *b)
 {
 	const struct api_opts *o = &b->api->opts;
 
 	need(b, "", "services", "default", "kubernetes",
 		node_pack(b->a, "{apiVersion:'v1', kind:'Service', metadata:{name:'kubernetes', namespace:'default', labels:{component:'apiserver', provider:'kubernetes'}}, "
-				"spec:{type:'ClusterIP', sessionAffinity:'None', ports:[{name:'https', port:443, protocol:'TCP', targetPort:i}]}}",
-			o->advertise_port ? o->advertise_port : 6443));
+				"spec:{type:'ClusterIP', clusterIP:s, sessionAffinity:'None', ports:[{name:'https', port:443, protocol:'TCP', targetPort:i}]}}",
+			first_service_ip(b), o->advertise_port ? o->advertise_port : 6443));
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------------- */
