@@ -176,6 +176,7 @@ void validate_pod_template(struct rq *rq, struct val template, const char *path,
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old);
 void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e);
 void validate_port(struct err *e, const char *path, struct val port);
+void causes_add(struct err *e, const struct err *from); /* appends the causes of another error */
 bool validate_finish(struct rq *rq, struct str name, struct err *e); /* makes the message of the causes; true: there were some */
 
 /* ---- ipalloc.c ------------------------------------------------------------------------------------------------------------------------------------- */

@@ -120,16 +120,12 @@ static bool history_each(void *arg, const struct store_kv *kv)
 		h->l->remaining = 1;
 		return h->all;
 	}
-	if (doc_parse(kv->value, &d, h->e) < 0) {
+	if (doc_parse_stored(kv->value, &d, h->e) < 0) {
 		h->failed = true;
 		return false;
 	}
-	if (doc_revision(d) != kv->revision) {
-		struct node *n = node_from(h->rq->a, doc_root(d));
-		doc_unref(d);
-		d = node_publish_versioned(n);
+	if (doc_revision(d) != kv->revision)
 		doc_stamp(d, kv->revision);
-	}
 	arena_hold(h->rq->a, d, end_doc);
 	d = served(h->rq, d);
 	if (h->all || filter_matches(&h->q->filter, d))
@@ -190,9 +186,10 @@ static int token_read(struct rq *rq, struct str token, int64_t *rev, struct str 
 
 static int invalid_option(struct rq *rq, struct err *e, const char *field, const char *why)
 {
-	err_init(e);
+	(void)rq;
+	err_set(e, ERR_INVALID, "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, why);
 	v_forbidden(e, field, why);
-	return err_set(e, ERR_INVALID, "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, why);
+	return -ERR_INVALID;
 }
 
 static int query_revision(struct rq *rq, struct list_query *q, struct err *e)
@@ -296,27 +293,37 @@ static void reply_objects(struct rq *rq, const struct listing *l, struct str tok
 	reply_pieces(rq, 200, media_type(rq->media, false), NULL, 0, p, n);
 }
 
-/* A list is rarely asked for in protobuf by anything but client-go; it goes through one document. */
+struct items {
+	const struct listing *l;
+	size_t i;
+};
+
+static bool next_item(void *arg, struct val *ret)
+{
+	struct items *it = arg;
+
+	if (it->i >= it->l->n)
+		return false;
+	*ret = doc_root(it->l->docs[it->i++]);
+	return true;
+}
+
 static int reply_protobuf(struct rq *rq, const struct listing *l, struct str token, bool count, struct err *e)
 {
-	const struct schema_type *t =
-		schema_builtin(str_c(rq->res->def.group), str_c(rq->res->def.version), str_c(rq->res->list_kind));
-	struct node *items = node_list(rq->a);
-	struct node *meta = node_pack(rq->a, "{resourceVersion:o}", node_strf(rq->a, "%lld", (long long)l->rev));
-	struct buf b = BUF_INIT;
+	struct items it = { l, 0 };
+	struct buf meta = BUF_INIT, b = BUF_INIT;
+	struct doc *m;
 
-	if (!t)
-		return err_set(e, ERR_NOT_ACCEPTABLE, "%s has no protobuf form", rq->res->list_kind);
-	for (size_t i = 0; i < l->n; i++)
-		node_add(items, node_from(rq->a, doc_root(l->docs[i])));
-	if (token.n)
-		node_setc(meta, "continue", node_str(rq->a, token));
-	if (token.n && count && l->remaining)
-		node_setc(meta, "remainingItemCount", node_int(rq->a, l->remaining));
-	struct doc *d = node_publish(node_pack(rq->a, "{apiVersion:s, kind:s, metadata:o, items:o}", rq->res->api_version,
-		rq->res->list_kind, meta, items));
-	int rc = schema_to_protobuf(t, doc_root(d), &b, e);
-	doc_unref(d);
+	buf_byte(&meta, '{');
+	list_meta(l, token, count, &meta);
+	buf_byte(&meta, '}');
+	int rc = doc_parse(buf_view(&meta), &m, e);
+	buf_fini(&meta);
+	if (rc < 0)
+		return rc;
+	rc = schema_list_to_protobuf(str_c(rq->res->api_version), str_c(rq->res->list_kind), rq->res->type, doc_get(m, "metadata"),
+		next_item, &it, &b, e);
+	doc_unref(m);
 	if (rc < 0) {
 		buf_fini(&b);
 		return rc;

@@ -288,8 +288,8 @@ static void dispatch(struct rq *rq)
 		return;
 	}
 	if (rq_stopping(rq->api)) {
-		e.retry_after_s = 1;
 		err_set(&e, ERR_UNAVAILABLE, "the server is shutting down");
+		e.retry_after_s = 1;
 		answer_err(rq, &e);
 		return;
 	}

@@ -8,18 +8,11 @@ static int value_doc(struct str value, int64_t revision, struct doc **ret, struc
 {
 	struct doc *d;
 
-	if (doc_parse(value, &d, e) < 0)
+	if (doc_parse_stored(value, &d, e) < 0)
 		return -e->code;
-	if (doc_revision(d) == revision) {
-		*ret = d;
-		return 0;
-	}
-	struct arena *a = arena_new();
-	struct doc *v = node_publish_versioned(node_from(a, doc_root(d)));
-	doc_stamp(v, revision);
-	arena_free(a);
-	doc_unref(d);
-	*ret = v;
+	if (doc_revision(d) != revision)
+		doc_stamp(d, revision);
+	*ret = d;
 	return 0;
 }
 
@@ -33,7 +26,7 @@ struct load {
 static bool load_each(void *arg, const struct store_kv *kv)
 {
 	struct load *l = arg;
-	struct doc *d;
+	struct doc *d = NULL;
 	struct str key = str_sub(kv->key, l->prefix, kv->key.n);
 
 	if (value_doc(kv->value, kv->revision, &d, l->e) < 0) {

@@ -64,6 +64,14 @@ void v_too_long(struct err *e, const char *path, size_t max)
 	err_cause(e, "FieldValueTooLong", path, "Too long: may not be more than %zu bytes", max);
 }
 
+void causes_add(struct err *e, const struct err *from)
+{
+	const char *reason, *field, *message;
+
+	for (size_t pos = 0; err_next_cause(from, &pos, &reason, &field, &message);)
+		err_cause(e, reason, field, "%s", message);
+}
+
 /* Causes → "Pod "x" is invalid: a: Required value" or "[a: …, b: …]" for several. */
 bool validate_finish(struct rq *rq, struct str name, struct err *e)
 {
@@ -75,9 +83,12 @@ bool validate_finish(struct rq *rq, struct str name, struct err *e)
 	for (size_t pos = 0; err_next_cause(e, &pos, &reason, &field, &message); n++)
 		buf_printf(&b, "%s%s%s%s", n ? ", " : "", field, field[0] ? ": " : "", message);
 	if (n) {
+		struct err causes;
+		err_copy(&causes, e);
 		const char *dot = def->group[0] ? "." : "";
 		err_set(e, ERR_INVALID, "%s%s%s \"%.*s\" is invalid: %s%.*s%s", def->kind, dot, def->group, STR_ARG(name),
 			n > 1 ? "[" : "", (int)b.n, b.p, n > 1 ? "]" : "");
+		causes_add(e, &causes); /* setting the message dropped them */
 		if (!rq->name.n)
 			rq->name = arena_str(rq->a, name);
 	}

@@ -127,48 +127,23 @@ static struct str type_prefix(const char *type)
 	return str_c(text[4]);
 }
 
-static void varint(struct buf *b, uint64_t v)
-{
-	for (; v >= 0x80; v >>= 7)
-		buf_byte(b, (char)(v | 0x80));
-	buf_byte(b, (char)v);
-}
-
-static size_t varint_len(uint64_t v)
-{
-	size_t n = 1;
-
-	for (; v >= 0x80; v >>= 7)
-		n++;
-	return n;
-}
-
-/* A frame: length, then WatchEvent{type=1, object=2{raw=1}} whose raw bytes have the envelope. */
+/* A frame: its length in four bytes, then the event. */
 static bool protobuf_frame(const char *type, const struct schema_type *t, const struct doc *d, struct buf *out)
 {
-	struct buf raw = BUF_INIT;
+	struct buf raw = BUF_INIT, event = BUF_INIT;
 	struct err e;
-	size_t type_n = strlen(type);
 
 	err_init(&e);
-	if (!t || schema_to_protobuf(t, doc_root(d), &raw, &e) < 0) {
-		buf_fini(&raw);
-		return false;
+	bool ok = t && schema_to_protobuf(t, doc_root(d), &raw, &e) >= 0;
+	if (ok) {
+		schema_watch_to_protobuf(type, buf_view(&raw), &event);
+		char len[4] = { (char)(event.n >> 24), (char)(event.n >> 16), (char)(event.n >> 8), (char)event.n };
+		buf_add(out, len, 4);
+		buf_str(out, buf_view(&event));
 	}
-	size_t ext = 1 + varint_len(raw.n) + raw.n;
-	size_t total = 1 + varint_len(type_n) + type_n + 1 + varint_len(ext) + ext;
-	char len[4] = { (char)(total >> 24), (char)(total >> 16), (char)(total >> 8), (char)total };
-	buf_add(out, len, 4);
-	buf_byte(out, 0x0a);
-	varint(out, type_n);
-	buf_add(out, type, type_n);
-	buf_byte(out, 0x12);
-	varint(out, ext);
-	buf_byte(out, 0x0a);
-	varint(out, raw.n);
-	buf_add(out, raw.p, raw.n);
 	buf_fini(&raw);
-	return true;
+	buf_fini(&event);
+	return ok;
 }
 
 static void batch_flush(struct watch *w, struct batch *b)

@@ -119,13 +119,21 @@ static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
 	const struct strategy *s = rq->res->def.strategy;
 	struct val root = doc_root(d);
 
+	struct err fixed;
+
+	/* The declared rules set a message of their own; causes are what counts here. */
 	err_init(e);
-	validate_meta(rq, val_get(root, "metadata"), val_get(old, "metadata"), "metadata", true, e);
-	/* The declared rules may set a message; causes are what counts here. */
+	err_init(&fixed);
 	schema_validate(rq->res->type, root, "", e);
+	if (val_has(old) && schema_validate_update(rq->res->type, root, old, "", &fixed) < 0)
+		causes_add(e, &fixed);
+	validate_meta(rq, val_get(root, "metadata"), val_get(old, "metadata"), "metadata", true, e);
 	if (s && s->validate)
 		s->validate(rq, root, old, e);
-	return validate_finish(rq, doc_name(d), e) ? -ERR_INVALID : 0;
+	if (validate_finish(rq, doc_name(d), e))
+		return -ERR_INVALID;
+	err_init(e);
+	return 0;
 }
 
 /* The document to store, from the served form. Own. */
