@@ -236,6 +236,11 @@ static void walk_conflicts(struct managers *m, struct field_set **sets, struct c
 	}
 }
 
+static int by_manager(const void *px, const void *py)
+{
+	return str_cmp(((const struct entry *)px)->manager, ((const struct entry *)py)->manager);
+}
+
 static int conflict_error(struct managers *m, struct field_set **sets, struct err *e)
 {
 	struct conflicts c = { .text = BUF_INIT, .who = BUF_INIT, .last = BUF_INIT };
@@ -262,6 +267,9 @@ static int take_over(struct managers *m, const struct entry *self, const struct 
 	struct field_set *touched = fs_union(m->a, d->modified, d->added);
 	struct field_set **conflicts = ARENA_ARRAY(m->a, struct field_set *, m->n + 1);
 	bool any = false;
+
+	if (m->n > 1)
+		qsort(m->e, m->n, sizeof(*m->e), by_manager); /* the order in which conflicts are told */
 
 	for (size_t i = 0; i < m->n; i++) {
 		if (self && same(&m->e[i], self))
@@ -353,8 +361,20 @@ static void store(struct managers *m, struct node *object)
 		node_delc(meta, "managedFields");
 }
 
-int managed_update(struct arena *a, const struct managed_write *w, struct val live, struct node *object, struct err *e)
+/* A kind without a schema: every map is merged, every list is one value. */
+static const struct schema_type untyped = { .kind = SCHEMA_RAW };
+
+static struct managed_write with_type(const struct managed_write *w)
 {
+	struct managed_write typed = *w;
+
+	typed.type = w->type ? w->type : &untyped;
+	return typed;
+}
+
+int managed_update(struct arena *a, const struct managed_write *write, struct val live, struct node *object, struct err *e)
+{
+	struct managed_write typed = with_type(write), *w = &typed;
 	struct managers m = { .a = a };
 	struct node *sent = node_path(object, "metadata.managedFields"), *was;
 
@@ -405,8 +425,9 @@ static void before_first_apply(struct managers *m, const struct managed_write *w
 }
 
 int managed_apply(
-	struct arena *a, const struct managed_write *w, struct val live, struct val applied, struct node **ret, struct err *e)
+	struct arena *a, const struct managed_write *write, struct val live, struct val applied, struct node **ret, struct err *e)
 {
+	struct managed_write typed = with_type(write), *w = &typed;
 	struct managers m = { .a = a };
 	struct entry self = { .manager = w->manager, .sub = w->subresource, .version = w->api_version, .apply = true };
 	struct node *config = node_from(a, applied), *merged, *was;

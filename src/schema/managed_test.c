@@ -295,6 +295,18 @@ static void managers_can_be_reset(void **state)
 	assert_string_equal(v->e.message, "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas");
 }
 
+static void kinds_without_a_schema_merge_their_maps(void **state)
+{
+	struct env *v = *state;
+	struct val o;
+
+	v->deployment = NULL;
+	o = apply(v, VAL_NONE, "{" HEAD ",'spec':{'a':{'b':1,'c':[1]}}}", (struct by){ "one" });
+	o = apply(v, o, "{" HEAD ",'spec':{'a':{'d':2}}}", (struct by){ "two" });
+	o = apply(v, o, "{" HEAD ",'spec':{'a':{'b':1}}}", (struct by){ "one" });
+	assert_string_equal(at(v, o, "spec"), "{'a':{'b':1,'d':2}}");
+}
+
 static void bad_configurations_are_refused(void **state)
 {
 	struct env *v = *state;
@@ -303,6 +315,10 @@ static void bad_configurations_are_refused(void **state)
 	assert_string_equal(v->e.message, "metadata.managedFields must be nil");
 	apply(v, VAL_NONE, "{'spec':{'template':{'spec':{'containers':[{'image':'x'}]}}}}", (struct by){ "a", .fails = ERR_BAD_REQUEST });
 	assert_non_null(strstr(v->e.message, "omits key field \"name\""));
+	apply(v, VAL_NONE, "{'spec':{'template':{'spec':{'containers':[{'name':'x'},{'name':'y'},{'name':'x'}]}}}}",
+		(struct by){ "a", .fails = ERR_BAD_REQUEST });
+	assert_string_equal(v->e.message, "failed to create typed patch object: .spec.template.spec.containers: "
+		"duplicate entries for key [name=\"x\"]");
 }
 
 int main(void)
@@ -311,7 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_set_of_fields), T(apply_creates_and_gives_up), T(another_applier_conflicts), T(apply_meets_update), T(order_of_lists_is_kept),
 		T(update_as_kubectl_create), T(update_without_change_keeps_time), T(status_is_apart), T(there_are_at_most_ten_updaters),
-		T(managers_can_be_reset), T(bad_configurations_are_refused),
+		T(managers_can_be_reset), T(kinds_without_a_schema_merge_their_maps), T(bad_configurations_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

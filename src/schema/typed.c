@@ -5,11 +5,15 @@
 
 enum shape { LEAF, STRUCT, MAP, KEYED, SET };
 
-static enum shape shape_of(const struct schema_type *t, const struct schema_field *f)
+/* n: the value, for types that say nothing about it: there maps are maps and all else is a leaf. */
+static enum shape shape_of(const struct schema_type *t, const struct schema_field *f, struct node *n)
 {
 	if (!t)
 		return LEAF;
 	switch (t->kind) {
+	case SCHEMA_RAW:
+	case SCHEMA_JSON:
+		return node_kind(n) == VAL_MAP ? MAP : LEAF;
 	case SCHEMA_OBJECT:
 		return t->struct_atomic || (f && f->map_atomic) ? LEAF : STRUCT;
 	case SCHEMA_MAP:
@@ -25,6 +29,8 @@ static enum shape shape_of(const struct schema_type *t, const struct schema_fiel
 static const struct schema_type *entry_type(const struct schema_type *t, struct str key, const struct schema_field **ret_f)
 {
 	*ret_f = NULL;
+	if (t->kind == SCHEMA_RAW || t->kind == SCHEMA_JSON)
+		return t;
 	if (t->kind != SCHEMA_OBJECT)
 		return t->element;
 	*ret_f = schema_field(t, key);
@@ -90,7 +96,7 @@ static struct str elem_item(struct arena *a, const struct schema_type *t, const 
 static void collect(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n,
 	struct fs_elem *self)
 {
-	enum shape s = shape_of(t, f);
+	enum shape s = shape_of(t, f, n);
 
 	if (s == LEAF) {
 		self->member = true;
@@ -244,12 +250,12 @@ static void compare_lists(struct arena *a, const struct schema_type *t, const st
 static void compare(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *was,
 	struct node *now, struct change *self)
 {
-	enum shape s = shape_of(t, f);
+	enum shape s = shape_of(t, f, now ? now : was);
 
-	if (!was && !now)
+	if ((!was && !now) || (was && now && node_equal(was, now)))
 		return;
-	if (was && now && node_equal(was, now))
-		return;
+	if (was && now && node_kind(was) != node_kind(now) && t->kind > SCHEMA_MAP)
+		s = LEAF;
 	if (s == LEAF) {
 		self->modified.member = was && now;
 	} else if (s == STRUCT || s == MAP) {
@@ -331,7 +337,7 @@ static struct node *merge_lists(struct arena *a, const struct schema_type *t, co
 static struct node *merge(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *base,
 	struct node *with)
 {
-	enum shape s = shape_of(t, f);
+	enum shape s = shape_of(t, f, with);
 
 	if (!base || !with)
 		return with ? with : base;
@@ -350,7 +356,7 @@ struct node *typed_merge(struct arena *a, const struct schema_type *t, struct no
 static void remove_paths(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n,
 	const struct field_set *paths)
 {
-	enum shape s = shape_of(t, f);
+	enum shape s = shape_of(t, f, n);
 	bool list = s == KEYED || s == SET;
 
 	if (s == LEAF || fs_empty(paths))
@@ -388,7 +394,7 @@ void typed_remove(struct arena *a, const struct schema_type *t, struct node *n, 
 static struct field_set *ensure(struct arena *a, const struct schema_type *t, const struct schema_field *f,
 	struct field_set *s)
 {
-	enum shape sh = shape_of(t, f);
+	enum shape sh = shape_of(t, f, NULL); /* untyped maps have no named fields */
 	struct field_set *out;
 
 	if (sh == LEAF || fs_empty(s))
@@ -414,11 +420,44 @@ struct field_set *typed_ensure_named(struct arena *a, const struct schema_type *
 	return ensure(a, t, NULL, s);
 }
 
+struct kept {
+	struct arena *a;
+	const char *path;
+};
+
+static void keep_path(void *arg, const char *path)
+{
+	struct kept *k = arg;
+
+	k->path = arena_strdup(k->a, path);
+}
+
+/* The first element of a list that is there twice: [name="a"]. */
+static const char *duplicate(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *list)
+{
+	struct items s = items_of(a, t, f, list);
+	struct kept found = { a, NULL };
+
+	for (size_t i = 0; i < s.n && map_len(s.at) < s.n; i++) {
+		struct field_set *one;
+
+		if (map_get(s.at, s.text[i]) == &s.node[i])
+			continue;
+		one = fs_put(a, NULL, (struct fs_elem){ s.text[i], true, NULL });
+		fs_each(one, keep_path, &found);
+		return found.path;
+	}
+	return NULL;
+}
+
 static const char *keyless(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n,
 	const char *path)
 {
-	enum shape s = shape_of(t, f);
+	enum shape s = shape_of(t, f, n);
+	const char *twice = s == KEYED || s == SET ? duplicate(a, t, f, n) : NULL;
 
+	if (twice)
+		return arena_printf(a, "%s: duplicate entries for key %s", path, twice);
 	if (s == LEAF || s == SET)
 		return NULL;
 	for (size_t i = 0; i < node_len(n); i++) {
