@@ -44,8 +44,10 @@ void http_server_lost(struct http_server *s)
 static void accepted_open(struct conn *c)
 {
 	struct http_server *s = c->arg;
+	struct peer *was = c->peer;
 
-	c->peer = peer_new(c->peer ? c->peer->address : "", c->ssl);
+	c->peer = peer_new(was ? was->address : "", c->ssl);
+	peer_unref(was);
 	if (c->ssl && conn_is_h2(c))
 		http2_begin(c, s);
 	else if (c->ssl)
