@@ -61,8 +61,8 @@ static void handle(struct node_agent *n, struct str message)
 static struct grpc_stream *subscribe(struct node_agent *n, struct err *e)
 {
 	Ctd__SubscribeRequest rq = CTD__SUBSCRIBE_REQUEST__INIT;
-	char *filters[] = { (char *)"namespace==k8s.io,topic==/tasks/exit", (char *)"namespace==k8s.io,topic==/tasks/delete",
-		(char *)"namespace==k8s.io,topic==/tasks/oom" };
+	char *filters[] = { (char *)"namespace==k8s.io,topic==\"/tasks/exit\"", (char *)"namespace==k8s.io,topic==\"/tasks/delete\"",
+		(char *)"namespace==k8s.io,topic==\"/tasks/oom\"" };
 	struct grpc_stream *s = NULL;
 	uint8_t bytes[512];
 	size_t len;
@@ -115,8 +115,10 @@ static void read_events(struct node_agent *n, struct grpc_stream *s)
 		int r = grpc_read(s, &message, READ_MS, &e);
 		if (r == 1)
 			handle(n, buf_view(&message));
-		else if (r != -ERR_TIMEOUT)
+		else if (r != -ERR_TIMEOUT) {
+			log_debug("the container runtime's events ended: %s", r < 0 ? e.message : "closed");
 			return;
+		}
 		if (mono_before(relist, mono_now())) {
 			relist = mono_add_ms(mono_now(), RELIST_MS);
 			wake_all(n);
@@ -149,11 +151,13 @@ void events_run(void *node)
 				break;
 			continue;
 		}
+		struct mono began = mono_now();
 		publish_stream(n, s);
 		read_events(n, s);
 		publish_stream(n, NULL);
 		grpc_stream_free(s);
-		if (!stop_sleep_ms(n->stop, 50))
+		/* refused at once: this runtime has no such service */
+		if (!stop_sleep_ms(n->stop, mono_ms_between(began, mono_now()) < RELIST_BLIND_MS ? RELIST_BLIND_MS : 50))
 			break;
 	}
 	node_task_end(n);

@@ -168,6 +168,7 @@ int64_t pod_grace_s(const struct doc *d, bool gone);
 
 /* pod_observe.c */
 int pod_observe(struct pod *p, struct err *e);
+void pod_own_id(struct pod *p, const char *id); /* events of this container or sandbox are this pod's */
 
 /* pod_act.c */
 void pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a);

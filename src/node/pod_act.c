@@ -269,6 +269,7 @@ static void start(struct pod *p, struct doc *d, struct container *c)
 			return;
 		r = create(p, d, c, spec, &id, &reason, &e);
 		if (r == 0) {
+			pod_own_id(p, id); /* before it can end */
 			remove_history(p, c);
 			node_event(p, str_c(c->name), "Normal", "Created", "Created container: %s", c->name);
 			reason = "RunContainerError";
@@ -370,6 +371,16 @@ static void stop_one(struct pod *p, struct doc *d, struct container *c, int64_t 
 	free(j->id);
 	free(j);
 	pod_unref(p);
+}
+
+/* Sidecars come last and get what the others left of the grace. */
+static int64_t end_grace(struct pod *p, struct doc *d, struct container *c)
+{
+	int64_t grace = pod_grace_s(d, p->gone), used = p->deleting_seen ? mono_ms_between(p->deleting_since, mono_now()) / 1000 : 0;
+
+	if (c->kind != KIND_SIDECAR || grace == 0)
+		return grace;
+	return MAX(grace - used, (int64_t)1);
 }
 
 static int64_t restart_grace(struct pod *p, struct doc *d, struct container *c)
@@ -479,7 +490,7 @@ void pod_act(struct pod *p, struct doc *d, const struct decision *dec, const str
 		break;
 	case ACT_STOP: {
 		auto_free char *why = xasprintf("Stopping container %s", c->name);
-		stop_one(p, d, c, pod_grace_s(d, p->gone), why);
+		stop_one(p, d, c, end_grace(p, d, c), why);
 		break;
 	}
 	case ACT_STOP_OLD:

@@ -28,7 +28,7 @@ static enum instance_state state_of(int32_t cri_state)
 	}
 }
 
-static void own_container_id(struct pod *p, const char *id)
+void pod_own_id(struct pod *p, const char *id)
 {
 	task_lock(&p->n->lock);
 	if (!map_get(p->n->by_container, str_c(id)))
@@ -85,7 +85,7 @@ static int instance_load(struct pod *p, struct container *c, const Cri__Containe
 	note = cri_map_get(k->annotations, k->n_annotations, NOTE_RESTARTS);
 	ret->restarts = note && str_i64(str_c(note), &restarts) ? (int)restarts : (int)ret->attempt;
 	ret->message = ret->state == INST_EXITED ? message_of_end(p, c->name, s, pod_container_spec(d, str_c(c->name))) : xstrdup("");
-	own_container_id(p, ret->id);
+	pod_own_id(p, ret->id);
 	return 0;
 }
 
@@ -196,7 +196,7 @@ static int observe_sandbox(struct pod *p, struct err *e)
 	if (!p->sandbox || strcmp(p->sandbox, newest->id) != 0) {
 		free(p->sandbox);
 		p->sandbox = xstrdup(newest->id);
-		own_container_id(p, newest->id);
+		pod_own_id(p, newest->id);
 	}
 	if (same || !p->sandbox_up)
 		return 0;

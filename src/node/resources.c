@@ -197,7 +197,7 @@ static void write_number(const char *dir, const char *file, int64_t value)
 }
 
 static const char *const v1_controllers[] = { "cpu", "cpuacct", "memory", "pids", "cpuset", "blkio", "freezer", "devices", "hugetlb", "net_cls",
-	"net_prio", "perf_event", "systemd" };
+	"net_prio", "perf_event", "systemd", "unified" };
 
 static void limits_v1(const char *path, const struct resources *r, bool cpu_limit, bool mem_limit)
 {

@@ -185,7 +185,7 @@ static void conditions(struct conds *k, const struct decision *dec, const char *
 	}
 	task_unlock(&p->n->lock);
 	condition(k, "PodReadyToStartContainers", p->sandbox_up && p->n_ips, NULL, NULL);
-	if (dec->initialized || strcmp(phase, "Succeeded") == 0)
+	if (dec->initialized || !incomplete.n || strcmp(phase, "Succeeded") == 0)
 		condition(k, "Initialized", true, strcmp(phase, "Succeeded") == 0 ? "PodCompleted" : NULL, NULL);
 	else
 		condition(k, "Initialized", false, "ContainersNotInitialized",
@@ -200,7 +200,9 @@ static void conditions(struct conds *k, const struct decision *dec, const char *
 	else
 		condition(k, "Ready", false, over ? over_why : "ContainersNotReady", text);
 	condition(k, "ContainersReady", ready, ready ? NULL : over ? over_why : "ContainersNotReady", text);
-	if (!val_has(val_find(doc_get(k->d, "status.conditions"), "type", STR("PodScheduled"))))
+	/* the scheduler's to say; for pods that came here without one it is said here, and then on */
+	if (!val_has(val_find(doc_get(k->d, "status.conditions"), "type", STR("PodScheduled"))) ||
+		(p->last_status && val_has(val_find(doc_get(p->last_status, "status.conditions"), "type", STR("PodScheduled")))))
 		condition(k, "PodScheduled", true, NULL, NULL);
 }
 
