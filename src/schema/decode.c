@@ -20,7 +20,7 @@ static void unknown(struct decode *d, const struct place *at)
 
 	if (!d->rep || !d->rep->unknown)
 		return;
-	place_text(at, path, sizeof(path));
+	place_text(at, PLACE_STRICT, path, sizeof(path));
 	d->rep->unknown(d->rep->arg, str_c(path));
 }
 
@@ -50,7 +50,7 @@ static int wrong(struct decode *d, const struct schema_type *t, const struct sch
 	char path[PATH_MAX_TEXT], type[160], word[64];
 
 	schema_go_type(t, type, sizeof(type));
-	place_text_go(at, path, sizeof(path));
+	place_text(at, PLACE_GO, path, sizeof(path));
 	if (node_kind(n) == VAL_FLOAT)
 		snprintf(word, sizeof(word), "number %g", node_float_of(n, 0));
 	else if (node_kind(n) == VAL_INT)

@@ -12,21 +12,20 @@ static size_t put(char *ret, size_t cap, size_t at, struct str s)
 	return at + n;
 }
 
-static size_t walk(const struct place *p, char *ret, size_t cap, bool go)
+static size_t walk(const struct place *p, enum place_style style, char *ret, size_t cap)
 {
 	char index[32];
 	size_t at;
 
-	if (!p) {
-		ret[0] = 0;
+	ret[0] = 0;
+	if (!p)
 		return 0;
-	}
-	at = walk(p->up, ret, cap, go);
-	if (p->index >= 0 || p->is_key) {
-		if (go)
-			return p->is_key ? put(ret, cap, put(ret, cap, at, STR(".")), p->name) : at;
-		if (p->is_key)
-			return put(ret, cap, put(ret, cap, put(ret, cap, at, STR("[")), p->name), STR("]"));
+	at = walk(p->up, style, ret, cap);
+	if (style == PLACE_GO && (p->index >= 0 || p->is_key))
+		return at;
+	if (p->is_key && style == PLACE_VALIDATION)
+		return put(ret, cap, put(ret, cap, put(ret, cap, at, STR("[")), p->name), STR("]"));
+	if (p->index >= 0) {
 		snprintf(index, sizeof(index), "[%ld]", p->index);
 		return put(ret, cap, at, str_c(index));
 	}
@@ -35,12 +34,7 @@ static size_t walk(const struct place *p, char *ret, size_t cap, bool go)
 	return put(ret, cap, at, p->name);
 }
 
-void place_text(const struct place *p, char *ret, size_t cap)
+void place_text(const struct place *p, enum place_style style, char *ret, size_t cap)
 {
-	walk(p, ret, cap, false);
-}
-
-void place_text_go(const struct place *p, char *ret, size_t cap)
-{
-	walk(p, ret, cap, true);
+	walk(p, style, ret, cap);
 }

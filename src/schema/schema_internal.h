@@ -12,8 +12,11 @@ struct place {
 	long index;	 /* of a list element, or -1 */
 	bool is_key;	 /* a map key: printed as [key] */
 };
-void place_text(const struct place *p, char *ret, size_t cap);	     /* spec.containers[0].name, labels[app] */
-void place_text_go(const struct place *p, char *ret, size_t cap);    /* spec.containers.name */
+/* How a path is told: by validation  spec.containers[0].name  metadata.labels[app]
+ *                  by strict decoding  spec.containers[0].name  metadata.labels.app
+ *              by Go's type errors     spec.containers.name     metadata.labels */
+enum place_style { PLACE_VALIDATION, PLACE_STRICT, PLACE_GO };
+void place_text(const struct place *p, enum place_style style, char *ret, size_t cap);
 
 const char *schema_short_name(const struct schema_type *t); /* PodSpec */
 

@@ -164,7 +164,7 @@ static void decoding_refuses_wrong_types(void **state)
 			"json: cannot unmarshal string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32" },
 		{ "{'spec':{'priority':1.5}}", "json: cannot unmarshal number 1.5 into Go struct field PodSpec.spec.priority of type int32" },
 		{ "{'spec':{'restartPolicy':1}}", "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy" },
-		{ "{'metadata':{'labels':{'a':1}}}", "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels.a of type string" },
+		{ "{'metadata':{'labels':{'a':1}}}", "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string" },
 		{ "{'spec':{'overhead':{'cpu':'x'}}}", "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'" },
 	};
 	struct env *v = *state;
@@ -184,7 +184,7 @@ static void decoding_looks_into_json_schemas(void **state)
 
 	assert_int_equal(decode(v, kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition"), n), 0);
 	assert_string_equal(v->unknown, "spec.versions[0].schema.openAPIV3Schema.bogus;"
-		"spec.versions[0].schema.openAPIV3Schema.properties[a].items.bad;");
+		"spec.versions[0].schema.openAPIV3Schema.properties.a.items.bad;");
 }
 
 /* ---- defaults ----------------------------------------------------------------------------------------------------- */

@@ -20,7 +20,7 @@ static void fail(struct check *c, const char *reason, const struct place *at, co
 {
 	char path[PATH_MAX_TEXT];
 
-	place_text(at, path, sizeof(path));
+	place_text(at, PLACE_VALIDATION, path, sizeof(path));
 	put_c(&c->causes, reason);
 	put_c(&c->causes, path);
 	put_c(&c->causes, sentence);
