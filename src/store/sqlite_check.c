@@ -111,6 +111,20 @@ int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e)
 	return r;
 }
 
+/* Tells a store that opens this file later that it is a copy, and how old (see sqlite_open.c). */
+static int mark_copy(const struct sqlite_engine *s, const char *to, struct err *e)
+{
+	auto_free char *sql = xasprintf("INSERT OR REPLACE INTO meta VALUES('copied',%" PRId64 ")", wall_s(wall_now()));
+	sqlite3 *db = NULL;
+	int r = 0;
+
+	if (sqlite3_open_v2(to, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
+		sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		r = sqlite_fail(s, db, "marking the backup", e);
+	sqlite3_close(db);
+	return r;
+}
+
 /* VACUUM INTO reads one moment; its file has no log and no holes. Durable before this returns. */
 int sqlite_backup(void *self, const char *to, struct err *e)
 {
@@ -130,6 +144,8 @@ int sqlite_backup(void *self, const char *to, struct err *e)
 		r = sqlite_fail(s, db, "backup", e);
 	sqlite3_finalize(q);
 	sqlite3_close(db);
+	if (r == 0)
+		r = mark_copy(s, to, e);
 	if (r < 0)
 		return err_wrap(e, "backup to %s", to);
 	fd = open(to, O_RDONLY | O_CLOEXEC);

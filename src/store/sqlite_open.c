@@ -208,8 +208,35 @@ static int read_facts(struct sqlite_engine *s, struct err *e)
 	return 0;
 }
 
+/* A backup that takes the place of the file it came from would show revisions a second time. It carries the time it was
+ * made: the base moves above whatever the original can have shown since (it cannot write faster than this), and all
+ * history before counts as compacted, so that every old watcher lists anew. */
+#define REVISIONS_PER_S_MAX 20000
+static int become_the_original(struct sqlite_engine *s, struct err *e)
+{
+	int64_t made = 0, jump;
+	auto_free char *sql = NULL;
+
+	if (sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='copied'", &made) < 0)
+		return 0;
+	jump = 1000000 + MAX(wall_s(wall_now()) - made, 0) * REVISIONS_PER_S_MAX;
+	sql = xasprintf("BEGIN IMMEDIATE; UPDATE meta SET value=value+%" PRId64 " WHERE name='base';"
+			"UPDATE meta SET value=%" PRId64
+			" WHERE name='compacted'; DELETE FROM meta WHERE name='copied'; COMMIT",
+		jump, s->committed);
+	if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return sqlite_fail(s, s->db, "taking over a backup", e);
+	s->base += jump;
+	s->compacted = s->committed;
+	log_info("store %s is a backup: it goes on at revision %" PRId64 ", above all that were ever shown", s->path,
+		s->committed + s->base);
+	return 0;
+}
+
 static int open_tables(struct sqlite_engine *s, struct err *e)
 {
+	int r;
+
 	int64_t app = 0, tables = 0;
 
 	if (sqlite_read_int(s->db, "PRAGMA application_id", &app) < 0 ||
@@ -220,7 +247,8 @@ static int open_tables(struct sqlite_engine *s, struct err *e)
 			"%s is a SQLite database of another program: give Kogge a file of its own", s->path);
 	if (tables == 0 && create_tables(s, e) < 0)
 		return e ? -e->code : -ERR_IO;
-	return read_facts(s, e);
+	r = read_facts(s, e);
+	return r < 0 ? r : become_the_original(s, e);
 }
 
 static int prepare_all(struct sqlite_engine *s, struct err *e)

@@ -287,6 +287,11 @@ static void a_flipped_bit_is_found_and_named(void **state)
 	assert_non_null(strstr(e.message, "revision 8 "));
 }
 
+static void no_event(void *arg, const struct store_event *ev)
+{
+	fail();
+}
+
 static void a_backup_is_a_whole_store(void **state)
 {
 	struct fixture *f = *state;
@@ -304,8 +309,17 @@ static void a_backup_is_a_whole_store(void **state)
 	assert_int_equal(store_backup(s, to, &e), -ERR_EXISTS);
 	assert_int_equal(store_check_sqlite(to, &rows, &e), 0);
 	assert_int_equal(rows, 1200);
+	fill(s, 50); /* the original goes on, and shows newer revisions */
 	t = must_open(to);
-	assert_int_equal(store_revision(t), store_revision(s));
+	assert_true(store_revision(t) > store_revision(s));
+	assert_int_equal(store_compacted(t), store_revision(t));
+	assert_int_equal(store_watch(t, store_revision(s), no_event, NULL, &e), -ERR_EXPIRED);
+	assert_int_equal(store_range(t, STR("k/"), STR(""), 0, ignore, NULL, NULL, &e), 0);
+	fill(t, 1);
+	int64_t rev = store_revision(t);
+	store_close(t);
+	t = must_open(to); /* an ordinary store from now on */
+	assert_int_equal(store_revision(t), rev);
 	store_close(t);
 	store_close(s);
 	assert_int_equal(system(cmd), 0);

@@ -73,7 +73,8 @@ int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, str
 /* Reads all of a file, in use or not: its structure, each row's checksum, each key's newest revision. *ret_rows counts.
  * Fails with the first damage and the way back. */
 int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e);
-/* A whole copy of one moment in a new file, while the store goes on. SQLite only, else -ERR_UNSUPPORTED. */
+/* A whole copy of one moment in a new file, while the store goes on. Opened in the place of the original it continues above every
+ * revision that was ever shown. SQLite only, else -ERR_UNSUPPORTED. */
 int store_backup(struct store *s, const char *to, struct err *e);
 /* For tests and simulations: no durability, works on both task backends. */
 int store_open_memory(struct store **ret, struct err *e);
