@@ -628,7 +628,7 @@ enum dns_outcome dns_answer(const struct dns_zone *z, const uint8_t *query, size
 		outcome = refuse(query, n, KNOT_RCODE_FORMERR, out, ret);
 	} else if (knot_pkt_qclass(q) != KNOT_CLASS_IN) {
 		outcome = refuse(query, n, KNOT_RCODE_REFUSED, out, ret);
-	} else if (z->ready && !*z->ready && in_cluster(z, q)) {
+	} else if (z->ready && !__atomic_load_n(z->ready, __ATOMIC_ACQUIRE) && in_cluster(z, q)) {
 		outcome = refuse(query, n, KNOT_RCODE_SERVFAIL, out, ret);
 	} else {
 		if (!tcp && knot_pkt_has_edns(q))

@@ -216,6 +216,7 @@ struct str *compile_place(struct arena *a, const struct str *before, size_t n_be
 /* One port of a service in one family with the endpoints that each policy gives. */
 struct group {
 	struct arena *a;
+	const struct compile_node *node;
 	struct compiled *out;
 	const char *proto;
 	int port;
@@ -295,7 +296,7 @@ static void on_address(struct group *g, struct str address, bool external, bool 
 	char text[IP_TEXT_MAX];
 	struct ip ip;
 
-	if (!ip_parse(address, &ip) || ip.family != g->family)
+	if (!ip_parse(address, &ip) || ip.family != g->family || ip_eq(ip, g->node->dns[0]) || ip_eq(ip, g->node->dns[1]))
 		return;
 	ip_text(ip, text);
 	(external ? outside : inside)(g, 'c', arena_str(g->a, str_c(text)), local_only);
@@ -351,7 +352,7 @@ static void service_port(struct arena *a, const struct compile_node *node, struc
 {
 	struct val spec = val_get(service, "spec"), ips = val_get(spec, "clusterIPs");
 	struct endpoints es = endpoints_of(a, node, slices, n, port, family);
-	struct group g = { a, ret, proto_of(port), (int)val_int(val_get(port, "port"), 0), family, .all = &es };
+	struct group g = { a, node, ret, proto_of(port), (int)val_int(val_get(port, "port"), 0), family, .all = &es };
 	bool internal_local = val_is(val_get(spec, "internalTrafficPolicy"), "Local");
 	bool external_local = val_is(val_get(spec, "externalTrafficPolicy"), "Local");
 	int64_t node_port = val_int(val_get(port, "nodePort"), 0);

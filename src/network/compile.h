@@ -5,6 +5,7 @@
 
 struct compile_node {
 	struct str name, zone; /* of this node; zone may be empty */
+	struct ip dns[2];      /* cluster DNS listens on them itself: no service takes them over */
 };
 /* One service with its endpoint slices. before: the same service's last compilation (NULL: none). */
 void compile_service(struct arena *a, const struct compile_node *node, struct val service, const struct val *slices, size_t n,

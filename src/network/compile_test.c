@@ -154,7 +154,7 @@ static const struct row {
 
 static void compiles_services(void **state)
 {
-	static const struct compile_node node = { { NODE, 2 }, { NULL, 0 } };
+	static const struct compile_node node = { { NODE, 2 }, { NULL, 0 }, { { 0 } } };
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(arena_free) struct arena *a = arena_new();

@@ -25,7 +25,8 @@ struct network;
 
 struct network_opts {
 	struct client *client;	/* borrowed, outlives the network */
-	/* Borrowed, not yet started: the pods of this node (for hostPorts). NULL: the network watches them itself. */
+	/* Borrowed, not yet started, ended before the network is: the pods of this node (for hostPorts). NULL: the network
+	 * watches them itself. */
 	struct informer *pods;
 	const char *instance;	/* NULL or "kogge": the default one */
 	const char *node_name;
