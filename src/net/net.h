@@ -90,7 +90,9 @@ void http_stream_abort(struct http_stream *s);
 #define HTTP_STREAM_HIGH ((size_t)256 << 10)
 
 /* The connection becomes a pipe of bytes (HTTP/1.1 Upgrade only; on HTTP/2 it is an error answered by the server).
- * 101 with these headers is sent first. */
+ * 101 with these headers is sent first ("connection: Upgrade" is added). The callbacks may run before the function returns, on the
+ * loop. ops NULL: the pipe is held back (nothing read is lost, nobody is called) until net_splice() or
+ * net_pipe_close(): so two pipes can be brought together without a gap. A pipe is borrowed until its closed() ran. */
 struct net_pipe;
 struct net_pipe_ops {
 	void (*data)(void *arg, struct str bytes); /* on the loop; bytes borrowed. n == 0: the other side finished sending */
@@ -103,7 +105,7 @@ size_t net_pipe_unsent(struct net_pipe *p);
 void net_pipe_pause(struct net_pipe *p, bool paused); /* reading stops while paused: back-pressure */
 void net_pipe_end(struct net_pipe *p);	 /* sends the rest, then half-closes (TLS close_notify / FIN) */
 void net_pipe_close(struct net_pipe *p); /* sends the rest, then closes */
-/* Splices two pipes with back-pressure until both are closed; takes both. before: bytes already received from `a` to send to `b`. */
+/* Splices two pipes with back-pressure until both are closed; takes both, whatever ops they had. Any thread; they may live on two loops. */
 void net_splice(struct net_pipe *a, struct net_pipe *b);
 
 struct http_server;
@@ -169,11 +171,11 @@ AUTO(struct http_download, http_download_free)
  * answer's start and the pipe closes. */
 struct http_upgraded {
 	void (*established)(void *arg, struct net_pipe *p, int status, const struct http_header *headers, size_t n_headers, struct str body);
-	void (*failed)(void *arg, const struct err *e);
+	void (*failed)(void *arg, const struct err *e); /* then nothing else is called, closed() neither */
 };
 void http_client_upgrade(struct http_client *c, const char *method, struct str path_query, const struct http_header *headers, size_t n_headers,
 	const struct http_upgraded *done, const struct net_pipe_ops *ops, void *arg); /* any thread; on a connection of its own */
-/* A plain connection (tcp "host:port" or "unix:/path"), no HTTP. */
+/* A plain connection (tcp "host:port" or "unix:/path"), no HTTP. done: with a pipe, or with NULL and why (then closed() does not run). */
 void net_connect(struct net_loop *l, const char *target, void (*done)(void *arg, struct net_pipe *p, const struct err *e),
 	const struct net_pipe_ops *ops, void *arg);
 
@@ -185,12 +187,13 @@ struct websocket_ops {
 	void (*writable)(void *arg);
 	void (*closed)(void *arg);
 };
-/* Answers the handshake with this subprotocol (NULL: none). */
+/* Answers the handshake with this subprotocol (NULL: none). When it was none, the answer is 400 and closed() follows.
+ * Borrowed until closed() ran. Pings and closings are answered here. */
 struct websocket *websocket_accept(struct http_request *r, const char *subprotocol, const struct websocket_ops *ops, void *arg);
-void websocket_send(struct websocket *w, bool binary, const struct str *parts, size_t n); /* any thread; parts are joined and copied */
+void websocket_send(struct websocket *w, bool binary, const struct str *parts, size_t n); /* any thread; ≤ 16 parts are joined and copied */
 size_t websocket_unsent(struct websocket *w);
 void websocket_pause(struct websocket *w, bool paused);
-void websocket_close(struct websocket *w, int code, const char *reason);
+void websocket_close(struct websocket *w, int code, const char *reason); /* any thread; closed() follows */
 
 /* ---- SPDY/3.1 (client side, on a pipe): what containerd's streaming server speaks ------------------------------------------- */
 
@@ -203,10 +206,12 @@ struct spdy_ops {
 	void (*writable)(void *arg);
 	void (*closed)(void *arg);
 };
-/* Takes the pipe from its owner: feed it with spdy_input() from the pipe's data(). */
+/* Writes to the pipe, which it borrows and which keeps its ops: feed it with spdy_input() from the pipe's data(). p NULL: writes
+ * nowhere (tests). Callbacks run inside spdy_input(); the rest is for any thread. closed(): the peer broke the protocol, the pipe
+ * is being closed; the pipe's own closed() tells everything else. writable(): a window opened; the pipe's own tells the rest. */
 struct spdy *spdy_new(struct net_pipe *p, const struct spdy_ops *ops, void *arg);
 void spdy_input(struct spdy *s, struct str bytes);
-struct spdy *spdy_free(struct spdy *s);
+struct spdy *spdy_free(struct spdy *s); /* leaves the pipe alone; no callback afterwards. Also from a callback */
 struct spdy_stream *spdy_open(struct spdy *s, const struct http_header *headers, size_t n); /* SYN_STREAM; borrowed until spdy_free */
 void spdy_send(struct spdy_stream *st, struct str bytes, bool fin); /* window respected: the rest is queued */
 size_t spdy_unsent(struct spdy *s);

@@ -247,6 +247,8 @@ extern const struct conn_ops http1_ops, http2_ops;
 struct net_pipe *pipe_new(struct net_loop *l, const struct net_pipe_ops *ops, void *arg); /* no connection yet */
 /* Loop: the pipe takes the connection (NULL: there is none, it closes) and what was already read. */
 void pipe_attach(struct net_pipe *p, struct conn *c, struct str first);
+/* Any thread: new ops, and reading goes on. False: closed() was called already, nobody will hear of it again. */
+bool pipe_take(struct net_pipe *p, const struct net_pipe_ops *ops, void *arg);
 void pipe_discard(struct net_pipe *p); /* instead of pipe_attach(): nobody is told */
 void pipe_writev(struct net_pipe *p, const struct str *v, size_t n); /* in one go */
 

@@ -227,6 +227,19 @@ void pipe_attach(struct net_pipe *p, struct conn *c, struct str first)
 	kick_unlock(p);
 }
 
+bool pipe_take(struct net_pipe *p, const struct net_pipe_ops *ops, void *arg)
+{
+	pthread_mutex_lock(&p->lock);
+	bool alive = !p->lost;
+	if (alive) {
+		p->ops = ops;
+		p->arg = arg;
+		p->paused = false;
+	}
+	kick_unlock(p);
+	return alive;
+}
+
 void pipe_discard(struct net_pipe *p)
 {
 	pthread_mutex_lock(&p->lock);
@@ -355,18 +368,6 @@ static const struct net_pipe_ops splice_ops = {
 	.data = splice_data, .writable = splice_writable, .closed = splice_closed
 };
 
-static bool take_over(struct net_pipe *p, struct splice_side *x)
-{
-	pthread_mutex_lock(&p->lock);
-	bool alive = !p->lost;
-	if (alive) {
-		p->ops = &splice_ops;
-		p->arg = x;
-		p->paused = false;
-	}
-	kick_unlock(p);
-	return alive;
-}
 
 void net_splice(struct net_pipe *a, struct net_pipe *b)
 {
@@ -376,7 +377,7 @@ void net_splice(struct net_pipe *a, struct net_pipe *b)
 	s->side[0] = (struct splice_side){ .s = s, .p = a };
 	s->side[1] = (struct splice_side){ .s = s, .p = b };
 	pthread_mutex_lock(&s->lock);
-	bool live_a = take_over(a, &s->side[0]), live_b = take_over(b, &s->side[1]);
+	bool live_a = pipe_take(a, &splice_ops, &s->side[0]), live_b = pipe_take(b, &splice_ops, &s->side[1]);
 
 	if (live_a && live_b) {
 		pthread_mutex_unlock(&s->lock);

@@ -1,297 +1,514 @@
-/* The client's half of SPDY/3.1 as containerd's streaming server speaks it (draft-mbelshe-httpbis-spdy-00).
+/* SPDY/3.1, the client's side: streams of bytes both ways over one pipe. Headers only name a stream; nobody reads the answer's.
  *
- *   control frame: 1 | version 3 (15) | type (16) | flags (8) | length (24) | …
- *   data frame:    0 | stream (31)                | flags (8) | length (24) | bytes
+ * Flow control: windows bind us only after the peer has spoken of them (WINDOW_UPDATE or SETTINGS). The one server that matters,
+ * containerd's, never does, and a writer that insisted on its 64 KiB would wait for ever; there, the pipe itself holds back.
  *
- * That server (like kubectl) knows no flow control: it sends no WINDOW_UPDATE and expects none, so back-pressure is the
- * connection's own, and spdy_unsent() says how much waits. Header blocks that come in are not read: nobody asks for their
- * values. Thread: one at a time, usually the pipe's loop. */
+ * Lock: everything about sending; callbacks run without it, on the pipe's loop. */
 #include "net/spdy_internal.h"
-
 #include <zlib.h>
 
-#define HEAD 8
-#define FRAME_MAX ((size_t)1 << 20) /* larger ones end the connection */
-#define DATA_MAX ((size_t)32 << 10) /* of frames that we send */
+#define WINDOW 65536
+#define CONTROL_MAX ((size_t)64 << 10)
+#define HEADERS_MAX ((size_t)256 << 10)
+#define DATA_MOST ((size_t)16 << 10)
 #define FLAG_FIN 1
+#define STREAM_ID_MAX 0x7fffffffU
 
-enum frame { SYN_STREAM = 1, SYN_REPLY = 2, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, HEADERS = 8, WINDOW_UPDATE = 9 };
+enum { SYN_STREAM = 1, SYN_REPLY, RST_STREAM, SETTINGS, PING = 6, GOAWAY, HEADERS, WINDOW_UPDATE };
+enum { RST_INVALID_STREAM = 2, RST_REFUSED = 3 };
+#define SETTINGS_INITIAL_WINDOW 7
 
 struct spdy_stream {
 	struct spdy_stream *next;
-	struct spdy *spdy;
+	struct spdy *s;
 	uint32_t id;
-	bool ended; /* by us */
+	int64_t window;	    /* may be negative while windows do not bind */
+	struct parts queue; /* waits for the window */
+	bool fin_wanted, fin_sent, fin_seen, reset;
+	size_t received; /* since the last WINDOW_UPDATE */
 };
-
 struct spdy {
-	struct net_pipe *pipe;
+	struct net_pipe *p;
 	const struct spdy_ops *ops;
 	void *arg;
-	z_stream deflate;
+	atomic_uint refs; /* the owner, and spdy_input() while it runs */
+	pthread_mutex_t lock;
 	struct spdy_stream *streams;
+	z_stream deflate;
 	uint32_t next_id;
-	struct buf head;      /* of a frame that came in parts */
-	struct buf control;   /* of a control frame that came in parts */
-	uint32_t data_stream; /* a data frame under way */
-	bool data_fin;
-	size_t data_left;
-	bool in_data, broken;
+	int64_t window, initial;
+	bool binds, all_binds; /* the windows of streams, of the connection */
+	size_t queued;
+	bool goaway, freed;
+	z_stream inflate; /* loop from here on */
+	struct buf in;	  /* a frame's head, or a whole control frame */
+	uint32_t data_id, data_left;
+	bool data_fin, broken;
+	size_t received;
 };
 
-static void put32(char *p, uint32_t n)
+/* ---- writing frames ----- */
+
+static void put32(char *p, uint32_t v)
 {
-	for (int i = 0; i < 4; i++)
-		p[i] = (char)(n >> (24 - 8 * i));
+	p[0] = (char)(v >> 24);
+	p[1] = (char)(v >> 16);
+	p[2] = (char)(v >> 8);
+	p[3] = (char)v;
 }
 
 static uint32_t get32(const char *p)
 {
-	const unsigned char *b = (const unsigned char *)p;
+	const unsigned char *u = (const unsigned char *)p;
 
-	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+	return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
 }
 
-struct spdy *spdy_new(struct net_pipe *p, const struct spdy_ops *ops, void *arg)
+static void write_parts(struct spdy *s, const struct str *v, size_t n)
 {
-	struct spdy *s = xcalloc(1, sizeof(*s));
-	auto_buf struct buf dictionary = BUF_INIT;
-
-	s->pipe = p;
-	s->ops = ops;
-	s->arg = arg;
-	s->next_id = 1;
-	s->head = s->control = BUF_INIT;
-	spdy_dictionary(&dictionary);
-	if (deflateInit(&s->deflate, Z_BEST_SPEED) != Z_OK || deflateSetDictionary(&s->deflate, (const Bytef *)dictionary.p, (uInt)dictionary.n) != Z_OK)
-		PANIC("zlib takes no dictionary");
-	return s;
+	if (s->p)
+		pipe_writev(s->p, v, n);
 }
 
-struct spdy *spdy_free(struct spdy *s)
+static void write_control(struct spdy *s, unsigned type, unsigned flags, struct str body)
 {
-	struct spdy_stream *next;
+	char head[8] = { (char)0x80, 3, 0, (char)type };
+	struct str v[2] = { str_n(head, sizeof(head)), body };
 
-	if (!s)
-		return NULL;
-	for (struct spdy_stream *st = s->streams; st; st = next) {
-		next = st->next;
-		free(st);
+	put32(head + 4, (uint32_t)body.n);
+	head[4] = (char)flags;
+	write_parts(s, v, 2);
+}
+
+static void write_two(struct spdy *s, unsigned type, uint32_t a, uint32_t b)
+{
+	char body[8];
+
+	put32(body, a);
+	put32(body + 4, b);
+	write_control(s, type, 0, str_n(body, sizeof(body)));
+}
+
+static void add_text(struct buf *b, struct str s)
+{
+	char n[4];
+
+	put32(n, (uint32_t)s.n);
+	buf_add(b, n, 4);
+	buf_str(b, s);
+}
+
+/* Appends the compressed block: all blocks of a connection are one zlib stream, cut at sync points. */
+static void compress_headers(struct spdy *s, const struct http_header *h, size_t n, struct buf *out)
+{
+	auto_buf struct buf plain = BUF_INIT;
+	char count[4];
+
+	put32(count, (uint32_t)n);
+	buf_add(&plain, count, 4);
+	for (size_t i = 0; i < n; i++) {
+		add_text(&plain, h[i].name);
+		add_text(&plain, h[i].value);
 	}
-	deflateEnd(&s->deflate);
-	buf_fini(&s->head);
-	buf_fini(&s->control);
-	free(s);
-	return NULL;
-}
-
-/* ---- out ----- */
-
-static void add_text(struct buf *b, struct str text, bool lower)
-{
-	char length[4];
-	size_t at = b->n + 4;
-
-	put32(length, (uint32_t)text.n);
-	buf_add(b, length, 4);
-	buf_str(b, text);
-	for (size_t i = at; lower && i < b->n; i++)
-		if (b->p[i] >= 'A' && b->p[i] <= 'Z')
-			b->p[i] = (char)(b->p[i] + 'a' - 'A');
-}
-
-static void compress_block(struct spdy *s, struct str plain, struct buf *out)
-{
+	size_t room = deflateBound(&s->deflate, (uLong)plain.n) + 64;
+	char *to = buf_reserve(out, room);
 	s->deflate.next_in = (Bytef *)plain.p;
 	s->deflate.avail_in = (uInt)plain.n;
-	do {
-		char *room = buf_reserve(out, 512);
-
-		s->deflate.next_out = (Bytef *)room;
-		s->deflate.avail_out = 512;
-		deflate(&s->deflate, Z_SYNC_FLUSH);
-		out->n += 512 - s->deflate.avail_out;
-	} while (s->deflate.avail_out == 0);
-}
-
-static void control_head(char head[HEAD], enum frame type, unsigned flags, size_t n)
-{
-	put32(head, 0x80030000u | type);
-	put32(head + 4, (uint32_t)(flags << 24 | n));
+	s->deflate.next_out = (Bytef *)to;
+	s->deflate.avail_out = (uInt)room;
+	if (!to || deflate(&s->deflate, Z_SYNC_FLUSH) != Z_OK || s->deflate.avail_in)
+		PANIC("header compression failed");
+	out->n += room - s->deflate.avail_out;
 }
 
 struct spdy_stream *spdy_open(struct spdy *s, const struct http_header *headers, size_t n)
 {
 	struct spdy_stream *st = xcalloc(1, sizeof(*st));
-	auto_buf struct buf plain = BUF_INIT, frame = BUF_INIT;
-	char count[4], head[HEAD], ids[10] = { 0 };
+	auto_buf struct buf body = BUF_INIT;
+	char fixed[10] = { 0 };
 
-	st->spdy = s;
+	pthread_mutex_lock(&s->lock);
+	st->s = s;
 	st->id = s->next_id;
 	s->next_id += 2;
+	st->window = s->initial;
 	st->next = s->streams;
 	s->streams = st;
-	put32(count, (uint32_t)n);
-	buf_add(&plain, count, 4);
-	for (size_t i = 0; i < n; i++) {
-		add_text(&plain, headers[i].name, true);
-		add_text(&plain, headers[i].value, false);
-	}
-	put32(ids, st->id); /* then: no associated stream, priority 0, slot 0 */
-	buf_add(&frame, head, HEAD);
-	buf_add(&frame, ids, sizeof(ids));
-	compress_block(s, buf_view(&plain), &frame);
-	control_head(frame.p, SYN_STREAM, 0, frame.n - HEAD);
-	net_pipe_write(s->pipe, buf_view(&frame));
+	put32(fixed, st->id);
+	buf_add(&body, fixed, sizeof(fixed));
+	compress_headers(s, headers, n, &body);
+	write_control(s, SYN_STREAM, 0, buf_view(&body));
+	pthread_mutex_unlock(&s->lock);
 	return st;
+}
+
+/* With the lock held: as much as the windows let through. */
+static void stream_flush(struct spdy_stream *st)
+{
+	struct spdy *s = st->s;
+
+	while (st->queue.n && !st->reset) {
+		size_t n = MIN(st->queue.first->n, DATA_MOST);
+
+		if (s->binds)
+			n = MIN(n, (size_t)MAX(st->window, (int64_t)0));
+		if (s->all_binds)
+			n = MIN(n, (size_t)MAX(s->window, (int64_t)0));
+		if (!n)
+			return;
+		char head[8];
+		struct str v[2] = { str_n(head, sizeof(head)), str_n(st->queue.first->p, n) };
+		bool fin = st->fin_wanted && n == st->queue.n;
+		put32(head, st->id);
+		put32(head + 4, (uint32_t)n);
+		head[4] = fin ? FLAG_FIN : 0;
+		write_parts(s, v, 2);
+		st->fin_sent |= fin;
+		parts_drop(&st->queue, n);
+		s->queued -= n;
+		st->window -= (int64_t)n;
+		s->window -= (int64_t)n;
+	}
+	if (st->fin_wanted && !st->fin_sent && !st->reset) {
+		char head[8];
+
+		put32(head, st->id);
+		put32(head + 4, 0);
+		head[4] = FLAG_FIN;
+		write_parts(s, &(struct str){ head, sizeof(head) }, 1);
+		st->fin_sent = true;
+	}
 }
 
 void spdy_send(struct spdy_stream *st, struct str bytes, bool fin)
 {
-	struct spdy *s = st->spdy;
+	struct spdy *s = st->s;
 
-	if (st->ended || s->broken || (!bytes.n && !fin))
-		return;
-	st->ended = fin;
-	do {
-		struct str part = str_sub(bytes, 0, DATA_MAX);
-		bool last = part.n == bytes.n;
-		char *frame = xmalloc(HEAD + part.n);
-
-		put32(frame, st->id);
-		put32(frame + 4, (uint32_t)((last && fin ? FLAG_FIN << 24 : 0) | part.n));
-		if (part.n)
-			memcpy(frame + HEAD, part.p, part.n);
-		net_pipe_write(s->pipe, str_n(frame, HEAD + part.n));
-		free(frame);
-		bytes = str_sub(bytes, part.n, bytes.n);
-	} while (bytes.n);
+	pthread_mutex_lock(&s->lock);
+	if (!st->fin_wanted && !st->reset) {
+		parts_copy(&st->queue, bytes);
+		s->queued += bytes.n;
+		st->fin_wanted = fin;
+		stream_flush(st);
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 size_t spdy_unsent(struct spdy *s)
 {
-	return net_pipe_unsent(s->pipe);
+	pthread_mutex_lock(&s->lock);
+	size_t n = s->queued + (s->p ? net_pipe_unsent(s->p) : 0);
+	pthread_mutex_unlock(&s->lock);
+	return n;
 }
 
-/* ---- in ----- */
+/* ---- reading frames ----- */
 
-static struct spdy_stream *stream_of(struct spdy *s, uint32_t id)
+static bool alive(struct spdy *s)
 {
-	for (struct spdy_stream *st = s->streams; st; st = st->next)
-		if (st->id == id)
-			return st;
-	return NULL;
+	pthread_mutex_lock(&s->lock);
+	bool r = !s->freed;
+	pthread_mutex_unlock(&s->lock);
+	return r;
 }
 
-static void fail(struct spdy *s)
+static void broken(struct spdy *s)
 {
 	s->broken = true;
-	net_pipe_close(s->pipe);
+	pthread_mutex_lock(&s->lock);
+	if (s->p)
+		net_pipe_close(s->p);
+	bool tell = !s->freed;
+	pthread_mutex_unlock(&s->lock);
+	if (tell && s->ops->closed)
+		s->ops->closed(s->arg);
 }
 
-static void answer_ping(struct spdy *s, const char *frame)
+static struct spdy_stream *find(struct spdy *s, uint32_t id)
 {
-	char reply[HEAD + 4];
+	struct spdy_stream *st;
 
-	if (get32(frame + HEAD) % 2) /* the answer to one of ours: there are none */
-		return;
-	control_head(reply, PING, 0, 4);
-	memcpy(reply + HEAD, frame + HEAD, 4);
-	net_pipe_write(s->pipe, str_n(reply, sizeof(reply)));
+	pthread_mutex_lock(&s->lock);
+	for (st = s->streams; st && st->id != id; st = st->next)
+		;
+	pthread_mutex_unlock(&s->lock);
+	return st;
 }
 
-static void on_control(struct spdy *s, struct str frame)
+/* Nobody needs the text, but the stream of it must be followed; and a bomb is not. */
+static bool skip_headers(struct spdy *s, struct str block)
 {
-	unsigned type = get32(frame.p) & 0xffff, flags = (unsigned char)frame.p[4];
-	struct spdy_stream *st = frame.n >= HEAD + 4 ? stream_of(s, get32(frame.p + HEAD) & 0x7fffffff) : NULL;
+	char sink[4096];
+	size_t total = 0;
 
-	if ((get32(frame.p) >> 16 & 0x7fff) != 3) {
-		fail(s);
-		return;
+	s->inflate.next_in = (Bytef *)block.p;
+	s->inflate.avail_in = (uInt)block.n;
+	while (s->inflate.avail_in) {
+		s->inflate.next_out = (Bytef *)sink;
+		s->inflate.avail_out = sizeof(sink);
+		int r = inflate(&s->inflate, Z_SYNC_FLUSH);
+		if (r == Z_NEED_DICT) {
+			struct str d = spdy_dictionary();
+
+			if (inflateSetDictionary(&s->inflate, (const Bytef *)d.p, (uInt)d.n) != Z_OK)
+				return false;
+			continue;
+		}
+		total += sizeof(sink) - s->inflate.avail_out;
+		if (r != Z_OK || total > HEADERS_MAX)
+			return r == Z_BUF_ERROR && !s->inflate.avail_in;
 	}
+	return true;
+}
+
+static void deliver(struct spdy *s, struct spdy_stream *st, struct str bytes, bool fin)
+{
+	if (st->fin_seen || st->reset || !alive(s))
+		return;
+	st->fin_seen = fin;
+	if (s->ops->data && (bytes.n || fin))
+		s->ops->data(s->arg, st, bytes, fin);
+}
+
+/* Gives back what was read: at half a window. */
+static void give_back(struct spdy *s, struct spdy_stream *st, size_t n)
+{
+	pthread_mutex_lock(&s->lock);
+	if (st && (st->received += n) >= WINDOW / 2 && !st->fin_seen) {
+		write_two(s, WINDOW_UPDATE, st->id, (uint32_t)st->received);
+		st->received = 0;
+	}
+	if ((s->received += n) >= WINDOW / 2) {
+		write_two(s, WINDOW_UPDATE, 0, (uint32_t)s->received);
+		s->received = 0;
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static size_t take_data(struct spdy *s, struct str in)
+{
+	struct str data = str_sub(in, 0, MIN((size_t)s->data_left, in.n));
+	struct spdy_stream *st = find(s, s->data_id);
+
+	s->data_left -= (uint32_t)data.n;
+	if (st)
+		deliver(s, st, data, s->data_fin && !s->data_left);
+	if (alive(s))
+		give_back(s, st, data.n);
+	return data.n;
+}
+
+static void flush_all(struct spdy *s)
+{
+	for (struct spdy_stream *st = s->streams; st; st = st->next)
+		stream_flush(st);
+}
+
+static bool got_window(struct spdy *s, uint32_t id, uint32_t delta)
+{
+	if (!delta)
+		return false;
+	pthread_mutex_lock(&s->lock);
+	if (id == 0) {
+		s->all_binds = true;
+		s->window += delta;
+	}
+	for (struct spdy_stream *st = s->streams; st && id; st = st->next)
+		if (st->id == id) {
+			s->binds = true;
+			st->window += delta;
+		}
+	flush_all(s);
+	bool drained = !s->queued;
+	pthread_mutex_unlock(&s->lock);
+	if (drained && alive(s) && s->ops->writable)
+		s->ops->writable(s->arg);
+	return true;
+}
+
+static bool got_settings(struct spdy *s, struct str body)
+{
+	if (body.n < 4 || (body.n - 4) / 8 < get32(body.p))
+		return false;
+	pthread_mutex_lock(&s->lock);
+	for (uint32_t i = 0; i < get32(body.p); i++) {
+		const char *entry = body.p + 4 + (size_t)i * 8;
+		int64_t value = get32(entry + 4);
+
+		if ((get32(entry) & 0xffffff) != SETTINGS_INITIAL_WINDOW || value > STREAM_ID_MAX)
+			continue;
+		s->binds = true;
+		for (struct spdy_stream *st = s->streams; st; st = st->next)
+			st->window += value - s->initial;
+		s->initial = value;
+	}
+	flush_all(s);
+	pthread_mutex_unlock(&s->lock);
+	return true;
+}
+
+static void got_reset(struct spdy *s, uint32_t id)
+{
+	struct spdy_stream *st = find(s, id);
+
+	if (!st || st->reset)
+		return;
+	pthread_mutex_lock(&s->lock);
+	st->reset = true;
+	s->queued -= st->queue.n;
+	parts_fini(&st->queue);
+	bool tell = !s->freed;
+	pthread_mutex_unlock(&s->lock);
+	if (tell && s->ops->reset)
+		s->ops->reset(s->arg, st);
+}
+
+static bool got_reply(struct spdy *s, unsigned type, unsigned flags, struct str body)
+{
+	struct spdy_stream *st;
+
+	if (body.n < 4 || !skip_headers(s, str_sub(body, 4, body.n)))
+		return false;
+	st = find(s, get32(body.p) & STREAM_ID_MAX);
+	if (!st)
+		return true;
+	if (type == SYN_REPLY && alive(s) && s->ops->replied)
+		s->ops->replied(s->arg, st);
+	if (flags & FLAG_FIN)
+		deliver(s, st, STR_NULL, true);
+	return true;
+}
+
+/* False: the peer does not speak SPDY/3. */
+static bool got_control(struct spdy *s, struct str frame)
+{
+	unsigned version = (unsigned)(get32(frame.p) >> 16 & 0x7fff), type = (unsigned)(get32(frame.p) & 0xffff);
+	unsigned flags = (unsigned char)frame.p[4];
+	struct str body = str_sub(frame, 8, frame.n);
+
+	if (version != 3)
+		return false;
 	switch (type) {
+	case SYN_STREAM: /* a push: nobody asked */
+		if (body.n < 10 || !skip_headers(s, str_sub(body, 10, body.n)))
+			return false;
+		write_two(s, RST_STREAM, get32(body.p) & STREAM_ID_MAX, RST_REFUSED);
+		return true;
 	case SYN_REPLY:
 	case HEADERS:
-		if (st && type == SYN_REPLY && s->ops->replied)
-			s->ops->replied(s->arg, st);
-		if (st && flags & FLAG_FIN)
-			s->ops->data(s->arg, st, STR_NULL, true);
-		return;
+		return got_reply(s, type, flags, body);
 	case RST_STREAM:
-		if (st && s->ops->reset)
-			s->ops->reset(s->arg, st);
-		return;
+		if (body.n != 8)
+			return false;
+		got_reset(s, get32(body.p) & STREAM_ID_MAX);
+		return true;
+	case SETTINGS:
+		return got_settings(s, body);
 	case PING:
-		if (frame.n == HEAD + 4)
-			answer_ping(s, frame.p);
-		else
-			fail(s);
-		return;
-	default: /* SETTINGS, GOAWAY, WINDOW_UPDATE, and streams that a server opens: nothing to do */
-		return;
+		if (body.n != 4)
+			return false;
+		if (get32(body.p) % 2 == 0) /* theirs */
+			write_control(s, PING, 0, body);
+		return true;
+	case GOAWAY:
+		s->goaway = true;
+		return body.n == 8;
+	case WINDOW_UPDATE:
+		return body.n == 8 && got_window(s, get32(body.p) & STREAM_ID_MAX, get32(body.p + 4) & STREAM_ID_MAX);
+	default:
+		return true;
 	}
 }
 
-/* Bytes of a data frame are passed on as they come. */
-static struct str take_data(struct spdy *s, struct str in)
+/* Collects a frame's head, or a control frame. Returns bytes taken. */
+static size_t take_head(struct spdy *s, struct str in)
 {
-	struct str part = str_sub(in, 0, s->data_left);
-	struct spdy_stream *st = stream_of(s, s->data_stream);
-	bool last = part.n == s->data_left;
+	size_t want = 8;
 
-	s->data_left -= part.n;
-	s->in_data = !last;
-	if (st && (part.n || (last && s->data_fin)))
-		s->ops->data(s->arg, st, part, last && s->data_fin);
-	return str_sub(in, part.n, in.n);
-}
-
-static struct str take_control(struct spdy *s, struct str in)
-{
-	size_t whole = HEAD + (get32(s->control.p + 4) & 0xffffff);
-	struct str part = str_sub(in, 0, whole - s->control.n);
-
-	buf_str(&s->control, part);
-	if (s->control.n == whole) {
-		on_control(s, buf_view(&s->control));
-		buf_reset(&s->control);
+	if (s->in.n >= 8)
+		want = 8 + (get32(s->in.p + 4) & 0xffffff);
+	size_t n = MIN(in.n, want - s->in.n);
+	buf_add(&s->in, in.p, n);
+	if (s->in.n < 8)
+		return n;
+	uint32_t length = get32(s->in.p + 4) & 0xffffff;
+	if (!(s->in.p[0] & 0x80)) {
+		s->data_id = get32(s->in.p);
+		s->data_left = length;
+		s->data_fin = s->in.p[4] & FLAG_FIN;
+		s->in.n = 0;
+		struct spdy_stream *st = length ? NULL : find(s, s->data_id);
+		if (st)
+			deliver(s, st, STR_NULL, s->data_fin);
+		return n;
 	}
-	return str_sub(in, part.n, in.n);
-}
+	if (length > CONTROL_MAX) {
+		broken(s);
+	} else if (s->in.n == 8 + length) {
+		struct buf frame = s->in;
 
-static struct str take_head(struct spdy *s, struct str in)
-{
-	struct str part = str_sub(in, 0, HEAD - s->head.n);
-	uint32_t first, second;
-
-	buf_str(&s->head, part);
-	in = str_sub(in, part.n, in.n);
-	if (s->head.n < HEAD)
-		return in;
-	first = get32(s->head.p);
-	second = get32(s->head.p + 4);
-	if (!(first & 0x80000000u)) {
-		s->data_stream = first;
-		s->data_fin = second >> 24 & FLAG_FIN;
-		s->data_left = second & 0xffffff;
-		s->in_data = true;
-	} else if ((second & 0xffffff) + HEAD > FRAME_MAX) {
-		fail(s);
-	} else {
-		buf_str(&s->control, buf_view(&s->head));
+		s->in = BUF_INIT;
+		if (!got_control(s, buf_view(&frame)))
+			broken(s);
+		buf_fini(&frame);
 	}
-	buf_reset(&s->head);
-	return in;
+	return n;
 }
+
+static void spdy_unref(struct spdy *s);
 
 void spdy_input(struct spdy *s, struct str bytes)
 {
-	while (!s->broken && (bytes.n || (s->in_data && !s->data_left) || (s->control.n == HEAD && !(get32(s->control.p + 4) & 0xffffff)))) {
-		if (s->in_data)
-			bytes = take_data(s, bytes);
-		else if (s->control.n)
-			bytes = take_control(s, bytes);
-		else
-			bytes = take_head(s, bytes);
+	atomic_fetch_add(&s->refs, 1);
+	while (bytes.n && !s->broken && alive(s)) {
+		size_t n = s->data_left ? take_data(s, bytes) : take_head(s, bytes);
+
+		bytes = str_sub(bytes, n, bytes.n);
 	}
+	spdy_unref(s);
+}
+
+/* ---- new and free ----- */
+
+static void spdy_unref(struct spdy *s)
+{
+	if (atomic_fetch_sub(&s->refs, 1) != 1)
+		return;
+	for (struct spdy_stream *st = s->streams, *next; st; st = next) {
+		next = st->next;
+		parts_fini(&st->queue);
+		free(st);
+	}
+	deflateEnd(&s->deflate);
+	inflateEnd(&s->inflate);
+	buf_fini(&s->in);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+struct spdy *spdy_new(struct net_pipe *p, const struct spdy_ops *ops, void *arg)
+{
+	struct spdy *s = xcalloc(1, sizeof(*s));
+	struct str d = spdy_dictionary();
+
+	*s = (struct spdy){ .p = p, .ops = ops, .arg = arg, .next_id = 1, .window = WINDOW, .initial = WINDOW, .in = BUF_INIT };
+	atomic_store(&s->refs, 1);
+	pthread_mutex_init(&s->lock, NULL);
+	/* Small windows: headers of a few hundred bytes, two of these per exec. */
+	if (deflateInit2(&s->deflate, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 11, 1, Z_DEFAULT_STRATEGY) != Z_OK ||
+		deflateSetDictionary(&s->deflate, (const Bytef *)d.p, (uInt)d.n) != Z_OK || inflateInit(&s->inflate) != Z_OK)
+		PANIC("no memory for SPDY");
+	return s;
+}
+
+struct spdy *spdy_free(struct spdy *s)
+{
+	if (!s)
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	s->freed = true;
+	s->p = NULL;
+	pthread_mutex_unlock(&s->lock);
+	spdy_unref(s);
+	return NULL;
 }

@@ -1,5 +1,5 @@
+/* Inside spdy*.c and their tests. */
 #pragma once
-#include "net/net.h"
+#include "net/net_internal.h"
 
-/* Appends the 1423 bytes of the dictionary. */
-void spdy_dictionary(struct buf *out);
+struct str spdy_dictionary(void);
