@@ -103,10 +103,7 @@ int filter_parse(struct rq *rq, struct str label_selector, struct str field_sele
 		return -e->code;
 	for (size_t i = 0; i < ret->n_fields; i++)
 		if (!field_known(rq->res, ret->fields[i].field))
-			return err_set(e, ERR_BAD_REQUEST,
-				"Unable to find \"%s, Resource=%s\" that match label selector \"%.*s\", field selector \"%.*s\": field label not supported: %.*s",
-				rq->res->api_version, rq->res->def.resource, STR_ARG(label_selector), STR_ARG(field_selector),
-				STR_ARG(ret->fields[i].field));
+			return err_set(e, ERR_BAD_REQUEST, "field label not supported: %.*s", STR_ARG(ret->fields[i].field));
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* The write path: what is common to all kinds, in the order in which it happens.
  *
- *     decode → defaults → admission (changes) → strategy → managedFields → publish → validation → admission (checks) → store
+ *     decode → defaults → managedFields → admission (changes) → strategy → publish → validation → admission (checks) → store
  *
  * Everything works on the form that the client asked for; other forms are turned into the stored one at the very end. */
 #include "api/api_internal.h"
@@ -191,13 +191,12 @@ static int create_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	if (has_status(rq) && !(s && s->create_status))
 		node_delc(o, "status");
 	schema_default(rq->res->type, rq->a, o);
+	/* Before admission and strategy: what the server adds belongs to nobody. */
+	if (!j->applied && (rc = track(rq, o, VAL_NONE, e)) < 0)
+		return rc;
 	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0)
 		return rc;
-	if (s && s->prepare && (rc = s->prepare(rq, o, VAL_NONE, e)) < 0)
-		return rc;
-	if (j->applied)
-		return 0;
-	return track(rq, o, VAL_NONE, e);
+	return s && s->prepare ? s->prepare(rq, o, VAL_NONE, e) : 0;
 }
 
 static int create_store(struct rq *rq, struct node *object, struct outcome *out, struct err *e)
@@ -420,13 +419,15 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	first_two_keys(rq, j->object);
 	system_fields_update(rq, meta, live);
 	schema_default(rq->res->type, rq->a, j->object);
+	if (!j->applied && (rc = track(rq, j->object, live, e)) < 0)
+		return rc;
 	if ((rc = admit_mutate(rq, j->object, live, e)) < 0)
 		return rc;
 	if (s && s->prepare && (rc = s->prepare(rq, j->object, live, e)) < 0)
 		return rc;
 	if (rq->res->def.generation && !str_is(rq->sub, "status") && spec_changed(j->object, rq, live))
 		node_setc(meta, "generation", node_int(rq->a, val_int(val_path(live, "metadata.generation"), 0) + 1));
-	return j->applied ? 0 : track(rq, j->object, live, e);
+	return 0;
 }
 
 static int update_store(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e)
