@@ -390,7 +390,7 @@ int main(int argc, char **argv)
 	auto_free char *logs = xasprintf("%s/logs", argv[2]), *images = xasprintf("%s/images", argv[2]);
 	struct node_opts o = { .client = c, .node_name = "trial", .node_ips = ips, .n_node_ips = 1, .data_dir = argv[2], .cri_socket = argv[1],
 		.log_dir = logs, .container_log_dir = "", .cgroup_root = "/kogge-trial", .cluster_dns = dns, .n_cluster_dns = 1, .images_dir = images,
-		.address = "127.0.0.1", .port = 11250 };
+		.address = "127.0.0.1", .port = 12251 };
 	if (argc > 5) {
 		o.tls_cert_file = argv[3];
 		o.tls_key_file = argv[4];
