@@ -1,0 +1,292 @@
+/* Plugins that look at the node alone: its name, taints, labels, ports and images. */
+#include "scheduler/scheduler_internal.h"
+
+#define UNSCHEDULABLE "node.kubernetes.io/unschedulable"
+
+/* ---- NodeName, NodeUnschedulable, TaintToleration ---------------------------------------------------------------------- */
+
+bool node_name_prepare(struct cycle *c)
+{
+	return doc_str(c->pod->doc, "spec.nodeName").n > 0;
+}
+
+enum verdict node_name_filter(struct cycle *c, const struct node_info *n)
+{
+	if (str_eq(doc_str(c->pod->doc, "spec.nodeName"), n->name))
+		return FITS;
+	cycle_reason(c, "node(s) didn't match the requested node name");
+	return NEVER;
+}
+
+static bool tolerates(struct val toleration, struct str key, struct str value, struct str effect)
+{
+	struct str its_key = val_str(val_get(toleration, "key")), its_effect = val_str(val_get(toleration, "effect"));
+
+	if (its_effect.n && !str_eq(its_effect, effect))
+		return false;
+	if (its_key.n && !str_eq(its_key, key))
+		return false;
+	if (val_is(val_get(toleration, "operator"), "Exists"))
+		return true;
+	return its_key.n && str_eq(val_str(val_get(toleration, "value")), value);
+}
+
+static bool any_tolerates(const struct doc *pod, struct str key, struct str value, struct str effect)
+{
+	for (struct val_iter it = val_iter(doc_get(pod, "spec.tolerations")); val_next(&it);)
+		if (tolerates(it.val, key, value, effect))
+			return true;
+	return false;
+}
+
+enum verdict unschedulable_filter(struct cycle *c, const struct node_info *n)
+{
+	if (!doc_bool(n->doc, "spec.unschedulable", false) || any_tolerates(c->pod->doc, STR(UNSCHEDULABLE), STR(""), STR("NoSchedule")))
+		return FITS;
+	cycle_reason(c, "node(s) were unschedulable");
+	return NEVER;
+}
+
+bool taint_tolerated(const struct doc *pod, struct val taint)
+{
+	return any_tolerates(pod, val_str(val_get(taint, "key")), val_str(val_get(taint, "value")), val_str(val_get(taint, "effect")));
+}
+
+struct val taint_against(const struct doc *pod, const struct node_info *n)
+{
+	for (struct val_iter it = val_iter(doc_get(n->doc, "spec.taints")); val_next(&it);)
+		if (!val_is(val_get(it.val, "effect"), "PreferNoSchedule") && !taint_tolerated(pod, it.val))
+			return it.val;
+	return VAL_NONE;
+}
+
+enum verdict taints_filter(struct cycle *c, const struct node_info *n)
+{
+	struct val taint = taint_against(c->pod->doc, n);
+
+	if (!val_has(taint))
+		return FITS;
+	if (!c->quiet)
+		cycle_reason(c, arena_printf(c->a, "node(s) had untolerated taint {%.*s: %.*s}", STR_ARG(val_str(val_get(taint, "key"))),
+					STR_ARG(val_str(val_get(taint, "value")))));
+	return NEVER;
+}
+
+int64_t taints_score(struct cycle *c, const struct node_info *n)
+{
+	int64_t against = 0;
+
+	for (struct val_iter it = val_iter(doc_get(n->doc, "spec.taints")); val_next(&it);)
+		against += val_is(val_get(it.val, "effect"), "PreferNoSchedule") && !taint_tolerated(c->pod->doc, it.val);
+	return against;
+}
+
+/* ---- NodeAffinity ---------------------------------------------------------------------------------------------------------- */
+
+static bool is_one_of(struct val values, struct val v)
+{
+	for (struct val_iter it = val_iter(values); val_next(&it);)
+		if (str_eq(val_str(it.val), val_str(v)))
+			return true;
+	return false;
+}
+
+/* have: the label's value, or missing. */
+static bool requirement_met(struct val requirement, struct val have)
+{
+	struct str op = val_str(val_get(requirement, "operator"));
+	struct val values = val_get(requirement, "values");
+	int64_t x, y;
+
+	if (str_is(op, "In"))
+		return val_has(have) && is_one_of(values, have);
+	if (str_is(op, "NotIn"))
+		return !val_has(have) || !is_one_of(values, have);
+	if (str_is(op, "Exists"))
+		return val_has(have);
+	if (str_is(op, "DoesNotExist"))
+		return !val_has(have);
+	if (!val_has(have) || !str_i64(val_str(have), &x) || !str_i64(val_str(val_at(values, 0)), &y))
+		return false;
+	return str_is(op, "Gt") ? x > y : str_is(op, "Lt") && x < y;
+}
+
+static bool term_met(struct val term, const struct node_info *n)
+{
+	struct val labels = val_get(term, "matchExpressions"), fields = val_get(term, "matchFields");
+
+	if (!val_len(labels) && !val_len(fields))
+		return false; /* an empty term selects nothing */
+	for (struct val_iter it = val_iter(labels); val_next(&it);)
+		if (!requirement_met(it.val, val_get_str(node_labels(n), val_str(val_get(it.val, "key")))))
+			return false;
+	for (struct val_iter it = val_iter(fields); val_next(&it);)
+		if (!val_is(val_get(it.val, "key"), "metadata.name") || !requirement_met(it.val, doc_get(n->doc, "metadata.name")))
+			return false;
+	return true;
+}
+
+static bool any_term_met(struct val terms, const struct node_info *n)
+{
+	for (struct val_iter it = val_iter(terms); val_next(&it);)
+		if (term_met(it.val, n))
+			return true;
+	return false;
+}
+
+bool node_wanted(const struct doc *pod, const struct node_info *n)
+{
+	struct val required = doc_get(pod, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+
+	for (struct val_iter it = val_iter(doc_get(pod, "spec.nodeSelector")); val_next(&it);) {
+		struct val have = val_get_str(node_labels(n), it.key);
+
+		if (!val_has(have) || !str_eq(val_str(have), val_str(it.val)))
+			return false;
+	}
+	return val_kind(required) != VAL_MAP || any_term_met(val_get(required, "nodeSelectorTerms"), n);
+}
+
+bool node_affinity_prepare(struct cycle *c)
+{
+	return val_len(doc_get(c->pod->doc, "spec.nodeSelector")) || val_len(doc_get(c->pod->doc, "spec.affinity.nodeAffinity"));
+}
+
+enum verdict node_affinity_filter(struct cycle *c, const struct node_info *n)
+{
+	if (node_wanted(c->pod->doc, n))
+		return FITS;
+	cycle_reason(c, "node(s) didn't match Pod's node affinity/selector");
+	return NEVER;
+}
+
+static struct val preferred(struct cycle *c)
+{
+	return doc_get(c->pod->doc, "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
+}
+
+bool node_affinity_prepare_score(struct cycle *c, const struct candidates *k)
+{
+	(void)k;
+	return val_len(preferred(c)) > 0;
+}
+
+int64_t node_affinity_score(struct cycle *c, const struct node_info *n)
+{
+	int64_t sum = 0;
+
+	for (struct val_iter it = val_iter(preferred(c)); val_next(&it);)
+		if (term_met(val_get(it.val, "preference"), n))
+			sum += val_int(val_get(it.val, "weight"), 0);
+	return sum;
+}
+
+/* ---- NodePorts --------------------------------------------------------------------------------------------------------------- */
+
+bool ports_prepare(struct cycle *c)
+{
+	return c->pod->n_ports > 0;
+}
+
+static bool is_any(struct str ip)
+{
+	return str_is(ip, "0.0.0.0") || str_is(ip, "::");
+}
+
+static bool ports_clash(const struct host_port *a, const struct host_port *b)
+{
+	return a->port == b->port && str_eq(a->protocol, b->protocol) && (is_any(a->ip) || is_any(b->ip) || str_eq(a->ip, b->ip));
+}
+
+static bool pods_clash(const struct pod_info *a, const struct pod_info *b)
+{
+	for (size_t i = 0; i < a->n_ports; i++)
+		for (size_t k = 0; k < b->n_ports; k++)
+			if (ports_clash(&a->ports[i], &b->ports[k]))
+				return true;
+	return false;
+}
+
+enum verdict ports_filter(struct cycle *c, const struct node_info *n)
+{
+	for (size_t i = 0; i < n->n_pods; i++) {
+		if (!n->pods[i]->n_ports || !pods_clash(c->pod, n->pods[i]))
+			continue;
+		cycle_reason(c, "node(s) didn't have free ports for the requested pod ports");
+		return NO_ROOM;
+	}
+	return FITS;
+}
+
+/* ---- ImageLocality ------------------------------------------------------------------------------------------------------------- */
+
+#define IMAGE_LEAST ((int64_t)23 << 20)
+#define IMAGE_MOST ((int64_t)1000 << 20)
+
+struct wanted_image {
+	struct str name, with_tag;
+	int64_t nodes; /* that have it */
+};
+struct wanted_images {
+	struct wanted_image *items;
+	size_t n, containers;
+};
+
+static int64_t image_bytes(const struct node_info *n, const struct wanted_image *w)
+{
+	for (struct val_iter it = val_iter(doc_get(n->doc, "status.images")); val_next(&it);)
+		for (struct val_iter name = val_iter(val_get(it.val, "names")); val_next(&name);)
+			if (str_eq(val_str(name.val), w->name) || str_eq(val_str(name.val), w->with_tag))
+				return val_int(val_get(it.val, "sizeBytes"), 0);
+	return 0;
+}
+
+static bool has_tag(struct str image)
+{
+	for (size_t i = image.n; i-- > 0 && image.p[i] != '/';)
+		if (image.p[i] == ':' || image.p[i] == '@')
+			return true;
+	return false;
+}
+
+static void want_images(struct cycle *c, struct wanted_images *w, struct val containers)
+{
+	for (struct val_iter it = val_iter(containers); val_next(&it);) {
+		struct str name = val_str(val_get(it.val, "image"));
+
+		w->containers++;
+		w->items[w->n++] = (struct wanted_image){ name, has_tag(name) ? name : arena_strf(c->a, "%.*s:latest", STR_ARG(name)), 0 };
+	}
+}
+
+bool images_prepare_score(struct cycle *c, const struct candidates *k)
+{
+	struct val containers = doc_get(c->pod->doc, "spec.containers"), init = doc_get(c->pod->doc, "spec.initContainers");
+	struct wanted_images *w = ARENA_NEW(c->a, struct wanted_images);
+	int64_t found = 0;
+
+	(void)k;
+	w->items = ARENA_ARRAY(c->a, struct wanted_image, val_len(containers) + val_len(init) + 1);
+	want_images(c, w, init);
+	want_images(c, w, containers);
+	for (size_t i = 0; i < w->n; i++) {
+		for (size_t at = 0; at < c->s->n; at++)
+			w->items[i].nodes += image_bytes(c->s->list[at], &w->items[i]) > 0;
+		found += w->items[i].nodes;
+	}
+	CYCLE_SCORE(c) = w;
+	return found > 0;
+}
+
+/* An image that few nodes have counts less: else one node would draw all pods. */
+int64_t images_score(struct cycle *c, const struct node_info *n)
+{
+	struct wanted_images *w = CYCLE_SCORE(c);
+	int64_t sum = 0, most = IMAGE_MOST * (int64_t)w->containers;
+
+	for (size_t i = 0; i < w->n; i++)
+		if (w->items[i].nodes)
+			sum += image_bytes(n, &w->items[i]) / (int64_t)c->s->n * w->items[i].nodes;
+	sum = MAX(MIN(sum, most), IMAGE_LEAST);
+	return most > IMAGE_LEAST ? SCORE_MAX * (sum - IMAGE_LEAST) / (most - IMAGE_LEAST) : 0;
+}

@@ -1,0 +1,199 @@
+/* The cluster as decisions see it, kept by deltas. */
+#include "scheduler/scheduler_internal.h"
+
+static void pod_end(void *p)
+{
+	pod_info_free(p);
+}
+
+static void ns_end(void *d)
+{
+	doc_unref(d);
+}
+
+static void node_end(void *p)
+{
+	struct node_info *n = p;
+
+	doc_unref(n->doc);
+	free(n->pods);
+	free(n);
+}
+
+void snapshot_init(struct snapshot *s)
+{
+	*s = (struct snapshot){ .nodes = map_new(node_end), .pods = map_new(pod_end), .namespaces = map_new(ns_end) };
+}
+
+void snapshot_fini(struct snapshot *s)
+{
+	map_free(s->pods);
+	map_free(s->nodes);
+	map_free(s->namespaces);
+	free(s->list);
+}
+
+void snapshot_namespace(struct snapshot *s, struct str name, struct doc *ns)
+{
+	if (ns)
+		map_put(s->namespaces, name, doc_ref(ns));
+	else
+		map_del(s->namespaces, name);
+}
+
+/* ---- nodes ------------------------------------------------------------------------------------------------------------- */
+
+static struct node_info *node_need(struct snapshot *s, struct str name)
+{
+	struct node_info *n = map_get(s->nodes, name);
+
+	if (n)
+		return n;
+	n = xcalloc(1, sizeof(*n) + name.n + 1);
+	memcpy(n->text, name.p, name.n);
+	n->name = str_n(n->text, name.n);
+	map_put(s->nodes, name, n);
+	return n;
+}
+
+static int64_t whole(struct val v)
+{
+	struct quantity q;
+
+	return quantity_of(v, &q) ? quantity_whole(q) : 0;
+}
+
+static void read_node(struct node_info *n)
+{
+	struct val room = doc_get(n->doc, "status.allocatable");
+	struct quantity cpu;
+
+	n->allocatable[RES_CPU] = quantity_of(val_get(room, "cpu"), &cpu) ? quantity_milli(cpu) : 0;
+	n->allocatable[RES_MEMORY] = whole(val_get(room, "memory"));
+	n->allocatable[RES_EPHEMERAL] = whole(val_get(room, "ephemeral-storage"));
+	n->allocatable[RES_PODS] = whole(val_get(room, "pods"));
+}
+
+static void list_add(struct snapshot *s, struct node_info *n)
+{
+	if (s->n == s->cap)
+		s->list = xrealloc(s->list, s->cap = s->cap ? s->cap * 2 : 16, sizeof(struct node_info *));
+	n->at = s->n;
+	s->list[s->n++] = n;
+}
+
+static void list_remove(struct snapshot *s, struct node_info *n)
+{
+	s->list[n->at] = s->list[--s->n];
+	s->list[n->at]->at = n->at;
+}
+
+static void drop_if_unused(struct snapshot *s, struct node_info *n)
+{
+	if (!n->doc && !n->n_pods)
+		map_del(s->nodes, n->name);
+}
+
+void snapshot_node(struct snapshot *s, struct str name, struct doc *node)
+{
+	struct node_info *n = node ? node_need(s, name) : map_get(s->nodes, name);
+
+	if (!n)
+		return;
+	if (node && !n->doc)
+		list_add(s, n);
+	if (!node && n->doc)
+		list_remove(s, n);
+	doc_unref(n->doc);
+	n->doc = node ? doc_ref(node) : NULL;
+	if (node)
+		read_node(n);
+	else
+		drop_if_unused(s, n);
+}
+
+/* What of an extended resource the node has, and what its pods take. */
+int64_t node_extra(const struct node_info *n, struct str name, int64_t *ret_used)
+{
+	*ret_used = 0;
+	for (size_t i = 0; i < n->n_pods; i++)
+		*ret_used += pod_request(n->pods[i], name);
+	return whole(val_get_str(doc_get(n->doc, "status.allocatable"), name));
+}
+
+/* ---- pods ---------------------------------------------------------------------------------------------------------------- */
+
+static void account(struct node_info *n, const struct pod_info *p, int64_t sign)
+{
+	for (int i = 0; i < RES_FIXED; i++)
+		n->used[i] += sign * p->requests[i];
+	for (int i = 0; i < 2; i++)
+		n->scored[i] += sign * p->scored[i];
+}
+
+void node_put(struct snapshot *s, struct node_info *n, struct pod_info *p)
+{
+	if (n->n_pods == n->cap)
+		n->pods = xrealloc(n->pods, n->cap = n->cap ? n->cap * 2 : 8, sizeof(struct pod_info *));
+	n->pods[n->n_pods++] = p;
+	p->node = n;
+	account(n, p, 1);
+	if (!p->terms)
+		return;
+	p->older = NULL;
+	p->newer = s->with_terms;
+	if (s->with_terms)
+		s->with_terms->older = p;
+	s->with_terms = p;
+}
+
+void node_take(struct snapshot *s, struct pod_info *p)
+{
+	struct node_info *n = p->node;
+
+	for (size_t i = 0; i < n->n_pods; i++) {
+		if (n->pods[i] == p) {
+			n->pods[i] = n->pods[--n->n_pods];
+			break;
+		}
+	}
+	account(n, p, -1);
+	p->node = NULL;
+	if (!p->terms)
+		return;
+	if (p->older)
+		p->older->newer = p->newer;
+	else
+		s->with_terms = p->newer;
+	if (p->newer)
+		p->newer->older = p->older;
+}
+
+struct pod_info *snapshot_find_pod(struct snapshot *s, struct str uid)
+{
+	return map_get(s->pods, uid);
+}
+
+void snapshot_forget_pod(struct snapshot *s, struct str uid)
+{
+	struct pod_info *p = map_take(s->pods, uid);
+	struct node_info *n;
+
+	if (!p)
+		return;
+	n = p->node;
+	node_take(s, p);
+	pod_info_free(p);
+	drop_if_unused(s, n);
+}
+
+void snapshot_pod(struct snapshot *s, struct doc *pod, struct str node, bool assumed)
+{
+	struct pod_info *p;
+
+	snapshot_forget_pod(s, doc_uid(pod));
+	p = pod_info_new(pod);
+	p->assumed = assumed;
+	node_put(s, node_need(s, node), p);
+	map_put(s->pods, doc_uid(pod), p);
+}

@@ -1,0 +1,258 @@
+#include "scheduler/writers.h"
+#include "base/log.h"
+
+#define LOG_MODULE "scheduler"
+#define WRITERS_MAX 4
+#define REPORT_TRIES 3
+
+struct job {
+	struct job *next;
+	struct doc *pod;   /* ref */
+	char *node;	   /* bind to it; report: nominated, may be NULL */
+	char *message;	   /* NULL: bind */
+	struct doc **victims; /* refs */
+	size_t n_victims;
+};
+struct writers {
+	struct client *client;
+	struct recorder *recorder;
+	void (*failed)(void *arg, struct str uid);
+	void *arg;
+	struct task_mutex lock;
+	struct task_cond work;
+	struct job *first, **last;
+	size_t waiting, idle, n;
+	struct task *tasks[WRITERS_MAX];
+	bool stopping;
+};
+
+static void job_free(struct job *j)
+{
+	for (size_t i = 0; i < j->n_victims; i++)
+		doc_unref(j->victims[i]);
+	free(j->victims);
+	doc_unref(j->pod);
+	free(j->node);
+	free(j->message);
+	free(j);
+}
+
+/* ---- bind ---------------------------------------------------------------------------------------------------------------- */
+
+static void bind(struct writers *w, struct job *j, struct arena *a)
+{
+	auto_(doc_unref) struct doc *body = NULL;
+	struct client_request rq = { .verb = VERB_CREATE, .res = res_pods, .ns = doc_ns(j->pod), .name = doc_name(j->pod), .sub = "binding" };
+	struct err e;
+
+	err_init(&e);
+	body = node_publish(node_pack(a, "{apiVersion:'v1', kind:'Binding', metadata:{name:S, namespace:S, uid:S}, target:{kind:'Node', name:s}}",
+		rq.name, rq.ns, doc_uid(j->pod), j->node));
+	rq.body = body;
+	if (client_call(w->client, &rq, NULL, &e) >= 0) {
+		recorder_event(w->recorder, j->pod, "Normal", "Scheduled", "Successfully assigned %.*s/%.*s to %s", STR_ARG(rq.ns), STR_ARG(rq.name), j->node);
+		return;
+	}
+	w->failed(w->arg, doc_uid(j->pod));
+	if (e.code == ERR_NOT_FOUND || e.code == ERR_CONFLICT || e.code == ERR_CANCELED) { /* deleted, or bound by another */
+		log_debug("pod %.*s/%.*s: bind to %s: %s", STR_ARG(rq.ns), STR_ARG(rq.name), j->node, e.message);
+		return;
+	}
+	log_warn("pod %.*s/%.*s: bind to %s: %s; it will be tried again", STR_ARG(rq.ns), STR_ARG(rq.name), j->node, e.message);
+	recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling", "running Bind plugin \"DefaultBinder\": %s", e.message);
+}
+
+/* ---- report ---------------------------------------------------------------------------------------------------------------- */
+
+static bool says_so_already(const struct doc *pod, const struct job *j)
+{
+	struct val c = val_find(doc_get(pod, "status.conditions"), "type", STR("PodScheduled"));
+
+	return val_is(val_get(c, "status"), "False") && val_is(val_get(c, "reason"), "Unschedulable") && val_is(val_get(c, "message"), j->message) &&
+	       (!j->node || str_is(doc_str(pod, "status.nominatedNodeName"), j->node));
+}
+
+static struct doc *report_patch(struct arena *a, const struct doc *pod, const struct job *j)
+{
+	struct val old = val_find(doc_get(pod, "status.conditions"), "type", STR("PodScheduled"));
+	char now[TIME_TEXT_MAX];
+	struct str since;
+
+	wall_rfc3339(wall_now(), now);
+	since = val_is(val_get(old, "status"), "False") ? val_str(val_get(old, "lastTransitionTime")) : str_c(now);
+	return node_publish(node_pack(a,
+		"{metadata:{uid:S, resourceVersion:S}, status:{nominatedNodeName:s, conditions:[{type:'PodScheduled', status:'False', reason:'Unschedulable',"
+		" message:s, lastProbeTime:n, lastTransitionTime:S, observedGeneration:o}]}}",
+		doc_uid(pod), doc_str(pod, "metadata.resourceVersion"), j->node, j->message, since.n ? since : str_c(now), NULL));
+}
+
+/* The version makes sure that no pod that has been bound meanwhile is called unscheduled. */
+static int write_report(struct writers *w, const struct job *j, struct arena *a, struct err *e)
+{
+	auto_(doc_unref) struct doc *pod = doc_ref(j->pod);
+
+	for (int tries = 0; tries < REPORT_TRIES; tries++) {
+		auto_(doc_unref) struct doc *patch = NULL, *newer = NULL;
+
+		if (says_so_already(pod, j))
+			return 0;
+		patch = report_patch(a, pod, j);
+		err_init(e);
+		if (client_patch(w->client, res_pods, doc_ns(pod), doc_name(pod), "status", PATCH_STRATEGIC, patch, NULL, e) >= 0)
+			return 0;
+		if (e->code != ERR_CONFLICT)
+			break;
+		err_init(e);
+		if (client_get(w->client, res_pods, doc_ns(pod), doc_name(pod), &newer, e) < 0)
+			break;
+		if (!str_eq(doc_uid(newer), doc_uid(pod)) || doc_str(newer, "spec.nodeName").n)
+			return 0;
+		doc_unref(pod);
+		pod = TAKE(newer);
+	}
+	return e->code == ERR_NOT_FOUND ? 0 : -e->code;
+}
+
+static void delete_victims(struct writers *w, const struct job *j)
+{
+	for (size_t i = 0; i < j->n_victims; i++) {
+		struct doc *v = j->victims[i];
+		struct err e;
+
+		err_init(&e);
+		recorder_event(w->recorder, v, "Normal", "Preempted", "Preempted by pod %.*s on node %s", STR_ARG(doc_uid(j->pod)), j->node);
+		if (client_delete(w->client, res_pods, doc_ns(v), doc_name(v), (struct client_delete){ .uid = doc_uid(v), .grace_s = -1 }, &e) < 0 &&
+			e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT)
+			log_warn("pod %.*s/%.*s: delete to make room: %s", STR_ARG(doc_ns(v)), STR_ARG(doc_name(v)), e.message);
+	}
+}
+
+static void report(struct writers *w, struct job *j, struct arena *a)
+{
+	struct err e;
+
+	err_init(&e);
+	if (write_report(w, j, a, &e) < 0)
+		log_warn("pod %.*s/%.*s: cannot say why it has no node: %s", STR_ARG(doc_ns(j->pod)), STR_ARG(doc_name(j->pod)), e.message);
+	recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling", "%s", j->message);
+	delete_victims(w, j);
+}
+
+/* ---- tasks -------------------------------------------------------------------------------------------------------------------- */
+
+static struct job *next_job(struct writers *w)
+{
+	struct job *j;
+
+	task_lock(&w->lock);
+	w->idle++;
+	while (!w->first && !w->stopping)
+		task_wait(&w->work, &w->lock);
+	w->idle--;
+	j = w->stopping ? NULL : w->first;
+	if (j) {
+		w->first = j->next;
+		w->waiting--;
+		if (!w->first)
+			w->last = &w->first;
+	}
+	task_unlock(&w->lock);
+	return j;
+}
+
+static void writer(void *arg)
+{
+	struct writers *w = arg;
+	auto_(arena_free) struct arena *a = arena_new();
+	struct job *j;
+
+	while ((j = next_job(w))) {
+		if (j->message)
+			report(w, j, a);
+		else
+			bind(w, j, a);
+		job_free(j);
+		arena_reset(a);
+	}
+}
+
+static void add(struct writers *w, struct job *take)
+{
+	task_lock(&w->lock);
+	if (w->stopping) {
+		task_unlock(&w->lock);
+		job_free(take);
+		return;
+	}
+	*w->last = take;
+	w->last = &take->next;
+	w->waiting++;
+	if (w->waiting > w->idle && w->n < WRITERS_MAX)
+		w->tasks[w->n++] = task_spawn("bind", writer, w);
+	task_signal(&w->work);
+	task_unlock(&w->lock);
+}
+
+void writers_bind(struct writers *w, struct doc *pod, struct str node)
+{
+	struct job *j = xcalloc(1, sizeof(*j));
+
+	j->pod = doc_ref(pod);
+	j->node = str_dup(node);
+	add(w, j);
+}
+
+void writers_report(struct writers *w, struct doc *pod, const char *message, struct str nominated, struct pod_info **victims, size_t n_victims)
+{
+	struct job *j = xcalloc(1, sizeof(*j));
+
+	j->pod = doc_ref(pod);
+	j->message = xstrdup(message);
+	j->node = nominated.n ? str_dup(nominated) : NULL;
+	j->victims = n_victims ? xcalloc(n_victims, sizeof(struct doc *)) : NULL;
+	for (size_t i = 0; i < n_victims; i++)
+		j->victims[j->n_victims++] = doc_ref(victims[i]->doc);
+	add(w, j);
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------------------------- */
+
+struct writers *writers_new(struct client *c, const char *name, const char *host, void (*failed)(void *arg, struct str uid), void *arg)
+{
+	struct writers *w = xcalloc(1, sizeof(*w));
+
+	w->client = c;
+	w->recorder = recorder_new(c, name, host);
+	w->failed = failed;
+	w->arg = arg;
+	w->last = &w->first;
+	task_mutex_init(&w->lock);
+	task_cond_init(&w->work);
+	return w;
+}
+
+void writers_stop(struct writers *w)
+{
+	task_lock(&w->lock);
+	w->stopping = true;
+	task_broadcast(&w->work);
+	task_unlock(&w->lock);
+	for (size_t i = 0; i < w->n; i++)
+		w->tasks[i] = task_join(w->tasks[i]);
+}
+
+struct writers *writers_free(struct writers *w)
+{
+	if (!w)
+		return NULL;
+	writers_stop(w);
+	for (struct job *j = w->first, *next; j; j = next) {
+		next = j->next;
+		job_free(j);
+	}
+	recorder_free(w->recorder);
+	task_cond_fini(&w->work);
+	task_mutex_fini(&w->lock);
+	free(w);
+	return NULL;
+}

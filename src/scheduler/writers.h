@@ -1,0 +1,16 @@
+/* Writers: what has been decided is written to the API beside the decisions, by a few tasks made when needed, so that a
+ * store that commits in groups has groups to commit. */
+#pragma once
+#include "scheduler/scheduler_internal.h"
+
+struct writers;
+/* failed() runs on a writer's task: the pod with this uid was not bound. */
+struct writers *writers_new(struct client *c, const char *name, const char *host, void (*failed)(void *arg, struct str uid), void *arg);
+/* Ends what is being written; what waits is dropped. */
+void writers_stop(struct writers *w);
+struct writers *writers_free(struct writers *w);
+
+void writers_bind(struct writers *w, struct doc *pod, struct str node);
+/* Says in the pod's status and in an event why it has no node. nominated: node that is being made free, empty: none;
+ * victims are deleted. */
+void writers_report(struct writers *w, struct doc *pod, const char *message, struct str nominated, struct pod_info **victims, size_t n_victims);
