@@ -1,0 +1,227 @@
+"""Fixtures: a running cluster, kubectl in the versions that this machine has, a namespace for each test."""
+import itertools
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from server import IMAGES, KOGGE, Server
+from kube import ApiError, is_ready, path, top, until
+
+NAMES = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items):
+    if os.path.exists(KOGGE) and os.path.isdir(IMAGES):
+        return
+    raise pytest.UsageError(f"{KOGGE} or {IMAGES} is missing: make build/kogge test-images")
+
+
+# ---- failures show the server's log ------------------------------------------------------------------------------
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed and call.when != "teardown":
+        for value in getattr(item, "funcargs", {}).values():
+            server = getattr(value, "server", value)
+            if isinstance(server, Server):
+                keep_log(item, server)
+                report.sections.append((f"log of {server.slot.instance}", server.last_log()))
+
+
+def keep_log(item, server):
+    folder = os.path.join(top(), "build", "logs", "e2e")
+    os.makedirs(folder, exist_ok=True)
+    if os.path.exists(server.log):
+        shutil.copy(server.log, os.path.join(folder, item.name.replace("/", "_") + ".log"))
+
+
+# ---- kubectl -------------------------------------------------------------------------------------------------------
+
+def version_of(program):
+    try:
+        done = subprocess.run([program, "version", "--client", "-o", "json"], capture_output=True, text=True, timeout=20, check=False)
+        v = json.loads(done.stdout)["clientVersion"]
+        return int(v["major"]), int("".join(c for c in v["minor"] if c.isdigit()))
+    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired):
+        return None
+
+
+def kubectls():
+    """The oldest and the newest of: KUBECTL, what lies on PATH or beside it, Debian's unpacked below build/."""
+    found = [os.environ.get("KUBECTL", ""), os.path.join(top(), "build", "kubectl-1.20", "usr", "bin", "kubectl")]
+    folders = os.environ.get("PATH", "").split(":")
+    if on_path := shutil.which("kubectl"):
+        folders.append(os.path.dirname(os.path.realpath(on_path)))
+    for folder in folders:
+        if os.path.isdir(folder):
+            found += [os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n == "kubectl" or n.startswith("kubectl.1.")]
+    versions = {}
+    for program in {os.path.realpath(p) for p in found if os.access(p, os.X_OK)}:
+        if version := version_of(program):
+            versions.setdefault(version, program)
+    ends = sorted(versions)
+    return [(f"{a}.{b}", versions[a, b]) for a, b in dict.fromkeys(ends[:1] + ends[-1:])]
+
+
+KUBECTLS = kubectls()
+
+
+class Kubectl:
+    def __init__(self, program, server, home, namespace=None):
+        self.program, self.server, self.home, self.namespace = program, server, home, namespace
+        self.env = dict(os.environ, KUBECONFIG=server.kubeconfig, HOME=str(home))
+        self.version = version_of(program)
+
+    def within(self, namespace):
+        return Kubectl(self.program, self.server, self.home, namespace)
+
+    def command(self, *args):
+        return [self.program] + (["-n", self.namespace] if self.namespace else []) + [str(a) for a in args]
+
+    def run(self, *args, stdin=None, timeout=60, env=None):
+        """The finished process, whatever its code."""
+        return subprocess.run(self.command(*args), input=stdin, capture_output=True, text=True, timeout=timeout,
+                              env=dict(self.env, **(env or {})), check=False)
+
+    def __call__(self, *args, **options):
+        """Its output; a failure is the test's."""
+        done = self.run(*args, **options)
+        assert done.returncode == 0, f"kubectl {' '.join(map(str, args))}: code {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def fails(self, *args, **options):
+        """Its error text; success is the test's failure."""
+        done = self.run(*args, **options)
+        assert done.returncode != 0, f"kubectl {' '.join(map(str, args))} succeeded:\n{done.stdout}"
+        return done.stdout + done.stderr
+
+    def start(self, *args):
+        return subprocess.Popen(self.command(*args), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env)
+
+
+# ---- servers ---------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def cluster():
+    server = Server()
+    server.add_images("busybox", "web-v1", "web-v2", "web-v3")
+    try:
+        server.start().wait_ready()
+        server.wait_images("busybox:test", "web:v1", "web:v2", "web:v3")
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def fresh():
+    """Makes servers that the test starts itself: fresh(node=False, flags=[…])."""
+    made = []
+
+    def make(**options):
+        made.append(Server(**options))
+        return made[-1]
+    yield make
+    for server in made:
+        server.end()
+
+
+class Space:
+    """A namespace and short ways to put things into it."""
+
+    def __init__(self, server):
+        self.server, self.kube, self.name = server, server.kube, f"test-{next(NAMES)}"
+        self.kube.create(path("namespaces"), {"metadata": {"name": self.name}})
+        until(lambda: self.get("serviceaccounts", "default"), 20, f"service account default in {self.name}")
+
+    def get(self, resource, name=None, sub=None):
+        return self.kube.get(path(resource, self.name, name, sub))
+
+    def items(self, resource, selector=None):
+        return self.kube.get(path(resource, self.name) + (f"?labelSelector={selector}" if selector else ""))["items"]
+
+    def create(self, resource, body):
+        return self.kube.create(path(resource, self.name), body)
+
+    def wait(self, resource, name, wanted, seconds=60):
+        def look():
+            thing = self.get(resource, name)
+            return thing if wanted(thing) else None
+        return until(look, seconds, f"{resource}/{name} in {self.name}")
+
+    def wait_gone(self, resource, name, seconds=60):
+        def gone():
+            try:
+                self.get(resource, name)
+            except ApiError as e:
+                return e.code == 404
+            return False
+        until(gone, seconds, f"{resource}/{name} gone")
+
+    def box(self, name="box", script="sleep 100000", **spec):
+        """A busybox pod that ends at once when asked to."""
+        main = {"name": "box", "image": "busybox:test", "command": ["sh", "-c", f"trap 'exit 0' TERM; {script} & wait"]}
+        main.update(spec.pop("container", {}))
+        self.create("pods", {"metadata": {"name": name, "labels": {"app": name}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [main], **spec}})
+        return name
+
+    def web(self, replicas=2, name="web", version="v1", **spec):
+        container = {"name": "web", "image": f"web:{version}", "ports": [{"containerPort": 8080}],
+                     "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}}
+        self.create("deployments", {"metadata": {"name": name}, "spec": {
+            "replicas": replicas, "selector": {"matchLabels": {"app": name}}, **spec,
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}}})
+        return name
+
+    def service(self, name="web", **spec):
+        body = {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}], **spec}
+        return self.create("services", {"metadata": {"name": name}, "spec": body})
+
+    def wait_pod(self, name, seconds=60):
+        return self.wait("pods", name, is_ready, seconds)
+
+    def wait_deployment(self, name="web", seconds=90):
+        def done(d):
+            status, wanted = d.get("status", {}), d["spec"]["replicas"]
+            return (status.get("observedGeneration", 0) >= d["metadata"]["generation"] and status.get("updatedReplicas", 0) == wanted
+                    and status.get("availableReplicas", 0) == wanted and status.get("replicas", 0) == wanted)
+        return self.wait("deployments", name, done, seconds)
+
+    def end(self):
+        for kind in ("deployments", "replicasets"):
+            self.kube.call("DELETE", path(kind, self.name), {"propagationPolicy": "Background"})
+        self.kube.call("DELETE", path("pods", self.name), {"gracePeriodSeconds": 1})
+        self.kube.delete(path("namespaces", None, self.name))
+
+
+@pytest.fixture
+def space(cluster):
+    one = Space(cluster)
+    yield one
+    one.end()
+
+
+@pytest.fixture(scope="session", params=[p for _, p in KUBECTLS], ids=[v for v, _ in KUBECTLS])
+def any_kubectl(request, cluster, tmp_path_factory):
+    return Kubectl(request.param, cluster, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def kubectl(any_kubectl, space):
+    return any_kubectl.within(space.name)
+
+
+@pytest.fixture(scope="session")
+def demo(any_kubectl, cluster):
+    """For tests that only read: a Deployment behind a Service and a busybox pod; one for each kubectl version."""
+    one = Space(cluster)
+    one.web(2)
+    one.service()
+    one.box(script="while :; do echo tick; sleep 1; done")
+    one.wait_deployment()
+    one.wait_pod("box")
+    yield any_kubectl.within(one.name)
+    one.end()

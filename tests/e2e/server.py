@@ -1,0 +1,188 @@
+"""A Kogge server of our own for a test: free ports, address ranges nobody uses, a folder that goes away."""
+import fcntl
+import ipaddress
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from kube import Kube, is_ready, path, top, until  # noqa: E402
+
+KOGGE = os.environ.get("KOGGE", os.path.join(top(), "build", "kogge"))
+IMAGES = os.path.join(top(), "build", "images")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def routes():
+    lines = subprocess.run(["ip", "-4", "route", "show", "table", "all"], capture_output=True, text=True, check=False).stdout
+    for word in lines.split():
+        try:
+            yield ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            continue
+
+
+class Slot:
+    """A number that no other test on this machine has: instance name, address ranges and node ports follow from it."""
+
+    def __init__(self):
+        taken = list(routes())
+        for n in range(40):
+            lock = open(os.path.join(tempfile.gettempdir(), f"kogge-test-slot-{n}"), "w", encoding="utf-8")
+            pods, services = f"10.{100 + 2 * n}.0.0/16", f"10.{101 + 2 * n}.0.0/16"
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                continue
+            nets = [ipaddress.ip_network(c) for c in (pods, services)]
+            if os.path.exists(f"/run/kogge-t{n}") or any(r.overlaps(c) for r in taken for c in nets if r.prefixlen):
+                lock.close()
+                continue
+            self.n, self.pods, self.services, self.lock = n, pods, services, lock
+            self.instance, self.node_ports = f"t{n}", f"{30000 + 60 * n}-{30059 + 60 * n}"
+            return
+        raise RuntimeError("no free slot: stale /run/kogge-t* folders? kogge reset --instance tN --data-dir D takes them away")
+
+    def free(self):
+        os.unlink(self.lock.name)
+        self.lock.close()
+
+
+class Server:
+    def __init__(self, node=True, ephemeral=True, flags=(), data=None):
+        self.slot, self.node = Slot(), node
+        self.own_data = data is None
+        self.data = data or tempfile.mkdtemp(prefix="kogge-e2e-")
+        os.chmod(self.data, 0o755)  # the control process has a uid of its own
+        self.port, self.node_port = free_port(), free_port()
+        self.flags = ["--instance", self.slot.instance, "--port", str(self.port), "--cluster-cidr", self.slot.pods, "--service-cidr", self.slot.services,
+                      "--service-node-port-range", self.slot.node_ports, "--log-level", "debug", *flags]
+        self.flags += ["--node-port", str(self.node_port)] if node else ["--no-node"]
+        self.flags += ["--ephemeral"] if ephemeral else []
+        self.kubeconfig, self.log = os.path.join(self.data, "admin.kubeconfig"), self.data + ".log"
+        self.process = self.kube = None
+
+    def add_images(self, *names):
+        os.makedirs(os.path.join(self.data, "images"), exist_ok=True)
+        for name in names:
+            shutil.copy(os.path.join(IMAGES, name + ".tar"), os.path.join(self.data, "images", name + ".tar"))
+
+    def start(self):
+        self.started = time.monotonic()
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([KOGGE, "server", "--data-dir", self.data, *self.flags], stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, start_new_session=True)
+        return self
+
+    def alive(self):
+        assert self.process.poll() is None, f"the server ended with code {self.process.returncode}:\n{self.last_log()}"
+        return True
+
+    def wait_api(self, seconds=30):
+        until(lambda: self.alive() and os.path.exists(self.kubeconfig), seconds, "admin.kubeconfig", every=0.01)
+        self.kube = Kube(self.kubeconfig)
+        until(lambda: self.alive() and self.kube.ready(), seconds, "/readyz", every=0.01)
+        return self
+
+    def nodes(self):
+        return self.kube.get(path("nodes"))["items"]
+
+    def wait_node(self, seconds=60):
+        until(lambda: self.alive() and any(is_ready(n) for n in self.nodes()), seconds, "a Ready node", every=0.02)
+        return self
+
+    def wait_images(self, *names, seconds=60):
+        def all_there():
+            have = {n for node in self.nodes() for i in node["status"].get("images", []) for n in i["names"]}
+            return all(any(name in h for h in have) for name in names)
+        until(all_there, seconds, f"images {names}", every=0.2)
+        return self
+
+    def wait_ready(self):
+        self.wait_api()
+        if self.node:
+            self.wait_node()
+            until(lambda: self.kube.get(path("serviceaccounts", "default", "default")), 30, "service account default")
+        return self
+
+    def node_ip(self):
+        return next(a["address"] for a in self.nodes()[0]["status"]["addresses"] if a["type"] == "InternalIP")
+
+    def stop(self, seconds=60):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(seconds)
+        return self.process.returncode if self.process else 0
+
+    def children(self):
+        """Pids of the supervisor's own processes but containerd."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+                    comm, rest = f.read().split("(", 1)[1].rsplit(")", 1)
+            except OSError:
+                continue
+            if int(rest.split()[1]) == self.process.pid and not comm.startswith("containerd"):
+                found.append(int(pid))
+        return found
+
+    def containerd_pid(self):
+        with open(f"/run/kogge-{self.slot.instance}/containerd.pid", encoding="utf-8") as f:
+            return int(f.read())
+
+    def kill_all(self, containerd=False):
+        pids = [self.process.pid] + self.children() + ([self.containerd_pid()] if containerd else [])
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+
+    def containers(self):
+        """Pids of all processes in containers: children of this instance's shims."""
+        mark = f"/run/kogge-{self.slot.instance}/".encode()
+        shims, parents = set(), {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    line = f.read()
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+                    parents[int(pid)] = int(f.read().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+            if b"containerd-shim" in line and mark in line:
+                shims.add(int(pid))
+        return sorted(p for p, parent in parents.items() if parent in shims and p not in shims)
+
+    def last_log(self, lines=60):
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as f:
+                return "".join(f.readlines()[-lines:])
+        except OSError:
+            return "(no log)"
+
+    def end(self):
+        """Stops it and takes away whatever is left, also after a failure."""
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill_all()
+        if os.path.exists(os.path.join(self.data, "supervisor.pid")) or os.path.exists(f"/run/kogge-{self.slot.instance}"):
+            subprocess.run([KOGGE, "reset", "--force", "--quiet", "--data-dir", self.data, "--instance", self.slot.instance],
+                           timeout=120, check=False, stdout=subprocess.DEVNULL)
+        if self.own_data:
+            shutil.rmtree(self.data, ignore_errors=True)
+        self.slot.free()

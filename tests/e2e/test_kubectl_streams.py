@@ -1,0 +1,99 @@
+"""kubectl and streams: exec, attach, logs, cp, port-forward."""
+import http.client
+import os
+import re
+import subprocess
+import time
+
+
+def test_exec(demo):
+    assert demo("exec", "box", "--", "echo", "hello") == "hello\n"
+    assert demo("exec", "-i", "box", "--", "cat", stdin="through\n") == "through\n"
+    assert demo.run("exec", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 7").returncode == 7
+    done = demo.run("exec", "box", "-c", "box", "--", "sh", "-c", "echo out; echo err >&2")
+    assert done.stdout == "out\n" and done.stderr == "err\n"
+    assert "executable file not found" in demo.fails("exec", "box", "--", "no-such-program")
+    assert "not found" in demo.fails("exec", "nobody", "--", "true")
+
+
+def test_exec_large(demo):
+    text = "".join(f"line {i}\n" for i in range(60000))
+    assert demo("exec", "-i", "box", "--", "cat", stdin=text) == text
+
+
+def test_exec_terminal(demo):
+    """With a terminal: script(1) gives kubectl one."""
+    command = " ".join(["'" + w + "'" for w in demo.command("exec", "-it", "box", "--", "sh", "-c", "tty; stty size")])
+    done = subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, text=True, env=demo.env, timeout=30, check=False, stdin=subprocess.DEVNULL)
+    assert "/dev/pts/" in done.stdout, done.stdout + done.stderr
+
+
+def test_logs(demo):
+    assert "tick" in demo("logs", "box")
+    assert demo("logs", "box", "--tail=1") == "tick\n"
+    assert re.match(r"\d{4}-\d\d-\d\dT[0-9:.]+Z tick", demo("logs", "box", "--timestamps", "--tail=1"))
+    assert demo("logs", "box", "--limit-bytes=2") == "ti"
+    assert demo("logs", "box", "--since=1s").count("tick") <= 3
+    assert demo.run("logs", "-l", "app=web", "--prefix").returncode == 0
+    assert "tick" in demo("logs", "pod/box", "-c", "box")
+    assert "not found" in demo.fails("logs", "nobody")
+
+
+def test_logs_follow(demo):
+    follow = demo.start("logs", "-f", "box", "--tail=1")
+    began, lines = time.monotonic(), [follow.stdout.readline() for _ in range(4)]
+    follow.terminate()
+    assert lines == ["tick\n"] * 4 and 1.5 < time.monotonic() - began < 10
+
+
+def test_logs_follow_ends_with_the_pod(kubectl, space):
+    kubectl("run", "short", "--image=busybox:test", "--restart=Never", "--", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.5; done")
+    space.wait("pods", "short", lambda p: p["status"].get("phase") in ("Running", "Succeeded"))
+    assert kubectl("logs", "-f", "short", timeout=20).split() == ["1", "2", "3"]
+
+
+def test_attach(demo):
+    attach = demo.start("attach", "box")
+    lines = [attach.stdout.readline() for _ in range(3)]
+    attach.terminate()
+    assert "tick\n" in lines
+
+
+def test_cp(demo, tmp_path):
+    there, back = tmp_path / "there", tmp_path / "back"
+    (there / "deep").mkdir(parents=True)
+    (there / "deep" / "data").write_bytes(os.urandom(300000))
+    (there / "text").write_text("hello\n")
+    demo("cp", str(there), f"{demo.namespace}/box:/tmp/copied")
+    demo("cp", f"{demo.namespace}/box:/tmp/copied", str(back))
+    assert (back / "deep" / "data").read_bytes() == (there / "deep" / "data").read_bytes()
+    assert (back / "text").read_text() == "hello\n"
+    demo("exec", "box", "--", "rm", "-r", "/tmp/copied")
+
+
+def forwarded(forward):
+    line = forward.stdout.readline()
+    found = re.search(r"127\.0\.0\.1:(\d+)", line)
+    assert found, line + forward.stdout.read()
+    return int(found.group(1))
+
+
+def fetch(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_port_forward(demo):
+    pod = demo("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}")
+    for target, port in (("pod/" + pod, ":8080"), ("service/web", ":80"), ("deployment/web", ":8080")):
+        forward = demo.start("port-forward", target, port, "--address=127.0.0.1")
+        try:
+            port = forwarded(forward)
+            for _ in range(5):
+                code, text = fetch(port)
+                assert code == 200 and text.startswith("v1 from web-")
+        finally:
+            forward.terminate()
+            forward.wait(10)
