@@ -1,7 +1,7 @@
-/* Decoding: a client's JSON against its type. Wrong types are refused, unknown fields dropped and reported, nulls dropped,
- * times and quantities written in their one form. */
-#include "schema/schema_internal.h"
+/* Decoding: a client's JSON against its type. Wrong types are refused, unknown fields dropped and reported, nulls
+ * dropped, times and quantities written in their one form. */
 #include "base/clock.h"
+#include "schema/schema_internal.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -65,8 +65,8 @@ static int wrong(struct decode *d, const struct schema_type *t, const struct sch
 		owner ? schema_short_name(owner) : "", path, type);
 }
 
-static int decode_integer(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
-	const struct place *at)
+static int decode_integer(struct decode *d, const struct schema_type *t, const struct schema_type *owner,
+	struct node *n, const struct place *at)
 {
 	int64_t i = node_int_of(n, INT64_MIN);
 	bool fits = node_kind(n) == VAL_INT;
@@ -100,7 +100,8 @@ static int decode_quantity(struct decode *d, const struct schema_type *t, struct
 		s = STR_NULL;
 	}
 	if (!quantity_parse(s, &q))
-		return err_set(d->e, ERR_BAD_REQUEST, "quantities must match the regular expression "
+		return err_set(d->e, ERR_BAD_REQUEST,
+			"quantities must match the regular expression "
 			"'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
 	quantity_text(q, text);
 	if (node_kind(n) != VAL_STR || !str_is(s, text))
@@ -119,8 +120,9 @@ static int decode_time(struct decode *d, const struct schema_type *t, const stru
 	if (node_kind(n) != VAL_STR)
 		return wrong(d, schema_tables.string, owner, n, at);
 	if (!wall_parse(s, &w))
-		return err_set(d->e, ERR_BAD_REQUEST, "parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"2006\"",
-			STR_ARG(s), layout, STR_ARG(s));
+		return err_set(d->e, ERR_BAD_REQUEST,
+			"parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"2006\"", STR_ARG(s), layout,
+			STR_ARG(s));
 	if (w.ns < -INT64_C(9000000000000000000) || w.ns > INT64_C(9000000000000000000))
 		return 0; /* centuries away, where nanoseconds do not reach: left as it is */
 	if (t->kind == SCHEMA_TIME)
@@ -171,8 +173,8 @@ static struct node *zero_of(struct arena *a, const struct schema_type *t)
 	}
 }
 
-static int decode_elements(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
-	const struct place *at)
+static int decode_elements(struct decode *d, const struct schema_type *t, const struct schema_type *owner,
+	struct node *n, const struct place *at)
 {
 	bool map = t->kind == SCHEMA_MAP;
 
@@ -230,8 +232,8 @@ static int decode_object(struct decode *d, const struct schema_type *t, const st
 	return 0;
 }
 
-static int decode_alternative(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
-	const struct place *at)
+static int decode_alternative(struct decode *d, const struct schema_type *t, const struct schema_type *owner,
+	struct node *n, const struct place *at)
 {
 	const struct schema_type list = { .kind = SCHEMA_LIST, .element = t->element };
 
@@ -260,13 +262,17 @@ static int decode_plain(struct decode *d, const struct schema_type *t, const str
 	case SCHEMA_DOUBLE:
 		return k == VAL_INT || k == VAL_FLOAT ? 0 : wrong(d, t, owner, n, at);
 	case SCHEMA_INT_OR_STRING:
-		return k == VAL_STR ? 0 : k == VAL_INT || k == VAL_FLOAT ?
-			decode_integer(d, &(struct schema_type){ .kind = SCHEMA_INT32 }, owner, n, at) : wrong(d, t, owner, n, at);
+		return k == VAL_STR ? 0
+		       : k == VAL_INT || k == VAL_FLOAT
+			       ? decode_integer(d, &(struct schema_type){ .kind = SCHEMA_INT32 }, owner, n, at)
+			       : wrong(d, t, owner, n, at);
 	case SCHEMA_DURATION:
 		if (k != VAL_STR)
 			return wrong(d, schema_tables.string, owner, n, at);
-		return duration_parse(node_text_str(n), &ns) ? 0 :
-			err_set(d->e, ERR_BAD_REQUEST, "time: invalid duration \"%.*s\"", STR_ARG(node_text_str(n)));
+		return duration_parse(node_text_str(n), &ns)
+			       ? 0
+			       : err_set(d->e, ERR_BAD_REQUEST, "time: invalid duration \"%.*s\"",
+					 STR_ARG(node_text_str(n)));
 	case SCHEMA_FIELDS_V1:
 	case SCHEMA_RAW:
 		return k == VAL_MAP ? 0 : wrong(d, t, owner, n, at);
@@ -304,7 +310,8 @@ static int decode(struct decode *d, const struct schema_type *t, const struct sc
 	}
 }
 
-int schema_decode(const struct schema_type *t, struct arena *a, struct node *n, const struct schema_report *rep, struct err *e)
+int schema_decode(
+	const struct schema_type *t, struct arena *a, struct node *n, const struct schema_report *rep, struct err *e)
 {
 	struct decode d = { a, rep, e };
 

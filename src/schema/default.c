@@ -33,7 +33,8 @@ struct node *schema_literal(struct arena *a, const char *json)
 
 static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 {
-	if ((t->kind == SCHEMA_LIST && node_kind(n) == VAL_LIST) || (t->kind == SCHEMA_MAP && node_kind(n) == VAL_MAP)) {
+	if ((t->kind == SCHEMA_LIST && node_kind(n) == VAL_LIST) ||
+		(t->kind == SCHEMA_MAP && node_kind(n) == VAL_MAP)) {
 		if (t->element->kind > SCHEMA_MAP)
 			return;
 		for (size_t i = 0; i < node_len(n); i++)

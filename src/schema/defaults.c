@@ -221,7 +221,8 @@ static void default_job(struct fill *f)
 	want_str(f, f->spec, "completionMode", "NonIndexed");
 	want_bool(f, f->spec, "suspend", false);
 	want_bool(f, f->spec, "manualSelector", false);
-	want_str(f, f->spec, "podReplacementPolicy", has(f->spec, "podFailurePolicy") ? "Failed" : "TerminatingOrFailed");
+	want_str(f, f->spec, "podReplacementPolicy",
+		has(f->spec, "podFailurePolicy") ? "Failed" : "TerminatingOrFailed");
 }
 
 static void default_cronjob(struct fill *f)
@@ -240,9 +241,10 @@ static void default_scaling_rules(struct fill *f, struct node *behavior, const c
 		want_int(f, rules, "stabilizationWindowSeconds", 0);
 	if (has(rules, "policies"))
 		return;
-	node_setc(rules, "policies", up ?
-		node_pack(f->a, "[{type:'Pods', value:4, periodSeconds:15}, {type:'Percent', value:100, periodSeconds:15}]") :
-		node_pack(f->a, "[{type:'Percent', value:100, periodSeconds:15}]"));
+	node_setc(rules, "policies",
+		up ? node_pack(f->a, "[{type:'Pods', value:4, periodSeconds:15}, {type:'Percent', value:100, "
+				     "periodSeconds:15}]")
+		   : node_pack(f->a, "[{type:'Percent', value:100, periodSeconds:15}]"));
 }
 
 static void default_hpa(struct fill *f)
@@ -252,8 +254,9 @@ static void default_hpa(struct fill *f)
 	if (!f->spec)
 		return;
 	if (!node_len(node_getc(f->spec, "metrics")))
-		node_setc(f->spec, "metrics", node_pack(f->a,
-			"[{type:'Resource', resource:{name:'cpu', target:{type:'Utilization', averageUtilization:80}}}]"));
+		node_setc(f->spec, "metrics",
+			node_pack(f->a, "[{type:'Resource', resource:{name:'cpu', target:{type:'Utilization', "
+					"averageUtilization:80}}}]"));
 	if (node_kind(behavior) != VAL_MAP)
 		return;
 	default_scaling_rules(f, behavior, "scaleUp", true);

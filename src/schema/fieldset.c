@@ -79,7 +79,8 @@ struct field_set *fs_put(struct arena *a, struct field_set *s, struct fs_elem e)
 	return s;
 }
 
-/* ---- arithmetic --------------------------------------------------------------------------------------------------- */
+/* ---- arithmetic ---------------------------------------------------------------------------------------------------
+ */
 
 struct field_set *fs_union(struct arena *a, struct field_set *x, struct field_set *y)
 {
@@ -134,8 +135,9 @@ struct field_set *fs_intersection(struct arena *a, struct field_set *x, struct f
 		const struct fs_elem *o = fs_find(y, x->e[i].text);
 
 		if (o)
-			fs_put(a, out, (struct fs_elem){ o->text, o->member && x->e[i].member,
-				fs_intersection(a, x->e[i].sub, o->sub) });
+			fs_put(a, out,
+				(struct fs_elem){ o->text, o->member && x->e[i].member,
+					fs_intersection(a, x->e[i].sub, o->sub) });
 	}
 	return out;
 }
@@ -173,7 +175,8 @@ bool fs_equal(const struct field_set *x, const struct field_set *y)
 	return true;
 }
 
-/* ---- fieldsV1 ----------------------------------------------------------------------------------------------------- */
+/* ---- fieldsV1 -----------------------------------------------------------------------------------------------------
+ */
 
 static int parse(struct arena *a, struct val v, int depth, struct fs_elem *into, struct err *e)
 {
@@ -190,7 +193,8 @@ static int parse(struct arena *a, struct val v, int depth, struct fs_elem *into,
 			continue;
 		}
 		if (it.key.n < 2 || it.key.p[1] != ':' || !strchr("fkvi", it.key.p[0]))
-			return err_set(e, ERR_BAD_REQUEST, "fieldsV1 is not a set of fields: \"%.*s\" begins with none of f: k: v: i:",
+			return err_set(e, ERR_BAD_REQUEST,
+				"fieldsV1 is not a set of fields: \"%.*s\" begins with none of f: k: v: i:",
 				STR_ARG(it.key));
 		r = parse(a, it.val, depth + 1, &child, e);
 		if (r)
@@ -233,7 +237,8 @@ struct node *field_set_node(struct arena *a, const struct field_set *s)
 	return n;
 }
 
-/* ---- paths for people --------------------------------------------------------------------------------------------- */
+/* ---- paths for people ---------------------------------------------------------------------------------------------
+ */
 
 static void print_elem(struct buf *b, struct str text)
 {

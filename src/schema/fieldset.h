@@ -4,8 +4,8 @@
 #include "schema/schema_internal.h"
 
 struct fs_elem {
-	struct str text; /* as in fieldsV1: f:spec  k:{"name":"web"}  v:"a"  i:0 */
-	bool member;	 /* the path that ends here is in the set */
+	struct str text;       /* as in fieldsV1: f:spec  k:{"name":"web"}  v:"a"  i:0 */
+	bool member;           /* the path that ends here is in the set */
 	struct field_set *sub; /* longer paths, or NULL */
 };
 struct field_set {

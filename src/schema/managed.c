@@ -1,6 +1,6 @@
 /* metadata.managedFields on every write: who set which field, conflicts between appliers, fields given up. */
-#include "schema/fieldset.h"
 #include "base/buf.h"
+#include "schema/fieldset.h"
 
 #define UPDATES_MAX 10
 
@@ -15,12 +15,13 @@ struct managers {
 	size_t n, cap;
 };
 
-/* ---- the list in metadata ----------------------------------------------------------------------------------------- */
+/* ---- the list in metadata -----------------------------------------------------------------------------------------
+ */
 
 static bool same(const struct entry *x, const struct entry *y)
 {
 	return x->apply == y->apply && str_eq(x->manager, y->manager) && str_eq(x->sub, y->sub) &&
-		(x->apply || str_eq(x->version, y->version)); /* an applier is the same in every version */
+	       (x->apply || str_eq(x->version, y->version)); /* an applier is the same in every version */
 }
 
 static struct entry *find(struct managers *m, const struct entry *want)
@@ -75,7 +76,8 @@ static int read_managers(struct managers *m, struct val list, struct err *e)
 		int r;
 
 		if (!en.apply && !val_is(val_get(it.val, "operation"), "Update"))
-			return err_set(e, ERR_BAD_REQUEST, "metadata.managedFields[%zu].operation: must be `Apply` or `Update`", it.i);
+			return err_set(e, ERR_BAD_REQUEST,
+				"metadata.managedFields[%zu].operation: must be `Apply` or `Update`", it.i);
 		if (!val_has(val_get(it.val, "fieldsV1")))
 			continue;
 		r = field_set_parse(m->a, val_get(it.val, "fieldsV1"), &en.set, e);
@@ -98,14 +100,21 @@ static int entry_cmp(const void *px, const void *py)
 	return c ? c : str_cmp(x->sub, y->sub);
 }
 
+static void sort(struct managers *m, int (*cmp)(const void *x, const void *y))
+{
+	if (m->n > 1)
+		qsort(m->e, m->n, sizeof(*m->e), cmp);
+}
+
 static struct node *write_managers(struct managers *m)
 {
 	struct node *list = node_list(m->a);
 
-	qsort(m->e, m->n, sizeof(*m->e), entry_cmp);
+	sort(m, entry_cmp);
 	for (size_t i = 0; i < m->n; i++) {
 		const struct entry *en = &m->e[i];
-		struct node *n = node_pack(m->a, "{manager:S, operation:s}", en->manager, en->apply ? "Apply" : "Update");
+		struct node *n =
+			node_pack(m->a, "{manager:S, operation:s}", en->manager, en->apply ? "Apply" : "Update");
 
 		if (en->version.n)
 			node_setc(n, "apiVersion", node_str(m->a, en->version));
@@ -125,7 +134,7 @@ static void cap_updates(struct managers *m)
 {
 	size_t updates = 0;
 
-	qsort(m->e, m->n, sizeof(*m->e), entry_cmp); /* updates last, oldest of them first */
+	sort(m, entry_cmp); /* updates last, oldest of them first */
 	for (size_t i = 0; i < m->n; i++)
 		updates += !m->e[i].apply;
 	for (size_t i = 0; i < m->n && updates > UPDATES_MAX; i++) {
@@ -149,7 +158,8 @@ static void cap_updates(struct managers *m)
 	drop_empty(m);
 }
 
-/* ---- what is not managed ------------------------------------------------------------------------------------------ */
+/* ---- what is not managed ------------------------------------------------------------------------------------------
+ */
 
 static struct field_set *literal_set(struct arena *a, const char *json)
 {
@@ -169,10 +179,12 @@ static struct field_set *strip(struct arena *a, const struct managed_write *w, s
 {
 	struct field_set *reset;
 
-	s = fs_difference(a, s, literal_set(a,
-		"{\"f:apiVersion\":{},\"f:kind\":{},\"f:metadata\":{\".\":{},\"f:name\":{},\"f:namespace\":{},"
-		"\"f:creationTimestamp\":{},\"f:selfLink\":{},\"f:uid\":{},\"f:clusterName\":{},\"f:generation\":{},"
-		"\"f:managedFields\":{},\"f:resourceVersion\":{}}}"));
+	s = fs_difference(a, s,
+		literal_set(a,
+			"{\"f:apiVersion\":{},\"f:kind\":{},\"f:metadata\":{\".\":{},\"f:name\":{},\"f:namespace\":{},"
+			"\"f:creationTimestamp\":{},\"f:selfLink\":{},\"f:uid\":{},\"f:clusterName\":{},\"f:"
+			"generation\":{},"
+			"\"f:managedFields\":{},\"f:resourceVersion\":{}}}"));
 	if (str_is(w->subresource, "status")) {
 		reset = ARENA_NEW(a, struct field_set);
 		for (uint32_t i = 0; s && i < s->n; i++)
@@ -190,7 +202,8 @@ static void drop_managed(struct node *object)
 	node_del(node_getc(object, "metadata"), STR("managedFields"));
 }
 
-/* ---- conflicts ---------------------------------------------------------------------------------------------------- */
+/* ---- conflicts ----------------------------------------------------------------------------------------------------
+ */
 
 static void print_manager(struct buf *b, const struct entry *en)
 {
@@ -202,7 +215,7 @@ static void print_manager(struct buf *b, const struct entry *en)
 }
 
 struct conflicts {
-	struct err *e;	 /* causes go here, or NULL: the message is being written */
+	struct err *e;   /* causes go here, or NULL: the message is being written */
 	struct buf text; /* one line a path, under its manager */
 	struct buf who;
 	struct buf last; /* path */
@@ -248,8 +261,8 @@ static int conflict_error(struct managers *m, struct field_set **sets, struct er
 
 	walk_conflicts(m, sets, &c);
 	if (c.n == 1)
-		r = err_set(e, ERR_CONFLICT, "Apply failed with 1 conflict: conflict with %.*s: %.*s", STR_ARG(buf_view(&c.who)),
-			STR_ARG(buf_view(&c.last)));
+		r = err_set(e, ERR_CONFLICT, "Apply failed with 1 conflict: conflict with %.*s: %.*s",
+			STR_ARG(buf_view(&c.who)), STR_ARG(buf_view(&c.last)));
 	else
 		r = err_set(e, ERR_CONFLICT, "Apply failed with %zu conflicts: %.*s", c.n, STR_ARG(buf_view(&c.text)));
 	c.e = e;
@@ -268,8 +281,7 @@ static int take_over(struct managers *m, const struct entry *self, const struct 
 	struct field_set **conflicts = ARENA_ARRAY(m->a, struct field_set *, m->n + 1);
 	bool any = false;
 
-	if (m->n > 1)
-		qsort(m->e, m->n, sizeof(*m->e), by_manager); /* the order in which conflicts are told */
+	sort(m, by_manager); /* the order in which conflicts are told */
 
 	for (size_t i = 0; i < m->n; i++) {
 		if (self && same(&m->e[i], self))
@@ -288,7 +300,8 @@ static int take_over(struct managers *m, const struct entry *self, const struct 
 	return 0;
 }
 
-/* ---- update ------------------------------------------------------------------------------------------------------- */
+/* ---- update -------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_reset(struct node *list)
 {
@@ -304,8 +317,8 @@ static struct val doc_val(struct arena *a, struct node *n, struct doc **ret)
 }
 
 /* The managers that count: the request's own list when it sends a good one, else the live object's. */
-static int read_for_update(struct managers *m, const struct managed_write *w, struct val live, struct node *sent,
-	struct err *e)
+static int read_for_update(
+	struct managers *m, const struct managed_write *w, struct val live, struct node *sent, struct err *e)
 {
 	struct doc *d;
 	int r;
@@ -372,7 +385,8 @@ static struct managed_write with_type(const struct managed_write *w)
 	return typed;
 }
 
-int managed_update(struct arena *a, const struct managed_write *write, struct val live, struct node *object, struct err *e)
+int managed_update(
+	struct arena *a, const struct managed_write *write, struct val live, struct node *object, struct err *e)
 {
 	struct managed_write typed = with_type(write), *w = &typed;
 	struct managers m = { .a = a };
@@ -392,7 +406,8 @@ int managed_update(struct arena *a, const struct managed_write *write, struct va
 	return 0;
 }
 
-/* ---- apply -------------------------------------------------------------------------------------------------------- */
+/* ---- apply --------------------------------------------------------------------------------------------------------
+ */
 
 /* Fields that this applier had and does not send now go, unless another has them too. */
 static void prune(struct managers *m, const struct managed_write *w, struct node *merged, struct field_set *last)
@@ -418,14 +433,17 @@ static struct node *without_managed(struct arena *a, struct val v)
 /* An object that was never tracked: what it has now was there before the first apply. */
 static void before_first_apply(struct managers *m, const struct managed_write *w, struct val live)
 {
-	struct managed_write before = { .type = w->type, .api_version = w->api_version, .now = w->now,
-		.manager = STR("before-first-apply"), .subresource = w->subresource };
+	struct managed_write before = { .type = w->type,
+		.api_version = w->api_version,
+		.now = w->now,
+		.manager = STR("before-first-apply"),
+		.subresource = w->subresource };
 
 	track_update(m, &before, node_map(m->a), without_managed(m->a, live));
 }
 
-int managed_apply(
-	struct arena *a, const struct managed_write *write, struct val live, struct val applied, struct node **ret, struct err *e)
+int managed_apply(struct arena *a, const struct managed_write *write, struct val live, struct val applied,
+	struct node **ret, struct err *e)
 {
 	struct managed_write typed = with_type(write), *w = &typed;
 	struct managers m = { .a = a };

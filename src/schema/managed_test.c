@@ -1,8 +1,8 @@
 /* Server-side apply and managedFields: the table of docs/ on one page, as upstream behaves. */
 #include "schema/fieldset.h"
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
 #include <stdio.h>
 
 struct env {
@@ -77,8 +77,12 @@ struct by {
 
 static struct managed_write write_of(const struct schema_type *t, struct by by)
 {
-	return (struct managed_write){ .type = t, .api_version = STR("apps/v1"), .manager = str_c(by.manager),
-		.subresource = str_c(by.sub), .now = str_c(by.now ? by.now : "2026-01-01T00:00:00Z"), .force = by.force };
+	return (struct managed_write){ .type = t,
+		.api_version = STR("apps/v1"),
+		.manager = str_c(by.manager),
+		.subresource = str_c(by.sub),
+		.now = str_c(by.now ? by.now : "2026-01-01T00:00:00Z"),
+		.force = by.force };
 }
 
 static struct val apply(struct env *v, struct val live, const char *json, struct by by)
@@ -122,42 +126,57 @@ static const char *at(struct env *v, struct val object, const char *path)
 	return quote(v, val_text(val_path(object, path)));
 }
 
-/* ---- sets --------------------------------------------------------------------------------------------------------- */
+/* ---- sets ---------------------------------------------------------------------------------------------------------
+ */
 
 static void a_set_of_fields(void **state)
 {
 	struct env *v = *state;
-	struct val o = parse(v, "{'apiVersion':'v1','kind':'Pod','metadata':{'name':'a','labels':{'x':'y'},'finalizers':['b','a']},"
-		"'spec':{'containers':[{'name':'c','image':'i','ports':[{'containerPort':80}],'args':['1'],'resources':{}}],"
+	struct val o = parse(v,
+		"{'apiVersion':'v1','kind':'Pod','metadata':{'name':'a','labels':{'x':'y'},'finalizers':['b','a']},"
+		"'spec':{'containers':[{'name':'c','image':'i','ports':[{'containerPort':80}],'args':['1'],'resources':"
+		"{}}],"
 		"'nodeSelector':{'k':'v'}}}");
 	struct field_set *s = field_set_of(v->a, v->pod, o), *back;
 	struct val text = publish(v, field_set_node(v->a, s));
 
-	assert_string_equal(quote(v, val_text(text)), "{'f:metadata':{'f:finalizers':{'v:\\'a\\'':{},'v:\\'b\\'':{}},'f:labels':{'f:x':{}}},"
-		"'f:spec':{'f:containers':{'k:{\\'name\\':\\'c\\'}':{'.':{},'f:args':{},'f:image':{},'f:name':{},'f:ports':"
-		"{'k:{\\'containerPort\\':80,\\'protocol\\':\\'TCP\\'}':{'.':{},'f:containerPort':{}}},'f:resources':{}}},'f:nodeSelector':{}}}");
+	assert_string_equal(quote(v, val_text(text)),
+		"{'f:metadata':{'f:finalizers':{'v:\\'a\\'':{},'v:\\'b\\'':{}},'f:labels':{'f:x':{}}},"
+		"'f:spec':{'f:containers':{'k:{\\'name\\':\\'c\\'}':{'.':{},'f:args':{},'f:image':{},'f:name':{},'f:"
+		"ports':"
+		"{'k:{\\'containerPort\\':80,\\'protocol\\':\\'TCP\\'}':{'.':{},'f:containerPort':{}}},'f:resources':{}"
+		"}},'f:nodeSelector':{}}}");
 	assert_int_equal(field_set_parse(v->a, text, &back, &v->e), 0);
 	assert_true(fs_equal(s, back));
 	assert_int_equal(field_set_parse(v->a, parse(v, "{'x':{}}"), &back, &v->e), -ERR_BAD_REQUEST);
 	assert_int_equal(field_set_parse(v->a, parse(v, "{'f:x':1}"), &back, &v->e), -ERR_BAD_REQUEST);
 }
 
-/* ---- apply -------------------------------------------------------------------------------------------------------- */
+/* ---- apply --------------------------------------------------------------------------------------------------------
+ */
 
 #define HEAD "'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d'}"
 
 static void apply_creates_and_gives_up(void **state)
 {
 	struct env *v = *state;
-	struct val o = apply(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':3,'paused':true,'template':{'spec':{'containers':[{'name':'a','image':'1'},"
-		"{'name':'b','image':'2'}]}}}}", (struct by){ "one" });
+	struct val o = apply(v, VAL_NONE,
+		"{" HEAD
+		",'spec':{'replicas':3,'paused':true,'template':{'spec':{'containers':[{'name':'a','image':'1'},"
+		"{'name':'b','image':'2'}]}}}}",
+		(struct by){ "one" });
 
 	assert_int_equal(entries(o), 1);
 	assert_string_equal(entry(v, o, 0, "operation"), "Apply");
-	assert_string_equal(entry(v, o, 0, "fieldsV1"), "{'f:spec':{'f:paused':{},'f:replicas':{},'f:template':{'f:spec':{'f:containers':"
-		"{'k:{\\'name\\':\\'a\\'}':{'.':{},'f:image':{},'f:name':{}},'k:{\\'name\\':\\'b\\'}':{'.':{},'f:image':{},'f:name':{}}}}}}}");
-	o = apply(v, o, "{" HEAD ",'spec':{'replicas':3,'template':{'spec':{'containers':[{'name':'b','image':'2'}]}}}}", (struct by){ "one" });
-	assert_string_equal(at(v, o, "spec"), "{'replicas':3,'template':{'spec':{'containers':[{'name':'b','image':'2'}]}}}");
+	assert_string_equal(entry(v, o, 0, "fieldsV1"),
+		"{'f:spec':{'f:paused':{},'f:replicas':{},'f:template':{'f:spec':{'f:containers':"
+		"{'k:{\\'name\\':\\'a\\'}':{'.':{},'f:image':{},'f:name':{}},'k:{\\'name\\':\\'b\\'}':{'.':{},'f:image'"
+		":{},'f:name':{}}}}}}}");
+	o = apply(v, o,
+		"{" HEAD ",'spec':{'replicas':3,'template':{'spec':{'containers':[{'name':'b','image':'2'}]}}}}",
+		(struct by){ "one" });
+	assert_string_equal(
+		at(v, o, "spec"), "{'replicas':3,'template':{'spec':{'containers':[{'name':'b','image':'2'}]}}}");
 }
 
 static void another_applier_conflicts(void **state)
@@ -173,8 +192,10 @@ static void another_applier_conflicts(void **state)
 	assert_string_equal(reason, "FieldManagerConflict");
 	assert_string_equal(field, ".spec.replicas");
 	assert_string_equal(message, "conflict with \"one\"");
-	apply(v, o, "{" HEAD ",'spec':{'replicas':4,'minReadySeconds':2}}", (struct by){ "two", .fails = ERR_CONFLICT });
-	assert_string_equal(v->e.message, "Apply failed with 2 conflicts: conflicts with \"one\":\n- .spec.minReadySeconds\n- .spec.replicas");
+	apply(v, o, "{" HEAD ",'spec':{'replicas':4,'minReadySeconds':2}}",
+		(struct by){ "two", .fails = ERR_CONFLICT });
+	assert_string_equal(v->e.message,
+		"Apply failed with 2 conflicts: conflicts with \"one\":\n- .spec.minReadySeconds\n- .spec.replicas");
 	/* the same value is shared, not a conflict */
 	o = apply(v, o, "{" HEAD ",'spec':{'replicas':3}}", (struct by){ "two" });
 	assert_int_equal(entries(o), 2);
@@ -198,7 +219,8 @@ static void apply_meets_update(void **state)
 	assert_string_equal(entry(v, o, 1, "fieldsV1"), "{'f:spec':{'f:replicas':{}}}");
 	assert_string_equal(entry(v, o, 1, "operation"), "Update");
 	apply(v, o, "{" HEAD ",'spec':{'replicas':1,'paused':true}}", (struct by){ "one", .fails = ERR_CONFLICT });
-	assert_string_equal(v->e.message, "Apply failed with 1 conflict: conflict with \"hand\" using apps/v1: .spec.replicas");
+	assert_string_equal(
+		v->e.message, "Apply failed with 1 conflict: conflict with \"hand\" using apps/v1: .spec.replicas");
 	o = apply(v, o, "{" HEAD ",'spec':{'replicas':1,'paused':true}}", (struct by){ "one", .force = true });
 	assert_int_equal(entries(o), 1);
 }
@@ -206,37 +228,51 @@ static void apply_meets_update(void **state)
 static void order_of_lists_is_kept(void **state)
 {
 	struct env *v = *state;
-	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'template':{'spec':{'containers':[{'name':'a'},{'name':'x'},{'name':'b'}]}}}}",
+	struct val o = update(v, VAL_NONE,
+		"{" HEAD ",'spec':{'template':{'spec':{'containers':[{'name':'a'},{'name':'x'},{'name':'b'}]}}}}",
 		(struct by){ "hand" });
 
-	o = apply(v, o, "{" HEAD ",'spec':{'template':{'spec':{'containers':[{'name':'b'},{'name':'n'},{'name':'a'}]}}}}", (struct by){ "one" });
-	assert_string_equal(at(v, o, "spec.template.spec.containers"), "[{'name':'x'},{'name':'b'},{'name':'n'},{'name':'a'}]");
+	o = apply(v, o,
+		"{" HEAD ",'spec':{'template':{'spec':{'containers':[{'name':'b'},{'name':'n'},{'name':'a'}]}}}}",
+		(struct by){ "one" });
+	assert_string_equal(
+		at(v, o, "spec.template.spec.containers"), "[{'name':'x'},{'name':'b'},{'name':'n'},{'name':'a'}]");
 	/* what the updater still has stays when the applier stops sending it */
 	o = apply(v, o, "{" HEAD ",'spec':{'template':{'spec':{'containers':[{'name':'b'}]}}}}", (struct by){ "one" });
 	assert_string_equal(at(v, o, "spec.template.spec.containers"), "[{'name':'x'},{'name':'b'},{'name':'a'}]");
 }
 
-/* ---- update ------------------------------------------------------------------------------------------------------- */
+/* ---- update -------------------------------------------------------------------------------------------------------
+ */
 
 static void update_as_kubectl_create(void **state)
 {
 	struct env *v = *state;
-	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':1,'selector':{'matchLabels':{'a':'b'}},'strategy':{'type':'RollingUpdate',"
-		"'rollingUpdate':{'maxSurge':1}},'template':{'metadata':{'labels':{'a':'b'}},'spec':{'containers':[{'name':'c','resources':{},"
-		"'ports':[{'containerPort':80,'protocol':'TCP'}]}],'securityContext':{}}}},'status':{'replicas':1}}", (struct by){ "kubectl-create" });
+	struct val o = update(v, VAL_NONE,
+		"{" HEAD
+		",'spec':{'replicas':1,'selector':{'matchLabels':{'a':'b'}},'strategy':{'type':'RollingUpdate',"
+		"'rollingUpdate':{'maxSurge':1}},'template':{'metadata':{'labels':{'a':'b'}},'spec':{'containers':[{'"
+		"name':'c','resources':{},"
+		"'ports':[{'containerPort':80,'protocol':'TCP'}]}],'securityContext':{}}}},'status':{'replicas':1}}",
+		(struct by){ "kubectl-create" });
 
 	assert_string_equal(entry(v, o, 0, "manager"), "kubectl-create");
 	assert_string_equal(entry(v, o, 0, "fieldsType"), "FieldsV1");
-	assert_string_equal(entry(v, o, 0, "fieldsV1"), "{'f:spec':{'f:replicas':{},'f:selector':{},'f:strategy':{'f:rollingUpdate':"
-		"{'.':{},'f:maxSurge':{}},'f:type':{}},'f:template':{'f:metadata':{'f:labels':{'.':{},'f:a':{}}},'f:spec':{'f:containers':"
-		"{'k:{\\'name\\':\\'c\\'}':{'.':{},'f:name':{},'f:ports':{'.':{},'k:{\\'containerPort\\':80,\\'protocol\\':\\'TCP\\'}':{'.':{},'f:containerPort':{},"
+	assert_string_equal(entry(v, o, 0, "fieldsV1"),
+		"{'f:spec':{'f:replicas':{},'f:selector':{},'f:strategy':{'f:rollingUpdate':"
+		"{'.':{},'f:maxSurge':{}},'f:type':{}},'f:template':{'f:metadata':{'f:labels':{'.':{},'f:a':{}}},'f:"
+		"spec':{'f:containers':"
+		"{'k:{\\'name\\':\\'c\\'}':{'.':{},'f:name':{},'f:ports':{'.':{},'k:{\\'containerPort\\':80,\\'"
+		"protocol\\':\\'TCP\\'}':{'.':{},'f:containerPort':{},"
 		"'f:protocol':{}}},'f:resources':{}}},'f:securityContext':{}}}}}");
 }
 
 static void update_without_change_keeps_time(void **state)
 {
 	struct env *v = *state;
-	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':1}}", (struct by){ "a", .now = "2026-01-01T00:00:01Z" }), p;
+	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':1}}",
+			   (struct by){ "a", .now = "2026-01-01T00:00:01Z" }),
+		   p;
 
 	p = update(v, o, "{" HEAD ",'spec':{'replicas':1}}", (struct by){ "a", .now = "2026-01-01T00:00:02Z" });
 	assert_string_equal(entry(v, p, 0, "time"), "2026-01-01T00:00:01Z");
@@ -252,13 +288,16 @@ static void status_is_apart(void **state)
 	struct env *v = *state;
 	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':1}}", (struct by){ "a" });
 
-	o = update(v, o, "{" HEAD ",'spec':{'replicas':1},'status':{'readyReplicas':1,'conditions':[{'type':'Available','status':'True'}]}}",
+	o = update(v, o,
+		"{" HEAD ",'spec':{'replicas':1},'status':{'readyReplicas':1,'conditions':[{'type':'Available','status'"
+			 ":'True'}]}}",
 		(struct by){ "a", "status" });
 	assert_int_equal(entries(o), 2);
 	assert_string_equal(entry(v, o, 0, "subresource"), "");
 	assert_string_equal(entry(v, o, 1, "subresource"), "status");
-	assert_string_equal(entry(v, o, 1, "fieldsV1"), "{'f:status':{'f:conditions':{'.':{},'k:{\\'type\\':\\'Available\\'}':{'.':{},'f:status':{},'f:type':{}}},"
-		"'f:readyReplicas':{}}}");
+	assert_string_equal(entry(v, o, 1, "fieldsV1"), "{'f:status':{'f:conditions':{'.':{},'k:{\\'type\\':\\'"
+							"Available\\'}':{'.':{},'f:status':{},'f:type':{}}},"
+							"'f:readyReplicas':{}}}");
 }
 
 static void there_are_at_most_ten_updaters(void **state)
@@ -286,13 +325,17 @@ static void managers_can_be_reset(void **state)
 	struct env *v = *state;
 	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':1}}", (struct by){ "a" });
 
-	o = update(v, o, "{'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d','managedFields':[]},'spec':{'replicas':1}}",
+	o = update(v, o,
+		"{'apiVersion':'apps/"
+		"v1','kind':'Deployment','metadata':{'name':'d','managedFields':[]},'spec':{'replicas':1}}",
 		(struct by){ "a" });
 	assert_int_equal(entries(o), 0);
-	o = update(v, o, "{" HEAD ",'spec':{'replicas':2}}", (struct by){ "a" }); /* not tracked until somebody applies */
+	o = update(
+		v, o, "{" HEAD ",'spec':{'replicas':2}}", (struct by){ "a" }); /* not tracked until somebody applies */
 	assert_int_equal(entries(o), 0);
 	apply(v, o, "{" HEAD ",'spec':{'replicas':3}}", (struct by){ "b", .fails = ERR_CONFLICT });
-	assert_string_equal(v->e.message, "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas");
+	assert_string_equal(v->e.message,
+		"Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas");
 }
 
 static void kinds_without_a_schema_merge_their_maps(void **state)
@@ -311,23 +354,34 @@ static void bad_configurations_are_refused(void **state)
 {
 	struct env *v = *state;
 
-	apply(v, VAL_NONE, "{'metadata':{'managedFields':[{'manager':'x'}]}}", (struct by){ "a", .fails = ERR_BAD_REQUEST });
+	apply(v, VAL_NONE, "{'metadata':{'managedFields':[{'manager':'x'}]}}",
+		(struct by){ "a", .fails = ERR_BAD_REQUEST });
 	assert_string_equal(v->e.message, "metadata.managedFields must be nil");
-	apply(v, VAL_NONE, "{'spec':{'template':{'spec':{'containers':[{'image':'x'}]}}}}", (struct by){ "a", .fails = ERR_BAD_REQUEST });
+	apply(v, VAL_NONE, "{'spec':{'template':{'spec':{'containers':[{'image':'x'}]}}}}",
+		(struct by){ "a", .fails = ERR_BAD_REQUEST });
 	assert_non_null(strstr(v->e.message, "omits key field \"name\""));
 	apply(v, VAL_NONE, "{'spec':{'template':{'spec':{'containers':[{'name':'x'},{'name':'y'},{'name':'x'}]}}}}",
 		(struct by){ "a", .fails = ERR_BAD_REQUEST });
 	assert_string_equal(v->e.message, "failed to create typed patch object: .spec.template.spec.containers: "
-		"duplicate entries for key [name=\"x\"]");
+					  "duplicate entries for key [name=\"x\"]");
 }
 
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(a_set_of_fields), T(apply_creates_and_gives_up), T(another_applier_conflicts), T(apply_meets_update), T(order_of_lists_is_kept),
-		T(update_as_kubectl_create), T(update_without_change_keeps_time), T(status_is_apart), T(there_are_at_most_ten_updaters),
-		T(managers_can_be_reset), T(kinds_without_a_schema_merge_their_maps), T(bad_configurations_are_refused),
+		T(a_set_of_fields),
+		T(apply_creates_and_gives_up),
+		T(another_applier_conflicts),
+		T(apply_meets_update),
+		T(order_of_lists_is_kept),
+		T(update_as_kubectl_create),
+		T(update_without_change_keeps_time),
+		T(status_is_apart),
+		T(there_are_at_most_ten_updaters),
+		T(managers_can_be_reset),
+		T(kinds_without_a_schema_merge_their_maps),
+		T(bad_configurations_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

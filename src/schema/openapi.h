@@ -8,7 +8,7 @@ struct oa {
 	const struct openapi_resource *r;
 	size_t n;
 	bool v3;
-	struct map *seen;		  /* name -> const struct schema_type * */
+	struct map *seen;                 /* name -> const struct schema_type * */
 	const struct schema_type **types; /* named ones that the resources need, in order of their names */
 	size_t n_types;
 };

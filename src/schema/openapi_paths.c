@@ -7,14 +7,16 @@ struct action {
 	const char *verb;   /* in the table of resources */
 	const char *method; /* of HTTP */
 	const char *action; /* x-kubernetes-action */
-	const char *id;	    /* how operation ids begin */
+	const char *id;     /* how operation ids begin */
 	enum oa_path path;
 	const char *query; /* "name:type …" */
 };
 #define WRITE "dryRun:string fieldManager:string fieldValidation:string"
-#define SELECT "continue:string fieldSelector:string labelSelector:string limit:integer resourceVersion:string " \
+#define SELECT                                                                                            \
+	"continue:string fieldSelector:string labelSelector:string limit:integer resourceVersion:string " \
 	"resourceVersionMatch:string sendInitialEvents:boolean timeoutSeconds:integer"
-#define DELETE "dryRun:string gracePeriodSeconds:integer ignoreStoreReadErrorWithClusterBreakingPotential:boolean " \
+#define DELETE                                                                                               \
+	"dryRun:string gracePeriodSeconds:integer ignoreStoreReadErrorWithClusterBreakingPotential:boolean " \
 	"orphanDependents:boolean propagationPolicy:string"
 static const struct action actions[] = {
 	{ "list", "get", "list", "list", OA_COLLECTION, SELECT " allowWatchBookmarks:boolean watch:boolean" },
@@ -26,7 +28,8 @@ static const struct action actions[] = {
 	{ "delete", "delete", "delete", "delete", OA_ITEM, DELETE },
 };
 static const struct action sub_create = { "create", "post", "post", "create", OA_ITEM, WRITE };
-static const struct action list_all = { "list", "get", "list", "list", OA_ALL, SELECT " allowWatchBookmarks:boolean watch:boolean" };
+static const struct action list_all = { "list", "get", "list", "list", OA_ALL,
+	SELECT " allowWatchBookmarks:boolean watch:boolean" };
 
 static bool is_method(const struct action *act, const char *method)
 {
@@ -51,8 +54,8 @@ bool oa_path_name(const struct openapi_resource *r, enum oa_path p, char *ret, s
 		snprintf(base, sizeof(base), "/apis/%s/%s", r->group, r->version);
 	else
 		snprintf(base, sizeof(base), "/api/%s", r->version);
-	snprintf(ret, cap, "%s%s/%s%s%s%s", base, r->namespaced && p != OA_ALL ? "/namespaces/{namespace}" : "", r->resource,
-		p == OA_ITEM ? "/{name}" : "", r->sub ? "/" : "", r->sub ? r->sub : "");
+	snprintf(ret, cap, "%s%s/%s%s%s%s", base, r->namespaced && p != OA_ALL ? "/namespaces/{namespace}" : "",
+		r->resource, p == OA_ITEM ? "/{name}" : "", r->sub ? "/" : "", r->sub ? r->sub : "");
 	return true;
 }
 
@@ -63,8 +66,11 @@ static void parameter(const struct oa *o, const char *in, struct str name, struc
 	if (*any)
 		buf_byte(b, ',');
 	*any = true;
-	buf_printf(b, "{\"name\":\"%.*s\",\"in\":\"%s\",%s", STR_ARG(name), in, in[0] == 'p' ? "\"required\":true," : "");
-	buf_printf(b, o->v3 ? "\"schema\":{\"type\":\"%.*s\",\"uniqueItems\":true}}" : "\"type\":\"%.*s\",\"uniqueItems\":true}",
+	buf_printf(
+		b, "{\"name\":\"%.*s\",\"in\":\"%s\",%s", STR_ARG(name), in, in[0] == 'p' ? "\"required\":true," : "");
+	buf_printf(b,
+		o->v3 ? "\"schema\":{\"type\":\"%.*s\",\"uniqueItems\":true}}"
+		      : "\"type\":\"%.*s\",\"uniqueItems\":true}",
 		STR_ARG(type));
 }
 
@@ -90,7 +96,8 @@ static void path_parameters(const struct oa *o, const struct openapi_resource *r
 	buf_byte(b, ']');
 }
 
-/* ---- operations --------------------------------------------------------------------------------------------------- */
+/* ---- operations ---------------------------------------------------------------------------------------------------
+ */
 
 /* "rbac.authorization.k8s.io" -> "RbacAuthorization", "" -> "Core" */
 static void camel_group(const char *group, struct buf *b)
@@ -144,7 +151,8 @@ static void kind_of(const struct openapi_resource *r, struct buf *b)
 	k = schema_builtin_kinds(&n);
 	for (size_t i = 0; i < n && r->sub; i++) /* a subresource may have a kind of another group: Scale, Eviction */
 		if (k[i].type == r->type) {
-			buf_printf(b, "{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}", k[i].group, k[i].version, k[i].kind);
+			buf_printf(b, "{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}", k[i].group, k[i].version,
+				k[i].kind);
 			return;
 		}
 	buf_printf(b, "{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}", r->group, r->version, r->kind);
@@ -183,14 +191,16 @@ static const struct schema_type *answer_type(const struct openapi_resource *r, c
 static const char *const patch_media[] = { "application/json-patch+json", "application/merge-patch+json",
 	"application/strategic-merge-patch+json", "application/apply-patch+yaml", NULL };
 static const char *const any_media[] = { "*/*", NULL };
-static const char *const answer_media[] = { "application/json", "application/yaml", "application/vnd.kubernetes.protobuf", NULL };
+static const char *const answer_media[] = { "application/json", "application/yaml",
+	"application/vnd.kubernetes.protobuf", NULL };
 
 static const char *const *body_media(const struct action *act)
 {
 	return is_method(act, "patch") ? patch_media : any_media;
 }
 
-static void body_v2(const struct oa *o, const struct openapi_resource *r, const struct action *act, bool *any, struct buf *b)
+static void body_v2(
+	const struct oa *o, const struct openapi_resource *r, const struct action *act, bool *any, struct buf *b)
 {
 	const struct schema_type *t = body_type(r, act);
 	bool patch = is_method(act, "patch");
@@ -252,8 +262,8 @@ static void words(const char *name, const char *const *list, struct buf *b)
 	buf_byte(b, ']');
 }
 
-static void operation(const struct oa *o, const struct openapi_resource *r, const struct action *act, enum oa_path p,
-	struct buf *b)
+static void operation(
+	const struct oa *o, const struct openapi_resource *r, const struct action *act, enum oa_path p, struct buf *b)
 {
 	bool any = false;
 

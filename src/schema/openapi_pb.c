@@ -3,21 +3,65 @@
 #include "schema/openapi.h"
 #include "schema/pb.h"
 
-/* ---- field numbers of openapi.v2 ---------------------------------------------------------------------------------- */
+/* ---- field numbers of openapi.v2 ----------------------------------------------------------------------------------
+ */
 
 enum {
-	ANY_YAML = 2, NAMED_NAME = 1, NAMED_VALUE = 2,
-	DOC_SWAGGER = 1, DOC_INFO = 2, DOC_PATHS = 8, DOC_DEFINITIONS = 9, DOC_SECURITY = 12, DOC_SECURITY_DEFINITIONS = 13,
-	INFO_TITLE = 1, INFO_VERSION = 2, PATHS_PATH = 2, DEFINITIONS_SCHEMA = 1,
-	SCHEMA_REF = 1, SCHEMA_FORMAT = 2, SCHEMA_TITLE = 3, SCHEMA_DESCRIPTION = 4, SCHEMA_DEFAULT = 5, SCHEMA_REQUIRED = 19,
-	SCHEMA_ENUM = 20, SCHEMA_ADDITIONAL = 21, SCHEMA_TYPE = 22, SCHEMA_ITEMS = 23, SCHEMA_PROPERTIES = 25, SCHEMA_VENDOR = 31,
+	ANY_YAML = 2,
+	NAMED_NAME = 1,
+	NAMED_VALUE = 2,
+	DOC_SWAGGER = 1,
+	DOC_INFO = 2,
+	DOC_PATHS = 8,
+	DOC_DEFINITIONS = 9,
+	DOC_SECURITY = 12,
+	DOC_SECURITY_DEFINITIONS = 13,
+	INFO_TITLE = 1,
+	INFO_VERSION = 2,
+	PATHS_PATH = 2,
+	DEFINITIONS_SCHEMA = 1,
+	SCHEMA_REF = 1,
+	SCHEMA_FORMAT = 2,
+	SCHEMA_TITLE = 3,
+	SCHEMA_DESCRIPTION = 4,
+	SCHEMA_DEFAULT = 5,
+	SCHEMA_REQUIRED = 19,
+	SCHEMA_ENUM = 20,
+	SCHEMA_ADDITIONAL = 21,
+	SCHEMA_TYPE = 22,
+	SCHEMA_ITEMS = 23,
+	SCHEMA_PROPERTIES = 25,
+	SCHEMA_VENDOR = 31,
 	PATH_PARAMETERS = 9,
-	OP_TAGS = 1, OP_ID = 5, OP_PRODUCES = 6, OP_CONSUMES = 7, OP_PARAMETERS = 8, OP_RESPONSES = 9, OP_SCHEMES = 10, OP_VENDOR = 13,
-	ITEM_PARAMETER = 1, PARAMETER_BODY = 1, PARAMETER_OTHER = 2,
-	BODY_NAME = 2, BODY_IN = 3, BODY_REQUIRED = 4, BODY_SCHEMA = 5,
-	OTHER_QUERY = 3, OTHER_PATH = 4,
-	QUERY_REQUIRED = 1, QUERY_IN = 2, QUERY_NAME = 4, QUERY_TYPE = 6, QUERY_UNIQUE = 17, PATH_TYPE = 5, PATH_UNIQUE = 16,
-	RESPONSES_CODE = 1, VALUE_RESPONSE = 1, RESPONSE_DESCRIPTION = 1, RESPONSE_SCHEMA = 2, SCHEMA_ITEM_SCHEMA = 1,
+	OP_TAGS = 1,
+	OP_ID = 5,
+	OP_PRODUCES = 6,
+	OP_CONSUMES = 7,
+	OP_PARAMETERS = 8,
+	OP_RESPONSES = 9,
+	OP_SCHEMES = 10,
+	OP_VENDOR = 13,
+	ITEM_PARAMETER = 1,
+	PARAMETER_BODY = 1,
+	PARAMETER_OTHER = 2,
+	BODY_NAME = 2,
+	BODY_IN = 3,
+	BODY_REQUIRED = 4,
+	BODY_SCHEMA = 5,
+	OTHER_QUERY = 3,
+	OTHER_PATH = 4,
+	QUERY_REQUIRED = 1,
+	QUERY_IN = 2,
+	QUERY_NAME = 4,
+	QUERY_TYPE = 6,
+	QUERY_UNIQUE = 17,
+	PATH_TYPE = 5,
+	PATH_UNIQUE = 16,
+	RESPONSES_CODE = 1,
+	VALUE_RESPONSE = 1,
+	RESPONSE_DESCRIPTION = 1,
+	RESPONSE_SCHEMA = 2,
+	SCHEMA_ITEM_SCHEMA = 1,
 };
 
 static void text(struct buf *b, uint32_t number, struct val v)
@@ -58,7 +102,8 @@ static void vendor(struct buf *b, uint32_t number, struct val v)
 	}
 }
 
-/* ---- schemas ------------------------------------------------------------------------------------------------------ */
+/* ---- schemas ------------------------------------------------------------------------------------------------------
+ */
 
 static void schema(struct buf *b, uint32_t number, struct val v);
 
@@ -112,7 +157,8 @@ static void schema(struct buf *b, uint32_t number, struct val v)
 	pb_end(b, mark);
 }
 
-/* ---- paths -------------------------------------------------------------------------------------------------------- */
+/* ---- paths --------------------------------------------------------------------------------------------------------
+ */
 
 static void body_parameter(struct buf *b, struct val v)
 {
@@ -205,7 +251,8 @@ static void path_item(struct buf *b, uint32_t number, struct val v)
 	pb_end(b, mark);
 }
 
-/* ---- the document --------------------------------------------------------------------------------------------------- */
+/* ---- the document ---------------------------------------------------------------------------------------------------
+ */
 
 /* One named piece, from its JSON. */
 static int piece(struct buf *out, uint32_t number, const char *name, struct buf *json,

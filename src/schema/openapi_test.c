@@ -1,20 +1,27 @@
 /* OpenAPI documents: well-formed, every reference there, what kubectl looks for. */
 #include "schema/openapi.h"
 #include "schema/pb.h"
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
 #include <stdio.h>
 
-static const char *const all[] = { "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch", NULL };
+static const char *const all[] = { "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch",
+	NULL };
 static const char *const status_verbs[] = { "get", "patch", "update", NULL };
 static struct openapi_resource rows[200];
 static size_t n_rows;
 
 static void add(const char *group, const char *version, const char *resource, const char *kind, const char *sub)
 {
-	rows[n_rows++] = (struct openapi_resource){ .group = group, .version = version, .resource = resource, .singular = "",
-		.kind = kind, .sub = sub, .namespaced = true, .verbs = sub ? status_verbs : all,
+	rows[n_rows++] = (struct openapi_resource){ .group = group,
+		.version = version,
+		.resource = resource,
+		.singular = "",
+		.kind = kind,
+		.sub = sub,
+		.namespaced = true,
+		.verbs = sub ? status_verbs : all,
 		.type = schema_builtin(str_c(group), str_c(version), str_c(kind)) };
 }
 
@@ -73,7 +80,8 @@ static void v2_is_whole(void **state)
 	assert_true(val_is(val_get(f, "x-kubernetes-list-type"), "map"));
 	f = val_at(val_get(val_get(defs, "io.k8s.api.apps.v1.Deployment"), "x-kubernetes-group-version-kind"), 0);
 	assert_true(val_is(val_get(f, "kind"), "Deployment"));
-	f = val_get(val_get(val_get(doc_root(d), "paths"), "/apis/apps/v1/namespaces/{namespace}/deployments/{name}"), "patch");
+	f = val_get(val_get(val_get(doc_root(d), "paths"), "/apis/apps/v1/namespaces/{namespace}/deployments/{name}"),
+		"patch");
 	assert_true(val_is(val_get(f, "x-kubernetes-action"), "patch"));
 	assert_true(val_has(val_find(val_get(f, "parameters"), "name", STR("fieldValidation"))));
 }

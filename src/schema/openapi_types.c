@@ -252,8 +252,8 @@ static void special_body(const struct oa *o, const struct schema_type *t, struct
 
 static void one_gvk(const char *group, const char *version, const char *kind, bool *any, struct buf *b)
 {
-	buf_printf(b, "%s{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}", *any ? "," : ",\"x-kubernetes-group-version-kind\":[",
-		group, version, kind);
+	buf_printf(b, "%s{\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"}",
+		*any ? "," : ",\"x-kubernetes-group-version-kind\":[", group, version, kind);
 	*any = true;
 }
 
@@ -275,7 +275,8 @@ static void gvks(const struct oa *o, const struct schema_type *t, struct buf *b)
 	if (!strcmp(t->name, META "Status"))
 		one_gvk("", "v1", "Status", &any, b);
 	for (size_t i = 0; i < o->n && !strcmp(t->name, META "DeleteOptions"); i++)
-		if (!i || strcmp(o->r[i].group, o->r[i - 1].group) != 0 || strcmp(o->r[i].version, o->r[i - 1].version) != 0)
+		if (!i || strcmp(o->r[i].group, o->r[i - 1].group) != 0 ||
+			strcmp(o->r[i].version, o->r[i - 1].version) != 0)
 			one_gvk(o->r[i].group, o->r[i].version, "DeleteOptions", &any, b);
 	if (any)
 		buf_byte(b, ']');

@@ -33,7 +33,7 @@ static inline struct pb pb_of(struct str s)
 struct pb_field {
 	uint32_t number;
 	enum pb_wire wire;
-	uint64_t value;	  /* varints and fixed ones */
+	uint64_t value;   /* varints and fixed ones */
 	struct str bytes; /* PB_BYTES */
 };
 bool pb_next(struct pb *c, struct pb_field *f); /* false: the end, or bad */

@@ -1,7 +1,8 @@
-/* Protobuf to a JSON tree, by type: as Go's JSON of the decoded struct would be, without its nulls and empty structs. */
+/* Protobuf to a JSON tree, by type: as Go's JSON of the decoded struct would be, without its nulls and empty structs.
+ */
+#include "base/clock.h"
 #include "schema/pb.h"
 #include "schema/schema_internal.h"
-#include "base/clock.h"
 
 #define READ_DEPTH_MAX 100
 #define READ_NODES_MAX 500000 /* a message of two bytes becomes a node: bounds what a small body can grow to */
@@ -14,7 +15,8 @@ struct read {
 };
 
 static int read_message(struct read *r, const struct schema_type *t, struct str bytes, int depth, struct node *n);
-static int read_value(struct read *r, const struct schema_type *t, const struct pb_field *w, int depth, struct node **ret);
+static int read_value(
+	struct read *r, const struct schema_type *t, const struct pb_field *w, int depth, struct node **ret);
 static int read_envelope(struct read *r, struct str bytes, struct node **ret);
 
 static int malformed(struct read *r, const struct schema_type *t)
@@ -117,7 +119,8 @@ static int read_alternative(struct read *r, const struct schema_type *t, struct 
 			if (rc)
 				return rc;
 		} else if (f.wire == PB_BYTES && f.number == 2) {
-			rc = read_value(r, t->kind == SCHEMA_OR_LIST ? t->element : schema_tables.string, &f, depth + 1, &n);
+			rc = read_value(
+				r, t->kind == SCHEMA_OR_LIST ? t->element : schema_tables.string, &f, depth + 1, &n);
 			if (rc)
 				return rc;
 			list = list ? list : node_list(r->a);
@@ -188,7 +191,8 @@ static int read_items(struct read *r, const struct schema_type *t, struct str by
 }
 
 /* One value; *ret NULL: it stands for "not there". */
-static int read_value(struct read *r, const struct schema_type *t, const struct pb_field *w, int depth, struct node **ret)
+static int read_value(
+	struct read *r, const struct schema_type *t, const struct pb_field *w, int depth, struct node **ret)
 {
 	char text[TIME_TEXT_MAX];
 
@@ -239,7 +243,8 @@ static int read_value(struct read *r, const struct schema_type *t, const struct 
 	}
 }
 
-static int read_entry(struct read *r, const struct schema_type *t, const struct pb_field *w, int depth, struct node *map)
+static int read_entry(
+	struct read *r, const struct schema_type *t, const struct pb_field *w, int depth, struct node *map)
 {
 	struct pb c = pb_of(w->bytes);
 	struct node *value = NULL;
@@ -422,8 +427,8 @@ static int read_kind(struct read *r, struct str api_version, struct str kind, st
 	}
 	t = schema_builtin(group, version, kind);
 	if (!t)
-		return err_set(r->e, ERR_BAD_REQUEST, "no kind \"%.*s\" is registered for version \"%.*s\"", STR_ARG(kind),
-			STR_ARG(api_version));
+		return err_set(r->e, ERR_BAD_REQUEST, "no kind \"%.*s\" is registered for version \"%.*s\"",
+			STR_ARG(kind), STR_ARG(api_version));
 	n = node_map(r->a);
 	node_setc(n, "apiVersion", node_str(r->a, api_version));
 	node_setc(n, "kind", node_str(r->a, kind));
@@ -458,8 +463,8 @@ static int read_envelope(struct read *r, struct str bytes, struct node **ret)
 	}
 	if (c.bad)
 		return err_set(r->e, ERR_BAD_REQUEST, "proto: Unknown: malformed message");
-	rc = str_is(type, "application/json") ? read_json(r, raw, ret) :
-		read_kind(r, small_bytes(meta, 1), small_bytes(meta, 2), raw, ret);
+	rc = str_is(type, "application/json") ? read_json(r, raw, ret)
+					      : read_kind(r, small_bytes(meta, 1), small_bytes(meta, 2), raw, ret);
 	r->envelopes--;
 	return rc;
 }

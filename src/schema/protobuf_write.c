@@ -1,7 +1,7 @@
 /* JSON values to protobuf, by type. What is not in the JSON is not written: readers see the zero value. */
+#include "base/clock.h"
 #include "schema/pb.h"
 #include "schema/schema_internal.h"
-#include "base/clock.h"
 
 static void write_message(const struct schema_type *t, struct val v, struct buf *out);
 static void write_field(const struct schema_type *t, uint32_t number, struct val v, struct buf *out);
@@ -239,8 +239,8 @@ int schema_to_protobuf(const struct schema_type *t, struct val v, struct buf *ou
 	return finish(out, e);
 }
 
-int schema_list_to_protobuf(struct str api_version, struct str kind, const struct schema_type *item_type, struct val list_meta,
-	bool (*next)(void *arg, struct val *ret), void *arg, struct buf *out, struct err *e)
+int schema_list_to_protobuf(struct str api_version, struct str kind, const struct schema_type *item_type,
+	struct val list_meta, bool (*next)(void *arg, struct val *ret), void *arg, struct buf *out, struct err *e)
 {
 	const struct schema_type *meta = schema_builtin_by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
 	struct val item;

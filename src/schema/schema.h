@@ -1,20 +1,34 @@
 /* The type system as data: descriptors of every kind's fields, and one engine that walks them.
  *
- * api/NAME.schema (one file an API group) are compiled by tools/schemac.py to C tables at build time; a CRD's OpenAPI schema compiles into
- * the same tables at run time (later). The engine knows JSON values (doc/) and types, nothing of HTTP or storage.
- * Thread: types are immutable once published; any thread. */
+ * api/NAME.schema (one file an API group) are compiled by tools/schemac.py to C tables at build time; a CRD's OpenAPI
+ * schema compiles into the same tables at run time (later). The engine knows JSON values (doc/) and types, nothing of
+ * HTTP or storage. Thread: types are immutable once published; any thread. */
 #pragma once
 #include "doc/doc.h"
 
 enum schema_kind {
-	SCHEMA_OBJECT, SCHEMA_LIST, SCHEMA_MAP, SCHEMA_STRING, SCHEMA_BOOL, SCHEMA_INT32, SCHEMA_INT64, SCHEMA_UINT32, SCHEMA_DOUBLE,
-	SCHEMA_BYTES,	    /* base64 string */
-	SCHEMA_QUANTITY, SCHEMA_INT_OR_STRING, SCHEMA_TIME, SCHEMA_MICRO_TIME, SCHEMA_DURATION,
-	SCHEMA_FIELDS_V1,   /* opaque object */
-	SCHEMA_RAW,	    /* runtime.RawExtension: any object */
-	SCHEMA_JSON,	    /* any JSON (apiextensions) */
+	SCHEMA_OBJECT,
+	SCHEMA_LIST,
+	SCHEMA_MAP,
+	SCHEMA_STRING,
+	SCHEMA_BOOL,
+	SCHEMA_INT32,
+	SCHEMA_INT64,
+	SCHEMA_UINT32,
+	SCHEMA_DOUBLE,
+	SCHEMA_BYTES, /* base64 string */
+	SCHEMA_QUANTITY,
+	SCHEMA_INT_OR_STRING,
+	SCHEMA_TIME,
+	SCHEMA_MICRO_TIME,
+	SCHEMA_DURATION,
+	SCHEMA_FIELDS_V1, /* opaque object */
+	SCHEMA_RAW,       /* runtime.RawExtension: any object */
+	SCHEMA_JSON,      /* any JSON (apiextensions) */
 	/* An element (JSONSchemaProps) or: true/false, a list of elements, a list of strings. Leaves for merging. */
-	SCHEMA_OR_BOOL, SCHEMA_OR_LIST, SCHEMA_OR_STRINGS,
+	SCHEMA_OR_BOOL,
+	SCHEMA_OR_LIST,
+	SCHEMA_OR_STRINGS,
 };
 enum schema_list { SCHEMA_LIST_ATOMIC, SCHEMA_LIST_SET, SCHEMA_LIST_MAP };
 
@@ -23,22 +37,22 @@ struct schema_limit {
 	int64_t min, max; /* inclusive; INT64_MIN, INT64_MAX: none */
 };
 struct schema_field {
-	const char *name;	       /* JSON name */
+	const char *name; /* JSON name */
 	const char *help;
 	const struct schema_type *type;
-	const char *merge_key;	       /* patchMergeKey, or NULL */
-	const char *const *list_keys;  /* NULL-terminated, for SCHEMA_LIST_MAP */
-	const char *fallback;	       /* default as JSON text, or NULL */
+	const char *merge_key;            /* patchMergeKey, or NULL */
+	const char *const *list_keys;     /* NULL-terminated, for SCHEMA_LIST_MAP */
+	const char *fallback;             /* default as JSON text, or NULL */
 	const struct schema_limit *limit; /* of a number, or NULL: enforced */
-	uint16_t number;	       /* protobuf; 0: not a field of this message (inlined from another, or JSON only) */
-	uint8_t list;		       /* enum schema_list, of a list field */
-	unsigned required : 1;	       /* OpenAPI's word: always written, not a rule */
-	unsigned must : 1;	       /* enforced: not missing and not empty */
+	uint16_t number;       /* protobuf; 0: not a field of this message (inlined from another, or JSON only) */
+	uint8_t list;          /* enum schema_list, of a list field */
+	unsigned required : 1; /* OpenAPI's word: always written, not a rule */
+	unsigned must : 1;     /* enforced: not missing and not empty */
 	unsigned omit_empty : 1;
 	unsigned patch_merge : 1, patch_retain_keys : 1, patch_replace : 1; /* patchStrategy */
-	unsigned pointer : 1;	       /* "not given" differs from zero in protobuf */
-	unsigned create_only : 1;      /* immutable after creation */
-	unsigned map_atomic : 1;       /* mapType/structType atomic */
+	unsigned pointer : 1;     /* "not given" differs from zero in protobuf */
+	unsigned create_only : 1; /* immutable after creation */
+	unsigned map_atomic : 1;  /* mapType/structType atomic */
 };
 /* A struct of its own on the wire whose fields stand between the owner's in JSON (Go's inline). */
 struct schema_embed {
@@ -46,18 +60,18 @@ struct schema_embed {
 	uint16_t number;
 };
 struct schema_type {
-	const char *name;	       /* "io.k8s.api.core.v1.PodSpec"; NULL for anonymous lists and maps */
+	const char *name; /* "io.k8s.api.core.v1.PodSpec"; NULL for anonymous lists and maps */
 	const char *help;
 	const struct schema_field *fields; /* of an object, in protobuf number order; inlined ones (number 0) last */
 	const struct schema_type *element; /* of a list or map */
-	const char *const *enum_values; /* of a string: NULL-terminated, or NULL; enforced */
-	const uint16_t *by_name;       /* positions of fields in order of their names */
+	const char *const *enum_values;    /* of a string: NULL-terminated, or NULL; enforced */
+	const uint16_t *by_name;           /* positions of fields in order of their names */
 	const struct schema_embed *embeds; /* number 0 ends */
 	uint16_t n_fields;
-	uint8_t kind;		       /* enum schema_kind */
+	uint8_t kind; /* enum schema_kind */
 	unsigned struct_atomic : 1;
-	unsigned is_kind : 1;	       /* has apiVersion and kind */
-	unsigned wire_items : 1;       /* a named list that is a message {repeated items = 1} */
+	unsigned is_kind : 1;    /* has apiVersion and kind */
+	unsigned wire_items : 1; /* a named list that is a message {repeated items = 1} */
 };
 struct schema_kind_entry { /* a kind that clients name in apiVersion/kind */
 	const char *group, *version, *kind;
@@ -67,7 +81,8 @@ struct schema_kind_entry { /* a kind that clients name in apiVersion/kind */
 const struct schema_kind_entry *schema_builtin_kinds(size_t *ret_n);
 /* NULL: no such builtin kind. */
 const struct schema_type *schema_builtin(struct str group, struct str version, struct str kind);
-const struct schema_type *schema_builtin_by_name(const char *name); /* "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" */
+const struct schema_type *schema_builtin_by_name(
+	const char *name); /* "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" */
 const struct schema_field *schema_field(const struct schema_type *t, struct str name);
 
 /* How strict reading treats what the schema does not know. */
@@ -75,13 +90,16 @@ struct schema_report {
 	void (*unknown)(void *arg, struct str path); /* an unknown field was dropped: `spec.foo` */
 	void *arg;
 };
-/* Decoding of a client's object against its type, in place: checks JSON types (ERR_BAD_REQUEST in upstream's words, path in the message),
- * drops unknown fields and reports them, drops nulls, normalises times and quantities. */
-int schema_decode(const struct schema_type *t, struct arena *a, struct node *n, const struct schema_report *rep, struct err *e);
-/* Fills declared defaults (the per-kind ones that upstream writes as code are in the schema files too, see `default`). */
+/* Decoding of a client's object against its type, in place: checks JSON types (ERR_BAD_REQUEST in upstream's words,
+ * path in the message), drops unknown fields and reports them, drops nulls, normalises times and quantities. */
+int schema_decode(
+	const struct schema_type *t, struct arena *a, struct node *n, const struct schema_report *rep, struct err *e);
+/* Fills declared defaults (the per-kind ones that upstream writes as code are in the schema files too, see `default`).
+ */
 void schema_default(const struct schema_type *t, struct arena *a, struct node *n);
 /* What upstream fills in by code and the schema files cannot say: depends on other fields or on the kind
- * (imagePullPolicy by the tag, targetPort = port, requests from limits …). schema_default() runs it for builtin kinds. */
+ * (imagePullPolicy by the tag, targetPort = port, requests from limits …). schema_default() runs it for builtin kinds.
+ */
 void schema_default_object(const struct schema_type *t, struct arena *a, struct node *n);
 /* Required fields, enums, limits that the schema files declare: adds causes, ERR_INVALID when there are any.
  * path: prefix of the causes' fields, "" at the root. The message is the causes joined as upstream joins them. */
@@ -103,9 +121,9 @@ int field_set_parse(struct arena *a, struct val fields_v1, struct field_set **re
 struct node *field_set_node(struct arena *a, const struct field_set *s); /* fieldsV1 JSON */
 /* Which fields an object sets, by type (apply), without apiVersion, kind, metadata.{name,namespace,managedFields…}. */
 struct field_set *field_set_of(struct arena *a, const struct schema_type *t, struct val object);
-/* One write, merged into managedFields. live NULL: create. `object` is edited: for an apply it becomes the merged object.
- * manager, operation "Update" or "Apply", sub "" or "status"; now as RFC 3339; force: take ownership on conflict.
- * Fails: ERR_CONFLICT with FieldManagerConflict causes in upstream's words. */
+/* One write, merged into managedFields. live NULL: create. `object` is edited: for an apply it becomes the merged
+ * object. manager, operation "Update" or "Apply", sub "" or "status"; now as RFC 3339; force: take ownership on
+ * conflict. Fails: ERR_CONFLICT with FieldManagerConflict causes in upstream's words. */
 struct managed_write {
 	const struct schema_type *type;
 	struct str api_version, manager, subresource, now;
@@ -113,30 +131,36 @@ struct managed_write {
 };
 int managed_update(struct arena *a, const struct managed_write *w, struct val live, struct node *object, struct err *e);
 /* applied: the configuration that was sent; *ret: the new object. live missing: it is created. */
-int managed_apply(struct arena *a, const struct managed_write *w, struct val live, struct val applied, struct node **ret, struct err *e);
+int managed_apply(struct arena *a, const struct managed_write *w, struct val live, struct val applied,
+	struct node **ret, struct err *e);
 
-/* ---- protobuf (application/vnd.kubernetes.protobuf) --------------------------------------------------------------- */
+/* ---- protobuf (application/vnd.kubernetes.protobuf) ---------------------------------------------------------------
+ */
 
 /* The "k8s\0" envelope and its inner message, both ways. */
-int schema_to_protobuf(const struct schema_type *t, struct val v, struct buf *out, struct err *e);	  /* with envelope */
-int schema_from_protobuf(struct arena *a, struct str bytes, struct node **ret, struct err *e); /* kind from the envelope */
-int schema_to_protobuf_inner(const struct schema_type *t, struct val v, struct buf *out, struct err *e); /* message only */
+int schema_to_protobuf(const struct schema_type *t, struct val v, struct buf *out, struct err *e); /* with envelope */
+int schema_from_protobuf(
+	struct arena *a, struct str bytes, struct node **ret, struct err *e); /* kind from the envelope */
+int schema_to_protobuf_inner(
+	const struct schema_type *t, struct val v, struct buf *out, struct err *e); /* message only */
 /* A list with its envelope, item by item: no list document is needed. next: false at the end. */
-int schema_list_to_protobuf(struct str api_version, struct str kind, const struct schema_type *item_type, struct val list_meta,
-	bool (*next)(void *arg, struct val *ret), void *arg, struct buf *out, struct err *e);
+int schema_list_to_protobuf(struct str api_version, struct str kind, const struct schema_type *item_type,
+	struct val list_meta, bool (*next)(void *arg, struct val *ret), void *arg, struct buf *out, struct err *e);
 /* A watch event, bare (the stream puts 4 bytes of length before it); object: as schema_to_protobuf() wrote it. */
 void schema_watch_to_protobuf(const char *event, struct str object, struct buf *out);
 
-/* ---- OpenAPI -------------------------------------------------------------------------------------------------------- */
+/* ---- OpenAPI --------------------------------------------------------------------------------------------------------
+ */
 
 /* One resource of the table, as OpenAPI needs it: api/ fills an array of them. */
 struct openapi_resource {
 	const char *group, *version, *resource, *singular, *kind, *sub; /* sub NULL or "status" */
 	bool namespaced;
-	const char *const *verbs; /* NULL-terminated */
+	const char *const *verbs;       /* NULL-terminated */
 	const struct schema_type *type; /* of the request body and answer */
 };
 int openapi_v2_json(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);
 int openapi_v2_protobuf(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);
 /* One group version's document. */
-int openapi_v3_json(const struct openapi_resource *r, size_t n, const char *group, const char *version, const char *server_version, struct buf *out);
+int openapi_v3_json(const struct openapi_resource *r, size_t n, const char *group, const char *version,
+	const char *server_version, struct buf *out);

@@ -1,12 +1,15 @@
-/* Any JSON as an object of some kind: decoding and defaulting end in a fixed point, validation and field sets do not fall
- * over, an object applied twice is the same. The first byte chooses the kind. */
+/* Any JSON as an object of some kind: decoding and defaulting end in a fixed point, validation and field sets do not
+ * fall over, an object applied twice is the same. The first byte chooses the kind. */
 #include "schema/fieldset.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static void apply_twice(struct arena *a, const struct schema_type *t, struct val v)
 {
-	struct managed_write w = { .type = t, .api_version = STR("v1"), .manager = STR("fuzz"), .now = STR("2026-01-01T00:00:00Z"),
+	struct managed_write w = { .type = t,
+		.api_version = STR("v1"),
+		.manager = STR("fuzz"),
+		.now = STR("2026-01-01T00:00:00Z"),
 		.apply = true };
 	auto_(doc_unref) struct doc *one = NULL, *two = NULL;
 	struct node *n = NULL;
@@ -19,7 +22,8 @@ static void apply_twice(struct arena *a, const struct schema_type *t, struct val
 	w.now = STR("2027-01-01T00:00:00Z");
 	if (managed_apply(a, &w, doc_root(one), v, &n, &e))
 		PANIC("%s", e.message);
-	node_del(node_getc(n, "metadata"), STR("managedFields")); /* nothing set: nobody is named, then before-first-apply */
+	node_del(node_getc(n, "metadata"),
+		STR("managedFields")); /* nothing set: nobody is named, then before-first-apply */
 	two = node_publish(n);
 	n = node_from(a, doc_root(one));
 	node_del(node_getc(n, "metadata"), STR("managedFields"));

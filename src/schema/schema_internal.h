@@ -9,8 +9,8 @@
 struct place {
 	const struct place *up;
 	struct str name; /* a field or map key */
-	long index;	 /* of a list element, or -1 */
-	bool is_key;	 /* a map key: printed as [key] */
+	long index;      /* of a list element, or -1 */
+	bool is_key;     /* a map key: printed as [key] */
 };
 /* How a path is told: by validation  spec.containers[0].name  metadata.labels[app]
  *                  by strict decoding  spec.containers[0].name  metadata.labels.app

@@ -35,10 +35,11 @@ static const struct schema_type *find_kind(struct str group, struct str version,
 }
 
 /* Kinds of meta/v1 that clients send under the group version they talk to. */
-static const char *const shared_kinds[] = { "CreateOptions", "DeleteOptions", "GetOptions", "ListOptions", "PatchOptions",
-	"UpdateOptions", "WatchEvent" };
+static const char *const shared_kinds[] = { "CreateOptions", "DeleteOptions", "GetOptions", "ListOptions",
+	"PatchOptions", "UpdateOptions", "WatchEvent" };
 /* And those that live in v1 for historical reasons. */
-static const char *const v1_kinds[] = { "APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "List", "Status" };
+static const char *const v1_kinds[] = { "APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "List",
+	"Status" };
 
 static bool among(struct str s, const char *const *list, size_t n)
 {

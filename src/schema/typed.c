@@ -1,7 +1,7 @@
 /* Walks over objects along their types, for server-side apply: which fields there are, what changed, merge, remove. */
-#include "schema/fieldset.h"
 #include "base/buf.h"
 #include "base/map.h"
+#include "schema/fieldset.h"
 
 enum shape { LEAF, STRUCT, MAP, KEYED, SET };
 
@@ -26,7 +26,8 @@ static enum shape shape_of(const struct schema_type *t, const struct schema_fiel
 }
 
 /* Type of a map's entry. *ret_f: the field when it is an object's. */
-static const struct schema_type *entry_type(const struct schema_type *t, struct str key, const struct schema_field **ret_f)
+static const struct schema_type *entry_type(
+	const struct schema_type *t, struct str key, const struct schema_field **ret_f)
 {
 	*ret_f = NULL;
 	if (t->kind == SCHEMA_RAW || t->kind == SCHEMA_JSON)
@@ -52,7 +53,8 @@ static struct node *key_value(struct arena *a, const struct schema_type *element
 	return f && f->fallback ? schema_literal(a, f->fallback) : NULL;
 }
 
-static struct str elem_keyed(struct arena *a, const struct schema_type *element, const char *const *keys, struct node *item)
+static struct str elem_keyed(
+	struct arena *a, const struct schema_type *element, const char *const *keys, struct node *item)
 {
 	auto_buf struct buf b = BUF_INIT;
 	const char *last = "";
@@ -80,7 +82,8 @@ static struct str elem_keyed(struct arena *a, const struct schema_type *element,
 	return arena_str(a, buf_view(&b));
 }
 
-static struct str elem_item(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *item)
+static struct str elem_item(
+	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *item)
 {
 	auto_buf struct buf b = BUF_INIT;
 
@@ -91,7 +94,8 @@ static struct str elem_item(struct arena *a, const struct schema_type *t, const 
 	return arena_str(a, buf_view(&b));
 }
 
-/* ---- which fields there are --------------------------------------------------------------------------------------- */
+/* ---- which fields there are ---------------------------------------------------------------------------------------
+ */
 
 static void collect(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n,
 	struct fs_elem *self)
@@ -118,7 +122,8 @@ static void collect(struct arena *a, const struct schema_type *t, const struct s
 				continue;
 			e.text = elem_field(a, node_key_at(n, i));
 			collect(a, ct, cf, child, &e);
-			if (s == MAP || node_kind(child) == VAL_NULL || (node_kind(child) == VAL_MAP && !node_len(child)))
+			if (s == MAP || node_kind(child) == VAL_NULL ||
+				(node_kind(child) == VAL_MAP && !node_len(child)))
 				e.member = true;
 		}
 		self->sub = fs_put(a, self->sub, e);
@@ -133,7 +138,8 @@ struct field_set *typed_fields(struct arena *a, const struct schema_type *t, str
 	return root.sub;
 }
 
-/* ---- what changed ------------------------------------------------------------------------------------------------- */
+/* ---- what changed -------------------------------------------------------------------------------------------------
+ */
 
 struct change {
 	struct fs_elem added, modified, removed;
@@ -163,8 +169,8 @@ static void child_changed(struct arena *a, struct change *self, struct str text,
 		self->removed.sub = fs_put(a, self->removed.sub, c->removed);
 }
 
-static void compare_entry(struct arena *a, const struct schema_type *t, struct str key, struct node *was, struct node *now,
-	struct change *self)
+static void compare_entry(struct arena *a, const struct schema_type *t, struct str key, struct node *was,
+	struct node *now, struct change *self)
 {
 	const struct schema_field *cf;
 	const struct schema_type *ct = entry_type(t, key, &cf);
@@ -179,8 +185,8 @@ static void compare_entry(struct arena *a, const struct schema_type *t, struct s
 	child_changed(a, self, elem_field(a, key), &c);
 }
 
-static void compare_maps(struct arena *a, const struct schema_type *t, struct node *was, struct node *now,
-	struct change *self)
+static void compare_maps(
+	struct arena *a, const struct schema_type *t, struct node *was, struct node *now, struct change *self)
 {
 	for (size_t i = 0; i < node_len(now); i++)
 		compare_entry(a, t, node_key_at(now, i), was, now, self);
@@ -202,7 +208,8 @@ static void map_end(void *m)
 	map_free(m);
 }
 
-static struct items items_of(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *list)
+static struct items items_of(
+	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *list)
 {
 	struct items s = { .n = node_len(list) };
 
@@ -275,7 +282,8 @@ struct fs_diff typed_compare(struct arena *a, const struct schema_type *t, struc
 	return (struct fs_diff){ root.added.sub, root.modified.sub, root.removed.sub };
 }
 
-/* ---- merge -------------------------------------------------------------------------------------------------------- */
+/* ---- merge --------------------------------------------------------------------------------------------------------
+ */
 
 static struct node *merge(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *base,
 	struct node *with);
@@ -351,7 +359,8 @@ struct node *typed_merge(struct arena *a, const struct schema_type *t, struct no
 	return merge(a, t, NULL, base, with);
 }
 
-/* ---- remove ------------------------------------------------------------------------------------------------------- */
+/* ---- remove -------------------------------------------------------------------------------------------------------
+ */
 
 static void remove_paths(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n,
 	const struct field_set *paths)
@@ -389,10 +398,11 @@ void typed_remove(struct arena *a, const struct schema_type *t, struct node *n, 
 	remove_paths(a, t, NULL, n, paths);
 }
 
-/* ---- helpers of apply --------------------------------------------------------------------------------------------- */
+/* ---- helpers of apply ---------------------------------------------------------------------------------------------
+ */
 
-static struct field_set *ensure(struct arena *a, const struct schema_type *t, const struct schema_field *f,
-	struct field_set *s)
+static struct field_set *ensure(
+	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct field_set *s)
 {
 	enum shape sh = shape_of(t, f, NULL); /* untyped maps have no named fields */
 	struct field_set *out;
@@ -433,7 +443,8 @@ static void keep_path(void *arg, const char *path)
 }
 
 /* The first element of a list that is there twice: [name="a"]. */
-static const char *duplicate(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *list)
+static const char *duplicate(
+	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *list)
 {
 	struct items s = items_of(a, t, f, list);
 	struct kept found = { a, NULL };
@@ -450,8 +461,8 @@ static const char *duplicate(struct arena *a, const struct schema_type *t, const
 	return NULL;
 }
 
-static const char *keyless(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n,
-	const char *path)
+static const char *keyless(
+	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n, const char *path)
 {
 	enum shape s = shape_of(t, f, n);
 	const char *twice = s == KEYED || s == SET ? duplicate(a, t, f, n) : NULL;
@@ -470,8 +481,10 @@ static const char *keyless(struct arena *a, const struct schema_type *t, const s
 			here = arena_printf(a, "%s[%zu]", path, i);
 			for (size_t k = 0; f->list_keys[k]; k++)
 				if (!key_value(a, t->element, child, f->list_keys[k]))
-					return arena_printf(a, "%s: element %zu: associative list with keys has an element that "
-						"omits key field \"%s\" (and doesn't have default value)", path, i, f->list_keys[k]);
+					return arena_printf(a,
+						"%s: element %zu: associative list with keys has an element that "
+						"omits key field \"%s\" (and doesn't have default value)",
+						path, i, f->list_keys[k]);
 		} else {
 			ct = entry_type(t, node_key_at(n, i), &cf);
 			here = arena_printf(a, "%s.%.*s", path, STR_ARG(node_key_at(n, i)));

@@ -1,6 +1,6 @@
 /* What schema files declare as rules: must, enum, min, max, fixed. */
-#include "schema/schema_internal.h"
 #include "base/buf.h"
+#include "schema/schema_internal.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -73,13 +73,15 @@ static void check_limit(struct check *c, const struct schema_field *f, struct va
 	if ((i >= lo && i <= hi) || (val_kind(v) != VAL_INT && val_kind(v) != VAL_FLOAT))
 		return;
 	if (lo != INT64_MIN && hi != INT64_MAX)
-		snprintf(sentence, sizeof(sentence), "Invalid value: %" PRId64 ": must be between %" PRId64 " and %" PRId64
-			", inclusive", i, lo, hi);
+		snprintf(sentence, sizeof(sentence),
+			"Invalid value: %" PRId64 ": must be between %" PRId64 " and %" PRId64 ", inclusive", i, lo,
+			hi);
 	else if (lo != INT64_MIN)
-		snprintf(sentence, sizeof(sentence), "Invalid value: %" PRId64 ": must be greater than or equal to %" PRId64,
-			i, lo);
+		snprintf(sentence, sizeof(sentence),
+			"Invalid value: %" PRId64 ": must be greater than or equal to %" PRId64, i, lo);
 	else
-		snprintf(sentence, sizeof(sentence), "Invalid value: %" PRId64 ": must be less than or equal to %" PRId64, i, hi);
+		snprintf(sentence, sizeof(sentence),
+			"Invalid value: %" PRId64 ": must be less than or equal to %" PRId64, i, hi);
 	fail(c, "FieldValueInvalid", at, sentence);
 }
 
@@ -150,7 +152,8 @@ int schema_validate(const struct schema_type *t, struct val v, const char *path,
 
 /* ---- changes ---------------------------------------------------------------------------------------------------- */
 
-static void check_fixed(struct check *c, const struct schema_type *t, struct val v, struct val old, const struct place *at)
+static void check_fixed(
+	struct check *c, const struct schema_type *t, struct val v, struct val old, const struct place *at)
 {
 	if (t->kind != SCHEMA_OBJECT || val_kind(v) != VAL_MAP || val_kind(old) != VAL_MAP)
 		return;
