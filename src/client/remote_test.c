@@ -163,7 +163,7 @@ static int start(void **state)
 	struct err e;
 
 	err_init(&e);
-	strcpy(p->dir, "/tmp/kogge-remote-XXXXXX");
+	snprintf(p->dir, sizeof(p->dir), "/tmp/kogge-remote-XXXXXX");
 	assert_non_null(mkdtemp(p->dir));
 	task_mutex_init(&p->lock);
 	must(pki_ca(p->dir, "ca", "test", &e), &e);

@@ -24,7 +24,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));
 
-	strcpy(f->dir, "/tmp/kogge-sqlite-XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "/tmp/kogge-sqlite-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	snprintf(f->path, sizeof(f->path), "%s/state.db", f->dir);
 	*state = f;

@@ -35,7 +35,7 @@ static int set_up(void **state, const char *engine)
 	struct fixture *f = xcalloc(1, sizeof(*f));
 
 	f->engine = engine;
-	strcpy(f->dir, "/tmp/kogge-store-XXXXXX");
+	snprintf(f->dir, sizeof(f->dir), "/tmp/kogge-store-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	snprintf(f->path, sizeof(f->path), "%s/state.db", f->dir);
 	must_open(f);
