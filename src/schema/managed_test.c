@@ -1,8 +1,6 @@
 /* Server-side apply and managedFields: the table of docs/ on one page, as upstream behaves. */
 #include "schema/fieldset.h"
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
+#include "base/test.h"
 #include <stdio.h>
 
 struct env {

@@ -1,9 +1,7 @@
 /* OpenAPI documents: well-formed, every reference there, what kubectl looks for. */
 #include "schema/openapi.h"
 #include "schema/pb.h"
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
+#include "base/test.h"
 #include <stdio.h>
 
 static const char *const all[] = { "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch",

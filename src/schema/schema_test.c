@@ -1,8 +1,6 @@
 /* Lookup, decoding, defaults, validation, protobuf. */
 #include "schema/schema_internal.h"
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
+#include "base/test.h"
 #include <stdio.h>
 
 struct env {

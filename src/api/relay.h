@@ -1,0 +1,23 @@
+/* Shared by relay.c (streams) and proxy.c (requests to pods, services and nodes). */
+#pragma once
+#include "api/api_internal.h"
+
+#define RELAY_TASKS_MAX 256
+
+struct relays {
+	struct api *api;
+	struct task_mutex lock;
+	struct task_cond gone;
+	struct map *clients; /* "scheme url" → struct http_client */
+	struct tls *tls;
+	int tasks; /* that run */
+};
+/* A slot for one more task; end it with relay_over(). false: too many, or stopping. */
+bool relay_begin(struct relays *r);
+void relay_over(struct relays *r);
+/* Borrow: lives as long as the relays. scheme "node": https with the control process's certificate. */
+int relay_client(struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e);
+int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct err *e);
+/* Takes rq: passes its upgrade on and splices. */
+void relay_upgrade(struct rq *rq, struct http_client *client, struct str path);
+void relay_proxy(struct rq *rq); /* proxy.c; takes rq */

@@ -1,0 +1,580 @@
+/* The HTTP server and client against each other and against raw bytes, on real loopback connections. */
+#include "net/net_test.h"
+
+#define BIG ((size_t)10 << 20)
+static struct certs certs;
+static struct net_loop *loops[2];
+static struct tls *server_tls, *client_tls, *nobody_tls;
+static struct http_server *plain, *secure;
+static char big[BIG];
+static atomic_int closed_streams, ended_pieces, held_requests;
+static struct http_request *_Atomic held;
+
+/* ---- the handler ----- */
+
+struct ticker {
+	struct http_stream *s;
+	int n, most;
+};
+
+static void end_free(void *p)
+{
+	free(p);
+}
+
+static void ticker_go(void *arg)
+{
+	struct ticker *t = arg;
+
+	while (t->n < t->most && http_stream_unsent(t->s) < HTTP_STREAM_HIGH) {
+		char *text = xasprintf("tick %06d %1000s\n", t->n++, "");
+
+		http_stream_write(t->s, &(struct net_piece){ str_c(text), text, end_free }, 1);
+	}
+	if (t->n == t->most) {
+		t->n++;
+		http_stream_end(t->s);
+	}
+}
+
+static void ticker_closed(void *arg)
+{
+	free(arg);
+	atomic_fetch_add(&closed_streams, 1);
+}
+
+static const struct http_stream_ops ticker_ops = { ticker_go, ticker_closed };
+
+static void piece_ended(void *arg)
+{
+	atomic_fetch_add(&ended_pieces, 1);
+}
+
+static void describe(struct http_request *r)
+{
+	const struct http_peer *p = http_peer(r);
+	auto_buf struct buf b = BUF_INIT;
+
+	buf_printf(&b, "%.*s %.*s ?%.*s v%d cn=%.*s", STR_ARG(http_method(r)), STR_ARG(http_path(r)), STR_ARG(http_query(r)),
+		http_version(r), STR_ARG(p->cn));
+	for (size_t i = 0; i < p->n_orgs; i++)
+		buf_printf(&b, " o=%.*s", STR_ARG(p->orgs[i]));
+	buf_printf(&b, " rejected=%d from=%.*s body=%zu:%.*s x=%.*s\n", p->rejected, STR_ARG(p->address), http_body(r).n,
+		(int)MIN(http_body(r).n, (size_t)20), http_body(r).p ? http_body(r).p : "", STR_ARG(http_header(r, "x-test")));
+	http_reply_text(r, 200, "text/plain", buf_view(&b));
+}
+
+static void handle(void *arg, struct http_request *r)
+{
+	struct str path = http_path(r);
+
+	if (str_is(path, "/big")) {
+		struct net_piece p = { str_n(big, BIG), NULL, piece_ended };
+
+		http_reply(r, 200, NULL, 0, &p, 1);
+	} else if (str_starts(path, STR("/ticks/"))) {
+		struct ticker *t = xcalloc(1, sizeof(*t));
+		int64_t n = 0;
+
+		str_i64(str_sub(path, 7, 20), &n);
+		t->most = (int)n;
+		t->s = http_reply_stream(r, 200, NULL, 0, &ticker_ops, t);
+		ticker_go(t);
+	} else if (str_is(path, "/hold")) {
+		atomic_store(&held, r);
+		atomic_fetch_add(&held_requests, 1);
+	} else if (str_is(path, "/empty")) {
+		http_reply(r, 204, NULL, 0, NULL, 0);
+	} else if (str_is(path, "/echo")) {
+		http_reply_text(r, 200, "application/octet-stream", http_body(r));
+	} else {
+		describe(r);
+	}
+}
+
+static int set_up(void **state)
+{
+	struct http_server_opts o = { .address = "127.0.0.1",
+		.loops = loops,
+		.n_loops = 2,
+		.handle = handle,
+		.header_ms = 400,
+		.idle_ms = 700,
+		.header_max = 8192,
+		.body_max = 100000 };
+
+	memset(big, 'b', BIG);
+	certs_make(&certs);
+	loops[0] = net_loop_new("test-0");
+	loops[1] = net_loop_new("test-1");
+	OK(tls_new(&(struct tls_opts){ certs.server, certs.server_key, certs.ca, true, false }, &server_tls, e));
+	OK(tls_new(&(struct tls_opts){ certs.client, certs.client_key, certs.ca, false, false }, &client_tls, e));
+	OK(tls_new(&(struct tls_opts){ .ca_file = certs.ca }, &nobody_tls, e));
+	OK(http_server_new(&o, &plain, e));
+	o.tls = server_tls;
+	OK(http_server_new(&o, &secure, e));
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	http_server_free(plain);
+	http_server_free(secure);
+	net_loop_free(loops[0]);
+	net_loop_free(loops[1]);
+	tls_free(server_tls);
+	tls_free(client_tls);
+	tls_free(nobody_tls);
+	certs_remove(&certs);
+	return 0;
+}
+
+/* ---- HTTP/1.1, raw ----- */
+
+static void answers_a_request(void **state)
+{
+	const char *r = raw_ask(http_server_port(plain),
+		"POST /a/b?c=d HTTP/1.1\r\nHost: x\r\nX-Test:  hi \r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+
+	assert_starts(r, "HTTP/1.1 200 OK\r\n");
+	assert_has(r, "\r\ndate: ");
+	assert_has(r, "\r\nconnection: close\r\n");
+	assert_has(r, "POST /a/b ?c=d v1 cn= rejected=0 from=127.0.0.1 body=5:hello x=hi\n");
+}
+
+static void keeps_order_when_pipelined(void **state)
+{
+	const char *r = raw_ask(http_server_port(plain),
+		"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"
+		"POST /2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n"
+		"GET /ticks/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+		"HEAD /3 HTTP/1.1\r\nHost: x\r\n\r\n"
+		"GET http://y/4 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	const char *one = strstr(r, "GET /1 "), *two = strstr(r, "POST /2 "), *tick = strstr(r, "tick 000000"),
+		   *four = strstr(r, "GET /4 ");
+
+	assert_true(one && two && tick && four && one < two && two < tick && tick < four);
+	assert_has(two, "body=5:abcde");
+	assert_has(tick, "\r\n0\r\n\r\nHTTP/1.1 200 OK");
+	assert_null(strstr(r, "HEAD /3")); /* a length, no body */
+}
+
+/* What two readers could understand differently is refused. */
+static void refuses_ambiguity(void **state)
+{
+	static const char *const bad[] = {
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3,3\r\n\r\nabc",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\nabc",
+		"GET / HTTP/1.1\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nA\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nA: b\rc\r\n\r\n",
+		"GET / HTTP/1.1\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+		"GET  / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1 \r\nHost: x\r\n\r\n",
+		"GET x HTTP/1.1\r\nHost: x\r\n\r\n",
+		"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"G(T / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+		"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		const char *r = raw_ask(http_server_port(plain), bad[i]);
+
+		if (strncmp(r, "HTTP/1.1 400 ", 13) != 0)
+			fail_msg("not refused: \"%s\": \"%.60s\"", bad[i], r);
+	}
+	assert_starts(raw_ask(http_server_port(plain), "GET / HTTP/2.0\r\nHost: x\r\n\r\n"), "HTTP/1.1 505 ");
+	assert_starts(raw_ask(http_server_port(plain), "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+		"HTTP/1.1 501 ");
+}
+
+static void has_limits(void **state)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	buf_c(&b, "GET / HTTP/1.1\r\nHost: x\r\n");
+	for (int i = 0; i < 200; i++)
+		buf_printf(&b, "X-%d: %050d\r\n", i, i);
+	buf_c(&b, "\r\n");
+	buf_byte(&b, 0);
+	assert_starts(raw_ask(http_server_port(plain), b.p), "HTTP/1.1 431 ");
+	assert_starts(raw_ask(http_server_port(plain), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100001\r\n\r\nabc"),
+		"HTTP/1.1 413 ");
+	buf_reset(&b);
+	buf_c(&b, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1ffff\r\n");
+	for (int i = 0; i < 0x1ffff; i++)
+		buf_byte(&b, 'x');
+	buf_c(&b, "\r\n0\r\n\r\n");
+	buf_byte(&b, 0);
+	assert_starts(raw_ask(http_server_port(plain), b.p), "HTTP/1.1 413 ");
+}
+
+static void hurries_slow_clients(void **state)
+{
+	struct mono from = mono_now();
+	int fd = raw_connect(http_server_port(plain));
+
+	raw_send(fd, "GET / HTTP/1.1\r\nHo");
+	usleep(200000);
+	raw_send(fd, "st: x\r\nA"); /* a drip does not help */
+	assert_starts(raw_read(fd, NULL), "HTTP/1.1 408 ");
+	close(fd);
+	assert_in_range(mono_ms_between(from, mono_now()), 300, 1500);
+
+	from = mono_now();
+	fd = raw_connect(http_server_port(plain));
+	raw_send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_starts(raw_read(fd, NULL), "HTTP/1.1 200 "); /* then idle until the server closes */
+	close(fd);
+	assert_in_range(mono_ms_between(from, mono_now()), 500, 2000);
+}
+
+static void says_continue(void **state)
+{
+	int fd = raw_connect(http_server_port(plain));
+
+	raw_send(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n");
+	assert_string_equal(raw_read(fd, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+	raw_send(fd, "abc");
+	assert_has(raw_read(fd, NULL), "\r\n\r\nabc");
+	close(fd);
+}
+
+static void speaks_1_0(void **state)
+{
+	const char *r = raw_ask(http_server_port(plain), "GET /ticks/2 HTTP/1.0\r\n\r\n");
+
+	assert_null(strstr(r, "chunked"));
+	assert_has(r, "tick 000001");
+	r = raw_ask(http_server_port(plain), "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n");
+	assert_has(r, "GET /1 ");
+	assert_has(r, "GET /2 ");
+}
+
+static void survives_a_vanished_client(void **state)
+{
+	int before = atomic_load(&closed_streams), pieces = atomic_load(&ended_pieces);
+	int fd = raw_connect(http_server_port(plain));
+
+	raw_send(fd, "GET /ticks/1000000 HTTP/1.1\r\nHost: x\r\n\r\n");
+	raw_read(fd, "tick 000003");
+	close(fd);
+	wait_for(&closed_streams, before + 1);
+
+	fd = raw_connect(http_server_port(plain));
+	raw_send(fd, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
+	raw_read(fd, "bbbb");
+	close(fd);
+	wait_for(&ended_pieces, pieces + 1);
+
+	/* The handler still has the request when its client resets the connection. */
+	int holding = atomic_load(&held_requests);
+	fd = raw_connect(http_server_port(plain));
+	raw_send(fd, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+	wait_for(&held_requests, holding + 1);
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));
+	close(fd);
+	usleep(100000);
+	struct http_request *r = atomic_load(&held);
+	assert_string_equal(http_path(r).p ? "x" : "", "x");
+	struct net_piece p = { str_n(big, 100), NULL, piece_ended };
+	http_reply(r, 200, NULL, 0, &p, 1);
+	wait_for(&ended_pieces, pieces + 2);
+}
+
+/* ---- the client ----- */
+
+static struct http_client *client(bool tls, bool http1_only, struct tls *t)
+{
+	struct http_client *c = NULL;
+	char url[64];
+
+	snprintf(url, sizeof(url), "%s://localhost:%d", tls ? "https" : "http", http_server_port(tls ? secure : plain));
+	OK(http_client_new(
+		&(struct http_client_opts){ .url = url, .tls = t, .loop = loops[1], .http1_only = http1_only }, &c, e));
+	return c;
+}
+
+static void ask(struct http_client *c, const char *method, const char *path, struct str body, int status, const char *expect)
+{
+	struct http_header h = { STR("X-Test"), STR("client") };
+	struct http_reply r = { 0 };
+
+	OK(http_call(c, method, str_c(path), &h, 1, body, 0, 5000, &r, e));
+	assert_int_equal(r.status, status);
+	if (expect)
+		assert_true(str_has(buf_view(&r.body), str_c(expect)));
+	http_reply_fini(&r);
+}
+
+struct mode {
+	bool tls, http1;
+};
+static const struct mode modes[] = { { false, true }, { true, true }, { true, false } };
+
+static void client_and_server_agree(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+		const char *who = modes[i].tls ? "cn=alice o=first o=second rejected=0" : "cn= rejected=0";
+
+		ask(c, "GET", "/x?y=z", STR_NULL, 200, "GET /x ?y=z");
+		ask(c, "POST", "/x", STR("body"), 200, who);
+		ask(c, "POST", "/x", STR("body"), 200, "body=4:body x=client");
+		ask(c, "PUT", "/echo", str_n(big, 99999), 200, "bbbb");
+		ask(c, "POST", "/echo", str_n(big, 100001), 413, NULL);
+		ask(c, "GET", "/empty", STR_NULL, 204, NULL);
+		ask(c, "HEAD", "/x", STR_NULL, 200, NULL);
+		ask(c, "GET", "/x", STR_NULL, 200, modes[i].tls && !modes[i].http1 ? " v2 " : " v1 ");
+	}
+}
+
+static void moves_big_bodies(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+		int pieces = atomic_load(&ended_pieces);
+		struct http_reply r = { 0 };
+		struct err e;
+
+		OK(http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 0, 10000, &r, e));
+		assert_int_equal(r.body.n, BIG);
+		assert_memory_equal(r.body.p, big, BIG);
+		http_reply_fini(&r);
+		wait_for(&ended_pieces, pieces + 1);
+		err_init(&e);
+		assert_int_equal(http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 1000000, 10000, &r, &e), -ERR_TOO_LARGE);
+		wait_for(&ended_pieces, pieces + 2);
+	}
+}
+
+static void streams_with_back_pressure(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+		auto_(http_download_free) struct http_download *d = NULL;
+		auto_buf struct buf b = BUF_INIT;
+		struct err e;
+		int status, r;
+
+		err_init(&e);
+		OK(http_open(c, "GET", STR("/ticks/20000"), NULL, 0, STR_NULL, 5000, &status, &d, e));
+		assert_int_equal(status, 200);
+		usleep(100000); /* a slow reader */
+		assert_true(call_unread(*(struct call **)d) < 2 * CALL_HIGH + 2 * LOOP_SCRATCH);
+		while ((r = http_download_read(d, &b, 5000, &e)) == 1)
+			;
+		assert_int_equal(r, 0);
+		assert_int_equal(b.n, 20000 * 1013);
+		assert_memory_equal(b.p + b.n - 1013, "tick 019999", 11);
+	}
+}
+
+static void *cancel_later(void *arg)
+{
+	usleep(50000);
+	http_download_cancel(arg);
+	return NULL;
+}
+
+static void cancels_and_times_out(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+		auto_(http_download_free) struct http_download *d = NULL;
+		auto_buf struct buf b = BUF_INIT;
+		struct http_reply reply;
+		int status, r, before = atomic_load(&closed_streams), holding = atomic_load(&held_requests);
+		pthread_t t;
+		struct err e;
+
+		err_init(&e);
+		OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 5000, &status, &d, e));
+		pthread_create(&t, NULL, cancel_later, d);
+		while ((r = http_download_read(d, &b, 5000, &e)) == 1)
+			buf_reset(&b);
+		pthread_join(t, NULL);
+		assert_int_equal(r, -ERR_CANCELED);
+		wait_for(&closed_streams, before + 1); /* the server heard of it */
+
+		assert_int_equal(http_call(c, "GET", STR("/hold"), NULL, 0, STR_NULL, 0, 200, &reply, &e), -ERR_TIMEOUT);
+		wait_for(&held_requests, holding + 1);
+		usleep(20000);
+		http_reply_text(atomic_load(&held), 200, "text/plain", STR("too late"));
+		ask(c, "GET", "/x", STR_NULL, 200, "GET /x");
+	}
+}
+
+#define CALLERS 16
+#define CALLS 50
+static void *call_many(void *arg)
+{
+	for (int i = 0; i < CALLS; i++)
+		ask(arg, i % 2 ? "GET" : "POST", "/echo", i % 2 ? STR_NULL : STR("same"), 200, i % 2 ? NULL : "same");
+	return NULL;
+}
+
+static void serves_many_callers(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+		pthread_t t[CALLERS];
+
+		for (int k = 0; k < CALLERS; k++)
+			pthread_create(&t[k], NULL, call_many, c);
+		for (int k = 0; k < CALLERS; k++)
+			pthread_join(t[k], NULL);
+	}
+}
+
+static void connects_again(void **state)
+{
+	auto_(http_client_free) struct http_client *c = client(true, false, client_tls);
+
+	ask(c, "GET", "/x", STR_NULL, 200, " v2 ");
+	usleep(1200000); /* the server closes idle connections after 0.7 s */
+	ask(c, "POST", "/x", STR_NULL, 200, " v2 ");
+}
+
+/* ---- TLS ----- */
+
+static void knows_strangers(void **state)
+{
+	auto_(http_client_free) struct http_client *c = client(true, false, nobody_tls);
+	auto_(http_client_free) struct http_client *d = NULL;
+	auto_(tls_free) struct tls *wrong = NULL, *forged = NULL;
+	struct http_reply r;
+	struct err e;
+	char url[64];
+
+	ask(c, "GET", "/x", STR_NULL, 200, "cn= rejected=0");
+	err_init(&e);
+	OK(tls_new(&(struct tls_opts){ .ca_file = certs.other_ca }, &wrong, e));
+	d = client(true, false, wrong);
+	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 3000, &r, &e), -ERR_UNAVAILABLE);
+	assert_has(e.message, "not trusted");
+
+	/* The right authority, the wrong name. */
+	http_client_free(d);
+	snprintf(url, sizeof(url), "https://127.0.0.1:%d", http_server_port(secure));
+	OK(http_client_new(
+		&(struct http_client_opts){ .url = url, .tls = client_tls, .loop = loops[0], .server_name = "elsewhere" }, &d, e));
+	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 3000, &r, &e), -ERR_UNAVAILABLE);
+
+	/* A client certificate from an authority that the server does not know: no handshake error, but no identity. */
+	EVP_PKEY *key;
+	X509_free(make_cert("root", "system:masters", NULL, NULL, certs.other_ca, certs.client_key, &key));
+	EVP_PKEY_free(key);
+	OK(tls_new(&(struct tls_opts){ certs.other_ca, certs.client_key, certs.ca, false, false }, &forged, e));
+	http_client_free(d);
+	d = client(true, false, forged);
+	ask(d, "GET", "/x", STR_NULL, 200, "cn= rejected=1");
+}
+
+static void reloads_certificates(void **state)
+{
+	struct err e;
+
+	err_init(&e);
+	OK(tls_reload(server_tls, e));
+	auto_(http_client_free) struct http_client *c = client(true, false, nobody_tls);
+	ask(c, "GET", "/x", STR_NULL, 200, "GET /x");
+	char *old = xasprintf("%s.away", certs.server);
+	assert_int_equal(rename(certs.server, old), 0);
+	assert_true(tls_reload(server_tls, &e) < 0); /* and the old one stays */
+	auto_(http_client_free) struct http_client *d = client(true, false, nobody_tls);
+	ask(d, "GET", "/x", STR_NULL, 200, "GET /x");
+	assert_int_equal(rename(old, certs.server), 0);
+	free(old);
+}
+
+static void reports_a_taken_port(void **state)
+{
+	struct http_server *s = NULL;
+	struct err e;
+
+	err_init(&e);
+	assert_int_equal(http_server_new(&(struct http_server_opts){ .address = "127.0.0.1",
+						 .port = http_server_port(plain),
+						 .loops = loops,
+						 .n_loops = 1,
+						 .handle = handle },
+				 &s, &e),
+		-ERR_CONFLICT);
+	assert_has(e.message, "is taken");
+}
+
+/* Requests in flight, streams and clients when everything is torn down at once. */
+static void ends_in_the_middle(void **state)
+{
+	struct net_loop *l = net_loop_new("end");
+	struct http_server *s = NULL;
+	struct http_client *c = NULL;
+	struct http_download *d = NULL;
+	struct http_reply r;
+	struct err e;
+	int status, before = atomic_load(&closed_streams), holding = atomic_load(&held_requests);
+	char url[64];
+
+	err_init(&e);
+	OK(http_server_new(
+		&(struct http_server_opts){
+			.address = "127.0.0.1", .loops = &l, .n_loops = 1, .handle = handle, .tls = server_tls },
+		&s, e));
+	snprintf(url, sizeof(url), "https://127.0.0.1:%d", http_server_port(s));
+	OK(http_client_new(&(struct http_client_opts){ .url = url, .tls = nobody_tls, .loop = l }, &c, e));
+	OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 5000, &status, &d, e));
+	assert_int_equal(http_call(c, "GET", STR("/hold"), NULL, 0, STR_NULL, 0, 100, &r, &e), -ERR_TIMEOUT);
+	wait_for(&held_requests, holding + 1);
+	http_server_free(s);
+	wait_for(&closed_streams, before + 1);
+	http_client_free(c);
+	net_loop_free(l);
+	http_reply_text(atomic_load(&held), 200, NULL, STR("nobody")); /* after its loop */
+	auto_buf struct buf b = BUF_INIT;
+	int n;
+	while ((n = http_download_read(d, &b, 1000, &e)) == 1)
+		;
+	assert_true(n < 0);
+	http_download_free(d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(answers_a_request),
+		cmocka_unit_test(keeps_order_when_pipelined),
+		cmocka_unit_test(refuses_ambiguity),
+		cmocka_unit_test(has_limits),
+		cmocka_unit_test(hurries_slow_clients),
+		cmocka_unit_test(says_continue),
+		cmocka_unit_test(speaks_1_0),
+		cmocka_unit_test(survives_a_vanished_client),
+		cmocka_unit_test(client_and_server_agree),
+		cmocka_unit_test(moves_big_bodies),
+		cmocka_unit_test(streams_with_back_pressure),
+		cmocka_unit_test(cancels_and_times_out),
+		cmocka_unit_test(serves_many_callers),
+		cmocka_unit_test(connects_again),
+		cmocka_unit_test(reloads_certificates),
+		cmocka_unit_test(knows_strangers),
+		cmocka_unit_test(reports_a_taken_port),
+		cmocka_unit_test(ends_in_the_middle),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
