@@ -450,7 +450,7 @@ static void lists_page_and_tables_have_columns(void **state)
 	expect(f, 200, call(f, "GET", "/api/v1/namespaces/kube-public/configmaps?limit=2", NULL));
 	assert_string_equal(get(f, "kind"), "ConfigMapList");
 	assert_int_equal(val_len(doc_get(f->doc, "items")), 2);
-	assert_true(atoi(get(f, "metadata.remainingItemCount")) >= 3);
+	assert_true(strtol(get(f, "metadata.remainingItemCount"), NULL, 10) >= 3);
 	assert_false(val_has(val_get(val_at(doc_get(f->doc, "items"), 0), "kind")));
 	char *url = xasprintf("/api/v1/namespaces/kube-public/configmaps?limit=100&continue=%s", get(f, "metadata.continue"));
 	char *rv = xstrdup(get(f, "metadata.resourceVersion"));
