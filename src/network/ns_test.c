@@ -128,7 +128,7 @@ static void uses_every_address_once(void **state)
 	snprintf(list, sizeof(list), ",\"cni.dev/valid-attachments\":[{\"containerID\":\"%s\",\"ifname\":\"eth0\"},{\"containerID\":\"%s\",\"ifname\":\"eth0\"}]}",
 		a->id, b->id);
 	snprintf(config, sizeof(config), "%s", config_text("1.1.0", "kogge"));
-	strcpy(config + strlen(config) - 1, list);
+	snprintf(config + strlen(config) - 1, sizeof(config) - strlen(config), "%s", list);
 	cni("GC", "", "", config, &status);
 	assert_int_equal(status, 0);
 	for (int i = 0; i < 10; i++) {
