@@ -220,6 +220,7 @@ static void load(struct node_agent *n, const char *dir, const char *name, struct
 		log_error("image archive %s is not loaded: %s", path, e.message);
 	} else {
 		log_info("image archive %s is loaded", path);
+		__atomic_add_fetch(&n->images_loaded, 1, __ATOMIC_RELEASE);
 		struct str key;
 		void *value;
 		task_lock(&n->lock); /* pods that wait for an image look again */

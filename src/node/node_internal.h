@@ -123,6 +123,7 @@ struct node_agent {
 	struct net_loop *loop;
 	struct cri cri;
 	struct stop *stop;
+	int images_loaded;  /* atomic: archives; the Node's list of images follows */
 	struct recorder *events;
 	struct informer *pods_inf, *services_inf;
 	struct object_cache *objects;

@@ -301,18 +301,21 @@ void node_status_run(void *agent)
 	struct ready r = { 0 }, told = { 0 };
 	struct mono lease = mono_now(), status = mono_now(), now;
 	bool good = first_contact(n, &r), told_once = false;
+	int told_images = 0;
 	struct err e;
 
 	while (good && !stop_raised(n->stop)) {
 		err_init(&e);
 		now = mono_now();
 		look(n, &r);
-		bool changed = !told_once || r.ok != told.ok || strcmp(r.why, told.why) != 0;
+		int images = __atomic_load_n(&n->images_loaded, __ATOMIC_ACQUIRE);
+		bool changed = !told_once || r.ok != told.ok || strcmp(r.why, told.why) != 0 || images != told_images;
 		if (changed || !mono_before(now, status)) {
 			int code = write_status(n, &r, &e);
 			if (code == 0) {
 				told = r;
 				told_once = true;
+				told_images = images;
 				status = mono_add_ms(now, STATUS_MS);
 			} else if (code == -ERR_NOT_FOUND) { /* somebody deleted our Node: it comes back */
 				doc_unref(TAKE(n->node_doc));
