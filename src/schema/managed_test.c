@@ -1,4 +1,4 @@
-/* Server-side apply and managedFields: the table of docs/ on one page, as upstream behaves. */
+/* Server-side apply and managedFields, as upstream behaves. */
 #include "schema/fieldset.h"
 #include "base/test.h"
 #include <stdio.h>
