@@ -93,6 +93,19 @@ static struct str manager_of(struct rq *rq)
 	return m.n ? str_sub(m, 0, 128) : STR("unknown");
 }
 
+/* Empty maps and lists of metadata are the same as none, and upstream's encoding leaves them out. */
+static void drop_empty(struct node *meta)
+{
+	static const char *const fields[] = { "labels", "annotations", "finalizers", "ownerReferences" };
+
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+		struct node *n = node_getc(meta, fields[i]);
+
+		if (n && node_kind(n) != VAL_STR && !node_len(n))
+			node_delc(meta, fields[i]);
+	}
+}
+
 static int track(struct rq *rq, struct node *object, struct val live, struct err *e)
 {
 	struct node *meta = node_need_map(object, "metadata");
@@ -104,6 +117,7 @@ static int track(struct rq *rq, struct node *object, struct val live, struct err
 		.now = rq_now(rq),
 	};
 
+	drop_empty(meta);
 	if (val_has(live) && !node_getc(meta, "managedFields")) {
 		struct val mf = val_path(live, "metadata.managedFields");
 		if (val_has(mf))

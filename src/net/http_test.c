@@ -107,12 +107,12 @@ static int set_up(void **state)
 	certs_make(&certs);
 	loops[0] = net_loop_new("test-0");
 	loops[1] = net_loop_new("test-1");
-	OK(tls_new(&(struct tls_opts){ certs.server, certs.server_key, certs.ca, true, false }, &server_tls, e));
-	OK(tls_new(&(struct tls_opts){ certs.client, certs.client_key, certs.ca, false, false }, &client_tls, e));
-	OK(tls_new(&(struct tls_opts){ .ca_file = certs.ca }, &nobody_tls, e));
-	OK(http_server_new(&o, &plain, e));
+	OK(tls_new(&(struct tls_opts){ certs.server, certs.server_key, certs.ca, true, false }, &server_tls, oke));
+	OK(tls_new(&(struct tls_opts){ certs.client, certs.client_key, certs.ca, false, false }, &client_tls, oke));
+	OK(tls_new(&(struct tls_opts){ .ca_file = certs.ca }, &nobody_tls, oke));
+	OK(http_server_new(&o, &plain, oke));
 	o.tls = server_tls;
-	OK(http_server_new(&o, &secure, e));
+	OK(http_server_new(&o, &secure, oke));
 	return 0;
 }
 
@@ -305,7 +305,7 @@ static struct http_client *client(bool tls, bool http1_only, struct tls *t)
 
 	snprintf(url, sizeof(url), "%s://localhost:%d", tls ? "https" : "http", http_server_port(tls ? secure : plain));
 	OK(http_client_new(
-		&(struct http_client_opts){ .url = url, .tls = t, .loop = loops[1], .http1_only = http1_only }, &c, e));
+		&(struct http_client_opts){ .url = url, .tls = t, .loop = loops[1], .http1_only = http1_only }, &c, oke));
 	return c;
 }
 
@@ -314,7 +314,7 @@ static void ask(struct http_client *c, const char *method, const char *path, str
 	struct http_header h = { STR("X-Test"), STR("client") };
 	struct http_reply r = { 0 };
 
-	OK(http_call(c, method, str_c(path), &h, 1, body, 0, 5000, &r, e));
+	OK(http_call(c, method, str_c(path), &h, 1, body, 0, 5000, &r, oke));
 	assert_int_equal(r.status, status);
 	if (expect)
 		assert_true(str_has(buf_view(&r.body), str_c(expect)));
@@ -351,7 +351,7 @@ static void moves_big_bodies(void **state)
 		struct http_reply r = { 0 };
 		struct err e;
 
-		OK(http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 0, 10000, &r, e));
+		OK(http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 0, 10000, &r, oke));
 		assert_int_equal(r.body.n, BIG);
 		assert_memory_equal(r.body.p, big, BIG);
 		http_reply_fini(&r);
@@ -372,7 +372,7 @@ static void streams_with_back_pressure(void **state)
 		int status, r;
 
 		err_init(&e);
-		OK(http_open(c, "GET", STR("/ticks/20000"), NULL, 0, STR_NULL, 5000, &status, &d, e));
+		OK(http_open(c, "GET", STR("/ticks/20000"), NULL, 0, STR_NULL, 5000, &status, &d, oke));
 		assert_int_equal(status, 200);
 		usleep(100000); /* a slow reader */
 		assert_true(call_unread(*(struct call **)d) < 2 * CALL_HIGH + 2 * LOOP_SCRATCH);
@@ -403,7 +403,7 @@ static void cancels_and_times_out(void **state)
 		struct err e;
 
 		err_init(&e);
-		OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 5000, &status, &d, e));
+		OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 5000, &status, &d, oke));
 		pthread_create(&t, NULL, cancel_later, d);
 		while ((r = http_download_read(d, &b, 5000, &e)) == 1)
 			buf_reset(&b);
@@ -463,7 +463,7 @@ static void knows_strangers(void **state)
 
 	ask(c, "GET", "/x", STR_NULL, 200, "cn= rejected=0");
 	err_init(&e);
-	OK(tls_new(&(struct tls_opts){ .ca_file = certs.other_ca }, &wrong, e));
+	OK(tls_new(&(struct tls_opts){ .ca_file = certs.other_ca }, &wrong, oke));
 	d = client(true, false, wrong);
 	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 3000, &r, &e), -ERR_UNAVAILABLE);
 	assert_has(e.message, "not trusted");
@@ -472,14 +472,14 @@ static void knows_strangers(void **state)
 	http_client_free(d);
 	snprintf(url, sizeof(url), "https://127.0.0.1:%d", http_server_port(secure));
 	OK(http_client_new(
-		&(struct http_client_opts){ .url = url, .tls = client_tls, .loop = loops[0], .server_name = "elsewhere" }, &d, e));
+		&(struct http_client_opts){ .url = url, .tls = client_tls, .loop = loops[0], .server_name = "elsewhere" }, &d, oke));
 	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 3000, &r, &e), -ERR_UNAVAILABLE);
 
 	/* A client certificate from an authority that the server does not know: no handshake error, but no identity. */
 	EVP_PKEY *key;
 	X509_free(make_cert("root", "system:masters", NULL, NULL, certs.other_ca, certs.client_key, &key));
 	EVP_PKEY_free(key);
-	OK(tls_new(&(struct tls_opts){ certs.other_ca, certs.client_key, certs.ca, false, false }, &forged, e));
+	OK(tls_new(&(struct tls_opts){ certs.other_ca, certs.client_key, certs.ca, false, false }, &forged, oke));
 	http_client_free(d);
 	d = client(true, false, forged);
 	ask(d, "GET", "/x", STR_NULL, 200, "cn= rejected=1");
@@ -490,7 +490,7 @@ static void reloads_certificates(void **state)
 	struct err e;
 
 	err_init(&e);
-	OK(tls_reload(server_tls, e));
+	OK(tls_reload(server_tls, oke));
 	auto_(http_client_free) struct http_client *c = client(true, false, nobody_tls);
 	ask(c, "GET", "/x", STR_NULL, 200, "GET /x");
 	char *old = xasprintf("%s.away", certs.server);
@@ -534,10 +534,10 @@ static void ends_in_the_middle(void **state)
 	OK(http_server_new(
 		&(struct http_server_opts){
 			.address = "127.0.0.1", .loops = &l, .n_loops = 1, .handle = handle, .tls = server_tls },
-		&s, e));
+		&s, oke));
 	snprintf(url, sizeof(url), "https://127.0.0.1:%d", http_server_port(s));
-	OK(http_client_new(&(struct http_client_opts){ .url = url, .tls = nobody_tls, .loop = l }, &c, e));
-	OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 5000, &status, &d, e));
+	OK(http_client_new(&(struct http_client_opts){ .url = url, .tls = nobody_tls, .loop = l }, &c, oke));
+	OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 5000, &status, &d, oke));
 	assert_int_equal(http_call(c, "GET", STR("/hold"), NULL, 0, STR_NULL, 0, 100, &r, &e), -ERR_TIMEOUT);
 	wait_for(&held_requests, holding + 1);
 	http_server_free(s);

@@ -21,9 +21,9 @@
 	do {                                                  \
 		struct err ok_e_;                             \
 		err_init(&ok_e_);                             \
-		struct err *e = &ok_e_;                       \
+		struct err *oke = &ok_e_;                      \
 		if ((call) < 0)                               \
-			fail_msg("%s: %s", #call, e->message); \
+			fail_msg("%s: %s", #call, oke->message); \
 	} while (0)
 
 /* ---- certificates ----- */

@@ -309,5 +309,6 @@ int node_server_new(struct node_agent *n, struct node_server **ret, struct err *
 struct node_server *node_server_free(struct node_server *s);
 int node_server_port(const struct node_server *s);
 void streams_serve(struct node_agent *n, struct http_request *r, const char *containerd_url, const char *kind);
+bool query_true(struct str v); /* as Go reads a bool: 1, t, T, true, True, TRUE */
 struct str query_get(struct str query, const char *key, struct arena *a); /* decoded; p NULL: not there */
 size_t query_all(struct str query, const char *key, struct arena *a, char ***ret);

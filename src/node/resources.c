@@ -1,5 +1,6 @@
 /* Requests and limits → kernel knobs: CPU shares and quota, memory limit, oom score, and the pod's own control group. */
 #include "node/node_internal.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -290,14 +291,28 @@ void cgroup_pod_remove(struct pod *p)
 	}
 }
 
-static void remove_empty(const char *dir)
+/* Control groups are directories of which only empty ones can be removed: the deepest first. */
+static void remove_empty(const char *dir, int depth)
 {
-	static const char *const levels[] = { "/kubepods/burstable", "/kubepods/besteffort", "/kubepods" };
+	struct dirent *entry;
+	DIR *d = depth > 0 ? opendir(dir) : NULL;
 
-	for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
-		auto_free char *path = xasprintf("%s%s", dir, levels[i]);
-		(void)rmdir(path);
+	while (d && (entry = readdir(d))) {
+		if (entry->d_type != DT_DIR || strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		auto_free char *path = xasprintf("%s/%s", dir, entry->d_name);
+		remove_empty(path, depth - 1);
 	}
+	if (d)
+		(void)closedir(d);
+	(void)rmdir(dir);
+}
+
+static void remove_pods(const char *root)
+{
+	auto_free char *path = xasprintf("%s/kubepods", root);
+
+	remove_empty(path, 5); /* kubepods, class, pod, container and what it made itself */
 }
 
 void cgroup_remove_all(struct node_agent *n)
@@ -305,12 +320,12 @@ void cgroup_remove_all(struct node_agent *n)
 	const char *root = n->o.cgroup_root ? n->o.cgroup_root : "";
 	auto_free char *v2 = xasprintf(CGROUP_ROOT "%s", root);
 
-	remove_empty(v2);
+	remove_pods(v2);
 	if (*root)
 		(void)rmdir(v2);
 	for (size_t i = 0; i < ARRAY_LEN(v1_controllers); i++) {
 		auto_free char *dir = xasprintf(CGROUP_ROOT "/%s%s", v1_controllers[i], root);
-		remove_empty(dir);
+		remove_pods(dir);
 		if (*root)
 			(void)rmdir(dir);
 	}

@@ -36,6 +36,11 @@ static struct str decode(struct str s, struct arena *a, bool plus)
 	return str_n(t, n);
 }
 
+bool query_true(struct str v)
+{
+	return str_is(v, "1") || str_is(v, "t") || str_is(v, "T") || str_is(v, "true") || str_is(v, "True") || str_is(v, "TRUE");
+}
+
 struct str query_get(struct str query, const char *key, struct arena *a)
 {
 	for (struct str part, rest = query; str_next(&rest, '&', &part);) {
@@ -65,7 +70,7 @@ static bool query_bool(struct str query, const char *key, const char *other, str
 
 	if (!v.p && other)
 		v = query_get(query, other, a);
-	return str_is(v, "1") || str_is(v, "true");
+	return query_true(v);
 }
 
 static int64_t query_int(struct str query, const char *key, struct arena *a, int64_t otherwise)

@@ -367,7 +367,7 @@ static bool asked(struct str query, const char *a, const char *b, struct arena *
 
 	if (!v.p)
 		v = query_get(query, b, ar);
-	return str_is(v, "1") || str_is(v, "true");
+	return query_true(v);
 }
 
 struct begin {

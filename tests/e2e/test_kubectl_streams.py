@@ -54,7 +54,7 @@ def test_logs_follow_ends_with_the_pod(kubectl, space):
 
 def test_attach(demo):
     attach = demo.start("attach", "box")
-    lines = [attach.stdout.readline() for _ in range(3)]
+    lines = [attach.stdout.readline() for _ in range(5)]  # old versions explain themselves first
     attach.terminate()
     assert "tick\n" in lines
 

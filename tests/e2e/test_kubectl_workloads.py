@@ -57,8 +57,8 @@ def test_rollout_pause(kubectl, space):
     kubectl("rollout", "pause", "deployment/web")
     kubectl("set", "image", "deployment/web", "web=web:v2")
     kubectl("set", "env", "deployment/web", "MORE=1")
-    assert "paused" in kubectl.fails("rollout", "undo", "deployment/web")
     assert len(space.items("replicasets")) == 1
+    assert "no rollout history" in kubectl.fails("rollout", "undo", "deployment/web")
     kubectl("rollout", "resume", "deployment/web")
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     assert len(space.items("replicasets")) == 2 and revision(kubectl) == "2"
