@@ -180,10 +180,10 @@ static void ports_and_resources(void **state)
 		{ "resources of the pod as a whole", one, NULL, POD("", "resources: {requests: {cpu: 5}}, " CPU("1")), NULL,
 			"0/1 nodes are available: 1 Insufficient cpu." },
 		{ "least used node", two, "[" PLACED("p", "a", "", CPU("2")) "]", POD("", CPU("1")), "b", NULL },
-		{ "balance of cpu and memory",
-			"[{metadata: {name: a}, status: {allocatable: {cpu: 8, memory: 1Gi, pods: 9}}}, {metadata: {name: b}, status: {allocatable: {cpu: 8, "
-			"memory: 80Gi, pods: 9}}}]",
-			NULL, POD("", "containers: [{name: c, resources: {requests: {cpu: 1, memory: 1Gi}}}]"), "b", NULL },
+		{ "balance of cpu and memory", /* a has a little more free, b is even */
+			"[{metadata: {name: a}, status: {allocatable: {cpu: 4, memory: 8Gi, pods: 9}}}, {metadata: {name: b}, status: {allocatable: {cpu: "
+			"5334m, memory: 5334Mi, pods: 9}}}]",
+			NULL, POD("", "containers: [{name: c, resources: {requests: {cpu: 2, memory: 2Gi}}}]"), "b", NULL },
 	};
 
 	(void)state;
