@@ -32,7 +32,7 @@ down: ## stops it; PURGE=1 takes everything away
 test: ## everything that CI runs
 	@tools/test.sh all
 
-check: ## unit tests and simulation only
+check: ## unit tests only
 	@tools/test.sh check
 
 e2e: build/kogge test-images ## end-to-end tests only

@@ -41,15 +41,9 @@ unit() {
 	need build/release --buildtype=debugoptimized -Dstrip=true && meson_tests unit build/release --suite unit
 }
 
-simulation() {
-	meson_tests simulation build/release --suite sim
-}
-
 sanitizers() {
 	need build/asan --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false &&
 		ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 meson_tests asan build/asan --suite unit --timeout-multiplier 4
-	need build/tsan --buildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false &&
-		TSAN_OPTIONS=halt_on_error=1 meson_tests tsan build/tsan --suite threads --timeout-multiplier 6
 }
 
 fuzz() {
@@ -75,9 +69,9 @@ all)
 	heading "build"
 	make -s build/kogge test-images || { echo "0 passed, 1 failed"; exit 1; }
 	heading "tests"
-	unit; simulation; sanitizers; fuzz; e2e
+	unit; sanitizers; fuzz; e2e
 	;;
-check) unit; simulation ;;
+check) unit ;;
 e2e) e2e ;;
 fuzz) fuzz ;;
 *) echo "usage: test.sh all|check|e2e|fuzz" >&2; exit 2 ;;

@@ -45,6 +45,7 @@ void node_network_opts(struct arena *a, const struct settings *s, const struct l
 		.node_name = l->node_name,
 		.node_ips = { l->node_ip },
 		.pod_cidrs = { l->pod_cidr },
+		.cluster_cidrs = { s->cluster_cidr },
 		.service_cidrs = { s->service_cidr },
 		.dns_ips = { l->cluster_dns },
 		.domain = s->cluster_domain,

@@ -104,7 +104,7 @@ static void answers_as_the_specification_says(void **state)
 static void uses_every_address_once(void **state)
 {
 	pid_t holders[10];
-	char ids[10][8], netns[64];
+	char ids[10][16], netns[64];
 	int status, n = 0, code = 0;
 
 	/* /28: 16 − network − gateway − broadcast = 13, two of them are held by a and b. */
