@@ -432,9 +432,12 @@ static void watch_tells_entering_and_leaving(void **state)
 	assert_true(stream_has(w, "k8s.io/initial-events-end", 1000));
 	stream_close(w);
 	w = start(f, "GET", CM "?watch=1&timeoutSeconds=1", NULL, NULL, NULL);
-	for (int i = 0; i < 40 && !w->ended; i++)
-		task_sleep_ms(50);
+	struct mono until = mono_add_ms(mono_now(), 3000);
+	task_lock(&w->lock);
+	while (!w->ended && task_wait_until(&w->wake, &w->lock, until))
+		;
 	assert_true(w->ended);
+	task_unlock(&w->lock);
 	stream_close(w);
 }
 

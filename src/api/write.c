@@ -150,16 +150,19 @@ static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
 	return 0;
 }
 
-/* The document to store, from the served form. Own. */
+/* The tree to store, from the served form. */
+static struct node *as_stored(struct rq *rq, struct node *object)
+{
+	if (rq->res->stored == rq->res || !rq->res->def.to_stored)
+		return object;
+	struct node *n = node_copy(rq->a, object);
+	rq->res->def.to_stored(rq->a, n);
+	return n;
+}
+
 static struct doc *publish(struct rq *rq, struct node *object)
 {
-	struct node *n = object;
-
-	if (rq->res->stored != rq->res && rq->res->def.to_stored) {
-		n = node_copy(rq->a, object);
-		rq->res->def.to_stored(rq->a, n);
-	}
-	return node_publish_versioned(n);
+	return node_publish_versioned(as_stored(rq, object));
 }
 
 static void warn_no_controller(struct rq *rq)
@@ -468,7 +471,7 @@ static int update_store(struct rq *rq, struct write_job *j, struct outcome *out,
 	struct str name = arena_str(rq->a, doc_name(d)), ns = arena_str(rq->a, doc_ns(d));
 	if (write_removable(rq, j->object)) {
 		doc_unref(d);
-		rc = write_del(rq, ns, name, j->object, doc_revision(j->live), &stored, e);
+		rc = write_del(rq, ns, name, as_stored(rq, j->object), doc_revision(j->live), &stored, e);
 	} else {
 		rc = write_put(rq, ns, name, d, doc_revision(j->live), e);
 		stored = d;
