@@ -50,7 +50,7 @@ fuzz() {
 	export FUZZ_SECONDS="$seconds"
 	{ [ -e build/fuzz/build.ninja ] || CC=clang meson setup build/fuzz --buildtype=debug -Doptimization=1 -Dfuzz=true -Db_lundef=false >$logs/setup.log 2>&1; } &&
 		meson configure build/fuzz -Dfuzz_seconds="$seconds" >>$logs/setup.log 2>&1 &&
-		meson_tests fuzz build/fuzz --suite fuzz --timeout-multiplier 10 -j "$jobs"
+		meson_tests fuzz build/fuzz --suite fuzz --timeout-multiplier 10
 }
 
 e2e() {
