@@ -1,0 +1,156 @@
+"""kill -9 of everything, again and again, under writes: containers live on, nothing acknowledged is lost."""
+import http.client
+import json
+import random
+import threading
+import time
+
+import pytest
+
+from kube import ApiError, Kube, is_ready, path, until
+from conftest import Space
+
+
+class Writer(threading.Thread):
+    """Creates and changes ConfigMaps without pause and remembers what the server acknowledged."""
+
+    def __init__(self, space, number):
+        super().__init__(daemon=True)
+        self.space, self.number, self.ending = space, number, False
+        self.acknowledged, self.in_doubt, self.made = {}, set(), 0  # name: resourceVersion
+
+    def run(self):
+        kube = Kube(self.space.server.kubeconfig, timeout=5)
+        while not self.ending:
+            name = f"w{self.number}-{self.made // 3}"
+            try:
+                self.write(kube, name)
+            except (OSError, http.client.HTTPException, ApiError) as e:
+                self.in_doubt.add(name)
+                if isinstance(e, ApiError) and e.code == 409:  # an unacknowledged write that did happen
+                    self.made += 1
+                time.sleep(0.01)
+
+    def write(self, kube, name):
+        where = path("configmaps", self.space.name)
+        if self.made % 3 == 0:
+            got = kube.create(where, {"metadata": {"name": name}, "data": {"n": "0"}})
+        else:
+            got = kube.patch(f"{where}/{name}", {"data": {"n": str(self.made)}})
+        self.acknowledged[name] = int(got["metadata"]["resourceVersion"])
+        self.made += 1
+
+
+def check_acknowledged(space, writers):
+    stored = {c["metadata"]["name"]: int(c["metadata"]["resourceVersion"]) for c in space.items("configmaps")}
+    for writer in writers:
+        for name, version in list(writer.acknowledged.items()):
+            assert name in stored, f"{name} was acknowledged at {version} and is gone"
+            if name in writer.in_doubt:
+                assert stored[name] >= version
+            elif stored[name] != version:
+                assert writer.acknowledged[name] != version, f"{name}: acknowledged {version}, stored {stored[name]}"
+
+
+def container_states(space):
+    """pod → (container id, restart count)"""
+    return {p["metadata"]["name"]: (c["containerID"], c["restartCount"])
+            for p in space.items("pods") for c in p["status"]["containerStatuses"]}
+
+
+def answers(address):
+    connection = http.client.HTTPConnection(address, 80, timeout=0.5)
+    try:
+        connection.request("GET", "/", headers={"Connection": "close"})
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+def heartbeat(server):
+    node = server.kube.clone().get(path("nodes"))["items"][0]
+    return max(c.get("lastHeartbeatTime", "") for c in node["status"]["conditions"]), is_ready(node)
+
+
+def revive(server, address):
+    """Starts it again; seconds until /readyz, a Ready node and an answer of the old ClusterIP."""
+    began, times = time.monotonic(), {}
+    server.start()
+    questions = {"readyz": lambda: server.kube.ready(), "node": lambda: heartbeat(server)[1], "service": lambda: answers(address)}
+    for name, question in questions.items():
+        until(lambda q=question: server.alive() and q(), 60, f"{name} after the kill", every=0.01)
+        times[name] = round(time.monotonic() - began, 2)
+    return times
+
+
+@pytest.fixture
+def crashing(fresh):
+    server = fresh(ephemeral=False)
+    server.add_images("busybox", "web-v1")
+    server.start().wait_ready().wait_images("web:v1", "busybox:test")
+    space = Space(server)
+    space.web(3)
+    service = space.service()
+    space.box(script="sleep 100000")
+    space.wait_deployment()
+    space.wait_pod("box")
+    until(lambda: answers(service["spec"]["clusterIP"]), 10, "the service")
+    return server, space, service["spec"]["clusterIP"]
+
+
+def rounds(server, space, address, count, containerd, chance):
+    writers = [Writer(space, n) for n in range(3)]
+    for writer in writers:
+        writer.start()
+    all_times = []
+    for _ in range(count):
+        time.sleep(chance.uniform(0.2, 1.5))
+        server.kill_all(containerd)
+        all_times.append(revive(server, address))
+        yield
+    for writer in writers:
+        writer.ending = True
+    for writer in writers:
+        writer.join(20)
+    check_acknowledged(space, writers)
+    writes = sum(w.made for w in writers)
+    print(json.dumps({"rounds": count, "containerd too": containerd, "writes": writes,
+                      "slowest": {k: max(t[k] for t in all_times) for k in all_times[0]}}))
+    assert writes > count
+
+
+def test_kill_nine(crashing):
+    server, space, address = crashing
+    chance = random.Random(int(time.time()))
+    before, pids = container_states(space), server.containers()
+    assert len(pids) >= 4
+    for _ in rounds(server, space, address, 15, False, chance):
+        assert server.containers() == pids
+    time.sleep(1)
+    assert container_states(space) == before
+    for _ in rounds(server, space, address, 5, True, chance):
+        pass
+    # A container that was started again must say so; one that was not must not.
+    until(lambda: all(is_ready(p) for p in space.items("pods")), 60, "all pods Ready")
+    after = container_states(space)
+    assert set(after) == set(before), "pods were replaced"
+    for pod, (container, restarts) in after.items():
+        assert (restarts > before[pod][1]) == (container != before[pod][0]), f"{pod}: {before[pod]} → {after[pod]}"
+    space.box("later")
+    space.wait_pod("later")
+
+
+def test_restart_adopts(crashing):
+    """SIGTERM leaves the pods; the next start finds them, and what happened meanwhile."""
+    server, space, address = crashing
+    before, pids = container_states(space), server.containers()
+    assert server.stop() == 0
+    assert server.containers() == pids and answers(address)
+    assert "keep running" in server.last_log()
+    server.start().wait_ready()
+    until(lambda: heartbeat(server)[1], 30, "the node")
+    time.sleep(2)
+    assert container_states(space) == before and server.containers() == pids
+    space.kube = server.kube
+    space.kube.patch(path("deployments", space.name, "web"), {"spec": {"replicas": 1}})
+    until(lambda: len(space.items("pods", "app=web")) == 1, 60, "scaled down")

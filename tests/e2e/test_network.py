@@ -1,0 +1,138 @@
+"""From pods and from the host: ClusterIP, NodePort, DNS names, the API with a pod's own token."""
+import http.client
+import socket
+import struct
+
+import pytest
+
+from kube import until
+
+
+def fetch(host, port, timeout=2):
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", "/", headers={"Connection": "close"})
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def web(space):
+    space.web(2)
+    service = space.service(type="NodePort")
+    space.wait_deployment()
+    return space, service["spec"]["clusterIP"], service["spec"]["ports"][0]["nodePort"]
+
+
+def all_pods_answer(host, port, count):
+    until(lambda: fetch(host, port), 10, f"an answer of {host}:{port}")
+    assert len({fetch(host, port) for _ in range(60)}) == count
+
+
+def test_cluster_ip_and_node_port_from_the_host(web):
+    space, address, node_port = web
+    all_pods_answer(address, 80, 2)
+    all_pods_answer(space.server.node_ip(), node_port, 2)
+
+
+def test_service_follows_its_pods(web):
+    space, address, _ = web
+    space.kube.patch(f"/apis/apps/v1/namespaces/{space.name}/deployments/web", {"spec": {"replicas": 5}})
+    space.wait_deployment()
+    until(lambda: len({fetch(address, 80) for _ in range(60)}) == 5, 10, "five pods behind the service")
+    space.kube.patch(f"/apis/apps/v1/namespaces/{space.name}/deployments/web", {"spec": {"replicas": 0}})
+    until(lambda: not space.items("pods", "app=web"), 30, "no pods")
+    with pytest.raises(OSError):
+        fetch(address, 80)
+
+
+def test_from_a_pod(web, any_kubectl):
+    space, address, node_port = web
+    kubectl = any_kubectl.within(space.name)
+    space.box()
+    space.wait_pod("box")
+    for url in (f"http://{address}/", "http://web/", f"http://web.{space.name}/", f"http://web.{space.name}.svc.cluster.local/",
+                f"http://{space.server.node_ip()}:{node_port}/"):
+        assert kubectl("exec", "box", "--", "wget", "-qO-", "-T", "3", url).startswith("v1 from web-"), url
+    assert address in kubectl("exec", "box", "--", "nslookup", f"web.{space.name}.svc.cluster.local")
+    settings = kubectl("exec", "box", "--", "cat", "/etc/resolv.conf")
+    assert f"search {space.name}.svc.cluster.local svc.cluster.local cluster.local" in settings and "ndots:5" in settings
+    assert kubectl.run("exec", "box", "--", "wget", "-qO-", "-T", "3", "http://nobody/").returncode != 0
+
+
+def test_a_pod_reaches_itself_through_its_service(space, any_kubectl):
+    """Hairpin: the only endpoint asks its own service."""
+    space.web(1)
+    space.service()
+    space.wait_deployment()
+    pod = space.items("pods", "app=web")[0]["metadata"]["name"]
+    answer = until(lambda: any_kubectl.within(space.name).run("exec", pod, "--", "wget", "-qO-", "-T", "2", "http://web/").stdout, 10, "an answer")
+    assert answer.strip().endswith(pod)
+
+
+def test_environment_names_services(space, any_kubectl):
+    service = space.service("early")
+    space.box()
+    space.wait_pod("box")
+    env = any_kubectl.within(space.name)("exec", "box", "--", "env")
+    assert f"EARLY_SERVICE_HOST={service['spec']['clusterIP']}" in env and "KUBERNETES_SERVICE_PORT=443" in env
+
+
+def query(server, name, kind, tcp=False):
+    """A DNS question by hand: the answer's code, count and bytes."""
+    labels = b"".join(bytes([len(p)]) + p.encode() for p in name.strip(".").split(".")) + b"\0"
+    packet = struct.pack(">HHHHHH", 4242, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">HH", kind, 1)
+    with socket.socket(type=socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as s:
+        s.settimeout(3)
+        s.connect((server, 53))
+        s.sendall(struct.pack(">H", len(packet)) + packet if tcp else packet)
+        data = s.recv(4096)
+    data = data[2:] if tcp else data
+    number, flags, _, answers = struct.unpack(">HHHH", data[:8])
+    assert number == 4242
+    return flags & 15, answers, data
+
+
+A, PTR, SRV, AAAA = 1, 12, 33, 28
+
+
+def test_dns_from_the_host(space):
+    dns = space.server.slot.services.replace("0.0/16", "0.10")
+    headless = {"clusterIP": "None", "ports": [{"name": "http", "port": 8080}]}
+    space.web(2)
+    space.service(**headless)
+    space.service("fixed")
+    space.service("abroad", type="ExternalName", externalName="example.org", selector=None, ports=None)
+    space.wait_deployment()
+    zone = f"{space.name}.svc.cluster.local"
+    until(lambda: query(dns, f"web.{zone}", A)[:2] == (0, 2), 10, "both pods of the headless service")
+    assert query(dns, f"web.{zone}", A, tcp=True)[:2] == (0, 2)
+    assert query(dns, f"_http._tcp.web.{zone}", SRV)[:2] == (0, 2)
+    assert query(dns, f"fixed.{zone}", A)[:2] == (0, 1)
+    assert query(dns, f"fixed.{zone}", AAAA)[:2] == (0, 0)
+    assert query(dns, f"nobody.{zone}", A)[0] == 3
+    assert query(dns, "kubernetes.default.svc.cluster.local", A)[:2] == (0, 1)
+    reverse = ".".join(reversed(space.get("services", "fixed")["spec"]["clusterIP"].split(".")))
+    assert b"fixed" in query(dns, f"{reverse}.in-addr.arpa", PTR)[2]
+    assert b"example" in query(dns, f"abroad.{zone}", A)[2]
+
+
+def test_api_with_the_mounted_token(space, any_kubectl):
+    """curl of the host, in a pod: the certificate is checked, the token is the pod's own."""
+    folders = [f for f in ("/usr", "/lib", "/lib64", "/etc/ssl") if f]
+    space.box(container={"volumeMounts": [{"name": f"host{i}", "mountPath": f, "readOnly": True} for i, f in enumerate(folders)]},
+              volumes=[{"name": f"host{i}", "hostPath": {"path": f}} for i, f in enumerate(folders)])
+    space.wait_pod("box")
+    kubectl = any_kubectl.within(space.name)
+
+    def curl(where):
+        account = "/var/run/secrets/kubernetes.io/serviceaccount"
+        script = (f'/usr/bin/curl -sS --noproxy "*" --cacert {account}/ca.crt -H "Authorization: Bearer $(cat {account}/token)" '
+                  f'https://kubernetes.default{where.replace("NAMESPACE", f"$(cat {account}/namespace)")}')
+        return kubectl("exec", "box", "--", "sh", "-c", script)
+    assert '"major"' in curl("/version")
+    refused = curl("/api/v1/namespaces/NAMESPACE/pods")
+    assert f"system:serviceaccount:{space.name}:default" in refused and "cannot list resource" in refused
+    kubectl("create", "rolebinding", "viewer", "--clusterrole=view", f"--serviceaccount={space.name}:default")
+    until(lambda: '"PodList"' in curl("/api/v1/namespaces/NAMESPACE/pods").replace(" ", "").replace('"kind":', ""), 5, "the granted list")
