@@ -12,8 +12,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h> /* now, and not by some header after us: its MIN and MAX evaluate twice */
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#undef MIN
+#undef MAX
 #define MIN(a, b)                                                                                  \
 	({                                                                                         \
 		__typeof__(a) min_a_ = (a);                                                        \

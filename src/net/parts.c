@@ -46,6 +46,8 @@ void parts_copy(struct parts *l, struct str bytes)
 {
 	struct part *t = l->last;
 
+	if (!bytes.n)
+		return;
 	if (t && t->room && t->refs == 1 && bytes.n <= t->room - t->used) {
 		memcpy(t->bytes + t->used, bytes.p, bytes.n);
 		t->used += bytes.n;
@@ -53,8 +55,6 @@ void parts_copy(struct parts *l, struct str bytes)
 		l->n += bytes.n;
 		return;
 	}
-	if (!bytes.n)
-		return;
 	size_t room = MAX(bytes.n, ROOM_MIN);
 	struct part *x = xmalloc(sizeof(*x) + room);
 

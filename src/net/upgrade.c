@@ -44,6 +44,7 @@ static void fail(struct upgrade *u, const char *why)
 static void refused(struct upgrade *u)
 {
 	u->done.established(u->arg, u->p, u->head.status, u->head.headers, u->head.n_headers, buf_view(&u->body));
+	net_pipe_close(u->p); /* also one that is held back */
 	pipe_attach(u->p, NULL, STR_NULL);
 	upgrade_free(u);
 }
