@@ -7,6 +7,8 @@
 
 #define LOG_MODULE "node"
 #define STOP_WAIT_MS 2000
+#define PURGE_TRIES 100
+#define PURGE_PAUSE_MS 100
 #define WRITERS 2
 
 const char *node_log_dir(const struct node_agent *n)
@@ -530,9 +532,14 @@ static void purge_sandboxes(struct node_agent *n)
 	struct err e;
 
 	err_init(&e);
-	if (cri_list_sandboxes(&n->cri, NULL, &l, &e) < 0) {
-		log_warn("pods cannot be listed: %s", e.message);
-		return;
+	/* a containerd that was started for this very purge still reads what its predecessor left */
+	for (int tries = 0; cri_list_sandboxes(&n->cri, NULL, &l, &e) < 0; tries++) {
+		if (tries == PURGE_TRIES) {
+			log_warn("pods cannot be listed: %s", e.message);
+			return;
+		}
+		err_init(&e);
+		task_sleep_ms(PURGE_PAUSE_MS);
 	}
 	for (size_t i = 0; i < l->n_items; i++) {
 		Cri__Sandbox *s = l->items[i];
