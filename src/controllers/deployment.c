@@ -239,6 +239,9 @@ static int scale_down_old(struct rollout *r, struct err *e)
 	int64_t new_wished = doc_int(r->new_set, "spec.replicas", 1), new_unavailable = new_wished - doc_int(r->new_set, "status.availableReplicas", 0);
 	int64_t may_go = running - least - new_unavailable, available, healthy;
 
+	/* Wished counts are ours and fresh; the available ones below lag behind what has been scaled down already. */
+	if (may_go <= 0)
+		return 0;
 	for (size_t i = 0; i < r->n_old && may_go > 0; i++) {
 		int64_t has = doc_int(r->old[i], "spec.replicas", 1), ready = doc_int(r->old[i], "status.availableReplicas", 0);
 		int64_t n = MIN(may_go, has - ready);

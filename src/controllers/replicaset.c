@@ -110,6 +110,12 @@ struct batch {
 	struct err first_error;
 };
 
+/* Then nothing can be created any more, and the set goes soon. */
+static bool namespace_ends(const struct err *e)
+{
+	return e->code == ERR_FORBIDDEN && strstr(e->message, "being terminated");
+}
+
 static void create_some(void *arg)
 {
 	struct batch *b = arg;
@@ -129,7 +135,7 @@ static void create_some(void *arg)
 		err_init(&e);
 		if (create_pod(b->c, a, b->set, doc_get(b->set, "spec.template"), NULL, NULL, &made, &e) >= 0) {
 			ctl_wrote(b->c, b->key, made);
-		} else {
+		} else if (!namespace_ends(&e)) {
 			task_lock(&b->lock);
 			if (!b->failed++)
 				err_copy(&b->first_error, &e);
@@ -219,10 +225,13 @@ static struct node *status_of(struct arena *a, struct doc *set, const struct cou
 			node_add(conditions, node_from(a, it.val));
 	if (failed->code) {
 		struct val old = condition_of(doc_root(set), "ReplicaFailure");
+		const char *reason = creating ? "FailedCreate" : "FailedDelete";
 
 		if (val_has(old))
 			node_add(conditions, node_from(a, old));
-		set_condition(a, conditions, "ReplicaFailure", "True", creating ? "FailedCreate" : "FailedDelete", failed->message, false);
+		/* Messages name pods that do not exist, another each time: to write every one would bring us back at once, for ever. */
+		if (!val_is(val_get(old, "reason"), reason))
+			set_condition(a, conditions, "ReplicaFailure", "True", reason, failed->message, false);
 	}
 	status = node_pack(a, "{replicas:I}", n->all);
 	if (n->labelled)
