@@ -298,7 +298,7 @@ static void streams(void **state)
 	auto_(grpc_stream_free) struct grpc_stream *many = NULL, *chat = NULL;
 	auto_buf struct buf b = BUF_INIT;
 	struct err e;
-	char expect[8];
+	char expect[16];
 
 	err_init(&e);
 	OK(grpc_open(grpc, "/t/Many", NULL, 0, &many, oke));
