@@ -1,5 +1,6 @@
 /* kubeconfig files: the current context's server and credentials. Inline keys go to files without a name (memfd): they
  * never touch a disk. */
+#include "base/file.h"
 #include "client/remote_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -17,25 +18,6 @@ struct source {
 	struct remote_config c;
 	int fds_n;
 };
-
-static int read_file(const char *path, struct buf *out, struct err *e)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-	char *room;
-
-	if (fd < 0)
-		return err_errno(e, errno, "%s", path);
-	do {
-		room = buf_reserve(out, 4096);
-		n = room ? read(fd, room, 4096) : -1;
-		out->n += n > 0 ? (size_t)n : 0;
-	} while (n > 0);
-	close(fd);
-	if (!room)
-		return err_set(e, ERR_TOO_LARGE, "%s is longer than %zu bytes", path, FILE_MAX);
-	return n < 0 ? err_errno(e, errno, "read %s", path) : 0;
-}
 
 /* The "user", "cluster" or "context" map of the entry with this name. */
 static int find(struct source *s, const char *list, const char *what, struct str name, struct val *ret, struct err *e)
@@ -113,7 +95,7 @@ static int read_token(struct source *s, struct val user, struct err *e)
 	}
 	if (!file)
 		return 0;
-	if (read_file(file, &b, e) < 0)
+	if (file_read(file, &b, e) < 0)
 		return err_wrap(e, "%s: tokenFile", s->path);
 	s->c.o.token = arena_cstr(s->a, str_trim(buf_view(&b)));
 	return 0;
@@ -158,7 +140,7 @@ int client_kubeconfig(const char *path, const char *name, struct client **ret, s
 	auto_buf struct buf text = { .max = FILE_MAX };
 	int r;
 
-	r = read_file(path, &text, e);
+	r = file_read(path, &text, e);
 	if (r < 0)
 		return r;
 	if (doc_parse_yaml(buf_view(&text), NULL, NULL, &s.doc, e) < 0)

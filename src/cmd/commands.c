@@ -1,4 +1,5 @@
 /* The small commands: server, version, kubeconfig, image; and how all of them speak. */
+#include "base/file.h"
 #include "cmd/process.h"
 #include "doc/doc.h"
 
@@ -68,32 +69,6 @@ int cmd_server(struct arena *a, const struct settings *s)
 
 /* ---- kubeconfig --------------------------------------------------------------------------------------------------------- */
 
-static int read_whole(const char *path, struct buf *out, struct err *e)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = 0;
-
-	if (fd < 0)
-		return err_errno(e, errno, "read %s", path);
-	for (char *room; (room = buf_reserve(out, 4096)) && (n = read(fd, room, 4096)) > 0;)
-		out->n += (size_t)n;
-	close(fd);
-	return n < 0 ? err_errno(e, errno, "read %s", path) : 0;
-}
-
-static int write_private(const char *path, struct str text, struct err *e)
-{
-	auto_free char *fresh = xasprintf("%s.kogge-new", path);
-	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	bool ok = fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n;
-
-	if (fd >= 0)
-		close(fd);
-	if (ok && rename(fresh, path) == 0)
-		return 0;
-	return err_errno(e, errno, "write %s", path);
-}
-
 /* Entries of one of the three lists of a kubeconfig: ours replaces the one of its name. */
 static void merge_list(struct arena *a, struct node *into, struct val from, const char *list)
 {
@@ -115,7 +90,7 @@ static int keep_backup(const char *path, struct str text, char **ret_backup, str
 
 	wall_rfc3339(wall_now(), now);
 	*ret_backup = xasprintf("%s.before-kogge-%s", path, now);
-	return write_private(*ret_backup, text, e);
+	return file_write(*ret_backup, text, 0600, e);
 }
 
 static const char *default_kubeconfig(struct arena *a)
@@ -146,7 +121,7 @@ static int merge_kubeconfig(struct arena *a, const struct settings *s, const cha
 	struct node *whole;
 	bool exists = access(path, F_OK) == 0;
 
-	if (exists && (read_whole(path, &text, e) < 0 || keep_backup(path, buf_view(&text), &backup, e) < 0))
+	if (exists && (file_read(path, &text, e) < 0 || keep_backup(path, buf_view(&text), &backup, e) < 0))
 		return -e->code;
 	if (str_trim(buf_view(&text)).n && doc_parse_yaml(buf_view(&text), NULL, NULL, &theirs, e) < 0)
 		return err_wrap(e, "%s", path);
@@ -157,7 +132,7 @@ static int merge_kubeconfig(struct arena *a, const struct settings *s, const cha
 	node_setc(whole, "current-context", node_from(a, doc_get(ours, "current-context")));
 	node_write(whole, &out); /* JSON is YAML */
 	buf_byte(&out, '\n');
-	if (make_folder_of(path, e) < 0 || write_private(path, buf_view(&out), e) < 0)
+	if (make_folder_of(path, e) < 0 || file_write(path, buf_view(&out), 0600, e) < 0)
 		return -e->code;
 	say(s, "kubectl's current context is now %.*s (%s)%s%s", STR_ARG(doc_str(ours, "current-context")), path, backup ? "; the old file is kept as " : "",
 		backup ? backup : "");
@@ -174,7 +149,7 @@ int cmd_kubeconfig(struct arena *a, const struct settings *s)
 	err_init(&e);
 	if (no_arguments(s, "kubeconfig"))
 		return 2;
-	if (read_whole(source, &text, &e) < 0)
+	if (file_read(source, &text, &e) < 0)
 		return fail("%s (is the server running? it writes this file when it starts)", e.message);
 	if (s->print)
 		return fwrite(text.p, 1, text.n, stdout) == text.n ? 0 : 1;

@@ -3,6 +3,7 @@
  *     listener ─► loops ─► API ─► store ─► caches ─► local clients ─► controllers, scheduler
  */
 #include "api/api.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "cmd/process.h"
 #include "controllers/controllers.h"
@@ -68,21 +69,6 @@ void say_ready(int fd)
 	if (write(fd, "1", 1) != 1)
 		log_warn("the supervisor does not listen");
 	close(fd);
-}
-
-static int read_whole(struct arena *a, const char *path, struct str *ret, struct err *e)
-{
-	auto_buf struct buf text = BUF_INIT;
-	FILE *f = fopen(path, "re");
-	size_t n;
-
-	if (!f)
-		return err_set(e, ERR_IO, "cannot read %s", path);
-	for (char *room; (room = buf_reserve(&text, 4096)) && (n = fread(room, 1, 4096, f)) > 0;)
-		text.n += n;
-	fclose(f);
-	*ret = arena_str(a, buf_view(&text));
-	return 0;
 }
 
 static int open_api(struct control *c, struct err *e)
@@ -212,10 +198,13 @@ static void stop_all(struct control *c)
 
 static int start_all(struct control *c, int listener, struct err *e)
 {
+	auto_buf struct buf ca = BUF_INIT;
+
 	for (size_t i = 0; i < LOOPS; i++)
 		c->loops[i] = net_loop_new("http");
-	if (read_whole(c->a, arena_printf(c->a, "%s/ca.crt", c->l->control_pki), &c->ca_pem, e) < 0)
+	if (file_read(arena_printf(c->a, "%s/ca.crt", c->l->control_pki), &ca, e) < 0)
 		return -e->code;
+	c->ca_pem = arena_str(c->a, buf_view(&ca));
 	if (open_api(c, e) < 0 || serve(c, listener, e) < 0)
 		return -e->code;
 	return 0;

@@ -1,5 +1,6 @@
 /* Where everything of an instance is and what it is called; its folders, keys and certificates. */
 #include "base/buf.h"
+#include "base/file.h"
 #include "cmd/cmd.h"
 #include "doc/doc.h"
 #include "pki/pki.h"
@@ -207,39 +208,14 @@ static void hand_over(const char *dir)
 	}
 }
 
-static int read_file(const char *path, struct buf *out, struct err *e)
-{
-	FILE *f = fopen(path, "re");
-	size_t n;
-
-	if (!f)
-		return err_errno(e, errno, "read %s", path);
-	for (char *room; (room = buf_reserve(out, 4096)) && (n = fread(room, 1, 4096, f)) > 0;)
-		out->n += n;
-	fclose(f);
-	return 0;
-}
-
-static int write_file(const char *path, struct str text, mode_t mode, struct err *e)
-{
-	auto_free char *fresh = xasprintf("%s.new", path);
-	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-	ssize_t n = fd >= 0 ? write(fd, text.p, text.n) : -1;
-	int failed = n == (ssize_t)text.n && rename(fresh, path) == 0 ? 0 : errno;
-
-	if (fd >= 0)
-		close(fd);
-	return failed ? err_errno(e, failed, "write %s", path) : 0;
-}
-
 static int admin_kubeconfig(struct arena *a, const struct layout *l, const struct settings *s, struct err *e)
 {
 	const char *name = s->instance[0] ? arena_printf(a, "kogge-%s", s->instance) : "kogge";
 	auto_buf struct buf text = BUF_INIT, ca = BUF_INIT, crt = BUF_INIT, key = BUF_INIT;
 	auto_free char *ca64 = NULL, *crt64 = NULL, *key64 = NULL;
 
-	if (read_file(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0 ||
-		read_file(arena_printf(a, "%s/admin.crt", l->data), &crt, e) < 0 || read_file(arena_printf(a, "%s/admin.key", l->data), &key, e) < 0)
+	if (file_read(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0 ||
+		file_read(arena_printf(a, "%s/admin.crt", l->data), &crt, e) < 0 || file_read(arena_printf(a, "%s/admin.key", l->data), &key, e) < 0)
 		return -e->code;
 	ca64 = base64_encode(buf_view(&ca));
 	crt64 = base64_encode(buf_view(&crt));
@@ -249,7 +225,7 @@ static int admin_kubeconfig(struct arena *a, const struct layout *l, const struc
 		"users:\n- name: %s-admin\n  user:\n    client-certificate-data: %s\n    client-key-data: %s\n"
 		"contexts:\n- name: %s\n  context:\n    cluster: %s\n    user: %s-admin\ncurrent-context: %s\n",
 		name, l->server_url, ca64, name, crt64, key64, name, name, name, name);
-	return write_file(l->admin_kubeconfig, buf_view(&text), 0600, e);
+	return file_write(l->admin_kubeconfig, buf_view(&text), 0600, e);
 }
 
 static const char *const *server_names(struct arena *a, const struct layout *l, const struct settings *s)
@@ -293,7 +269,7 @@ int layout_certificates(struct arena *a, const struct layout *l, const struct se
 	if (admin_kubeconfig(a, l, s, e) < 0 || s->no_node)
 		return -e->code;
 	if (pki_leaf(l->control_pki, "ca", &node, NULL, e) < 0 || pki_leaf(l->control_pki, "ca", &node_server, NULL, e) < 0 ||
-		read_file(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0)
+		file_read(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0)
 		return -e->code;
-	return write_file(arena_printf(a, "%s/ca.crt", l->node_pki), buf_view(&ca), 0644, e);
+	return file_write(arena_printf(a, "%s/ca.crt", l->node_pki), buf_view(&ca), 0644, e);
 }

@@ -1,4 +1,5 @@
 /* Flags and the config file, from one table: each row is a flag, a key of the file, a default and a line of help. */
+#include "base/file.h"
 #include "cmd/cmd.h"
 #include "doc/doc.h"
 
@@ -94,26 +95,13 @@ static struct str file_value(struct arena *a, struct val v)
 	return arena_str(a, buf_view(&text));
 }
 
-static int read_text(const char *path, struct buf *out, bool must_exist, struct err *e)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = 0;
-
-	if (fd < 0)
-		return errno == ENOENT && !must_exist ? 0 : err_errno(e, errno, "read %s", path);
-	for (char *room; (room = buf_reserve(out, 4096)) && (n = read(fd, room, 4096)) > 0;)
-		out->n += (size_t)n;
-	close(fd);
-	return n < 0 ? err_errno(e, errno, "read %s", path) : 0;
-}
-
 static int read_file(struct arena *a, struct settings *s, bool must_exist, struct err *e)
 {
 	auto_buf struct buf text = BUF_INIT;
 	auto_(doc_unref) struct doc *d = NULL;
 
-	if (read_text(s->config, &text, must_exist, e) < 0)
-		return -e->code;
+	if (file_read(s->config, &text, e) < 0)
+		return e->code == ERR_NOT_FOUND && !must_exist ? 0 : -e->code;
 	if (!str_trim(buf_view(&text)).n)
 		return 0;
 	if (doc_parse_yaml(buf_view(&text), NULL, NULL, &d, e) < 0)

@@ -28,7 +28,7 @@ EVP_PKEY *pki_key_new(void)
 
 static BIO *bio_of_file(const char *path, struct buf *bytes, struct err *e)
 {
-	if (pki_read_file(path, bytes, e) < 0)
+	if (file_read(path, bytes, e) < 0)
 		return NULL;
 	return BIO_new_mem_buf(bytes->p, (int)bytes->n);
 }
@@ -57,7 +57,7 @@ static int save(const char *path, BIO *bio, bool written, mode_t mode, struct er
 
 	if (!written)
 		return pki_openssl_err(e, path);
-	return pki_write_file(path, str_n(p, (size_t)n), mode, e);
+	return file_write(path, str_n(p, (size_t)n), mode, e);
 }
 
 int pki_key_save(const char *path, EVP_PKEY *key, struct err *e)

@@ -1,4 +1,5 @@
 #pragma once
+#include "base/file.h"
 #include "pki/pki.h"
 
 #include <openssl/evp.h>
@@ -11,8 +12,6 @@ AUTO(X509, X509_free)
 /* files.c. Own: free() paths. */
 char *pki_path(const char *dir, const char *name, const char *ending);
 bool pki_exists(const char *path);
-int pki_write_file(const char *path, struct str bytes, mode_t mode, struct err *e);
-int pki_read_file(const char *path, struct buf *out, struct err *e);
 
 /* key.c. Own: EVP_PKEY_free(), X509_free(). */
 EVP_PKEY *pki_key_new(void);
