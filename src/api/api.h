@@ -14,12 +14,15 @@
 #include "doc/doc.h"
 #include "net/net.h"
 #include "schema/schema.h"
+#include "seal/seal.h"
 #include "store/store.h"
 
 struct api;
 
 struct api_opts {
 	struct store *store;		/* borrowed, outlives the api, which calls store_watch() itself */
+	struct seal *seal;		/* borrowed: encryption at rest; NULL: none */
+	int64_t compact_every_s;	/* history older than this goes; 0: 300 */
 	const char *service_cidrs;	/* "10.96.0.0/12" or two, one a family: "10.96.0.0/12,fd00:10:96::/112"; NULL: the first */
 	const char *cluster_domain;	/* NULL: "cluster.local" */
 	int node_port_first, node_port_last; /* 0: 30000 and 32767 */

@@ -11,6 +11,7 @@
 #include "base/map.h"
 #include "base/task.h"
 #include "cache/cache.h"
+#include "seal/seal.h"
 
 struct rq;
 
@@ -97,6 +98,7 @@ struct resource {
 	struct cache *cache;	 /* NULL for rows without storage and for other forms */
 	bool removed;
 	bool controller_present; /* atomic, see api_controller_present() */
+	size_t stale;		 /* values met that upkeep.c will write again; loading and upkeep only */
 	int64_t last_event;	 /* atomic: revision of its latest change */
 	uint64_t storage_hash;
 };
@@ -118,6 +120,7 @@ struct lanes;
 struct audit;
 struct metrics;
 struct watches;
+struct upkeep;
 struct relays;
 struct openapi_cache;
 struct ipalloc;
@@ -136,6 +139,7 @@ struct api {
 	struct audit *audit;
 	struct metrics *metrics;
 	struct watches *watches;
+	struct upkeep *upkeep;
 	struct relays *relays;
 	struct openapi_cache *openapi;
 	struct ipalloc *ipalloc;

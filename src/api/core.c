@@ -35,6 +35,8 @@ static void own_opts(struct api *api, const struct api_opts *o)
 		p->lane_threads = 4;
 	if (!p->lane_queue_max)
 		p->lane_queue_max = 400;
+	if (!p->compact_every_s)
+		p->compact_every_s = 300;
 	if (!p->ring_bytes)
 		p->ring_bytes = (int64_t)16 << 20;
 }
@@ -74,6 +76,7 @@ static int start(struct api *api, struct err *e)
 		return rc;
 	if ((rc = api_bootstrap(api, e)) < 0)
 		return rc;
+	api->upkeep = upkeep_start(api);
 	__atomic_store_n(&api->ready, true, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -110,6 +113,7 @@ void api_stop(struct api *api)
 	__atomic_store_n(&api->stopping, true, __ATOMIC_RELEASE);
 	if (api->watches)
 		watches_stop(api->watches);
+	api->upkeep = upkeep_free(api->upkeep);
 }
 
 /* The store must be closed first or have no more events: the caches end here. */

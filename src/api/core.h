@@ -68,6 +68,10 @@ struct str filter_name(const struct filter *f);
 
 int list_collect(struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e);
 
+/* ---- upkeep.c: what nobody asks for ------------------------------------------------------------------------------------------- */
+struct upkeep *upkeep_start(struct api *api);
+struct upkeep *upkeep_free(struct upkeep *u);
+
 struct watches *watches_new(struct api *api);
 void watches_stop(struct watches *w);
 void watches_free(struct watches *w);
@@ -138,6 +142,10 @@ int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out,
 bool write_removable(struct rq *rq, struct node *object); /* being deleted, and nothing holds it any more */
 
 /* store_events.c: from the store to the caches */
+/* A stored value, decrypted where it is, as a document that carries its revision. Own. stale (may be NULL): see seal.h. */
+int stored_doc(struct api *api, const struct resource *r, const struct store_kv *kv, bool *stale, struct doc **ret, struct err *e);
+/* How d goes to the store: stamped when its revision is known, encrypted in room where its resource is. */
+struct store_write store_write_of(struct api *api, const struct resource *r, struct str key, struct doc *d, int64_t expect, struct buf *room);
 int events_load(struct api *api, struct resource *r, struct err *e);
 void events_on(void *arg, const struct store_event *ev);
 

@@ -120,12 +120,10 @@ static bool history_each(void *arg, const struct store_kv *kv)
 		h->l->remaining = 1;
 		return h->all;
 	}
-	if (doc_parse_stored(kv->value, &d, h->e) < 0) {
+	if (stored_doc(h->rq->api, h->rq->res->stored, kv, NULL, &d, h->e) < 0) {
 		h->failed = true;
 		return false;
 	}
-	if (doc_revision(d) != kv->revision)
-		doc_stamp(d, kv->revision);
 	arena_hold(h->rq->a, d, end_doc);
 	d = served(h->rq, d);
 	if (h->all || filter_matches(&h->q->filter, d))

@@ -3,20 +3,24 @@
 #include <stdio.h>
 #define LOG_MODULE "api"
 
-/* A stored value as a document that carries its revision. Own. */
-static int value_doc(struct str value, int64_t revision, struct doc **ret, struct err *e)
+int stored_doc(struct api *api, const struct resource *r, const struct store_kv *kv, bool *stale, struct doc **ret, struct err *e)
 {
+	auto_buf struct buf room = BUF_INIT;
+	struct str plain = kv->value;
 	struct doc *d;
 
-	if (doc_parse_stored(value, &d, e) < 0)
+	if (api->opts.seal && seal_open_value(api->opts.seal, str_c(r->group_resource), kv->key, kv->value, &room, &plain, stale, e) < 0)
 		return -e->code;
-	if (doc_revision(d) != revision)
-		doc_stamp(d, revision);
+	if (doc_parse_stored(plain, &d, e) < 0)
+		return -e->code;
+	if (doc_revision(d) != kv->revision)
+		doc_stamp(d, kv->revision);
 	*ret = d;
 	return 0;
 }
 
 struct load {
+	struct api *api;
 	struct resource *r;
 	size_t prefix;
 	struct err *e;
@@ -26,14 +30,16 @@ struct load {
 static bool load_each(void *arg, const struct store_kv *kv)
 {
 	struct load *l = arg;
+	bool stale = false;
 	struct doc *d = NULL;
 	struct str key = str_sub(kv->key, l->prefix, kv->key.n);
 
-	if (value_doc(kv->value, kv->revision, &d, l->e) < 0) {
+	if (stored_doc(l->api, l->r, kv, &stale, &d, l->e) < 0) {
 		err_wrap(l->e, "%s \"%.*s\": the stored copy is unreadable", l->r->group_resource, STR_ARG(key));
 		l->failed = true;
 		return false;
 	}
+	l->r->stale += stale;
 	cache_fill(l->r->cache, key, d, kv->revision);
 	if (kv->revision > l->r->last_event)
 		l->r->last_event = kv->revision;
@@ -43,7 +49,7 @@ static bool load_each(void *arg, const struct store_kv *kv)
 
 int events_load(struct api *api, struct resource *r, struct err *e)
 {
-	struct load l = { r, strlen(r->key_prefix), e, false };
+	struct load l = { api, r, strlen(r->key_prefix), e, false };
 	int64_t rev = 0;
 	int rc = store_range(api->opts.store, str_c(r->key_prefix), STR_NULL, 0, load_each, &l, &rev, e);
 
@@ -74,7 +80,7 @@ static void apply(struct api *api, struct resource *r, struct str key, const str
 	struct err e;
 
 	err_init(&e);
-	if (!d && !ev->deleted && value_doc(ev->value, ev->revision, &d, &e) < 0)
+	if (!d && !ev->deleted && stored_doc(api, r, &(struct store_kv){ ev->key, ev->value, ev->revision, ev->create_revision }, NULL, &d, &e) < 0)
 		log_error("%s \"%.*s\": revision %lld is unreadable: %s", r->group_resource, STR_ARG(key),
 			(long long)ev->revision, e.message);
 	if (!d && ev->deleted && before) {
@@ -136,22 +142,29 @@ static int verdict(struct rq *rq, struct str name, int rc, struct err *e)
 	return rc;
 }
 
+struct store_write store_write_of(struct api *api, const struct resource *r, struct str key, struct doc *d, int64_t expect, struct buf *room)
+{
+	struct store_write w = { .key = key, .expect_revision = expect, .value = doc_text(d), .payload = d, .stamp = stamp };
+
+	if (api->opts.seal && seal_covers(api->opts.seal, str_c(r->group_resource))) {
+		seal_value(api->opts.seal, str_c(r->group_resource), key, w.value, room);
+		w.value = buf_view(room);
+	}
+	return w;
+}
+
 int write_put(struct rq *rq, struct str ns, struct str name, struct doc *d, int64_t expect, struct err *e)
 {
+	auto_buf struct buf sealed = BUF_INIT;
+	struct store_write w;
 	int64_t rev;
-	struct store_write w = {
-		.key = store_key(rq, ns, name),
-		.expect_revision = expect,
-		.value = doc_text(d),
-		.payload = d,
-		.stamp = stamp,
-	};
 
 	if (rq->dry_run) {
 		if (expect > 0)
 			doc_stamp(d, expect);
 		return 0;
 	}
+	w = store_write_of(rq->api, rq->res->stored, store_key(rq, ns, name), d, expect, &sealed);
 	int rc = store_write(rq->api->opts.store, &w, &rev, e);
 	return rc < 0 ? verdict(rq, name, rc, e) : 0;
 }

@@ -17,7 +17,7 @@ struct settings {
 	const char *data_dir, *instance, *config;
 	const char *bind_address, *node_ip, *node_name, *tls_san, *cri_socket;
 	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain, *node_ports;
-	const char *without, *log_level, *output, *kubeconfig, *audit_log;
+	const char *without, *log_level, *output, *kubeconfig, *audit_log, *encryption_config, *recovery_key_file;
 	int64_t port, node_port;
 	bool no_node, ephemeral, log_json, force, quiet, print;
 	/* what is left of the command line */
@@ -36,6 +36,9 @@ bool settings_without(const struct settings *s, const char *part); /* part is in
 struct layout {
 	const char *data, *control, *control_pki, *node, *node_pki, *images, *containerd, *cni, *run;
 	const char *store, *audit, *admin_kubeconfig, *supervisor_lock, *containerd_socket, *containerd_pid, *containerd_config;
+	const char *encryption_config; /* control's own copy of --encryption-provider-config; NULL: none is given */
+	const char *sealing_keys; /* keys of encryption at rest, see seal.h */
+	const char *recovery_key; /* what unwraps the copies of them in a snapshot: for the administrator to take away */
 	const char *pod_logs;
 	const char *server_url; /* https://127.0.0.1:PORT: how our own processes and the admin reach the API */
 	const char *node_name, *node_ip, *service_ip, *cluster_dns;
@@ -49,6 +52,8 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 int layout_make(const struct layout *l, const struct settings *s, struct err *e);
 /* Makes or renews keys, certificates and the admin kubeconfig. */
 int layout_certificates(struct arena *a, const struct layout *l, const struct settings *s, struct err *e);
+/* Copies what the administrator wrote, and only root may read, to where control reads it. Again at SIGHUP. */
+int layout_hand_settings(const struct layout *l, const struct settings *s, struct err *e);
 
 /* ---- processes -------------------------------------------------------------------------------------------------- */
 
@@ -76,6 +81,7 @@ int cmd_status(struct arena *a, const struct settings *s);
 int cmd_check(struct arena *a, const struct settings *s);
 int cmd_image(struct arena *a, const struct settings *s);
 int cmd_kubeconfig(struct arena *a, const struct settings *s);
+int cmd_store(struct arena *a, const struct settings *s);
 int cmd_reset(struct arena *a, const struct settings *s);
 int cmd_version(struct arena *a, const struct settings *s);
 

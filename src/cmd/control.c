@@ -9,6 +9,7 @@
 #include "controllers/controllers.h"
 #include "net/net.h"
 #include "scheduler/scheduler.h"
+#include "seal/seal.h"
 #include "store/store.h"
 
 #include <malloc.h>
@@ -23,6 +24,7 @@ struct control {
 	const struct settings *s;
 	const struct layout *l;
 	struct arena *a;
+	struct seal *seal;
 	struct store *store;
 	struct net_loop *loops[LOOPS];
 	struct tls *tls;
@@ -95,6 +97,9 @@ static int open_api(struct control *c, struct err *e)
 		return err_set(e, ERR_INVALID, "--service-node-port-range %s: expected FROM-TO", c->s->node_ports);
 	o.node_port_first = (int)first;
 	o.node_port_last = (int)last;
+	if (seal_open(c->l->sealing_keys, c->l->encryption_config, &c->seal, e) < 0)
+		return err_wrap(e, "encryption at rest");
+	o.seal = c->seal;
 	if (store_open_sqlite(&store, &c->store, e) < 0)
 		return -e->code;
 	o.store = c->store;
@@ -190,6 +195,7 @@ static void stop_all(struct control *c)
 	client_free(c->informer_client);
 	api_free(c->api);
 	store_close(c->store);
+	seal_free(c->seal);
 	for (size_t i = 0; i < LOOPS; i++)
 		net_loop_free(c->loops[i]);
 	tls_free(c->tls);

@@ -4,6 +4,7 @@
 #include "cmd/cmd.h"
 #include "doc/doc.h"
 #include "pki/pki.h"
+#include "seal/seal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -112,6 +113,9 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 	l.control = arena_printf(a, "%s/control", l.data);
 	l.control_pki = arena_printf(a, "%s/control/pki", l.data);
 	l.store = arena_printf(a, "%s/control/store.db", l.data);
+	l.encryption_config = s->encryption_config[0] ? arena_printf(a, "%s/control/pki/encryption.yaml", l.data) : NULL;
+	l.sealing_keys = arena_printf(a, "%s/control/pki/sealing.keys", l.data);
+	l.recovery_key = arena_printf(a, "%s/recovery-key", l.data);
 	l.node = arena_printf(a, "%s/node", l.data);
 	l.node_pki = arena_printf(a, "%s/node/pki", l.data);
 	l.images = arena_printf(a, "%s/images", l.data);
@@ -196,7 +200,7 @@ int layout_make(const struct layout *l, const struct settings *s, struct err *e)
 static void hand_over(const char *dir)
 {
 	static const char *const names[] = { "ca.crt", "ca.key", "front-ca.crt", "front-ca.key", "server.crt", "server.key", "node-client.crt",
-		"node-client.key", "front-client.crt", "front-client.key", "sa.key", "sa.pub" };
+		"node-client.key", "front-client.crt", "front-client.key", "sa.key", "sa.pub", "sealing.keys", "sealing.keys-lock", "encryption.yaml" };
 
 	if (geteuid() != 0)
 		return;
@@ -206,6 +210,22 @@ static void hand_over(const char *dir)
 		if (lchown(path, CONTROL_UID, CONTROL_UID) < 0 && errno != ENOENT)
 			fprintf(stderr, "kogge: cannot hand %s to the control process: %s\n", path, strerror(errno));
 	}
+}
+
+/* Keys of encryption at rest; the recovery key is written once, for the administrator. */
+static int need_sealing_keys(const struct layout *l, const struct settings *s, struct err *e)
+{
+	auto_buf struct buf recovery = BUF_INIT;
+
+	if (seal_keys_make(l->sealing_keys, &recovery, e) < 0)
+		return -e->code;
+	if (!recovery.n)
+		return 0;
+	buf_byte(&recovery, '\n');
+	if (file_write(l->recovery_key, buf_view(&recovery), 0600, e) < 0)
+		return -e->code;
+	say(s, "Secrets are encrypted on disk. Restoring a snapshot elsewhere needs the recovery key: move %s to a safe place", l->recovery_key);
+	return 0;
 }
 
 static int admin_kubeconfig(struct arena *a, const struct layout *l, const struct settings *s, struct err *e)
@@ -244,6 +264,17 @@ static const char *const *server_names(struct arena *a, const struct layout *l, 
 	return names;
 }
 
+int layout_hand_settings(const struct layout *l, const struct settings *s, struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT;
+
+	if (!l->encryption_config)
+		return 0;
+	if (file_read(s->encryption_config, &text, e) < 0)
+		return err_wrap(e, "--encryption-provider-config");
+	return file_write(l->encryption_config, buf_view(&text), 0600, e);
+}
+
 int layout_certificates(struct arena *a, const struct layout *l, const struct settings *s, struct err *e)
 {
 	static const char *const masters[] = { "system:masters", NULL }, *const nodes[] = { "system:nodes", NULL };
@@ -261,7 +292,7 @@ int layout_certificates(struct arena *a, const struct layout *l, const struct se
 	auto_buf struct buf ca = BUF_INIT;
 
 	if (pki_ca(l->control_pki, "ca", "kogge", e) < 0 || pki_ca(l->control_pki, "front-ca", "kogge front proxy", e) < 0 ||
-		pki_signing_key(l->control_pki, "sa", e) < 0 || pki_leaf(l->control_pki, "ca", &server, NULL, e) < 0 ||
+		layout_hand_settings(l, s, e) < 0 || need_sealing_keys(l, s, e) < 0 || pki_signing_key(l->control_pki, "sa", e) < 0 || pki_leaf(l->control_pki, "ca", &server, NULL, e) < 0 ||
 		pki_leaf(l->control_pki, "ca", &node_client, NULL, e) < 0 || pki_leaf(l->control_pki, "front-ca", &front, NULL, e) < 0 ||
 		pki_leaf(l->control_pki, "ca", &admin, NULL, e) < 0)
 		return -e->code;

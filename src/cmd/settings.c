@@ -23,10 +23,10 @@ struct option_row {
 #define AT(field) offsetof(struct settings, field)
 
 static const struct option_row options[] = {
-	{ "data-dir", OPTION_TEXT, AT(data_dir), "/var/lib/kogge", "DIR", "where everything is kept", "server check reset status image kubeconfig" },
+	{ "data-dir", OPTION_TEXT, AT(data_dir), "/var/lib/kogge", "DIR", "where everything is kept", "server check reset status image kubeconfig store" },
 	{ "port", OPTION_NUMBER, AT(port), "6443", "PORT", "of the API", "server check" },
 	{ "bind-address", OPTION_TEXT, AT(bind_address), "0.0.0.0", "ADDRESS", "the API listens on", "server check" },
-	{ "instance", OPTION_TEXT, AT(instance), "", "NAME", "a further server on this machine: names its links, tables, cgroups", "server check reset status image" },
+	{ "instance", OPTION_TEXT, AT(instance), "", "NAME", "a further server on this machine: names its links, tables, cgroups", "server check reset status image store" },
 	{ "node-name", OPTION_TEXT, AT(node_name), "", "NAME", "of this node (the host's name)", "server" },
 	{ "node-ip", OPTION_TEXT, AT(node_ip), "", "ADDRESS", "of this node (the one with the default route)", "server check" },
 	{ "node-port", OPTION_NUMBER, AT(node_port), "10250", "PORT", "the node agent listens on", "server check" },
@@ -41,14 +41,16 @@ static const struct option_row options[] = {
 	{ "no-node", OPTION_FLAG, AT(no_node), "", "", "the API only; needs no root and runs no pods", "server check" },
 	{ "ephemeral", OPTION_FLAG, AT(ephemeral), "", "", "take everything away at the end (for trials)", "server" },
 	{ "audit-log", OPTION_TEXT, AT(audit_log), "", "FILE", "a line for every request (none)", "server" },
+	{ "encryption-provider-config", OPTION_TEXT, AT(encryption_config), "", "FILE", "EncryptionConfiguration: what is encrypted at rest, and how (Secrets, by own keys)", "server" },
+	{ "recovery-key-file", OPTION_TEXT, AT(recovery_key_file), "", "FILE", "holds the recovery key of the snapshot to restore", "store" },
 	{ "log-level", OPTION_TEXT, AT(log_level), "info", "LEVEL", "debug, info, warn or error", "server" },
 	{ "log-json", OPTION_FLAG, AT(log_json), "", "", "log lines as JSON", "server" },
-	{ "config", OPTION_TEXT, AT(config), CONFIG_FILE, "FILE", "settings: every flag here is a key there", "server check reset status image kubeconfig" },
+	{ "config", OPTION_TEXT, AT(config), CONFIG_FILE, "FILE", "settings: every flag here is a key there", "server check reset status image kubeconfig store" },
 	{ "kubeconfig", OPTION_TEXT, AT(kubeconfig), "", "FILE", "to use, or to write into (~/.kube/config)", "status kubeconfig" },
 	{ "print", OPTION_FLAG, AT(print), "", "", "print it and change nothing", "kubeconfig" },
-	{ "output", OPTION_TEXT, AT(output), "", "FORMAT", "json for programs", "status check image version" },
+	{ "output", OPTION_TEXT, AT(output), "", "FORMAT", "json for programs", "status check image version store" },
 	{ "force", OPTION_FLAG, AT(force), "", "", "do not ask, stop a running server", "reset" },
-	{ "quiet", OPTION_FLAG, AT(quiet), "", "", "no progress", "server reset image kubeconfig" },
+	{ "quiet", OPTION_FLAG, AT(quiet), "", "", "no progress", "server reset image kubeconfig store" },
 };
 
 static int store_option(struct arena *a, struct settings *s, const struct option_row *o, struct str value, struct err *e)

@@ -37,7 +37,7 @@ struct part {
 	int ready_fd;	    /* -1: it said so, or is not running */
 	struct mono started, start_again;
 	int64_t wait_ms;    /* before the next start */
-	bool wanted;
+	bool wanted, renewed; /* renewed: it was told to end so that it starts from new files */
 };
 
 struct supervisor {
@@ -170,12 +170,17 @@ static void part_ended(struct supervisor *v, struct part *p, int status)
 		return;
 	if (mono_ms_between(p->started, now) > QUIET_MS)
 		p->wait_ms = 0;
-	if (WIFSIGNALED(status))
+	if (p->renewed)
+		p->wait_ms = 0;
+	if (p->renewed)
+		log_info("%s starts again", p->name);
+	else if (WIFSIGNALED(status))
 		log_error("%s was ended by signal %d (%s); it starts again in %lld ms", p->name, WTERMSIG(status), strsignal(WTERMSIG(status)),
 			(long long)p->wait_ms);
 	else
 		log_error("%s ended with code %d; it starts again in %lld ms", p->name, WEXITSTATUS(status), (long long)p->wait_ms);
 	p->start_again = mono_add_ms(now, p->wait_ms);
+	p->renewed = false;
 	p->wait_ms = MIN(p->wait_ms ? p->wait_ms * 2 : FIRST_WAIT_MS, (int64_t)MOST_WAIT_MS);
 }
 
@@ -257,6 +262,23 @@ static void start_due(struct supervisor *v)
 			start_part(v, (enum part_id)i);
 }
 
+/* SIGHUP: keys, certificates or settings files have changed. Clients wait at the listener meanwhile. */
+static void renew_control(struct supervisor *v)
+{
+	struct part *p = &v->parts[CONTROL];
+	struct err e;
+
+	err_init(&e);
+	if (!p->pid || v->stopping)
+		return;
+	if (layout_hand_settings(v->l, v->s, &e) < 0) {
+		log_error("nothing is started again: %s", e.message);
+		return;
+	}
+	p->renewed = true;
+	kill(p->pid, SIGTERM);
+}
+
 static void wait_once(struct supervisor *v, int ms)
 {
 	struct pollfd fds[2 + PARTS] = {
@@ -280,6 +302,8 @@ static void wait_once(struct supervisor *v, int ms)
 	while (fds[0].revents && read(v->signals, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			reap(v);
+		else if (info.ssi_signo == SIGHUP)
+			renew_control(v);
 		else
 			v->stopping = true;
 	}
@@ -316,6 +340,7 @@ static int begin(struct supervisor *v, struct arena *a, struct err *e)
 	sigemptyset(&wanted);
 	sigaddset(&wanted, SIGTERM);
 	sigaddset(&wanted, SIGINT);
+	sigaddset(&wanted, SIGHUP);
 	sigaddset(&wanted, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &wanted, NULL);
 	signal(SIGPIPE, SIG_IGN);

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHECK_ROWS 1000 /* in one statement, so that a check of a live store holds nothing back */
+#define CHECK_ROWS 1000 /* in one statement, so that a scan of a live store holds nothing back */
 
 static int check_structure(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
 {
@@ -24,8 +24,15 @@ static int check_structure(const struct sqlite_engine *s, sqlite3 *db, struct er
 	return r;
 }
 
+/* What is done with every row of a scan. */
+struct visit {
+	void (*each)(void *arg, struct str key, struct str value); /* NULL: rows are only checked */
+	void *arg;
+	int64_t rows;
+};
+
 /* A page of rows after *last; *ret_n counts. */
-static int check_page(const struct sqlite_engine *s, sqlite3_stmt *q, int64_t *last, int64_t *ret_n, struct err *e)
+static int scan_page(const struct sqlite_engine *s, sqlite3_stmt *q, struct visit *v, int64_t *last, int64_t *ret_n, struct err *e)
 {
 	struct sqlite_row row;
 	int step, r = 0;
@@ -35,6 +42,8 @@ static int check_page(const struct sqlite_engine *s, sqlite3_stmt *q, int64_t *l
 	sqlite3_bind_int64(q, 2, CHECK_ROWS);
 	while (r == 0 && (step = sqlite3_step(q)) == SQLITE_ROW) {
 		r = sqlite_row_read(s, q, &row, e);
+		if (r == 0 && v->each && !(row.flags & ROW_DELETED))
+			v->each(v->arg, row.key, row.value);
 		*last = sqlite3_column_int64(q, COL_REV);
 		++*ret_n;
 	}
@@ -44,20 +53,20 @@ static int check_page(const struct sqlite_engine *s, sqlite3_stmt *q, int64_t *l
 	return r;
 }
 
-static int check_rows(const struct sqlite_engine *s, sqlite3 *db, int64_t *ret_rows, struct err *e)
+static int scan_rows(const struct sqlite_engine *s, sqlite3 *db, bool history, struct visit *v, struct err *e)
 {
-	static const char sql[] =
-		"SELECT " SQLITE_ROW_COLUMNS " FROM revision r WHERE r.rev > ?1 ORDER BY r.rev LIMIT ?2";
+	static const char all[] = "SELECT " SQLITE_ROW_COLUMNS " FROM revision r WHERE r.rev > ?1 ORDER BY r.rev LIMIT ?2";
+	static const char newest[] = "SELECT " SQLITE_ROW_COLUMNS
+				     " FROM revision r JOIN current c ON c.key = r.key AND c.rev = r.rev WHERE r.rev > ?1 ORDER BY r.rev LIMIT ?2";
 	sqlite3_stmt *q = NULL;
 	int64_t n = 0, last = 0;
 	int r;
 
-	if (sqlite_prepare(db, sql, &q) < 0)
+	if (sqlite_prepare(db, history ? all : newest, &q) < 0)
 		return sqlite_fail(s, db, "reading", e);
-	*ret_rows = 0;
 	do {
-		r = check_page(s, q, &last, &n, e);
-		*ret_rows += n;
+		r = scan_page(s, q, v, &last, &n, e);
+		v->rows += n;
 	} while (r == 0 && n == CHECK_ROWS);
 	sqlite3_finalize(q);
 	return r;
@@ -84,31 +93,69 @@ static int check_links(const struct sqlite_engine *s, sqlite3 *db, struct err *e
 	return r;
 }
 
-int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e)
+/* A file that may be in use: a connection to read it, and the base of its revisions. */
+static int open_to_read(struct sqlite_engine *s, sqlite3 **ret, struct err *e)
 {
-	struct sqlite_engine s = { .path = (char *)path };
-	int64_t rows = 0;
 	sqlite3 *db = NULL;
 	int r;
 
 	sqlite_configure();
-	if (access(path, R_OK | W_OK) < 0)
-		return err_errno(e, errno, "store %s", path);
-	r = sqlite_connect(&s, false, &db, e);
+	if (access(s->path, R_OK | W_OK) < 0)
+		return err_errno(e, errno, "store %s", s->path);
+	r = sqlite_connect(s, false, &db, e);
 	if (r < 0)
 		return r;
-	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='base'", &s.base) < 0)
-		r = sqlite_fail(&s, db, "reading", e);
+	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0) {
+		r = sqlite_fail(s, db, "reading", e);
+		sqlite3_close(db);
+		return r;
+	}
+	*ret = db;
+	return 0;
+}
+
+int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e)
+{
+	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
+	struct visit v = { 0 };
+	sqlite3 *db = NULL;
+	int r = open_to_read(&s, &db, e);
+
+	if (r < 0)
+		return r;
+	r = check_structure(&s, db, e);
 	if (r == 0)
-		r = check_structure(&s, db, e);
-	if (r == 0)
-		r = check_rows(&s, db, &rows, e);
+		r = scan_rows(&s, db, true, &v, e);
 	if (r == 0)
 		r = check_links(&s, db, e);
 	sqlite3_close(db);
 	if (r == 0 && ret_rows)
-		*ret_rows = rows;
+		*ret_rows = v.rows;
 	return r;
+}
+
+int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, struct str key, struct str value), void *arg, struct err *e)
+{
+	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
+	struct visit v = { each, arg, 0 };
+	sqlite3 *db = NULL;
+	int r = open_to_read(&s, &db, e);
+
+	if (r < 0)
+		return r;
+	r = scan_rows(&s, db, history, &v, e);
+	sqlite3_close(db);
+	return r;
+}
+
+int store_snapshot_sqlite(const char *path, const char *to, struct err *e)
+{
+	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
+
+	if (access(path, R_OK | W_OK) < 0)
+		return err_errno(e, errno, "store %s", path);
+	sqlite_configure();
+	return sqlite_backup(&s, to, e);
 }
 
 /* Tells a store that opens this file later that it is a copy, and how old (see sqlite_open.c). */

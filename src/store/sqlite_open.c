@@ -280,29 +280,40 @@ static int prepare_all(struct sqlite_engine *s, struct err *e)
 
 /* ---- one owner -------------------------------------------------------------------------------------------------- */
 
-/* Two processes on one file would each believe in their own newest revision. The kernel drops this lock with its owner.
- */
-static int lock_file(struct sqlite_engine *s, struct err *e)
+/* Two processes on one file would each believe in their own newest revision. The kernel drops this lock with its owner. */
+int store_lock_sqlite(const char *path, int *ret_fd, struct err *e)
 {
-	auto_free char *name = xasprintf("%s-lock", s->path);
+	auto_free char *name = xasprintf("%s-lock", path);
+	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600), failed;
 	char pid[32] = "";
 	ssize_t n;
 
-	s->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (s->lock_fd < 0)
+	if (fd < 0)
 		return err_errno(e, errno, "store: open %s", name);
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK)
-			return err_errno(e, errno, "store: lock %s", name);
-		n = pread(s->lock_fd, pid, sizeof(pid) - 1, 0);
-		return err_set(e, ERR_UNAVAILABLE,
-			"the store %s is in use by another Kogge (process %.*s): stop that one first", s->path,
-			n > 0 ? (int)n : 7, n > 0 ? pid : "unknown");
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		*ret_fd = fd;
+		return 0;
 	}
+	failed = errno;
+	n = pread(fd, pid, sizeof(pid) - 1, 0);
+	close(fd);
+	if (failed != EWOULDBLOCK)
+		return err_errno(e, failed, "store: lock %s", name);
+	return err_set(e, ERR_UNAVAILABLE, "the store %s is in use by another Kogge (process %.*s): stop that one first", path,
+		n > 0 ? (int)n : 7, n > 0 ? pid : "unknown");
+}
+
+static int lock_file(struct sqlite_engine *s, struct err *e)
+{
+	char pid[32] = "";
+	int n;
+
+	if (store_lock_sqlite(s->path, &s->lock_fd, e) < 0)
+		return -e->code;
 	n = snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	/* The number only serves the message above. */
 	if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) < 0)
-		log_warn("cannot note the process id in %s: %s", name, strerror(errno));
+		log_warn("cannot note the process id in %s-lock: %s", s->path, strerror(errno));
 	return 0;
 }
 

@@ -73,6 +73,13 @@ int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, str
 /* Reads all of a file, in use or not: its structure, each row's checksum, each key's newest revision. *ret_rows counts.
  * Fails with the first damage and the way back. */
 int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e);
+/* Calls each() with what the file of a running or stopped store holds: the newest value of each key, or with history every one.
+ * Slices are borrowed during the call. */
+int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, struct str key, struct str value), void *arg, struct err *e);
+/* As store_backup(), of a file that may or may not be in use. */
+int store_snapshot_sqlite(const char *path, const char *to, struct err *e);
+/* Takes the lock of a stopped store's file: nobody opens it until the descriptor is closed. ERR_UNAVAILABLE: it is in use. */
+int store_lock_sqlite(const char *path, int *ret_fd, struct err *e);
 /* A whole copy of one moment in a new file, while the store goes on. Opened in the place of the original it continues above every
  * revision that was ever shown. SQLite only, else -ERR_UNSUPPORTED. */
 int store_backup(struct store *s, const char *to, struct err *e);

@@ -1,0 +1,149 @@
+"""Encryption at rest, snapshots and the way back: `kogge store`, and a canary that must be found nowhere."""
+import base64
+import os
+import sqlite3
+import subprocess
+import zlib
+
+import pytest
+from kube import path, until
+from server import KOGGE
+
+CANARY = os.urandom(16).hex().encode()  # 32 bytes that stand nowhere else
+
+
+def traces(secret):
+    """How a secret may show: raw, hexadecimal, base64 at its three alignments."""
+    yield secret
+    yield secret.hex().encode()
+    for shift in range(3):
+        text = base64.b64encode(b"\0" * shift + secret)
+        yield text[4 if shift else 0:-4]  # without what the neighbours decide
+
+
+def plain_parts(data):
+    """The bytes, and what unpacks out of them."""
+    yield data
+    at = data.find(b"\x1f\x8b\x08")
+    while at >= 0:
+        try:
+            yield zlib.decompressobj(31).decompress(data[at:])
+        except zlib.error:
+            pass
+        at = data.find(b"\x1f\x8b\x08", at + 1)
+
+
+def found_in(folder, *more):
+    files = [os.path.join(d, f) for d, _, names in os.walk(folder) for f in names] + list(more)
+    looked, hits = 0, []
+    for name in files:
+        if not os.path.isfile(name):
+            continue
+        with open(name, "rb") as f:
+            data = f.read()
+        looked += 1
+        if any(t in part for part in plain_parts(data) for t in traces(CANARY)):
+            hits.append(name)
+    assert looked > 10
+    return hits
+
+
+def store(server, *args, ok=True, stdin=subprocess.DEVNULL):
+    done = subprocess.run([KOGGE, "store", *args, "--data-dir", server.data, "--instance", server.slot.instance],
+                          capture_output=True, text=True, timeout=120, check=False, stdin=stdin)
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def server(fresh):
+    return fresh(node=False, ephemeral=False).start().wait_ready()
+
+
+def make_secret(server, name="canary", data=CANARY):
+    server.kube.create(path("secrets", "default"), {"metadata": {"name": name}, "data": {"k": base64.b64encode(data).decode()}})
+
+
+def secret_of(server, name="canary"):
+    return base64.b64decode(server.kube.get(path("secrets", "default", name))["data"]["k"])
+
+
+def values(server, prefix=b"secrets/"):
+    db = sqlite3.connect(f"file:{server.data}/control/store.db?mode=ro", uri=True)
+    rows = db.execute("SELECT r.value FROM current c JOIN revision r ON r.rev = c.rev WHERE c.key >= ? AND c.key < ? AND c.created > 0",
+                      (prefix, prefix[:-1] + b"0")).fetchall()
+    db.close()
+    return [bytes(r[0]) for r in rows]
+
+
+def test_a_secret_is_found_in_no_file(server, tmp_path):
+    make_secret(server)
+    store(server, "snapshot", str(tmp_path / "s.db"))
+    server.kube.patch(path("secrets", "default", "canary"), {"metadata": {"labels": {"a": "b"}}})
+    assert found_in(server.data, str(tmp_path / "s.db"), server.log) == []
+    server.stop()
+    assert found_in(server.data, str(tmp_path / "s.db"), server.log) == []
+
+
+def test_the_search_finds_what_is_plain(server):
+    server.kube.create(path("configmaps", "default"), {"metadata": {"name": "plain"}, "binaryData": {"k": base64.b64encode(b"x" + CANARY).decode()}})
+    assert found_in(server.data)
+
+
+def test_restore_on_another_machine_wants_the_recovery_key(server, fresh, tmp_path):
+    snapshot, key = str(tmp_path / "s.db"), str(tmp_path / "key")
+    make_secret(server)
+    store(server, "snapshot", snapshot)
+    shown = int(server.kube.get(path("secrets", "default"))["metadata"]["resourceVersion"])
+    with open(os.path.join(server.data, "recovery-key"), encoding="ascii") as f, open(key, "w", encoding="ascii") as out:
+        out.write(f.read().lower().replace("-", " "))
+
+    other = fresh(node=False, ephemeral=False)
+    refused = store(other, "restore", snapshot, ok=False)
+    assert "recovery-key-file" in refused
+    assert not os.path.exists(f"{other.data}/control/store.db")
+    assert "is restored" in store(other, "restore", snapshot, "--recovery-key-file", key)
+    other.start().wait_ready()
+    assert secret_of(other) == CANARY
+    assert int(other.kube.get(path("secrets", "default"))["metadata"]["resourceVersion"]) > shown, "a version never goes backwards"
+
+
+def test_restore_refuses_a_running_server_and_a_damaged_file(server, tmp_path):
+    snapshot = str(tmp_path / "s.db")
+    store(server, "snapshot", snapshot)
+    assert "in use" in store(server, "restore", snapshot, ok=False)
+    with open(snapshot, "r+b") as f:
+        f.seek(os.path.getsize(snapshot) // 2)
+        f.write(b"\xff" * 4096)
+    server.stop()
+    assert "damaged" in store(server, "restore", snapshot, ok=False)
+    assert "whole" in store(server, "check")
+
+
+def test_rotation_leaves_no_value_under_the_old_key(server):
+    for i in range(50):
+        make_secret(server, f"s{i}", CANARY)
+    before = {v.split(b":")[4] for v in values(server)}
+    assert "every value is under the new key" in store(server, "rotate-key")
+    until(server.kube.ready, 20, "/readyz")
+    after = {v.split(b":")[4] for v in values(server)}
+    assert len(before) == len(after) == 1 and before != after
+    assert all(secret_of(server, f"s{i}") == CANARY for i in range(50))
+    server.stop()
+    server.start().wait_ready()
+    assert secret_of(server, "s7") == CANARY
+
+
+def test_a_plain_store_is_encrypted_when_it_starts(fresh, tmp_path):
+    config = tmp_path / "e.yaml"
+    config.write_text("apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n"
+                      "resources: [{resources: [secrets], providers: [{identity: {}}]}]\n")
+    server = fresh(node=False, ephemeral=False, flags=["--encryption-provider-config", str(config)]).start().wait_ready()
+    make_secret(server)
+    assert all(v.startswith(b"{") for v in values(server))
+    server.stop()
+    server.flags.remove("--encryption-provider-config")
+    server.flags.remove(str(config))
+    server.start().wait_ready()
+    until(lambda: all(v.startswith(b"k8s:enc:kogge:v1:") for v in values(server)), 20, "encrypted secrets")
+    assert secret_of(server) == CANARY
