@@ -1,5 +1,6 @@
-/* What the API does for its store when nobody asks: values that were written under another key are written again under the
- * one that counts now, the administrator's copy of the keys is kept true, and history that nobody may ask for any more goes. */
+/* What the API does for its store when nobody asks: values that were written under another key are written again under
+ * the one that counts now, the administrator's copy of the keys is kept true, and history that nobody may ask for any
+ * more goes. */
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
@@ -9,7 +10,8 @@ struct upkeep {
 	struct stop *stop;
 };
 
-/* ---- encryption at rest -------------------------------------------------------------------------------------------------- */
+/* ---- encryption at rest
+ * -------------------------------------------------------------------------------------------------- */
 
 struct stale_keys {
 	struct api *api;
@@ -28,7 +30,9 @@ static bool collect_stale(void *arg, const struct store_kv *kv)
 	struct err e;
 
 	err_init(&e);
-	if (seal_open_value(k->api->opts.seal, str_c(k->r->group_resource), kv->key, kv->value, &room, &plain, &stale, &e) < 0 || !stale)
+	if (seal_open_value(k->api->opts.seal, str_c(k->r->group_resource), kv->key, kv->value, &room, &plain, &stale,
+		    &e) < 0 ||
+		!stale)
 		return true;
 	if (k->n == k->cap) {
 		k->cap = MAX(k->cap * 2, (size_t)64);
@@ -52,7 +56,8 @@ static bool write_again(struct api *api, struct resource *r, struct str key)
 		return true;
 	err_init(&e);
 	d = node_publish_versioned(node_from(a, doc_root(live)));
-	w = store_write_of(api, r, arena_strf(a, "%s%.*s", r->key_prefix, STR_ARG(key)), d, doc_revision(live), &sealed);
+	w = store_write_of(
+		api, r, arena_strf(a, "%s%.*s", r->key_prefix, STR_ARG(key)), d, doc_revision(live), &sealed);
 	rc = store_write(api->opts.store, &w, NULL, &e);
 	if (rc < 0 && rc != -ERR_CONFLICT && rc != -ERR_NOT_FOUND)
 		log_warn("%s \"%.*s\" is not encrypted anew: %s", r->group_resource, STR_ARG(key), e.message);
@@ -71,7 +76,8 @@ static void reseal(struct upkeep *u, struct resource *r)
 	for (size_t i = 0; i < k.n && !stop_raised(u->stop); i++)
 		done += write_again(u->api, r, k.keys[i]);
 	if (k.n)
-		log_info("%zu of %zu %s are encrypted anew, under the key that counts now", done, k.n, r->group_resource);
+		log_info("%zu of %zu %s are encrypted anew, under the key that counts now", done, k.n,
+			r->group_resource);
 	if (done == k.n)
 		r->stale = 0;
 	free(k.keys);
@@ -127,7 +133,8 @@ static void retire_keys(struct api *api)
 		log_warn("old encryption keys stay: %s", e.message);
 }
 
-/* ---- history ---------------------------------------------------------------------------------------------------------------- */
+/* ---- history
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void compact(struct api *api, int64_t revision)
 {
@@ -147,8 +154,8 @@ static void run(void *arg)
 		keep_recovery(u->api);
 		reseal_all(u);
 	}
-	/* What was there one interval ago goes: continue tokens and watches live at least that long. After two rounds everything that
-	 * older keys wrote before this process began is gone, too. */
+	/* What was there one interval ago goes: continue tokens and watches live at least that long. After two rounds
+	 * everything that older keys wrote before this process began is gone, too. */
 	for (int round = 1; stop_sleep_ms(u->stop, u->api->opts.compact_every_s * 1000); round++) {
 		if (round == 2 && u->api->opts.seal)
 			retire_keys(u->api);

@@ -8,8 +8,8 @@
 
 /* Appends the file. ERR_NOT_FOUND, ERR_FORBIDDEN, ERR_TOO_LARGE (past out->max) …, each with the path. */
 int file_read(const char *path, struct buf *out, struct err *e);
-/* The file has these bytes or its old ones, whenever the power goes. A new one gets mode; one that root replaces keeps its owner.
- * Which of the two it is after a power loss is certain only after file_sync_name(). */
+/* The file has these bytes or its old ones, whenever the power goes. A new one gets mode; one that root replaces keeps
+ * its owner. Which of the two it is after a power loss is certain only after file_sync_name(). */
 int file_write(const char *path, struct str bytes, mode_t mode, struct err *e);
 /* Makes a name that was just created, renamed or removed durable: fsync of its folder. */
 int file_sync_name(const char *path, struct err *e);

@@ -1,10 +1,10 @@
-/* store: what an administrator does with the data of a server: check, snapshot, restore, rotate-key. All of it works on the file; only
- * restore wants the server stopped. */
+/* store: what an administrator does with the data of a server: check, snapshot, restore, rotate-key. All of it works on
+ * the file; only restore wants the server stopped. */
+#include "store/store.h"
 #include "base/file.h"
 #include "cmd/cmd.h"
 #include "doc/doc.h"
 #include "seal/seal.h"
-#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,12 +41,13 @@ static int store_snapshot(struct arena *a, const struct settings *s, const struc
 		return -e->code;
 	if (stat(s->args[1], &st) < 0)
 		return err_errno(e, errno, "%s", s->args[1]);
-	say(s, "%s: %lld KiB. Secrets in it stay encrypted: restoring it on another machine asks for the recovery key", s->args[1],
-		(long long)(st.st_size / 1024));
+	say(s, "%s: %lld KiB. Secrets in it stay encrypted: restoring it on another machine asks for the recovery key",
+		s->args[1], (long long)(st.st_size / 1024));
 	return 0;
 }
 
-/* ---- restore ------------------------------------------------------------------------------------------------------------- */
+/* ---- restore
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static void find_recovery_text(void *arg, struct str key, struct str value)
 {
@@ -82,7 +83,8 @@ static int need_keys(const struct settings *s, const struct layout *l, const cha
 		if (file_read(s->recovery_key_file, &key, e) < 0)
 			return -e->code;
 	} else if (seal_recover(l->sealing_keys, buf_view(&text), STR(""), &added, e) == -ERR_UNAUTHORIZED) {
-		if (access(l->recovery_key, R_OK) == 0 ? file_read(l->recovery_key, &key, e) < 0 : ask_recovery_key(&key, e) < 0)
+		if (access(l->recovery_key, R_OK) == 0 ? file_read(l->recovery_key, &key, e) < 0
+						       : ask_recovery_key(&key, e) < 0)
 			return -e->code;
 	}
 	if (seal_recover(l->sealing_keys, buf_view(&text), str_trim(buf_view(&key)), &added, e) < 0)
@@ -122,7 +124,8 @@ static int set_aside(struct arena *a, const struct settings *s, const struct lay
 
 	wall_rfc3339(wall_now(), now);
 	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
-		const char *from = arena_printf(a, "%s%s", l->store, endings[i]), *to = arena_printf(a, "%s.before-%s%s", l->store, now, endings[i]);
+		const char *from = arena_printf(a, "%s%s", l->store, endings[i]),
+			   *to = arena_printf(a, "%s.before-%s%s", l->store, now, endings[i]);
 
 		if (rename(from, to) < 0 && errno != ENOENT)
 			return err_errno(e, errno, "rename %s", from);
@@ -138,7 +141,8 @@ static void give_to_control(const char *path)
 		fail("cannot hand %s to the control process: %s", path, strerror(errno));
 }
 
-static int put_snapshot(struct arena *a, const struct settings *s, const struct layout *l, const char *snapshot, struct err *e)
+static int put_snapshot(
+	struct arena *a, const struct settings *s, const struct layout *l, const char *snapshot, struct err *e)
 {
 	const char *fresh = arena_printf(a, "%s.restoring", l->store);
 
@@ -159,7 +163,8 @@ static int store_restore(struct arena *a, const struct settings *s, const struct
 
 	if (!snapshot)
 		return err_set(e, ERR_INVALID, "kogge store restore wants the file of a snapshot");
-	if (store_check_sqlite(snapshot, &rows, e) < 0 || layout_make(l, s, e) < 0 || store_lock_sqlite(l->store, &lock, e) < 0)
+	if (store_check_sqlite(snapshot, &rows, e) < 0 || layout_make(l, s, e) < 0 ||
+		store_lock_sqlite(l->store, &lock, e) < 0)
 		return -e->code;
 	r = need_keys(s, l, snapshot, e);
 	if (r == 0)
@@ -169,11 +174,13 @@ static int store_restore(struct arena *a, const struct settings *s, const struct
 	close(lock);
 	if (r < 0)
 		return r;
-	say(s, "%s is restored (%lld rows). Start the server: it goes on above every version that was ever shown", l->store, (long long)rows);
+	say(s, "%s is restored (%lld rows). Start the server: it goes on above every version that was ever shown",
+		l->store, (long long)rows);
 	return 0;
 }
 
-/* ---- rotate-key ----------------------------------------------------------------------------------------------------------- */
+/* ---- rotate-key
+ * ----------------------------------------------------------------------------------------------------------- */
 
 struct left {
 	struct str first_key;
@@ -202,7 +209,8 @@ static bool restart_control(const struct layout *l)
 		close(lock);
 		return false;
 	}
-	return file_read(l->supervisor_lock, &text, &e) == 0 && str_i64(str_trim(buf_view(&text)), &pid) && pid > 1 && kill((pid_t)pid, SIGHUP) == 0;
+	return file_read(l->supervisor_lock, &text, &e) == 0 && str_i64(str_trim(buf_view(&text)), &pid) && pid > 1 &&
+	       kill((pid_t)pid, SIGHUP) == 0;
 }
 
 static int wait_resealed(const struct settings *s, const struct layout *l, struct str first_key, struct err *e)
@@ -217,7 +225,8 @@ static int wait_resealed(const struct settings *s, const struct layout *l, struc
 			return 0;
 		nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
 	}
-	return err_set(e, ERR_TIMEOUT, "%zu values are still under an older key after %d s; the server's log says why", left.n, ROTATE_WAIT_S);
+	return err_set(e, ERR_TIMEOUT, "%zu values are still under an older key after %d s; the server's log says why",
+		left.n, ROTATE_WAIT_S);
 }
 
 static int store_rotate(struct arena *a, const struct settings *s, const struct layout *l, struct err *e)
@@ -235,11 +244,13 @@ static int store_rotate(struct arena *a, const struct settings *s, const struct 
 	}
 	if (wait_resealed(s, l, buf_view(&first), e) < 0)
 		return -e->code;
-	say(s, "every value is under the new key; the old one goes from the key file once the history that it wrote is gone, in about 10 minutes");
+	say(s, "every value is under the new key; the old one goes from the key file once the history that it wrote is "
+	       "gone, in about 10 minutes");
 	return 0;
 }
 
-/* ---- the command ----------------------------------------------------------------------------------------------------------- */
+/* ---- the command
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
@@ -264,7 +275,9 @@ int cmd_store(struct arena *a, const struct settings *s)
 		if (strcmp(s->args[0], verbs[i].name))
 			continue;
 		if (s->n_args > verbs[i].args_max)
-			return fail("kogge store %s: what is \"%s\"? (--help shows examples)", verbs[i].name, s->args[verbs[i].args_max]), 2;
+			return fail("kogge store %s: what is \"%s\"? (--help shows examples)", verbs[i].name,
+				       s->args[verbs[i].args_max]),
+			       2;
 		return verbs[i].run(a, s, &l, &e) < 0 ? fail("%s", e.message) : 0;
 	}
 	return fail("kogge store wants one of check, snapshot, restore, rotate-key (--help shows examples)"), 2;

@@ -17,6 +17,7 @@
 #define TLS_RECORD ((size_t)16384)
 #define FLUSH_MOST ((size_t)2 << 20) /* then another connection's turn */
 #define LINGER_MS 2000
+#define LEAVING_MS 100 /* when the server ends: the peer has its answer, only a request that crosses ours would miss it */
 #define IOV_MOST 32
 
 /* ---- the BIO under TLS ----- */
@@ -352,7 +353,7 @@ static void shut_now(struct conn *c)
 	/* Closing with unread bytes would reset the connection and take the answer away from the peer. */
 	c->lingering = true;
 	uv_timer_stop(&c->timer);
-	conn_deadline(c, LINGER_MS);
+	conn_deadline(c, c->leaving ? LEAVING_MS : LINGER_MS);
 }
 
 void conn_flush(struct conn *c)

@@ -259,6 +259,7 @@ static void leave_run(struct net_msg *m)
 
 		if ((h1 ? http1_server(c) : h2 ? http2_server(c) : neither ? c->arg : NULL) != o->server || c->gone)
 			continue;
+		c->leaving = true;
 		if (o->now || neither)
 			conn_close(c, NULL);
 		else if (h1)

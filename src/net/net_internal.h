@@ -113,6 +113,7 @@ struct conn {
 	unsigned char handles; /* open uv handles */
 	bool connecting, shaking, opened;
 	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
+	bool leaving; /* the server ends: linger for a moment only */
 	bool shut_asked, shut_done, finish_asked, lingering, closing, gone;
 };
 /* Takes fd (non-blocking) and ssl (NULL: clear text). connecting: connect() is under way. */

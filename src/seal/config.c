@@ -1,4 +1,5 @@
-/* EncryptionConfiguration (apiserver.config.k8s.io/v1): rules of resources and, for each, providers of which the first writes. */
+/* EncryptionConfiguration (apiserver.config.k8s.io/v1): rules of resources and, for each, providers of which the first
+ * writes. */
 #include "base/file.h"
 #include "doc/doc.h"
 #include "seal/seal_internal.h"
@@ -17,7 +18,8 @@ static int read_secret(struct str text, struct provider *p, const char *where, s
 	return 0;
 }
 
-static int read_keys(struct rule *r, const struct provider_type *type, struct val keys, const char *where, struct err *e)
+static int read_keys(
+	struct rule *r, const struct provider_type *type, struct val keys, const char *where, struct err *e)
 {
 	if (!val_len(keys))
 		return err_set(e, ERR_INVALID, "%s: keys: at least one is needed", where);
@@ -41,7 +43,9 @@ static int read_provider(struct seal *s, struct rule *r, struct val v, const cha
 		return err_set(e, ERR_INVALID, "%s: one provider for each list element", where);
 	type = provider_type_named(it.key);
 	if (!type)
-		return err_set(e, ERR_UNSUPPORTED, "%s: provider \"%.*s\" is not built; there are kogge, aesgcm, aescbc and identity", where, STR_ARG(it.key));
+		return err_set(e, ERR_UNSUPPORTED,
+			"%s: provider \"%.*s\" is not built; there are kogge, aesgcm, aescbc and identity", where,
+			STR_ARG(it.key));
 	if (type == &provider_kogge)
 		rule_kogge_add(s, r);
 	else if (type->takes_keys)
@@ -77,7 +81,8 @@ int config_read(struct seal *s, const char *file, struct err *e)
 
 	if (file_read(file, &text, e) < 0 || doc_parse_yaml(buf_view(&text), NULL, NULL, &d, e) < 0)
 		return -e->code;
-	if (!str_is(doc_str(d, "kind"), "EncryptionConfiguration") || !str_is(doc_str(d, "apiVersion"), "apiserver.config.k8s.io/v1"))
+	if (!str_is(doc_str(d, "kind"), "EncryptionConfiguration") ||
+		!str_is(doc_str(d, "apiVersion"), "apiserver.config.k8s.io/v1"))
 		return err_set(e, ERR_INVALID, "expected kind EncryptionConfiguration of apiserver.config.k8s.io/v1");
 	for (struct val_iter it = val_iter(doc_get(d, "resources")); val_next(&it); n++)
 		if (read_rule(s, it.val, n, e) < 0)

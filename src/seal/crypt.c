@@ -1,9 +1,9 @@
 /* The four pieces of cryptography that sealing needs, from OpenSSL. */
 #include "seal/seal_internal.h"
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/sha.h>
-#include <openssl/core_names.h>
 #include <stdio.h>
 
 AUTO(EVP_PKEY, EVP_PKEY_free)
@@ -99,7 +99,8 @@ bool cbc_open(const uint8_t *key, size_t key_n, struct str sealed, struct buf *o
 		return false;
 	to = room_for(out, sealed.n);
 	MUST(EVP_DecryptInit_ex(c, cbc(key_n), NULL, key, iv));
-	if (EVP_DecryptUpdate(c, to, &n, iv + IV_BYTES, (int)(sealed.n - IV_BYTES)) <= 0 || EVP_DecryptFinal_ex(c, to + n, &rest) <= 0)
+	if (EVP_DecryptUpdate(c, to, &n, iv + IV_BYTES, (int)(sealed.n - IV_BYTES)) <= 0 ||
+		EVP_DecryptFinal_ex(c, to + n, &rest) <= 0)
 		return false;
 	out->n += (size_t)n + (size_t)rest;
 	return true;
@@ -115,7 +116,8 @@ void key_id(const uint8_t key[KEY_BYTES], char ret[KEY_ID_MAX])
 
 void x25519_public(const uint8_t private_key[KEY_BYTES], uint8_t ret[KEY_BYTES])
 {
-	auto_(EVP_PKEY_free) EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, private_key, KEY_BYTES);
+	auto_(EVP_PKEY_free) EVP_PKEY *key =
+		EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, private_key, KEY_BYTES);
 	size_t n = KEY_BYTES;
 
 	PRE(key);
@@ -136,16 +138,19 @@ static void hkdf(const uint8_t secret[KEY_BYTES], struct str info, uint8_t ret[K
 	MUST(EVP_KDF_derive(c, ret, KEY_BYTES, params));
 }
 
-bool x25519_shared(const uint8_t private_key[KEY_BYTES], const uint8_t peer[KEY_BYTES], struct str info, uint8_t ret[KEY_BYTES])
+bool x25519_shared(
+	const uint8_t private_key[KEY_BYTES], const uint8_t peer[KEY_BYTES], struct str info, uint8_t ret[KEY_BYTES])
 {
-	auto_(EVP_PKEY_free) EVP_PKEY *mine = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, private_key, KEY_BYTES);
+	auto_(EVP_PKEY_free) EVP_PKEY *mine =
+		EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, private_key, KEY_BYTES);
 	auto_(EVP_PKEY_free) EVP_PKEY *theirs = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, peer, KEY_BYTES);
 	auto_(EVP_PKEY_CTX_free) EVP_PKEY_CTX *c = EVP_PKEY_CTX_new(mine, NULL);
 	uint8_t secret[KEY_BYTES];
 	size_t n = KEY_BYTES;
 
 	PRE(mine && theirs && c);
-	if (EVP_PKEY_derive_init(c) <= 0 || EVP_PKEY_derive_set_peer(c, theirs) <= 0 || EVP_PKEY_derive(c, secret, &n) <= 0)
+	if (EVP_PKEY_derive_init(c) <= 0 || EVP_PKEY_derive_set_peer(c, theirs) <= 0 ||
+		EVP_PKEY_derive(c, secret, &n) <= 0)
 		return false;
 	hkdf(secret, info, ret);
 	wipe(secret, sizeof(secret));

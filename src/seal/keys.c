@@ -1,4 +1,5 @@
-/* The key file: a line each, "recovery PUBLIC" and "key SECRET" in base64; the first key writes. Replaced whole, 0600. */
+/* The key file: a line each, "recovery PUBLIC" and "key SECRET" in base64; the first key writes. Replaced whole, 0600.
+ */
 #include "base/file.h"
 #include "doc/doc.h"
 #include "seal/seal_internal.h"
@@ -60,7 +61,8 @@ int keys_read(const char *file, struct keys *ret, struct err *e)
 		return 0;
 	}
 	keys_fini(&k);
-	return err_set(e, ERR_INVALID, "%s: %s %d: put the file back from a copy, or restore a snapshot with the recovery key", file,
+	return err_set(e, ERR_INVALID,
+		"%s: %s %d: put the file back from a copy, or restore a snapshot with the recovery key", file,
 		bad ? "no \"key BASE64\" of 32 bytes in line" : "no key, lines read:", bad ? bad : number);
 }
 
@@ -77,7 +79,8 @@ int keys_write(const char *file, const struct keys *k, struct err *e)
 	auto_buf struct buf b = BUF_INIT;
 	int r;
 
-	buf_c(&b, "# Keys of Kogge's encryption at rest. The first one writes, all read. Not in any snapshot: keep this file private.\n");
+	buf_c(&b, "# Keys of Kogge's encryption at rest. The first one writes, all read. Not in any snapshot: keep "
+		  "this file private.\n");
 	if (k->has_recovery)
 		add_line(&b, "recovery", k->recovery);
 	for (size_t i = 0; i < k->n; i++)
@@ -128,7 +131,8 @@ static int lock_keys(const char *file, struct err *e)
 }
 
 /* Reads, changes and writes the file under its lock. */
-static int change_keys(const char *file, void (*change)(struct keys *k, const struct keys *arg), const struct keys *arg, struct err *e)
+static int change_keys(
+	const char *file, void (*change)(struct keys *k, const struct keys *arg), const struct keys *arg, struct err *e)
 {
 	struct keys k = { 0 };
 	int fd = lock_keys(file, e), r;

@@ -5,7 +5,8 @@
 #define DATA_KEY_USES_MAX (INT64_C(1) << 30) /* random nonces under one key: far below 2^32 */
 #define DATA_KEYS_MAX 1024
 
-/* ---- kogge: an envelope -------------------------------------------------------------------------------------------------- */
+/* ---- kogge: an envelope
+ * -------------------------------------------------------------------------------------------------- */
 
 /* Under lock: the data key that writes, made anew when it is worn or the first of this process. */
 static void need_data_key(struct seal *s, const struct provider *p)
@@ -14,7 +15,8 @@ static void need_data_key(struct seal *s, const struct provider *p)
 		return;
 	rand_bytes(s->data_key, KEY_BYTES);
 	buf_reset(&s->data_key_wrapped);
-	gcm_seal(p->secret, p->secret_n, STR("data key"), str_n((const char *)s->data_key, KEY_BYTES), &s->data_key_wrapped);
+	gcm_seal(p->secret, p->secret_n, STR("data key"), str_n((const char *)s->data_key, KEY_BYTES),
+		&s->data_key_wrapped);
 	s->data_key_uses = 0;
 }
 
@@ -80,7 +82,8 @@ static bool kogge_open(struct seal *s, const struct provider *p, struct str key,
 
 const struct provider_type provider_kogge = { .name = "kogge", .seal = kogge_seal, .open = kogge_open };
 
-/* ---- upstream's ----------------------------------------------------------------------------------------------------------- */
+/* ---- upstream's
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void aesgcm_seal(struct seal *s, const struct provider *p, struct str key, struct str plain, struct buf *out)
 {
@@ -92,7 +95,9 @@ static bool aesgcm_open(struct seal *s, const struct provider *p, struct str key
 	return gcm_open(p->secret, p->secret_n, key, sealed, out);
 }
 
-const struct provider_type provider_aesgcm = { .name = "aesgcm", .takes_keys = true, .seal = aesgcm_seal, .open = aesgcm_open };
+const struct provider_type provider_aesgcm = {
+	.name = "aesgcm", .takes_keys = true, .seal = aesgcm_seal, .open = aesgcm_open
+};
 
 static void aescbc_seal(struct seal *s, const struct provider *p, struct str key, struct str plain, struct buf *out)
 {
@@ -104,13 +109,16 @@ static bool aescbc_open(struct seal *s, const struct provider *p, struct str key
 	return cbc_open(p->secret, p->secret_n, sealed, out);
 }
 
-const struct provider_type provider_aescbc = { .name = "aescbc", .takes_keys = true, .seal = aescbc_seal, .open = aescbc_open };
+const struct provider_type provider_aescbc = {
+	.name = "aescbc", .takes_keys = true, .seal = aescbc_seal, .open = aescbc_open
+};
 
 const struct provider_type provider_identity = { .name = "identity" }; /* plain: never asked */
 
 const struct provider_type *provider_type_named(struct str name)
 {
-	static const struct provider_type *const all[] = { &provider_kogge, &provider_aesgcm, &provider_aescbc, &provider_identity };
+	static const struct provider_type *const all[] = { &provider_kogge, &provider_aesgcm, &provider_aescbc,
+		&provider_identity };
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (str_is(name, all[i]->name))

@@ -86,7 +86,8 @@ static bool unwrap(const uint8_t private_key[KEY_BYTES], struct str line, struct
 	uint8_t shared[KEY_BYTES];
 	bool ok = base64_decode(str_trim(text), &b) == 0 && b.n == WRAPPED_BYTES &&
 		  x25519_shared(private_key, (const uint8_t *)b.p, STR(INFO), shared) &&
-		  gcm_open(shared, KEY_BYTES, id, str_sub(buf_view(&b), KEY_BYTES, b.n), &plain) && plain.n == KEY_BYTES;
+		  gcm_open(shared, KEY_BYTES, id, str_sub(buf_view(&b), KEY_BYTES, b.n), &plain) &&
+		  plain.n == KEY_BYTES;
 
 	if (ok) {
 		memcpy(into->key[into->n].bytes, plain.p, KEY_BYTES);
@@ -119,8 +120,10 @@ static int add_missing(struct keys *k, struct str text, struct str recovery_key,
 		if (!id.n || has_key(k, id))
 			continue;
 		if (!recovery_key.n)
-			return err_set(e, ERR_UNAUTHORIZED, "its Secrets are encrypted with key %.*s, which this machine does not have: the "
-							    "recovery key is needed", STR_ARG(id));
+			return err_set(e, ERR_UNAUTHORIZED,
+				"its Secrets are encrypted with key %.*s, which this machine does not have: the "
+				"recovery key is needed",
+				STR_ARG(id));
 		if (!read_recovery_key(recovery_key, private_key))
 			return err_set(e, ERR_FORBIDDEN, "a recovery key has 52 letters and digits, in groups of four");
 		if (k->n == KEYS_MAX || !unwrap(private_key, line, k))

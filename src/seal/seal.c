@@ -3,7 +3,8 @@
 
 #define MARK "k8s:enc:"
 
-/* ---- rules --------------------------------------------------------------------------------------------------------------- */
+/* ---- rules
+ * --------------------------------------------------------------------------------------------------------------- */
 
 struct rule *seal_rule_add(struct seal *s)
 {
@@ -60,7 +61,8 @@ bool seal_covers(const struct seal *s, struct str resource)
 	return r && r->n_providers && r->providers[0].type != &provider_identity;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------------------- */
+/* ---- values
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 void seal_value(struct seal *s, struct str resource, struct str key, struct str plain, struct buf *out)
 {
@@ -108,7 +110,8 @@ static const struct provider *find(const struct provider *list, size_t n, struct
 }
 
 /* The rule's own providers, then any: a resource that moved from one rule to another stays readable. */
-static const struct provider *provider_of(const struct seal *s, const struct rule *own, struct str type, struct str name)
+static const struct provider *provider_of(
+	const struct seal *s, const struct rule *own, struct str type, struct str name)
 {
 	const struct provider *p = own ? find(own->providers, own->n_providers, type, name) : NULL;
 
@@ -117,8 +120,8 @@ static const struct provider *provider_of(const struct seal *s, const struct rul
 	return p;
 }
 
-int seal_open_value(struct seal *s, struct str resource, struct str key, struct str stored, struct buf *room, struct str *ret,
-	bool *stale, struct err *e)
+int seal_open_value(struct seal *s, struct str resource, struct str key, struct str stored, struct buf *room,
+	struct str *ret, bool *stale, struct err *e)
 {
 	const struct rule *r = rule_for(s, resource);
 	const struct provider *p;
@@ -133,11 +136,14 @@ int seal_open_value(struct seal *s, struct str resource, struct str key, struct 
 	}
 	p = provider_of(s, r, type, name);
 	if (!p)
-		return err_set(e, ERR_INTERNAL, "it is encrypted by provider %.*s with key \"%.*s\", which is neither in the key file nor in "
-						"the encryption configuration", STR_ARG(type), STR_ARG(name));
+		return err_set(e, ERR_INTERNAL,
+			"it is encrypted by provider %.*s with key \"%.*s\", which is neither in the key file nor in "
+			"the encryption configuration",
+			STR_ARG(type), STR_ARG(name));
 	if (!p->type->open(s, p, key, rest, room)) {
 		room->n = before;
-		return err_set(e, ERR_INTERNAL, "it cannot be decrypted with key \"%.*s\": it was changed or moved", STR_ARG(name));
+		return err_set(e, ERR_INTERNAL, "it cannot be decrypted with key \"%.*s\": it was changed or moved",
+			STR_ARG(name));
 	}
 	*ret = str_n(room->p + before, room->n - before);
 	if (stale)
@@ -145,7 +151,8 @@ int seal_open_value(struct seal *s, struct str resource, struct str key, struct 
 	return 0;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------------------------- */
+/* ---- opening
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static void add_default_rule(struct seal *s)
 {

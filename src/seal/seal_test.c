@@ -75,7 +75,8 @@ static int get(struct seal *s, const char *resource, const char *key, struct buf
 	return r;
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------------- */
+/* ---- values
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static void secrets_are_unreadable_and_others_as_they_were(void **state)
 {
@@ -152,7 +153,8 @@ static void a_new_key_writes_and_the_old_one_reads(void **state)
 	assert_non_null(strstr(e.message, "key file"));
 }
 
-/* ---- recovery ----------------------------------------------------------------------------------------------------------- */
+/* ---- recovery
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void a_wrong_recovery_key_makes_nothing(void **state)
 {
@@ -211,17 +213,20 @@ static void recovery_with_the_right_key(void **state)
 	assert_int_equal(added, 0);
 }
 
-/* ---- files -------------------------------------------------------------------------------------------------------------- */
+/* ---- files
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void configured_providers(void **state)
 {
-	static const char text[] = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"
-				   "- resources: [secrets, '*.apps']\n  providers:\n"
-				   "  - aesgcm: {keys: [{name: new, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}\n"
-				   "  - aescbc: {keys: [{name: old, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}\n  - identity: {}\n"
-				   "- resources: [configmaps]\n  providers:\n"
-				   "  - aescbc: {keys: [{name: old, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}\n";
-	auto_buf struct buf recovery = BUF_INIT, before = BUF_INIT, own = BUF_INIT, with_cbc = BUF_INIT, with_gcm = BUF_INIT;
+	static const char text[] =
+		"apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"
+		"- resources: [secrets, '*.apps']\n  providers:\n"
+		"  - aesgcm: {keys: [{name: new, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}\n"
+		"  - aescbc: {keys: [{name: old, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}\n  - identity: {}\n"
+		"- resources: [configmaps]\n  providers:\n"
+		"  - aescbc: {keys: [{name: old, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}\n";
+	auto_buf struct buf recovery = BUF_INIT, before = BUF_INIT, own = BUF_INIT, with_cbc = BUF_INIT,
+			    with_gcm = BUF_INIT;
 	auto_(seal_free) struct seal *plain = NULL, *s = NULL;
 	bool stale;
 	struct err e;
@@ -254,8 +259,11 @@ static void wrong_files_are_named(void **state)
 	} configs[] = {
 		{ "kind: Pod\n", "EncryptionConfiguration" },
 		{ "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n", "at least one rule" },
-		{ "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: [secrets], providers: [{secretbox: {}}]}]\n", "secretbox" },
-		{ "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: [secrets], providers: [{aesgcm: {keys: [{name: a, secret: MDEy}]}}]}]\n",
+		{ "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: "
+		  "[secrets], providers: [{secretbox: {}}]}]\n",
+			"secretbox" },
+		{ "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: "
+		  "[secrets], providers: [{aesgcm: {keys: [{name: a, secret: MDEy}]}}]}]\n",
 			"16, 24 or 32" },
 	};
 	auto_buf struct buf recovery = BUF_INIT;
