@@ -17,6 +17,7 @@ GROUPS = {
     "batch/v1": ("jobs", "cronjobs"),
     "discovery.k8s.io/v1": ("endpointslices",),
     "rbac.authorization.k8s.io/v1": ("roles", "rolebindings", "clusterroles", "clusterrolebindings"),
+    "coordination.k8s.io/v1": ("leases",),
 }
 PREFIX = {r: f"/apis/{g}" if g else "/api/v1" for g, resources in GROUPS.items() for r in resources}
 
@@ -84,14 +85,17 @@ class Kube:
         """The status code and the body's bytes. An error of the connection ends it and is the caller's."""
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
+        reused = self.connection is not None
         self.connection = self.connection or self._connect(self.timeout)
         try:
             self.connection.request(method, where, body, self._headers(body, kind))
             answer = self.connection.getresponse()
             return answer.status, answer.read()
-        except Exception:
+        except Exception as e:
             self.connection.close()
             self.connection = None
+            if reused and method == "GET" and isinstance(e, http.client.RemoteDisconnected):  # the server had closed it meanwhile
+                return self.text(method, where, body, kind)
             raise
 
     def call(self, method, where, body=None, kind="application/json"):

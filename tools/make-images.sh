@@ -15,6 +15,6 @@ links=$("$busybox" --list | grep -v '^busybox$' | sed 's,.*,--link busybox:bin/&
 gcc -std=gnu17 -O2 -static -s -o "$work/web" "$top/tests/images/web.c"
 for version in v1 v2 v3; do
 	/usr/bin/python3 "$top/tools/image.py" "$out/web-$version.tar" "docker.io/library/web:$version" --file "$work/web:bin/web" \
-		--file "$busybox:bin/busybox" --link busybox:bin/sh --link busybox:bin/wget --link busybox:bin/cat --env "VERSION=$version" --cmd /bin/web 8080
+		--file "$busybox:bin/busybox" --link busybox:bin/sh --link busybox:bin/wget --link busybox:bin/timeout --link busybox:bin/cat --env "VERSION=$version" --cmd /bin/web 8080
 done
 ls -l "$out" | awk 'NR > 1 { print $9, int($5 / 1024) " KiB" }'

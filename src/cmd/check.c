@@ -1,6 +1,7 @@
 /* check: everything that would keep a server from starting, as a table of questions; each bad answer says what to do. */
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/task.h"
 #include "cmd/cmd.h"
 
 #include <arpa/inet.h>
@@ -12,6 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define AFTER_CRASH_MS 2000
 #define DISK_LEAST ((uint64_t)256 << 20)
 #define WALL_LEAST 1767225600 /* 2026-01-01: an older clock is wrong, and certificates would be too */
 
@@ -68,25 +70,46 @@ static bool port_free(const char *address, int64_t port)
 	return ok;
 }
 
-/* Our own running server holds the port rightly. */
-static bool is_running(const struct layout *l)
+/* The supervisor's pid that the data folder names; 0: none. */
+static int last_pid(const struct layout *l)
 {
 	FILE *f = fopen(l->supervisor_lock, "re");
 	int pid = 0;
-	char path[64];
 
 	if (!f)
-		return false;
+		return 0;
 	if (fscanf(f, "%d", &pid) != 1)
 		pid = 0;
 	fclose(f);
+	return pid;
+}
+
+static bool is_alive(int pid)
+{
+	char path[64];
+
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	return pid > 0 && access(path, F_OK) == 0;
 }
 
+/* Our own running server holds its ports rightly. After a crash its children may need a moment to be gone. */
+static bool port_for_us(const struct layout *l, const char *address, int64_t port)
+{
+	int pid = last_pid(l);
+	bool is_free = port_free(address, port);
+
+	if (is_alive(pid))
+		return true;
+	for (int ms = 0; !is_free && pid && ms < AFTER_CRASH_MS; ms += 10) {
+		task_sleep_ms(10);
+		is_free = port_free(address, port);
+	}
+	return is_free;
+}
+
 static const char *ask_port(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	if (is_running(l) || port_free(s->bind_address, s->port))
+	if (port_for_us(l, s->bind_address, s->port))
 		return NULL;
 	return arena_printf(a, "port %lld is taken by another program (ss -ltnp 'sport = :%lld' shows which): stop it or choose --port", (long long)s->port,
 		(long long)s->port);
@@ -94,7 +117,7 @@ static const char *ask_port(struct arena *a, const struct settings *s, const str
 
 static const char *ask_node_port(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	if (is_running(l) || port_free("0.0.0.0", s->node_port))
+	if (port_for_us(l, "0.0.0.0", s->node_port))
 		return NULL;
 	return arena_printf(a, "port %lld, of the node agent, is taken by another program (ss -ltnp 'sport = :%lld'): stop it or choose --node-port",
 		(long long)s->node_port, (long long)s->node_port);

@@ -2,6 +2,7 @@
 import fcntl
 import ipaddress
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,10 +18,19 @@ KOGGE = os.environ.get("KOGGE", os.path.join(top(), "build", "kogge"))
 IMAGES = os.path.join(top(), "build", "images")
 
 
-def free_port():
+def is_free(port):
     with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port():
+    """Below the range from which the kernel gives ports to clients, above those of slots."""
+    return next(p for p in random.sample(range(24000, 30000), 1000) if is_free(p))
 
 
 def routes():
@@ -49,6 +59,9 @@ class Slot:
             if os.path.exists(f"/run/kogge-t{n}") or any(r.overlaps(c) for r in taken for c in nets if r.prefixlen):
                 lock.close()
                 continue
+            # below the range from which the kernel gives ports to clients: a server that starts again finds them free
+            ports = [p for p in range(21000 + 50 * n, 21050 + 50 * n) if is_free(p)]
+            self.port, self.node_port = ports[:2]
             self.n, self.pods, self.services, self.lock = n, pods, services, lock
             self.instance, self.node_ports = f"t{n}", f"{30000 + 60 * n}-{30059 + 60 * n}"
             return
@@ -64,8 +77,9 @@ class Server:
         self.slot, self.node = Slot(), node
         self.own_data = data is None
         self.data = data or tempfile.mkdtemp(prefix="kogge-e2e-")
+        os.makedirs(self.data, exist_ok=True)
         os.chmod(self.data, 0o755)  # the control process has a uid of its own
-        self.port, self.node_port = free_port(), free_port()
+        self.port, self.node_port = self.slot.port, self.slot.node_port
         self.flags = ["--instance", self.slot.instance, "--port", str(self.port), "--cluster-cidr", self.slot.pods, "--service-cidr", self.slot.services,
                       "--service-node-port-range", self.slot.node_ports, "--log-level", "debug", *flags]
         self.flags += ["--node-port", str(self.node_port)] if node else ["--no-node"]

@@ -175,7 +175,6 @@ def test_too_little_disk(small_disk):
 def test_disk_full(small_disk, fresh):
     """Writes are refused with what is missing, reads go on, and when there is room again so do writes."""
     server = fresh(node=False, ephemeral=False, data=os.path.join(small_disk, "d"))
-    os.makedirs(server.data, exist_ok=True)
     server.log = os.path.join("/tmp", f"kogge-full-{server.port}.log")
     server.start().wait_ready()
     where = path("configmaps", "default")

@@ -1,4 +1,7 @@
-"""From pods and from the host: ClusterIP, NodePort, DNS names, the API with a pod's own token."""
+"""From pods and from the host: ClusterIP, NodePort, DNS names, the API with a pod's own token.
+
+`timeout 3 wget` and not `wget -T 3`: Debian's static busybox crashes with -T.
+"""
 import http.client
 import socket
 import struct
@@ -54,11 +57,11 @@ def test_from_a_pod(web, any_kubectl):
     space.wait_pod("box")
     for url in (f"http://{address}/", "http://web/", f"http://web.{space.name}/", f"http://web.{space.name}.svc.cluster.local/",
                 f"http://{space.server.node_ip()}:{node_port}/"):
-        assert kubectl("exec", "box", "--", "wget", "-qO-", "-T", "3", url).startswith("v1 from web-"), url
+        assert kubectl("exec", "box", "--", "timeout", "3", "wget", "-qO-", url).startswith("v1 from web-"), url
     assert address in kubectl("exec", "box", "--", "nslookup", f"web.{space.name}.svc.cluster.local")
     settings = kubectl("exec", "box", "--", "cat", "/etc/resolv.conf")
     assert f"search {space.name}.svc.cluster.local svc.cluster.local cluster.local" in settings and "ndots:5" in settings
-    assert kubectl.run("exec", "box", "--", "wget", "-qO-", "-T", "3", "http://nobody/").returncode != 0
+    assert kubectl.run("exec", "box", "--", "timeout", "3", "wget", "-qO-", "http://nobody/").returncode != 0
 
 
 def test_a_pod_reaches_itself_through_its_service(space, any_kubectl):
@@ -67,7 +70,7 @@ def test_a_pod_reaches_itself_through_its_service(space, any_kubectl):
     space.service()
     space.wait_deployment()
     pod = space.items("pods", "app=web")[0]["metadata"]["name"]
-    answer = until(lambda: any_kubectl.within(space.name).run("exec", pod, "--", "wget", "-qO-", "-T", "2", "http://web/").stdout, 10, "an answer")
+    answer = until(lambda: any_kubectl.within(space.name).run("exec", pod, "--", "timeout", "2", "wget", "-qO-", "http://web/").stdout, 10, "an answer")
     assert answer.strip().endswith(pod)
 
 
