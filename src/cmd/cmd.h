@@ -59,6 +59,8 @@ int layout_hand_settings(const struct layout *l, const struct settings *s, struc
 
 /* supervisor.c: runs until SIGTERM or SIGINT; returns the exit code. */
 int supervise(struct arena *a, const struct settings *s, const struct layout *l);
+/* Before anything is asked of the machine: waits until what a killed supervisor left has ended. */
+void supervisor_await_end(const struct layout *l);
 /* control.c, node_process.c: run until SIGTERM. ready_fd: a byte is written when serving; listener: the bound API socket. */
 int control_main(const struct settings *s, const struct layout *l, int listener, int ready_fd);
 int node_main(const struct settings *s, const struct layout *l, int ready_fd);

@@ -62,6 +62,7 @@ int cmd_server(struct arena *a, const struct settings *s)
 		return 2;
 	if (layout_of(a, s, &l, &e) < 0)
 		return fail("%s", e.message);
+	supervisor_await_end(&l);
 	if (check_machine(a, s, &l, false))
 		return fail("not started: see above (kogge check looks again)");
 	return supervise(a, s, &l);

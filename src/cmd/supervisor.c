@@ -29,6 +29,7 @@
 #define MOST_WAIT_MS 15000
 #define QUIET_MS 60000
 #define STOP_MS 15000
+#define END_MS 5000
 
 enum part_id { CONTROL, NODE, PARTS };
 struct part {
@@ -73,6 +74,24 @@ static int bind_listener(const struct settings *s, struct err *e)
 	}
 	freeaddrinfo(found);
 	return fd;
+}
+
+/* A supervisor that was killed leaves children for a moment; they share its lock, and hold its ports as long. */
+void supervisor_await_end(const struct layout *l)
+{
+	int fd = open(l->supervisor_lock, O_RDWR | O_CLOEXEC), pid = 0;
+	char text[24] = "";
+
+	if (fd < 0)
+		return;
+	if (read(fd, text, sizeof(text) - 1) > 0)
+		pid = (int)strtol(text, NULL, 10);
+	for (int waited = 0; waited < END_MS && flock(fd, LOCK_EX | LOCK_NB) < 0; waited += 20) {
+		if (pid > 0 && kill(pid, 0) == 0)
+			break; /* it lives: lock_data() says so */
+		poll(NULL, 0, 20);
+	}
+	close(fd);
 }
 
 static int lock_data(const struct layout *l, struct err *e)

@@ -220,10 +220,11 @@ static void load(struct node_agent *n, const char *dir, const char *name, struct
 		log_error("image archive %s is not loaded: %s", path, e.message);
 	} else {
 		log_info("image archive %s is loaded", path);
-		__atomic_add_fetch(&n->images_loaded, 1, __ATOMIC_RELEASE);
 		struct str key;
 		void *value;
 		task_lock(&n->lock); /* pods that wait for an image look again */
+		n->images_loaded++;
+		task_broadcast(&n->images_changed);
 		for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
 			struct pod *p = value;
 			for (size_t k = 0; k < p->n_containers; k++) {

@@ -356,6 +356,7 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->stop = stop_new();
 	task_mutex_init(&n->lock);
 	task_cond_init(&n->idle);
+	task_cond_init(&n->images_changed);
 	n->pods = map_new(NULL);
 	n->by_container = map_new(free);
 	n->wake = queue_new((struct queue_opts){ 0 });
@@ -481,6 +482,7 @@ void node_stop(struct node_agent *n)
 	s = n->event_stream;
 	if (s)
 		grpc_cancel(s);
+	task_broadcast(&n->images_changed);
 	task_unlock(&n->lock);
 	queue_stop(n->wake);
 }
@@ -517,6 +519,7 @@ struct node_agent *node_free(struct node_agent *n)
 	free(n->runtime_why);
 	free(n->runtime_version);
 	stop_free(n->stop);
+	task_cond_fini(&n->images_changed);
 	task_cond_fini(&n->idle);
 	task_mutex_fini(&n->lock);
 	arena_free(n->arena);

@@ -123,7 +123,8 @@ struct node_agent {
 	struct net_loop *loop;
 	struct cri cri;
 	struct stop *stop;
-	int images_loaded;  /* atomic: archives; the Node's list of images follows */
+	int images_loaded;  /* archives, under lock; the Node's list of images follows */
+	struct task_cond images_changed;
 	struct recorder *events;
 	struct informer *pods_inf, *services_inf;
 	struct object_cache *objects;

@@ -295,6 +295,20 @@ static bool first_contact(struct node_agent *n, struct ready *r)
 	return false;
 }
 
+/* Until the time is up or an archive has been loaded; a pause first, since archives come in groups. false: stopped. */
+static bool rest(struct node_agent *n, int seen, int64_t ms)
+{
+	struct mono until = mono_add_ms(mono_now(), ms);
+
+	if (!stop_sleep_ms(n->stop, MIN(ms, (int64_t)HURRY_MS)))
+		return false;
+	task_lock(&n->lock);
+	while (!stop_raised(n->stop) && n->images_loaded == seen && task_wait_until(&n->images_changed, &n->lock, until))
+		;
+	task_unlock(&n->lock);
+	return !stop_raised(n->stop);
+}
+
 void node_status_run(void *agent)
 {
 	struct node_agent *n = agent;
@@ -308,7 +322,9 @@ void node_status_run(void *agent)
 		err_init(&e);
 		now = mono_now();
 		look(n, &r);
-		int images = __atomic_load_n(&n->images_loaded, __ATOMIC_ACQUIRE);
+		task_lock(&n->lock);
+		int images = n->images_loaded;
+		task_unlock(&n->lock);
 		bool changed = !told_once || r.ok != told.ok || strcmp(r.why, told.why) != 0 || images != told_images;
 		if (changed || !mono_before(now, status)) {
 			int code = write_status(n, &r, &e);
@@ -332,7 +348,7 @@ void node_status_run(void *agent)
 				lease = mono_add_ms(now, 1000);
 		}
 		int64_t wait = MIN(mono_ms_between(mono_now(), lease), (int64_t)LEASE_MS);
-		if (!stop_sleep_ms(n->stop, !r.ok || !told_once ? HURRY_MS : MAX(wait, (int64_t)1)))
+		if (!rest(n, images, !r.ok || !told_once ? HURRY_MS : MAX(wait, (int64_t)1)))
 			break;
 	}
 	node_task_end(n);

@@ -38,6 +38,20 @@ def keep_log(item, server):
         shutil.copy(server.log, os.path.join(folder, item.name.replace("/", "_") + ".log"))
 
 
+# ---- figures: what a test measured and does not assert is told at the end ------------------------------------------
+
+FIGURES = []
+
+
+def figures(what, **measured):
+    FIGURES.append(f"figures: {what}: {json.dumps(measured)}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in FIGURES:
+        terminalreporter.write_line(line)
+
+
 # ---- kubectl -------------------------------------------------------------------------------------------------------
 
 def version_of(program):
@@ -133,9 +147,13 @@ class Space:
     """A namespace and short ways to put things into it."""
 
     def __init__(self, server):
-        self.server, self.kube, self.name = server, server.kube, f"test-{next(NAMES)}"
+        self.server, self.name = server, f"test-{next(NAMES)}"
         self.kube.create(path("namespaces"), {"metadata": {"name": self.name}})
         until(lambda: self.get("serviceaccounts", "default"), 20, f"service account default in {self.name}")
+
+    @property
+    def kube(self):
+        return self.server.kube  # another one after each start
 
     def get(self, resource, name=None, sub=None):
         return self.kube.get(path(resource, self.name, name, sub))

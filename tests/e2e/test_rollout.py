@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from conftest import figures
 from kube import path, top, until
 
 
@@ -34,6 +35,6 @@ def test_no_request_fails(space, load):
     finally:
         out, failures = clients.communicate(timeout=30)
     result = json.loads(out)
-    print(result)
+    figures("three rollouts of ten replicas under load", **result)
     assert failures == "", f"{result}\n{failures[:2000]}"
     assert all(result[k] == 0 for k in ("refused", "reset", "timeout", "wrong")) and result["per_second"] >= 300
