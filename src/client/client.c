@@ -161,6 +161,14 @@ int client_next(struct client *c, struct client_stream *s, int64_t timeout_ms, s
 	return c->ops->next(s, timeout_ms, ret, e);
 }
 
+int client_notify(struct client *c, struct client_stream *s, void (*ready)(void *arg), void *arg, struct err *e)
+{
+	if (!c->ops->notify)
+		return err_set(e, ERR_UNSUPPORTED, "this client can only wait");
+	c->ops->notify(s, ready, arg);
+	return 0;
+}
+
 void client_interrupt(struct client *c, struct client_stream *s)
 {
 	c->ops->interrupt(s);

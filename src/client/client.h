@@ -92,6 +92,7 @@ struct client_ops {
 	void (*interrupt)(struct client_stream *s);
 	void (*close)(struct client_stream *s); /* by the task that calls next(), when it has returned: ends and frees */
 	void (*free)(void *self);
+	void (*notify)(struct client_stream *s, void (*ready)(void *arg), void *arg); /* NULL: not possible here */
 };
 struct client *client_new(const struct client_ops *ops, void *take_self, const char *name);
 struct client *client_free(struct client *c);
@@ -117,6 +118,10 @@ int client_list(struct client *c, const struct client_request *rq, void (*each)(
 	char ret_rev[24], struct err *e);
 int client_watch(struct client *c, const struct client_request *rq, struct client_stream **ret, struct err *e);
 int client_next(struct client *c, struct client_stream *s, int64_t timeout_ms, struct client_event *ret, struct err *e);
+/* One task for many watches: ready(arg) runs whenever client_next() may have something, first perhaps at once; it only queues the news.
+ * Then call client_next() with timeout 0 until -ERR_TIMEOUT; call it without news now and then, so that a dead stream is found.
+ * Not after client_close(). Fails: ERR_UNSUPPORTED, by the backend in this process. */
+int client_notify(struct client *c, struct client_stream *s, void (*ready)(void *arg), void *arg, struct err *e);
 void client_interrupt(struct client *c, struct client_stream *s); /* from any task: wakes client_next() for good */
 void client_close(struct client *c, struct client_stream *s);	 /* own: by the task that reads it; NULL accepted */
 

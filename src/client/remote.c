@@ -305,6 +305,11 @@ static int remote_next(struct client_stream *s, int64_t timeout_ms, struct clien
 	}
 }
 
+static void remote_notify(struct client_stream *s, void (*ready)(void *arg), void *arg)
+{
+	http_download_notify(s->d, ready, arg);
+}
+
 static void remote_interrupt(struct client_stream *s)
 {
 	s->interrupted = true;
@@ -345,6 +350,7 @@ static const struct client_ops remote_ops = {
 	.interrupt = remote_interrupt,
 	.close = remote_close,
 	.free = remote_free,
+	.notify = remote_notify,
 };
 
 static int set_up(struct remote *r, const struct remote_config *c, struct err *e)

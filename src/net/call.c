@@ -98,6 +98,14 @@ void call_cancel(struct call *x)
 	kick_unlock(x);
 }
 
+/* With the lock held. */
+static void tell_reader(struct call *x)
+{
+	task_broadcast(&x->changed);
+	if (x->ready)
+		x->ready(x->ready_arg);
+}
+
 /* ---- the loop's side ----- */
 
 void call_pull(struct call *x)
@@ -207,7 +215,7 @@ void call_got_data(struct call *x, struct str bytes)
 	buf_add(&x->in, bytes.p, bytes.n);
 	bool full = x->in.full;
 	if (x->streaming)
-		task_broadcast(&x->changed);
+		tell_reader(x);
 	task_unlock(&x->lock);
 	if (!full || x->over)
 		return;
@@ -230,7 +238,7 @@ void call_over(struct call *x, enum err_code code, const char *why)
 	x->ended = true;
 	x->code = (int)code;
 	x->why = code ? xstrdup(why ? why : "the connection broke") : NULL;
-	task_broadcast(&x->changed);
+	tell_reader(x);
 	task_unlock(&x->lock);
 	call_unref(x);
 }
@@ -413,10 +421,23 @@ void http_download_cancel(struct http_download *d)
 	call_cancel(d->x);
 }
 
+void http_download_notify(struct http_download *d, void (*ready)(void *arg), void *arg)
+{
+	struct call *x = d->x;
+
+	task_lock(&x->lock);
+	x->ready = ready;
+	x->ready_arg = arg;
+	if (ready && (x->in.n || x->ended || x->cancel))
+		ready(arg);
+	task_unlock(&x->lock);
+}
+
 struct http_download *http_download_free(struct http_download *d)
 {
 	if (!d)
 		return NULL;
+	http_download_notify(d, NULL, NULL);
 	call_cancel(d->x);
 	call_unref(d->x);
 	free(d);

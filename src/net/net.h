@@ -165,6 +165,9 @@ int http_open(struct http_client *c, const char *method, struct str path_query, 
 /* Own: *ret bytes appended to buf. 1: data; 0: the end; -ERR_TIMEOUT; -ERR_CANCELED after http_download_cancel(); others: broken. */
 int http_download_read(struct http_download *d, struct buf *out, int64_t timeout_ms, struct err *e);
 void http_download_cancel(struct http_download *d); /* any thread; wakes a reader */
+/* Instead of a thread that waits: ready(arg) runs when http_download_read() would return at once, and at once if it would now. On the
+ * loop, under the download's lock: it only queues the news. It does not run any more when http_download_free() has returned. */
+void http_download_notify(struct http_download *d, void (*ready)(void *arg), void *arg);
 struct http_download *http_download_free(struct http_download *d);
 AUTO(struct http_download, http_download_free)
 /* Upgrade as a client, asynchronous: the pipe's data() follows after established(status) on the loop. status != 101: body holds the

@@ -283,6 +283,8 @@ struct call {
 	char *body; /* own: the request's whole body, kept for a second try */
 	size_t body_n;
 	bool streaming; /* the answer is read piece by piece */
+	void (*ready)(void *arg); /* under lock: tells a reader that does not wait */
+	void *ready_arg;
 	bool uploading; /* the body comes through call_send() */
 
 	struct task_mutex lock; /* for the next ones */

@@ -18,7 +18,7 @@ const char *node_log_dir(const struct node_agent *n)
 
 /* ---- pods: references -------------------------------------------------------------------------------------------------------- */
 
-static void container_fini(struct container *c)
+static void container_free(struct container *c)
 {
 	free(c->name);
 	instance_fini(&c->now);
@@ -30,13 +30,13 @@ static void container_fini(struct container *c)
 	free(c->image_error);
 	free(c->kill_id);
 	free(c->hook_failed);
+	free(c);
 }
 
 static void pod_free(struct pod *p)
 {
 	for (size_t i = 0; i < p->n_containers; i++)
-		container_fini(&p->containers[i]);
-	free(p->containers);
+		container_free(p->containers[i]);
 	for (size_t i = 0; i < p->n_ips; i++)
 		free(p->ips[i]);
 	free(p->ips);
@@ -467,6 +467,7 @@ int node_run(struct node_agent *n, struct err *e)
 	n->pods_inf = informer_free(n->pods_inf);
 	n->services_inf = informer_free(n->services_inf);
 	queue_stop(n->writes);
+	objects_stop(n->objects);
 	for (size_t i = 0; i < WRITERS; i++)
 		task_join(writers[i]);
 	wait_workers(n);

@@ -79,7 +79,8 @@ struct pod {
 		bool then_delete;
 	} write;
 	/* Worker only: */
-	struct container *containers;
+	/* Only ever grows at its end (ephemeral containers), so that tasks may keep pointers: pod_container() reads it from anywhere. */
+	struct container *containers[POD_CONTAINERS_MAX];
 	size_t n_containers;
 	char *sandbox; /* newest sandbox, NULL: none */
 	bool sandbox_up;
@@ -164,8 +165,9 @@ const char *node_log_dir(const struct node_agent *n);
 
 /* pod_worker.c */
 void pod_work(struct pod *p); /* until there is nothing to do now */
-void pod_build_containers(struct pod *p, struct val spec);
-struct val pod_container_spec(const struct doc *d, struct str name); /* from containers, initContainers */
+void pod_build_containers(struct pod *p, struct val spec); /* also when ephemeral ones were added */
+struct val pod_container_spec(const struct doc *d, struct str name); /* from containers, initContainers, ephemeralContainers */
+const char *container_list(enum container_kind k, bool status); /* the field of the pod that holds such containers, or their statuses */
 int64_t pod_grace_s(const struct doc *d, bool gone);
 
 /* pod_observe.c */
@@ -255,7 +257,8 @@ void remove_tree(const char *path); /* never crosses into another file system */
 
 /* objects.c: config maps and secrets that pods of this node use */
 struct object_cache *objects_new(struct node_agent *n);
-struct object_cache *objects_free(struct object_cache *c);
+void objects_stop(struct object_cache *c);
+struct object_cache *objects_free(struct object_cache *c); /* when no task of the node runs any more */
 int objects_get(struct object_cache *c, struct gvr r, struct str ns, struct str name, struct doc **ret, struct err *e);
 void objects_watch(struct object_cache *c, struct pod *p, struct doc *d); /* follow what d names */
 void objects_forget(struct object_cache *c, struct pod *p);

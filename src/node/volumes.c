@@ -368,6 +368,7 @@ int volumes_setup(struct pod *p, struct doc *d, struct err *e)
 	auto_free char *dir = pod_dir(p, NULL), *all = xasprintf("%s/pods", p->n->o.data_dir);
 	int r = mkdirs(all, 0755, e);
 
+	objects_watch(p->n->objects, p, d); /* before they are read: no change falls between */
 	if (r == 0)
 		r = mkdirs(dir, 0750, e);
 	return r < 0 ? r : setup_all(p, d, false, e);
