@@ -178,7 +178,7 @@ void node_event(struct pod *p, struct str container, const char *type, const cha
 		recorder_event(p->n->events, d, type, reason, "%s", text);
 		return;
 	}
-	bool init = val_has(val_find(doc_get(d, "spec.initContainers"), "name", container));
-	(void)snprintf(field, sizeof(field), "spec.%s{%.*s}", init ? "initContainers" : "containers", STR_ARG(container));
+	struct container *c = pod_container(p, container);
+	(void)snprintf(field, sizeof(field), "%s{%.*s}", container_list(c ? c->kind : KIND_MAIN, false), STR_ARG(container));
 	recorder_event_field(p->n->events, d, field, type, reason, "%s", text);
 }

@@ -228,8 +228,8 @@ static void load(struct node_agent *n, const char *dir, const char *name, struct
 		for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
 			struct pod *p = value;
 			for (size_t k = 0; k < p->n_containers; k++) {
-				if (p->containers[k].image == IMAGE_FAILED) {
-					p->containers[k].image_retry = (struct mono){ 0 };
+				if (p->containers[k]->image == IMAGE_FAILED) {
+					p->containers[k]->image_retry = (struct mono){ 0 };
 					queue_add(n->wake, str_c(p->uid));
 				}
 			}

@@ -38,7 +38,6 @@ static int try_volumes_result(struct pod *p, struct volume_job *j)
 {
 	if (j->result == 0) {
 		p->volumes_ready = true;
-		objects_watch(p->n->objects, p, j->d);
 		return 0;
 	}
 	log_warn("pod %s/%s: %s; trying again in %d s", p->ns, p->name, j->e.message, 2);
@@ -160,7 +159,7 @@ static void remove_history(struct pod *p, struct container *c)
 
 static int restarts_before(struct pod *p, struct container *c, struct doc *d)
 {
-	struct val s = val_find(doc_get(d, c->kind == KIND_MAIN ? "status.containerStatuses" : "status.initContainerStatuses"), "name", str_c(c->name));
+	struct val s = val_find(doc_get(d, container_list(c->kind, true)), "name", str_c(c->name));
 
 	(void)p;
 	if (c->now.id || c->last.id)
@@ -433,11 +432,11 @@ static void drop_log_links(struct pod *p)
 	if (!dir || !*dir)
 		return;
 	for (size_t i = 0; i < p->n_containers; i++) {
-		const struct instance *both[] = { &p->containers[i].now, &p->containers[i].last };
+		const struct instance *both[] = { &p->containers[i]->now, &p->containers[i]->last };
 		for (size_t k = 0; k < ARRAY_LEN(both); k++) {
 			if (!both[k]->id)
 				continue;
-			auto_free char *link = xasprintf("%s/%s_%s_%s-%s.log", dir, p->name, p->ns, p->containers[i].name, both[k]->id);
+			auto_free char *link = xasprintf("%s/%s_%s_%s-%s.log", dir, p->name, p->ns, p->containers[i]->name, both[k]->id);
 			(void)unlink(link);
 		}
 	}
@@ -476,7 +475,7 @@ static void clean(struct pod *p, struct doc *d, const struct decision *dec)
 
 void pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a)
 {
-	struct container *c = a->container < p->n_containers ? &p->containers[a->container] : NULL;
+	struct container *c = a->container < p->n_containers ? p->containers[a->container] : NULL;
 
 	switch (a->kind) {
 	case ACT_SANDBOX:

@@ -144,10 +144,19 @@ static void step_main(struct decision *d, const struct decide_pod *p, size_t i, 
 	start_when_due(d, p, i, now);
 }
 
+/* Containers for debugging run beside whatever state the others are in, once. */
+static void step_ephemeral(struct decision *d, const struct decide_pod *p, struct mono now)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->containers[i].kind == KIND_EPHEMERAL && (p->containers[i].state == INST_NONE || p->containers[i].state == INST_CREATED))
+			start_when_due(d, p, i, now);
+}
+
 static void decide_run(struct decision *d, const struct decide_pod *p, struct mono now)
 {
 	bool seen = main_seen(p);
 
+	step_ephemeral(d, p, now);
 	d->initialized = true;
 	for (size_t i = 0; i < p->n; i++) {
 		if (p->containers[i].kind == KIND_MAIN)

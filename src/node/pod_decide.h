@@ -11,11 +11,11 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-enum container_kind { KIND_INIT, KIND_SIDECAR, KIND_MAIN };
+enum container_kind { KIND_INIT, KIND_SIDECAR, KIND_MAIN, KIND_EPHEMERAL };
 enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NEVER };
 enum instance_state { INST_NONE, INST_CREATED, INST_RUNNING, INST_EXITED };
 
-struct decide_container { /* in the order of the specification: init containers and sidecars first */
+struct decide_container { /* in the order of the specification: init containers and sidecars first, ephemeral ones last */
 	enum container_kind kind;
 	enum restart_policy restart;
 	enum instance_state state; /* of the newest instance in the current sandbox */

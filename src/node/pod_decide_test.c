@@ -7,7 +7,7 @@
 struct row {
 	const char *what;
 	struct decide_pod p;
-	const char *containers; /* "I=init S=sidecar M=main; A/F/N restart; - none, c created, r running, R running and started, 0 or 1 exited" */
+	const char *containers; /* "I=init S=sidecar M=main E=ephemeral; A/F/N restart; - none, c created, r running, R running and started, 0 or 1 exited" */
 	const char *actions;	/* "sandbox start:0 kill:1 stop:2 stop-old stop-sandbox clean" */
 	enum pod_verdict verdict;
 };
@@ -18,7 +18,7 @@ static size_t parse(const char *text, struct decide_container *list)
 
 	for (const char *s = text; *s; s += s[3] == ' ' ? 4 : 3) {
 		struct decide_container *c = &list[n++];
-		*c = (struct decide_container){ .kind = s[0] == 'I' ? KIND_INIT : s[0] == 'S' ? KIND_SIDECAR : KIND_MAIN };
+		*c = (struct decide_container){ .kind = s[0] == 'I' ? KIND_INIT : s[0] == 'S' ? KIND_SIDECAR : s[0] == 'E' ? KIND_EPHEMERAL : KIND_MAIN };
 		c->restart = s[1] == 'A' ? RESTART_ALWAYS : s[1] == 'F' ? RESTART_ON_FAILURE : RESTART_NEVER;
 		switch (s[2]) {
 		case 'c':
@@ -76,6 +76,10 @@ static const struct row rows[] = {
 	{ "all main containers start", { UP }, "MA- MA-", "start:0 start:1", POD_GOES_ON },
 	{ "a created container is started", { UP }, "MAc", "start:0", POD_GOES_ON },
 	{ "nothing to do", { UP }, "MAR MAR", "", POD_GOES_ON },
+	{ "an ephemeral container starts beside them", { UP }, "MAR EN-", "start:1", POD_GOES_ON },
+	{ "an ephemeral container starts while init containers run", { UP }, "IFr MA- EN-", "start:2", POD_GOES_ON },
+	{ "an ephemeral container runs once", { UP }, "MAR EN0", "", POD_GOES_ON },
+	{ "a pod ends without asking its ephemeral containers", { UP }, "MN0 ENR", "stop:1", POD_SUCCEEDED },
 	{ "init containers come first, one by one", { UP }, "IF- IF- MA-", "start:0", POD_GOES_ON },
 	{ "the second follows the first", { UP }, "IF0 IF- MA-", "start:1", POD_GOES_ON },
 	{ "an init container that runs is waited for", { UP }, "IFR MA-", "", POD_GOES_ON },

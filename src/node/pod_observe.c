@@ -233,7 +233,7 @@ int pod_observe(struct pod *p, struct err *e)
 	if (r < 0)
 		return err_wrap(e, "pod %s/%s: what runs cannot be read", p->ns, p->name);
 	for (size_t i = 0; r == 0 && i < p->n_containers; i++)
-		r = observe_container(p, &p->containers[i], l, d, e);
+		r = observe_container(p, p->containers[i], l, d, e);
 	p->any_running_elsewhere = false;
 	for (size_t i = 0; i < l->n_containers; i++) {
 		Cri__Container *k = l->containers[i];

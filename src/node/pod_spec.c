@@ -9,6 +9,7 @@
 #define NS_POD 0
 #define NS_CONTAINER 1
 #define NS_NODE 2
+#define NS_TARGET 3
 #define HOSTNAME_MAX 63
 
 bool pod_host_network(struct val spec)
@@ -250,7 +251,7 @@ static char *pod_hostname(struct doc *d, struct arena *a)
 
 /* ---- sandbox ------------------------------------------------------------------------------------------------------------ */
 
-static Cri__NamespaceOption *namespaces_of(struct val spec, bool container, struct arena *a)
+static Cri__NamespaceOption *namespaces_of(struct val spec, struct arena *a)
 {
 	Cri__NamespaceOption *ns = CRI_NEW(a, Cri__NamespaceOption, cri__namespace_option);
 
@@ -261,7 +262,6 @@ static Cri__NamespaceOption *namespaces_of(struct val spec, bool container, stru
 		ns->pid = NS_NODE;
 	else if (val_bool(val_get(spec, "shareProcessNamespace"), false))
 		ns->pid = NS_POD;
-	(void)container;
 	return ns;
 }
 
@@ -368,7 +368,7 @@ Cri__SandboxConfig *pod_sandbox_config(struct pod *p, struct doc *d, struct aren
 		CRI_ENTRY(a, s->lin->sysctls, s->lin->n_sysctls, cri__linux_sandbox__sysctls_entry__init,
 			arena_cstr(a, val_str(val_get(it.val, "name"))), arena_cstr(a, val_str(val_get(it.val, "value"))));
 	s->lin->security_context = sec;
-	sec->namespace_options = namespaces_of(spec, false, a);
+	sec->namespace_options = namespaces_of(spec, a);
 	sec->privileged = any_privileged(spec);
 	sec->run_as_user = int_value(a, val_get(security, "runAsUser"));
 	sec->run_as_group = sec->run_as_user ? int_value(a, val_get(security, "runAsGroup")) : NULL;
@@ -415,7 +415,7 @@ static int security_of(struct pod *p, struct val spec, struct val container, Cri
 	struct val pod_sec = val_get(spec, "securityContext"), sec = val_get(container, "securityContext"), caps = val_get(sec, "capabilities");
 	int r;
 
-	s->namespace_options = namespaces_of(spec, true, a);
+	s->namespace_options = namespaces_of(spec, a);
 	s->privileged = val_bool(val_get(sec, "privileged"), false);
 	s->readonly_rootfs = val_bool(val_get(sec, "readOnlyRootFilesystem"), false);
 	s->no_new_privs = !val_bool(val_get(sec, "allowPrivilegeEscalation"), true);
@@ -455,6 +455,21 @@ static int security_of(struct pod *p, struct val spec, struct val container, Cri
 		cri_push(a, &s->masked_paths, &s->n_masked_paths, (char *)masked_paths[i]);
 	for (size_t i = 0; i < ARRAY_LEN(readonly_paths); i++)
 		cri_push(a, &s->readonly_paths, &s->n_readonly_paths, (char *)readonly_paths[i]);
+	return 0;
+}
+
+/* A debugging container may look into the processes of another one. */
+static int target_of(struct pod *p, struct val container, struct arena *a, Cri__NamespaceOption *ns, struct err *e)
+{
+	struct str name = val_str(val_get(container, "targetContainerName"));
+	struct container *target = pod_container(p, name);
+
+	if (str_empty(name) || ns->pid != NS_CONTAINER)
+		return 0;
+	if (!target || !target->now.id || target->now.state != INST_RUNNING)
+		return err_set(e, ERR_UNAVAILABLE, "targetContainerName: container \"%.*s\" is not running", STR_ARG(name));
+	ns->pid = NS_TARGET;
+	ns->target_id = arena_strdup(a, target->now.id);
 	return 0;
 }
 
@@ -520,9 +535,10 @@ int pod_container_config(struct pod *p, struct doc *d, struct container *c, stru
 	k->lin->resources = resources_cri(p->n, doc_get(d, "spec"), spec, a);
 	k->lin->security_context = CRI_NEW(a, Cri__ContainerSecurity, cri__container_security);
 	r = security_of(p, doc_get(d, "spec"), spec, image, a, k->lin->security_context, e);
+	if (r == 0)
+		r = target_of(p, spec, a, k->lin->security_context->namespace_options, e);
 	if (r < 0)
 		return r;
-	*ret_reason = "CreateContainerError";
 	r = volume_mounts(p, d, spec, &env, a, k, e);
 	if (r < 0)
 		return r;

@@ -10,16 +10,30 @@
 
 struct val pod_container_spec(const struct doc *d, struct str name)
 {
-	struct val v = val_find(doc_get(d, "spec.containers"), "name", name);
+	static const char *const lists[] = { "spec.containers", "spec.initContainers", "spec.ephemeralContainers" };
+	struct val v = VAL_NONE;
 
-	return val_has(v) ? v : val_find(doc_get(d, "spec.initContainers"), "name", name);
+	for (size_t i = 0; i < ARRAY_LEN(lists) && !val_has(v); i++)
+		v = val_find(doc_get(d, lists[i]), "name", name);
+	return v;
+}
+
+const char *container_list(enum container_kind k, bool status)
+{
+	if (k == KIND_MAIN)
+		return status ? "status.containerStatuses" : "spec.containers";
+	if (k == KIND_EPHEMERAL)
+		return status ? "status.ephemeralContainerStatuses" : "spec.ephemeralContainers";
+	return status ? "status.initContainerStatuses" : "spec.initContainers";
 }
 
 struct container *pod_container(struct pod *p, struct str name)
 {
-	for (size_t i = 0; i < p->n_containers; i++)
-		if (str_is(name, p->containers[i].name))
-			return &p->containers[i];
+	size_t n = __atomic_load_n(&p->n_containers, __ATOMIC_ACQUIRE);
+
+	for (size_t i = 0; i < n; i++)
+		if (str_is(name, p->containers[i]->name))
+			return p->containers[i];
 	return NULL;
 }
 
@@ -39,48 +53,55 @@ static enum restart_policy policy_of(struct str s)
 	return str_is(s, "OnFailure") ? RESTART_ON_FAILURE : RESTART_ALWAYS;
 }
 
-static void build_one(struct container *c, struct val spec, bool init, enum restart_policy pod_policy)
+static struct container *build_one(struct val spec, enum container_kind kind, enum restart_policy pod_policy)
 {
 	struct val own = val_get(spec, "restartPolicy");
-	bool sidecar = init && val_is(own, "Always");
+	struct container *c = xcalloc(1, sizeof(*c));
 
 	c->name = str_dup(val_str(val_get(spec, "name")));
-	c->kind = sidecar ? KIND_SIDECAR : init ? KIND_INIT : KIND_MAIN;
-	c->restart = val_has(own) ? policy_of(val_str(own)) : pod_policy;
+	c->kind = kind == KIND_INIT && val_is(own, "Always") ? KIND_SIDECAR : kind;
+	c->restart = kind == KIND_EPHEMERAL ? RESTART_NEVER : val_has(own) ? policy_of(val_str(own)) : pod_policy;
 	if (c->kind == KIND_INIT && c->restart == RESTART_ALWAYS)
 		c->restart = RESTART_ON_FAILURE; /* until it succeeds */
 	if (c->kind == KIND_INIT)
-		return; /* no probes */
-	c->has_startup = val_has(val_get(spec, "startupProbe"));
-	c->has_liveness = val_has(val_get(spec, "livenessProbe"));
-	c->has_readiness = val_has(val_get(spec, "readinessProbe"));
+		return c; /* no probes */
+	if (kind != KIND_EPHEMERAL) {
+		c->has_startup = val_has(val_get(spec, "startupProbe"));
+		c->has_liveness = val_has(val_get(spec, "livenessProbe"));
+		c->has_readiness = val_has(val_get(spec, "readinessProbe"));
+	}
 	c->started = !c->has_startup;
 	c->ready = !c->has_readiness && !c->has_startup;
+	return c;
+}
+
+static void build_list(struct pod *p, struct val list, enum container_kind kind, enum restart_policy policy)
+{
+	for (struct val_iter it = val_iter(list); val_next(&it) && p->n_containers < POD_CONTAINERS_MAX;) {
+		if (kind == KIND_EPHEMERAL && pod_container(p, val_str(val_get(it.val, "name"))))
+			continue;
+		p->containers[p->n_containers] = build_one(it.val, kind, policy);
+		__atomic_store_n(&p->n_containers, p->n_containers + 1, __ATOMIC_RELEASE);
+	}
 }
 
 void pod_build_containers(struct pod *p, struct val spec)
 {
-	struct val init = val_get(spec, "initContainers"), main = val_get(spec, "containers");
 	enum restart_policy policy = policy_of(val_str(val_get(spec, "restartPolicy")));
-	size_t n = 0;
 
-	if (p->containers)
-		return;
-	p->containers = xcalloc(val_len(init) + val_len(main) + 1, sizeof(*p->containers));
-	for (struct val_iter it = val_iter(init); val_next(&it) && n < POD_CONTAINERS_MAX;)
-		build_one(&p->containers[n++], it.val, true, policy);
-	for (struct val_iter it = val_iter(main); val_next(&it) && n < POD_CONTAINERS_MAX;)
-		build_one(&p->containers[n++], it.val, false, policy);
-	p->n_containers = n;
+	if (!p->n_containers) {
+		build_list(p, val_get(spec, "initContainers"), KIND_INIT, policy);
+		build_list(p, val_get(spec, "containers"), KIND_MAIN, policy);
+	}
+	build_list(p, val_get(spec, "ephemeralContainers"), KIND_EPHEMERAL, policy);
 }
 
 /* Containers that ran before this process looked: probes begin anew, but what was ready stays ready until a probe says otherwise. */
 static void adopt(struct pod *p, struct doc *d)
 {
 	for (size_t i = 0; i < p->n_containers; i++) {
-		struct container *c = &p->containers[i];
-		struct val s = val_find(doc_get(d, c->kind == KIND_MAIN ? "status.containerStatuses" : "status.initContainerStatuses"), "name",
-			str_c(c->name));
+		struct container *c = p->containers[i];
+		struct val s = val_find(doc_get(d, container_list(c->kind, true)), "name", str_c(c->name));
 		auto_free char *want = c->now.id ? xasprintf("containerd://%s", c->now.id) : NULL;
 
 		if (!want || c->now.state != INST_RUNNING || !val_is(val_get(s, "containerID"), want))
@@ -102,6 +123,13 @@ static bool spec_changed(struct doc *d, const struct container *c)
 	return c->now.hash && *c->now.hash && strcmp(hash, c->now.hash) != 0;
 }
 
+static bool ran_before(struct doc *d, const struct container *c)
+{
+	struct val s = val_find(doc_get(d, container_list(c->kind, true)), "name", str_c(c->name));
+
+	return !c->now.id && (c->last.id || !str_empty(val_str(val_get(s, "containerID"))));
+}
+
 static void view_container(struct pod *p, struct doc *d, struct container *c, struct decide_container *v)
 {
 	*v = (struct decide_container){ .kind = c->kind, .restart = c->restart, .state = c->now.id ? c->now.state : INST_NONE,
@@ -111,7 +139,9 @@ static void view_container(struct pod *p, struct doc *d, struct container *c, st
 		v->state = INST_EXITED;
 		v->exit_code = 0;
 	}
-	c->stop_for_restart = v->state == INST_RUNNING && spec_changed(d, c);
+	if (c->kind == KIND_EPHEMERAL && ran_before(d, c)) /* in a sandbox that died since, or forgotten by the runtime */
+		v->state = INST_EXITED;
+	c->stop_for_restart = v->state == INST_RUNNING && c->kind != KIND_EPHEMERAL && spec_changed(d, c);
 	task_lock(&p->n->lock);
 	v->stopping = c->stopping;
 	v->started = v->state == INST_RUNNING && c->started;
@@ -131,7 +161,7 @@ static bool withdraw_wait(struct pod *p, struct doc *d)
 	if (p->withdrawn || !n->o.endpoints_withdrawn)
 		return false;
 	for (size_t i = 0; i < p->n_containers; i++)
-		running |= p->containers[i].now.id && p->containers[i].now.state == INST_RUNNING;
+		running |= p->containers[i]->now.id && p->containers[i]->now.state == INST_RUNNING;
 	p->withdrawn = !running || p->gone || pod_grace_s(d, p->gone) == 0 || n->o.endpoints_withdrawn(n->o.endpoints_arg, str_c(p->uid), ip) ||
 		       mono_ms_between(p->deleting_since, mono_now()) >= WITHDRAW_MOST_MS;
 	return !p->withdrawn;
@@ -172,7 +202,7 @@ static void view_pod(struct pod *p, struct doc *d, struct decide_pod *v, struct 
 	}
 	v->failed = p->fail_reason != NULL;
 	for (size_t i = 0; i < p->n_containers; i++)
-		view_container(p, d, &p->containers[i], &list[i]);
+		view_container(p, d, p->containers[i], &list[i]);
 	if (v->deleting && !p->deleting_seen) {
 		p->deleting_seen = true;
 		p->deleting_since = mono_now();
@@ -194,8 +224,8 @@ static void check_spec(struct pod *p, struct doc *d)
 	log_warn("pod %s/%s is not started: %s", p->ns, p->name, p->refused_why);
 	node_event(p, STR_NULL, "Warning", "FailedValidation", "This node cannot honour the pod and does not start it: %s", p->refused_why);
 	for (size_t i = 0; i < p->n_containers; i++) {
-		p->containers[i].wait_reason = xstrdup("CreateContainerConfigError");
-		p->containers[i].wait_message = xstrdup(p->refused_why);
+		p->containers[i]->wait_reason = xstrdup("CreateContainerConfigError");
+		p->containers[i]->wait_message = xstrdup(p->refused_why);
 	}
 }
 
@@ -239,7 +269,7 @@ static void adopt_volumes(struct pod *p, struct doc *d)
 	if (p->volumes_ready || !p->sandbox)
 		return;
 	for (size_t i = 0; i < p->n_containers; i++) {
-		if (!p->containers[i].now.id)
+		if (!p->containers[i]->now.id)
 			continue;
 		p->volumes_ready = true;
 		objects_watch(p->n->objects, p, d);
@@ -254,7 +284,6 @@ static void setup_late_volumes(struct pod *p, struct doc *d)
 	err_init(&e);
 	if (volumes_setup(p, d, &e) == 0) {
 		p->volumes_ready = true;
-		objects_watch(p->n->objects, p, d);
 		return;
 	}
 	p->volumes_retry = mono_add_ms(mono_now(), 2000);
@@ -270,7 +299,7 @@ static bool restarts(const struct container *c)
 static void note_ends(struct pod *p)
 {
 	for (size_t i = 0; i < p->n_containers; i++) {
-		struct container *c = &p->containers[i];
+		struct container *c = p->containers[i];
 		int64_t ran_ms, ago_ms;
 		struct mono now = mono_now();
 
@@ -309,7 +338,7 @@ static void follow_exit(struct pod *p, struct mono *wake)
 
 	task_lock(&p->n->lock);
 	for (size_t i = 0; p->exit_seen && i < p->n_containers; i++) {
-		struct container *c = &p->containers[i];
+		struct container *c = p->containers[i];
 		if (!c->now.id || strcmp(c->now.id, p->exit_seen) != 0 || c->now.state != INST_RUNNING || p->recheck_ms > LAG_MOST_MS)
 			continue;
 		p->recheck_ms = p->recheck_ms ? p->recheck_ms * 2 : LAG_FIRST_MS;

@@ -305,13 +305,13 @@ void probes_sync(struct pod *p, struct doc *d)
 	void *value;
 
 	for (size_t i = 0; i < p->n_containers; i++)
-		any |= p->containers[i].has_startup || p->containers[i].has_liveness || p->containers[i].has_readiness;
+		any |= p->containers[i]->has_startup || p->containers[i]->has_liveness || p->containers[i]->has_readiness;
 	if (!any || !s)
 		return;
 	p->probes_on = true;
 	task_lock(&s->lock);
 	for (size_t i = 0; i < p->n_containers; i++) {
-		struct container *c = &p->containers[i];
+		struct container *c = p->containers[i];
 		bool started;
 		if (!c->now.id || c->now.state != INST_RUNNING)
 			continue;

@@ -80,6 +80,8 @@ static bool container_ready(struct container *c)
 {
 	if (!c->now.id)
 		return false;
+	if (c->kind == KIND_EPHEMERAL)
+		return false;
 	if (c->kind == KIND_INIT)
 		return c->now.state == INST_EXITED && c->now.exit_code == 0;
 	return c->now.state == INST_RUNNING && c->started && c->ready;
@@ -107,8 +109,8 @@ static struct node *container_status(struct pod *p, struct doc *d, struct contai
 		node_setc(last, "terminated", terminated(a, &c->last));
 	node_setc(s, "lastState", last);
 	node_setc(s, "ready", node_bool(a, ready));
-	node_setc(s, "restartCount", node_int(a, shown->id ? shown->restarts : val_int(val_get(val_find(doc_get(d, c->kind == KIND_MAIN ?
-		"status.containerStatuses" : "status.initContainerStatuses"), "name", str_c(c->name)), "restartCount"), 0)));
+	node_setc(s, "restartCount", node_int(a, shown->id ? shown->restarts : val_int(val_get(val_find(doc_get(d, container_list(c->kind, true)), "name",
+		str_c(c->name)), "restartCount"), 0)));
 	node_setc(s, "image", shown->image && *shown->image ? node_c(a, shown->image) : node_str(a, val_str(val_get(spec, "image"))));
 	node_setc(s, "imageID", node_c(a, shown->image_ref ? shown->image_ref : ""));
 	if (shown->id)
@@ -175,8 +177,8 @@ static void conditions(struct conds *k, const struct decision *dec, const char *
 
 	task_lock(&p->n->lock);
 	for (size_t i = 0; i < p->n_containers; i++) {
-		struct container *c = &p->containers[i];
-		if (c->kind != KIND_INIT && !container_ready(c))
+		struct container *c = p->containers[i];
+		if (c->kind != KIND_INIT && c->kind != KIND_EPHEMERAL && !container_ready(c))
 			name_list(&unready, c->name);
 		if (c->kind == KIND_INIT && !container_ready(c))
 			name_list(&incomplete, c->name);
@@ -220,7 +222,7 @@ static const char *phase_of(struct pod *p, struct doc *d, const struct decision 
 	if (dec->verdict == POD_SUCCEEDED)
 		return "Succeeded";
 	for (size_t i = 0; i < p->n_containers; i++) {
-		struct container *c = &p->containers[i];
+		struct container *c = p->containers[i];
 		if (c->kind != KIND_MAIN)
 			continue;
 		any |= c->now.id || c->last.id;
@@ -257,14 +259,16 @@ static void addresses(struct pod *p, struct doc *d, struct node *st, struct aren
 struct doc *status_build(struct pod *p, struct doc *d, const struct decision *dec)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	struct node *st = node_map(a), *mains = node_list(a), *inits = node_list(a);
+	struct node *st = node_map(a), *lists[4] = { node_list(a), node_list(a), node_list(a), node_list(a) };
 	struct conds k = { .a = a, .p = p, .d = d, .list = node_list(a) };
 	const char *phase = phase_of(p, d, dec);
 	int64_t generation = doc_int(d, "metadata.generation", 0);
 
 	wall_rfc3339(wall_now(), k.now);
-	for (size_t i = 0; i < p->n_containers; i++)
-		node_add(p->containers[i].kind == KIND_MAIN ? mains : inits, container_status(p, d, &p->containers[i], dec, a));
+	for (size_t i = 0; i < p->n_containers; i++) {
+		enum container_kind kind = p->containers[i]->kind;
+		node_add(lists[kind == KIND_SIDECAR ? KIND_INIT : kind], container_status(p, d, p->containers[i], dec, a));
+	}
 	conditions(&k, dec, phase);
 	if (generation)
 		node_setc(st, "observedGeneration", node_int(a, generation));
@@ -276,9 +280,11 @@ struct doc *status_build(struct pod *p, struct doc *d, const struct decision *de
 	}
 	addresses(p, d, st, a, true);
 	node_setc(st, "startTime", time_node(a, p->start_ns));
-	if (node_len(inits))
-		node_setc(st, "initContainerStatuses", inits);
-	node_setc(st, "containerStatuses", mains);
+	if (node_len(lists[KIND_INIT]))
+		node_setc(st, "initContainerStatuses", lists[KIND_INIT]);
+	node_setc(st, "containerStatuses", lists[KIND_MAIN]);
+	if (node_len(lists[KIND_EPHEMERAL]))
+		node_setc(st, "ephemeralContainerStatuses", lists[KIND_EPHEMERAL]);
 	node_setc(st, "qosClass", node_c(a, pod_qos(doc_get(d, "spec"))));
 	return node_publish(node_pack(a, "{metadata:{uid:s}, status:o}", p->uid, st));
 }
