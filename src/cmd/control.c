@@ -19,6 +19,7 @@
 
 #define LOG_MODULE "control"
 #define LOOPS 2
+#define END_MS 1500
 
 struct control {
 	const struct settings *s;
@@ -64,6 +65,21 @@ void block_end_signals(sigset_t *set)
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+static void end_anyway(void *arg)
+{
+	(void)arg;
+	task_sleep_ms(END_MS);
+	log_warn("something still waits after %d ms: ended anyway", END_MS);
+	_exit(0);
+}
+
+/* Nothing is lost by it: what is acknowledged is on disk, and pods outlive both processes. */
+void end_soon(void)
+{
+	log_info("stopping");
+	task_detach(task_spawn("end-anyway", end_anyway, NULL));
 }
 
 void say_ready(int fd)
@@ -233,7 +249,7 @@ int control_main(const struct settings *s, const struct layout *l, int listener,
 	say_ready(ready_fd);
 	start_workers(&c);
 	sigwait(&ends, &signal_number);
-	log_info("stopping");
+	end_soon();
 	stop_all(&c);
 	return 0;
 }

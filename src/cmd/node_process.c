@@ -26,7 +26,7 @@ static void wait_for_end(void *arg)
 	int signal_number;
 
 	sigwait(&p->ends, &signal_number);
-	log_info("stopping");
+	end_soon();
 	node_stop(p->agent);
 }
 

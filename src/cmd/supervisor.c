@@ -28,7 +28,7 @@
 #define FIRST_WAIT_MS 1000
 #define MOST_WAIT_MS 15000
 #define QUIET_MS 60000
-#define STOP_MS 15000
+#define STOP_MS 5000
 #define END_MS 5000
 
 enum part_id { CONTROL, NODE, PARTS };

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #define LOG_MODULE "node"
-#define STOP_WAIT_MS 2000
+#define STOP_WAIT_MS 500
 #define PURGE_TRIES 100
 #define PURGE_PAUSE_MS 100
 #define WRITERS 2

@@ -120,7 +120,7 @@ def test_corrupt_store(fresh):
     time.sleep(3)
     log = server.last_log(400)
     assert "store.db" in log and ("corrupt" in log or "damaged" in log or "malformed" in log or "checksum" in log), log
-    assert not server.kube.clone().ready() if server.process.poll() is None else True
+    assert not server.kube.clone(timeout=1).ready() if server.process.poll() is None else True
 
 
 def test_kubeconfig(fresh, tmp_path):
