@@ -93,6 +93,7 @@ const struct boot_role boot_cluster_roles[] = {
 	/* controllers: each under its own ServiceAccount */
 	{ "system:controller:namespace-controller", "core namespaces delete,get,list,watch\ncore namespaces/finalize,namespaces/status update,patch\n* * delete,deletecollection,get,list\n" },
 	{ "system:controller:service-account-controller", "core serviceaccounts create," READ "\ncore namespaces " READ "\n" EVENTS },
+	{ "system:controller:token-controller", "core serviceaccounts patch," READ "\ncore serviceaccounts/token create\ncore secrets create,delete,patch," READ "\n" EVENTS },
 	{ "system:controller:root-ca-cert-publisher", "core configmaps create,update,patch," READ "\ncore namespaces " READ "\n" EVENTS },
 	{ "system:controller:replicaset-controller", "apps replicasets " READ ",update,patch\napps replicasets/status update,patch\napps replicasets/finalizers update\n"
 						     "core pods create,delete,list,watch,get,patch\n" EVENTS },

@@ -19,7 +19,7 @@ struct settings {
 	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain, *node_ports;
 	const char *without, *log_level, *output, *kubeconfig, *audit_log, *encryption_config, *recovery_key_file;
 	int64_t port, node_port;
-	bool no_node, ephemeral, log_json, force, quiet, print;
+	bool legacy_token_secrets, no_node, ephemeral, log_json, force, quiet, print;
 	/* what is left of the command line */
 	const char *const *args;
 	size_t n_args;

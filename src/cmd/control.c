@@ -173,7 +173,8 @@ static void metrics(void *arg, struct buf *out)
 static void start_workers(struct control *c)
 {
 	static const char *const no_groups[] = { NULL };
-	struct controllers_opts o = { .client_for = client_for, .arg = c, .ca_pem = c->ca_pem, .host = c->l->node_name };
+	struct controllers_opts o = { .client_for = client_for, .arg = c, .ca_pem = c->ca_pem, .host = c->l->node_name,
+		.legacy_token_secrets = c->s->legacy_token_secrets };
 
 	c->informer_client = api_local_client(c->api, "system:kube-controller-manager", no_groups, "shared-informers");
 	c->informers = informers_new(c->informer_client);

@@ -1,0 +1,36 @@
+"""Secrets that hold a ServiceAccount's token."""
+import base64
+import json
+
+from kube import ApiError, path, until
+
+def gone(server, name):
+    try:
+        server.kube.get(path("secrets", "default", name))
+    except ApiError as e:
+        return e.code == 404
+    return False
+
+
+def test_a_secret_gets_a_token_and_goes_with_its_account(fresh):
+    server = fresh(node=False).start().wait_ready()
+    server.kube.create(path("serviceaccounts", "default"), {"metadata": {"name": "robot"}})
+    server.kube.create(path("secrets", "default"), {"metadata": {"name": "robot", "annotations": {"kubernetes.io/service-account.name": "robot"}},
+                                                    "type": "kubernetes.io/service-account-token"})
+    data = until(lambda: server.kube.get(path("secrets", "default", "robot")).get("data"), 10, "a token")
+    assert base64.b64decode(data["namespace"]) == b"default" and b"BEGIN CERTIFICATE" in base64.b64decode(data["ca.crt"])
+    token = base64.b64decode(data["token"]).decode()
+    reviewed = server.kube.create("/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": token}})["status"]
+    assert reviewed["authenticated"] and reviewed["user"]["username"] == "system:serviceaccount:default:robot"
+    assert json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["sub"] == "system:serviceaccount:default:robot"
+    assert "secrets" not in server.kube.get(path("serviceaccounts", "default", "robot"))
+    server.kube.delete(path("serviceaccounts", "default", "robot"))
+    until(lambda: gone(server, "robot"), 10, "the Secret gone")
+    assert not server.kube.create("/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": token}})["status"].get("authenticated")
+
+
+def test_every_account_gets_one_when_asked_for(fresh):
+    server = fresh(node=False, flags=["--legacy-token-secrets"]).start().wait_ready()
+    account = path("serviceaccounts", "default", "default")
+    name = until(lambda: server.kube.get(account).get("secrets"), 10, "a Secret in the account")[0]["name"]
+    until(lambda: server.kube.get(path("secrets", "default", name)).get("data", {}).get("token"), 10, "its token")
