@@ -10,6 +10,7 @@ struct check {
 	bool live;
 	const char *(*run)(void *arg);
 	void *arg;
+	const char *note; /* told, and nothing else */
 };
 
 struct health {
@@ -42,7 +43,15 @@ void api_health_add(struct api *api, const char *name, bool live, const char *(*
 
 	task_lock(&api->lock);
 	if (h->n < CHECKS_MAX)
-		h->checks[h->n++] = (struct check){ arena_strdup(api->arena, name), live, check, arg };
+		h->checks[h->n++] = (struct check){ arena_strdup(api->arena, name), live, check, arg, NULL };
+	task_unlock(&api->lock);
+}
+
+void api_health_note(struct api *api, const char *name, const char *text)
+{
+	api_health_add(api, name, false, always, NULL);
+	task_lock(&api->lock);
+	api->health->checks[api->health->n - 1].note = text;
 	task_unlock(&api->lock);
 }
 
@@ -88,6 +97,8 @@ static void answer_all(struct rq *rq, const char *which, bool ready)
 		bad |= why != NULL;
 		if (excluded(rq, c->name))
 			buf_printf(&b, "[+]%s excluded: ok\n", c->name);
+		else if (c->note)
+			buf_printf(&b, "[!]%s %s\n", c->name, c->note);
 		else if (why)
 			buf_printf(&b, "[-]%s failed: %s\n", c->name, why);
 		else

@@ -40,6 +40,7 @@ struct layout {
 	const char *sealing_keys; /* keys of encryption at rest, see seal.h */
 	const char *recovery_key; /* what unwraps the copies of them in a snapshot: for the administrator to take away */
 	const char *pod_logs;
+	const char *held_off; /* names of controllers that crashed, a line each; not there: none */
 	const char *server_url; /* https://127.0.0.1:PORT: how our own processes and the admin reach the API */
 	const char *node_name, *node_ip, *service_ip, *cluster_dns;
 	const char *cgroup; /* above the pods' cgroups of a named instance */
@@ -62,7 +63,8 @@ int supervise(struct arena *a, const struct settings *s, const struct layout *l)
 /* Before anything is asked of the machine: waits until what a killed supervisor left has ended. */
 void supervisor_await_end(const struct layout *l);
 /* control.c, node_process.c: run until SIGTERM. ready_fd: a byte is written when serving; listener: the bound API socket. */
-int control_main(const struct settings *s, const struct layout *l, int listener, int ready_fd);
+struct crashes;
+int control_main(const struct settings *s, const struct layout *l, struct crashes *crashes, int listener, int ready_fd);
 int node_main(const struct settings *s, const struct layout *l, int ready_fd);
 /* containerd.c: starts our own containerd or adopts the running one; waits until it answers. */
 int containerd_need(const struct layout *l, struct err *e);

@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cmd/crashes.h"
 #include "cmd/process.h"
 #include "controllers/controllers.h"
 #include "net/net.h"
@@ -24,6 +25,8 @@
 struct control {
 	const struct settings *s;
 	const struct layout *l;
+	struct crashes *crashes;
+	const char *held_off[HELD_MAX + 1];
 	struct arena *a;
 	struct seal *seal;
 	struct store *store;
@@ -31,7 +34,8 @@ struct control {
 	struct tls *tls;
 	struct api *api;
 	struct http_server *server;
-	struct client *informer_client, *scheduler_client;
+	struct client *informer_client, *scheduler_client, *held_off_client;
+	struct recorder *held_off_events;
 	struct informers *informers;
 	struct controllers *controllers;
 	struct scheduler *scheduler;
@@ -153,10 +157,29 @@ static void mark_handled(struct control *c)
 {
 	const char *what;
 
-	for (size_t i = 0; (what = controllers_handles(i)); i++) {
+	for (size_t i = 0; (what = controllers_handles(i, c->held_off)); i++) {
 		struct str group, resource = str_cut(str_c(what), '/', &group);
 
 		api_controller_present(c->api, arena_cstr(c->a, group), arena_cstr(c->a, resource));
+	}
+}
+
+static const char held_off_text[] = "is held off: it ended the control process three times within a minute";
+
+/* In /readyz?verbose and as Events of the node; `kogge status` reads the supervisor's list. */
+static void tell_held_off(struct control *c)
+{
+	auto_(doc_unref) struct doc *node = NULL;
+
+	if (!c->held_off[0])
+		return;
+	node = node_publish(node_pack(c->a, "{apiVersion:'v1', kind:'Node', metadata:{name:s, uid:s}}", c->l->node_name, c->l->node_name));
+	c->held_off_client = client_for(c, "node-controller");
+	c->held_off_events = recorder_new(c->held_off_client, "kogge", c->l->node_name);
+	for (size_t i = 0; c->held_off[i]; i++) {
+		api_health_note(c->api, arena_printf(c->a, "controller/%s", c->held_off[i]), held_off_text);
+		recorder_event(c->held_off_events, node, "Warning", "ControllerHeldOff", "%s %s. The API and everything else go on; restart Kogge to try it again",
+			c->held_off[i], held_off_text);
 	}
 }
 
@@ -174,7 +197,8 @@ static void start_workers(struct control *c)
 {
 	static const char *const no_groups[] = { NULL };
 	struct controllers_opts o = { .client_for = client_for, .arg = c, .ca_pem = c->ca_pem, .host = c->l->node_name,
-		.legacy_token_secrets = c->s->legacy_token_secrets };
+		.legacy_token_secrets = c->s->legacy_token_secrets,
+		.hold_off = c->held_off, .working = crashes_working, .working_arg = c->crashes };
 
 	c->informer_client = api_local_client(c->api, "system:kube-controller-manager", no_groups, "shared-informers");
 	c->informers = informers_new(c->informer_client);
@@ -182,6 +206,7 @@ static void start_workers(struct control *c)
 		o.informers = c->informers;
 		c->controllers = controllers_new(&o);
 		mark_handled(c);
+		tell_held_off(c);
 	}
 	if (!settings_without(c->s, "scheduler")) {
 		c->scheduler_client = api_local_client(c->api, "system:kube-scheduler", no_groups, "default-scheduler");
@@ -205,6 +230,8 @@ static void stop_all(struct control *c)
 	if (c->controllers)
 		controllers_stop(c->controllers);
 	http_server_free(c->server);
+	recorder_free(c->held_off_events);
+	client_free(c->held_off_client);
 	scheduler_free(c->scheduler);
 	controllers_free(c->controllers);
 	informers_free(c->informers);
@@ -233,9 +260,9 @@ static int start_all(struct control *c, int listener, struct err *e)
 	return 0;
 }
 
-int control_main(const struct settings *s, const struct layout *l, int listener, int ready_fd)
+int control_main(const struct settings *s, const struct layout *l, struct crashes *crashes, int listener, int ready_fd)
 {
-	struct control c = { .s = s, .l = l, .a = arena_new() };
+	struct control c = { .s = s, .l = l, .crashes = crashes, .a = arena_new() };
 	struct err e;
 	sigset_t ends;
 	int signal_number;
@@ -243,6 +270,8 @@ int control_main(const struct settings *s, const struct layout *l, int listener,
 	err_init(&e);
 	process_begin("control", s);
 	block_end_signals(&ends);
+	crashes_watch(crashes);
+	crashes_held(crashes, c.held_off);
 	if (start_all(&c, listener, &e) < 0) {
 		log_error("%s", e.message);
 		_exit(1);

@@ -124,6 +124,7 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 	l.pod_logs = arena_printf(a, "%s/logs", l.data);
 	l.admin_kubeconfig = arena_printf(a, "%s/admin.kubeconfig", l.data);
 	l.supervisor_lock = arena_printf(a, "%s/supervisor.pid", l.data);
+	l.held_off = arena_printf(a, "%s/held-off", l.data);
 	l.audit = s->audit_log;
 	l.run = arena_printf(a, "/run/kogge%s%s", dash, s->instance);
 	l.containerd_socket = l.own_containerd ? arena_printf(a, "%s/containerd.sock", l.run) : s->cri_socket;

@@ -1,4 +1,5 @@
 /* status: one screen about the cluster, from what the API says. */
+#include "base/file.h"
 #include "client/client.h"
 #include "cmd/cmd.h"
 
@@ -9,6 +10,7 @@ struct counts {
 	struct arena *a;
 	int64_t pods, running, not_ready, nodes, nodes_ready;
 	struct node *troubles, *node_list;
+	struct buf held_off; /* names, a line each */
 };
 
 static struct val condition(struct doc *d, const char *type)
@@ -75,6 +77,9 @@ static void print_screen(const struct counts *n)
 {
 	printf("server   ready\nnodes    %lld of %lld ready\npods     %lld, %lld running, %lld not ready\n", (long long)n->nodes_ready, (long long)n->nodes,
 		(long long)n->pods, (long long)n->running, (long long)n->not_ready);
+	for (struct str name, rest = buf_view(&n->held_off); str_next(&rest, '\n', &name);)
+		if (name.n)
+			printf("held off %.*s: it ended the control process three times within a minute; restart Kogge to try it again\n", STR_ARG(name));
 	printf("survives no failure of this machine: one server, one store (data is durable on its disk)\n");
 	for (size_t i = 0; i < node_len(n->node_list); i++) {
 		struct node *one = node_at(n->node_list, i);
@@ -93,8 +98,12 @@ static void print_screen(const struct counts *n)
 static void print_json(const struct counts *n)
 {
 	auto_buf struct buf out = BUF_INIT;
+	struct node *held = node_list(n->a);
 
-	node_write(node_pack(n->a, "{server:{ready:true}, nodes:o, pods:{total:I, running:I, notReady:I}, troubles:o}", n->node_list, n->pods, n->running, n->not_ready,
+	for (struct str name, rest = buf_view(&n->held_off); str_next(&rest, '\n', &name);)
+		if (name.n)
+			node_add(held, node_str(n->a, name));
+	node_write(node_pack(n->a, "{server:{ready:true, heldOff:o}, nodes:o, pods:{total:I, running:I, notReady:I}, troubles:o}", held, n->node_list, n->pods, n->running, n->not_ready,
 			   n->troubles), &out);
 	printf("%.*s\n", (int)out.n, out.p);
 }
@@ -102,8 +111,9 @@ static void print_json(const struct counts *n)
 int cmd_status(struct arena *a, const struct settings *s)
 {
 	const char *path = s->kubeconfig[0] ? s->kubeconfig : arena_printf(a, "%s/admin.kubeconfig", s->data_dir);
-	struct counts n = { .a = a, .troubles = node_list(a), .node_list = node_list(a) };
+	struct counts n = { .a = a, .troubles = node_list(a), .node_list = node_list(a), .held_off = BUF_INIT };
 	auto_(client_free) struct client *c = NULL;
+	bool held;
 	struct err e;
 
 	err_init(&e);
@@ -111,9 +121,12 @@ int cmd_status(struct arena *a, const struct settings *s)
 		return fail("%s cannot be read: is a server running on this machine, and are you root? (--kubeconfig names another file)", path);
 	if (client_kubeconfig(path, "kogge-status", &c, &e) < 0 || gather(c, &n, &e) < 0)
 		return fail("%s", e.message);
+	(void)file_read(arena_printf(a, "%s/held-off", s->data_dir), &n.held_off, &e); /* usually not there */
 	if (!strcmp(s->output, "json"))
 		print_json(&n);
 	else
 		print_screen(&n);
-	return n.nodes_ready < n.nodes || n.not_ready ? 3 : 0;
+	held = n.held_off.n > 0;
+	buf_fini(&n.held_off);
+	return n.nodes_ready < n.nodes || n.not_ready || held ? 3 : 0;
 }

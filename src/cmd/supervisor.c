@@ -7,7 +7,9 @@
  * (no exec): they share the program's pages. They die with the supervisor; containerd and the pods do not. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/file.h"
 #include "cmd/cmd.h"
+#include "cmd/crashes.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -47,6 +49,7 @@ struct supervisor {
 	int listener, signals, containerd_fd;
 	struct mono began;
 	struct part parts[PARTS];
+	struct crashes *crashes; /* of control */
 	bool stopping;
 };
 
@@ -138,7 +141,7 @@ static void become_child(struct supervisor *v, enum part_id id, int ready_fd, pi
 		_exit(1); /* the supervisor ended in between */
 	prctl(PR_SET_NAME, id == CONTROL ? "kogge-control" : "kogge-node");
 	if (id == CONTROL) {
-		code = control_main(v->s, v->l, v->listener, ready_fd);
+		code = control_main(v->s, v->l, v->crashes, v->listener, ready_fd);
 	} else {
 		if (v->listener >= 0)
 			close(v->listener);
@@ -177,6 +180,23 @@ static void start_part(struct supervisor *v, enum part_id id)
 	}
 }
 
+/* For `kogge status`. */
+static void write_held_off(const struct supervisor *v)
+{
+	const char *names[HELD_MAX + 1];
+	auto_buf struct buf text = BUF_INIT;
+	size_t n = crashes_held(v->crashes, names);
+	struct err e;
+
+	err_init(&e);
+	for (size_t i = 0; i < n; i++)
+		buf_printf(&text, "%s\n", names[i]);
+	if (!n)
+		unlink(v->l->held_off);
+	else if (file_write(v->l->held_off, buf_view(&text), 0644, &e) < 0)
+		log_warn("%s", e.message);
+}
+
 static void part_ended(struct supervisor *v, struct part *p, int status)
 {
 	struct mono now = mono_now();
@@ -198,6 +218,8 @@ static void part_ended(struct supervisor *v, struct part *p, int status)
 			(long long)p->wait_ms);
 	else
 		log_error("%s ended with code %d; it starts again in %lld ms", p->name, WEXITSTATUS(status), (long long)p->wait_ms);
+	if (p == &v->parts[CONTROL] && !p->renewed && crashes_ended(v->crashes, status, now))
+		write_held_off(v);
 	p->start_again = mono_add_ms(now, p->wait_ms);
 	p->renewed = false;
 	p->wait_ms = MIN(p->wait_ms ? p->wait_ms * 2 : FIRST_WAIT_MS, (int64_t)MOST_WAIT_MS);
@@ -295,6 +317,8 @@ static void renew_control(struct supervisor *v)
 		return;
 	}
 	p->renewed = true;
+	crashes_forget(v->crashes);
+	write_held_off(v);
 	kill(p->pid, SIGTERM);
 }
 
@@ -363,6 +387,7 @@ static int begin(struct supervisor *v, struct arena *a, struct err *e)
 	sigaddset(&wanted, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &wanted, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	write_held_off(v);
 	v->signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
 	return v->signals < 0 ? err_errno(e, errno, "signalfd") : 0;
 }
@@ -387,7 +412,7 @@ static void end(struct supervisor *v, struct arena *a)
 
 int supervise(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	struct supervisor v = { .s = s, .l = l, .listener = -1, .containerd_fd = -1, .began = mono_now() };
+	struct supervisor v = { .s = s, .l = l, .listener = -1, .containerd_fd = -1, .began = mono_now(), .crashes = crashes_new() };
 	struct err e;
 
 	err_init(&e);

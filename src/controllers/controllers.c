@@ -35,12 +35,20 @@ struct controllers {
 	struct stop *stop;
 };
 
-const char *controllers_handles(size_t i)
+static bool held_off(const char *const *hold_off, const char *name)
+{
+	for (size_t i = 0; hold_off && hold_off[i]; i++)
+		if (!strcmp(hold_off[i], name))
+			return true;
+	return false;
+}
+
+const char *controllers_handles(size_t i, const char *const *hold_off)
 {
 	size_t n = 0;
 
 	for (size_t at = 0; at < ARRAY_LEN(inventory); at++)
-		if (inventory[at]->handles && n++ == i)
+		if (inventory[at]->handles && !held_off(hold_off, inventory[at]->name) && n++ == i)
 			return inventory[at]->handles;
 	return NULL;
 }
@@ -157,13 +165,24 @@ bool ctl_caught_up(struct ctl *c, struct str key, struct informer *i)
 
 /* ---- workers -------------------------------------------------------------------------------------------------------- */
 
+static void tell_working(struct ctl *c, const char *name)
+{
+	if (c->opts->working)
+		c->opts->working(c->opts->working_arg, name);
+}
+
 static void work_on(struct controllers *all, struct ctl *c, struct str shared, struct str key, struct arena *a)
 {
 	struct err e;
 
+	int r;
+
 	err_init(&e);
 	__atomic_add_fetch(&c->runs, 1, __ATOMIC_RELAXED);
-	if (c->def->reconcile(c, a, key, &e) >= 0) {
+	tell_working(c, c->def->name);
+	r = c->def->reconcile(c, a, key, &e);
+	tell_working(c, NULL);
+	if (r >= 0) {
 		queue_forget(all->queue, shared);
 		return;
 	}
@@ -241,15 +260,9 @@ static void on_event(void *arg, struct doc *before, struct doc *after)
 {
 	struct subscription *s = arg;
 
+	tell_working(s->c, s->c->def->name);
 	s->keys(s->c, before, after);
-}
-
-static bool held_off(const struct controllers_opts *o, const char *name)
-{
-	for (size_t i = 0; o->hold_off && o->hold_off[i]; i++)
-		if (!strcmp(o->hold_off[i], name))
-			return true;
-	return false;
+	tell_working(s->c, NULL);
 }
 
 static void subscribe(struct ctl *c, struct subscription *room)
@@ -290,7 +303,7 @@ struct controllers *controllers_new(const struct controllers_opts *o)
 		c->def = inventory[i];
 		c->all = all;
 		c->opts = &all->opts;
-		if (held_off(o, c->def->name)) {
+		if (held_off(o->hold_off, c->def->name)) {
 			log_error("%s is held off: it ended the process several times in a minute", c->def->name);
 			continue;
 		}

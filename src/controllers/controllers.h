@@ -18,6 +18,9 @@ struct controllers_opts {
 	bool legacy_token_secrets;   /* every ServiceAccount gets a Secret with a token, as before Kubernetes 1.24 */
 	const char *host;	     /* source of events */
 	const char *const *hold_off; /* NULL-terminated names that are not started (they crashed the process), or NULL */
+	/* Told on the thread that begins (name) and ends (NULL) a controller's work; NULL: nobody asks. */
+	void (*working)(void *working_arg, const char *name);
+	void *working_arg;
 	int workers;		     /* 0: 4 */
 	int64_t node_grace_ms;	     /* a node that has been silent for so long is Unknown; 0: 40 s */
 };
@@ -32,6 +35,7 @@ void controllers_stop(struct controllers *c);
 struct controllers *controllers_free(struct controllers *c);
 AUTO(struct controllers, controllers_free)
 
-/* The resources that some controller acts on, "group/resource" ("/pods"), for the API's warnings. NULL at the end. */
-const char *controllers_handles(size_t i);
+/* The resources that some controller acts on, "group/resource" ("/pods"), for the API's warnings. NULL at the end.
+ * hold_off: as above; what these handle is left out. */
+const char *controllers_handles(size_t i, const char *const *hold_off);
 void controllers_metrics(struct controllers *c, struct buf *out);

@@ -92,11 +92,11 @@ class Server:
         for name in names:
             shutil.copy(os.path.join(IMAGES, name + ".tar"), os.path.join(self.data, "images", name + ".tar"))
 
-    def start(self):
+    def start(self, **env):
         self.started = time.monotonic()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([KOGGE, "server", "--data-dir", self.data, *self.flags], stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL, start_new_session=True)
+                                            stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **env})
         return self
 
     def alive(self):

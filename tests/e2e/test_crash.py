@@ -1,7 +1,9 @@
 """kill -9 of everything, again and again, under writes: containers live on, nothing acknowledged is lost."""
 import datetime
 import http.client
+import json
 import random
+import subprocess
 import threading
 import time
 
@@ -9,6 +11,7 @@ import pytest
 
 from kube import ApiError, Kube, is_ready, path, until
 from conftest import Space, figures
+from server import KOGGE
 
 
 class Writer(threading.Thread):
@@ -145,6 +148,45 @@ def test_kill_nine(crashing):
         assert (restarts > before[pod][1]) == (container != before[pod][0]), f"{pod}: {before[pod]} → {after[pod]}"
     space.box("later")
     space.wait_pod("later")
+
+
+def test_a_controller_that_crashes_is_held_off(fresh):
+    """A planted abort() in one controller: the API, the node and the other controllers go on, and it is told everywhere."""
+    server = fresh(ephemeral=False)
+    server.add_images("busybox")
+    server.start(KOGGE_DEBUG_CRASH="deployment-controller").wait_ready().wait_images("busybox:test")
+    space = Space(server)
+    about = path("deployments", space.name)
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "x", "image": "busybox:test", "command": ["sleep", "1000"]}]}}
+    body = {"metadata": {"name": "x"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "x"}}, "template": template}}
+    quietly(lambda: server.kube.create(about, body))  # the controller crashes at it, perhaps before the answer is out; and twice more
+
+    def told():
+        code, text = server.kube.clone(timeout=5).text("GET", "/readyz?verbose")
+        return code == 200 and "controller/deployment-controller is held off" in text.decode()
+    until(lambda: quietly(told), 30, "the held off controller in /readyz?verbose")
+    server.kube = server.kube.clone()
+    assert server.kube.get(f"{about}/x")["spec"]["replicas"] == 1
+    server.kube.create(path("replicasets", space.name), {**body, "metadata": {"name": "y"}})
+    until(lambda: any(is_ready(p) for p in space.items("pods")), 30, "a pod of the ReplicaSet")
+    until(lambda: [e for e in server.kube.get(path("events", "default"))["items"] if e["reason"] == "ControllerHeldOff"], 10, "the Event")
+    status = [KOGGE, "status", "--data-dir", server.data, "--instance", server.slot.instance]
+    shown = subprocess.run(status, capture_output=True, text=True, timeout=30, check=False)
+    assert "held off deployment-controller" in shown.stdout and shown.returncode == 3
+    assert json.loads(subprocess.run([*status, "--output", "json"], capture_output=True, text=True, timeout=30, check=False).stdout)["server"]["heldOff"] == \
+        ["deployment-controller"]
+    server.stop()
+    server.start().wait_ready()  # repaired
+    until(lambda: server.kube.get(f"{about}/x").get("status", {}).get("readyReplicas") == 1, 30, "the Deployment")
+    assert "[!]" not in server.kube.text("GET", "/readyz?verbose")[1].decode()
+    assert "held off" not in subprocess.run(status, capture_output=True, text=True, timeout=30, check=False).stdout
+
+
+def quietly(question):
+    try:
+        return question()
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def test_restart_adopts(crashing):
