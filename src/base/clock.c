@@ -62,10 +62,10 @@ static int month_days(int year, int month)
 	return days[month - 1] + (month == 2 && leap);
 }
 
-static void wall_text(struct wall t, int digits, char ret[TIME_TEXT_MAX])
+void instant_text(struct instant t, int digits, char ret[TIME_TEXT_MAX])
 {
-	int64_t s = floor_div(t.ns, NS_PER_S), days = floor_div(s, 86400), of_day = s - days * 86400;
-	int64_t fraction = (t.ns % NS_PER_S + NS_PER_S) % NS_PER_S; /* s * NS_PER_S may not fit */
+	int64_t days = floor_div(t.s, 86400), of_day = t.s - days * 86400;
+	int fraction = t.ns;
 	struct date d = date_of(days);
 	int n = snprintf(ret, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", d.year, d.month, d.day,
 		(int)(of_day / 3600), (int)(of_day / 60 % 60), (int)(of_day % 60));
@@ -73,8 +73,15 @@ static void wall_text(struct wall t, int digits, char ret[TIME_TEXT_MAX])
 	for (int i = digits; i < 9; i++)
 		fraction /= 10;
 	if (digits)
-		n += snprintf(ret + n, TIME_TEXT_MAX - (size_t)n, ".%0*d", digits, (int)fraction);
+		n += snprintf(ret + n, TIME_TEXT_MAX - (size_t)n, ".%0*d", digits, fraction);
 	snprintf(ret + n, TIME_TEXT_MAX - (size_t)n, "Z");
+}
+
+static void wall_text(struct wall t, int digits, char ret[TIME_TEXT_MAX])
+{
+	int64_t ns = (t.ns % NS_PER_S + NS_PER_S) % NS_PER_S;
+
+	instant_text((struct instant){ floor_div(t.ns, NS_PER_S), (int)ns }, digits, ret);
 }
 
 void wall_rfc3339(struct wall t, char ret[TIME_TEXT_MAX])
@@ -167,7 +174,7 @@ static int64_t offset_s(struct cursor *c)
 	return (h * 3600 + m * 60) * (sign == '-' ? -1 : 1);
 }
 
-bool wall_parse(struct str s, struct wall *ret)
+bool instant_parse(struct str s, struct instant *ret)
 {
 	struct cursor c = { s, false };
 	struct date d;
@@ -188,11 +195,20 @@ bool wall_parse(struct str s, struct wall *ret)
 	secs -= offset_s(&c);
 	if (c.bad || c.s.n)
 		return false;
-	secs += days_of(d) * 86400;
-	if (__builtin_mul_overflow(secs, NS_PER_S, &secs) || __builtin_add_overflow(secs, ns, &ret->ns))
-		ret->ns = d.year < 1970 ? INT64_MIN : INT64_MAX;
-	else
-		ret->ns = secs + ns;
+	*ret = (struct instant){ secs + days_of(d) * 86400, (int)ns };
+	return true;
+}
+
+bool wall_parse(struct str s, struct wall *ret)
+{
+	struct instant t;
+	int64_t ns;
+
+	if (!instant_parse(s, &t))
+		return false;
+	if (__builtin_mul_overflow(t.s, NS_PER_S, &ns) || __builtin_add_overflow(ns, t.ns, &ns))
+		ns = t.s < 0 ? INT64_MIN : INT64_MAX;
+	ret->ns = ns;
 	return true;
 }
 

@@ -39,6 +39,13 @@ void wall_rfc3339_micro(struct wall t, char ret[TIME_TEXT_MAX]);
 /* RFC 3339 with any fraction and offset; false when it is not one. A time outside 1677..2262, such as Go's zero time,
  * becomes the earliest or latest we can say. */
 bool wall_parse(struct str s, struct wall *ret);
+/* Any time of the years 0 to 9999, exactly: for carrying over what others wrote. ns: 0 to 999999999, also before 1970. */
+struct instant {
+	int64_t s;
+	int ns;
+};
+bool instant_parse(struct str s, struct instant *ret);
+void instant_text(struct instant t, int digits, char ret[TIME_TEXT_MAX]); /* digits of the fraction: 0, 3, 6 or 9 */
 /* The age column of kubectl: 119s, 5m30s, 90m, 3h20m, 30h, 3d4h, 400d, 3y20d, 9y; negative beyond 1 s: "<invalid>". */
 void age_text(int64_t seconds, char ret[TIME_TEXT_MAX]);
 /* Go's duration syntax "1h2m3.5s" as nanoseconds. */

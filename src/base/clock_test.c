@@ -32,6 +32,28 @@ static void prints_and_reads_the_wall(void **state)
 	assert_string_equal(text, "2026-11-23T10:00:00Z");
 }
 
+/* Beyond what nanoseconds since 1970 can say, carried over exactly. */
+static void instants_reach_over_all_years(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t s;
+		int ns;
+	} rows[] = { { "0001-01-01T00:00:02.000000000Z", -62135596798, 0 }, { "9999-12-31T23:59:59.000000001Z", 253402300799, 1 },
+		{ "1969-12-31T23:59:59.500000000Z", -1, 500000000 } };
+	char text[TIME_TEXT_MAX];
+	struct instant t;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_true(instant_parse(str_c(rows[i].text), &t));
+		assert_int_equal(t.s, rows[i].s);
+		assert_int_equal(t.ns, rows[i].ns);
+		instant_text(t, 9, text);
+		assert_string_equal(text, rows[i].text);
+	}
+}
+
 static void refuses_what_is_no_time(void **state)
 {
 	static const char *const bad[] = { "", "2026-11-23", "2026-11-23T10:00:00", "2026-11-23 10:00:00Z",
@@ -134,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(prints_and_reads_the_wall),
+		cmocka_unit_test(instants_reach_over_all_years),
 		cmocka_unit_test(refuses_what_is_no_time),
 		cmocka_unit_test(agrees_with_the_c_library),
 		cmocka_unit_test(tells_ages_as_kubectl),

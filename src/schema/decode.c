@@ -115,20 +115,15 @@ static int decode_time(struct decode *d, const struct schema_type *t, const stru
 	char text[TIME_TEXT_MAX];
 	struct str s = node_text_str(n);
 	const char *layout = t->kind == SCHEMA_TIME ? "2006-01-02T15:04:05Z07:00" : "2006-01-02T15:04:05.000000Z07:00";
-	struct wall w;
+	struct instant w;
 
 	if (node_kind(n) != VAL_STR)
 		return wrong(d, schema_tables.string, owner, n, at);
-	if (!wall_parse(s, &w))
+	if (!instant_parse(s, &w))
 		return err_set(d->e, ERR_BAD_REQUEST,
 			"parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"2006\"", STR_ARG(s), layout,
 			STR_ARG(s));
-	if (w.ns < -INT64_C(9000000000000000000) || w.ns > INT64_C(9000000000000000000))
-		return 0; /* centuries away, where nanoseconds do not reach: left as it is */
-	if (t->kind == SCHEMA_TIME)
-		wall_rfc3339(w, text);
-	else
-		wall_rfc3339_micro(w, text);
+	instant_text(w, t->kind == SCHEMA_TIME ? 0 : 6, text);
 	if (!str_is(s, text))
 		node_assign(n, node_c(d->a, text));
 	return 0;

@@ -62,17 +62,12 @@ static struct str small_bytes(struct str bytes, uint32_t number)
 
 static struct node *read_time(struct read *r, const struct schema_type *t, struct str bytes)
 {
-	int64_t s = (int64_t)small_int(bytes, 1);
+	struct instant at = { (int64_t)small_int(bytes, 1), (int32_t)small_int(bytes, 2) };
 	char text[TIME_TEXT_MAX];
-	struct wall w;
 
-	if (!bytes.n || s < -62135596800 || s > 253402300799) /* empty is Go's zero time; years 1 to 9999 */
+	if (!bytes.n || at.s < -62135596800 || at.s > 253402300799 || at.ns < 0 || at.ns > 999999999) /* empty is Go's zero time; years 1 to 9999 */
 		return NULL;
-	w.ns = s > 9000000000 ? INT64_MAX : s < -9000000000 ? INT64_MIN : s * 1000000000 + (int32_t)small_int(bytes, 2);
-	if (t->kind == SCHEMA_TIME)
-		wall_rfc3339(w, text);
-	else
-		wall_rfc3339_micro(w, text);
+	instant_text(at, t->kind == SCHEMA_TIME ? 0 : 6, text);
 	return node_c(r->a, text);
 }
 

@@ -9,17 +9,11 @@ static void write_field(const struct schema_type *t, uint32_t number, struct val
 static void write_time(uint32_t number, struct val v, struct buf *out)
 {
 	size_t mark = pb_begin(out, number);
-	struct wall w;
+	struct instant t;
 
-	if (wall_parse(val_str(v), &w)) {
-		int64_t s = w.ns / 1000000000, ns = w.ns % 1000000000;
-
-		if (ns < 0) {
-			s--;
-			ns += 1000000000;
-		}
-		pb_int(out, 1, s);
-		pb_int(out, 2, ns);
+	if (instant_parse(val_str(v), &t)) {
+		pb_int(out, 1, t.s);
+		pb_int(out, 2, t.ns);
 	}
 	pb_end(out, mark);
 }
