@@ -70,7 +70,7 @@ static struct node *state_of(struct pod *p, struct doc *d, struct container *c, 
 		return state;
 	}
 	if (!reason)
-		reason = c->kind == KIND_MAIN && !dec->initialized && val_len(doc_get(d, "spec.initContainers")) ? "PodInitializing" : "ContainerCreating";
+		reason = c->kind != KIND_EPHEMERAL && val_len(doc_get(d, "spec.initContainers")) ? "PodInitializing" : "ContainerCreating";
 	node_setc(state, "waiting", waiting(a, reason, message));
 	*ret_waiting = true;
 	return state;
