@@ -423,6 +423,8 @@ void relay_start(struct rq *rq)
 	if (!rq->http || !rq->api->opts.loop) {
 		err_set(&e, ERR_UNSUPPORTED, "streams need a server with sockets");
 		reply_error(rq, &e);
+	} else if (str_is(rq->sub, "log") && rq_header(rq, "upgrade").n) {
+		stream_start(rq, "containerLogs", true); /* over a WebSocket */
 	} else if (str_is(rq->sub, "log")) {
 		log_start(rq);
 	} else if (str_is(rq->sub, "exec")) {

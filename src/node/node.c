@@ -409,6 +409,7 @@ static int begin(struct node_agent *n, struct err *e)
 	r = cri_open(n->o.cri_socket, n->loop, "k8s.io", &n->cri, e);
 	if (r < 0)
 		return r;
+	n->logs = logs_new(n);
 	if (n->o.tls_cert_file) {
 		r = node_server_new(n, &n->server, e);
 		if (r < 0)
@@ -468,6 +469,7 @@ int node_run(struct node_agent *n, struct err *e)
 	n->services_inf = informer_free(n->services_inf);
 	queue_stop(n->writes);
 	objects_stop(n->objects);
+	logs_stop(n->logs);
 	for (size_t i = 0; i < WRITERS; i++)
 		task_join(writers[i]);
 	wait_workers(n);
@@ -516,6 +518,7 @@ struct node_agent *node_free(struct node_agent *n)
 	queue_free(n->writes);
 	cri_close(&n->cri);
 	n->loop = net_loop_free(n->loop);
+	n->logs = logs_free(n->logs);
 	doc_unref(n->node_doc);
 	free(n->runtime_why);
 	free(n->runtime_version);

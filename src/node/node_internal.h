@@ -116,6 +116,7 @@ struct pod {
 struct object_cache; /* objects.c */
 struct probes;	     /* probes.c */
 struct node_server;  /* server.c */
+struct log_feed;     /* log_serve.c */
 
 struct node_agent {
 	struct node_opts o;
@@ -131,6 +132,7 @@ struct node_agent {
 	struct object_cache *objects;
 	struct probes *probes;
 	struct node_server *server;
+	struct log_feed *logs;
 	struct task_mutex lock;
 	struct task_cond idle;	  /* workers went down */
 	struct map *pods;	  /* uid → struct pod */
@@ -289,7 +291,7 @@ void node_event(struct pod *p, struct str container, const char *type, const cha
 /* node_status.c */
 void node_status_run(void *node);
 
-/* logs.c */
+/* logs.c, log_serve.c, crilog.c */
 struct log_opts {
 	bool follow, timestamps;
 	int64_t tail; /* -1: all */
@@ -304,6 +306,10 @@ struct log_line {
 	struct str text; /* without newline */
 };
 bool log_parse(struct str line, struct log_line *ret);
+struct log_feed *logs_new(struct node_agent *n);
+void logs_stop(struct log_feed *f);
+struct log_feed *logs_free(struct log_feed *f); /* after the server and its loop */
+void logs_pod_changed(struct log_feed *f, const char *uid); /* a container of it ended or went */
 void logs_serve(struct node_agent *n, struct http_request *r, struct pod *p, struct str container, const char *path, struct log_opts o);
 char *log_tail(const char *path, size_t max_bytes, size_t max_lines); /* own; for FallbackToLogsOnError */
 void logs_rotate_run(void *node);

@@ -457,6 +457,7 @@ void pod_clean_runtime(struct pod *p)
 		if (cri_remove_sandbox(&p->n->cri, l->items[i]->id, &e) < 0)
 			log_warn("pod %s/%s: remove sandbox: %s", p->ns, p->name, e.message);
 	}
+	logs_pod_changed(p->n->logs, p->uid);
 	cgroup_pod_remove(p);
 	drop_log_links(p);
 	remove_tree(logs);

@@ -138,6 +138,8 @@ static int refresh(struct pod *p, struct container *c, struct instance *slot, Cr
 		return r;
 	instance_fini(slot);
 	*slot = fresh;
+	if (slot->state == INST_EXITED)
+		logs_pod_changed(p->n->logs, p->uid);
 	return 0;
 }
 
