@@ -39,7 +39,8 @@ struct layout {
 	const char *encryption_config; /* control's own copy of --encryption-provider-config; NULL: none is given */
 	const char *sealing_keys; /* keys of encryption at rest, see seal.h */
 	const char *recovery_key; /* what unwraps the copies of them in a snapshot: for the administrator to take away */
-	const char *pod_logs;
+	const char *pod_logs, *container_logs; /* container_logs: a link a container */
+	const char *links; /* record of what links.c made */
 	const char *held_off; /* names of controllers that crashed, a line each; not there: none */
 	const char *server_url; /* https://127.0.0.1:PORT: how our own processes and the admin reach the API */
 	const char *node_name, *node_ip, *service_ip, *cluster_dns;
@@ -55,6 +56,10 @@ int layout_make(const struct layout *l, const struct settings *s, struct err *e)
 int layout_certificates(struct arena *a, const struct layout *l, const struct settings *s, struct err *e);
 /* Copies what the administrator wrote, and only root may read, to where control reads it. Again at SIGHUP. */
 int layout_hand_settings(const struct layout *l, const struct settings *s, struct err *e);
+
+/* links.c: makes the ecosystem's paths lead to ours, /var/lib/kubelet and others; what exists stays, with a warning. root: "". */
+void links_make(struct arena *a, const char *root, const struct layout *l);
+void links_remove(struct arena *a, const char *root, const struct layout *l);
 
 /* ---- processes -------------------------------------------------------------------------------------------------- */
 

@@ -124,6 +124,8 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 	l.pod_logs = arena_printf(a, "%s/logs", l.data);
 	l.admin_kubeconfig = arena_printf(a, "%s/admin.kubeconfig", l.data);
 	l.supervisor_lock = arena_printf(a, "%s/supervisor.pid", l.data);
+	l.container_logs = arena_printf(a, "%s/container-logs", l.data);
+	l.links = arena_printf(a, "%s/links", l.data);
 	l.held_off = arena_printf(a, "%s/held-off", l.data);
 	l.audit = s->audit_log;
 	l.run = arena_printf(a, "/run/kogge%s%s", dash, s->instance);
@@ -184,7 +186,7 @@ int layout_make(const struct layout *l, const struct settings *s, struct err *e)
 		{ l->data, 0755, 0, false },	    { l->control, 0700, control, false }, { l->control_pki, 0700, control, false },
 		{ l->node, 0755, 0, true },	    { l->node_pki, 0700, 0, true },	  { l->images, 0755, 0, true },
 		{ l->containerd, 0711, 0, true },   { l->cni, 0755, 0, true },		  { l->pod_logs, 0755, 0, true },
-		{ l->run, 0711, 0, true },
+		{ l->container_logs, 0755, 0, true }, { l->run, 0711, 0, true },
 	};
 
 	if (make_parents(l->data, e) < 0)

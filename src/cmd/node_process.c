@@ -68,7 +68,7 @@ void node_agent_opts(struct arena *a, const struct settings *s, const struct lay
 		.data_dir = l->node,
 		.cri_socket = l->containerd_socket,
 		.log_dir = l->pod_logs,
-		.container_log_dir = "",
+		.container_log_dir = l->container_logs,
 		.cgroup_root = l->default_instance ? "" : arena_printf(a, "/%s", l->cgroup),
 		.cluster_dns = dns,
 		.n_cluster_dns = settings_without(s, "dns") ? 0 : 1,

@@ -132,6 +132,8 @@ int reset_instance(struct arena *a, const struct settings *s, const struct layou
 			log_warn("network: %s", e->message);
 		err_init(e);
 		unmount_all(l);
+		if (l->default_instance)
+			links_remove(a, "", l);
 		remove_tree(l->run);
 	}
 	remove_tree(l->data);

@@ -380,6 +380,8 @@ static int begin(struct supervisor *v, struct arena *a, struct err *e)
 	v->listener = bind_listener(v->s, e);
 	if (v->listener < 0)
 		return -e->code;
+	if (v->l->default_instance && v->l->own_containerd && !v->s->no_node)
+		links_make(a, "", v->l);
 	sigemptyset(&wanted);
 	sigaddset(&wanted, SIGTERM);
 	sigaddset(&wanted, SIGINT);
