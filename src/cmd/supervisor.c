@@ -134,6 +134,7 @@ static void become_child(struct supervisor *v, enum part_id id, int ready_fd, pi
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	close(v->signals);
+	setpgid(0, 0); /* Ctrl-C reaches the supervisor alone: node ends before the API that it talks to */
 	if (id == CONTROL)
 		drop_privileges();
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* after the change of uid, which clears it */

@@ -1,6 +1,7 @@
 /* Carrying out what pod_decide() says. Short steps run on the pod's worker; what may take long (pulling, stopping, hooks) runs on a
  * task of its own, which wakes the worker when it is done. */
 #include "node/node_internal.h"
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -425,21 +426,22 @@ static void stop_old(struct pod *p)
 
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
 
+/* By where they lead: what the runtime has forgotten is no longer in p->containers. */
 static void drop_log_links(struct pod *p)
 {
 	const char *dir = p->n->o.container_log_dir;
+	auto_free char *logs = pod_log_dir(p), *prefix = xasprintf("%s/", logs);
+	DIR *d = dir && *dir ? opendir(dir) : NULL;
+	char target[4096];
 
-	if (!dir || !*dir)
-		return;
-	for (size_t i = 0; i < p->n_containers; i++) {
-		const struct instance *both[] = { &p->containers[i]->now, &p->containers[i]->last };
-		for (size_t k = 0; k < ARRAY_LEN(both); k++) {
-			if (!both[k]->id)
-				continue;
-			auto_free char *link = xasprintf("%s/%s_%s_%s-%s.log", dir, p->name, p->ns, p->containers[i]->name, both[k]->id);
-			(void)unlink(link);
-		}
+	for (struct dirent *f; d && (f = readdir(d));) {
+		ssize_t n = readlinkat(dirfd(d), f->d_name, target, sizeof(target));
+
+		if (n > 0 && str_starts(str_n(target, (size_t)n), str_c(prefix)) && unlinkat(dirfd(d), f->d_name, 0) < 0)
+			log_debug("cannot remove %s/%s: %s", dir, f->d_name, strerror(errno));
 	}
+	if (d)
+		closedir(d);
 }
 
 void pod_clean_runtime(struct pod *p)

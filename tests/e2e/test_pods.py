@@ -1,6 +1,7 @@
 """Pods in depth: volumes, environment, probes, init containers, limits, termination."""
 import base64
 import json
+import os
 
 from kube import until
 
@@ -22,6 +23,22 @@ def run_to_end(space, name, script, **spec):
     pod = space.wait("pods", name, lambda p: phase(p) in ("Succeeded", "Failed"))
     assert phase(pod) == "Succeeded", json.dumps(pod["status"]) + logs_of(space, name)
     return logs_of(space, name)
+
+
+def test_log_links(space):
+    """A link a container, named as collectors of logs expect; gone with the pod."""
+    folder = os.path.join(space.server.data, "container-logs")
+
+    def links():
+        return [f for f in os.listdir(folder) if f.startswith(f"box_{space.name}_box-")]
+    space.box(script="echo hello")
+    space.wait_pod("box")
+    found = until(links, 10, "the link")
+    with open(os.path.join(folder, found[0]), encoding="utf-8") as f:
+        assert f.read().endswith("stdout F hello\n")
+    space.kube.call("DELETE", f"/api/v1/namespaces/{space.name}/pods/box")
+    space.wait_gone("pods", "box", 15)
+    until(lambda: not links(), 10, "no link")
 
 
 def test_environment(space):

@@ -1,4 +1,6 @@
 """A server ends at once, whatever its clients are doing."""
+import os
+import signal
 import time
 
 import pytest
@@ -39,6 +41,13 @@ def test_after_refused_streams(busy):
         kubectl.fails("attach", "-i", "box", "-c", "nobody")
         kubectl.run("exec", "box", "--", "sh", "-c", "exit 3")
     stop(server, "after refused streams")
+
+
+def test_signal_to_the_whole_group(busy):
+    """Ctrl-C in a terminal, and timeout(1): the node must not lose the API before it has ended."""
+    server, _ = busy
+    os.killpg(server.process.pid, signal.SIGINT)
+    stop(server, "by a signal to the group")
 
 
 def test_under_open_streams(busy):
