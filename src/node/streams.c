@@ -19,7 +19,9 @@ struct session {
 	struct http_request *rq; /* until answered */
 	struct http_client *client;
 	char *protocol;		 /* of the stream: v4.channel.k8s.io … */
-	char *ws_protocol;	 /* NULL: the client speaks SPDY */
+	char *ws_protocol;	 /* NULL: the client speaks SPDY; "": a WebSocket without subprotocol */
+	bool base64;		 /* WebSocket messages are text: a digit for the channel, then base64 */
+	bool first_version;	 /* the error channel tells failures only, as text */
 	bool tunnel;
 	bool has_in, has_out, has_err, tty;
 	struct net_pipe *near, *far; /* SPDY client; containerd */
@@ -97,12 +99,13 @@ static const struct net_pipe_ops near_ops = { near_data, near_writable, near_clo
 
 static void to_client(struct session *s, enum channel ch, struct str bytes)
 {
-	char c = (char)ch;
-	struct str parts[] = { { &c, 1 }, bytes };
+	char c = (char)(s->base64 ? '0' + (int)ch : (int)ch);
+	auto_free char *text = s->base64 ? base64_encode(bytes) : NULL;
+	struct str parts[] = { { &c, 1 }, text ? str_c(text) : bytes };
 
 	if (!s->ws)
 		return;
-	websocket_send(s->ws, true, parts, 2);
+	websocket_send(s->ws, !s->base64, parts, 2);
 	if (websocket_unsent(s->ws) > HIGH && s->far)
 		net_pipe_pause(s->far, true);
 }
@@ -111,7 +114,14 @@ static void ws_channel(struct session *s, struct str message)
 {
 	unsigned char ch = (unsigned char)message.p[0];
 	struct str rest = str_sub(message, 1, message.n);
+	auto_buf struct buf plain = BUF_INIT;
 
+	if (s->base64) {
+		ch = (unsigned char)(ch - '0');
+		if (base64_decode(rest, &plain) < 0)
+			return;
+		rest = buf_view(&plain);
+	}
 	if (ch == CH_CLOSE && rest.n == 1 && (unsigned char)rest.p[0] == CH_STDIN)
 		ch = CH_CLOSE;
 	else if (ch != CH_STDIN && ch != CH_RESIZE)
@@ -172,14 +182,27 @@ static int channel_of(struct session *s, struct spdy_stream *st)
 	return -1;
 }
 
+/* How the command ended, as a Status. The first version of the protocol knows only what went wrong, in words. */
+static void send_verdict(struct session *s, struct str status)
+{
+	auto_(doc_unref) struct doc *d = NULL;
+	struct err e;
+
+	s->error_sent = true;
+	err_init(&e);
+	if (!s->first_version || doc_parse(status, &d, &e) < 0)
+		to_client(s, CH_ERROR, status);
+	else if (!str_is(doc_str(d, "status"), "Success"))
+		to_client(s, CH_ERROR, doc_str(d, "message"));
+}
+
 /* The error stream's end is the verdict; it comes after all output. */
 static void maybe_finish(struct session *s)
 {
 	if (!s->ended[CH_ERROR] || (s->streams[CH_STDOUT] && !s->ended[CH_STDOUT]) || (s->streams[CH_STDERR] && !s->ended[CH_STDERR]))
 		return;
 	if (!s->error_sent)
-		to_client(s, CH_ERROR, STR("{\"metadata\":{},\"status\":\"Success\"}"));
-	s->error_sent = true;
+		send_verdict(s, STR("{\"metadata\":{},\"status\":\"Success\"}"));
 	if (s->ws)
 		websocket_close(s->ws, 1000, "");
 }
@@ -191,10 +214,10 @@ static void spdy_data(void *arg, struct spdy_stream *st, struct str bytes, bool 
 
 	if (ch < 0)
 		return;
-	if (bytes.n && (ch == CH_STDOUT || ch == CH_STDERR || ch == CH_ERROR))
+	if (bytes.n && (ch == CH_STDOUT || ch == CH_STDERR))
 		to_client(s, (enum channel)ch, bytes);
 	if (bytes.n && ch == CH_ERROR)
-		s->error_sent = true;
+		send_verdict(s, bytes);
 	if (fin)
 		s->ended[ch] = true;
 	maybe_finish(s);
@@ -323,7 +346,7 @@ static void established(void *arg, struct net_pipe *p, int status, const struct 
 	struct http_request *rq = TAKE(s->rq);
 	if (s->ws_protocol) {
 		s->near_open = true;
-		s->ws = websocket_accept(rq, s->ws_protocol, &ws_ops, s);
+		s->ws = websocket_accept(rq, *s->ws_protocol ? s->ws_protocol : NULL, &ws_ops, s);
 		if (!s->tunnel)
 			open_streams(s);
 		return;
@@ -350,7 +373,8 @@ static const struct http_upgraded upgraded = { established, failed };
 /* The first of the client's subprotocols that we speak, newest first. */
 static const char *choose(struct str offered, bool forward)
 {
-	static const char *const exec_ones[] = { "v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io" };
+	static const char *const exec_ones[] = { "v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io",
+		"base64.channel.k8s.io" };
 	static const char *const forward_ones[] = { TUNNEL_PROTOCOL };
 	const char *const *list = forward ? forward_ones : exec_ones;
 
@@ -358,7 +382,7 @@ static const char *choose(struct str offered, bool forward)
 		for (struct str part, rest = offered; str_next(&rest, ',', &part);)
 			if (str_is(str_trim(part), list[i]))
 				return list[i];
-	return NULL;
+	return str_empty(offered) && !forward ? "" : NULL;
 }
 
 static bool asked(struct str query, const char *a, const char *b, struct arena *ar)
@@ -431,6 +455,8 @@ void streams_serve(struct node_agent *n, struct http_request *rq, const char *ur
 		}
 		s->ws_protocol = xstrdup(chosen);
 		s->tunnel = forward;
+		s->base64 = strstr(chosen, "base64.") != NULL;
+		s->first_version = strncmp(chosen, "v", 1) != 0;
 		s->protocol = xstrdup(forward ? "portforward.k8s.io" : "v4.channel.k8s.io");
 	} else if (str_starts(upgrade, STR("SPDY/")) || str_starts(upgrade, STR("spdy/"))) {
 		s->protocol = joined(rq, "x-stream-protocol-version");

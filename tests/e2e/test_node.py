@@ -1,4 +1,10 @@
 """The node agent beyond plain pods: debugging containers, what pods learn of changes, and what a node refuses."""
+import base64
+import json
+import urllib.parse
+
+import websocket
+
 from kube import path, until
 
 
@@ -48,3 +54,64 @@ def test_an_optional_object_may_come_later(space):
     space.wait_pod("box")
     space.create("configmaps", {"metadata": {"name": "late"}, "data": {"value": "here\n"}})
     until(lambda: "here" in logs_of(space, "box", "box"), 10, "the late object arrives")
+
+
+# ---- WebSockets of older clients ---------------------------------------------------------------------------------------
+
+def messages(space, where, protocols):
+    """Every message until the server closes, and the subprotocol that it chose."""
+    address = space.kube.server
+    ws = websocket.create_connection(f"wss://{address.hostname}:{address.port}{where}", timeout=20, subprotocols=protocols,
+                                     sslopt={"context": space.kube.tls})
+    got = []
+    try:
+        while True:
+            kind, data = ws.recv_data()
+            if kind == websocket.ABNF.OPCODE_CLOSE:
+                return got, ws.subprotocol
+            got.append(data)
+    finally:
+        ws.close()
+
+
+def exec_path(space, *command):
+    args = "".join("&command=" + urllib.parse.quote(c) for c in command)
+    return path("pods", space.name, "box", "exec") + f"?stdout=1&stderr=1&container=box{args}"
+
+
+def test_exec_in_every_version_of_the_protocol(space):
+    space.box()
+    space.wait_pod("box")
+    success = exec_path(space, "echo", "hello")
+    failure = exec_path(space, "sh", "-c", "exit 3")
+    for protocols in (["channel.k8s.io"], []):
+        got, chosen = messages(space, success, protocols)
+        assert chosen == (protocols[0] if protocols else None)
+        assert b"".join(m[1:] for m in got if m[0] == 1) == b"hello\n"
+        assert not [m for m in got if m[0] == 3 and len(m) > 1], "the first version tells failures only"
+        got, _ = messages(space, failure, protocols)
+        assert [m for m in got if m[0] == 3 and b"exit code 3" in m and b"{" not in m], got
+    got, chosen = messages(space, success, ["v4.base64.channel.k8s.io"])
+    assert chosen == "v4.base64.channel.k8s.io"
+    assert b"".join(base64.b64decode(m[1:]) for m in got if m[:1] == b"1") == b"hello\n"
+    assert [m for m in got if m[:1] == b"3" and json.loads(base64.b64decode(m[1:]))["status"] == "Success"]
+
+
+def test_logs_over_a_websocket(space):
+    space.box(script="echo one; echo two", container={"command": ["sh", "-c", "echo one; echo two"]}, restartPolicy="Never")
+    space.wait("pods", "box", lambda p: p["status"].get("phase") == "Succeeded")
+    where = path("pods", space.name, "box", "log") + "?container=box"
+    assert b"".join(messages(space, where, ["binary.k8s.io"])[0]) == b"one\ntwo\n"
+    got, chosen = messages(space, where + "&follow=1", ["base64.binary.k8s.io"])
+    assert chosen == "base64.binary.k8s.io"
+    assert b"".join(base64.b64decode(m) for m in got) == b"one\ntwo\n"
+
+
+def test_many_follow_one_container(space, any_kubectl):
+    """All readers of a container get every line, and each ends with it."""
+    space.box(container={"command": ["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.25; done"]}, restartPolicy="Never")
+    space.wait("pods", "box", lambda p: p["status"].get("phase") == "Running")
+    kubectl = any_kubectl.within(space.name)
+    readers = [kubectl.start("logs", "-f", "box") for _ in range(6)]
+    for reader in readers:
+        assert reader.communicate(timeout=30)[0].splitlines() == [f"line {i}" for i in range(1, 9)]
