@@ -1,5 +1,6 @@
 /* Discovery: which groups, versions and resources are served; the old lists and the aggregated document. */
 #include "api/api_internal.h"
+#include "api_commit.h"
 #include <openssl/evp.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -301,7 +302,7 @@ static void version(struct rq *rq)
 
 	buf_printf(&b,
 		"{\"major\":\"1\",\"minor\":\"34\",\"emulationMajor\":\"1\",\"emulationMinor\":\"34\",\"minCompatibilityMajor\":\"1\","
-		"\"minCompatibilityMinor\":\"33\",\"gitVersion\":\"v1.34.0+kogge%s\",\"gitCommit\":\"\",\"gitTreeState\":\"clean\","
+		"\"minCompatibilityMinor\":\"33\",\"gitVersion\":\"v1.34.0+kogge%s\",\"gitCommit\":\"" KOGGE_COMMIT "\",\"gitTreeState\":\"clean\","
 		"\"buildDate\":\"2026-01-01T00:00:00Z\",\"goVersion\":\"go0 (C)\",\"compiler\":\"gcc\",\"platform\":\"linux/"
 #if defined(__x86_64__)
 		"amd64"

@@ -33,130 +33,6 @@ static bool tag_is_latest(const char *normal)
 	return !strchr(normal, '@') && n > 7 && strcmp(normal + n - 7, ":latest") == 0;
 }
 
-static void set_failed(struct pod *p, struct container *c, const char *reason, const char *message)
-{
-	task_lock(&p->n->lock);
-	c->image = IMAGE_FAILED;
-	c->image_reason = reason;
-	free(c->image_error);
-	c->image_error = xstrdup(message);
-	c->image_backoff_ms = pod_backoff_next(c->image_backoff_ms, 0);
-	c->image_retry = mono_add_ms(mono_now(), c->image_backoff_ms);
-	task_unlock(&p->n->lock);
-}
-
-static void set_ready(struct pod *p, struct container *c, const char *id)
-{
-	task_lock(&p->n->lock);
-	c->image = IMAGE_READY;
-	c->image_backoff_ms = 0;
-	free(c->image_id);
-	c->image_id = xstrdup(id);
-	task_unlock(&p->n->lock);
-}
-
-/* ---- pulling ----------------------------------------------------------------------------------------------------------------- */
-
-struct pull_job {
-	struct pod *p;
-	struct doc *d;
-	struct container *c;
-	char *ref;
-};
-
-static struct str registry_host(struct str ref)
-{
-	struct str host;
-
-	(void)str_cut(ref, '/', &host);
-	return host;
-}
-
-/* Credentials of imagePullSecrets whose server names this image's registry. */
-static int credentials_in(struct doc *secret, struct str host, struct arena *a, Cri__AuthConfig *auth)
-{
-	auto_buf struct buf text = BUF_INIT;
-	auto_(doc_unref) struct doc *config = NULL;
-	struct val data = val_get(doc_get(secret, "data"), ".dockerconfigjson"), auths;
-	struct err e;
-
-	err_init(&e);
-	if (!val_has(data) || base64_decode(val_str(data), &text) < 0 || doc_parse(buf_view(&text), &config, &e) < 0)
-		return -ERR_NOT_FOUND;
-	auths = doc_get(config, "auths");
-	for (struct val_iter it = val_iter(auths); val_next(&it);) {
-		struct str server = it.key;
-		if (str_starts(server, STR("https://")))
-			server = str_sub(server, 8, server.n);
-		server = registry_host(server);
-		if (!str_eq(server, host) && !(str_is(host, "docker.io") && str_is(server, "index.docker.io")))
-			continue;
-		auth->username = arena_cstr(a, val_str(val_get(it.val, "username")));
-		auth->password = arena_cstr(a, val_str(val_get(it.val, "password")));
-		auth->auth = arena_cstr(a, val_str(val_get(it.val, "auth")));
-		return 0;
-	}
-	return -ERR_NOT_FOUND;
-}
-
-static Cri__AuthConfig *credentials(struct pod *p, struct doc *d, struct str ref, struct arena *a)
-{
-	Cri__AuthConfig *auth = CRI_NEW(a, Cri__AuthConfig, cri__auth_config);
-	struct err e;
-
-	err_init(&e);
-	for (struct val_iter it = val_iter(doc_get(d, "spec.imagePullSecrets")); val_next(&it);) {
-		auto_(doc_unref) struct doc *secret = NULL;
-		if (objects_get(p->n->objects, res_secrets, doc_ns(d), val_str(val_get(it.val, "name")), &secret, &e) < 0)
-			continue;
-		if (credentials_in(secret, registry_host(ref), a, auth) == 0)
-			return auth;
-	}
-	return NULL;
-}
-
-static void pull_task(void *arg)
-{
-	struct pull_job *j = arg;
-	struct pod *p = j->p;
-	struct node_agent *n = p->n;
-	auto_(arena_free) struct arena *a = arena_new();
-	auto_free char *id = NULL;
-	struct err e;
-
-	err_init(&e);
-	node_event(p, str_c(j->c->name), "Normal", "Pulling", "Pulling image \"%s\"", j->ref);
-	if (cri_pull_image(&n->cri, j->ref, credentials(p, j->d, str_c(j->ref), a), &id, &e) < 0) {
-		node_event(p, str_c(j->c->name), "Warning", "Failed", "Failed to pull image \"%s\": %s", j->ref, e.message);
-		set_failed(p, j->c, j->c->image_backoff_ms ? "ImagePullBackOff" : "ErrImagePull", e.message);
-	} else {
-		node_event(p, str_c(j->c->name), "Normal", "Pulled", "Successfully pulled image \"%s\"", j->ref);
-		set_ready(p, j->c, id);
-	}
-	node_wake_pod(p);
-	doc_unref(j->d);
-	free(j->ref);
-	free(j);
-	pod_unref(p);
-	node_task_end(n);
-}
-
-static void pull(struct pod *p, struct doc *d, struct container *c, const char *ref)
-{
-	struct pull_job *j = xcalloc(1, sizeof(*j));
-
-	*j = (struct pull_job){ .p = pod_ref(p), .d = doc_ref(d), .c = c, .ref = xstrdup(ref) };
-	task_lock(&p->n->lock);
-	c->image = IMAGE_BUSY;
-	task_unlock(&p->n->lock);
-	if (node_task(p->n, "pull", pull_task, j))
-		return;
-	doc_unref(j->d);
-	free(j->ref);
-	free(j);
-	pod_unref(p);
-}
-
 void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val spec)
 {
 	auto_free char *ref = image_normalize(val_str(val_get(spec, "image")));
@@ -168,27 +44,27 @@ void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val 
 		return;
 	err_init(&e);
 	if (cri_image_status(&p->n->cri, ref, &reply, &e) < 0) {
-		set_failed(p, c, "ImageInspectError", e.message);
+		image_failed(p, c, "ImageInspectError", e.message);
 		return;
 	}
 	if (str_is(policy, "Always") || (str_empty(policy) && tag_is_latest(ref))) {
-		pull(p, d, c, ref);
+		image_pull(p, d, c, spec, ref);
 		return;
 	}
 	if (reply->image && *reply->image->id) {
 		if (c->image != IMAGE_READY)
 			node_event(p, str_c(c->name), "Normal", "Pulled", "Container image \"%.*s\" already present on machine",
 				STR_ARG(val_str(val_get(spec, "image"))));
-		set_ready(p, c, reply->image->id);
+		image_ready(p, c, reply->image->id);
 		return;
 	}
 	if (str_is(policy, "Never")) {
 		auto_free char *why = xasprintf("Container image \"%s\" is not present with pull policy of Never", ref);
 		node_event(p, str_c(c->name), "Warning", "ErrImageNeverPull", "%s", why);
-		set_failed(p, c, "ErrImageNeverPull", why);
+		image_failed(p, c, "ErrImageNeverPull", why);
 		return;
 	}
-	pull(p, d, c, ref);
+	image_pull(p, d, c, spec, ref);
 }
 
 /* ---- archives in images_dir ----------------------------------------------------------------------------------------------------- */

@@ -347,6 +347,8 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->o.address = copy(n, o->address, "0.0.0.0");
 	n->o.pause_image = copy(n, o->pause_image, NODE_PAUSE_IMAGE);
 	n->o.images_dir = copy(n, o->images_dir, NULL);
+	n->o.registries_file = copy(n, o->registries_file, NULL);
+	n->o.registry_dir = copy(n, o->registry_dir, NULL);
 	n->o.pod_cidr = copy(n, o->pod_cidr, NULL);
 	n->o.node_ips = dup_list(n, o->node_ips, o->n_node_ips);
 	n->o.cluster_dns = dup_list(n, o->cluster_dns, o->n_cluster_dns);
@@ -359,6 +361,7 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	task_cond_init(&n->images_changed);
 	n->pods = map_new(NULL);
 	n->by_container = map_new(free);
+	n->pulls = map_new(NULL);
 	n->wake = queue_new((struct queue_opts){ 0 });
 	n->writes = queue_new((struct queue_opts){ .first_ms = 50, .most_ms = 10000 });
 	n->cgroup_version = cgroup_detect();
@@ -410,6 +413,7 @@ static int begin(struct node_agent *n, struct err *e)
 	if (r < 0)
 		return r;
 	n->logs = logs_new(n);
+	n->registries = registries_new(n->o.registries_file, n->o.registry_dir);
 	if (n->o.tls_cert_file) {
 		r = node_server_new(n, &n->server, e);
 		if (r < 0)
@@ -514,11 +518,13 @@ struct node_agent *node_free(struct node_agent *n)
 		pod_free(value);
 	map_free(n->pods);
 	map_free(n->by_container);
+	map_free(n->pulls);
 	queue_free(n->wake);
 	queue_free(n->writes);
 	cri_close(&n->cri);
 	n->loop = net_loop_free(n->loop);
 	n->logs = logs_free(n->logs);
+	n->registries = registries_free(n->registries);
 	doc_unref(n->node_doc);
 	free(n->runtime_why);
 	free(n->runtime_version);

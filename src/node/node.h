@@ -34,6 +34,8 @@ struct node_opts {
 	int port;		    /* 0: NODE_PORT */
 	const char *pause_image;    /* NULL: NODE_PAUSE_IMAGE */
 	const char *images_dir;	    /* archives loaded at start and when they appear; NULL: none */
+	const char *registries_file; /* registries.yaml, see registries.c; NULL: none */
+	const char *registry_dir;    /* the runtime's certs.d, ours to write; NULL: leave it */
 	const char *pod_cidr;	    /* shown only */
 	int max_pods;		    /* 0: 110 */
 	const char *const *labels;  /* extra node labels "key=value" */

@@ -54,7 +54,7 @@ struct container {
 	char *image_error; /* IMAGE_FAILED */
 	const char *image_reason;
 	int64_t image_backoff_ms;
-	struct mono image_retry;
+	struct mono image_retry, image_told;
 	bool stopping;
 	struct mono stop_by; /* when the running stop will kill */
 	bool has_startup, has_readiness, has_liveness;
@@ -117,6 +117,7 @@ struct object_cache; /* objects.c */
 struct probes;	     /* probes.c */
 struct node_server;  /* server.c */
 struct log_feed;     /* log_serve.c */
+struct registries;   /* registries.c */
 
 struct node_agent {
 	struct node_opts o;
@@ -133,6 +134,8 @@ struct node_agent {
 	struct probes *probes;
 	struct node_server *server;
 	struct log_feed *logs;
+	struct registries *registries;
+	struct map *pulls; /* under lock: what is being pulled, see image_pull.c */
 	struct task_mutex lock;
 	struct task_cond idle;	  /* workers went down */
 	struct map *pods;	  /* uid → struct pod */
@@ -265,12 +268,29 @@ int objects_get(struct object_cache *c, struct gvr r, struct str ns, struct str 
 void objects_watch(struct object_cache *c, struct pod *p, struct doc *d); /* follow what d names */
 void objects_forget(struct object_cache *c, struct pod *p);
 
-/* images.c, image_import.c, image_pause.c */
+/* images.c, image_pull.c, image_import.c, image_pause.c */
 void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val spec); /* sets c->image, maybe by a task */
+void image_pull(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *ref);
+void image_failed(struct pod *p, struct container *c, const char *reason, const char *message);
+void image_ready(struct pod *p, struct container *c, const char *id);
+struct mono image_back_off(struct pod *p, struct doc *d, struct container *c); /* when the status changes by itself; MONO_NEVER */
+char *image_explain(struct str ref, const char *why); /* own: which registry, why, what to do */
 char *image_normalize(struct str ref); /* own: docker.io/library/busybox:latest */
 int images_dir_run(struct node_agent *n); /* starts the watcher of images_dir */
 int image_import(struct cri *c, const char *tar_path, node_image_progress *progress, void *arg, struct err *e);
 int image_pause_load(struct cri *c, const char *name, struct err *e);
+
+/* registries.c */
+struct image_auth {
+	char *username, *password, *auth, *identity_token;
+};
+struct registries *registries_new(const char *file, const char *dir); /* borrowed; dir NULL: containerd is not ours */
+struct registries *registries_free(struct registries *s);
+int registries_check(struct doc *config, struct err *e);
+void registries_toml(struct doc *config, struct str host, struct buf *out);
+struct str image_host(struct str ref); /* "docker.io" of a normalized reference */
+void image_credentials_in(struct doc *secret, struct str ref, struct arena *a, struct image_auth *list, size_t *n);
+size_t image_credentials(struct pod *p, struct doc *d, struct str ref, struct arena *a, struct image_auth **ret); /* in a, in order of preference */
 
 /* status.c */
 struct doc *status_build(struct pod *p, struct doc *d, const struct decision *dec); /* own: {metadata:{uid}, status:{…}} */

@@ -220,6 +220,92 @@ static void knows_the_classes(void **state)
 	assert_int_equal(resources_oom_score_adj("Guaranteed", &r, (int64_t)4 << 30, false), -997);
 }
 
+static void names_what_helps_when_a_pull_fails(void **state)
+{
+	static const char *const rows[][3] = {
+		{ "docker.io/library/nginx:latest", "dial tcp: lookup registry-1.docker.io: no such host", "kogge image import" },
+		{ "r.example:5000/a:1", "dial tcp 10.0.0.1:5000: connect: connection refused", "nothing listens there" },
+		{ "r.example/a:1", "x509: certificate signed by unknown authority", "registries.yaml" },
+		{ "r.example/a:1", "pull access denied, authorization failed", "imagePullSecret" },
+		{ "r.example/a:1", "r.example/a:1: not found", "has no such image" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		auto_free char *got = image_explain(str_c(rows[i][0]), rows[i][1]);
+		struct str host = image_host(str_c(rows[i][0]));
+		assert_non_null(strstr(got, rows[i][2]));
+		assert_non_null(strstr(got, rows[i][1]));
+		assert_true(str_starts(str_sub(str_c(got), strlen("registry "), SIZE_MAX), host));
+	}
+}
+
+static struct doc *yaml(const char *text)
+{
+	struct doc *d = NULL;
+	struct err e;
+
+	err_init(&e);
+	assert_int_equal(doc_parse_yaml(str_c(text), NULL, NULL, &d, &e), 0);
+	return d;
+}
+
+static void tells_containerd_of_mirrors(void **state)
+{
+	auto_(doc_unref) struct doc *d = yaml("mirrors: {docker.io: {endpoint: [\"http://m.example:5000\", \"https://n.example/v2/hub\"]}}\n"
+					      "configs: {n.example: {tls: {ca_file: /ca.pem, insecure_skip_verify: true}}}\n");
+	auto_buf struct buf docker = BUF_INIT, own = BUF_INIT;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_int_equal(registries_check(d, &e), 0);
+	registries_toml(d, STR("docker.io"), &docker);
+	registries_toml(d, STR("n.example"), &own);
+	buf_byte(&docker, 0);
+	buf_byte(&own, 0);
+	assert_string_equal(docker.p, "server = \"https://registry-1.docker.io\"\n"
+				      "[host.\"http://m.example:5000\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+				      "[host.\"https://n.example/v2/hub\"]\n  capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n"
+				      "  ca = \"/ca.pem\"\n  skip_verify = true\n");
+	assert_string_equal(own.p, "server = \"https://n.example\"\n[host.\"https://n.example\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+				   "  ca = \"/ca.pem\"\n  skip_verify = true\n");
+}
+
+static void refuses_registries_that_would_be_no_toml(void **state)
+{
+	static const char *const bad[] = { "mirror: {}", "mirrors: {\"../x\": {endpoint: []}}", "mirrors: {a: {endpoint: [\"ftp://x\"]}}",
+		"mirrors: {a: {endpoint: [\"http://x\\\"]\"]}}", "configs: {a/b: {}}", "configs: {a: {tls: {ca_file: \"a\\nb\"}}}" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		auto_(doc_unref) struct doc *d = yaml(bad[i]);
+		struct err e;
+		err_init(&e);
+		assert_int_equal(registries_check(d, &e), -ERR_INVALID);
+	}
+}
+
+static void finds_credentials_by_server(void **state)
+{
+	/* {"auths":{"https://index.docker.io/v1/":{"auth":"YTpi"},"r.example:5000":{"username":"u","password":"p"}}} */
+	auto_(doc_unref) struct doc *secret = parse("{\"data\":{\".dockerconfigjson\":\"eyJhdXRocyI6eyJodHRwczovL2luZGV4LmRvY2tlci5pby92MS8iOnsiYXV0aCI6Il"
+						     "lUcGkifSwici5leGFtcGxlOjUwMDAiOnsidXNlcm5hbWUiOiJ1IiwicGFzc3dvcmQiOiJwIn19fQ==\"}}");
+	auto_(arena_free) struct arena *a = arena_new();
+	struct image_auth list[8];
+	size_t n = 0;
+
+	(void)state;
+	image_credentials_in(secret, STR("docker.io/library/nginx:1"), a, list, &n);
+	assert_int_equal(n, 1);
+	assert_string_equal(list[0].auth, "YTpi");
+	image_credentials_in(secret, STR("r.example:5000/x:1"), a, list, &n);
+	assert_int_equal(n, 2);
+	assert_string_equal(list[1].username, "u");
+	image_credentials_in(secret, STR("other.example/x:1"), a, list, &n);
+	assert_int_equal(n, 2);
+}
+
 static void completes_image_names(void **state)
 {
 	static const char *const rows[][2] = {
@@ -312,6 +398,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(builds_the_environment), cmocka_unit_test(missing_reference_is_an_error), cmocka_unit_test(writes_files_atomically),
 		cmocka_unit_test(keeps_files_inside), cmocka_unit_test(reads_runtime_log_lines), cmocka_unit_test(knows_the_classes),
+		cmocka_unit_test(names_what_helps_when_a_pull_fails), cmocka_unit_test(tells_containerd_of_mirrors),
+		cmocka_unit_test(refuses_registries_that_would_be_no_toml), cmocka_unit_test(finds_credentials_by_server),
 		cmocka_unit_test(completes_image_names), cmocka_unit_test(reads_archives),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,8 +201,11 @@ static void view_pod(struct pod *p, struct doc *d, struct decide_pod *v, struct 
 		node_event(p, STR_NULL, "Normal", "DeadlineExceeded", "%s", p->fail_message);
 	}
 	v->failed = p->fail_reason != NULL;
-	for (size_t i = 0; i < p->n_containers; i++)
+	for (size_t i = 0; i < p->n_containers; i++) {
+		struct mono t = image_back_off(p, d, p->containers[i]);
 		view_container(p, d, p->containers[i], &list[i]);
+		*wake = mono_before(t, *wake) ? t : *wake;
+	}
 	if (v->deleting && !p->deleting_seen) {
 		p->deleting_seen = true;
 		p->deleting_since = mono_now();
