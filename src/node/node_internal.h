@@ -98,7 +98,8 @@ struct pod {
 	char *fail_reason, *fail_message; /* pod-level verdict: DeadlineExceeded … */
 	bool deleting_seen;
 	struct mono deleting_since;
-	bool withdrawn;
+	bool withdrawn, absent; /* absent: the proxy no longer sends connections here */
+	struct mono absent_since;
 	int64_t start_ns; /* status.startTime */
 	struct doc *last_status; /* what we last decided to write: {status:…} */
 	bool cgroup_made;

@@ -5,6 +5,7 @@
 #define LOG_MODULE "node"
 #define WITHDRAW_MOST_MS 2000
 #define WITHDRAW_LOOK_MS 20
+#define DRAIN_MS 150
 #define LAG_FIRST_MS 4
 #define LAG_MOST_MS 2000
 
@@ -152,6 +153,19 @@ static void view_container(struct pod *p, struct doc *d, struct container *c, st
 	task_unlock(&p->n->lock);
 }
 
+/* No new connections come; those that came just before get a moment for their answers. A pod without labels is behind no service. */
+static bool drained(struct pod *p, struct doc *d, struct str ip)
+{
+	struct mono now = mono_now();
+
+	if (!p->absent && !p->n->o.endpoints_withdrawn(p->n->o.endpoints_arg, str_c(p->uid), ip))
+		return mono_ms_between(p->deleting_since, now) >= WITHDRAW_MOST_MS;
+	if (!p->absent)
+		p->absent_since = now;
+	p->absent = true;
+	return !val_len(doc_get(d, "metadata.labels")) || mono_ms_between(p->absent_since, now) >= DRAIN_MS;
+}
+
 static bool withdraw_wait(struct pod *p, struct doc *d)
 {
 	struct node_agent *n = p->n;
@@ -162,8 +176,7 @@ static bool withdraw_wait(struct pod *p, struct doc *d)
 		return false;
 	for (size_t i = 0; i < p->n_containers; i++)
 		running |= p->containers[i]->now.id && p->containers[i]->now.state == INST_RUNNING;
-	p->withdrawn = !running || p->gone || pod_grace_s(d, p->gone) == 0 || n->o.endpoints_withdrawn(n->o.endpoints_arg, str_c(p->uid), ip) ||
-		       mono_ms_between(p->deleting_since, mono_now()) >= WITHDRAW_MOST_MS;
+	p->withdrawn = !running || p->gone || pod_grace_s(d, p->gone) == 0 || drained(p, d, ip);
 	return !p->withdrawn;
 }
 

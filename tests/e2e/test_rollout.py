@@ -28,7 +28,7 @@ def test_no_request_fails(space, load):
     service = space.service()
     space.wait_deployment()
     until(lambda: len((space.get("endpoints", "web").get("subsets") or [{}])[0].get("addresses", [])) == 10, 20, "ten endpoints")
-    clients = subprocess.Popen([load, service["spec"]["clusterIP"], "80", "4", "100"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    clients = subprocess.Popen([load, service["spec"]["clusterIP"], "80", "4", "250"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         for version in ("v2", "v3", "v1"):
             update(space, version)
