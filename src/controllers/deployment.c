@@ -232,19 +232,23 @@ static int need_new_set(struct rollout *r, struct err *e)
 
 /* ---- the strategies ----------------------------------------------------------------------------------------------------------- */
 
+/* Its pods that serve, as far as we can know: status lags behind a count that we have just made smaller. */
+static int64_t available_in(struct doc *set)
+{
+	return MIN(doc_int(set, "status.availableReplicas", 0), doc_int(set, "spec.replicas", 1));
+}
+
 /* Old pods that never became ready go first, then healthy ones as far as availability allows. */
 static int scale_down_old(struct rollout *r, struct err *e)
 {
 	int64_t running = sum(&r->all, "spec.replicas", 1), least = r->wanted - r->unavailable;
-	int64_t new_wished = doc_int(r->new_set, "spec.replicas", 1), new_unavailable = new_wished - doc_int(r->new_set, "status.availableReplicas", 0);
+	int64_t new_wished = doc_int(r->new_set, "spec.replicas", 1), new_unavailable = new_wished - available_in(r->new_set);
 	int64_t may_go = running - least - new_unavailable, available, healthy;
 
-	/* Wished counts are ours and fresh; the available ones below lag behind what has been scaled down already. */
 	if (may_go <= 0)
 		return 0;
 	for (size_t i = 0; i < r->n_old && may_go > 0; i++) {
-		int64_t has = doc_int(r->old[i], "spec.replicas", 1), ready = doc_int(r->old[i], "status.availableReplicas", 0);
-		int64_t n = MIN(may_go, has - ready);
+		int64_t has = doc_int(r->old[i], "spec.replicas", 1), n = MIN(may_go, has - available_in(r->old[i]));
 
 		if (n <= 0)
 			continue;
@@ -252,10 +256,10 @@ static int scale_down_old(struct rollout *r, struct err *e)
 			return -e->code;
 		may_go -= n;
 	}
-	available = doc_int(r->new_set, "status.availableReplicas", 0);
+	available = available_in(r->new_set);
 	for (size_t i = 0; i < r->n_old; i++)
-		available += doc_int(r->old[i], "status.availableReplicas", 0);
-	healthy = available - least;
+		available += available_in(r->old[i]);
+	healthy = MIN(may_go, available - least);
 	for (size_t i = 0; i < r->n_old && healthy > 0; i++) {
 		int64_t has = doc_int(r->old[i], "spec.replicas", 1), n = MIN(healthy, has);
 

@@ -18,9 +18,11 @@ static const struct {
 };
 #define UNSCHEDULABLE "node.kubernetes.io/unschedulable"
 
-/* When a node's lease was last seen to change, by our own clock: a node's clock may be wrong. */
+/* When a node was last seen to live, by our own clock: a node's clock may be wrong. It renews its lease, or tells its status: their
+ * informers are not in step, and a node that has just said Ready must not be called silent because its lease is still the old one. */
 struct seen {
-	int64_t revision;
+	int64_t lease_revision;
+	uint64_t heartbeat; /* hash of the Ready condition's lastHeartbeatTime */
 	struct mono at;
 };
 struct lifecycle {
@@ -54,17 +56,18 @@ static int64_t silent_ms(struct ctl *c, struct doc *node)
 	struct lifecycle *l = c->state;
 	auto_(doc_unref) struct doc *lease = informer_get(ctl_informer(c, res_leases), STR("kube-node-lease"), doc_name(node));
 	int64_t revision = lease ? doc_revision(lease) : 0, ms;
+	uint64_t heartbeat = str_hash(val_str(val_get(condition_of(doc_root(node), "Ready"), "lastHeartbeatTime")));
 	struct seen *s;
 
 	task_lock(&l->lock);
 	s = map_get(l->seen, doc_name(node));
 	if (!s) {
 		s = xcalloc(1, sizeof(*s));
-		*s = (struct seen){ revision, mono_now() };
+		*s = (struct seen){ revision, heartbeat, mono_now() };
 		map_put(l->seen, doc_name(node), s);
 	}
-	if (s->revision != revision)
-		*s = (struct seen){ revision, mono_now() };
+	if (s->lease_revision != revision || s->heartbeat != heartbeat)
+		*s = (struct seen){ revision, heartbeat, mono_now() };
 	ms = mono_ms_between(s->at, mono_now());
 	task_unlock(&l->lock);
 	return ms;

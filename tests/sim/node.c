@@ -27,7 +27,7 @@ const char *sim_node_name(const struct sim_node *n)
 	return n->name;
 }
 
-static int64_t silence_left_ms(const struct sim_node *n)
+int64_t sim_node_silent_ms(const struct sim_node *n)
 {
 	return MAX(mono_ms_between(mono_now(), n->silent_until), (int64_t)0);
 }
@@ -82,7 +82,7 @@ static void renew(void *arg)
 
 	register_node(n);
 	while (stop_sleep_ms(n->stop, LEASE_MS)) {
-		int64_t silent = silence_left_ms(n);
+		int64_t silent = sim_node_silent_ms(n);
 
 		if (silent && !stop_sleep_ms(n->stop, silent))
 			return;
@@ -176,7 +176,7 @@ static struct pod_state *state_of(struct sim_node *n, struct doc *pod)
 
 static bool silent(struct sim_node *n, struct str key)
 {
-	int64_t ms = silence_left_ms(n);
+	int64_t ms = sim_node_silent_ms(n);
 
 	if (ms)
 		queue_add_after(n->queue, key, ms + 1);
@@ -230,7 +230,8 @@ static void on_pod(void *arg, struct doc *before, struct doc *after)
 void sim_node_silence(struct sim_node *n, int64_t ms)
 {
 	task_trace("%s falls silent for %lld ms", n->name, (long long)ms);
-	n->silent_until = mono_add_ms(mono_now(), ms);
+	if (ms > sim_node_silent_ms(n))
+		n->silent_until = mono_add_ms(mono_now(), ms);
 }
 
 static void look_at_all(struct sim_node *n)

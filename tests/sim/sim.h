@@ -51,6 +51,7 @@ struct sim_node *sim_node_new(struct world *w, int number);
 struct sim_node *sim_node_free(struct sim_node *n);
 const char *sim_node_name(const struct sim_node *n);
 /* The node does and says nothing for so long; its pods run on. */
+int64_t sim_node_silent_ms(const struct sim_node *n); /* how long it still is; 0: it speaks */
 void sim_node_silence(struct sim_node *n, int64_t ms);
 /* One of its running pods, chosen by chance, fails: for good (the pod's phase), or its container restarts. */
 void sim_node_crash_pod(struct sim_node *n, bool for_good);

@@ -75,6 +75,7 @@ static bool pods_are_right(struct world *w, const struct app *a, char why[200])
 	auto_(arena_free) struct arena *ar = arena_new();
 	struct informer_list all = informer_list(checker_pods(w->checker), ar, NULL, STR_NULL);
 	int64_t right = 0, others = 0;
+	struct str waits = STR_NULL;
 	char image[32];
 
 	snprintf(image, sizeof(image), "app:%lld", (long long)a->version);
@@ -89,8 +90,11 @@ static bool pods_are_right(struct world *w, const struct app *a, char why[200])
 			right++;
 		else
 			others++;
+		if (!doc_str(p, "spec.nodeName").n)
+			waits = val_str(val_get(val_find(doc_get(p, "status.conditions"), "type", STR("PodScheduled")), "message"));
 	}
-	snprintf(why, 200, "%lld of %lld pods are right, %lld others are there", (long long)right, (long long)a->replicas, (long long)others);
+	snprintf(why, 200, "%lld of %lld pods are right, %lld others are there; %.*s", (long long)right, (long long)a->replicas, (long long)others,
+		STR_ARG(waits));
 	return right == a->replicas && !others;
 }
 
@@ -282,12 +286,28 @@ static void storm(struct world *w, struct app *apps, size_t n)
 	wait_right(w, apps, n, STORM_MS, "after the storm");
 }
 
-/* A pod a node that only fits when the others make room: they must be looked at again as soon as pods go. */
+/* Pods may be right while a node is still away: until all are back, and their taints gone. */
+static void wait_all_nodes(struct world *w)
+{
+	int64_t ms = 0;
+
+	for (size_t i = 0; i < w->n_nodes; i++)
+		ms = MAX(ms, sim_node_silent_ms(w->nodes[i]));
+	task_sleep_ms(ms + 10000);
+}
+
+/* A pod a node that only fits when the others make room: they must be looked at again as soon as pods go. All old pods may go at once:
+ * with fewer, a new pod could wait for a node that an old one holds, for ever, and rightly. */
 static void full_house(struct world *w, struct app *apps, size_t n)
 {
-	struct app big = { .name = "app1", .replicas = (int64_t)w->n_nodes, .surge = 0, .unavailable = 1, .cpu_milli = 3900, .version = apps[0].version };
+	struct app big = apps[0];
 
-	patch_app(w, &big, yaml("{spec: {replicas: %zu, template: {spec: {containers: [{name: c, resources: {requests: {cpu: 3900m}}}]}}}}", w->n_nodes));
+	big.replicas = (int64_t)w->n_nodes;
+	big.version++;
+	patch_app(w, &big,
+		yaml("{spec: {replicas: %lld, strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 100%%}}, template: {spec: {containers: "
+		     "[{name: c, image: 'app:%lld', resources: {requests: {cpu: 3900m}}}]}}}}",
+			(long long)big.replicas, (long long)big.version));
 	task_sleep_ms(between(1000, 20000));
 	for (size_t i = 1; i < n; i++)
 		scale(w, &apps[i], 0);
@@ -337,8 +357,10 @@ void story(struct world *w)
 		calm_scaling(w, apps, n);
 	if (!failed(w))
 		storm(w, apps, n);
-	if (!failed(w))
+	if (!failed(w)) {
+		wait_all_nodes(w);
 		full_house(w, apps, n);
+	}
 	if (!failed(w))
 		delete_namespace(w);
 }
