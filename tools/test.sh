@@ -62,6 +62,17 @@ fuzz() {
 		meson_tests fuzz build/fuzz --suite fuzz --timeout-multiplier 10
 }
 
+# The simulated cluster: some seeds, the same trace at -O0 and -O2, and planted bugs that it must find.
+sim() {
+	need build/release --buildtype=debugoptimized -Dstrip=true && meson_tests sim build/release --suite sim || return
+	for what in same bugs; do
+		log=$logs/sim-$what.log
+		/usr/bin/python3 tests/sim/check.py $what build/release >"$log" 2>&1
+		line=$(tail -1 "$log" | grep -E '^[0-9]+ passed, [0-9]+ failed$' || echo "0 passed, 1 failed")
+		count "sim-$what" "${line%% passed*}" "$(echo "$line" | sed 's/.*passed, //; s/ failed//')" "$log"
+	done
+}
+
 e2e() {
 	log=$logs/e2e.log
 	/usr/bin/python3 -m pytest -q -rA --no-header -p no:cacheprovider tests/e2e >"$log" 2>&1 </dev/null
@@ -78,9 +89,9 @@ all)
 	heading "build"
 	make -s build/kogge test-images || { echo "0 passed, 1 failed"; exit 1; }
 	heading "tests"
-	unit; sanitizers; threads; fuzz; e2e
+	unit; sim; sanitizers; threads; fuzz; e2e
 	;;
-check) unit ;;
+check) unit; sim ;;
 e2e) e2e ;;
 fuzz) fuzz ;;
 tsan) threads ;;
