@@ -80,6 +80,9 @@ struct resource_def {
 	bool (*field_value)(struct val object, struct str field, char *ret, size_t ret_max);
 	/* No storage: POST is answered by this (reviews). *body is replaced by the answer. */
 	int (*create)(struct rq *rq, struct node **body, struct err *e);
+	/* No storage: what GET (name given) and LIST show, computed now, on a task that may wait. The documents live as long as rq->a;
+	 * a name that is not there is an error. Selectors are applied by the caller. */
+	int (*compute)(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e);
 	bool has_controller; /* needs one: until api_controller_present() was called for it, writes answer with a Warning */
 	bool generation;     /* metadata.generation is kept */
 	/* Another served form of a stored row: "group/version/resource" of the storing row and the way between. */

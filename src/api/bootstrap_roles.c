@@ -19,7 +19,8 @@
 	"autoscaling horizontalpodautoscalers,horizontalpodautoscalers/status " READ "\n"                                            \
 	"batch cronjobs,cronjobs/status,jobs,jobs/status " READ "\n"                                                                 \
 	"policy poddisruptionbudgets,poddisruptionbudgets/status " READ "\n"                                                         \
-	"networking.k8s.io ingresses,ingresses/status,networkpolicies " READ "\n"
+	"networking.k8s.io ingresses,ingresses/status,networkpolicies " READ "\n"                                                   \
+	"metrics.k8s.io nodes,pods " READ "\n"
 
 #define EDITED                                                                                                                        \
 	"core pods/attach,pods/exec,pods/portforward,pods/proxy,secrets,services/proxy " READ "\n"                                   \

@@ -45,6 +45,13 @@ bool gunzip_bytes(struct str in, struct buf *out);
 /* ---- read.c, list.c, watch.c --------------------------------------------------------------------------------------------------- */
 void read_get(struct rq *rq);
 void read_list(struct rq *rq);
+void list_reply(struct rq *rq, struct doc **docs, size_t n); /* the answer to a LIST: these, as negotiated; borrowed until rq ends */
+void computed_read(struct rq *rq); /* computed.c: GET and LIST of a row with compute() */
+/* f NULL: all. The documents live as long as rq->a. */
+struct filter;
+int computed_collect(struct rq *rq, struct str name, const struct filter *f, struct doc ***ret, size_t *ret_n, struct err *e);
+int usage_nodes(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e); /* usage.c: metrics.k8s.io */
+int usage_pods(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e);
 void read_watch(struct rq *rq);
 /* The object as rq asks for it (other served form): own. d is taken. */
 struct doc *doc_as_served(struct arena *a, const struct resource *res, struct doc *take_d);

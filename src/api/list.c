@@ -375,6 +375,28 @@ static void reply_table(struct rq *rq, const struct listing *l, struct str token
 	reply_buf(rq, 200, "application/json", &b);
 }
 
+static void reply_listing(struct rq *rq, const struct listing *l, struct str token, bool count)
+{
+	struct err e;
+
+	err_init(&e);
+	if (rq->render == RENDER_TABLE)
+		reply_table(rq, l, token, count);
+	else if (rq->render == RENDER_METADATA)
+		reply_metadata(rq, l, token, count);
+	else if (rq->media != MEDIA_PROTOBUF)
+		reply_objects(rq, l, token, count);
+	else if (reply_protobuf(rq, l, token, count, &e) < 0)
+		reply_error(rq, &e);
+}
+
+void list_reply(struct rq *rq, struct doc **docs, size_t n)
+{
+	struct listing l = { .docs = docs, .n = n, .rev = store_revision(rq->api->opts.store) };
+
+	reply_listing(rq, &l, STR_NULL, false);
+}
+
 void read_list(struct rq *rq)
 {
 	struct list_query q;
@@ -386,14 +408,5 @@ void read_list(struct rq *rq)
 		reply_error(rq, &e);
 		return;
 	}
-	struct str token = l.next.n ? token_make(rq, l.rev, l.next) : STR_NULL;
-	bool count = filter_is_all(&q.filter);
-	if (rq->render == RENDER_TABLE)
-		reply_table(rq, &l, token, count);
-	else if (rq->render == RENDER_METADATA)
-		reply_metadata(rq, &l, token, count);
-	else if (rq->media != MEDIA_PROTOBUF)
-		reply_objects(rq, &l, token, count);
-	else if (reply_protobuf(rq, &l, token, count, &e) < 0)
-		reply_error(rq, &e);
+	reply_listing(rq, &l, l.next.n ? token_make(rq, l.rev, l.next) : STR_NULL, filter_is_all(&q.filter));
 }

@@ -92,10 +92,23 @@ static void finish(struct rq *rq, int rc, int status, const struct err *e)
 	rq_free(rq);
 }
 
+static int get_computed(struct rq *rq, struct doc **ret, struct err *e)
+{
+	struct doc **docs;
+	size_t n;
+	int rc = computed_collect(rq, rq->name, NULL, &docs, &n, e);
+
+	if (rc >= 0)
+		*ret = doc_ref(docs[0]);
+	return rc;
+}
+
 static int get(struct rq *rq, struct doc **ret, struct err *e)
 {
 	if (rq->subres && rq->subres->kind && !strcmp(rq->subres->kind, "Scale"))
 		return scale_get(rq, ret, e);
+	if (rq->res->def.compute)
+		return get_computed(rq, ret, e);
 	if (!rq->res->stored->cache)
 		return err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
 	return write_live(rq, ret, e);
@@ -135,10 +148,11 @@ static int local_list(void *self, const struct client_request *c, void (*each)(v
 
 	if (rc < 0)
 		return rc;
-	if (!rq->res->stored->cache)
+	bool computed = rq->res->def.compute;
+	if (!rq->res->stored->cache && !computed)
 		rc = err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
 	if (rc >= 0 && (rc = filter_parse(rq, c->label_selector, c->field_selector, &f, e)) >= 0 &&
-		(rc = list_collect(rq, &f, &docs, &n, &rev, e)) >= 0) {
+		(rc = computed ? computed_collect(rq, STR_NULL, &f, &docs, &n, e) : list_collect(rq, &f, &docs, &n, &rev, e)) >= 0) {
 		for (size_t i = 0; i < n; i++)
 			each(arg, doc_ref(docs[i]));
 		if (ret_rev)

@@ -121,7 +121,7 @@ static struct resource *resource_make(struct api *api, const struct resource_def
 	snprintf(r->key_prefix, sizeof(r->key_prefix), "%s%s%s/", def->resource, dot, def->group);
 	r->storage_hash = str_hash(str_c(r->key_prefix)) ^ str_hash(str_c(def->kind));
 	r->stored = r;
-	if (!def->stored_as && !def->create)
+	if (!def->stored_as && !def->create && !def->compute)
 		r->cache = cache_new(def->resource, api->budget);
 	return r;
 }

@@ -270,6 +270,10 @@ static void dispatch(struct rq *rq)
 		relay_start(rq);
 		return;
 	}
+	if (rq->res->def.compute && (rq->verb == V_GET || rq->verb == V_LIST)) {
+		computed_read(rq);
+		return;
+	}
 	switch (rq->verb) {
 	case V_GET:
 		read_get(rq);

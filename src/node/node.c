@@ -362,6 +362,8 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->pods = map_new(NULL);
 	n->by_container = map_new(free);
 	n->pulls = map_new(NULL);
+	n->samples = map_new(free);
+	task_mutex_init(&n->stats_lock);
 	n->wake = queue_new((struct queue_opts){ 0 });
 	n->writes = queue_new((struct queue_opts){ .first_ms = 50, .most_ms = 10000 });
 	n->cgroup_version = cgroup_detect();
@@ -519,6 +521,8 @@ struct node_agent *node_free(struct node_agent *n)
 	map_free(n->pods);
 	map_free(n->by_container);
 	map_free(n->pulls);
+	map_free(n->samples);
+	task_mutex_fini(&n->stats_lock);
 	queue_free(n->wake);
 	queue_free(n->writes);
 	cri_close(&n->cri);

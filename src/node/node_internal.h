@@ -136,6 +136,8 @@ struct node_agent {
 	struct node_server *server;
 	struct log_feed *logs;
 	struct registries *registries;
+	struct task_mutex stats_lock;
+	struct map *samples; /* under stats_lock: see stats.c */
 	struct map *pulls; /* under lock: what is being pulled, see image_pull.c */
 	struct task_mutex lock;
 	struct task_cond idle;	  /* workers went down */
@@ -308,6 +310,36 @@ int hook_run(struct pod *p, struct doc *d, struct val handler, const char *conta
 /* events.c */
 void events_run(void *node);
 void node_event(struct pod *p, struct str container, const char *type, const char *reason, const char *fmt, ...) PRINTF(5, 6);
+
+/* stats.c, stats_serve.c */
+struct usage {
+	int64_t cpu_ns, nanocores, mem_usage, mem_set, mem_rss, mem_cache, mem_available; /* mem_available: of the node only */
+};
+struct container_usage {
+	char *name, *id, *image, *cgroup;
+	int64_t started_ns;
+	struct usage usage;
+	bool there;
+};
+struct pod_usage {
+	char *uid, *ns, *name, *cgroup;
+	int64_t started_ns;
+	struct usage usage;
+	struct container_usage **containers;
+	size_t n;
+};
+struct stats {
+	struct wall at;
+	struct usage node;
+	struct pod_usage **pods;
+	size_t n;
+};
+int stats_collect(struct node_agent *n, struct arena *a, struct stats *ret, struct err *e); /* everything in a; may take a moment */
+int64_t stats_field(const char *text, const char *key);
+struct node *stats_summary(struct node_agent *n, const struct stats *s, struct arena *a);
+void stats_resource(const struct stats *s, struct buf *b);
+void stats_cadvisor(struct node_agent *n, const struct stats *s, struct buf *b);
+void stats_metrics(struct node_agent *n, const struct stats *s, struct buf *b);
 
 /* node_status.c */
 void node_status_run(void *node);

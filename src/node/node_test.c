@@ -220,6 +220,19 @@ static void knows_the_classes(void **state)
 	assert_int_equal(resources_oom_score_adj("Guaranteed", &r, (int64_t)4 << 30, false), -997);
 }
 
+static void reads_fields_of_kernel_files(void **state)
+{
+	static const char text[] = "cache 7\nrss 12\ntotal_rss 34\nMemTotal:       24105 kB\nInactive(file):    2 kB\nbad x\n";
+
+	(void)state;
+	assert_int_equal(stats_field(text, "rss"), 12);
+	assert_int_equal(stats_field(text, "total_rss"), 34);
+	assert_int_equal(stats_field(text, "MemTotal"), 24105 * 1024);
+	assert_int_equal(stats_field(text, "Inactive(file)"), 2048);
+	assert_int_equal(stats_field(text, "bad"), 0);
+	assert_int_equal(stats_field(text, "absent"), 0);
+}
+
 static void names_what_helps_when_a_pull_fails(void **state)
 {
 	static const char *const rows[][3] = {
@@ -398,7 +411,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(builds_the_environment), cmocka_unit_test(missing_reference_is_an_error), cmocka_unit_test(writes_files_atomically),
 		cmocka_unit_test(keeps_files_inside), cmocka_unit_test(reads_runtime_log_lines), cmocka_unit_test(knows_the_classes),
-		cmocka_unit_test(names_what_helps_when_a_pull_fails), cmocka_unit_test(tells_containerd_of_mirrors),
+		cmocka_unit_test(names_what_helps_when_a_pull_fails), cmocka_unit_test(reads_fields_of_kernel_files), cmocka_unit_test(tells_containerd_of_mirrors),
 		cmocka_unit_test(refuses_registries_that_would_be_no_toml), cmocka_unit_test(finds_credentials_by_server),
 		cmocka_unit_test(completes_image_names), cmocka_unit_test(reads_archives),
 	};

@@ -305,50 +305,45 @@ static void serve_pods(struct ask *k)
 	reply_json(k->rq, node_pack(k->a, "{kind:'PodList', apiVersion:'v1', metadata:{}, items:o}", items));
 }
 
-static struct node *usage(struct arena *a, Cri__ContainerStats *s, const char *name)
+static bool collect(struct ask *k, struct stats *ret)
 {
-	struct node *c = node_pack(a, "{name:s}", name);
-	char now[TIME_TEXT_MAX];
+	struct err e;
 
-	wall_rfc3339(wall_now(), now);
-	if (s->cpu && s->cpu->usage_core_nano_seconds)
-		node_setc(c, "cpu", node_pack(a, "{time:s, usageNanoCores:I, usageCoreNanoSeconds:I}", now,
-			s->cpu->usage_nano_cores ? (int64_t)s->cpu->usage_nano_cores->value : (int64_t)0, (int64_t)s->cpu->usage_core_nano_seconds->value));
-	if (s->memory && s->memory->working_set_bytes)
-		node_setc(c, "memory", node_pack(a, "{time:s, workingSetBytes:I}", now, (int64_t)s->memory->working_set_bytes->value));
-	return c;
+	err_init(&e);
+	if (stats_collect(k->s->n, k->a, ret, &e) == 0)
+		return true;
+	fail(k->rq, 503, "%s", e.message);
+	return false;
 }
 
 static void serve_stats(struct ask *k)
 {
-	struct node_agent *n = k->s->n;
-	auto_reply Cri__ListContainerStatsReply *l = NULL;
-	auto_(map_free) struct map *pods = map_new(NULL);
-	struct node *list = node_list(k->a);
-	struct err e;
+	struct stats s;
 
-	err_init(&e);
-	if (cri_container_stats(&n->cri, &l, &e) < 0) {
-		fail(k->rq, 503, "%s", e.message);
+	if (!str_is(k->parts[1], "summary"))
+		fail(k->rq, 404, "404 page not found");
+	else if (collect(k, &s))
+		reply_json(k->rq, stats_summary(k->s->n, &s, k->a));
+}
+
+static void serve_metrics(struct ask *k)
+{
+	auto_buf struct buf b = BUF_INIT;
+	struct stats s;
+
+	if (k->n > 1 && !str_is(k->parts[1], "resource") && !str_is(k->parts[1], "cadvisor")) {
+		fail(k->rq, 404, "404 page not found");
 		return;
 	}
-	for (size_t i = 0; i < l->n_stats; i++) {
-		Cri__ContainerAttributes *at = l->stats[i]->attributes;
-		const char *uid = at ? cri_map_get(at->labels, at->n_labels, LABEL_POD_UID) : NULL;
-		struct node *pod;
-		if (!uid)
-			continue;
-		pod = map_get(pods, str_c(uid));
-		if (!pod) {
-			pod = node_pack(k->a, "{podRef:{name:s, namespace:s, uid:s}, containers:[]}", cri_map_get(at->labels, at->n_labels, LABEL_POD_NAME),
-				cri_map_get(at->labels, at->n_labels, LABEL_POD_NS), uid);
-			map_put(pods, str_c(uid), pod);
-			node_add(list, pod);
-		}
-		const char *name = cri_map_get(at->labels, at->n_labels, LABEL_CONTAINER);
-		node_add(node_getc(pod, "containers"), usage(k->a, l->stats[i], name ? name : ""));
-	}
-	reply_json(k->rq, node_pack(k->a, "{node:{nodeName:s}, pods:o}", n->o.node_name, list));
+	if (!collect(k, &s))
+		return;
+	if (k->n == 1)
+		stats_metrics(k->s->n, &s, &b);
+	else if (str_is(k->parts[1], "resource"))
+		stats_resource(&s, &b);
+	else
+		stats_cadvisor(k->s->n, &s, &b);
+	http_reply_text(k->rq, 200, "text/plain; version=0.0.4; charset=utf-8", buf_view(&b));
 }
 
 static void serve_health(struct ask *k)
@@ -366,6 +361,8 @@ static const struct route {
 	{ "healthz", 1, serve_health },
 	{ "pods", 1, serve_pods },
 	{ "stats", 2, serve_stats },
+	{ "metrics", 1, serve_metrics },
+	{ "metrics", 2, serve_metrics },
 	{ "containerLogs", 4, serve_logs },
 	{ "exec", 4, serve_stream },
 	{ "exec", 5, serve_stream }, /* with the pod's uid before the container */

@@ -115,3 +115,46 @@ def test_many_follow_one_container(space, any_kubectl):
     readers = [kubectl.start("logs", "-f", "box") for _ in range(6)]
     for reader in readers:
         assert reader.communicate(timeout=30)[0].splitlines() == [f"line {i}" for i in range(1, 9)]
+
+
+# ---- figures -------------------------------------------------------------------------------------------------------------
+
+def test_top(space, any_kubectl):
+    """What a busy and an idle pod use, by container, and what the node uses."""
+    kubectl = any_kubectl.within(space.name)
+    space.box("busy", script="true", container={"command": ["sh", "-c", "head -c 30000000 /dev/zero > /dev/shm/x; while :; do :; done"]})
+    space.box("idle")
+    space.wait_pod("busy")
+    space.wait_pod("idle")
+
+    def figures():
+        lines = [line.split() for line in kubectl("top", "pod", "--containers").splitlines()[1:]]
+        return {pod: (int(cpu.rstrip("m")), int(memory.removesuffix("Mi"))) for pod, _, cpu, memory in lines}
+    until(lambda: figures().get("busy", (0, 0))[0] > 100 and figures()["busy"][1] >= 28, 30, "the busy pod shows")
+    assert figures()["idle"][0] < 50
+    node = kubectl("top", "node").splitlines()[1].split()
+    assert int(node[1].rstrip("m")) > 100 and node[2].endswith("%")
+    one = space.kube.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/{space.name}/pods/busy")
+    assert one["kind"] == "PodMetrics" and [c["name"] for c in one["containers"]] == ["box"]
+    named = space.kube.get(f"/apis/metrics.k8s.io/v1beta1/namespaces/{space.name}/pods?labelSelector=app%3Didle")
+    assert [p["metadata"]["name"] for p in named["items"]] == ["idle"]
+    assert any_kubectl.run("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes/nobody").returncode != 0
+
+
+def test_prometheus_reads_the_node(space, cluster):
+    space.box()
+    space.wait_pod("box")
+    node = space.get("pods", "box")["spec"]["nodeName"]
+
+    def page(which):
+        code, text = space.kube.text("GET", f"/api/v1/nodes/{node}/proxy/{which}")
+        assert code == 200, text
+        return text.decode()
+    label = f'namespace="{space.name}",pod="box"'
+    assert f'container_memory_working_set_bytes{{container="box",{label}}}' in page("metrics/resource")
+    assert f'pod_cpu_usage_seconds_total{{{label}}}' in page("metrics/resource")
+    assert [line for line in page("metrics/cadvisor").splitlines()
+            if line.startswith("container_cpu_usage_seconds_total{container=\"box\"") and label in line]
+    assert f'kubelet_node_name{{node="{node}"}} 1' in page("metrics")
+    summary = json.loads(page("stats/summary"))
+    assert [p for p in summary["pods"] if p["podRef"]["namespace"] == space.name and p["memory"]["usageBytes"] > 0]
