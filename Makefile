@@ -51,8 +51,9 @@ test-images: ## image archives in build/images/
 vm-test: ## on a real kernel in qemu
 	@if [ -w /dev/kvm ]; then echo "vm-test: not built yet (see docs/limits.md)"; exit 1; else echo "vm-test: skipped, /dev/kvm does not open"; fi
 
-bench: ## measures (of a whole cluster: not written yet)
-	@echo "bench: only module benchmarks exist: $(BUILD)/bench"; exit 1
+bench: build/kogge test-images ## measures Kogge, beside PEER_KUBECONFIG where given; build/bench/results.md
+	@ninja -C $(BUILD) bench/load bench/cri | tail -1
+	@/usr/bin/python3 bench/run.py
 
 install: build/kogge ## the program below PREFIX (/usr/local)
 	@install -D -m 755 build/kogge "$${DESTDIR:-}$${PREFIX:-/usr/local}/bin/kogge"

@@ -133,9 +133,8 @@ static int read_context(struct source *s, struct err *e)
 	return r == 0 ? read_user(s, user, e) : r;
 }
 
-int client_kubeconfig(const char *path, const char *name, struct client **ret, struct err *e)
+int kubeconfig_read(const char *path, const char *name, struct arena *a, struct remote_config *ret, struct err *e)
 {
-	auto_(arena_free) struct arena *a = arena_new();
 	struct source s = { .a = a, .path = path, .c = REMOTE_CONFIG_INIT };
 	auto_buf struct buf text = { .max = FILE_MAX };
 	int r;
@@ -148,9 +147,18 @@ int client_kubeconfig(const char *path, const char *name, struct client **ret, s
 	s.c.o.name = name;
 	r = read_context(&s, e);
 	doc_unref(s.doc);
-	if (r == 0)
-		return remote_new(&s.c, ret, e);
-	for (int i = 0; i < s.fds_n; i++)
+	for (int i = 0; r < 0 && i < s.fds_n; i++)
 		close(s.c.fds[i]);
+	if (r == 0)
+		*ret = s.c;
 	return r;
+}
+
+int client_kubeconfig(const char *path, const char *name, struct client **ret, struct err *e)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct remote_config c;
+	int r = kubeconfig_read(path, name, a, &c, e);
+
+	return r < 0 ? r : remote_new(&c, ret, e);
 }

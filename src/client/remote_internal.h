@@ -18,6 +18,8 @@ struct remote_config {
 	{                             \
 		.fds = { -1, -1, -1 } \
 	}
+/* Of the current context of a kubeconfig; texts are the arena's. Own: close the fds, or hand them to remote_new(). */
+int kubeconfig_read(const char *path, const char *name, struct arena *a, struct remote_config *ret, struct err *e);
 int remote_new(const struct remote_config *c, struct client **ret, struct err *e);
 
 /* "/apis/apps/v1/namespaces/ns/deployments/web/status?fieldManager=x" behind prefix. */

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""make bench: measures Kogge on this machine and writes build/bench/results.md; about ten minutes, as root.
+
+PEER_KUBECONFIG and PEER_PIDS (comma-separated) name another API server that runs meanwhile: the API figures are then taken of both, in
+alternating rounds, and told as ratios. QUICK=1: short spans, to see that all of it works. ONLY=pods or ONLY=api: one half.
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(TOP, "tests"), os.path.join(TOP, "tests", "e2e")]
+sys.dont_write_bytecode = True
+from kube import ApiError, Watcher, is_ready, path, until  # noqa: E402
+from server import KOGGE, Server  # noqa: E402
+
+BUILD = os.path.join(TOP, "build", "release", "bench")
+QUICK = bool(os.environ.get("QUICK"))
+ROUNDS = 2 if QUICK else 5
+TICK = os.sysconf("SC_CLK_TCK")
+ROWS = []
+
+
+def row(what, figure, aim=""):
+    ROWS.append(f"| {what} | {figure} | {aim} |")
+    print(f"{what}: {figure}  {'(aim ' + aim + ')' if aim else ''}", flush=True)
+
+
+def section(title, *columns):
+    ROWS.extend(["", f"## {title}", "", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)])
+    print(f"\n== {title}", flush=True)
+
+
+def run(program, *args):
+    done = subprocess.run([os.path.join(BUILD, program), *map(str, args)], capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{program} {args}: code {done.returncode}: {done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# ---- processes -----------------------------------------------------------------------------------------------------
+
+def pss_kib(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith(("Pss:", "SwapPss:")))
+
+
+def cpu_s(pids):
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            total += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    return total / TICK
+
+
+def processes(server):
+    """Name and pid of each process that Kogge starts, but containerd and shims."""
+    found = {"supervisor": server.process.pid}
+    for pid in server.children():
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+            found[f.read().strip()] = pid
+    return found
+
+
+def at_rest(server, when):
+    found, samples, seconds = processes(server), [], 10 if QUICK else 60
+    before, began = cpu_s(found.values()), time.monotonic()
+    while time.monotonic() - began < seconds:
+        samples.append({name: pss_kib(pid) for name, pid in found.items()})
+        time.sleep(1)
+    busy = (cpu_s(found.values()) - before) / (time.monotonic() - began)
+    each = {name: statistics.median(s[name] for s in samples) / 1024 for name in found}
+    total = statistics.median(sum(s.values()) for s in samples) / 1024
+    row(f"Pss + SwapPss {when}", f"{total:.1f} MiB ({', '.join(f'{n} {v:.1f}' for n, v in each.items())})", "≤ 32 MiB")
+    row(f"idle CPU {when}", f"{100 * busy:.2f} % of a core", "≤ 0.4 %")
+
+
+# ---- pods ------------------------------------------------------------------------------------------------------------
+
+def pod(name):
+    command = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]
+    return {"metadata": {"name": name}, "spec": {"terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "box", "image": "busybox:test", "imagePullPolicy": "Never", "command": command}]}}
+
+
+def seen(watcher, name, wanted, since, seconds=60):
+    """When the first event after `since` came that says what is wanted."""
+    def find():
+        with watcher.changed:
+            return next((at for at, kind, o in watcher.events if at >= since and o["metadata"]["name"] == name and wanted(kind, o)), None)
+    return until(find, seconds, f"pod {name}", every=0.005)
+
+
+def one_after_another(server, n):
+    pods, watcher = path("pods", "default"), Watcher(server.kube, path("pods", "default"))
+    ready, gone = [], []
+    for i in range(n):
+        name, began = f"one-{i}", time.monotonic()
+        server.kube.create(pods, pod(name))
+        ready.append(seen(watcher, name, lambda kind, o: kind != "DELETED" and is_ready(o), began) - began)
+        began = time.monotonic()
+        server.kube.delete(f"{pods}/{name}")
+        gone.append(seen(watcher, name, lambda kind, o: kind == "DELETED", began) - began)
+    return ready, gone
+
+
+def at_once(server, n):
+    pods, watcher, began = path("pods", "default"), Watcher(server.kube, path("pods", "default")), time.monotonic()
+    for i in range(n):
+        server.kube.create(pods, pod(f"burst-{i}"))
+    last = max(seen(watcher, f"burst-{i}", lambda kind, o: kind != "DELETED" and is_ready(o), began, 120) for i in range(n)) - began
+    ended = time.monotonic()
+    for i in range(n):
+        server.kube.delete(f"{pods}/burst-{i}")
+    until(lambda: not server.kube.get(pods)["items"], 120, "all pods gone", every=0.05)
+    return last, time.monotonic() - ended
+
+
+def percentiles(values, unit=1000, what="ms"):
+    values = sorted(values)
+    return f"median {unit * statistics.median(values):.0f} {what} (least {unit * values[0]:.0f}, most {unit * values[-1]:.0f})"
+
+
+def first_pod(server):
+    """Created as soon as the API takes it, as kubectl would that is tried again and again."""
+    def create():
+        try:
+            return server.kube.create(path("pods", "default"), pod("first"))
+        except ApiError:
+            return None  # no service account yet
+    until(create, 30, "the first pod", every=0.005)
+    until(lambda: is_ready(server.kube.get(path("pods", "default", "first"))), 60, "the first pod Ready", every=0.005)
+
+
+def starts(times):
+    figures = {"API answers": [], "node Ready": [], "first pod Ready": []}
+    for _ in range(times):
+        server = Server()
+        server.flags[server.flags.index("debug")] = "info"
+        server.add_images("busybox")
+        try:
+            server.start().wait_api()
+            figures["API answers"].append(time.monotonic() - server.started)
+            clone, done = server.kube.clone(), {}
+
+            def wait_node():
+                until(lambda: any(is_ready(n) for n in clone.get(path("nodes"))["items"]), 60, "a Ready node", every=0.005)
+                done["node"] = time.monotonic() - server.started
+            other = threading.Thread(target=wait_node)
+            other.start()
+            first_pod(server)
+            figures["first pod Ready"].append(time.monotonic() - server.started)
+            other.join()
+            figures["node Ready"].append(done["node"])
+        finally:
+            server.end()
+    for (what, values), aim in zip(figures.items(), ("150 ms", "1000 ms", "2000 ms")):
+        row(f"start → {what}", percentiles(values), aim)
+
+
+def cluster_half():
+    section("A cluster of one node", "what", "figure", "aim")
+    row("program", f"{os.path.getsize(KOGGE) / 1e6:.2f} MB")
+    starts(2 if QUICK else 5)
+    server = Server()
+    server.flags[server.flags.index("debug")] = "info"
+    server.add_images("busybox")
+    try:
+        server.start().wait_ready().wait_images("busybox:test")
+        time.sleep(5 if QUICK else 60)
+        at_rest(server, "after a minute")
+        socket = f"/run/kogge-{server.slot.instance}/containerd.sock"
+        n, rounds = (3, 1) if QUICK else (5, 4)
+        ready, gone, floor = [], [], []
+        for _ in range(rounds):  # alternating, so that both see the same machine
+            floor.append(run("cri", socket, "busybox:test", n)["median_ms"])
+            r, g = one_after_another(server, n)
+            ready, gone = ready + r, gone + g
+        bare = statistics.median(floor)
+        row("bare runtime calls of one pod", f"median {bare:.0f} ms")
+        row("one pod create → Ready", percentiles(ready) + f", {1000 * statistics.median(ready) / bare:.2f} × the bare calls", "≤ 1.5 ×")
+        row("delete → gone, grace 1 s, ends at once when asked", percentiles(gone), "≤ 1300 ms")
+        bursts, bares = [], []
+        for _ in range(1 if QUICK else 2):
+            bares.append(min(run("cri", socket, "busybox:test", 30, c)["total_s"] for c in (4, 30)))
+            bursts.append(at_once(server, 30))
+        burst, bare = statistics.median(b[0] for b in bursts), statistics.median(bares)
+        row("30 pods at once, all Ready", f"{burst:.2f} s; bare calls {bare:.2f} s (the better of 4 and 30 at a time): {burst / bare:.2f} ×", "≤ 1.2 ×")
+        row("30 pods deleted at once, all gone", f"{statistics.median(b[1] for b in bursts):.2f} s")
+        time.sleep(5)
+        at_rest(server, "after the pods")
+    finally:
+        server.end()
+
+
+# ---- the API -----------------------------------------------------------------------------------------------------------
+
+SPAN = 1 if QUICK else 2
+LOADS = [  # what, mode, options, figure, unit, by how much less than the peer
+    ("durable create, 1 client", "create", {"clients": 1, "seconds": SPAN}, "cpu_us_each", "µs CPU", ""),
+    ("durable create, 16 clients", "create", {"clients": 16, "seconds": SPAN}, "cpu_us_each", "µs CPU", ""),
+    ("durable create, 64 clients", "create", {"clients": 64, "seconds": SPAN}, "cpu_us_each", "µs CPU", "≥ 10 ×"),
+    ("GET, 1 client", "get", {"clients": 1, "seconds": SPAN}, "cpu_us_each", "µs CPU", ""),
+    ("GET, 16 clients", "get", {"clients": 16, "seconds": SPAN}, "cpu_us_each", "µs CPU", ""),
+    ("GET, 64 clients", "get", {"clients": 64, "seconds": SPAN}, "cpu_us_each", "µs CPU", "≥ 20 ×"),
+    ("LIST of 5,000 × 1 KB", "list", {"seconds": SPAN, "size": 1024, "count": 5000, "clients": 16}, "p50_ms", "ms", "≥ 10 ×"),
+    ("LIST of 5,000 × 1 KB, resourceVersion=0", "list", {"seconds": SPAN, "size": 1024, "count": 5000, "clients": 16, "cached": 1}, "p50_ms", "ms", ""),
+    ("watch event, 500 watchers, 200 writes/s", "watch", {"count": 500, "rate": 200, "seconds": SPAN}, "cpu_us_each", "µs CPU", "≥ 10 ×"),
+]
+
+
+def load(kubeconfig, pids, namespace, mode, options):
+    flags = [x for k, v in options.items() for x in (f"--{k}", v)]
+    return run("load", "--kubeconfig", kubeconfig, "--pids", ",".join(map(str, pids)), "--namespace", namespace, mode, *flags)
+
+
+def told(results, figure, unit):
+    text = f"{statistics.median(r[figure] for r in results):.4g} {unit}"
+    if "per_s" in results[0]:
+        text += f", {statistics.median(r['per_s'] for r in results):.0f}/s"
+    return text
+
+
+def compare(targets):
+    columns = ["what", *targets, "ratio", "aim"] if len(targets) > 1 else ["what", *targets, "aim"]
+    section(f"The API, medians of {ROUNDS} alternating rounds", *columns)
+    results = {(name, i): [] for name in targets for i in range(len(LOADS))}
+    for r in range(ROUNDS):
+        for i, (_, mode, options, *_) in enumerate(LOADS):
+            for name, (kubeconfig, pids) in targets.items():
+                results[name, i].append(load(kubeconfig, pids, f"bench-{os.getpid()}-{i}-{r}", mode, options))
+    for i, (what, _, _, figure, unit, aim) in enumerate(LOADS):
+        cells = [told(results[name, i], figure, unit) for name in targets]
+        if len(targets) > 1:
+            mine, theirs = (statistics.median(r[figure] for r in results[name, i]) for name in targets)
+            cells.append(f"{theirs / mine:.1f} ×")
+        ROWS.append("| " + " | ".join([what, *cells, aim]) + " |")
+        print(ROWS[-1], flush=True)
+
+
+def api_server():
+    """As the peer runs: without what acts on objects."""
+    server = Server(node=False, flags=["--without", "scheduler,controllers"])
+    server.flags[server.flags.index("debug")] = "info"
+    return server.start().wait_api()
+
+
+def api_half():
+    server = api_server()
+    targets = {"Kogge": (server.kubeconfig, processes(server).values())}
+    if peer := os.environ.get("PEER_KUBECONFIG"):
+        targets["peer"] = (peer, os.environ["PEER_PIDS"].split(","))
+    try:
+        compare(targets)
+    finally:
+        server.end()
+    section("Memory of the API's processes", "what", "figure", "aim")
+    server = api_server()
+    pids = list(processes(server).values())
+    try:
+        watches = load(server.kubeconfig, pids, "idle", "watches", {"count": 1000 if QUICK else 10000})
+        row(f"{watches['watches']} idle watches, {watches['told']} told of a change", f"{watches['bytes_each']} bytes each", "≤ 4096")
+        objects = load(server.kubeconfig, pids, "many", "objects", {"count": 5000 if QUICK else 50000})
+        row(f"{objects['pods']} pods of {objects['json_bytes_each']} bytes of JSON", f"{objects['bytes_each']} bytes each, {objects['ratio']} × the JSON", "≤ 1.7 ×")
+    finally:
+        server.end()
+
+
+def main():
+    os.makedirs(os.path.join(TOP, "build", "bench"), exist_ok=True)
+    with open("/proc/loadavg", encoding="utf-8") as f:
+        load_before = f.read().split()[0]
+    commit = subprocess.run(["git", "-C", TOP, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    ROWS.extend(["# make bench", "", f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit {commit}, {os.cpu_count()} cores, "
+                 f"kernel {os.uname().release}, load average before {load_before}."])
+    only = os.environ.get("ONLY", "")
+    try:
+        if only != "api":
+            cluster_half()
+        if only != "pods":
+            api_half()
+    finally:
+        with open(os.path.join(TOP, "build", "bench", "results.md"), "w", encoding="utf-8") as f:
+            f.write("\n".join(ROWS) + "\n")
+    print("\nbuild/bench/results.md")
+
+
+main()
