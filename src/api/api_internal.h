@@ -125,6 +125,7 @@ struct metrics;
 struct watches;
 struct upkeep;
 struct relays;
+struct outgoing;
 struct openapi_cache;
 struct ipalloc;
 struct auth; /* state of authn.c, rbac.c, token.c: theirs alone */
@@ -144,6 +145,7 @@ struct api {
 	struct watches *watches;
 	struct upkeep *upkeep;
 	struct relays *relays;
+	struct outgoing *outgoing;
 	struct openapi_cache *openapi;
 	struct ipalloc *ipalloc;
 	struct auth *auth;
@@ -211,6 +213,7 @@ struct rq {
 	struct doc *answer_doc;	       /* local: own, the answer */
 	void (*run)(struct rq *rq);    /* what a lane does with it */
 	struct rq *next;	       /* in its lane's queue */
+	bool on_lane;		       /* a lane's thread runs it */
 	bool answered;
 };
 struct str rq_param(const struct rq *rq, const char *key); /* first value; p NULL: absent */

@@ -1,5 +1,5 @@
 /* Making and ending the server, and the entry for requests without a socket. */
-#include "api/api_internal.h"
+#include "api/outgoing.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -99,6 +99,7 @@ int api_new(const struct api_opts *o, struct api **ret, struct err *e)
 	api->watches = watches_new(api);
 	api->lanes = lanes_new(api);
 	api->relays = relays_new(api);
+	api->outgoing = outgoing_new();
 	if (start(api, e) < 0)
 		goto failed;
 	*ret = api;
@@ -122,11 +123,14 @@ struct api *api_free(struct api *api)
 	if (!api)
 		return NULL;
 	api_stop(api);
+	if (api->outgoing)
+		outgoing_stop(api->outgoing);
 	if (api->lanes)
 		lanes_stop(api->lanes);
 	watches_free(api->watches);
 	lanes_free(api->lanes);
 	relays_free(api->relays);
+	outgoing_free(api->outgoing);
 	auth_free(api);
 	ipalloc_free(api->ipalloc);
 	openapi_free(api->openapi);

@@ -110,6 +110,10 @@ void lanes_stop(struct lanes *l); /* waits for what runs */
 void lanes_free(struct lanes *l);
 /* Takes rq; rq->run(rq) happens on a lane's thread. Full: answers 429. */
 void lanes_submit(struct lanes *l, struct rq *rq);
+/* Around a wait for another server (outgoing.h does it): the request's thread gives its place in the lane away. rq may be NULL or
+ * not on a lane. ERR_TOO_MANY: so many wait already. */
+int lanes_leave(struct lanes *l, struct rq *rq, struct err *e);
+void lanes_return(struct lanes *l, struct rq *rq);
 
 /* ---- write.c and its verbs: on a lane or the local caller's task -------------------------------------------------------------------------- */
 struct outcome {

@@ -1,12 +1,14 @@
 /* Lanes: who writes waits in one of three queues, each with threads of its own, fair between users.
  *
  * A lane holds one FIFO per user and takes from the users in turn, so one busy client costs the others one request each.
- * Threads are started when there is work and end when there was none for a while. */
+ * Threads are started when there is work and end when there was none for a while. A thread whose request waits for another
+ * server (a webhook) gives its place away until it is back: a separate, bounded lane without a queue. */
 #include "api/api_internal.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
 #define IDLE_MS 30000
+#define AWAY_MAX 32 /* requests of one lane that may wait for other servers at a time */
 
 struct user_queue {
 	struct str user; /* borrowed from its first request's copy below */
@@ -23,6 +25,7 @@ struct lane_state {
 	struct map *users;
 	size_t waiting;
 	int threads, idle, threads_max;
+	int away; /* threads whose request waits for another server: they hold no place of the lane */
 };
 
 struct lanes {
@@ -92,15 +95,16 @@ static void lane_thread(void *arg)
 
 	task_lock(&l->lock);
 	for (;;) {
-		struct rq *rq = take(s);
+		struct rq *rq = s->threads > s->threads_max ? NULL : take(s);
 		if (rq) {
+			rq->on_lane = true;
 			task_unlock(&l->lock);
 			rq->run(rq);
 			task_lock(&l->lock);
 			continue;
 		}
-		if (l->stop)
-			break;
+		if (l->stop || s->threads > s->threads_max)
+			break; /* came back from away, and another has its place */
 		s->idle++;
 		bool woken = task_wait_until(&s->wake, &l->lock, mono_add_ms(mono_now(), IDLE_MS));
 		s->idle--;
@@ -108,6 +112,8 @@ static void lane_thread(void *arg)
 			break;
 	}
 	s->threads--;
+	if (s->waiting) /* the signal may have been for the one that goes */
+		task_signal(&s->wake);
 	task_broadcast(&l->gone);
 	task_unlock(&l->lock);
 }
@@ -135,6 +141,52 @@ static bool put(struct lane_state *s, struct rq *rq)
 	return true;
 }
 
+/* Under the lock. Own: task_detach(); NULL: enough threads are there. */
+static struct task *need_thread(struct lane_state *s)
+{
+	if (s->idle >= (int)MIN(s->waiting, (size_t)64) || s->threads >= s->threads_max)
+		return NULL;
+	s->threads++;
+	return task_spawn(s->name, lane_thread, s);
+}
+
+int lanes_leave(struct lanes *l, struct rq *rq, struct err *e)
+{
+	struct task *started = NULL;
+	bool ok = true;
+
+	if (!rq || !rq->on_lane)
+		return 0;
+	struct lane_state *s = &l->lane[rq->lane];
+	task_lock(&l->lock);
+	if (s->away >= AWAY_MAX)
+		ok = false;
+	if (ok) {
+		s->away++;
+		s->threads--;
+		started = need_thread(s);
+	}
+	task_unlock(&l->lock);
+	if (started)
+		task_detach(started);
+	if (ok)
+		return 0;
+	err_set(e, ERR_TOO_MANY, "too many requests are waiting for webhooks, please try again later");
+	e->retry_after_s = 1;
+	return -ERR_TOO_MANY;
+}
+
+void lanes_return(struct lanes *l, struct rq *rq)
+{
+	if (!rq || !rq->on_lane)
+		return;
+	task_lock(&l->lock);
+	l->lane[rq->lane].away--;
+	l->lane[rq->lane].threads++;
+	task_broadcast(&l->gone);
+	task_unlock(&l->lock);
+}
+
 void lanes_submit(struct lanes *l, struct rq *rq)
 {
 	struct lane_state *s = &l->lane[rq->lane];
@@ -143,12 +195,8 @@ void lanes_submit(struct lanes *l, struct rq *rq)
 
 	task_lock(&l->lock);
 	bool ok = !l->stop && put(s, rq);
-	if (ok && s->idle < (int)MIN(s->waiting, (size_t)64) && s->threads < s->threads_max) {
-		s->threads++;
-		started = task_spawn(s->name, lane_thread, s);
-	} else if (ok) {
+	if (ok && !(started = need_thread(s)))
 		task_signal(&s->wake);
-	}
 	task_unlock(&l->lock);
 	if (started)
 		task_detach(started);
@@ -167,7 +215,7 @@ void lanes_stop(struct lanes *l)
 	for (int i = 0; i < LANE_N; i++)
 		task_broadcast(&l->lane[i].wake);
 	for (int i = 0; i < LANE_N; i++)
-		while (l->lane[i].threads)
+		while (l->lane[i].threads || l->lane[i].away)
 			task_wait(&l->gone, &l->lock);
 	task_unlock(&l->lock);
 }

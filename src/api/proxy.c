@@ -59,10 +59,10 @@ static int to_pod(struct rq *rq, struct str name, struct str port, struct str *h
 	return rc;
 }
 
-/* Some ready address behind a service's port, by its Endpoints. */
-static int to_service(struct rq *rq, struct str name, struct str port, struct str *host, int64_t *ret_port, struct err *e)
+int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host, int64_t *ret_port,
+	struct err *e)
 {
-	struct doc *svc = api_get(rq->api, "", "services", rq->ns, name), *ep;
+	struct doc *svc = api_get(api, "", "services", ns, name), *ep;
 	struct str port_name = STR_NULL;
 	int64_t number;
 
@@ -72,16 +72,20 @@ static int to_service(struct rq *rq, struct str name, struct str port, struct st
 	for (struct val_iter p = val_iter(doc_get(svc, "spec.ports")); !found && val_next(&p);) {
 		struct str n = val_str(val_get(p.val, "name"));
 		found = !port.n || (by_number ? val_int(val_get(p.val, "port"), 0) == number : str_eq(n, port));
-		port_name = found ? arena_str(rq->a, n) : port_name;
+		port_name = found ? arena_str(a, n) : port_name;
+	}
+	if (found && by_number && val_is(doc_get(svc, "spec.type"), "ExternalName")) {
+		*host = arena_str(a, doc_str(svc, "spec.externalName"));
+		*ret_port = number;
 	}
 	doc_unref(svc);
-	ep = found ? api_get(rq->api, "", "endpoints", rq->ns, name) : NULL;
+	ep = found && !host->n ? api_get(api, "", "endpoints", ns, name) : NULL;
 	for (struct val_iter s = val_iter(ep ? doc_get(ep, "subsets") : VAL_NONE); val_next(&s);) {
 		struct val list = val_get(s.val, "addresses");
 		for (struct val_iter p = val_iter(val_get(s.val, "ports")); val_len(list) && val_next(&p);) {
 			if (!str_eq(val_str(val_get(p.val, "name")), port_name))
 				continue;
-			*host = arena_str(rq->a, val_str(val_get(val_at(list, rand_below(val_len(list))), "ip")));
+			*host = arena_str(a, val_str(val_get(val_at(list, rand_below(val_len(list))), "ip")));
 			*ret_port = val_int(val_get(p.val, "port"), 0);
 		}
 	}
@@ -101,7 +105,7 @@ static int target(struct rq *rq, struct http_client **client, struct err *e)
 	if (!strcmp(rq->res->def.resource, "nodes"))
 		return relay_node(rq, name, client, e);
 	rc = !strcmp(rq->res->def.resource, "pods") ? to_pod(rq, name, port, &host, &number, e) :
-						       to_service(rq, name, port, &host, &number, e);
+						       relay_service(rq->api, rq->a, rq->ns, name, port, &host, &number, e);
 	if (rc < 0)
 		return rc;
 	return relay_client(rq->api->relays, str_is(scheme, "https") ? "https" : "http", host, number, client, e);

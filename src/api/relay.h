@@ -18,6 +18,9 @@ void relay_over(struct relays *r);
 /* Borrow: lives as long as the relays. scheme "node": https with the control process's certificate. */
 int relay_client(struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e);
 int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct err *e);
+/* Some ready address behind a service's port (its name or number; empty: the first), by its Endpoints. Strings in a. */
+int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host, int64_t *ret_port,
+	struct err *e);
 /* Takes rq: passes its upgrade on and splices. */
 void relay_upgrade(struct rq *rq, struct http_client *client, struct str path);
 void relay_proxy(struct rq *rq); /* proxy.c; takes rq */

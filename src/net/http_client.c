@@ -13,6 +13,7 @@ void client_unref(struct http_client *c)
 	if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
 	loop_unref(c->loop);
+	tls_free(c->tls);
 	free(c->target);
 	free(c->host);
 	free(c->server_name);
@@ -224,7 +225,7 @@ int http_client_begin(const struct http_client_opts *o, bool prior_h2, struct ht
 		c->server_name = xstrdup(o->server_name);
 	}
 	c->loop = loop_ref(o->loop);
-	c->tls = tls ? o->tls : NULL;
+	c->tls = tls ? tls_ref(o->tls) : NULL;
 	c->user_agent = xstrdup(o->user_agent ? o->user_agent : "kogge");
 	c->connect_ms = o->connect_ms ? o->connect_ms : 10000;
 	c->http1_only = o->http1_only;
@@ -249,6 +250,12 @@ static void close_run(void *arg)
 		for (struct link *k = c->links; k; k = k->next)
 			conn_close(k->c, "the client was closed");
 	client_unref(c);
+}
+
+void http_client_close(struct http_client *c)
+{
+	client_ref(c);
+	net_loop_post(c->loop, close_run, c);
 }
 
 struct http_client *http_client_free(struct http_client *c)

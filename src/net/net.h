@@ -24,10 +24,12 @@ struct tls_opts {
 	const char *ca_file;		  /* PEM: checks the other side */
 	bool server;			  /* server: asks for a client certificate, accepts none (then peer is empty) */
 	bool insecure;			  /* client: no check of the other side (never by default) */
+	struct str ca_pem;		  /* ca_file as bytes, for clients; a client without either trusts the system's */
 };
 int tls_new(const struct tls_opts *o, struct tls **ret, struct err *e);
 int tls_reload(struct tls *t, struct err *e); /* rereads the files; new connections use them */
-struct tls *tls_free(struct tls *t);
+struct tls *tls_ref(struct tls *t);
+struct tls *tls_free(struct tls *t); /* drops one reference */
 AUTO(struct tls, tls_free)
 
 /* ---- bytes that somebody else owns -------------------------------------------------------------------------------- */
@@ -135,7 +137,7 @@ AUTO(struct http_server, http_server_free)
 struct http_client;
 struct http_client_opts {
 	const char *url;     /* "https://host:port" or "http://…" or "unix:/path" */
-	struct tls *tls;     /* borrowed; NULL for http and unix */
+	struct tls *tls;     /* keeps a reference; NULL for http and unix */
 	const char *server_name; /* SNI and name to check; NULL: host of url */
 	struct net_loop *loop;	 /* borrowed */
 	int64_t connect_ms;	 /* 0: 10 s */
@@ -143,6 +145,7 @@ struct http_client_opts {
 	bool http1_only;
 };
 int http_client_new(const struct http_client_opts *o, struct http_client **ret, struct err *e); /* does not connect yet */
+void http_client_close(struct http_client *c); /* any thread: ends its calls and all later ones; it is still to be freed */
 struct http_client *http_client_free(struct http_client *c);
 AUTO(struct http_client, http_client_free)
 struct http_reply {

@@ -2,6 +2,7 @@
 #include "net/net_internal.h"
 #include <arpa/inet.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <time.h>
@@ -9,8 +10,9 @@
 struct tls {
 	pthread_mutex_t lock;
 	SSL_CTX *ctx; /* under lock: ref */
-	char *cert_file, *key_file, *ca_file;
+	char *cert_file, *key_file, *ca_file, *ca_pem;
 	bool server, insecure;
+	atomic_int refs;
 };
 
 static int ssl_err(struct err *e, const char *what, const char *file)
@@ -42,6 +44,22 @@ static int accept_any(int ok, X509_STORE_CTX *store)
 	return 1;
 }
 
+/* Every certificate of a bundle; what is no certificate between them is skipped, as in files. */
+static int trust_pem(SSL_CTX *ctx, const char *pem, struct err *e)
+{
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	int n = 0;
+
+	for (X509 *cert; bio && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)); n++) {
+		X509_STORE_add_cert(store, cert);
+		X509_free(cert);
+	}
+	BIO_free(bio);
+	ERR_clear_error();
+	return n ? 0 : err_set(e, ERR_INVALID, "unable to load root certificates: unable to parse bytes as PEM block");
+}
+
 static int set_trust(SSL_CTX *ctx, const struct tls *t, struct err *e)
 {
 	if (t->insecure) {
@@ -49,6 +67,8 @@ static int set_trust(SSL_CTX *ctx, const struct tls *t, struct err *e)
 		return 0;
 	}
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, t->server ? accept_any : NULL);
+	if (t->ca_pem && !t->server)
+		return trust_pem(ctx, t->ca_pem, e);
 	if (!t->ca_file) {
 		if (t->server)
 			SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
@@ -113,6 +133,8 @@ int tls_new(const struct tls_opts *o, struct tls **ret, struct err *e)
 	t->cert_file = o->cert_file ? xstrdup(o->cert_file) : NULL;
 	t->key_file = o->key_file ? xstrdup(o->key_file) : NULL;
 	t->ca_file = o->ca_file ? xstrdup(o->ca_file) : NULL;
+	t->ca_pem = o->ca_pem.n ? str_dup(o->ca_pem) : NULL;
+	atomic_store(&t->refs, 1);
 	t->server = o->server;
 	t->insecure = o->insecure;
 	if ((t->cert_file && !t->key_file) || (t->server && !t->cert_file))
@@ -143,15 +165,23 @@ int tls_reload(struct tls *t, struct err *e)
 	return 0;
 }
 
+struct tls *tls_ref(struct tls *t)
+{
+	if (t)
+		atomic_fetch_add(&t->refs, 1);
+	return t;
+}
+
 struct tls *tls_free(struct tls *t)
 {
-	if (!t)
+	if (!t || atomic_fetch_sub(&t->refs, 1) != 1)
 		return NULL;
 	SSL_CTX_free(t->ctx);
 	pthread_mutex_destroy(&t->lock);
 	free(t->cert_file);
 	free(t->key_file);
 	free(t->ca_file);
+	free(t->ca_pem);
 	free(t);
 	return NULL;
 }
