@@ -15,7 +15,7 @@
 
 struct settings {
 	const char *data_dir, *instance, *config;
-	const char *bind_address, *node_ip, *node_name, *tls_san, *cri_socket, *registries;
+	const char *bind_address, *node_ip, *node_name, *tls_san, *cri_socket, *registries, *eviction_hard;
 	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain, *node_ports;
 	const char *without, *log_level, *output, *kubeconfig, *audit_log, *encryption_config, *recovery_key_file;
 	int64_t port, node_port;

@@ -79,6 +79,7 @@ void node_agent_opts(struct arena *a, const struct settings *s, const struct lay
 		.port = (int)s->node_port,
 		.images_dir = l->images,
 		.registries_file = s->registries,
+		.eviction_hard = s->eviction_hard,
 		.registry_dir = l->own_containerd ? arena_printf(a, "%s/certs.d", l->containerd) : NULL,
 		.pod_cidr = l->pod_cidr,
 	};

@@ -38,6 +38,8 @@ static const struct option_row options[] = {
 	{ "service-node-port-range", OPTION_TEXT, AT(node_ports), "30000-32767", "FROM-TO", "ports of NodePort services", "server" },
 	{ "cri-socket", OPTION_TEXT, AT(cri_socket), "", "PATH", "use this container runtime instead of an own containerd", "server check reset" },
 	{ "registries", OPTION_TEXT, AT(registries), "/etc/kogge/registries.yaml", "FILE", "mirrors, certificates and credentials of image registries", "server" },
+	{ "eviction-hard", OPTION_TEXT, AT(eviction_hard), "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%", "LIST",
+		"below these the node makes room: unused images go, then pods", "server" },
 	{ "without", OPTION_TEXT, AT(without), "", "PART,...", "leave out: dns, proxy, cni, scheduler, controllers", "server" },
 	{ "legacy-token-secrets", OPTION_FLAG, AT(legacy_token_secrets), "", "", "gives every ServiceAccount a Secret with a token, as before Kubernetes 1.24", "server" },
 	{ "no-node", OPTION_FLAG, AT(no_node), "", "", "the API only; needs no root and runs no pods", "server check" },

@@ -306,3 +306,13 @@ int cri_pull_image(struct cri *c, const char *ref, Cri__AuthConfig *auth, char *
 	*ret_id = xstrdup(reply->image_ref);
 	return 0;
 }
+
+int cri_remove_image(struct cri *c, const char *ref, struct err *e)
+{
+	Cri__RemoveImageRequest rq = CRI__REMOVE_IMAGE_REQUEST__INIT;
+	Cri__ImageSpec spec = CRI__IMAGE_SPEC__INIT;
+
+	spec.image = (char *)ref;
+	rq.image = &spec;
+	return cri_call(c, IMAGES "RemoveImage", &rq, NULL, SLOW_MS, NULL, e);
+}

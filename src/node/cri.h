@@ -16,6 +16,7 @@
 #define NOTE_TERM_PATH "io.kubernetes.container.terminationMessagePath"
 #define NOTE_TERM_POLICY "io.kubernetes.container.terminationMessagePolicy"
 #define NOTE_GRACE "io.kubernetes.pod.terminationGracePeriod"
+#define NOTE_MIRROR "kubernetes.io/config.mirror" /* on a pod that shows a static one */
 
 enum cri_sandbox_state { SANDBOX_READY, SANDBOX_NOTREADY };
 enum cri_container_state { CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_EXITED, CONTAINER_UNKNOWN };
@@ -88,3 +89,4 @@ int cri_list_images(struct cri *c, Cri__ListImagesReply **ret, struct err *e);
 /* ret->image NULL: not there. */
 int cri_image_status(struct cri *c, const char *ref, Cri__ImageStatusReply **ret, struct err *e);
 int cri_pull_image(struct cri *c, const char *ref, Cri__AuthConfig *auth, char **ret_id, struct err *e);
+int cri_remove_image(struct cri *c, const char *ref, struct err *e);

@@ -99,8 +99,8 @@ static void load(struct node_agent *n, const char *dir, const char *name, struct
 		struct str key;
 		void *value;
 		task_lock(&n->lock); /* pods that wait for an image look again */
-		n->images_loaded++;
-		task_broadcast(&n->images_changed);
+		n->status_news++;
+		task_broadcast(&n->status_changed);
 		for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
 			struct pod *p = value;
 			for (size_t k = 0; k < p->n_containers; k++) {

@@ -46,6 +46,7 @@ static void pod_free(struct pod *p)
 	map_free(p->tokens);
 	free(p->sandbox);
 	free(p->exit_seen);
+	free(p->evicted);
 	free(p->refused_why);
 	free(p->fail_reason);
 	free(p->fail_message);
@@ -358,11 +359,12 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->stop = stop_new();
 	task_mutex_init(&n->lock);
 	task_cond_init(&n->idle);
-	task_cond_init(&n->images_changed);
+	task_cond_init(&n->status_changed);
 	n->pods = map_new(NULL);
 	n->by_container = map_new(free);
 	n->pulls = map_new(NULL);
 	n->samples = map_new(free);
+	n->images_used = map_new(free);
 	task_mutex_init(&n->stats_lock);
 	n->wake = queue_new((struct queue_opts){ 0 });
 	n->writes = queue_new((struct queue_opts){ .first_ms = 50, .most_ms = 10000 });
@@ -379,7 +381,11 @@ int node_new(const struct node_opts *o, struct node_agent **ret, struct err *e)
 		return err_set(e, ERR_INVALID, "the node agent needs a client, a node name, a data directory and the runtime's socket");
 	if (!o->n_node_ips)
 		return err_set(e, ERR_INVALID, "the node agent needs an address of this node");
+	struct threshold t[SIGNALS] = { 0 };
+	if (o->eviction_hard && pressure_thresholds(str_c(o->eviction_hard), t, e) < 0)
+		return err_wrap(e, "--eviction-hard");
 	*ret = node_alloc(o);
+	memcpy((*ret)->thresholds, t, sizeof(t));
 	return 0;
 }
 
@@ -470,6 +476,7 @@ int node_run(struct node_agent *n, struct err *e)
 	(void)node_task(n, "node-status", node_status_run, n);
 	(void)node_task(n, "adopt", adopt_task, n);
 	(void)node_task(n, "logs", logs_rotate_run, n);
+	(void)node_task(n, "pressure", pressure_run, n);
 	dispatch(n);
 	n->pods_inf = informer_free(n->pods_inf);
 	n->services_inf = informer_free(n->services_inf);
@@ -491,7 +498,7 @@ void node_stop(struct node_agent *n)
 	s = n->event_stream;
 	if (s)
 		grpc_cancel(s);
-	task_broadcast(&n->images_changed);
+	task_broadcast(&n->status_changed);
 	task_unlock(&n->lock);
 	queue_stop(n->wake);
 }
@@ -522,6 +529,7 @@ struct node_agent *node_free(struct node_agent *n)
 	map_free(n->by_container);
 	map_free(n->pulls);
 	map_free(n->samples);
+	map_free(n->images_used);
 	task_mutex_fini(&n->stats_lock);
 	queue_free(n->wake);
 	queue_free(n->writes);
@@ -533,7 +541,7 @@ struct node_agent *node_free(struct node_agent *n)
 	free(n->runtime_why);
 	free(n->runtime_version);
 	stop_free(n->stop);
-	task_cond_fini(&n->images_changed);
+	task_cond_fini(&n->status_changed);
 	task_cond_fini(&n->idle);
 	task_mutex_fini(&n->lock);
 	arena_free(n->arena);

@@ -36,6 +36,7 @@ struct node_opts {
 	const char *images_dir;	    /* archives loaded at start and when they appear; NULL: none */
 	const char *registries_file; /* registries.yaml, see registries.c; NULL: none */
 	const char *registry_dir;    /* the runtime's certs.d, ours to write; NULL: leave it */
+	const char *eviction_hard;  /* "memory.available<100Mi,nodefs.available<10%"; NULL: nobody is evicted */
 	const char *pod_cidr;	    /* shown only */
 	int max_pods;		    /* 0: 110 */
 	const char *const *labels;  /* extra node labels "key=value" */

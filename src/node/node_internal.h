@@ -106,6 +106,7 @@ struct pod {
 	struct mono recheck; /* the runtime lags behind its own events: ask again */
 	int64_t recheck_ms;
 	bool probes_on;
+	char *evicted; /* under node.lock: why this pod has to go */
 	bool volumes_dirty; /* under node.lock: an object or our own metadata changed */
 	bool volumes_loaded; /* by this process, not by one before it */
 	struct map *tokens; /* "audience seconds" → struct token */
@@ -120,6 +121,11 @@ struct node_server;  /* server.c */
 struct log_feed;     /* log_serve.c */
 struct registries;   /* registries.c */
 
+enum signal { SIGNAL_MEMORY, SIGNAL_DISK, SIGNAL_INODES, SIGNAL_IMAGES, SIGNALS };
+struct signal_now {
+	int64_t left, capacity;
+};
+
 struct node_agent {
 	struct node_opts o;
 	struct arena *arena; /* holds o's strings */
@@ -127,8 +133,8 @@ struct node_agent {
 	struct net_loop *loop;
 	struct cri cri;
 	struct stop *stop;
-	int images_loaded;  /* archives, under lock; the Node's list of images follows */
-	struct task_cond images_changed;
+	int status_news; /* under lock: grows with everything that the Node's status should show at once */
+	struct task_cond status_changed;
 	struct recorder *events;
 	struct informer *pods_inf, *services_inf;
 	struct object_cache *objects;
@@ -137,6 +143,13 @@ struct node_agent {
 	struct log_feed *logs;
 	struct registries *registries;
 	struct task_mutex stats_lock;
+	struct threshold {
+		bool given;
+		int percent; /* 0: the amount counts */
+		int64_t amount;
+	} thresholds[SIGNALS];
+	bool short_of_memory, short_of_disk; /* under lock */
+	struct map *images_used; /* id → struct mono; pressure's task only */
 	struct map *samples; /* under stats_lock: see stats.c */
 	struct map *pulls; /* under lock: what is being pulled, see image_pull.c */
 	struct task_mutex lock;
@@ -186,8 +199,10 @@ void pod_own_id(struct pod *p, const char *id); /* events of this container or s
 void pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a);
 void pod_clean_runtime(struct pod *p);
 
+/* pod_admit.c: false: own *ret_why, and *ret_reason of a pod that fails by it; NULL: it waits */
+bool pod_admit(struct node_agent *n, struct doc *d, const char **ret_reason, char **ret_why);
+
 /* pod_spec.c: documents → runtime configuration */
-int pod_check_spec(struct node_agent *n, struct val spec, char **ret_why); /* -ERR_UNSUPPORTED: own *ret_why */
 Cri__SandboxConfig *pod_sandbox_config(struct pod *p, struct doc *d, struct arena *a);
 int pod_container_config(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *image_ref, Cri__Image *image, struct arena *a,
 	Cri__ContainerConfig **ret, const char **ret_reason, struct err *e);
@@ -341,8 +356,18 @@ void stats_resource(const struct stats *s, struct buf *b);
 void stats_cadvisor(struct node_agent *n, const struct stats *s, struct buf *b);
 void stats_metrics(struct node_agent *n, const struct stats *s, struct buf *b);
 
+bool stats_node(struct usage *ret); /* without a rate */
+
+/* pressure.c, image_gc.c */
+void pressure_run(void *node);
+int pressure_thresholds(struct str text, struct threshold ret[SIGNALS], struct err *e);
+bool pressure_worse(int64_t a_used, int64_t a_asked, int64_t a_priority, int64_t b_used, int64_t b_asked, int64_t b_priority);
+void pod_evict(struct pod *p, const char *message);
+void images_collect(struct node_agent *n, const struct signal_now *disk, bool pressure);
+
 /* node_status.c */
 void node_status_run(void *node);
+void node_status_wake(struct node_agent *n);
 
 /* logs.c, log_serve.c, crilog.c */
 struct log_opts {

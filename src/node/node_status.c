@@ -163,8 +163,13 @@ static struct node *conditions(struct node_agent *n, struct arena *a, const stru
 {
 	struct node *list = node_list(a);
 
-	condition(n, a, list, "MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available");
-	condition(n, a, list, "DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure");
+	task_lock(&n->lock);
+	bool memory = n->short_of_memory, disk = n->short_of_disk;
+	task_unlock(&n->lock);
+	condition(n, a, list, "MemoryPressure", memory, memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
+		memory ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available");
+	condition(n, a, list, "DiskPressure", disk, disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
+		disk ? "kubelet has disk pressure" : "kubelet has no disk pressure");
 	condition(n, a, list, "PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available");
 	condition(n, a, list, "Ready", r->ok, r->ok ? "KubeletReady" : "KubeletNotReady", r->why);
 	return list;
@@ -303,10 +308,18 @@ static bool rest(struct node_agent *n, int seen, int64_t ms)
 	if (!stop_sleep_ms(n->stop, MIN(ms, (int64_t)HURRY_MS)))
 		return false;
 	task_lock(&n->lock);
-	while (!stop_raised(n->stop) && n->images_loaded == seen && task_wait_until(&n->images_changed, &n->lock, until))
+	while (!stop_raised(n->stop) && n->status_news == seen && task_wait_until(&n->status_changed, &n->lock, until))
 		;
 	task_unlock(&n->lock);
 	return !stop_raised(n->stop);
+}
+
+void node_status_wake(struct node_agent *n)
+{
+	task_lock(&n->lock);
+	n->status_news++;
+	task_broadcast(&n->status_changed);
+	task_unlock(&n->lock);
 }
 
 void node_status_run(void *agent)
@@ -315,7 +328,7 @@ void node_status_run(void *agent)
 	struct ready r = { 0 }, told = { 0 };
 	struct mono lease = mono_now(), status = mono_now(), now;
 	bool good = first_contact(n, &r), told_once = false;
-	int told_images = 0;
+	int told_news = 0;
 	struct err e;
 
 	while (good && !stop_raised(n->stop)) {
@@ -323,15 +336,15 @@ void node_status_run(void *agent)
 		now = mono_now();
 		look(n, &r);
 		task_lock(&n->lock);
-		int images = n->images_loaded;
+		int news = n->status_news;
 		task_unlock(&n->lock);
-		bool changed = !told_once || r.ok != told.ok || strcmp(r.why, told.why) != 0 || images != told_images;
+		bool changed = !told_once || r.ok != told.ok || strcmp(r.why, told.why) != 0 || news != told_news;
 		if (changed || !mono_before(now, status)) {
 			int code = write_status(n, &r, &e);
 			if (code == 0) {
 				told = r;
 				told_once = true;
-				told_images = images;
+				told_news = news;
 				status = mono_add_ms(now, STATUS_MS);
 			} else if (code == -ERR_NOT_FOUND) { /* somebody deleted our Node: it comes back */
 				doc_unref(TAKE(n->node_doc));
@@ -348,7 +361,7 @@ void node_status_run(void *agent)
 				lease = mono_add_ms(now, 1000);
 		}
 		int64_t wait = MIN(mono_ms_between(mono_now(), lease), (int64_t)LEASE_MS);
-		if (!rest(n, images, !r.ok || !told_once ? HURRY_MS : MAX(wait, (int64_t)1)))
+		if (!rest(n, news, !r.ok || !told_once ? HURRY_MS : MAX(wait, (int64_t)1)))
 			break;
 	}
 	node_task_end(n);

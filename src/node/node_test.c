@@ -233,6 +233,88 @@ static void reads_fields_of_kernel_files(void **state)
 	assert_int_equal(stats_field(text, "absent"), 0);
 }
 
+static void admits_only_what_it_can_honour(void **state)
+{
+	static const struct {
+		const char *spec, *reason, *why; /* why NULL: admitted */
+	} rows[] = {
+		{ "{\"containers\":[{\"name\":\"c\"}]}", NULL, NULL },
+		{ "{\"os\":{\"name\":\"windows\"}}", "PodOSNotSupported", "OS" },
+		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"net.ipv4.tcp_syncookies\",\"value\":\"1\"}]}}", NULL, NULL },
+		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"net/ipv4/tcp_syncookies\",\"value\":\"1\"}]}}", NULL, NULL },
+		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"kernel.msgmax\",\"value\":\"1\"}]}}", "SysctlForbidden", "kernel.msgmax" },
+		{ "{\"hostNetwork\":true,\"securityContext\":{\"sysctls\":[{\"name\":\"net.ipv4.tcp_syncookies\",\"value\":\"1\"}]}}", "SysctlForbidden", "host net" },
+		{ "{\"securityContext\":{\"supplementalGroupsPolicy\":\"Strict\"}}", "SupplementalGroupsPolicyNotSupported", "Strict" },
+		{ "{\"hostUsers\":false}", NULL, "hostUsers" },
+		{ "{\"volumes\":[{\"name\":\"v\",\"iscsi\":{}}]}", NULL, "iscsi" },
+		{ "{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{\"medium\":\"HugePages\"}}]}", NULL, "HugePages" },
+		{ "{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{\"medium\":\"Memory\"}},{\"name\":\"w\"}]}", NULL, NULL },
+		{ "{\"containers\":[{\"name\":\"c\",\"volumeDevices\":[{\"name\":\"v\"}]}]}", NULL, "volumeDevices" },
+	};
+	struct node_agent n = { 0 };
+
+	(void)state;
+	task_mutex_init(&n.lock);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		auto_free char *json = xasprintf("{\"kind\":\"Pod\",\"spec\":%s}", rows[i].spec), *why = NULL;
+		auto_(doc_unref) struct doc *d = parse(json);
+		const char *reason = NULL;
+		bool ok = pod_admit(&n, d, &reason, &why);
+		assert_int_equal(ok, rows[i].why == NULL);
+		if (ok)
+			continue;
+		assert_non_null(strstr(why, rows[i].why));
+		assert_int_equal(reason != NULL, rows[i].reason != NULL);
+		if (reason)
+			assert_string_equal(reason, rows[i].reason);
+	}
+	n.short_of_memory = true;
+	auto_(doc_unref) struct doc *greedy = parse("{\"spec\":{\"containers\":[{\"name\":\"c\"}]}}");
+	auto_(doc_unref) struct doc *modest = parse("{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"memory\":\"1Mi\"}}}]}}");
+	auto_free char *why = NULL;
+	const char *reason = NULL;
+	assert_false(pod_admit(&n, greedy, &reason, &why));
+	assert_string_equal(reason, "Evicted");
+	assert_true(pod_admit(&n, modest, &reason, &why));
+	task_mutex_fini(&n.lock);
+}
+
+static void reads_thresholds(void **state)
+{
+	static const char *const bad[] = { "memory.used<1", "memory.available", "memory.available<x", "nodefs.available<101%", "nodefs.available<-1Ki" };
+	struct threshold t[SIGNALS] = { 0 };
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_int_equal(pressure_thresholds(STR("memory.available<100Mi, nodefs.available<10%,imagefs.available<15%"), t, &e), 0);
+	assert_int_equal(t[SIGNAL_MEMORY].amount, 100 << 20);
+	assert_int_equal(t[SIGNAL_DISK].percent, 10);
+	assert_int_equal(t[SIGNAL_IMAGES].percent, 15);
+	assert_false(t[SIGNAL_INODES].given);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		err_init(&e);
+		assert_int_equal(pressure_thresholds(str_c(bad[i]), t, &e), -ERR_INVALID);
+	}
+	assert_int_equal(t[SIGNAL_DISK].percent, 10); /* as it was */
+}
+
+static void chooses_whom_to_evict(void **state)
+{
+	static const int64_t rows[][6] = { /* used, asked, priority: the first of two goes */
+		{ 10, 5, 100, 50, 60, 0 },     /* over its request, whatever its priority */
+		{ 10, 5, 0, 90, 5, 100 },      /* both over: the lower priority */
+		{ 90, 5, 0, 10, 5, 0 },	       /* by how much */
+		{ 50, 60, 0, 10, 60, 0 },      /* none over: closest to it */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_true(pressure_worse(rows[i][0], rows[i][1], rows[i][2], rows[i][3], rows[i][4], rows[i][5]));
+		assert_false(pressure_worse(rows[i][3], rows[i][4], rows[i][5], rows[i][0], rows[i][1], rows[i][2]));
+	}
+}
+
 static void names_what_helps_when_a_pull_fails(void **state)
 {
 	static const char *const rows[][3] = {
@@ -411,7 +493,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(builds_the_environment), cmocka_unit_test(missing_reference_is_an_error), cmocka_unit_test(writes_files_atomically),
 		cmocka_unit_test(keeps_files_inside), cmocka_unit_test(reads_runtime_log_lines), cmocka_unit_test(knows_the_classes),
-		cmocka_unit_test(names_what_helps_when_a_pull_fails), cmocka_unit_test(reads_fields_of_kernel_files), cmocka_unit_test(tells_containerd_of_mirrors),
+		cmocka_unit_test(names_what_helps_when_a_pull_fails), cmocka_unit_test(admits_only_what_it_can_honour),
+		cmocka_unit_test(reads_thresholds), cmocka_unit_test(chooses_whom_to_evict), cmocka_unit_test(reads_fields_of_kernel_files), cmocka_unit_test(tells_containerd_of_mirrors),
 		cmocka_unit_test(refuses_registries_that_would_be_no_toml), cmocka_unit_test(finds_credentials_by_server),
 		cmocka_unit_test(completes_image_names), cmocka_unit_test(reads_archives),
 	};

@@ -9,6 +9,7 @@
 
 #define LOG_MODULE "node"
 #define ORPHAN_GRACE_S 1
+#define EVICTED_GRACE_S 1 /* the node has no time */
 #define STOP_LEAST_S 2 /* what is left for SIGTERM when preStop used the whole grace */
 #define SANDBOX_RETRY_FIRST_MS 1000
 #define SANDBOX_RETRY_MOST_MS 60000
@@ -376,7 +377,7 @@ static void stop_one(struct pod *p, struct doc *d, struct container *c, int64_t 
 /* Sidecars come last and get what the others left of the grace. */
 static int64_t end_grace(struct pod *p, struct doc *d, struct container *c)
 {
-	int64_t grace = pod_grace_s(d, p->gone), used = p->deleting_seen ? mono_ms_between(p->deleting_since, mono_now()) / 1000 : 0;
+	int64_t grace = p->evicted ? EVICTED_GRACE_S : pod_grace_s(d, p->gone), used = p->deleting_seen ? mono_ms_between(p->deleting_since, mono_now()) / 1000 : 0;
 
 	if (c->kind != KIND_SIDECAR || grace == 0)
 		return grace;

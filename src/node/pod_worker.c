@@ -193,6 +193,21 @@ static bool deadline_passed(struct pod *p, struct doc *d, struct mono *ret_wake)
 	return false;
 }
 
+/* Somebody else on this node wants the pod to go. */
+static void take_verdict(struct pod *p, const struct decide_pod *v)
+{
+	char *message;
+
+	task_lock(&p->n->lock);
+	message = !p->fail_reason && !v->deleting && !v->was_terminal && p->evicted ? xstrdup(p->evicted) : NULL;
+	task_unlock(&p->n->lock);
+	if (!message)
+		return;
+	p->fail_reason = xstrdup("Evicted");
+	p->fail_message = message;
+	node_event(p, STR_NULL, "Warning", "Evicted", "%s", message);
+}
+
 static void view_pod(struct pod *p, struct doc *d, struct decide_pod *v, struct decide_container *list, struct mono *wake)
 {
 	struct str phase = doc_str(d, "status.phase");
@@ -213,6 +228,7 @@ static void view_pod(struct pod *p, struct doc *d, struct decide_pod *v, struct 
 		p->fail_message = xstrdup("Pod was active on the node longer than the specified deadline");
 		node_event(p, STR_NULL, "Normal", "DeadlineExceeded", "%s", p->fail_message);
 	}
+	take_verdict(p, v);
 	v->failed = p->fail_reason != NULL;
 	for (size_t i = 0; i < p->n_containers; i++) {
 		struct mono t = image_back_off(p, d, p->containers[i]);
@@ -232,16 +248,28 @@ static void view_pod(struct pod *p, struct doc *d, struct decide_pod *v, struct 
 
 /* ---- the loop --------------------------------------------------------------------------------------------------------------- */
 
-static void check_spec(struct pod *p, struct doc *d)
+/* Once, before anything of it runs. */
+static void admit(struct pod *p, struct doc *d)
 {
-	if (p->refused || pod_check_spec(p->n, doc_get(d, "spec"), &p->refused_why) == 0)
+	struct str phase = doc_str(d, "status.phase");
+	const char *reason;
+	char *why;
+
+	if (p->refused || p->sandboxes_left || str_is(phase, "Failed") || str_is(phase, "Succeeded") || pod_admit(p->n, d, &reason, &why))
 		return;
+	log_warn("pod %s/%s is not started: %s", p->ns, p->name, why);
+	if (reason) {
+		node_event(p, STR_NULL, "Warning", reason, "%s", why);
+		p->fail_reason = xstrdup(reason);
+		p->fail_message = why;
+		return;
+	}
+	node_event(p, STR_NULL, "Warning", "FailedValidation", "This node cannot honour the pod and does not start it: %s", why);
 	p->refused = true;
-	log_warn("pod %s/%s is not started: %s", p->ns, p->name, p->refused_why);
-	node_event(p, STR_NULL, "Warning", "FailedValidation", "This node cannot honour the pod and does not start it: %s", p->refused_why);
+	p->refused_why = why;
 	for (size_t i = 0; i < p->n_containers; i++) {
 		p->containers[i]->wait_reason = xstrdup("CreateContainerConfigError");
-		p->containers[i]->wait_message = xstrdup(p->refused_why);
+		p->containers[i]->wait_message = xstrdup(why);
 	}
 }
 
@@ -389,7 +417,7 @@ static bool round_of(struct pod *p, struct doc *d)
 	}
 	if (first) {
 		adopt(p, d);
-		check_spec(p, d);
+		admit(p, d);
 		adopt_volumes(p, d);
 	}
 	note_ends(p);

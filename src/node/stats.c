@@ -96,7 +96,7 @@ static bool read_v2(const char *cgroup, struct usage *u)
 	return true;
 }
 
-static bool read_node(struct usage *u)
+bool stats_node(struct usage *u)
 {
 	char text[4096];
 	struct str line, word, rest;
@@ -219,7 +219,7 @@ static bool read_cgroup(struct node_agent *n, const char *cgroup, struct usage *
 /* true: every rate is known. */
 static bool read_all(struct node_agent *n, struct stats *s)
 {
-	bool all = read_node(&s->node) && rate(n, "/", &s->node);
+	bool all = stats_node(&s->node) && rate(n, "/", &s->node);
 
 	for (size_t i = 0; i < s->n; i++) {
 		struct pod_usage *p = s->pods[i];

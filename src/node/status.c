@@ -192,6 +192,8 @@ static void conditions(struct conds *k, const struct decision *dec, const char *
 	else
 		condition(k, "Initialized", false, "ContainersNotInitialized",
 			arena_printf(k->a, "containers with incomplete status: [%.*s]", STR_ARG(buf_view(&incomplete))));
+	if (p->fail_reason && strcmp(p->fail_reason, "Evicted") == 0)
+		condition(k, "DisruptionTarget", true, "TerminationByKubelet", p->fail_message);
 	ready = !over && unready.n == 0 && p->n_containers;
 	if (unready.n && !over)
 		text = arena_printf(k->a, "containers with unready status: [%.*s]", STR_ARG(buf_view(&unready)));

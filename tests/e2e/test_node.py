@@ -158,3 +158,47 @@ def test_prometheus_reads_the_node(space, cluster):
     assert f'kubelet_node_name{{node="{node}"}} 1' in page("metrics")
     summary = json.loads(page("stats/summary"))
     assert [p for p in summary["pods"] if p["podRef"]["namespace"] == space.name and p["memory"]["usageBytes"] > 0]
+
+
+# ---- what a node does not take, and whom it sends away ----------------------------------------------------------------------
+
+def test_sysctls(space):
+    safe = {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "79"}]}
+    space.box("safe", restartPolicy="Never", securityContext=safe, container={
+        "command": ["sh", "-c", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"]})
+    space.wait("pods", "safe", lambda p: p["status"].get("phase") == "Succeeded")
+    assert logs_of(space, "safe", "box") == "79\n"
+    space.box("unsafe", securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1000"}]})
+    pod = space.wait("pods", "unsafe", lambda p: p["status"].get("phase") == "Failed")
+    assert pod["status"]["reason"] == "SysctlForbidden" and "kernel.msgmax" in pod["status"]["message"]
+    assert not pod["status"]["containerStatuses"][0].get("containerID")
+
+
+def test_a_pod_that_would_be_less_isolated_does_not_start(space):
+    space.box("shared", hostUsers=False)
+    pod = space.wait("pods", "shared", lambda p: p["status"].get("containerStatuses", [{}])[0].get("state", {}).get("waiting", {}).get("reason")
+                     == "CreateContainerConfigError")
+    assert "hostUsers" in pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"]
+    assert any(e["reason"] == "FailedValidation" and "hostUsers" in e["message"] for e in space.items("events"))
+
+
+def test_a_node_without_memory_evicts(fresh):
+    """Everything is a shortage to this node: what asks for little and uses much goes, critical pods stay."""
+    server = fresh(flags=["--eviction-hard", "memory.available<100%"])
+    server.add_images("busybox")
+    server.start().wait_ready()
+    until(lambda: server.kube.get(path("serviceaccounts", "default", "default")), 20, "the default service account")
+    for name, spec in (("greedy", {}), ("critical", {"priorityClassName": "system-node-critical"})):
+        server.kube.create(path("pods", "default"), {"metadata": {"name": name}, "spec": {**spec, "nodeName": server.kube.get(path("nodes"))["items"][0]["metadata"]["name"],
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "box", "image": "busybox:test", "command": ["sleep", "1000"], "resources": {"requests": {"memory": "1Ki"}}}]}})
+
+    def pod(name):
+        return server.kube.get(path("pods", "default", name))
+    until(lambda: pod("greedy")["status"].get("phase") == "Failed", 60, "greedy is evicted")
+    status = pod("greedy")["status"]
+    assert status["reason"] == "Evicted" and "low on resource: memory" in status["message"]
+    assert {c["type"]: c.get("reason") for c in status["conditions"]}["DisruptionTarget"] == "TerminationByKubelet"
+    node = server.kube.get(path("nodes"))["items"][0]
+    assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["MemoryPressure"] == "True"
+    assert pod("critical")["status"].get("phase") == "Running"
