@@ -4,7 +4,7 @@ BUILD := build/release
 MESON_FLAGS := --buildtype=debugoptimized -Dstrip=true
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: all help up down test check test-fresh test-images vm-test bench fuzz e2e install format lint clean packages
+.PHONY: all help up down test check differential test-fresh test-images vm-test bench fuzz e2e install format lint clean packages
 
 all: build/kogge ## builds build/kogge
 
@@ -37,6 +37,9 @@ check: ## unit tests only
 
 e2e: build/kogge test-images ## end-to-end tests only
 	@tools/test.sh e2e
+
+differential: build/kogge ## compares the API with the recorded answers of a real 1.20 server
+	@tools/test.sh differential
 
 fuzz: ## every fuzz target for SECONDS each (60)
 	@SECONDS_EACH=$${SECONDS_EACH:-60} tools/test.sh fuzz
