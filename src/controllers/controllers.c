@@ -10,13 +10,13 @@
 
 extern const struct controller deployment_controller, replicaset_controller, endpoints_controller, endpointslice_controller,
 	namespace_controller, serviceaccount_controller, root_ca_controller, garbage_collector, node_lifecycle_controller, pod_gc_controller,
-	event_ttl_controller, token_controller;
+	event_ttl_controller, token_controller, replicationcontroller_controller;
 
 static const struct controller *const inventory[] = {
 	&deployment_controller,	   &replicaset_controller, &endpoints_controller, &endpointslice_controller,
 	&namespace_controller,	   &serviceaccount_controller, &root_ca_controller,   &garbage_collector,
 	&node_lifecycle_controller, &pod_gc_controller,     &event_ttl_controller,
-	&token_controller,
+	&token_controller,	   &replicationcontroller_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)
@@ -280,7 +280,7 @@ static void subscribe(struct ctl *c, struct subscription *room)
 static void index_shared(struct informers *s)
 {
 	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices };
-	const struct gvr by_ns[] = { res_pods, res_replicasets, res_services, res_secrets };
+	const struct gvr by_ns[] = { res_pods, res_replicasets, res_replicationcontrollers, res_services, res_secrets };
 
 	for (size_t i = 0; i < ARRAY_LEN(by_owner); i++)
 		informer_index(informers_need(s, by_owner[i]), "owner", informer_index_owner_uid);
