@@ -5,16 +5,10 @@
 #include <math.h>
 #include <stdio.h>
 
-struct decode {
-	struct arena *a;
-	const struct schema_report *rep;
-	struct err *e;
-};
-
 static int decode(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
 	const struct place *at);
 
-static void unknown(struct decode *d, const struct place *at)
+void decode_unknown(struct decode *d, const struct place *at)
 {
 	char path[PATH_MAX_TEXT];
 
@@ -207,7 +201,7 @@ static int decode_object(struct decode *d, const struct schema_type *t, const st
 		int r;
 
 		if (!f) {
-			unknown(d, &here);
+			decode_unknown(d, &here);
 			node_del(n, key);
 			continue;
 		}
@@ -305,10 +299,15 @@ static int decode(struct decode *d, const struct schema_type *t, const struct sc
 	}
 }
 
+int decode_typed(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at)
+{
+	return t->custom ? decode_custom(d, t, n, at) : decode(d, t, NULL, n, at);
+}
+
 int schema_decode(
 	const struct schema_type *t, struct arena *a, struct node *n, const struct schema_report *rep, struct err *e)
 {
 	struct decode d = { a, rep, e };
 
-	return decode(&d, t, NULL, n, NULL);
+	return decode_typed(&d, t, n, NULL);
 }

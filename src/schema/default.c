@@ -47,11 +47,13 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 		const struct schema_field *f = &t->fields[i];
 		struct node *child;
 
+		if (t->custom && !f->type->custom) /* metadata: the server's own */
+			continue;
 		if (!f->fallback && f->type->kind > SCHEMA_MAP)
 			continue;
 		child = node_getc(n, f->name);
 		/* A value type cannot tell "" from not given, so neither does the default. */
-		if (f->fallback && (!child || node_kind(child) == VAL_NULL ||
+		if (f->fallback && (!child || (node_kind(child) == VAL_NULL && !f->type->nullable) ||
 					   (!f->pointer && node_kind(child) == VAL_STR && !node_text_str(child).n) ||
 					   (!f->pointer && node_kind(child) == VAL_INT && !node_int_of(child, 0)))) {
 			child = schema_literal(a, f->fallback);
@@ -65,6 +67,8 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 void schema_default(const struct schema_type *t, struct arena *a, struct node *n)
 {
 	fill(t, a, n);
+	if (t->custom)
+		return;
 	schema_default_object(t, a, n);
 	fill(t, a, n); /* what the code added has defaults of its own */
 }

@@ -22,6 +22,9 @@ void oa_string(struct buf *b, const char *s); /* quoted and escaped */
 void oa_definition(const struct oa *o, const struct schema_type *t, struct buf *b);
 void oa_reference(const struct oa *o, const struct schema_type *t, struct buf *b);
 
+/* The definition of a custom kind, without braces, from its JSONSchemaProps. */
+void oa_custom(const struct oa *o, struct val source, struct buf *b);
+
 /* Paths of a resource: its collection in all namespaces, its collection, one item. */
 enum oa_path { OA_ALL, OA_COLLECTION, OA_ITEM, OA_PATHS };
 /* false: the resource has no such path. */

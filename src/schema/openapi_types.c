@@ -49,6 +49,8 @@ const struct schema_type *oa_list_type(const struct openapi_resource *r)
 {
 	char kind[256];
 
+	if (r->list_type)
+		return r->list_type;
 	snprintf(kind, sizeof(kind), "%sList", r->kind);
 	return schema_builtin(str_c(r->group), str_c(r->version), str_c(kind));
 }
@@ -269,9 +271,12 @@ static void gvks(const struct oa *o, const struct schema_type *t, struct buf *b)
 		if (k[i].type == t)
 			one_gvk(k[i].group, k[i].version, k[i].kind, &any, b);
 	if (!any) /* not builtin: the resource names it */
-		for (size_t i = 0; i < o->n; i++)
+		for (size_t i = 0; i < o->n; i++) {
 			if (o->r[i].type == t && !o->r[i].sub)
 				one_gvk(o->r[i].group, o->r[i].version, o->r[i].kind, &any, b);
+			else if (o->r[i].list_type == t && !o->r[i].sub)
+				one_gvk(o->r[i].group, o->r[i].version, strrchr(t->name, '.') + 1, &any, b);
+		}
 	if (!strcmp(t->name, META "Status"))
 		one_gvk("", "v1", "Status", &any, b);
 	for (size_t i = 0; i < o->n && !strcmp(t->name, META "DeleteOptions"); i++)
@@ -282,12 +287,27 @@ static void gvks(const struct oa *o, const struct schema_type *t, struct buf *b)
 		buf_byte(b, ']');
 }
 
+static struct val source_of(const struct oa *o, const struct schema_type *t)
+{
+	for (size_t i = 0; t->custom && i < o->n; i++)
+		if (o->r[i].type == t && !o->r[i].sub)
+			return o->r[i].schema;
+	return VAL_NONE;
+}
+
 void oa_definition(const struct oa *o, const struct schema_type *t, struct buf *b)
 {
-	buf_c(b, "{\"description\":");
-	oa_string(b, t->help ? t->help : "");
-	buf_byte(b, ',');
-	if (t->kind == SCHEMA_OBJECT)
+	struct val source = source_of(o, t);
+
+	buf_byte(b, '{');
+	if (t->help) {
+		buf_c(b, "\"description\":");
+		oa_string(b, t->help);
+		buf_byte(b, ',');
+	}
+	if (val_has(source))
+		oa_custom(o, source, b);
+	else if (t->kind == SCHEMA_OBJECT)
 		object_body(o, t, b);
 	else
 		special_body(o, t, b);

@@ -33,6 +33,7 @@ enum schema_kind {
 enum schema_list { SCHEMA_LIST_ATOMIC, SCHEMA_LIST_SET, SCHEMA_LIST_MAP };
 
 struct schema_type;
+struct schema_rules; /* private */
 struct schema_limit {
 	int64_t min, max; /* inclusive; INT64_MIN, INT64_MAX: none */
 };
@@ -72,6 +73,9 @@ struct schema_type {
 	unsigned struct_atomic : 1;
 	unsigned is_kind : 1;    /* has apiVersion and kind */
 	unsigned wire_items : 1; /* a named list that is a message {repeated items = 1} */
+	unsigned custom : 1;	 /* compiled from an OpenAPI schema: unknown fields are pruned, wrong types are for validation */
+	unsigned keep_unknown : 1, nullable : 1, embedded : 1; /* x-kubernetes-preserve-unknown-fields, nullable … of such */
+	const struct schema_rules *rules; /* of a custom kind: what its values must be like; else NULL */
 };
 struct schema_kind_entry { /* a kind that clients name in apiVersion/kind */
 	const char *group, *version, *kind;
@@ -108,6 +112,28 @@ int schema_validate(const struct schema_type *t, struct val v, const char *path,
 int schema_validate_update(const struct schema_type *t, struct val v, struct val old, const char *path, struct err *e);
 /* Type as Go's messages name it, "[]v1.Container", into buf. */
 void schema_go_type(const struct schema_type *t, char *ret, size_t cap);
+
+/* ---- custom kinds ---------------------------------------------------------------------------------------------------
+ */
+
+/* The OpenAPI v3 schema of one version of a custom kind, compiled into types like the builtin ones, and rules for its
+ * values. Everything above works with them. Immutable; any thread. */
+struct schema_custom;
+struct schema_custom_opts {
+	const char *group, *version, *kind, *list_kind; /* copied */
+};
+/* json_schema: a JSONSchemaProps; missing: anything goes. Fails: ERR_INVALID for what schema_structural() refuses. */
+int schema_custom_new(
+	struct val json_schema, const struct schema_custom_opts *o, struct schema_custom **ret, struct err *e);
+struct schema_custom *schema_custom_free(struct schema_custom *c);
+AUTO(struct schema_custom, schema_custom_free)
+const struct schema_type *schema_custom_type(const struct schema_custom *c);	  /* borrow: as long as c */
+const struct schema_type *schema_custom_list_type(const struct schema_custom *c); /* its list, for OpenAPI */
+size_t schema_custom_bytes(const struct schema_custom *c);
+/* Adds causes for all that a CustomResourceDefinition's schema must not say. path: "spec.versions[0].schema.openAPIV3Schema" */
+void schema_structural(struct val json_schema, const char *path, struct err *e);
+/* Paths of x-kubernetes-validations, which are kept and not enforced. */
+void schema_unenforced_rules(struct val json_schema, void (*each)(void *arg, const char *path), void *arg);
 
 /* Strategic merge patch over a type. */
 const struct patch_shape *schema_patch_shape(const struct schema_type *t);
@@ -158,6 +184,8 @@ struct openapi_resource {
 	bool namespaced;
 	const char *const *verbs;       /* NULL-terminated */
 	const struct schema_type *type; /* of the request body and answer */
+	const struct schema_type *list_type; /* of a custom kind; NULL: the builtin one by its name */
+	struct val schema;		     /* JSONSchemaProps of a custom kind, whose definition it becomes; or missing */
 };
 int openapi_v2_json(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);
 int openapi_v2_protobuf(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);

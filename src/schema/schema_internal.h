@@ -1,5 +1,6 @@
 /* Private to src/schema. */
 #pragma once
+#include "base/buf.h"
 #include "schema/schema.h"
 #include "schema/tables.h"
 
@@ -26,3 +27,22 @@ static inline bool schema_is_leaf(const struct schema_type *t)
 }
 /* A JSON text of a schema file as a tree. */
 struct node *schema_literal(struct arena *a, const char *json);
+
+/* ---- validate.c: field errors while they are found ---- */
+struct check {
+	struct err *e;
+	size_t n;
+	struct buf text;   /* "path: sentence" joined as upstream joins a list of field errors */
+	struct buf causes; /* records "reason\0path\0sentence\0": err_set() would wipe them from the err */
+};
+void check_fail(struct check *c, const char *reason, const char *path, const char *sentence);
+
+/* ---- decode.c, prune.c: reading a client's object ---- */
+struct decode {
+	struct arena *a;
+	const struct schema_report *rep;
+	struct err *e;
+};
+void decode_unknown(struct decode *d, const struct place *at);
+int decode_typed(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at);
+int decode_custom(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at);

@@ -25,6 +25,9 @@ static enum shape shape_of(const struct schema_type *t, const struct schema_fiel
 	}
 }
 
+/* What preserved unknown fields are. */
+static const struct schema_type anything = { .kind = SCHEMA_JSON };
+
 /* Type of a map's entry. *ret_f: the field when it is an object's. */
 static const struct schema_type *entry_type(
 	const struct schema_type *t, struct str key, const struct schema_field **ret_f)
@@ -35,6 +38,8 @@ static const struct schema_type *entry_type(
 	if (t->kind != SCHEMA_OBJECT)
 		return t->element;
 	*ret_f = schema_field(t, key);
+	if (!*ret_f && t->keep_unknown)
+		return &anything;
 	return *ret_f ? (*ret_f)->type : NULL;
 }
 

@@ -1,19 +1,20 @@
 /* What schema files declare as rules: must, enum, min, max, fixed. */
-#include "base/buf.h"
-#include "schema/schema_internal.h"
+#include "schema/rules.h"
 #include <inttypes.h>
 #include <stdio.h>
-
-struct check {
-	struct err *e;
-	size_t n;
-	struct buf text;   /* "path: sentence" joined as upstream joins a list of field errors */
-	struct buf causes; /* records "reason\0path\0sentence\0": err_set() would wipe them from the err */
-};
 
 static void put_c(struct buf *b, const char *s)
 {
 	buf_add(b, s, strlen(s) + 1);
+}
+
+void check_fail(struct check *c, const char *reason, const char *path, const char *sentence)
+{
+	put_c(&c->causes, reason);
+	put_c(&c->causes, path);
+	put_c(&c->causes, sentence);
+	buf_printf(&c->text, "%s%s: %s", c->n ? ", " : "", path, sentence);
+	c->n++;
 }
 
 static void fail(struct check *c, const char *reason, const struct place *at, const char *sentence)
@@ -21,11 +22,7 @@ static void fail(struct check *c, const char *reason, const struct place *at, co
 	char path[PATH_MAX_TEXT];
 
 	place_text(at, PLACE_VALIDATION, path, sizeof(path));
-	put_c(&c->causes, reason);
-	put_c(&c->causes, path);
-	put_c(&c->causes, sentence);
-	buf_printf(&c->text, "%s%s: %s", c->n ? ", " : "", path, sentence);
-	c->n++;
+	check_fail(c, reason, path, sentence);
 }
 
 static bool empty(const struct schema_field *f, struct val v)
@@ -147,6 +144,8 @@ int schema_validate(const struct schema_type *t, struct val v, const char *path,
 	struct place root = { NULL, str_c(path), -1, false };
 
 	check(&c, t, v, path && path[0] ? &root : NULL);
+	if (t->rules)
+		rules_check(&c, t->rules, v);
 	return finish(&c);
 }
 

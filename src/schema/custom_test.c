@@ -1,0 +1,343 @@
+/* Custom kinds: compiling, pruning, defaults, values, what schemas must not say, OpenAPI. */
+#include "base/test.h"
+#include "schema/schema.h"
+#include <stdio.h>
+
+static struct doc *parse(const char *json)
+{
+	struct doc *d = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (doc_parse(str_c(json), &d, &e))
+		fail_msg("%s in %s", e.message, json);
+	return d;
+}
+
+static struct schema_custom *compile(const char *json)
+{
+	const struct schema_custom_opts o = { "stable.example.com", "v1", "CronTab", "CronTabList" };
+	auto_(doc_unref) struct doc *d = parse(json);
+	struct schema_custom *c = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (schema_custom_new(doc_root(d), &o, &c, &e))
+		fail_msg("%s", e.message);
+	return c;
+}
+
+static const char schema[] = "{\"type\":\"object\",\"required\":[\"spec\"],\"properties\":{\"spec\":{\"type\":"
+			     "\"object\",\"required\":[\"cron\"],\"properties\":{"
+			     "\"cron\":{\"type\":\"string\",\"pattern\":\"^\\\\d+( \\\\d+)*$\",\"maxLength\":9},"
+			     "\"n\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":10,\"default\":3},"
+			     "\"port\":{\"x-kubernetes-int-or-string\":true},"
+			     "\"gone\":{\"type\":\"string\",\"nullable\":true,\"default\":\"x\"},"
+			     "\"mode\":{\"type\":\"string\",\"enum\":[\"on\",\"off\"]},"
+			     "\"map\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}},"
+			     "\"free\":{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true,"
+			     "\"properties\":{\"known\":{\"type\":\"object\"}}},"
+			     "\"pod\":{\"type\":\"object\",\"x-kubernetes-embedded-resource\":true,\"x-kubernetes-"
+			     "preserve-unknown-fields\":true},"
+			     "\"one\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"type\":"
+			     "\"string\"}},\"oneOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]}]},"
+			     "\"list\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-"
+			     "keys\":[\"name\"],\"items\":{\"type\":\"object\","
+			     "\"required\":[\"name\"],\"properties\":{\"name\":{\"type\":\"string\"},\"v\":{\"type\":"
+			     "\"integer\",\"default\":7}}}}"
+			     "}}}}";
+
+/* Decoded and defaulted, as text. */
+static char *read_as(const struct schema_type *t, struct arena *a, const char *json)
+{
+	auto_(doc_unref) struct doc *d = parse(json);
+	struct node *n = node_from(a, doc_root(d));
+	struct buf b = BUF_INIT;
+	struct err e;
+	size_t len;
+
+	err_init(&e);
+	if (schema_decode(t, a, n, NULL, &e))
+		fail_msg("%s", e.message);
+	schema_default(t, a, n);
+	node_write(n, &b);
+	return buf_take(&b, &len);
+}
+
+static void prunes_and_defaults(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} cases[] = {
+		{ "{\"spec\":{\"cron\":\"1\",\"what\":1}}", "{\"spec\":{\"cron\":\"1\",\"gone\":\"x\",\"n\":3}}" },
+		{ "{\"spec\":{\"cron\":\"1\",\"n\":null,\"gone\":null}}",
+			"{\"spec\":{\"cron\":\"1\",\"n\":3,\"gone\":null}}" },
+		{ "{\"spec\":{\"gone\":\"\",\"n\":0,\"free\":{\"x\":{\"y\":1},\"known\":{\"z\":1}}}}",
+			"{\"spec\":{\"gone\":\"\",\"n\":0,\"free\":{\"x\":{\"y\":1},\"known\":{}}}}" },
+		{ "{\"spec\":{\"gone\":\"\",\"n\":0,\"list\":[{\"name\":\"a\",\"q\":1}]}}",
+			"{\"spec\":{\"gone\":\"\",\"n\":0,\"list\":[{\"name\":\"a\",\"v\":7}]}}" },
+		{ "{\"spec\":{\"gone\":\"\",\"n\":0,\"pod\":{\"kind\":\"P\",\"metadata\":{\"name\":\"p\",\"odd\":1},"
+		  "\"any\":1}}}",
+			"{\"spec\":{\"gone\":\"\",\"n\":0,\"pod\":{\"kind\":\"P\",\"metadata\":{\"name\":\"p\"},"
+			"\"any\":1}}}" },
+		{ "{\"spec\":\"text\",\"metadata\":{\"name\":\"m\",\"odd\":1}}",
+			"{\"spec\":\"text\",\"metadata\":{\"name\":\"m\"}}" },
+	};
+	auto_(schema_custom_free) struct schema_custom *c = compile(schema);
+	auto_(arena_free) struct arena *a = arena_new();
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *got = read_as(schema_custom_type(c), a, cases[i].in);
+
+		assert_string_equal(got, cases[i].out);
+	}
+}
+
+static void checks_values(void **state)
+{
+	static const struct {
+		const char *in, *message; /* NULL: fine */
+	} cases[] = {
+		{ "{\"spec\":{\"cron\":\"1 "
+		  "2\",\"port\":\"http\",\"mode\":\"on\",\"map\":{\"a\":1},\"one\":{\"a\":\"\"}}}",
+			NULL },
+		{ "{\"spec\":{\"cron\":\"1\",\"n\":4.0,\"gone\":null}}", NULL },
+		{ "{}", "spec: Required value" },
+		{ "{\"spec\":{}}", "spec.cron: Required value" },
+		{ "{\"spec\":{\"cron\":7}}", "spec.cron: Invalid value: \"integer\": spec.cron in body must be of type "
+					     "string: \"integer\"" },
+		{ "{\"spec\":{\"cron\":null}}",
+			"spec.cron: Invalid value: \"null\": spec.cron in body must be of type string: \"null\"" },
+		{ "{\"spec\":{\"cron\":\"x\"}}",
+			"spec.cron: Invalid value: \"x\": spec.cron in body should match '^\\d+( \\d+)*$'" },
+		{ "{\"spec\":{\"cron\":\"1234567890\"}}",
+			"spec.cron: Invalid value: \"1234567890\": spec.cron in body should be at most 9 chars long" },
+		{ "{\"spec\":{\"cron\":\"1\",\"n\":11}}",
+			"spec.n: Invalid value: 11: spec.n in body should be less than or equal to 10" },
+		{ "{\"spec\":{\"cron\":\"1\",\"n\":1.5}}",
+			"spec.n: Invalid value: \"number\": spec.n in body must be of type integer: \"number\"" },
+		{ "{\"spec\":{\"cron\":\"1\",\"mode\":\"up\"}}",
+			"spec.mode: Unsupported value: \"up\": supported values: \"on\", \"off\"" },
+		{ "{\"spec\":{\"cron\":\"1\",\"port\":true}}", "spec.port: Invalid value: \"boolean\": spec.port in "
+							       "body must be of type integer,string: \"boolean\"" },
+		{ "{\"spec\":{\"cron\":\"1\",\"map\":{\"k\":\"v\"}}}",
+			"spec.map.k: Invalid value: \"string\": spec.map.k in body must be of type integer: "
+			"\"string\"" },
+		{ "{\"spec\":{\"cron\":\"1\",\"pod\":{\"kind\":\"P\"}}}",
+			"spec.pod.apiVersion: Required value: must not be empty" },
+		{ "{\"spec\":{\"cron\":\"1\",\"one\":{\"a\":\"\",\"b\":\"\"}}}",
+			"<nil>: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found "
+			"2 valid alternatives" },
+		{ "{\"spec\":{\"cron\":\"1\",\"one\":{}}}",
+			"[<nil>: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). "
+			"Found none valid, spec.one.a: Required value]" },
+		{ "{\"spec\":{\"cron\":\"1\",\"list\":[{\"name\":\"a\"},{\"name\":\"b\"},{\"name\":\"a\"}]}}",
+			"spec.list[2]: Duplicate value: {\"name\":\"a\"}" },
+		{ "{\"spec\":{\"cron\":\"1\",\"list\":[{\"name\":1}]}}",
+			"spec.list[0].name: Invalid value: \"integer\": spec.list[0].name in body must be of type "
+			"string: \"integer\"" },
+	};
+	auto_(schema_custom_free) struct schema_custom *c = compile(schema);
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_(doc_unref) struct doc *d = parse(cases[i].in);
+		struct err e;
+
+		err_init(&e);
+		schema_validate(schema_custom_type(c), doc_root(d), "", &e);
+		assert_string_equal(e.message, cases[i].message ? cases[i].message : "");
+	}
+}
+
+static void checks_formats(void **state)
+{
+	static const struct {
+		const char *format, *good, *bad;
+	} cases[] = { { "ipv4", "10.0.0.1", "10.0.0.256" }, { "ipv6", "::1", "10.0.0.1" },
+		{ "cidr", "10.0.0.0/8", "10.0.0.0/33" }, { "uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567" },
+		{ "date", "2020-02-29", "2020-02-3" }, { "date-time", "2020-02-29T10:00:00Z", "2020-02-29" },
+		{ "byte", "aGk=", "a" }, { "hostname", "a.example.com", "-a" }, { "email", "a@example.com", "a" },
+		{ "uri", "https://example.com/x", "no scheme" }, { "mac", "00:11:22:33:44:55", "00:11" },
+		{ "duration", "1h2m", "abc" }, { "never-heard-of", "anything", NULL } };
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char json[300];
+		struct err e;
+
+		snprintf(json, sizeof(json),
+			"{\"type\":\"object\",\"properties\":{\"f\":{\"type\":\"string\",\"format\":\"%s\"}}}",
+			cases[i].format);
+		auto_(schema_custom_free) struct schema_custom *c = compile(json);
+		for (int bad = 0; bad < 2; bad++) {
+			const char *text = bad ? cases[i].bad : cases[i].good;
+
+			if (!text)
+				continue;
+			snprintf(json, sizeof(json), "{\"f\":\"%s\"}", text);
+			auto_(doc_unref) struct doc *d = parse(json);
+			err_init(&e);
+			if ((schema_validate(schema_custom_type(c), doc_root(d), "", &e) < 0) != bad)
+				fail_msg("%s is %s for format %s", text, bad ? "right" : "wrong", cases[i].format);
+		}
+	}
+}
+
+static void a_pattern_is_bounded(void **state)
+{
+	auto_(schema_custom_free) struct schema_custom *c =
+		compile("{\"type\":\"object\",\"properties\":{\"f\":{\"type\":\"string\",\"pattern\":\"^(a+)+$\"}}}");
+	auto_(doc_unref) struct doc *d =
+		parse("{\"f\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\"}");
+	struct err e;
+
+	err_init(&e);
+	assert_int_equal(schema_validate(schema_custom_type(c), doc_root(d), "", &e), -ERR_INVALID);
+}
+
+static void refuses_what_is_not_structural(void **state)
+{
+	static const struct {
+		const char *in, *path, *message; /* of the first cause; NULL: fine */
+	} cases[] = {
+		{ schema, NULL, NULL },
+		{ "{\"properties\":{}}", "s.type", "Required value: must not be empty at the root" },
+		{ "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}", "s.type",
+			"Invalid value: \"array\": must be object at the root" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{}}}", "s.properties[a].type",
+			"Required value: must not be empty for specified object fields" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"array\"}}}", "s.properties[a].items",
+			"Required value: must be specified" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"(?=x)\"}}}",
+			"s.properties[a].pattern",
+			"Invalid value: \"(?=x)\": must be a valid regular expression, but isn't: error parsing "
+			"regexp: invalid or unsupported Perl syntax" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}},\"anyOf\":[{\"properties\":{\"a\":"
+		  "{\"type\":\"string\"}}}]}",
+			"s.anyOf[0].properties[a].type", "Forbidden: must be empty to be structural" },
+		{ "{\"type\":\"object\",\"anyOf\":[{\"properties\":{\"b\":{\"minLength\":1}}}]}", "s.properties[b]",
+			"Required value: because it is defined in a nested schema" },
+		{ "{\"type\":\"object\",\"properties\":{\"metadata\":{\"type\":\"object\",\"properties\":{\"labels\":{"
+		  "\"type\":\"object\"}}}}}",
+			"s.properties[metadata]",
+			"Forbidden: must not specify anything other than name and generateName, but metadata is "
+			"implicitly specified" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"default\":1}}}",
+			"s.properties[a].default",
+			"Invalid value: \"integer\":  in body must be of type string: \"integer\"" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\","
+		  "\"items\":{\"type\":\"object\"}}}}",
+			"s.properties[a].x-kubernetes-list-map-keys",
+			"Required value: must not be empty if x-kubernetes-list-type is map" },
+		{ "{\"type\":\"object\",\"properties\":{\"p\":{\"x-kubernetes-int-or-string\":true,\"anyOf\":[{"
+		  "\"type\":\"integer\"},{\"type\":\"string\"}]}}}",
+			NULL, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_(doc_unref) struct doc *d = parse(cases[i].in);
+		const char *reason, *path, *message;
+		size_t pos = 0;
+		struct err e;
+
+		err_init(&e);
+		schema_structural(doc_root(d), "s", &e);
+		if (!cases[i].path) {
+			if (err_next_cause(&e, &pos, &reason, &path, &message))
+				fail_msg("%s: %s", path, message);
+			continue;
+		}
+		if (!err_next_cause(&e, &pos, &reason, &path, &message))
+			fail_msg("no cause for %s", cases[i].in);
+		assert_string_equal(path, cases[i].path);
+		assert_string_equal(message, cases[i].message);
+	}
+}
+
+static void applies_by_list_keys(void **state)
+{
+	auto_(schema_custom_free) struct schema_custom *c = compile(schema);
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_(doc_unref) struct doc *d = parse("{\"spec\":{\"cron\":\"1\",\"list\":[{\"name\":\"a\",\"v\":1}],\"free\":"
+					       "{\"deep\":{\"x\":1}},\"map\":{\"k\":2}}}");
+	struct buf b = BUF_INIT;
+
+	node_write(field_set_node(a, field_set_of(a, schema_custom_type(c), doc_root(d))), &b);
+	buf_byte(&b, 0);
+	assert_string_equal(b.p, "{\"f:spec\":{\"f:cron\":{},\"f:free\":{\"f:deep\":{\"f:x\":{}}},\"f:list\":{\"k:{"
+				 "\\\"name\\\":\\\"a\\\"}\":{\".\":{},\"f:name\":{},\"f:v\":{}}},"
+				 "\"f:map\":{\"f:k\":{}}}}");
+	buf_fini(&b);
+}
+
+static void is_published(void **state)
+{
+	auto_(schema_custom_free) struct schema_custom *c = compile(schema);
+	auto_(doc_unref) struct doc *source = parse(schema), *d = NULL;
+	static const char *const verbs[] = { "get", "list", NULL };
+	struct openapi_resource r = { .group = "stable.example.com",
+		.version = "v1",
+		.resource = "crontabs",
+		.singular = "crontab",
+		.kind = "CronTab",
+		.namespaced = true,
+		.verbs = verbs,
+		.type = schema_custom_type(c),
+		.list_type = schema_custom_list_type(c),
+		.schema = doc_root(source) };
+	struct buf v2 = BUF_INIT, v3 = BUF_INIT;
+	struct err e;
+
+	err_init(&e);
+	assert_int_equal(openapi_v3_json(&r, 1, r.group, r.version, "v1", &v3), 0);
+	assert_int_equal(doc_parse(buf_view(&v3), &d, &e), 0);
+	struct val t = val_get(doc_get(d, "components.schemas"), "com.example.stable.v1.CronTab");
+	assert_true(val_is(val_path(t, "properties.spec.properties.cron.type"), "string"));
+	assert_true(val_len(val_path(t, "properties.spec.properties.one.oneOf")) == 2);
+	assert_true(val_has(val_path(t, "properties.metadata.allOf")));
+	assert_true(val_is(val_get(val_at(val_get(t, "x-kubernetes-group-version-kind"), 0), "kind"), "CronTab"));
+	assert_true(val_has(val_get(doc_get(d, "components.schemas"), "com.example.stable.v1.CronTabList")));
+	doc_unref(d);
+	assert_int_equal(openapi_v2_json(&r, 1, "v1", &v2), 0);
+	assert_int_equal(doc_parse(buf_view(&v2), &d, &e), 0);
+	t = val_get(doc_get(d, "definitions"), "com.example.stable.v1.CronTab");
+	assert_false(val_has(val_path(t, "properties.spec.properties.one.oneOf")));
+	assert_false(val_has(val_path(t, "properties.spec.properties.port.type")));
+	buf_reset(&v2);
+	assert_int_equal(openapi_v2_protobuf(&r, 1, "v1", &v2), 0);
+	assert_true(str_has(buf_view(&v2), STR("com.example.stable.v1.CronTab")));
+	buf_fini(&v2);
+	buf_fini(&v3);
+}
+
+static void collect(void *arg, const char *path)
+{
+	buf_printf(arg, "%s ", path);
+}
+
+static void names_rules_it_does_not_enforce(void **state)
+{
+	auto_(doc_unref) struct doc *d = parse("{\"x-kubernetes-validations\":[{\"rule\":\"true\"}],\"properties\":{"
+					       "\"a\":{\"items\":{\"x-kubernetes-validations\":[{}]}}}}");
+	struct buf b = BUF_INIT;
+
+	schema_unenforced_rules(doc_root(d), collect, &b);
+	buf_byte(&b, 0);
+	assert_string_equal(b.p, "the whole object a[*] ");
+	buf_fini(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(prunes_and_defaults),
+		cmocka_unit_test(checks_values),
+		cmocka_unit_test(checks_formats),
+		cmocka_unit_test(a_pattern_is_bounded),
+		cmocka_unit_test(refuses_what_is_not_structural),
+		cmocka_unit_test(applies_by_list_keys),
+		cmocka_unit_test(is_published),
+		cmocka_unit_test(names_rules_it_does_not_enforce),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,492 @@
+/* Checking a custom object's values, in the words of upstream's OpenAPI validation. */
+#include "schema/rules.h"
+#include <math.h>
+#include <stdio.h>
+
+/* Alternatives are tried with a check of their own that is thrown away. */
+struct run {
+	struct check *c;
+	struct buf path; /* "spec.list[0].name" */
+};
+
+static void apply(struct run *w, const struct schema_rules *r, struct val v);
+
+static const char *path_of(struct run *w)
+{
+	buf_byte(&w->path, 0);
+	w->path.n--;
+	return w->path.p;
+}
+
+static void fail_at(struct run *w, const char *reason, const char *more, const char *sentence)
+{
+	size_t n = w->path.n;
+
+	if (more && n)
+		buf_byte(&w->path, '.');
+	if (more)
+		buf_c(&w->path, more);
+	check_fail(w->c, reason, path_of(w), sentence);
+	w->path.n = n;
+}
+
+/* "Invalid value: VALUE: PATH in body SENTENCE" */
+static void invalid(struct run *w, struct str value, const char *fmt, ...) PRINTF(3, 4);
+static void invalid(struct run *w, struct str value, const char *fmt, ...)
+{
+	auto_buf struct buf b = BUF_INIT;
+	char sentence[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	buf_printf(&b, "Invalid value: %.*s%s: %s in body %s", (int)MIN(value.n, (size_t)300), value.p,
+		value.n > 300 ? "..." : "", path_of(w), sentence);
+	buf_byte(&b, 0);
+	fail_at(w, "FieldValueInvalid", NULL, b.p);
+}
+
+static bool integral(struct val v)
+{
+	double f = val_float(v, 0.5);
+
+	return val_kind(v) == VAL_INT || (val_kind(v) == VAL_FLOAT && f == floor(f));
+}
+
+static bool type_fits(uint8_t types, struct val v)
+{
+	switch (val_kind(v)) {
+	case VAL_STR:
+		return types & RULE_STRING;
+	case VAL_BOOL:
+		return types & RULE_BOOLEAN;
+	case VAL_MAP:
+		return types & RULE_OBJECT;
+	case VAL_LIST:
+		return types & RULE_ARRAY;
+	case VAL_INT:
+	case VAL_FLOAT:
+		return types & RULE_NUMBER || (types & RULE_INTEGER && integral(v));
+	default:
+		return false;
+	}
+}
+
+static const char *type_words(uint8_t types)
+{
+	switch (types) {
+	case RULE_STRING:
+		return "string";
+	case RULE_INTEGER:
+		return "integer";
+	case RULE_NUMBER:
+		return "number";
+	case RULE_BOOLEAN:
+		return "boolean";
+	case RULE_OBJECT:
+		return "object";
+	case RULE_ARRAY:
+		return "array";
+	default:
+		return "integer,string";
+	}
+}
+
+static const char *value_word(struct val v)
+{
+	static const char *const words[] = { [VAL_NULL] = "null",
+		[VAL_BOOL] = "boolean",
+		[VAL_INT] = "integer",
+		[VAL_FLOAT] = "number",
+		[VAL_STR] = "string",
+		[VAL_LIST] = "array",
+		[VAL_MAP] = "object" };
+
+	return words[val_kind(v)] ? words[val_kind(v)] : "null";
+}
+
+static bool check_type(struct run *w, const struct schema_rules *r, struct val v)
+{
+	char word[16];
+
+	if (val_kind(v) == VAL_NULL && r->nullable)
+		return false; /* and nothing else is asked of it */
+	if (!r->types || type_fits(r->types, v))
+		return true;
+	snprintf(word, sizeof(word), "\"%s\"", value_word(v));
+	invalid(w, str_c(word), "must be of type %s: %s", type_words(r->types), word);
+	return false;
+}
+
+static size_t runes(struct str s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+	return n;
+}
+
+static void check_string(struct run *w, const struct schema_rules *r, struct val v)
+{
+	const struct rule_limits *l = r->limits;
+	struct str s = val_str(v), text = val_text(v);
+
+	if (r->format && !format_holds(r->format, s))
+		invalid(w, text, "must be of type %s: %.*s", format_name(r->format), (int)MIN(text.n, (size_t)200),
+			text.p);
+	if (!l)
+		return;
+	if (l->max_length >= 0 && runes(s) > (size_t)l->max_length)
+		invalid(w, text, "should be at most %lld chars long", (long long)l->max_length);
+	if (l->min_length >= 0 && runes(s) < (size_t)l->min_length)
+		invalid(w, text, "should be at least %lld chars long", (long long)l->min_length);
+	if (!l->compiled)
+		return;
+	switch (pattern_match(l->compiled, s)) {
+	case PATTERN_NO:
+		invalid(w, text, "should match '%s'", l->pattern);
+		break;
+	case PATTERN_TOO_EXPENSIVE:
+		invalid(w, text, "could not be matched with '%s': it takes too many steps", l->pattern);
+		break;
+	default:
+		break;
+	}
+}
+
+static void check_number(struct run *w, const struct schema_rules *r, struct val v)
+{
+	const struct rule_limits *l = r->limits;
+	double f = val_float(v, (double)val_int(v, 0)), q;
+	struct str text = val_text(v);
+
+	if (r->format && integral(v) && !format_holds_int(r->format, val_int(v, 0)))
+		invalid(w, text, "must be of type %s: \"%.*s\"", format_name(r->format), STR_ARG(text));
+	if (!l)
+		return;
+	if (l->max.given && (f > l->max.value || (l->max.exclusive && f == l->max.value)))
+		invalid(w, text, "should be less than %s%.17g", l->max.exclusive ? "" : "or equal to ", l->max.value);
+	if (l->min.given && (f < l->min.value || (l->min.exclusive && f == l->min.value)))
+		invalid(w, text, "should be greater than %s%.17g", l->min.exclusive ? "" : "or equal to ",
+			l->min.value);
+	q = l->multiple.given ? f / l->multiple.value : 0;
+	if (q != floor(q))
+		invalid(w, text, "should be a multiple of %.17g", l->multiple.value);
+}
+
+static bool same_keys(const char *const *keys, struct val x, struct val y)
+{
+	for (size_t i = 0; keys[i]; i++) {
+		struct val kx = val_get(x, keys[i]), ky = val_get(y, keys[i]);
+
+		if (val_has(kx) != val_has(ky) || (val_has(kx) && !val_equal(kx, ky)))
+			return false;
+	}
+	return true;
+}
+
+static void fail_duplicate(struct run *w, const struct schema_rules *r, struct val item, size_t i)
+{
+	auto_buf struct buf b = BUF_INIT;
+	size_t n = w->path.n;
+	bool any = false;
+
+	buf_c(&b, "Duplicate value: ");
+	if (r->list == SCHEMA_LIST_MAP) {
+		buf_byte(&b, '{');
+		for (size_t k = 0; r->list_keys[k]; k++) {
+			struct val v = val_get(item, r->list_keys[k]);
+
+			if (val_has(v))
+				buf_printf(&b, "%s\"%s\":%.*s", any ? "," : "", r->list_keys[k], STR_ARG(val_text(v)));
+			any |= val_has(v);
+		}
+		buf_byte(&b, '}');
+	} else {
+		buf_str(&b, val_text(item));
+	}
+	buf_byte(&b, 0);
+	buf_printf(&w->path, "[%zu]", i);
+	fail_at(w, "FieldValueDuplicate", NULL, b.p);
+	w->path.n = n;
+}
+
+#define SET_MAX 4096 /* beyond, comparing all pairs would cost too much: the hash alone decides */
+
+/* Lists of type set and map have no element twice. */
+static void check_unique(struct run *w, const struct schema_rules *r, struct val v)
+{
+	size_t n = val_len(v);
+
+	for (size_t i = 1; i < MIN(n, (size_t)SET_MAX); i++) {
+		struct val x = val_at(v, i);
+
+		for (size_t k = 0; k < i; k++) {
+			struct val y = val_at(v, k);
+
+			if (r->list == SCHEMA_LIST_MAP ? same_keys(r->list_keys, x, y) : val_equal(x, y)) {
+				fail_duplicate(w, r, x, i);
+				break;
+			}
+		}
+	}
+}
+
+static void check_list(struct run *w, const struct schema_rules *r, struct val v)
+{
+	const struct rule_limits *l = r->limits;
+	size_t n = val_len(v), at = w->path.n;
+
+	if (l && l->max_items >= 0 && n > (size_t)l->max_items)
+		invalid(w, val_text(v), "should have at most %lld items", (long long)l->max_items);
+	if (l && l->min_items >= 0 && n < (size_t)l->min_items)
+		invalid(w, val_text(v), "should have at least %lld items", (long long)l->min_items);
+	if (r->list != SCHEMA_LIST_ATOMIC)
+		check_unique(w, r, v);
+	if (!r->items)
+		return;
+	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		buf_printf(&w->path, "[%zu]", it.i);
+		apply(w, r->items, it.val);
+		w->path.n = at;
+	}
+}
+
+static const struct schema_rules *field_rules(const struct schema_rules *r, struct str name)
+{
+	size_t lo = 0, hi = r->n_fields;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		int c = str_cmp(name, r->fields[mid].name);
+
+		if (!c)
+			return r->fields[mid].rules;
+		if (c < 0)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return r->additional;
+}
+
+static void check_embedded(struct run *w, struct val v)
+{
+	static const char *const must[] = { "apiVersion", "kind" };
+
+	for (size_t i = 0; i < ARRAY_LEN(must); i++) {
+		struct val f = val_get(v, must[i]);
+
+		if (!val_str(f).n && (!val_has(f) || val_kind(f) == VAL_STR))
+			fail_at(w, "FieldValueRequired", must[i], "Required value: must not be empty");
+	}
+}
+
+static void check_fields(struct run *w, const struct schema_rules *r, struct val v)
+{
+	const struct rule_limits *l = r->limits;
+	size_t at = w->path.n, n = val_len(v);
+
+	if (l && l->max_fields >= 0 && n > (size_t)l->max_fields)
+		invalid(w, val_text(v), "should have at most %lld properties", (long long)l->max_fields);
+	if (l && l->min_fields >= 0 && n < (size_t)l->min_fields)
+		invalid(w, val_text(v), "should have at least %lld properties", (long long)l->min_fields);
+	if (r->embedded)
+		check_embedded(w, v);
+	for (size_t i = 0; r->required && r->required[i]; i++)
+		if (!val_has(val_get(v, r->required[i])))
+			fail_at(w, "FieldValueRequired", r->required[i], "Required value");
+	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		const struct schema_rules *f = field_rules(r, it.key);
+
+		if (!f)
+			continue;
+		if (at)
+			buf_byte(&w->path, '.');
+		buf_str(&w->path, it.key);
+		apply(w, f, it.val);
+		w->path.n = at;
+	}
+}
+
+static void check_enum(struct run *w, const struct rule_limits *l, struct val v)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < l->n_enums; i++) {
+		struct doc *d;
+		struct err e;
+		bool same = str_eq(l->enums[i], val_text(v));
+
+		err_init(&e);
+		if (!same && val_kind(v) >= VAL_INT && val_kind(v) != VAL_STR && doc_parse(l->enums[i], &d, &e) == 0) {
+			same = val_equal(v, doc_root(d));
+			doc_unref(d);
+		}
+		if (same)
+			return;
+	}
+	buf_printf(
+		&b, "Unsupported value: %.*s: supported values: ", (int)MIN(val_text(v).n, (size_t)300), val_text(v).p);
+	for (size_t i = 0; i < l->n_enums; i++) {
+		bool quoted = l->enums[i].p[0] == '"';
+
+		buf_printf(
+			&b, "%s%s%.*s%s", i ? ", " : "", quoted ? "" : "\"", STR_ARG(l->enums[i]), quoted ? "" : "\"");
+	}
+	buf_byte(&b, 0);
+	fail_at(w, "FieldValueNotSupported", NULL, b.p);
+}
+
+/* ---- combinations ----------------------------------------------------------------------------------------------- */
+
+static void trial_end(struct check *c)
+{
+	buf_fini(&c->text);
+	buf_fini(&c->causes);
+}
+
+/* How many errors v has under r; they are kept in *ret. */
+static size_t trial(struct run *w, const struct schema_rules *r, struct val v, struct check *ret)
+{
+	struct check *keep = w->c;
+
+	*ret = (struct check){ .text = BUF_INIT, .causes = BUF_INIT };
+	w->c = ret;
+	apply(w, r, v);
+	w->c = keep;
+	return ret->n;
+}
+
+static void adopt(struct run *w, const struct check *c)
+{
+	for (size_t at = 0; at < c->causes.n;) {
+		const char *reason = c->causes.p + at, *path = reason + strlen(reason) + 1,
+			   *sentence = path + strlen(path) + 1;
+
+		check_fail(w->c, reason, path, sentence);
+		at = (size_t)(sentence + strlen(sentence) + 1 - c->causes.p);
+	}
+}
+
+static void composite(struct run *w, const char *sentence)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	buf_printf(&b, "Invalid value: \"\": \"%s\" %s", path_of(w), sentence);
+	buf_byte(&b, 0);
+	check_fail(w->c, "FieldValueInvalid", "<nil>", b.p);
+}
+
+/* How many of the list hold; the errors of the one that fails least are in *best (own). */
+static size_t holding(struct run *w, const struct rules_list *l, struct val v, struct check *best)
+{
+	size_t n = 0;
+
+	*best = (struct check){ .text = BUF_INIT, .causes = BUF_INIT };
+	for (size_t i = 0; i < l->n; i++) {
+		struct check c;
+
+		if (!trial(w, l->of[i], v, &c)) {
+			n++;
+		} else if (!best->n || c.n < best->n) {
+			trial_end(best);
+			*best = c;
+			continue;
+		}
+		trial_end(&c);
+	}
+	return n;
+}
+
+static void check_any(struct run *w, const struct rules_list *l, struct val v)
+{
+	struct check best;
+
+	if (!holding(w, l, v, &best)) {
+		composite(w, "must validate at least one schema (anyOf)");
+		adopt(w, &best);
+	}
+	trial_end(&best);
+}
+
+static void check_one(struct run *w, const struct rules_list *l, struct val v)
+{
+	char sentence[96];
+	struct check best;
+	size_t n = holding(w, l, v, &best);
+
+	if (!n) {
+		composite(w, "must validate one and only one schema (oneOf). Found none valid");
+		adopt(w, &best);
+	} else if (n > 1) {
+		snprintf(sentence, sizeof(sentence),
+			"must validate one and only one schema (oneOf). Found %zu valid alternatives", n);
+		composite(w, sentence);
+	}
+	trial_end(&best);
+}
+
+static void check_all(struct run *w, const struct rules_list *l, struct val v)
+{
+	size_t before = w->c->n;
+
+	for (size_t i = 0; i < l->n; i++)
+		apply(w, l->of[i], v);
+	if (w->c->n > before)
+		composite(w, "must validate all the schemas (allOf)");
+}
+
+static void check_combos(struct run *w, const struct rule_combos *k, struct val v)
+{
+	struct check c;
+
+	if (k->any.n)
+		check_any(w, &k->any, v);
+	if (k->one.n)
+		check_one(w, &k->one, v);
+	if (k->all.n)
+		check_all(w, &k->all, v);
+	if (!k->not )
+		return;
+	if (!trial(w, k->not, v, &c))
+		composite(w, "must not validate the schema (not)");
+	trial_end(&c);
+}
+
+static void apply(struct run *w, const struct schema_rules *r, struct val v)
+{
+	if (!check_type(w, r, v))
+		return;
+	if (r->combos)
+		check_combos(w, r->combos, v);
+	switch (val_kind(v)) {
+	case VAL_STR:
+		check_string(w, r, v);
+		break;
+	case VAL_INT:
+	case VAL_FLOAT:
+		check_number(w, r, v);
+		break;
+	case VAL_LIST:
+		check_list(w, r, v);
+		break;
+	case VAL_MAP:
+		check_fields(w, r, v);
+		break;
+	default:
+		break;
+	}
+	if (r->limits && r->limits->n_enums)
+		check_enum(w, r->limits, v);
+}
+
+void rules_check(struct check *c, const struct schema_rules *r, struct val v)
+{
+	struct run w = { c, BUF_INIT };
+
+	apply(&w, r, v);
+	buf_fini(&w.path);
+}

@@ -1,0 +1,577 @@
+/* What the schema of a CustomResourceDefinition must not say: the rules of structural schemas, in upstream's words. */
+#include "schema/rules.h"
+#include <stdio.h>
+
+enum level { LEVEL_ROOT, LEVEL_ITEM, LEVEL_FIELD };
+
+struct walk {
+	struct err *e;
+	struct buf path;
+};
+
+static bool flag(struct val v, const char *key)
+{
+	return val_bool(val_get(v, key), false);
+}
+
+static bool given(struct val v, const char *key)
+{
+	struct val f = val_get(v, key);
+
+	return val_kind(f) == VAL_STR ? val_str(f).n > 0 : val_kind(f) == VAL_BOOL ? val_bool(f, false) : val_has(f);
+}
+
+static size_t enter(struct walk *w, const char *fmt, ...) PRINTF(2, 3);
+static size_t enter(struct walk *w, const char *fmt, ...)
+{
+	size_t n = w->path.n;
+	char text[300];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	buf_c(&w->path, text);
+	return n;
+}
+
+static void cause(struct walk *w, const char *reason, const char *child, const char *sentence)
+{
+	size_t n = w->path.n;
+
+	buf_c(&w->path, child);
+	buf_byte(&w->path, 0);
+	err_cause(w->e, reason, w->path.p ? w->path.p : "", "%s", sentence);
+	w->path.n = n;
+}
+
+static void required(struct walk *w, const char *child, const char *why)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "Required value: %s", why);
+	cause(w, "FieldValueRequired", child, text);
+}
+
+static void forbidden(struct walk *w, const char *child, const char *why)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "Forbidden: %s", why);
+	cause(w, "FieldValueForbidden", child, text);
+}
+
+static void invalid(struct walk *w, const char *child, struct val v, const char *why)
+{
+	struct str t = val_has(v) ? val_text(v) : STR("\"\"");
+	char text[700];
+
+	snprintf(text, sizeof(text), "Invalid value: %.*s: %s", (int)MIN(t.n, (size_t)300), t.p, why);
+	cause(w, "FieldValueInvalid", child, text);
+}
+
+static void type_must_be(struct walk *w, struct val v, const char *want, const char *why)
+{
+	struct val t = val_get(v, "type");
+
+	if (val_is(t, want))
+		return;
+	if (val_str(t).n)
+		invalid(w, ".type", t, why);
+	else
+		required(w, ".type", why);
+}
+
+static void unsupported(struct walk *w, const char *child, struct val v, const char *known)
+{
+	char text[300];
+
+	snprintf(text, sizeof(text), "Unsupported value: %.*s: supported values: %s",
+		STR_ARG(str_sub(val_text(v), 0, 100)), known);
+	cause(w, "FieldValueNotSupported", child, text);
+}
+
+/* ---- what no schema may say, structural or not --------------------------------------------------------------------
+ */
+
+static void check_words(struct walk *w, struct val v)
+{
+	static const char *const banned[] = { "definitions", "dependencies", "patternProperties", "additionalItems",
+		"$ref" };
+	static const char *const types[] = { "string", "number", "integer", "boolean", "array", "object" };
+	struct val type = val_get(v, "type"), more = val_get(v, "additionalProperties"),
+		   keep = val_get(v, "x-kubernetes-preserve-unknown-fields");
+	bool known = !val_str(type).n;
+	char child[64], text[80];
+
+	for (size_t i = 0; i < ARRAY_LEN(banned); i++) {
+		if (!given(v, banned[i]))
+			continue;
+		snprintf(child, sizeof(child), ".%s", banned[i]);
+		snprintf(text, sizeof(text), "%s is not supported", banned[i]);
+		forbidden(w, child, text);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(types); i++)
+		known |= val_is(type, types[i]);
+	if (val_is(type, "null"))
+		forbidden(w, ".type", "type cannot be set to null, use nullable as an alternative");
+	else if (!known)
+		unsupported(
+			w, ".type", type, "\"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"");
+	if (flag(v, "uniqueItems"))
+		forbidden(w, ".uniqueItems",
+			"uniqueItems cannot be set to true since the runtime complexity becomes quadratic");
+	if (val_len(val_get(v, "properties")) &&
+		(val_kind(more) == VAL_MAP || (val_has(more) && !val_bool(more, true))))
+		forbidden(w, ".additionalProperties", "additionalProperties and properties are mutual exclusive");
+	if (val_has(keep) && !val_bool(keep, true))
+		invalid(w, ".x-kubernetes-preserve-unknown-fields", keep, "must be true or undefined");
+	if (val_kind(val_get(v, "items")) == VAL_LIST)
+		forbidden(w, ".items", "items must be a schema object and not an array");
+}
+
+/* ---- lists and maps ------------------------------------------------------------------------------------------------
+ */
+
+static bool among(struct val list, struct str s)
+{
+	for (struct val_iter it = val_iter(list); val_next(&it);)
+		if (str_eq(val_str(it.val), s))
+			return true;
+	return false;
+}
+
+static void check_key(struct walk *w, struct val items, struct str key, size_t i)
+{
+	struct val p = val_get_str(val_get(items, "properties"), key);
+	struct val type = val_get(p, "type");
+	size_t n;
+
+	if (!val_has(p)) {
+		char child[48], text[300];
+
+		snprintf(child, sizeof(child), ".x-kubernetes-list-map-keys[%zu]", i);
+		snprintf(text, sizeof(text), "Invalid value: \"%.*s\": entries must all be names of item properties",
+			STR_ARG(str_sub(key, 0, 200)));
+		cause(w, "FieldValueInvalid", child, text);
+		return;
+	}
+	n = enter(w, ".items.properties[%.*s]", STR_ARG(key));
+	if (val_is(type, "array") || val_is(type, "object"))
+		invalid(w, ".type", type, "must be a scalar type if parent array's x-kubernetes-list-type is map");
+	if (flag(p, "nullable"))
+		forbidden(w, ".nullable", "cannot be nullable as parent array's x-kubernetes-list-type is map");
+	if (!val_has(val_get(p, "default")) && !among(val_get(items, "required"), key))
+		required(w, ".default",
+			"this property is in x-kubernetes-list-map-keys, so it must have a default or be a required "
+			"property");
+	w->path.n = n;
+}
+
+static void check_list_map(struct walk *w, struct val v)
+{
+	struct val keys = val_get(v, "x-kubernetes-list-map-keys"), items = val_get(v, "items");
+
+	if (!val_len(keys))
+		required(w, ".x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map");
+	if (!val_has(items)) {
+		required(w, ".items", "must have a schema if x-kubernetes-list-type is map");
+		return;
+	}
+	if (!val_is(val_get(items, "type"), "object")) {
+		invalid(w, ".items.type", val_get(items, "type"),
+			"must be object if parent array's x-kubernetes-list-type is map");
+		return;
+	}
+	for (struct val_iter it = val_iter(keys); val_next(&it);) {
+		check_key(w, items, val_str(it.val), it.i);
+		for (size_t k = 0; k < it.i; k++) {
+			char child[48], text[300];
+
+			if (!val_equal(val_at(keys, k), it.val))
+				continue;
+			snprintf(child, sizeof(child), ".x-kubernetes-list-map-keys[%zu]", it.i);
+			snprintf(text, sizeof(text), "Duplicate value: %.*s",
+				STR_ARG(str_sub(val_text(it.val), 0, 200)));
+			cause(w, "FieldValueDuplicate", child, text);
+			break;
+		}
+	}
+}
+
+static void check_list(struct walk *w, struct val v)
+{
+	struct val t = val_get(v, "x-kubernetes-list-type"), items = val_get(v, "items"),
+		   m = val_get(v, "x-kubernetes-map-type");
+
+	if (val_has(m)) {
+		type_must_be(w, v, "object", "must be object if x-kubernetes-map-type is specified");
+		if (!val_is(m, "atomic") && !val_is(m, "granular"))
+			unsupported(w, ".x-kubernetes-map-type", m, "\"atomic\", \"granular\"");
+	}
+	if (val_has(t) && !val_is(t, "atomic") && !val_is(t, "set") && !val_is(t, "map"))
+		unsupported(w, ".x-kubernetes-list-type", t, "\"atomic\", \"set\", \"map\"");
+	if (val_len(val_get(v, "x-kubernetes-list-map-keys")) && !val_has(t))
+		required(w, ".x-kubernetes-list-type", "must be map if x-kubernetes-list-map-keys is non-empty");
+	else if (val_len(val_get(v, "x-kubernetes-list-map-keys")) && !val_is(t, "map"))
+		invalid(w, ".x-kubernetes-list-type", t, "must be map if x-kubernetes-list-map-keys is non-empty");
+	if (!val_has(t))
+		return;
+	type_must_be(w, v, "array", "must be array if x-kubernetes-list-type is specified");
+	if (val_is(t, "map"))
+		check_list_map(w, v);
+	if (!val_is(t, "atomic") && flag(items, "nullable"))
+		forbidden(w, ".items.nullable",
+			val_is(t, "map") ? "cannot be nullable when x-kubernetes-list-type is map"
+					 : "cannot be nullable when x-kubernetes-list-type is set");
+	if (val_is(t, "set") && val_is(val_get(items, "type"), "object") &&
+		!val_is(val_get(items, "x-kubernetes-map-type"), "atomic"))
+		invalid(w, ".items.x-kubernetes-map-type", val_get(items, "x-kubernetes-map-type"),
+			"must be atomic as item of a list with x-kubernetes-list-type=set");
+}
+
+/* ---- structural -----------------------------------------------------------------------------------------------------
+ */
+
+static bool is_int_or_string(struct val any)
+{
+	return val_len(any) == 2 && val_len(val_at(any, 0)) == 1 && val_len(val_at(any, 1)) == 1 &&
+	       val_is(val_get(val_at(any, 0), "type"), "integer") && val_is(val_get(val_at(any, 1), "type"), "string");
+}
+
+static void check_pattern(struct walk *w, struct val v)
+{
+	struct val p = val_get(v, "pattern");
+	struct pattern *compiled;
+	char text[400];
+	struct err e;
+
+	if (!val_str(p).n)
+		return;
+	err_init(&e);
+	if (pattern_new(val_str(p), &compiled, &e) == 0) {
+		pattern_free(compiled);
+		return;
+	}
+	snprintf(text, sizeof(text), "must be a valid regular expression, but isn't: %.300s", e.message);
+	invalid(w, ".pattern", p, text);
+}
+
+static void check_nested(struct walk *w, struct val v, bool either, bool first_either);
+
+static void check_nested_list(struct walk *w, struct val v, const char *key, bool first_either)
+{
+	for (struct val_iter it = val_iter(val_get(v, key)); val_next(&it);) {
+		size_t n = enter(w, ".%s[%zu]", key, it.i);
+
+		check_nested(w, it.val, first_either && !it.i, false);
+		w->path.n = n;
+	}
+}
+
+/* either: an anyOf of integer and string is allowed here; first_either: in the first allOf. */
+static void check_values(struct walk *w, struct val v, bool either, bool first_either)
+{
+	struct val not = val_get(v, "not");
+
+	if (!either)
+		check_nested_list(w, v, "anyOf", false);
+	check_nested_list(w, v, "allOf", first_either);
+	check_nested_list(w, v, "oneOf", false);
+	if (val_has(not )) {
+		size_t n = enter(w, ".not");
+
+		check_nested(w, not, false, false);
+		w->path.n = n;
+	}
+	check_pattern(w, v);
+}
+
+static void check_nested(struct walk *w, struct val v, bool either, bool first_either)
+{
+	static const struct {
+		const char *key, *why;
+	} banned[] = { { "type", "must be empty to be structural" },
+		{ "additionalProperties", "must be undefined to be structural" },
+		{ "default", "must be undefined to be structural" }, { "title", "must be empty to be structural" },
+		{ "description", "must be empty to be structural" }, { "nullable", "must be false to be structural" },
+		{ "x-kubernetes-preserve-unknown-fields", "must be false to be structural" },
+		{ "x-kubernetes-embedded-resource", "must be false to be structural" },
+		{ "x-kubernetes-int-or-string", "must be false to be structural" },
+		{ "x-kubernetes-list-map-keys", "must be empty to be structural" },
+		{ "x-kubernetes-list-type", "must be undefined to be structural" },
+		{ "x-kubernetes-map-type", "must be undefined to be structural" } };
+	struct val items = val_get(v, "items");
+	char child[64];
+
+	check_values(w, v, either, first_either);
+	if (val_has(items)) {
+		size_t n = enter(w, ".items");
+
+		check_nested(w, items, false, false);
+		w->path.n = n;
+	}
+	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
+		size_t n = enter(w, ".properties[%.*s]", STR_ARG(it.key));
+
+		if (str_is(it.key, "metadata"))
+			forbidden(w, "", "must not be specified in a nested context");
+		check_nested(w, it.val, false, false);
+		w->path.n = n;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(banned); i++) {
+		snprintf(child, sizeof(child), ".%s", banned[i].key);
+		if (given(v, banned[i].key))
+			forbidden(w, child, banned[i].why);
+	}
+}
+
+/* Fields and items that a nested schema names must be in the structural part too. */
+static void check_complete(struct walk *w, struct val nested, struct val outer)
+{
+	static const char *const lists[] = { "allOf", "anyOf", "oneOf" };
+	struct val items = val_get(nested, "items"), outer_items = val_get(outer, "items");
+
+	if (val_has(items) && !val_has(outer_items))
+		required(w, ".items", "because it is defined in a nested schema");
+	else if (val_has(items)) {
+		size_t n = enter(w, ".items");
+
+		check_complete(w, items, outer_items);
+		w->path.n = n;
+	}
+	for (struct val_iter it = val_iter(val_get(nested, "properties")); val_next(&it);) {
+		struct val p = val_get_str(val_get(outer, "properties"), it.key);
+		size_t n = enter(w, ".properties[%.*s]", STR_ARG(it.key));
+
+		if (!val_has(p) && !flag(outer, "x-kubernetes-preserve-unknown-fields") &&
+			val_kind(val_get(outer, "additionalProperties")) != VAL_MAP)
+			required(w, "", "because it is defined in a nested schema");
+		else if (val_has(p))
+			check_complete(w, it.val, p);
+		w->path.n = n;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (struct val_iter it = val_iter(val_get(nested, lists[i])); val_next(&it);)
+			check_complete(w, it.val, outer);
+	if (val_has(val_get(nested, "not")))
+		check_complete(w, val_get(nested, "not"), outer);
+}
+
+static void check_combinations(struct walk *w, struct val v)
+{
+	static const char *const lists[] = { "allOf", "anyOf", "oneOf" };
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (struct val_iter it = val_iter(val_get(v, lists[i])); val_next(&it);)
+			check_complete(w, it.val, v);
+	if (val_has(val_get(v, "not")))
+		check_complete(w, val_get(v, "not"), v);
+}
+
+static void check_metadata(struct walk *w, struct val v, bool root)
+{
+	static const char *const want[][3] = { { "kind", "string", "must be string" },
+		{ "apiVersion", "string", "must be string" }, { "metadata", "object", "must be object" } };
+	struct val properties = val_get(v, "properties"), meta = val_get(properties, "metadata");
+	bool more = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		struct val p = val_get(properties, want[i][0]);
+		size_t n = enter(w, ".properties[%s]", want[i][0]);
+
+		if (val_has(p) && !val_is(val_get(p, "type"), want[i][1]))
+			invalid(w, ".type", val_get(p, "type"), want[i][2]);
+		w->path.n = n;
+	}
+	if (!root || !val_has(meta))
+		return;
+	for (struct val_iter it = val_iter(meta); val_next(&it);)
+		more |= !str_is(it.key, "type") && !str_is(it.key, "properties") && !str_is(it.key, "default");
+	for (struct val_iter it = val_iter(val_get(meta, "properties")); val_next(&it);)
+		more |= !str_is(it.key, "name") && !str_is(it.key, "generateName");
+	if (more)
+		forbidden(w, ".properties[metadata]",
+			"must not specify anything other than name and generateName, but metadata is implicitly "
+			"specified");
+}
+
+static void check_type_given(struct walk *w, struct val v, enum level l)
+{
+	static const char *const why[] = { "must not be empty at the root",
+		"must not be empty for specified array items", "must not be empty for specified object fields" };
+	bool embedded = flag(v, "x-kubernetes-embedded-resource");
+
+	if (embedded)
+		type_must_be(w, v, "object", "must be object if x-kubernetes-embedded-resource is true");
+	else if (!given(v, "type") && !flag(v, "x-kubernetes-int-or-string") &&
+		 !flag(v, "x-kubernetes-preserve-unknown-fields"))
+		required(w, ".type", why[l]);
+	if (l == LEVEL_ROOT && given(v, "type") && !val_is(val_get(v, "type"), "object"))
+		invalid(w, ".type", val_get(v, "type"), "must be object at the root");
+	if (l == LEVEL_ROOT && val_has(val_get(v, "additionalProperties")))
+		forbidden(w, ".additionalProperties", "must not be used at the root");
+	if (embedded && val_has(val_get(v, "additionalProperties")))
+		forbidden(w, ".additionalProperties", "must not be used if x-kubernetes-embedded-resource is set");
+	if (embedded && !flag(v, "x-kubernetes-preserve-unknown-fields") && !val_len(val_get(v, "properties")))
+		required(w, ".properties",
+			"must not be empty if x-kubernetes-embedded-resource is true without "
+			"x-kubernetes-preserve-unknown-fields");
+	if (flag(v, "x-kubernetes-int-or-string") && flag(v, "x-kubernetes-preserve-unknown-fields"))
+		invalid(w, ".x-kubernetes-preserve-unknown-fields", val_get(v, "x-kubernetes-preserve-unknown-fields"),
+			"must be false if x-kubernetes-int-or-string is true");
+	if (flag(v, "x-kubernetes-int-or-string") && embedded)
+		invalid(w, ".x-kubernetes-embedded-resource", val_get(v, "x-kubernetes-embedded-resource"),
+			"must be false if x-kubernetes-int-or-string is true");
+}
+
+static void check_schema(struct walk *w, struct val v, enum level l)
+{
+	struct val items = val_get(v, "items"), more = val_get(v, "additionalProperties"), all = val_get(v, "allOf");
+	size_t n = w->path.n;
+
+	check_words(w, v);
+	check_list(w, v);
+	check_type_given(w, v, l);
+	if (l == LEVEL_ROOT || flag(v, "x-kubernetes-embedded-resource"))
+		check_metadata(w, v, l == LEVEL_ROOT);
+	check_values(w, v, is_int_or_string(val_get(v, "anyOf")), is_int_or_string(val_get(val_at(all, 0), "anyOf")));
+	check_combinations(w, v);
+	if (val_is(val_get(v, "type"), "array") && !val_has(items))
+		required(w, ".items", "must be specified");
+	if (val_kind(items) == VAL_MAP) {
+		enter(w, ".items");
+		check_schema(w, items, LEVEL_ITEM);
+		w->path.n = n;
+	}
+	if (val_kind(more) == VAL_MAP) {
+		enter(w, ".additionalProperties");
+		check_schema(w, more, LEVEL_FIELD);
+		w->path.n = n;
+	}
+	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
+		bool own =
+			l == LEVEL_ROOT && str_is(it.key, "metadata"); /* name and generateName may have values only */
+
+		enter(w, ".properties[%.*s]", STR_ARG(it.key));
+		if (l == LEVEL_ROOT && (own || str_is(it.key, "apiVersion") || str_is(it.key, "kind")) &&
+			val_has(val_get(it.val, "default")))
+			forbidden(w, ".default", "must not be set in top-level metadata, apiVersion and kind");
+		check_schema(w, it.val, LEVEL_FIELD);
+		w->path.n = n;
+	}
+}
+
+/* ---- defaults
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static void check_default(struct walk *w, struct val v, const struct schema_rules *r)
+{
+	struct check c = { .text = BUF_INIT, .causes = BUF_INIT };
+	struct val d = val_get(v, "default");
+
+	if (val_has(d))
+		rules_check(&c, r, d);
+	for (size_t at = 0; at < c.causes.n;) {
+		const char *reason = c.causes.p + at, *path = reason + strlen(reason) + 1,
+			   *sentence = path + strlen(path) + 1;
+		size_t n = enter(w, ".default%s%s", path[0] && path[0] != '[' ? "." : "", path);
+
+		cause(w, reason, "", sentence);
+		w->path.n = n;
+		at = (size_t)(sentence + strlen(sentence) + 1 - c.causes.p);
+	}
+	buf_fini(&c.text);
+	buf_fini(&c.causes);
+}
+
+static void check_defaults(struct walk *w, struct val v, const struct schema_rules *r)
+{
+	struct val properties = val_get(v, "properties");
+	size_t n = w->path.n;
+
+	check_default(w, v, r);
+	for (size_t i = 0; i < r->n_fields; i++) {
+		enter(w, ".properties[%.*s]", STR_ARG(r->fields[i].name));
+		check_defaults(w, val_get_str(properties, r->fields[i].name), r->fields[i].rules);
+		w->path.n = n;
+	}
+	if (r->items) {
+		enter(w, ".items");
+		check_defaults(w, val_get(v, "items"), r->items);
+		w->path.n = n;
+	}
+	if (r->additional) {
+		enter(w, ".additionalProperties");
+		check_defaults(w, val_get(v, "additionalProperties"), r->additional);
+		w->path.n = n;
+	}
+}
+
+void schema_structural(struct val json_schema, const char *path, struct err *e)
+{
+	const struct schema_custom_opts o = { "example.com", "v1", "Any", "AnyList" };
+	auto_(schema_custom_free) struct schema_custom *c = NULL;
+	struct walk w = { e, BUF_INIT };
+	size_t before = e->causes_len;
+	struct err wrong;
+
+	buf_c(&w.path, path);
+	check_schema(&w, json_schema, LEVEL_ROOT);
+	if (flag(json_schema, "nullable"))
+		forbidden(&w, ".nullable", "nullable cannot be true at the root");
+	err_init(&wrong);
+	if (e->causes_len == before && schema_custom_new(json_schema, &o, &c, &wrong) < 0) {
+		buf_byte(&w.path, 0);
+		err_cause(e, "FieldValueInvalid", w.path.p, "Invalid value: \"\": %s", wrong.message);
+	} else if (c) {
+		check_defaults(&w, json_schema, schema_custom_type(c)->rules);
+	}
+	buf_fini(&w.path);
+}
+
+/* ---- rules in CEL
+ * --------------------------------------------------------------------------------------------------------- */
+
+struct rules_walk {
+	struct buf path;
+	void (*each)(void *arg, const char *path);
+	void *arg;
+};
+
+static void find_rules(struct rules_walk *w, struct val v)
+{
+	struct val items = val_get(v, "items"), more = val_get(v, "additionalProperties");
+	size_t n = w->path.n;
+
+	if (val_len(val_get(v, "x-kubernetes-validations"))) {
+		buf_byte(&w->path, 0);
+		w->each(w->arg, n ? w->path.p : "the whole object");
+		w->path.n = n;
+	}
+	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
+		if (n)
+			buf_byte(&w->path, '.');
+		buf_str(&w->path, it.key);
+		find_rules(w, it.val);
+		w->path.n = n;
+	}
+	if (val_kind(items) == VAL_MAP) {
+		buf_c(&w->path, "[*]");
+		find_rules(w, items);
+		w->path.n = n;
+	}
+	if (val_kind(more) == VAL_MAP) {
+		buf_c(&w->path, "[*]");
+		find_rules(w, more);
+		w->path.n = n;
+	}
+}
+
+void schema_unenforced_rules(struct val json_schema, void (*each)(void *arg, const char *path), void *arg)
+{
+	struct rules_walk w = { BUF_INIT, each, arg };
+
+	find_rules(&w, json_schema);
+	buf_fini(&w.path);
+}
