@@ -209,6 +209,10 @@ struct rq {
 	enum lane lane;
 	struct str source;	       /* the peer's address */
 	const char *decision, *reason; /* of authorization, for the audit record */
+	int deny_code;		       /* of a webhook's refusal, with the reason it gave: what the client sees. 0: none */
+	const char *deny_reason;
+	struct identity_extra *notes;  /* audit annotations */
+	size_t n_notes;
 	struct map *allocated;	       /* addresses and ports taken for this write, given back when it fails */
 	struct doc *answer_doc;	       /* local: own, the answer */
 	void (*run)(struct rq *rq);    /* what a lane does with it */

@@ -133,6 +133,12 @@ void audit_record(struct audit *a, const struct rq *rq, int status)
 	buf_printf(&b, ",\"annotations\":{\"authorization.k8s.io/decision\":\"%s\",\"authorization.k8s.io/reason\":",
 		rq->decision ? rq->decision : "");
 	buf_json(&b, str_c(rq->reason ? rq->reason : ""));
+	for (size_t i = 0; i < rq->n_notes; i++) {
+		buf_byte(&b, ',');
+		buf_json(&b, rq->notes[i].key);
+		buf_byte(&b, ':');
+		buf_json(&b, rq->notes[i].value);
+	}
 	buf_c(&b, "}}\n");
 	task_lock(&a->lock);
 	if (a->fd >= 0) {

@@ -10,6 +10,7 @@ bool rq_param_bool(const struct rq *rq, const char *key); /* present and not fal
 bool rq_stopping(struct api *api);
 void buf_json(struct buf *b, struct str s); /* appends a quoted JSON string */
 char *rq_f(struct rq *rq, const char *fmt, ...) PRINTF(2, 3); /* arena text */
+void rq_annotate(struct rq *rq, struct str key, struct str value); /* for the audit record */
 void wall_text(struct rq *rq, struct wall t, char ret[TIME_TEXT_MAX]);
 
 /* ---- route.c ---------------------------------------------------------------------------------------------------------- */
@@ -166,11 +167,20 @@ int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
 int admit_delete(struct rq *rq, struct val old, struct err *e);
 int admit_pod(struct rq *rq, struct node *pod, struct err *e);
 
+/* ---- webhook.c: what other servers decide; all of it may wait, so never on a loop ---------------------------------------------------------------- */
+/* *object may be replaced by a changed one. */
+int webhook_mutate(struct rq *rq, struct node **object, struct val old, bool *changed, struct err *e);
+int webhook_validate(struct rq *rq, struct val object, struct val old, struct err *e); /* in the form of rq->res */
+int webhook_action(struct rq *rq, struct node **body, struct err *e); /* both, for a body that is not stored */
+int webhook_delete(struct rq *rq, struct doc *stored, struct err *e);
+bool webhook_on_connect(struct rq *rq); /* whether anybody must be asked before a stream begins; does not wait */
+void webhook_connect(struct rq *rq);	/* for rq->run: asks, then relay_start() */
+
 /* ---- strategies (strategy_*.c) and validation (validate_*.c) -------------------------------------------------------------------------------------- */
 extern const struct strategy strategy_pod, strategy_service, strategy_namespace, strategy_node, strategy_deployment, strategy_replicaset,
 	strategy_rc, strategy_statefulset, strategy_daemonset, strategy_job, strategy_cronjob, strategy_secret, strategy_configmap,
 	strategy_role, strategy_binding, strategy_lease, strategy_pvc, strategy_pv, strategy_ingress, strategy_endpoints, strategy_slice,
-	strategy_csr, strategy_priorityclass, strategy_sa, strategy_hpa, strategy_pdb, strategy_event, strategy_crd;
+	strategy_csr, strategy_priorityclass, strategy_sa, strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_webhook;
 int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */

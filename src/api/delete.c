@@ -183,7 +183,8 @@ static int delete_live(struct rq *rq, const struct delete_options *opts, struct 
 	int64_t grace = graceful ? pod_grace(live, opts->grace) : 0;
 	int rc;
 
-	if ((rc = check_preconditions(rq, opts, live, e)) < 0 || (rc = admit_delete(rq, doc_root(live), e)) < 0)
+	if ((rc = check_preconditions(rq, opts, live, e)) < 0 || (rc = admit_delete(rq, doc_root(live), e)) < 0 ||
+		(rc = webhook_delete(rq, live, e)) < 0)
 		return rc;
 	set_propagation(rq, meta, opts->propagation);
 	bool held = node_len(node_getc(meta, "finalizers")) > 0 || (is_ns && node_len(node_path(o, "spec.finalizers")));

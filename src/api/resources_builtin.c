@@ -309,7 +309,7 @@ const struct resource_def builtin_resources[] = {
 
 	{ STORED("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration",
 		  "MutatingWebhookConfiguration"),
-		.categories = EXTENSIONS, CELLS(webhooks), .generation = true, .has_controller = true },
+		.categories = EXTENSIONS, CELLS(webhooks), .generation = true, .strategy = &strategy_webhook },
 	{ STORED("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", "validatingadmissionpolicy",
 		  "ValidatingAdmissionPolicy"),
 		.categories = EXTENSIONS, CELLS(vap), .subs = subs_status, .generation = true, .has_controller = true },
@@ -318,7 +318,7 @@ const struct resource_def builtin_resources[] = {
 		.categories = EXTENSIONS, CELLS(vapbinding), .generation = true, .has_controller = true },
 	{ STORED("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations",
 		  "validatingwebhookconfiguration", "ValidatingWebhookConfiguration"),
-		.categories = EXTENSIONS, CELLS(webhooks), .generation = true, .has_controller = true },
+		.categories = EXTENSIONS, CELLS(webhooks), .generation = true, .strategy = &strategy_webhook },
 	{ STORED("apiextensions.k8s.io", "v1", "customresourcedefinitions", "customresourcedefinition",
 		  "CustomResourceDefinition"),
 		.short_names = NAMES("crd", "crds"), .categories = EXTENSIONS, CELLS(created), .subs = subs_status,

@@ -267,7 +267,13 @@ static void dispatch(struct rq *rq)
 
 	err_init(&e);
 	if (rq->subres && rq->subres->relay) {
-		relay_start(rq);
+		if (webhook_on_connect(rq)) {
+			rq->lane = lane_of(rq);
+			rq->run = webhook_connect;
+			lanes_submit(rq->api->lanes, rq);
+		} else {
+			relay_start(rq);
+		}
 		return;
 	}
 	if (rq->res->def.compute && (rq->verb == V_GET || rq->verb == V_LIST)) {

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
+#define RQ_NOTES_MAX 32
 
 struct rq *rq_new(struct api *api)
 {
@@ -121,6 +122,14 @@ void rq_warn(struct rq *rq, const char *fmt, ...)
 			return;
 	if (rq->n_warnings < RQ_WARNINGS_MAX)
 		rq->warnings[rq->n_warnings++] = arena_strdup(rq->a, text);
+}
+
+void rq_annotate(struct rq *rq, struct str key, struct str value)
+{
+	if (!rq->notes)
+		rq->notes = ARENA_ARRAY(rq->a, struct identity_extra, RQ_NOTES_MAX);
+	if (rq->n_notes < RQ_NOTES_MAX)
+		rq->notes[rq->n_notes++] = (struct identity_extra){ arena_str(rq->a, key), arena_str(rq->a, value) };
 }
 
 char *rq_f(struct rq *rq, const char *fmt, ...)

@@ -47,19 +47,26 @@ static void details_json(const struct rq *rq, const struct err *e, struct buf *o
 	buf_fini(&d);
 }
 
-static int status_code(const struct err *e)
+static int status_code(const struct rq *rq, const struct err *e)
 {
+	if (rq->deny_code)
+		return rq->deny_code;
 	return e->code == ERR_CANCELED ? 503 : err_http((enum err_code)e->code);
 }
 
 void status_json(const struct rq *rq, const struct err *e, struct buf *out)
 {
-	int code = status_code(e);
+	int code = status_code(rq, e);
 
 	buf_c(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
 	buf_json(out, str_c(e->message));
-	buf_printf(out, ",\"reason\":\"%s\"", e->code == ERR_CANCELED ? "ServiceUnavailable" : err_reason((enum err_code)e->code));
-	details_json(rq, e, out);
+	if (!rq->deny_code) {
+		buf_printf(out, ",\"reason\":\"%s\"", e->code == ERR_CANCELED ? "ServiceUnavailable" : err_reason((enum err_code)e->code));
+		details_json(rq, e, out);
+	} else if (rq->deny_reason[0]) {
+		buf_c(out, ",\"reason\":");
+		buf_json(out, str_c(rq->deny_reason));
+	}
 	buf_printf(out, ",\"code\":%d}", code);
 }
 
@@ -83,8 +90,8 @@ void reply_error(struct rq *rq, const struct err *e)
 		struct http_header h = { STR("retry-after"), str_c(rq_f(rq, "%d", e->retry_after_s)) };
 		struct net_piece p = { buf_view(&b), NULL, NULL };
 		arena_hold(rq->a, b.p, free);
-		reply_pieces(rq, status_code(e), "application/json", &h, 1, &p, 1);
+		reply_pieces(rq, status_code(rq, e), "application/json", &h, 1, &p, 1);
 		return;
 	}
-	reply_buf(rq, status_code(e), "application/json", &b);
+	reply_buf(rq, status_code(rq, e), "application/json", &b);
 }

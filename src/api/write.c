@@ -180,6 +180,35 @@ static void first_two_keys(struct rq *rq, struct node *object)
 	node_setc(object, "kind", node_c(rq->a, rq->res->def.kind));
 }
 
+/* Webhooks may change everything but what only the server writes; what they changed belongs to the writer of the request. */
+static int webhooks_change(struct rq *rq, struct write_job *j, struct val live, struct err *e)
+{
+	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation",
+		"managedFields" };
+	struct node *before = j->object, *meta;
+	bool changed;
+	int rc = webhook_mutate(rq, &j->object, live, &changed, e);
+
+	if (rc < 0 || !changed)
+		return rc;
+	meta = node_need_map(j->object, "metadata");
+	if ((rc = check_place(rq, meta, e)) < 0)
+		return rc;
+	first_two_keys(rq, j->object);
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		struct node *v = node_getc(node_getc(before, "metadata"), kept[i]);
+		set_or_del(meta, kept[i], v ? node_copy(rq->a, v) : NULL);
+	}
+	node_delc(meta, "resourceVersion");
+	bool tracked = node_len(node_path(before, "metadata.managedFields")) > 0;
+	if (!tracked && val_has(live))
+		return 0;
+	struct doc *was = node_publish(before);
+	rc = track(rq, j->object, tracked ? doc_root(was) : VAL_NONE, e);
+	doc_unref(was);
+	return rc;
+}
+
 /* ---- create --------------------------------------------------------------------------------------------------------------------- */
 
 static void make_name(struct rq *rq, struct node *meta)
@@ -211,9 +240,19 @@ static int create_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	/* Before admission and strategy: what the server adds belongs to nobody. */
 	if (!j->applied && (rc = track(rq, o, VAL_NONE, e)) < 0)
 		return rc;
-	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0)
+	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0 || (rc = webhooks_change(rq, j, VAL_NONE, e)) < 0)
 		return rc;
-	return s && s->prepare ? s->prepare(rq, o, VAL_NONE, e) : 0;
+	return s && s->prepare ? s->prepare(rq, j->object, VAL_NONE, e) : 0;
+}
+
+/* The last word on an object in the form that was asked for. */
+static int check_new(struct rq *rq, struct doc *d, struct val old, struct err *e)
+{
+	int rc = validate(rq, d, old, e);
+
+	if (rc >= 0)
+		rc = admit_check(rq, doc_root(d), old, e);
+	return rc < 0 ? rc : webhook_validate(rq, doc_root(d), old, e);
 }
 
 static int create_store(struct rq *rq, struct node *object, struct outcome *out, struct err *e)
@@ -224,19 +263,16 @@ static int create_store(struct rq *rq, struct node *object, struct outcome *out,
 
 	if (rq->res->stored != rq->res) { /* rules are those of the served form */
 		d = node_publish(object);
-		rc = validate(rq, d, VAL_NONE, e);
+		rc = check_new(rq, d, VAL_NONE, e);
 		doc_unref(d);
 		if (rc < 0)
 			return rc;
 		d = publish(rq, object);
 	} else {
 		d = publish(rq, object);
-		if ((rc = validate(rq, d, VAL_NONE, e)) < 0) {
-			doc_unref(d);
-			return rc;
-		}
+		rc = check_new(rq, d, VAL_NONE, e);
 	}
-	if ((rc = admit_check(rq, doc_root(d), VAL_NONE, e)) >= 0)
+	if (rc >= 0)
 		rc = write_put(rq, rq->ns, node_text_str(node_getc(meta, "name")), d, 0, e);
 	if (rc < 0) {
 		doc_unref(d);
@@ -438,8 +474,9 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	schema_default(rq->res->type, rq->a, j->object);
 	if (!j->applied && (rc = track(rq, j->object, live, e)) < 0)
 		return rc;
-	if ((rc = admit_mutate(rq, j->object, live, e)) < 0)
+	if ((rc = admit_mutate(rq, j->object, live, e)) < 0 || (rc = webhooks_change(rq, j, live, e)) < 0)
 		return rc;
+	meta = node_need_map(j->object, "metadata");
 	if (s && s->prepare && (rc = s->prepare(rq, j->object, live, e)) < 0)
 		return rc;
 	if (rq->res->def.generation && !str_is(rq->sub, "status") && spec_changed(j->object, rq, live))
@@ -460,7 +497,7 @@ static int update_store(struct rq *rq, struct write_job *j, struct outcome *out,
 		out->doc = doc_ref(j->live);
 		return 0;
 	}
-	if ((rc = validate(rq, d, old, e)) < 0 || (rc = admit_check(rq, doc_root(d), old, e)) < 0) {
+	if ((rc = check_new(rq, d, old, e)) < 0) {
 		doc_unref(d);
 		return rc;
 	}
@@ -571,6 +608,8 @@ static int write_action(struct rq *rq, struct outcome *out, struct err *e)
 	if (rc < 0)
 		return rc;
 	schema_default(type, rq->a, body);
+	if ((rc = webhook_action(rq, &body, e)) < 0)
+		return rc;
 	rc = s ? s->create(rq, &body, e) : rq->res->def.create(rq, &body, e);
 	if (rc < 0)
 		return rc;

@@ -1,0 +1,184 @@
+"""Admission webhooks: who is called, with what, and what the answer does."""
+import socket
+import threading
+
+import pytest
+from kube import ApiError, path, until
+from webhook_server import Hook, configuration, patch
+
+CONFIGS = {"MutatingWebhookConfiguration": "mutatingwebhookconfigurations", "ValidatingWebhookConfiguration": "validatingwebhookconfigurations"}
+DENY = {"allowed": False, "status": {"message": "no", "code": 403, "reason": "Forbidden"}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    from server import Server
+    made = Server(node=False)
+    try:
+        yield made.start().wait_ready()
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def hooks(server, tmp_path):
+    made, names = [], []
+
+    class Hooks:
+        def serve(self, answer, **options):
+            made.append(Hook(tmp_path, answer, **options))
+            return made[-1]
+
+        def register(self, kind, name, client, **options):
+            names.append((kind, name))
+            return server.kube.create("/apis/admissionregistration.k8s.io/v1/" + CONFIGS[kind], configuration(kind, name, client, **options))
+
+        def mutating(self, name, client, **options):
+            return self.register("MutatingWebhookConfiguration", name, client, **options)
+
+        def validating(self, name, client, **options):
+            return self.register("ValidatingWebhookConfiguration", name, client, **options)
+    yield Hooks()
+    for kind, name in names:
+        server.kube.delete(f"/apis/admissionregistration.k8s.io/v1/{CONFIGS[kind]}/{name}")
+    for hook in made:
+        hook.end()
+
+
+def refused(code, call, *args):
+    with pytest.raises(ApiError) as e:
+        call(*args)
+    assert e.value.code == code, e.value
+    return str(e.value)
+
+
+def config_map(server, name, **more):
+    return server.kube.create(path("configmaps", "default"), {"metadata": {"name": name, **more.pop("metadata", {})}, **more})
+
+
+def test_a_refusal_is_the_answer(server, hooks):
+    hook = hooks.serve(lambda r: {**DENY, "warnings": ["mind the gap"]} if r["name"] == "bad" else {"allowed": True})
+    hooks.validating("refuses", hook.url("/check"))
+    config_map(server, "good")
+    assert 'admission webhook "refuses.example.com" denied the request: no' in refused(403, config_map, server, "bad")
+    assert server.kube.get(path("configmaps", "default") + "/good")
+    refused(404, server.kube.get, path("configmaps", "default", "bad"))
+    asked = hook.seen[-1]
+    assert asked["operation"] == "CREATE" and asked["namespace"] == "default" and asked["object"]["metadata"]["name"] == "bad"
+    assert asked["resource"] == {"group": "", "version": "v1", "resource": "configmaps"} and asked["kind"]["kind"] == "ConfigMap"
+    assert asked["userInfo"]["groups"] and asked["oldObject"] is None and asked["dryRun"] is False and asked["options"]["kind"] == "CreateOptions"
+
+
+def test_updates_and_deletions_show_the_old_object(server, hooks):
+    hook = hooks.serve(lambda r: {"allowed": r["operation"] != "DELETE"})
+    config_map(server, "aging", data={"k": "1"})
+    hooks.validating("watches", hook.url(), operations=("UPDATE", "DELETE"))
+    server.kube.patch(path("configmaps", "default", "aging"), {"data": {"k": "2"}})
+    assert hook.seen[-1]["oldObject"]["data"] == {"k": "1"} and hook.seen[-1]["object"]["data"] == {"k": "2"}
+    assert "denied the request without explanation" in refused(400, server.kube.delete, path("configmaps", "default", "aging"))
+    assert hook.seen[-1]["object"] is None and hook.seen[-1]["oldObject"]["data"] == {"k": "2"}
+    assert server.kube.get(path("configmaps", "default", "aging"))
+
+
+def test_patches_are_applied_and_validated(server, hooks):
+    first = hooks.serve(lambda r: patch({"op": "add", "path": "/data", "value": {"first": "yes"}}))
+    second = hooks.serve(lambda r: patch({"op": "add", "path": "/data/second", "value": "yes"}))
+    hooks.mutating("a-first", first.url(), reinvocationPolicy="IfNeeded")
+    hooks.mutating("b-second", second.url())
+    made = config_map(server, "patched")
+    assert made["data"]["first"] == "yes" and made["metadata"]["uid"]
+    assert len(first.seen) == 2 and len(second.seen) == 1  # the second one's change is a reason to ask the first again
+    owner = made["metadata"]["managedFields"][0]
+    assert "f:data" in owner["fieldsV1"]  # what a webhook adds belongs to the writer of the request
+    second.answer = lambda r: patch({"op": "replace", "path": "/metadata/name", "value": "Not A Name"})
+    refused(422, config_map, server, "renamed")
+    second.answer = lambda r: patch({"op": "remove", "path": "/nothing/here"})
+    assert "Internal error occurred" in refused(500, config_map, server, "broken")
+
+
+def test_selectors_choose(server, hooks):
+    hook = hooks.serve(lambda r: DENY)
+    hooks.validating("selects", hook.url(), objectSelector={"matchLabels": {"checked": "yes"}},
+                     namespaceSelector={"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-public"]}]})
+    config_map(server, "unlabelled")
+    with pytest.raises(ApiError):
+        server.kube.create(path("configmaps", "default"), {"metadata": {"name": "labelled", "labels": {"checked": "yes"}}})
+    server.kube.create(path("configmaps", "kube-public"), {"metadata": {"name": "labelled", "labels": {"checked": "yes"}}})
+    assert len(hook.seen) == 1
+
+
+def test_equivalent_versions_are_converted(server, hooks):
+    hook = hooks.serve(lambda r: patch({"op": "add", "path": "/metadata/labels", "value": {"seen": r["kind"]["version"]}}))
+    hooks.mutating("events", hook.url(), resources=("events",), groups=("events.k8s.io",))
+    made = server.kube.create(path("events", "default"), {"metadata": {"name": "e1"}, "involvedObject": {"kind": "Pod", "namespace": "default", "name": "x"},
+                                                          "message": "hello", "reason": "Test", "type": "Normal"})
+    asked = hook.seen[-1]
+    assert asked["kind"]["group"] == "events.k8s.io" and asked["requestKind"]["group"] == "" and asked["object"]["note"] == "hello"
+    assert made["message"] == "hello" and made["metadata"]["labels"] == {"seen": "v1"}
+
+
+def test_failure_policy_and_timeouts(server, hooks):
+    hook = hooks.serve(lambda r: 500)
+    hooks.validating("fails", hook.url(), objectSelector={"matchLabels": {"policy": "fail"}})
+    hooks.validating("ignores", hook.url(), objectSelector={"matchLabels": {"policy": "ignore"}}, failurePolicy="Ignore")
+    with pytest.raises(ApiError) as e:
+        server.kube.create(path("configmaps", "default"), {"metadata": {"name": "f", "labels": {"policy": "fail"}}})
+    assert e.value.code == 500 and 'failed calling webhook "fails.example.com"' in str(e.value)
+    server.kube.create(path("configmaps", "default"), {"metadata": {"name": "i", "labels": {"policy": "ignore"}}})
+    slow = hooks.serve(None)
+    slow.answer = slow.hold
+    hooks.validating("hangs", slow.url(), objectSelector={"matchLabels": {"policy": "slow"}}, timeoutSeconds=1)
+    with pytest.raises(ApiError) as e:
+        server.kube.create(path("configmaps", "default"), {"metadata": {"name": "s", "labels": {"policy": "slow"}}})
+    assert e.value.code == 500 and "context deadline exceeded" in str(e.value) and "timeout=1s" in str(e.value)
+
+
+def test_an_untrusted_certificate_is_no_answer(server, hooks):
+    hook = hooks.serve(lambda r: {"allowed": True})
+    hooks.validating("strangers", {"url": hook.url()["url"]})
+    assert "certificate" in refused(500, config_map, server, "untrusted")
+    assert not hook.seen
+
+
+def test_dry_run_and_side_effects(server, hooks):
+    hook = hooks.serve(lambda r: {"allowed": True})
+    hooks.validating("effects", hook.url())
+    server.kube.create(path("configmaps", "default") + "?dryRun=All", {"metadata": {"name": "dry"}})
+    assert hook.seen[-1]["dryRun"] is True
+    bad = configuration("ValidatingWebhookConfiguration", "bad", hook.url(), sideEffects="Some")
+    assert "webhooks[0].sideEffects: Unsupported value" in refused(422, server.kube.create, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", bad)
+
+
+def test_a_service_is_reached_by_its_endpoints(server, hooks):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect(("192.0.2.1", 9))
+        own = s.getsockname()[0]
+    hook = hooks.serve(lambda r: DENY, names="DNS:hook.default.svc", address=own)
+    server.kube.create(path("services", "default"), {"metadata": {"name": "hook"}, "spec": {"ports": [{"port": 443}]}})
+    server.kube.create(path("endpoints", "default"), {"metadata": {"name": "hook"}, "subsets": [{"addresses": [{"ip": own}], "ports": [{"port": hook.port}]}]})
+    service = {"service": {"namespace": "default", "name": "hook", "path": "/deep"}, "caBundle": hook.ca}
+    hooks.validating("by-service", service, objectSelector={"matchLabels": {"by": "service"}})
+    with pytest.raises(ApiError) as e:
+        server.kube.create(path("configmaps", "default"), {"metadata": {"name": "via", "labels": {"by": "service"}}})
+    assert e.value.code == 403 and len(hook.seen) == 1
+
+
+def test_many_wait_for_a_hook_and_the_rest_goes_on(server, hooks):
+    slow = hooks.serve(None)
+    slow.answer = slow.hold
+    hooks.validating("stalls", slow.url(), objectSelector={"matchLabels": {"slow": "yes"}}, timeoutSeconds=20)
+
+    def make(i):
+        server.kube.clone(30).create(path("configmaps", "default"), {"metadata": {"name": f"slow-{i}", "labels": {"slow": "yes"}}})
+    threads = [threading.Thread(target=make, args=(i,)) for i in range(12)]  # more than a lane has threads
+    for t in threads:
+        t.start()
+    try:
+        until(lambda: len(slow.seen) == 12, 15, "all of them at the hook")
+        config_map(server, "quick")  # would wait for 20 s if the others held the lane
+        assert not slow.release.is_set() and all(t.is_alive() for t in threads)
+    finally:
+        slow.release.set()
+        for t in threads:
+            t.join(30)
+    assert len([c for c in server.kube.get(path("configmaps", "default"))["items"] if c["metadata"]["name"].startswith("slow-")]) == 12
