@@ -40,7 +40,8 @@ struct bucket { /* of tokens */
 };
 
 struct similar {
-	struct map *messages; /* set */
+	uint64_t messages[SIMILAR_MAX]; /* their hashes */
+	size_t n;
 	struct mono since;
 };
 
@@ -72,12 +73,13 @@ static void known_end(void *p)
 	free(k);
 }
 
-static void similar_end(void *p)
+/* Thousands of these are kept: 16 bytes instead of a long text. Two that meet would be counted as one, and never are. */
+static struct str digest(struct arena *a, struct str key)
 {
-	struct similar *s = p;
+	uint64_t h[2] = { str_hash(key), 0 };
 
-	map_free(s->messages);
-	free(s);
+	h[1] = str_hash(arena_strf(a, "%016llx%.*s", (unsigned long long)h[0], STR_ARG(key)));
+	return arena_str(a, str_n((char *)h, sizeof(h)));
 }
 
 static void bound(struct map *m)
@@ -117,8 +119,9 @@ static bool allowed(struct recorder *r, const struct entry *ev)
 /* Many messages that differ ("failed after 1.2 s", "failed after 1.3 s") become one. */
 static void combine(struct recorder *r, struct entry *ev)
 {
-	struct str key = arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path),
-		STR_ARG(ev->type), STR_ARG(ev->reason));
+	struct str key = digest(ev->a,
+		arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path), STR_ARG(ev->type), STR_ARG(ev->reason)));
+	uint64_t message = str_hash(ev->message);
 	struct similar *s = map_get(r->similar, key);
 	struct mono now = mono_now();
 
@@ -129,13 +132,14 @@ static void combine(struct recorder *r, struct entry *ev)
 	if (!s) {
 		bound(r->similar);
 		s = xcalloc(1, sizeof(*s));
-		*s = (struct similar){ map_new(NULL), now };
+		*s = (struct similar){ .since = now };
 		map_put(r->similar, key, s);
 	}
-	if (map_get(s->messages, ev->message))
-		return;
-	if (map_len(s->messages) < SIMILAR_MAX)
-		map_put(s->messages, ev->message, s);
+	for (size_t i = 0; i < s->n; i++)
+		if (s->messages[i] == message)
+			return;
+	if (s->n < SIMILAR_MAX)
+		s->messages[s->n++] = message;
 	else
 		ev->message = arena_strf(ev->a, "(combined from similar events): %.*s", STR_ARG(ev->message));
 }
@@ -145,8 +149,8 @@ static struct str same_key(struct entry *ev)
 {
 	bool combined = str_starts(ev->message, STR("(combined"));
 
-	return arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path),
-		STR_ARG(ev->type), STR_ARG(ev->reason), STR_ARG(combined ? STR("combined") : ev->message));
+	return digest(ev->a, arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path),
+		STR_ARG(ev->type), STR_ARG(ev->reason), STR_ARG(combined ? STR("combined") : ev->message)));
 }
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */
@@ -281,7 +285,7 @@ struct recorder *recorder_new(struct client *c, const char *component, const cha
 	r->last = &r->first;
 	r->known = map_new(known_end);
 	r->buckets = map_new(free);
-	r->similar = map_new(similar_end);
+	r->similar = map_new(free);
 	r->stop = stop_new();
 	task_mutex_init(&r->lock);
 	task_cond_init(&r->work);

@@ -255,8 +255,8 @@ static void make_room(struct client_stream *s)
 	s->in.n -= s->at;
 	if (s->in.n)
 		memmove(s->in.p, s->in.p + s->at, s->in.n);
-	else if (s->in.cap > (1 << 16))
-		buf_fini(&s->in), s->in = (struct buf){ .max = LINE_MAX_BYTES };
+	else
+		buf_fini(&s->in);
 	s->scanned -= s->at;
 	s->at = 0;
 }

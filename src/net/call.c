@@ -294,7 +294,7 @@ int call_read(struct call *x, struct buf *out, struct mono until, struct err *e)
 	} else if (x->in.n) {
 		buf_add(out, x->in.p, x->in.n);
 		x->taken += x->in.n;
-		buf_reset(&x->in);
+		buf_fini(&x->in); /* hundreds of watches wait most of the time: they keep no room for what may come */
 		if (!x->ended) {
 			kick_unlock(x);
 			return 1;
