@@ -45,11 +45,19 @@ static struct nlmsghdr *begin(struct rtnl *r, char *buf, unsigned type, unsigned
 	return h;
 }
 
+/* A list that changed while it was read ends early with EINTR: its rest must not be taken for the next answer. */
+static void drop_rest(struct rtnl *r, char *answer)
+{
+	while (recv(mnl_socket_get_fd(r->nl), answer, NETLINK_ANSWER_MAX, MSG_DONTWAIT) > 0)
+		;
+}
+
 /* Sends and runs cb over the answer. 0 or an errno. */
 static int talk(struct rtnl *r, struct nlmsghdr *h, mnl_cb_t cb, void *arg)
 {
 	auto_free char *answer = xmalloc(NETLINK_ANSWER_MAX);
 
+	drop_rest(r, answer);
 	if (mnl_socket_sendto(r->nl, h, h->nlmsg_len) < 0)
 		return errno;
 	for (;;) {
