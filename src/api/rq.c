@@ -4,10 +4,11 @@
 #include <stdio.h>
 #define LOG_MODULE "api"
 #define RQ_NOTES_MAX 32
+#define RQ_FIRST_BYTES 2048 /* what a watch needs: it keeps its request as long as it lasts */
 
 struct rq *rq_new(struct api *api)
 {
-	struct arena *a = arena_new();
+	struct arena *a = arena_new_of(RQ_FIRST_BYTES);
 	struct rq *rq = ARENA_NEW(a, struct rq);
 
 	rq->api = api;

@@ -36,12 +36,17 @@ static struct block *block_new(struct arena *a, size_t cap)
 	return b;
 }
 
-struct arena *arena_new(void)
+struct arena *arena_new_of(size_t first_bytes)
 {
 	struct arena *a = xcalloc(1, sizeof(*a));
 
-	a->first = a->newest = block_new(a, FIRST_BYTES - sizeof(struct block));
+	a->first = a->newest = block_new(a, first_bytes - sizeof(struct block));
 	return a;
+}
+
+struct arena *arena_new(void)
+{
+	return arena_new_of(FIRST_BYTES);
 }
 
 void arena_reset(struct arena *a)

@@ -8,6 +8,7 @@
 
 struct arena;
 struct arena *arena_new(void);
+struct arena *arena_new_of(size_t first_bytes); /* for those that live long and hold little; it grows as any other */
 struct arena *arena_free(struct arena *a); /* runs holds in reverse order; NULL accepted, returns NULL */
 AUTO(struct arena, arena_free)
 void arena_reset(struct arena *a); /* as free + new, keeps the first block */
