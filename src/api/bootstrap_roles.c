@@ -104,7 +104,7 @@ const struct boot_role boot_cluster_roles[] = {
 						     "apps replicasets create,delete," READ ",patch,update\ncore pods " READ ",update\n" EVENTS },
 	{ "system:controller:statefulset-controller", "core pods " READ "\napps statefulsets " READ ",update,patch\napps statefulsets/status update,patch\napps statefulsets/finalizers update\n"
 						      "core pods create,delete,get,patch,update\napps controllerrevisions create,delete," READ ",patch,update\n"
-						      "core persistentvolumeclaims create,get,list,watch,update,delete\n" EVENTS },
+						      "core persistentvolumeclaims create,get,list,watch,update,patch,delete\n" EVENTS },
 	{ "system:controller:daemon-set-controller", "apps daemonsets " READ ",update,patch\napps daemonsets/status update,patch\napps daemonsets/finalizers update\n"
 						     "core nodes list,watch,get\ncore pods create,delete,list,watch,get,patch\ncore pods/binding create\n"
 						     "apps controllerrevisions create,delete," READ ",patch,update\n" EVENTS },

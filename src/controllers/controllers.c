@@ -10,13 +10,14 @@
 
 extern const struct controller deployment_controller, replicaset_controller, endpoints_controller, endpointslice_controller,
 	namespace_controller, serviceaccount_controller, root_ca_controller, garbage_collector, node_lifecycle_controller, pod_gc_controller,
-	event_ttl_controller, token_controller, replicationcontroller_controller;
+	event_ttl_controller, token_controller, replicationcontroller_controller,
+	statefulset_controller;
 
 static const struct controller *const inventory[] = {
 	&deployment_controller,	   &replicaset_controller, &endpoints_controller, &endpointslice_controller,
 	&namespace_controller,	   &serviceaccount_controller, &root_ca_controller,   &garbage_collector,
 	&node_lifecycle_controller, &pod_gc_controller,     &event_ttl_controller,
-	&token_controller,	   &replicationcontroller_controller,
+	&token_controller,	   &replicationcontroller_controller, &statefulset_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)
@@ -260,6 +261,8 @@ static void on_event(void *arg, struct doc *before, struct doc *after)
 {
 	struct subscription *s = arg;
 
+	if (!s->keys)
+		return;
 	tell_working(s->c, s->c->def->name);
 	s->keys(s->c, before, after);
 	tell_working(s->c, NULL);
@@ -279,7 +282,7 @@ static void subscribe(struct ctl *c, struct subscription *room)
 /* Indexes that several controllers read. */
 static void index_shared(struct informers *s)
 {
-	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices };
+	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices, res_controllerrevisions };
 	const struct gvr by_ns[] = { res_pods, res_replicasets, res_replicationcontrollers, res_services, res_secrets };
 
 	for (size_t i = 0; i < ARRAY_LEN(by_owner); i++)

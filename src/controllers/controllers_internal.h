@@ -9,7 +9,7 @@ struct ctl;
 
 struct controller_watch {
 	const struct gvr *res;
-	/* Adds the keys that a change concerns; before or after may be NULL. */
+	/* Adds the keys that a change concerns; before or after may be NULL. NULL: only its informer is read. */
 	void (*keys)(struct ctl *c, struct doc *before, struct doc *after);
 };
 struct controller {
