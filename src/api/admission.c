@@ -201,8 +201,10 @@ static void default_tolerations(struct rq *rq, struct node *pod)
 
 int admit_pod(struct rq *rq, struct node *pod, struct err *e)
 {
-	int rc = service_account(rq, pod, e);
+	int rc;
 
+	admit_limits_default(rq, pod);
+	rc = service_account(rq, pod, e);
 	if (rc >= 0)
 		rc = priority(rq, pod, e);
 	if (rc >= 0)
@@ -226,10 +228,10 @@ int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err 
 
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
 {
-	int rc = 0;
+	int rc = admit_limits_check(rq, object, old, e);
 
-	if (rq->api->opts.no_authz)
-		return 0;
+	if (rc < 0 || rq->api->opts.no_authz)
+		return rc;
 	rc = authz_node_restriction(rq, object, old, e);
 	if (rc >= 0 && !strcmp(rq->res->def.group, "rbac.authorization.k8s.io"))
 		rc = authz_check_grant(rq, object, old, e);

@@ -213,6 +213,7 @@ struct rq {
 	const char *deny_reason;
 	struct identity_extra *notes;  /* audit annotations */
 	size_t n_notes;
+	struct quota_charge *charges;  /* of ResourceQuotas, given back when the write fails */
 	struct map *allocated;	       /* addresses and ports taken for this write, given back when it fails */
 	struct doc *answer_doc;	       /* local: own, the answer */
 	void (*run)(struct rq *rq);    /* what a lane does with it */

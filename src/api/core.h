@@ -166,6 +166,12 @@ int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err 
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e);
 int admit_delete(struct rq *rq, struct val old, struct err *e);
 int admit_pod(struct rq *rq, struct node *pod, struct err *e);
+/* admit_limits.c: LimitRanger */
+void admit_limits_default(struct rq *rq, struct node *pod);
+int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e);
+/* admit_quota.c: charges the namespace's quotas, last of all; _undo() when the object was not stored after all. */
+int admit_quota(struct rq *rq, struct val object, struct val old, struct err *e);
+void admit_quota_undo(struct rq *rq);
 
 /* ---- webhook.c: what other servers decide; all of it may wait, so never on a loop ---------------------------------------------------------------- */
 /* *object may be replaced by a changed one. */

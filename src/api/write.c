@@ -252,7 +252,9 @@ static int check_new(struct rq *rq, struct doc *d, struct val old, struct err *e
 
 	if (rc >= 0)
 		rc = admit_check(rq, doc_root(d), old, e);
-	return rc < 0 ? rc : webhook_validate(rq, doc_root(d), old, e);
+	if (rc >= 0)
+		rc = webhook_validate(rq, doc_root(d), old, e);
+	return rc < 0 ? rc : admit_quota(rq, doc_root(d), old, e);
 }
 
 static int create_store(struct rq *rq, struct node *object, struct outcome *out, struct err *e)
@@ -275,6 +277,7 @@ static int create_store(struct rq *rq, struct node *object, struct outcome *out,
 	if (rc >= 0)
 		rc = write_put(rq, rq->ns, node_text_str(node_getc(meta, "name")), d, 0, e);
 	if (rc < 0) {
+		admit_quota_undo(rq);
 		doc_unref(d);
 		return rc;
 	}
@@ -515,8 +518,10 @@ static int update_store(struct rq *rq, struct write_job *j, struct outcome *out,
 		if (rc < 0)
 			doc_unref(d);
 	}
-	if (rc < 0)
+	if (rc < 0) {
+		admit_quota_undo(rq);
 		return rc;
+	}
 	out->status = 200;
 	out->doc = doc_as_served(rq->a, rq->res, stored);
 	return 0;

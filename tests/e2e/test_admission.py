@@ -1,0 +1,115 @@
+"""What the API adds to objects and refuses by a namespace's rules: LimitRange, ResourceQuota, PodSecurity and the small plugins."""
+import itertools
+import threading
+
+import pytest
+from kube import ApiError, path
+
+COUNT = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def server():
+    from server import Server
+    made = Server(node=False)
+    try:
+        yield made.start().wait_ready()
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def ns(server):
+    name = f"admit-{next(COUNT)}"
+    server.kube.create(path("namespaces"), {"metadata": {"name": name}})
+    try:
+        server.kube.create(path("serviceaccounts", name), {"metadata": {"name": "default"}})
+    except ApiError as e:
+        assert e.code == 409
+    return name
+
+
+def core(resource, ns, name=None, sub=None):
+    return "/".join(["/api/v1/namespaces", ns, resource] + [p for p in (name, sub) if p])
+
+
+def pod(name="p", resources=None, **spec):
+    return {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "x", **({"resources": resources} if resources else {})}], **spec}}
+
+
+def refused(code, call, *args):
+    with pytest.raises(ApiError) as e:
+        call(*args)
+    assert e.value.code == code, e.value
+    return str(e.value)
+
+
+# ---- LimitRange ---------------------------------------------------------------------------------------------------
+
+def test_limit_range_fills_in_and_refuses(server, ns):
+    server.kube.create(core("limitranges", ns), {"metadata": {"name": "l"}, "spec": {"limits": [
+        {"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m", "memory": "1Mi"}, "min": {"cpu": "50m"}, "max": {"cpu": "1"},
+         "maxLimitRequestRatio": {"cpu": "10"}},
+        {"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}]}})
+    made = server.kube.create(path("pods", ns), pod())
+    assert made["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "500m"}, "requests": {"cpu": "100m", "memory": "1Mi"}}
+    assert made["metadata"]["annotations"]["kubernetes.io/limit-ranger"] == \
+        "LimitRanger plugin set: cpu, memory request for container c; cpu limit for container c"
+    assert 'pods "small" is forbidden: minimum cpu usage per Container is 50m, but request is 10m' in \
+        refused(403, server.kube.create, path("pods", ns), pod("small", {"requests": {"cpu": "10m"}, "limits": {"cpu": "60m"}}))
+    assert "maximum cpu usage per Container is 1, but limit is 2" in \
+        refused(403, server.kube.create, path("pods", ns), pod("big", {"requests": {"cpu": "500m"}, "limits": {"cpu": "2"}}))
+    assert "cpu max limit to request ratio per Container is 10, but provided ratio is 20.000000" in \
+        refused(403, server.kube.create, path("pods", ns), pod("wide", {"requests": {"cpu": "50m"}, "limits": {"cpu": "1"}}))
+    claim = {"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "3Gi"}}}}
+    assert "maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi" in refused(403, server.kube.create, core("persistentvolumeclaims", ns), claim)
+
+
+# ---- ResourceQuota ------------------------------------------------------------------------------------------------
+
+def quota(server, ns, hard, **spec):
+    made = server.kube.create(core("resourcequotas", ns), {"metadata": {"name": "q"}, "spec": {"hard": hard, **spec}})
+    for _ in range(50):  # the recount may write it at the same time
+        made["status"] = {"hard": hard, "used": {k: "0" for k in hard}}
+        try:
+            return server.kube.call("PUT", core("resourcequotas", ns, "q", "status"), made)
+        except ApiError as e:
+            assert e.code == 409
+            made = server.kube.get(core("resourcequotas", ns, "q"))
+    raise AssertionError("the quota's status cannot be written")
+
+
+def test_quota_takes_exactly_what_fits(server, ns):
+    quota(server, ns, {"pods": "5", "requests.cpu": "1"})
+    made, refusals = [], []
+
+    def create(i):
+        try:
+            made.append(server.kube.clone(30).create(path("pods", ns), pod(f"p{i}", {"requests": {"cpu": "100m"}})))
+        except ApiError as e:
+            refusals.append(str(e))
+    threads = [threading.Thread(target=create, args=(i,)) for i in range(12)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert len(made) == 5 and len(refusals) == 7, refusals
+    assert all("is forbidden: exceeded quota: q, requested: pods=1, used: pods=5, limited: pods=5" in r for r in refusals), refusals
+    used = server.kube.get(core("resourcequotas", ns, "q"))["status"]["used"]
+    assert used == {"pods": "5", "requests.cpu": "500m"}
+
+
+def test_quota_wants_to_know_and_gives_back(server, ns):
+    quota(server, ns, {"limits.memory": "1Gi", "configmaps": "3"})
+    assert "failed quota: q: must specify limits.memory" in refused(403, server.kube.create, path("pods", ns), pod())
+    server.kube.create(path("configmaps", ns) + "?dryRun=All", {"metadata": {"name": "dry"}})
+    server.kube.create(path("configmaps", ns), {"metadata": {"name": "one"}})
+    refused(409, server.kube.create, path("configmaps", ns), {"metadata": {"name": "one"}})
+    refused(422, server.kube.create, path("configmaps", ns), {"metadata": {"name": "Not A Name"}})
+    assert int(server.kube.get(core("resourcequotas", ns, "q"))["status"]["used"]["configmaps"]) in (1, 2)  # kube-root-ca.crt may be counted
+
+
+def test_quota_scopes(server, ns):
+    quota(server, ns, {"pods": "0"}, scopes=["BestEffort"])
+    refused(403, server.kube.create, path("pods", ns), pod())
+    server.kube.create(path("pods", ns), pod("stated", {"requests": {"cpu": "100m"}}))
