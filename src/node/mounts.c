@@ -1,7 +1,9 @@
-/* What a container sees in its file tree besides its image: volumes, sub-paths of them, /etc/hosts and the termination log. */
+/* What a container sees in its file tree besides its image: volumes, sub-paths of them, /etc/hosts and the termination
+ * log. */
 #include "node/node_internal.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -10,6 +12,49 @@
 #include <unistd.h>
 
 #define LOG_MODULE "node"
+
+/* ---- propagation ----------------------------------------------------------------------------------------------------
+ */
+
+/* Whether mounts below dir reach other namespaces, by the line of mountinfo that it is on. */
+static bool is_shared(const char *dir)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char line[8192], at[4096];
+	size_t longest = 0;
+	bool shared = false;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		size_t n = sscanf(line, "%*s %*s %*s %*s %4095s", at) == 1 ? strlen(at) : 0;
+		const char *end = strstr(line, " - ");
+		if (!n || !end || strncmp(dir, at, n) != 0 || (n > 1 && dir[n] != 0 && dir[n] != '/') || n < longest)
+			continue;
+		longest = n;
+		const char *tag = strstr(line, " shared:");
+		shared = tag && tag < end;
+	}
+	if (f)
+		(void)fclose(f);
+	return shared;
+}
+
+/* Without systemd the root is often private, and mountPropagation could not be honoured: then dir becomes a shared
+ * mount by itself. */
+int mounts_share(const char *dir, struct err *e)
+{
+	char real[PATH_MAX]; /* as mountinfo names it */
+
+	if (!realpath(dir, real))
+		return err_errno(e, errno, "find %s", dir);
+	if (is_shared(real))
+		return 0;
+	if (mount(dir, dir, NULL, MS_BIND | MS_REC, NULL) < 0 || mount(NULL, dir, NULL, MS_SHARED | MS_REC, NULL) < 0)
+		return err_errno(e, errno, "make %s a shared mount", dir);
+	return 0;
+}
+
+/* ---- sub-paths
+ * -------------------------------------------------------------------------------------------------------- */
 
 static int open_beneath(int dir, const char *path, uint64_t flags)
 {
@@ -40,7 +85,8 @@ static int open_sub(const char *root, const char *sub, struct err *e)
 				break;
 			}
 			next = open_beneath(at, name, O_PATH | O_DIRECTORY);
-			if (next >= 0 && (fchownat(at, name, (uid_t)-1, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmodat(at, name, st.st_mode & 07777, 0) < 0)) {
+			if (next >= 0 && (fchownat(at, name, (uid_t)-1, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+						 fchmodat(at, name, st.st_mode & 07777, 0) < 0)) {
 				(void)close(next);
 				next = -1;
 			}
@@ -49,15 +95,18 @@ static int open_sub(const char *root, const char *sub, struct err *e)
 		}
 		fd = at;
 	}
+	int saved = errno;
 	(void)close(dir);
+	if (fd < 0 && saved == EXDEV)
+		return err_set(e, ERR_INVALID, "subPath %s leads out of its volume", sub);
 	if (fd < 0)
-		return err_errno(e, errno, "subPath %s of %s", sub, root);
+		return err_errno(e, saved, "subPath %s of %s", sub, root);
 	return fd;
 }
 
 /* Binds the opened place to a path of its own: what the runtime mounts later cannot be exchanged behind its back. */
-static int bind_sub(struct pod *p, const char *volume_root, struct str volume, struct str container, size_t i, const char *sub, struct arena *a,
-	char **ret, struct err *e)
+static int bind_sub(struct pod *p, const char *volume_root, struct str volume, struct str container, size_t i,
+	const char *sub, struct arena *a, char **ret, struct err *e)
 {
 	char *rel = arena_printf(a, "volume-subpaths/%.*s/%.*s", STR_ARG(volume), STR_ARG(container));
 	auto_free char *dir = pod_dir(p, rel);
@@ -110,7 +159,8 @@ static char *host_path_of(struct pod *p, struct val volume, struct arena *a)
 {
 	static const struct {
 		const char *field, *dir;
-	} dirs[] = { { "configMap", "configmap" }, { "secret", "secret" }, { "projected", "projected" }, { "downwardAPI", "downward-api" } };
+	} dirs[] = { { "configMap", "configmap" }, { "secret", "secret" }, { "projected", "projected" },
+		{ "downwardAPI", "downward-api" } };
 	const char *kind = "empty-dir";
 	struct val host = val_get(volume, "hostPath");
 
@@ -119,14 +169,16 @@ static char *host_path_of(struct pod *p, struct val volume, struct arena *a)
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		if (val_has(val_get(volume, dirs[i].field)))
 			kind = dirs[i].dir;
-	return arena_printf(a, "%s/pods/%s/volumes/kubernetes.io~%s/%.*s", p->n->o.data_dir, p->uid, kind, STR_ARG(val_str(val_get(volume, "name"))));
+	return arena_printf(a, "%s/pods/%s/volumes/kubernetes.io~%s/%.*s", p->n->o.data_dir, p->uid, kind,
+		STR_ARG(val_str(val_get(volume, "name"))));
 }
 
-static int one_mount(struct pod *p, struct doc *d, struct val container, struct val m, size_t i, const struct env *env, struct arena *a,
-	Cri__ContainerConfig *into, struct err *e)
+static int one_mount(struct pod *p, struct doc *d, struct val container, struct val m, size_t i, const struct env *env,
+	struct arena *a, Cri__ContainerConfig *into, struct err *e)
 {
 	struct str name = val_str(val_get(m, "name")), mode = val_str(val_get(m, "mountPropagation"));
-	struct val volume = val_find(doc_get(d, "spec.volumes"), "name", name), sub = val_get(m, "subPath"), expr = val_get(m, "subPathExpr");
+	struct val volume = val_find(doc_get(d, "spec.volumes"), "name", name), sub = val_get(m, "subPath"),
+		   expr = val_get(m, "subPathExpr");
 	char *inside = arena_cstr(a, val_str(val_get(m, "mountPath"))), *host, *sub_path = NULL;
 	Cri__Mount *mount_made;
 
@@ -147,7 +199,8 @@ static int one_mount(struct pod *p, struct doc *d, struct val container, struct 
 	mount_made = push_mount(a, into, host, inside, val_bool(val_get(m, "readOnly"), false));
 	mount_made->propagation = str_is(mode, "Bidirectional") ? 2 : str_is(mode, "HostToContainer") ? 1 : 0;
 	if (val_is(val_get(m, "recursiveReadOnly"), "Enabled"))
-		return err_set(e, ERR_UNSUPPORTED, "volumeMounts: recursiveReadOnly is not supported by this container runtime");
+		return err_set(e, ERR_UNSUPPORTED,
+			"volumeMounts: recursiveReadOnly is not supported by this container runtime");
 	return 0;
 }
 
@@ -167,13 +220,16 @@ static void hosts_text(struct pod *p, struct doc *d, struct buf *b)
 		if (f)
 			(void)fclose(f);
 	} else {
-		buf_c(b, "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-			 "fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n");
+		buf_c(b, "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost "
+			 "ip6-loopback\n"
+			 "fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-"
+			 "allrouters\n");
 		for (size_t i = 0; i < p->n_ips; i++) {
 			if (str_empty(sub))
 				buf_printf(b, "%s\t%.*s\n", p->ips[i], STR_ARG(host));
 			else
-				buf_printf(b, "%s\t%.*s.%.*s.%s.svc.%s\t%.*s\n", p->ips[i], STR_ARG(host), STR_ARG(sub), p->ns, domain, STR_ARG(host));
+				buf_printf(b, "%s\t%.*s.%.*s.%s.svc.%s\t%.*s\n", p->ips[i], STR_ARG(host), STR_ARG(sub),
+					p->ns, domain, STR_ARG(host));
 		}
 	}
 	if (val_len(doc_get(d, "spec.hostAliases")))
@@ -224,8 +280,8 @@ static int mount_hosts(struct pod *p, struct doc *d, struct arena *a, Cri__Conta
 	return r;
 }
 
-static int mount_message(struct pod *p, struct val container, const char *name, uint32_t attempt, struct arena *a, Cri__ContainerConfig *into,
-	struct err *e)
+static int mount_message(struct pod *p, struct val container, const char *name, uint32_t attempt, struct arena *a,
+	Cri__ContainerConfig *into, struct err *e)
 {
 	struct str inside = val_str(val_get(container, "terminationMessagePath"));
 	auto_free char *rel = xasprintf("containers/%s", name), *dir = pod_dir(p, rel);
@@ -235,11 +291,13 @@ static int mount_message(struct pod *p, struct val container, const char *name, 
 	if (r == 0)
 		r = write_file(path, STR(""), 0666, e);
 	if (r == 0)
-		push_mount(a, into, path, str_empty(inside) ? (char *)"/dev/termination-log" : arena_cstr(a, inside), false);
+		push_mount(a, into, path, str_empty(inside) ? (char *)"/dev/termination-log" : arena_cstr(a, inside),
+			false);
 	return r;
 }
 
-int volume_mounts(struct pod *p, struct doc *d, struct val container, const struct env *env, struct arena *a, Cri__ContainerConfig *into, struct err *e)
+int volume_mounts(struct pod *p, struct doc *d, struct val container, const struct env *env, struct arena *a,
+	Cri__ContainerConfig *into, struct err *e)
 {
 	int r;
 

@@ -412,6 +412,8 @@ static int begin(struct node_agent *n, struct err *e)
 
 	if (r < 0)
 		return r;
+	if ((r = mounts_share(pods_dir, e)) < 0)
+		return r;
 	if ((r = mkdirs(n->o.log_dir, 0755, e)) < 0)
 		return r;
 	if (*n->o.container_log_dir && (r = mkdirs(n->o.container_log_dir, 0755, e)) < 0)

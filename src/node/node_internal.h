@@ -258,9 +258,10 @@ int env_resource(struct env_ctx *x, struct val ref, struct val container, char *
 void env_ctx_of(struct env_ctx *x, struct pod *p, struct doc *d, struct arena *a);
 
 /* volumes.c, volume_files.c */
+int mounts_share(const char *dir, struct err *e); /* mounts.c */
 int volumes_setup(struct pod *p, struct doc *d, struct err *e);
 int volumes_refresh(struct pod *p, struct doc *d, struct err *e); /* rewrites what follows objects and tokens */
-void volumes_teardown(struct node_agent *n, const char *pod_uid);
+void volumes_teardown(struct node_agent *n, const char *pod_uid); /* "": of all pods */
 int volume_mounts(struct pod *p, struct doc *d, struct val container, const struct env *env, struct arena *a, Cri__ContainerConfig *into, struct err *e);
 struct file_entry {
 	const char *path; /* relative, may have slashes */

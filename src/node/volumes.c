@@ -411,7 +411,7 @@ static void unmount_below(const char *dir)
 
 void volumes_teardown(struct node_agent *n, const char *pod_uid)
 {
-	auto_free char *dir = xasprintf("%s/pods/%s", n->o.data_dir, pod_uid);
+	auto_free char *dir = xasprintf("%s/pods%s%s", n->o.data_dir, *pod_uid ? "/" : "", pod_uid);
 
 	if (access(dir, F_OK) != 0)
 		return;
