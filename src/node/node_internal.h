@@ -71,6 +71,7 @@ struct pod {
 	int refs; /* under node.lock, as the next ones */
 	struct doc *doc;
 	bool gone;	    /* the API has no such object any more */
+	bool admitted;	    /* its host ports are taken */
 	bool active, again; /* a worker task is at it */
 	char *exit_seen;    /* the runtime told of this container's end */
 	bool closed;	    /* cleaned and reported: forget it */

@@ -245,16 +245,22 @@ static void admits_only_what_it_can_honour(void **state)
 		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"kernel.msgmax\",\"value\":\"1\"}]}}", "SysctlForbidden", "kernel.msgmax" },
 		{ "{\"hostNetwork\":true,\"securityContext\":{\"sysctls\":[{\"name\":\"net.ipv4.tcp_syncookies\",\"value\":\"1\"}]}}", "SysctlForbidden", "host net" },
 		{ "{\"securityContext\":{\"supplementalGroupsPolicy\":\"Strict\"}}", "SupplementalGroupsPolicyNotSupported", "Strict" },
+		{ "{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"TCP\"}]}]}", "NodePorts", "free ports" },
+		{ "{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"UDP\"}]}]}", NULL, NULL },
 		{ "{\"hostUsers\":false}", NULL, "hostUsers" },
 		{ "{\"volumes\":[{\"name\":\"v\",\"iscsi\":{}}]}", NULL, "iscsi" },
 		{ "{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{\"medium\":\"HugePages\"}}]}", NULL, "HugePages" },
 		{ "{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{\"medium\":\"Memory\"}},{\"name\":\"w\"}]}", NULL, NULL },
 		{ "{\"containers\":[{\"name\":\"c\",\"volumeDevices\":[{\"name\":\"v\"}]}]}", NULL, "volumeDevices" },
 	};
+	auto_(doc_unref) struct doc *there = parse("{\"metadata\":{\"uid\":\"u\"},\"spec\":{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"TCP\"}]}]}}");
+	struct pod other = { .doc = there, .admitted = true };
 	struct node_agent n = { 0 };
 
 	(void)state;
 	task_mutex_init(&n.lock);
+	n.pods = map_new(NULL);
+	map_put(n.pods, STR("u"), &other);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_free char *json = xasprintf("{\"kind\":\"Pod\",\"spec\":%s}", rows[i].spec), *why = NULL;
 		auto_(doc_unref) struct doc *d = parse(json);
@@ -276,6 +282,7 @@ static void admits_only_what_it_can_honour(void **state)
 	assert_false(pod_admit(&n, greedy, &reason, &why));
 	assert_string_equal(reason, "Evicted");
 	assert_true(pod_admit(&n, modest, &reason, &why));
+	map_free(n.pods);
 	task_mutex_fini(&n.lock);
 }
 

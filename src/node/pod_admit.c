@@ -106,6 +106,46 @@ static const char *groups_policy(struct admission *m)
 		       : NULL;
 }
 
+/* A pod may come here past the scheduler: whoever has the port keeps it. */
+static bool ports_clash(struct val a, struct val b)
+{
+	struct str x = val_str(val_get(a, "hostIP")), y = val_str(val_get(b, "hostIP")), any = STR("0.0.0.0");
+	int64_t port = val_int(val_get(a, "hostPort"), 0);
+
+	x = x.n ? x : any;
+	y = y.n ? y : any;
+	return port && port == val_int(val_get(b, "hostPort"), 0) && val_equal(val_get(a, "protocol"), val_get(b, "protocol")) &&
+	       (str_eq(x, any) || str_eq(y, any) || str_eq(x, y));
+}
+
+static bool specs_clash(struct val a, struct val b)
+{
+	for (struct val_iter c = val_iter(val_get(a, "containers")); val_next(&c);)
+		for (struct val_iter p = val_iter(val_get(c.val, "ports")); val_next(&p);)
+			for (struct val_iter d = val_iter(val_get(b, "containers")); val_int(val_get(p.val, "hostPort"), 0) && val_next(&d);)
+				for (struct val_iter q = val_iter(val_get(d.val, "ports")); val_next(&q);)
+					if (ports_clash(p.val, q.val))
+						return true;
+	return false;
+}
+
+static const char *host_ports(struct admission *m)
+{
+	bool clash = false;
+	void *value;
+
+	task_lock(&m->n->lock);
+	for (size_t i = 0; !clash && map_next(m->n->pods, &i, NULL, &value);) {
+		struct pod *other = value;
+		struct str phase = doc_str(other->doc, "status.phase");
+
+		clash = other->admitted && !other->gone && !str_eq(doc_uid(other->doc), doc_uid(m->d)) && !str_is(phase, "Failed") &&
+			!str_is(phase, "Succeeded") && specs_clash(m->spec, doc_get(other->doc, "spec"));
+	}
+	task_unlock(&m->n->lock);
+	return clash ? "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports" : NULL;
+}
+
 static const char *pressure(struct admission *m)
 {
 	bool memory, disk;
@@ -200,6 +240,7 @@ static const struct check {
 	{ "SysctlForbidden", sysctls },
 	{ "AppArmor", apparmor },
 	{ "SupplementalGroupsPolicyNotSupported", groups_policy },
+	{ "NodePorts", host_ports },
 	{ "Evicted", pressure },
 	{ NULL, host_users },
 	{ NULL, claims },

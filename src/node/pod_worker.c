@@ -255,8 +255,14 @@ static void admit(struct pod *p, struct doc *d)
 	const char *reason;
 	char *why;
 
-	if (p->refused || p->sandboxes_left || str_is(phase, "Failed") || str_is(phase, "Succeeded") || pod_admit(p->n, d, &reason, &why))
+	if (p->refused || str_is(phase, "Failed") || str_is(phase, "Succeeded"))
 		return;
+	if (p->sandboxes_left || pod_admit(p->n, d, &reason, &why)) {
+		task_lock(&p->n->lock);
+		p->admitted = true;
+		task_unlock(&p->n->lock);
+		return;
+	}
 	log_warn("pod %s/%s is not started: %s", p->ns, p->name, why);
 	if (reason) {
 		node_event(p, STR_NULL, "Warning", reason, "%s", why);
