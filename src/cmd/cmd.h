@@ -19,7 +19,7 @@ struct settings {
 	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain, *node_ports;
 	const char *without, *log_level, *output, *kubeconfig, *audit_log, *encryption_config, *recovery_key_file;
 	int64_t port, node_port;
-	bool legacy_token_secrets, no_node, ephemeral, log_json, force, quiet, print;
+	bool legacy_token_secrets, no_node, ephemeral, log_json, force, quiet, print, remove;
 	/* what is left of the command line */
 	const char *const *args;
 	size_t n_args;
@@ -101,5 +101,7 @@ int reset_instance(struct arena *a, const struct settings *s, const struct layou
 
 /* "kogge: MESSAGE" to stderr; returns 1. */
 int fail(const char *fmt, ...) PRINTF(1, 2);
+/* 0, or the exit code for arguments where none belong. */
+int no_arguments(const struct settings *s, const char *command);
 /* One line of progress to stdout unless --quiet. */
 void say(const struct settings *s, const char *fmt, ...) PRINTF(2, 3);

@@ -11,7 +11,7 @@ const struct command commands[] = {
 	{ "status", "", "one screen: server, store, nodes, what is not ready and why", "  kogge status\n  kogge status --output json\n", cmd_status },
 	{ "check", "", "looks for everything that would keep a server from starting", "  kogge check\n", cmd_check },
 	{ "image", "import FILE… | list", "loads image archives into the node; lists what it has", "  kogge image import web.tar\n  kogge image list\n", cmd_image },
-	{ "kubeconfig", "", "makes the cluster kubectl's current context (the old file is kept as a backup)", "  kogge kubeconfig\n  kogge kubeconfig --print > admin.kubeconfig\n", cmd_kubeconfig },
+	{ "kubeconfig", "", "makes the cluster kubectl's current context (the old file is kept as a backup)", "  kogge kubeconfig\n  kogge kubeconfig --print > admin.kubeconfig\n  kogge kubeconfig --remove\n", cmd_kubeconfig },
 	{ "store", "check | snapshot FILE | restore FILE | rotate-key", "checks, saves and brings back the data; a new encryption key", "  kogge store snapshot /backup/monday.db\n  kogge store restore /backup/monday.db --recovery-key-file key.txt   # the server is stopped\n  kogge store check\n  kogge store rotate-key\n", cmd_store },
 	{ "reset", "", "takes everything away: pods, mounts, links, tables, the data folder", "  kogge reset --force\n", cmd_reset },
 	{ "version", "", "prints the version", "  kogge version\n", cmd_version },

@@ -52,6 +52,7 @@ static const struct option_row options[] = {
 	{ "config", OPTION_TEXT, AT(config), CONFIG_FILE, "FILE", "settings: every flag here is a key there", "server check reset status image kubeconfig store" },
 	{ "kubeconfig", OPTION_TEXT, AT(kubeconfig), "", "FILE", "to use, or to write into (~/.kube/config)", "status kubeconfig" },
 	{ "print", OPTION_FLAG, AT(print), "", "", "print it and change nothing", "kubeconfig" },
+	{ "remove", OPTION_FLAG, AT(remove), "", "", "take the cluster out of it again", "kubeconfig" },
 	{ "output", OPTION_TEXT, AT(output), "", "FORMAT", "json for programs", "status check image version store" },
 	{ "force", OPTION_FLAG, AT(force), "", "", "do not ask, stop a running server", "reset" },
 	{ "quiet", OPTION_FLAG, AT(quiet), "", "", "no progress", "server reset image kubeconfig store" },

@@ -136,6 +136,47 @@ def test_kubeconfig(fresh, tmp_path):
     backups = [f for f in os.listdir(tmp_path) if "before-kogge" in f]
     assert len(backups) == 1 and yaml.safe_load((tmp_path / backups[0]).read_text()) == theirs
     assert "client-key-data" in kogge("kubeconfig", "--print", "--data-dir", server.data).stdout
+    assert "already" in kogge("kubeconfig", "--data-dir", server.data, "--kubeconfig", file).stdout and len(os.listdir(tmp_path)) == 2
+
+
+def withdraw(server, file):
+    done = kogge("kubeconfig", "--remove", "--data-dir", server.data, "--kubeconfig", file)
+    assert done.returncode == 0, done.stderr
+
+
+def test_kubeconfig_remove(fresh, tmp_path):
+    server = fresh(node=False).start().wait_ready()
+    folder = tmp_path / "kube"
+    file = folder / "config"
+    put = ("kubeconfig", "--data-dir", server.data, "--kubeconfig", file)
+
+    kogge(*put)
+    withdraw(server, file)
+    assert not folder.exists()  # it was made for us
+
+    theirs = "# mine\napiVersion: v1\nkind: Config\ncontexts: [{name: old, context: {cluster: old, user: old}}]\ncurrent-context: old\n"
+    folder.mkdir()
+    file.write_text(theirs)
+    file.chmod(0o640)
+    kogge(*put)
+    merged = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(dict(merged, **{"current-context": "old"})))
+    kogge(*put)  # a second backup, with our context in it
+    withdraw(server, file)
+    assert file.read_text() == theirs and file.stat().st_mode & 0o777 == 0o640 and os.listdir(folder) == ["config"]
+
+    kogge(*put)
+    merged = yaml.safe_load(file.read_text())
+    merged["contexts"].append({"name": "later", "context": {"cluster": "old", "user": "old"}})
+    file.write_text(yaml.safe_dump(merged))
+    withdraw(server, file)
+    left = yaml.safe_load(file.read_text())
+    assert [c["name"] for c in left["contexts"]] == ["old", "later"] and not left["clusters"] and not left["current-context"]
+    assert len(os.listdir(folder)) == 2  # the backup stays: the file is not what it was
+
+    file.write_text(theirs)
+    withdraw(server, file)
+    assert file.read_text() == theirs
 
 
 def test_status(cluster):
