@@ -117,6 +117,16 @@ static void purge_pods(struct arena *a, const struct settings *s, const struct l
 		log_warn("pods: %s", e.message);
 }
 
+/* What containerd, runc and their CNI library make outside the folders they are told; others may use them too: only when empty. */
+static void remove_shared_folders(void)
+{
+	static const char *const folders[] = { "/run/containerd/runc/k8s.io", "/run/containerd/runc", "/run/containerd/s", "/run/containerd", "/run/netns",
+		"/var/lib/cni/results", "/var/lib/cni/cache", "/var/lib/cni" };
+
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+		rmdir(folders[i]);
+}
+
 int reset_instance(struct arena *a, const struct settings *s, const struct layout *l, struct err *e)
 {
 	struct network_opts net;
@@ -135,6 +145,8 @@ int reset_instance(struct arena *a, const struct settings *s, const struct layou
 		if (l->default_instance)
 			links_remove(a, "", l);
 		remove_tree(l->run);
+		if (l->own_containerd)
+			remove_shared_folders();
 	}
 	remove_tree(l->data);
 	if (access(l->data, F_OK) == 0)
