@@ -12,7 +12,7 @@ unit=/run/systemd/system/kogge.service
 [ "$(id -u)" = 0 ] || { echo "make $1 needs root: sudo make $1" >&2; exit 1; }
 has_systemd() { [ -d /run/systemd/system ] && systemctl is-system-running >/dev/null 2>&1 || [ "$(cat /proc/1/comm)" = systemd ]; }
 find_kubectl() { command -v kubectl || echo "$top/build/kubectl-1.20/usr/bin/kubectl"; }
-kc() { "$(find_kubectl)" --kubeconfig "$data/admin.kubeconfig" "$@"; }
+kc() { "$(find_kubectl)" --kubeconfig "$data/admin.kubeconfig" --cache-dir "$data/kubectl-cache" "$@"; }
 server_pid() { cat "$data/supervisor.pid" 2>/dev/null || true; }
 is_running() { pid=$(server_pid); [ -n "$pid" ] && [ -d "/proc/$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q 'kogge server'; }
 
@@ -47,7 +47,7 @@ as_caller() {
 	if [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
 		home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
 		HOME=$home KUBECONFIG= "$@"
-		chown -R "$SUDO_USER:" "$home/.kube"
+		[ ! -d "$home/.kube" ] || chown -R "$SUDO_USER:" "$home/.kube"
 	else
 		"$@"
 	fi
@@ -89,6 +89,7 @@ down() {
 		echo "kogge does not run"
 	fi
 	[ "${PURGE:-}" = 1 ] || return 0
+	[ ! -e "$data/admin.kubeconfig" ] || as_caller "$kogge" kubeconfig --remove --data-dir "$data"
 	[ ! -d "$data" ] || "$kogge" reset --data-dir "$data" --force
 	if [ -e $unit ]; then
 		rm -f $unit
