@@ -230,6 +230,10 @@ int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
 {
 	int rc = admit_limits_check(rq, object, old, e);
 
+	if (rc >= 0)
+		rc = podsecurity_check(rq, object, old, e);
+	if (rc >= 0 && !rq->res->def.group[0] && !strcmp(rq->res->def.resource, "namespaces"))
+		podsecurity_namespace(rq, object, old);
 	if (rc < 0 || rq->api->opts.no_authz)
 		return rc;
 	rc = authz_node_restriction(rq, object, old, e);

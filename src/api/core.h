@@ -169,6 +169,10 @@ int admit_pod(struct rq *rq, struct node *pod, struct err *e);
 /* admit_limits.c: LimitRanger */
 void admit_limits_default(struct rq *rq, struct node *pod);
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e);
+/* podsecurity.c */
+int podsecurity_check(struct rq *rq, struct val object, struct val old, struct err *e);
+void podsecurity_labels(struct rq *rq, struct val labels, struct err *e); /* adds causes */
+void podsecurity_namespace(struct rq *rq, struct val ns, struct val old); /* warns */
 /* admit_quota.c: charges the namespace's quotas, last of all; _undo() when the object was not stored after all. */
 int admit_quota(struct rq *rq, struct val object, struct val old, struct err *e);
 void admit_quota_undo(struct rq *rq);

@@ -247,7 +247,13 @@ static void crd_validate(struct rq *rq, struct val o, struct val old, struct err
 			rq_f(rq, "must be spec.names.plural+\".\"+spec.group"));
 }
 
-const struct strategy strategy_namespace = { .prepare = namespace_prepare };
+static void namespace_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	if (!rq->sub.n && !val_equal(val_path(o, "metadata.labels"), val_path(old, "metadata.labels")))
+		podsecurity_labels(rq, val_path(o, "metadata.labels"), e);
+}
+
+const struct strategy strategy_namespace = { .prepare = namespace_prepare, .validate = namespace_validate };
 const struct strategy strategy_node = { .create_status = true, .prepare = node_prepare, .validate = node_validate };
 const struct strategy strategy_secret = { .prepare = secret_prepare, .validate = secret_validate };
 const struct strategy strategy_configmap = { .validate = configmap_validate };

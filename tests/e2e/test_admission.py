@@ -113,3 +113,50 @@ def test_quota_scopes(server, ns):
     quota(server, ns, {"pods": "0"}, scopes=["BestEffort"])
     refused(403, server.kube.create, path("pods", ns), pod())
     server.kube.create(path("pods", ns), pod("stated", {"requests": {"cpu": "100m"}}))
+
+
+# ---- PodSecurity --------------------------------------------------------------------------------------------------
+
+def labelled(server, ns, **modes):
+    return server.kube.patch(path("namespaces", None, ns), {"metadata": {"labels": {f"pod-security.kubernetes.io/{k.replace('_', '-')}": v for k, v in modes.items()}}})
+
+
+SAFE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def with_context(name, context, **spec):
+    made = pod(name, **spec)
+    made["spec"]["containers"][0]["securityContext"] = context
+    return made
+
+
+def test_pod_security_restricted_in_upstreams_words(server, ns):
+    labelled(server, ns, enforce="restricted")
+    said = refused(403, server.kube.create, path("pods", ns), pod())
+    assert said == ('403: pods "p" is forbidden: violates PodSecurity "restricted:latest": '
+                    'allowPrivilegeEscalation != false (container "c" must set securityContext.allowPrivilegeEscalation=false), '
+                    'unrestricted capabilities (container "c" must set securityContext.capabilities.drop=["ALL"]), '
+                    'runAsNonRoot != true (pod or container "c" must set securityContext.runAsNonRoot=true), '
+                    'seccompProfile (pod or container "c" must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")')
+    server.kube.create(path("pods", ns), with_context("safe", SAFE))
+    said = refused(403, server.kube.create, path("pods", ns), with_context("v", SAFE, volumes=[{"name": "h", "hostPath": {"path": "/"}}]))
+    assert said.endswith('"restricted:latest": restricted volume types (volume "h" uses restricted volume type "hostPath")')
+
+
+@pytest.mark.parametrize("spec,context,words", [
+    ({"hostNetwork": True, "hostPID": True}, {}, "host namespaces (hostNetwork=true, hostPID=true)"),
+    ({}, {"privileged": True}, 'privileged (container "c" must not set securityContext.privileged=true)'),
+    ({}, {"capabilities": {"add": ["NET_ADMIN"]}}, 'non-default capabilities (container "c" must not include "NET_ADMIN" in securityContext.capabilities.add)'),
+    ({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, {}, 'hostPath volumes (volume "h")'),
+    ({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}, {}, "forbidden sysctls (kernel.msgmax)"),
+    ({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, {}, 'seccompProfile (pod must not set securityContext.seccompProfile.type to "Unconfined")'),
+])
+def test_pod_security_baseline(server, ns, spec, context, words):
+    labelled(server, ns, enforce="baseline", enforce_version="v1.30")
+    said = refused(403, server.kube.create, path("pods", ns), with_context("p", context, **spec))
+    assert said.endswith('violates PodSecurity "baseline:v1.30": ' + words)
+    server.kube.create(path("pods", ns), pod("plain"))
+
+
+def test_pod_security_labels_are_checked(server, ns):
+    assert "must be one of privileged, baseline, restricted" in refused(422, lambda: labelled(server, ns, warn="strict"))
