@@ -1,5 +1,6 @@
 /* Admission: what the cluster decides about an object before its kind's own rules.
- * Order: NamespaceLifecycle, ServiceAccount, NodeRestriction, Priority, DefaultTolerationSeconds, then role escalation. */
+ * Changes: NamespaceLifecycle, LimitRanger, ServiceAccount, Priority, DefaultTolerationSeconds, the plugins of admit_defaults.c.
+ * Checks: LimitRanger, PodSecurity, NodeRestriction, role escalation; webhooks and ResourceQuota follow in write.c. */
 #include "api/api_internal.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -223,7 +224,7 @@ int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err 
 		return rc;
 	if (create && pods)
 		rc = admit_pod(rq, object, e);
-	return rc;
+	return rc < 0 ? rc : admit_defaults(rq, object, old, e);
 }
 
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)

@@ -160,3 +160,19 @@ def test_pod_security_baseline(server, ns, spec, context, words):
 
 def test_pod_security_labels_are_checked(server, ns):
     assert "must be one of privileged, baseline, restricted" in refused(422, lambda: labelled(server, ns, warn="strict"))
+
+
+# ---- small plugins ------------------------------------------------------------------------------------------------
+
+def test_default_classes_and_runtime_classes(server, ns):
+    server.kube.create("/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": f"std-{ns}", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+                                                                  "provisioner": "example.com/none"})
+    claim = {"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "3Gi"}}}}
+    assert server.kube.create(core("persistentvolumeclaims", ns), claim)["spec"]["storageClassName"] == f"std-{ns}"
+    claim = {"metadata": {"name": "none"}, "spec": {**claim["spec"], "storageClassName": ""}}
+    assert server.kube.create(core("persistentvolumeclaims", ns), claim)["spec"]["storageClassName"] == ""
+    assert 'pod rejected: RuntimeClass "absent" not found' in refused(403, server.kube.create, path("pods", ns), pod(runtimeClassName="absent"))
+    server.kube.create("/apis/node.k8s.io/v1/runtimeclasses", {"metadata": {"name": f"vm-{ns}"}, "handler": "vm", "overhead": {"podFixed": {"memory": "64Mi"}},
+                                                               "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm", "operator": "Exists"}]}})
+    made = server.kube.create(path("pods", ns), pod(runtimeClassName=f"vm-{ns}"))["spec"]
+    assert made["overhead"] == {"memory": "64Mi"} and made["nodeSelector"] == {"vm": "yes"} and {"key": "vm", "operator": "Exists"} in made["tolerations"]

@@ -1,0 +1,183 @@
+/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods, who may approve
+ * and sign certificates. One function each, found by the table at the end. */
+#include "api/auth.h"
+#define LOG_MODULE "api"
+
+static int forbid(struct rq *rq, struct str name, struct err *e, const char *why)
+{
+	return err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s", rq->res->group_resource, STR_ARG(name), why);
+}
+
+/* The object of a class resource that is marked as the default; of several the newest, then the first by name. Own. */
+static struct doc *default_class(struct rq *rq, const char *group, const char *resource, const char *note)
+{
+	struct cache *c = api_cache(rq->api, group, resource);
+	struct doc *best = NULL;
+	int64_t rev;
+	struct cache_list l = cache_list(c, rq->a, STR(""), STR_NULL, 0, &rev);
+
+	for (size_t i = 0; i < l.n; i++) {
+		struct doc *d = l.items[i].doc;
+		if (!val_is(val_get(doc_get(d, "metadata.annotations"), note), "true"))
+			continue;
+		if (!best || str_cmp(doc_str(d, "metadata.creationTimestamp"),
+				     doc_str(best, "metadata.creationTimestamp")) > 0)
+			best = d;
+	}
+	return best ? doc_ref(best) : NULL;
+}
+
+static int storage_class(struct rq *rq, struct node *claim, struct err *e)
+{
+	struct node *notes = node_path(claim, "metadata.annotations");
+
+	(void)e;
+	if (node_path(claim, "spec.storageClassName") || node_getc(notes, "volume.beta.kubernetes.io/storage-class"))
+		return 0;
+	auto_(doc_unref) struct doc *d =
+		default_class(rq, "storage.k8s.io", "storageclasses", "storageclass.kubernetes.io/is-default-class");
+	if (d)
+		node_set_path(claim, "spec.storageClassName", node_str(rq->a, doc_name(d)));
+	return 0;
+}
+
+static int ingress_class(struct rq *rq, struct node *ingress, struct err *e)
+{
+	struct node *notes = node_path(ingress, "metadata.annotations");
+
+	(void)e;
+	if (node_path(ingress, "spec.ingressClassName") || node_getc(notes, "kubernetes.io/ingress.class"))
+		return 0;
+	auto_(doc_unref) struct doc *d =
+		default_class(rq, "networking.k8s.io", "ingressclasses", "ingressclass.kubernetes.io/is-default-class");
+	if (d)
+		node_set_path(ingress, "spec.ingressClassName", node_str(rq->a, doc_name(d)));
+	return 0;
+}
+
+/* ---- RuntimeClass
+ * --------------------------------------------------------------------------------------------------------- */
+
+static int add_selector(struct rq *rq, struct node *pod, struct doc *class, struct err *e)
+{
+	struct str name = node_text_str(node_path(pod, "metadata.name"));
+
+	for (struct val_iter it = val_iter(doc_get(class, "scheduling.nodeSelector")); val_next(&it);) {
+		struct node *has = node_get(node_path(pod, "spec.nodeSelector"), it.key);
+		if (has && !str_eq(node_text_str(has), val_str(it.val)))
+			return forbid(rq, name, e,
+				"conflict: runtimeClass.scheduling.nodeSelector and pod.spec.nodeSelector differ");
+		node_set(node_need_map(pod, "spec.nodeSelector"), arena_str(rq->a, it.key),
+			node_str(rq->a, val_str(it.val)));
+	}
+	return 0;
+}
+
+static void add_tolerations(struct rq *rq, struct node *pod, struct doc *class)
+{
+	for (struct val_iter it = val_iter(doc_get(class, "scheduling.tolerations")); val_next(&it);) {
+		struct node *list = node_need_list(pod, "spec.tolerations"), *more = node_from(rq->a, it.val);
+		bool there = false;
+		for (size_t i = 0; i < node_len(list); i++)
+			there |= node_equal(node_at(list, i), more);
+		if (!there)
+			node_add(list, more);
+	}
+}
+
+static int runtime_class(struct rq *rq, struct node *pod, struct err *e)
+{
+	struct str want = node_text_str(node_path(pod, "spec.runtimeClassName")),
+		   name = node_text_str(node_path(pod, "metadata.name"));
+	struct node *given = node_path(pod, "spec.overhead");
+	auto_(doc_unref) struct doc *class =
+		want.n ? api_get(rq->api, "node.k8s.io", "runtimeclasses", STR_NULL, want) : NULL;
+
+	if (want.n && !class)
+		return forbid(rq, name, e,
+			arena_printf(rq->a, "pod rejected: RuntimeClass \"%.*s\" not found", STR_ARG(want)));
+	struct val overhead = class ? doc_get(class, "overhead.podFixed") : VAL_NONE;
+	if (node_len(given) && (!class || !node_equal(given, node_from(rq->a, overhead))))
+		return forbid(rq, name, e,
+			class ? "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+			      : "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
+	if (!class)
+		return 0;
+	if (val_len(overhead))
+		node_set_path(pod, "spec.overhead", node_from(rq->a, overhead));
+	add_tolerations(rq, pod, class);
+	return add_selector(rq, pod, class, e);
+}
+
+/* ---- certificates
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A signer may be named exactly or by its whole domain. */
+static bool may(struct rq *rq, const char *verb, struct str signer)
+{
+	struct str domain;
+	struct authz_attrs at = { .verb = str_c(verb),
+		.resource_request = true,
+		.group = STR("certificates.k8s.io"),
+		.version = STR("*"),
+		.resource = STR("signers"),
+		.name = signer };
+
+	if (authz_allowed(rq->api, &rq->id, &at, NULL, 0))
+		return true;
+	str_cut(signer, '/', &domain);
+	at.name = arena_strf(rq->a, "%.*s/*", STR_ARG(domain));
+	return authz_allowed(rq->api, &rq->id, &at, NULL, 0);
+}
+
+static int certificate_update(struct rq *rq, struct node *csr, struct val old, struct err *e)
+{
+	struct str signer = val_str(val_path(old, "spec.signerName")), name = val_str(val_path(old, "metadata.name"));
+	struct node *cert = node_path(csr, "status.certificate"), *conditions = node_path(csr, "status.conditions");
+	struct val was = val_path(old, "status.certificate");
+
+	if (str_is(rq->sub, "approval") && !may(rq, "approve", signer))
+		return forbid(rq, name, e,
+			arena_printf(rq->a, "user not permitted to approve requests with signerName \"%.*s\"",
+				STR_ARG(signer)));
+	if (!str_is(rq->sub, "status"))
+		return 0;
+	bool signs = cert && !str_eq(node_text_str(cert), val_str(was)), fails = false;
+	for (size_t i = 0; i < node_len(conditions); i++)
+		fails |= str_is(node_text_str(node_getc(node_at(conditions, i), "type")), "Failed");
+	fails &= !val_has(val_find(val_path(old, "status.conditions"), "type", STR("Failed")));
+	if ((signs || fails) && !may(rq, "sign", signer))
+		return forbid(rq, name, e,
+			arena_printf(rq->a, "user not permitted to sign requests with signerName \"%.*s\"",
+				STR_ARG(signer)));
+	return 0;
+}
+
+/* ---- the table
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *group, *resource;
+	int (*create)(struct rq *rq, struct node *object, struct err *e);
+	int (*update)(struct rq *rq, struct node *object, struct val old, struct err *e);
+} plugins[] = {
+	{ "", "persistentvolumeclaims", storage_class, NULL },
+	{ "", "pods", runtime_class, NULL },
+	{ "networking.k8s.io", "ingresses", ingress_class, NULL },
+	{ "certificates.k8s.io", "certificatesigningrequests", NULL, certificate_update },
+};
+
+int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e)
+{
+	const struct resource_def *def = &rq->res->def;
+
+	for (size_t i = 0; i < ARRAY_LEN(plugins); i++) {
+		if (strcmp(def->group, plugins[i].group) || strcmp(def->resource, plugins[i].resource))
+			continue;
+		if (!val_has(old) && plugins[i].create)
+			return plugins[i].create(rq, object, e);
+		if (val_has(old) && plugins[i].update)
+			return plugins[i].update(rq, object, old, e);
+	}
+	return 0;
+}
