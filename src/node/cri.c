@@ -185,6 +185,15 @@ int cri_stop_container(struct cri *c, const char *id, int64_t grace_s, struct er
 	return cri_call(c, RUNTIME "StopContainer", &rq, NULL, grace_s * 1000 + QUICK_MS, NULL, e);
 }
 
+int cri_update_container(struct cri *c, const char *id, Cri__LinuxResources *r, struct err *e)
+{
+	Cri__UpdateResourcesRequest rq = CRI__UPDATE_RESOURCES_REQUEST__INIT;
+
+	rq.id = (char *)id;
+	rq.lin = r;
+	return cri_call(c, RUNTIME "UpdateContainerResources", &rq, NULL, QUICK_MS, NULL, e);
+}
+
 int cri_remove_container(struct cri *c, const char *id, struct err *e)
 {
 	return call_id(c, RUNTIME "RemoveContainer", id, QUICK_MS, e);

@@ -89,4 +89,5 @@ int cri_list_images(struct cri *c, Cri__ListImagesReply **ret, struct err *e);
 /* ret->image NULL: not there. */
 int cri_image_status(struct cri *c, const char *ref, Cri__ImageStatusReply **ret, struct err *e);
 int cri_pull_image(struct cri *c, const char *ref, Cri__AuthConfig *auth, char **ret_id, struct err *e);
+int cri_update_container(struct cri *c, const char *id, Cri__LinuxResources *r, struct err *e);
 int cri_remove_image(struct cri *c, const char *ref, struct err *e);

@@ -30,6 +30,7 @@ static void container_free(struct container *c)
 	free(c->image_error);
 	free(c->kill_id);
 	free(c->hook_failed);
+	free(c->resources);
 	free(c);
 }
 
@@ -47,6 +48,7 @@ static void pod_free(struct pod *p)
 	free(p->sandbox);
 	free(p->exit_seen);
 	free(p->evicted);
+	free(p->resize_message);
 	free(p->refused_why);
 	free(p->fail_reason);
 	free(p->fail_message);

@@ -47,6 +47,8 @@ struct container {
 	char *wait_reason, *wait_message; /* NULL: ContainerCreating or PodInitializing */
 	bool blocked;
 	bool stop_for_restart;
+	bool resize_restart; /* its new resources need a new instance */
+	char *resources;     /* JSON of those that now has; NULL: not known yet */
 	char *ended_seen; /* id of the instance whose end set not_before */
 	/* Under node.lock, because probes, pulls and stops are tasks of their own: */
 	enum image_state image;
@@ -107,6 +109,8 @@ struct pod {
 	struct mono recheck; /* the runtime lags behind its own events: ask again */
 	int64_t recheck_ms;
 	bool probes_on;
+	const char *resize_condition, *resize_reason; /* NULL: nothing is under way */
+	char *resize_message;
 	char *evicted; /* under node.lock: why this pod has to go */
 	bool volumes_dirty; /* under node.lock: an object or our own metadata changed */
 	bool volumes_loaded; /* by this process, not by one before it */
@@ -202,6 +206,11 @@ void pod_clean_runtime(struct pod *p);
 
 /* pod_admit.c: false: own *ret_why, and *ret_reason of a pod that fails by it; NULL: it waits */
 bool pod_admit(struct node_agent *n, struct doc *d, const char **ret_reason, char **ret_why);
+
+/* pod_resize.c */
+void pod_resize(struct pod *p, struct doc *d, struct mono *wake); /* applies what changed, or says why not */
+void resize_started(struct container *c, struct doc *d);	    /* a new instance has what d says */
+struct node *resize_status(struct container *c, struct arena *a);
 
 /* pod_spec.c: documents → runtime configuration */
 Cri__SandboxConfig *pod_sandbox_config(struct pod *p, struct doc *d, struct arena *a);

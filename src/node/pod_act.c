@@ -288,6 +288,8 @@ static void start(struct pod *p, struct doc *d, struct container *c)
 		return;
 	}
 	link_log(p, c, id);
+	resize_started(c, d);
+	c->resize_restart = false;
 	node_event(p, str_c(c->name), "Normal", "Started", "Started container %s", c->name);
 	set_str(&c->wait_reason, NULL);
 	set_str(&c->wait_message, NULL);
@@ -397,7 +399,7 @@ static void restart_kill(struct pod *p, struct doc *d, struct container *c)
 	auto_free char *why = NULL;
 
 	if (c->stop_for_restart)
-		why = xasprintf("Container %s definition changed, will be restarted", c->name);
+		why = xasprintf("Container %s %s, will be restarted", c->name, c->resize_restart ? "resize requires restart" : "definition changed");
 	else if (c->hook_failed)
 		why = xasprintf("Container %s failed its postStart hook, will be restarted", c->name);
 	else

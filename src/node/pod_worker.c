@@ -142,7 +142,7 @@ static void view_container(struct pod *p, struct doc *d, struct container *c, st
 	}
 	if (c->kind == KIND_EPHEMERAL && ran_before(d, c)) /* in a sandbox that died since, or forgotten by the runtime */
 		v->state = INST_EXITED;
-	c->stop_for_restart = v->state == INST_RUNNING && c->kind != KIND_EPHEMERAL && spec_changed(d, c);
+	c->stop_for_restart = v->state == INST_RUNNING && c->kind != KIND_EPHEMERAL && (c->resize_restart || spec_changed(d, c));
 	task_lock(&p->n->lock);
 	v->stopping = c->stopping;
 	v->started = v->state == INST_RUNNING && c->started;
@@ -428,6 +428,8 @@ static bool round_of(struct pod *p, struct doc *d)
 	}
 	note_ends(p);
 	follow_exit(p, &wake);
+	if (!p->deleting_seen && !p->fail_reason)
+		pod_resize(p, d, &wake);
 	view_pod(p, d, &v, list, &wake);
 	if (!v.deleting)
 		keep_volumes(p, d, &wake);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #define LOG_MODULE "node"
+#define GENERATION_WAIT_MS 200
 
 static struct node *time_node(struct arena *a, int64_t ns)
 {
@@ -116,6 +117,10 @@ static struct node *container_status(struct pod *p, struct doc *d, struct contai
 	if (shown->id)
 		node_setc(s, "containerID", node_strf(a, "containerd://%s", shown->id));
 	node_setc(s, "started", node_bool(a, started));
+	if (resize_status(c, a))
+		node_setc(s, "resources", resize_status(c, a));
+	if (val_len(val_path(spec, "resources.requests")))
+		node_setc(s, "allocatedResources", node_from(a, val_path(spec, "resources.requests")));
 	return s;
 }
 
@@ -166,6 +171,20 @@ static bool gates_open(struct doc *d)
 	return true;
 }
 
+/* Those of a change of resources go when it is done. */
+static void resize_conditions(struct conds *k)
+{
+	static const char *const types[] = { "PodResizePending", "PodResizeInProgress" };
+
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		bool is = k->p->resize_condition && strcmp(k->p->resize_condition, types[i]) == 0;
+		if (is)
+			condition(k, types[i], true, k->p->resize_reason, k->p->resize_message);
+		else if (val_has(val_find(doc_get(k->d, "status.conditions"), "type", str_c(types[i]))))
+			node_add(k->list, node_pack(k->a, "{'$patch':'delete', type:s}", types[i]));
+	}
+}
+
 static void conditions(struct conds *k, const struct decision *dec, const char *phase)
 {
 	struct pod *p = k->p;
@@ -192,6 +211,7 @@ static void conditions(struct conds *k, const struct decision *dec, const char *
 	else
 		condition(k, "Initialized", false, "ContainersNotInitialized",
 			arena_printf(k->a, "containers with incomplete status: [%.*s]", STR_ARG(buf_view(&incomplete))));
+	resize_conditions(k);
 	if (p->fail_reason && strcmp(p->fail_reason, "Evicted") == 0)
 		condition(k, "DisruptionTarget", true, "TerminationByKubelet", p->fail_message);
 	ready = !over && unready.n == 0 && p->n_containers;
@@ -293,6 +313,17 @@ struct doc *status_build(struct pod *p, struct doc *d, const struct decision *de
 
 /* ---- writing ---------------------------------------------------------------------------------------------------------------- */
 
+/* Nothing but that a change of the specification was seen: that can wait for what follows from it. */
+static bool only_generation(struct doc *before, struct doc *after)
+{
+	struct val a = doc_get(before, "status"), b = doc_get(after, "status");
+
+	for (struct val_iter it = val_iter(b); val_next(&it);)
+		if (!str_is(it.key, "observedGeneration") && !val_equal(it.val, val_get_str(a, it.key)))
+			return false;
+	return val_len(a) == val_len(b);
+}
+
 void status_submit(struct pod *p, struct doc *take_status, bool then_delete)
 {
 	bool same = p->last_status && val_equal(doc_root(p->last_status), doc_root(take_status));
@@ -301,6 +332,7 @@ void status_submit(struct pod *p, struct doc *take_status, bool then_delete)
 		doc_unref(take_status);
 		return;
 	}
+	bool may_wait = !then_delete && p->last_status && only_generation(p->last_status, take_status);
 	doc_unref(p->last_status);
 	p->last_status = doc_ref(take_status);
 	task_lock(&p->n->lock);
@@ -310,7 +342,10 @@ void status_submit(struct pod *p, struct doc *take_status, bool then_delete)
 	task_unlock(&p->n->lock);
 	if (same)
 		doc_unref(take_status);
-	queue_add(p->n->writes, str_c(p->uid));
+	if (may_wait)
+		queue_add_after(p->n->writes, str_c(p->uid), GENERATION_WAIT_MS);
+	else
+		queue_add(p->n->writes, str_c(p->uid));
 }
 
 static int write_one(struct node_agent *n, struct pod *p, struct err *e)

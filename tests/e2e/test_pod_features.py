@@ -237,3 +237,40 @@ def test_debug(kubectl, space):
     space.wait_pod("box")
     kubectl("debug", "box", "--image=busybox:test", "--target=box", "-c", "look", "--", "ps")
     until(lambda: "sleep 4711" in logs_of(space, "box", "look"), 30, "the target's processes")
+
+
+# ---- resources that change ---------------------------------------------------------------------------------------------------------
+
+LIMIT = "for f in /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max; do [ -e $f ] && cat $f && break; done"
+
+
+def resize(space, name, memory):
+    of = {"name": "box", "resources": {"requests": {"memory": memory}, "limits": {"memory": memory}}}
+    space.kube.patch(path("pods", space.name, name, "resize"), {"spec": {"containers": [of]}}, "application/strategic-merge-patch+json")
+
+
+def test_resources_change_in_place(space):
+    some = {"requests": {"memory": "32Mi"}, "limits": {"memory": "32Mi"}}
+    space.box("grow", container={"resources": some, "command": ["sh", "-c", f"trap 'exit 0' TERM; while :; do {LIMIT}; sleep 0.2; done"]})
+    pod = space.wait_pod("grow")
+    first = state(pod)["containerID"]
+    resize(space, "grow", "64Mi")
+    until(lambda: str(64 << 20) in logs_of(space, "grow").split(), 20, "the container feels its new limit")
+    pod = space.wait("pods", "grow", lambda p: state(p).get("resources", {}).get("limits", {}).get("memory") == "64Mi")
+    assert state(pod)["containerID"] == first and state(pod)["restartCount"] == 0
+    resize(space, "grow", "900Ti")
+    pending = lambda p: next((c for c in p["status"]["conditions"] if c["type"] == "PodResizePending"), {})  # noqa: E731
+    assert pending(space.wait("pods", "grow", pending))["reason"] == "Infeasible"
+    resize(space, "grow", "48Mi")
+    space.wait("pods", "grow", lambda p: state(p).get("resources", {}).get("limits", {}).get("memory") == "48Mi" and not pending(p))
+
+
+def test_a_resize_may_ask_for_a_restart(space):
+    some = {"requests": {"memory": "32Mi"}, "limits": {"memory": "32Mi"}}
+    space.box("anew", container={"resources": some, "resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}],
+                                 "command": ["sh", "-c", f"{LIMIT}; trap 'exit 0' TERM; while :; do sleep 0.1; done"]})
+    first = state(space.wait_pod("anew"))["containerID"]
+    resize(space, "anew", "64Mi")
+    pod = space.wait("pods", "anew", lambda p: state(p).get("restartCount") == 1 and state(p)["ready"])
+    assert state(pod)["containerID"] != first and state(pod)["resources"]["limits"]["memory"] == "64Mi"
+    until(lambda: logs_of(space, "anew").split() == [str(64 << 20)], 10, "the new limit")
