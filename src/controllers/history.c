@@ -26,12 +26,55 @@ struct node *revision_template(struct arena *a, struct doc *revision)
 	return template;
 }
 
+static int by_key(const void *x, const void *y)
+{
+	return str_cmp(*(const struct str *)x, *(const struct str *)y);
+}
+
+/* Keys in order, as Go writes maps. Depth is bounded by the parser. */
+static struct node *sorted(struct arena *a, struct node *n)
+{
+	size_t len = node_len(n);
+	struct str *keys;
+	struct node *out;
+
+	if (node_kind(n) == VAL_LIST) {
+		out = node_list(a);
+		for (size_t i = 0; i < len; i++)
+			node_add(out, sorted(a, node_at(n, i)));
+		return out;
+	}
+	if (node_kind(n) != VAL_MAP)
+		return n;
+	keys = ARENA_ARRAY(a, struct str, len + 1);
+	for (size_t i = 0; i < len; i++)
+		keys[i] = node_key_at(n, i);
+	qsort(keys, len, sizeof(*keys), by_key);
+	out = node_map(a);
+	for (size_t i = 0; i < len; i++)
+		node_set(out, keys[i], sorted(a, node_get(n, keys[i])));
+	return out;
+}
+
+static void need_resources(struct arena *a, struct node *containers)
+{
+	for (size_t i = 0; i < node_len(containers); i++)
+		if (!node_getc(node_at(containers, i), "resources"))
+			node_setc(node_at(containers, i), "resources", node_map(a));
+}
+
+/* To the byte what upstream's controllers write for the same template (their clients compare the text): keys in order, and the fields
+ * that Go never leaves out. */
 static struct node *data_of(struct arena *a, struct doc *owner)
 {
-	struct node *template = node_copy(a, node_from(a, doc_get(owner, "spec.template")));
+	struct node *template = node_copy(a, node_from(a, doc_get(owner, "spec.template"))), *meta = node_need_map(template, "metadata");
 
+	if (!node_getc(meta, "creationTimestamp"))
+		node_setc(meta, "creationTimestamp", node_null(a));
+	need_resources(a, node_path(template, "spec.containers"));
+	need_resources(a, node_path(template, "spec.initContainers"));
 	node_setc(template, "$patch", node_c(a, "replace"));
-	return node_pack(a, "{spec:{template:o}}", template);
+	return sorted(a, node_pack(a, "{spec:{template:o}}", template));
 }
 
 static int64_t newest(const struct revisions *r)

@@ -167,19 +167,6 @@ static int keep_taints(struct ctl *c, struct arena *a, struct doc *node, struct 
 
 /* ---- eviction ---------------------------------------------------------------------------------------------------------------- */
 
-static bool tolerates(struct val toleration, struct val taint)
-{
-	struct str key = val_str(val_get(toleration, "key")), effect = val_str(val_get(toleration, "effect")), op = val_str(val_get(toleration, "operator"));
-
-	if (effect.n && !str_eq(effect, val_str(val_get(taint, "effect"))))
-		return false;
-	if (key.n && !str_eq(key, val_str(val_get(taint, "key"))))
-		return false;
-	if (str_is(op, "Exists"))
-		return true;
-	return key.n && str_eq(val_str(val_get(toleration, "value")), val_str(val_get(taint, "value")));
-}
-
 #define FOR_EVER INT64_MAX
 
 /* Seconds that the pod stays under the taint: 0 none. */
@@ -190,7 +177,7 @@ static int64_t tolerated_s(struct doc *pod, struct val taint)
 	for (struct val_iter it = val_iter(doc_get(pod, "spec.tolerations")); val_next(&it);) {
 		struct val seconds = val_get(it.val, "tolerationSeconds");
 
-		if (!tolerates(it.val, taint))
+		if (!toleration_covers(it.val, val_str(val_get(taint, "key")), val_str(val_get(taint, "value")), val_str(val_get(taint, "effect"))))
 			continue;
 		if (val_kind(seconds) != VAL_INT)
 			least = least < 0 ? FOR_EVER : least;

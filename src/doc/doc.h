@@ -237,6 +237,11 @@ int field_selector_parse(struct arena *a, struct str text, struct field_term **r
 
 /* metav1.IntOrString: a number, or "30%" of total rounded up or down. false: neither. */
 bool int_or_percent(struct val v, int64_t total, bool round_up, int64_t *ret);
+/* Whether a node with these labels and this name is one that spec.nodeSelector and the required node affinity of a pod's spec allow. */
+bool affinity_required_met(struct val pod_spec, struct val labels, struct str name);
+bool affinity_term_met(struct val node_selector_term, struct val labels, struct str name);
+/* Whether a toleration covers a taint of this key, value and effect. */
+bool toleration_covers(struct val toleration, struct str key, struct str value, struct str effect);
 /* FNV-32a of bytes, printed in the alphabet bcdfghjklmnpqrstvwxz2456789 (pod-template-hash and names). */
 uint32_t fnv32a(struct str s);
 void safe_encode(uint64_t n, char ret[24]);

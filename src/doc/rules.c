@@ -109,3 +109,91 @@ int base64_decode(struct str s, struct buf *out)
 	buf_add(out, (char[]){ (char)(w >> 16), (char)(w >> 8) }, (size_t)(3 - pad));
 	return 0;
 }
+
+/* ---- nodes and pods --------------------------------------------------------------------------------------------- */
+
+static bool is_one_of(struct val values, struct val v)
+{
+	for (struct val_iter it = val_iter(values); val_next(&it);)
+		if (str_eq(val_str(it.val), val_str(v)))
+			return true;
+	return false;
+}
+
+/* have: the label's value, or missing. */
+static bool requirement_met(struct val requirement, struct val have)
+{
+	struct str op = val_str(val_get(requirement, "operator"));
+	struct val values = val_get(requirement, "values");
+	int64_t x, y;
+
+	if (str_is(op, "In"))
+		return val_has(have) && is_one_of(values, have);
+	if (str_is(op, "NotIn"))
+		return !val_has(have) || !is_one_of(values, have);
+	if (str_is(op, "Exists"))
+		return val_has(have);
+	if (str_is(op, "DoesNotExist"))
+		return !val_has(have);
+	if (!val_has(have) || !str_i64(val_str(have), &x) || !str_i64(val_str(val_at(values, 0)), &y))
+		return false;
+	return str_is(op, "Gt") ? x > y : str_is(op, "Lt") && x < y;
+}
+
+/* matchFields knows metadata.name alone, with In and NotIn. */
+static bool field_met(struct val requirement, struct str name)
+{
+	bool found = false;
+
+	if (!val_is(val_get(requirement, "key"), "metadata.name"))
+		return false;
+	for (struct val_iter it = val_iter(val_get(requirement, "values")); val_next(&it);)
+		found |= str_eq(val_str(it.val), name);
+	return val_is(val_get(requirement, "operator"), "NotIn") ? !found : found;
+}
+
+bool affinity_term_met(struct val term, struct val labels, struct str name)
+{
+	struct val expressions = val_get(term, "matchExpressions"), fields = val_get(term, "matchFields");
+
+	if (!val_len(expressions) && !val_len(fields))
+		return false; /* an empty term selects nothing */
+	for (struct val_iter it = val_iter(expressions); val_next(&it);)
+		if (!requirement_met(it.val, val_get_str(labels, val_str(val_get(it.val, "key")))))
+			return false;
+	for (struct val_iter it = val_iter(fields); val_next(&it);)
+		if (!field_met(it.val, name))
+			return false;
+	return true;
+}
+
+bool affinity_required_met(struct val spec, struct val labels, struct str name)
+{
+	struct val required = val_path(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+
+	for (struct val_iter it = val_iter(val_get(spec, "nodeSelector")); val_next(&it);) {
+		struct val have = val_get_str(labels, it.key);
+
+		if (!val_has(have) || !str_eq(val_str(have), val_str(it.val)))
+			return false;
+	}
+	if (val_kind(required) != VAL_MAP)
+		return true;
+	for (struct val_iter it = val_iter(val_get(required, "nodeSelectorTerms")); val_next(&it);)
+		if (affinity_term_met(it.val, labels, name))
+			return true;
+	return false;
+}
+
+bool toleration_covers(struct val toleration, struct str key, struct str value, struct str effect)
+{
+	struct str its_key = val_str(val_get(toleration, "key")), its_effect = val_str(val_get(toleration, "effect"));
+
+	if (its_effect.n && !str_eq(its_effect, effect))
+		return false;
+	if (its_key.n && !str_eq(its_key, key))
+		return false;
+	if (val_is(val_get(toleration, "operator"), "Exists"))
+		return true;
+	return its_key.n && str_eq(val_str(val_get(toleration, "value")), value);
+}

@@ -18,23 +18,10 @@ enum verdict node_name_filter(struct cycle *c, const struct node_info *n)
 	return NEVER;
 }
 
-static bool tolerates(struct val toleration, struct str key, struct str value, struct str effect)
-{
-	struct str its_key = val_str(val_get(toleration, "key")), its_effect = val_str(val_get(toleration, "effect"));
-
-	if (its_effect.n && !str_eq(its_effect, effect))
-		return false;
-	if (its_key.n && !str_eq(its_key, key))
-		return false;
-	if (val_is(val_get(toleration, "operator"), "Exists"))
-		return true;
-	return its_key.n && str_eq(val_str(val_get(toleration, "value")), value);
-}
-
 static bool any_tolerates(const struct doc *pod, struct str key, struct str value, struct str effect)
 {
 	for (struct val_iter it = val_iter(doc_get(pod, "spec.tolerations")); val_next(&it);)
-		if (tolerates(it.val, key, value, effect))
+		if (toleration_covers(it.val, key, value, effect))
 			return true;
 	return false;
 }
@@ -83,68 +70,9 @@ int64_t taints_score(struct cycle *c, const struct node_info *n)
 
 /* ---- NodeAffinity ---------------------------------------------------------------------------------------------------------- */
 
-static bool is_one_of(struct val values, struct val v)
-{
-	for (struct val_iter it = val_iter(values); val_next(&it);)
-		if (str_eq(val_str(it.val), val_str(v)))
-			return true;
-	return false;
-}
-
-/* have: the label's value, or missing. */
-static bool requirement_met(struct val requirement, struct val have)
-{
-	struct str op = val_str(val_get(requirement, "operator"));
-	struct val values = val_get(requirement, "values");
-	int64_t x, y;
-
-	if (str_is(op, "In"))
-		return val_has(have) && is_one_of(values, have);
-	if (str_is(op, "NotIn"))
-		return !val_has(have) || !is_one_of(values, have);
-	if (str_is(op, "Exists"))
-		return val_has(have);
-	if (str_is(op, "DoesNotExist"))
-		return !val_has(have);
-	if (!val_has(have) || !str_i64(val_str(have), &x) || !str_i64(val_str(val_at(values, 0)), &y))
-		return false;
-	return str_is(op, "Gt") ? x > y : str_is(op, "Lt") && x < y;
-}
-
-static bool term_met(struct val term, const struct node_info *n)
-{
-	struct val labels = val_get(term, "matchExpressions"), fields = val_get(term, "matchFields");
-
-	if (!val_len(labels) && !val_len(fields))
-		return false; /* an empty term selects nothing */
-	for (struct val_iter it = val_iter(labels); val_next(&it);)
-		if (!requirement_met(it.val, val_get_str(node_labels(n), val_str(val_get(it.val, "key")))))
-			return false;
-	for (struct val_iter it = val_iter(fields); val_next(&it);)
-		if (!val_is(val_get(it.val, "key"), "metadata.name") || !requirement_met(it.val, doc_get(n->doc, "metadata.name")))
-			return false;
-	return true;
-}
-
-static bool any_term_met(struct val terms, const struct node_info *n)
-{
-	for (struct val_iter it = val_iter(terms); val_next(&it);)
-		if (term_met(it.val, n))
-			return true;
-	return false;
-}
-
 bool node_wanted(const struct doc *pod, const struct node_info *n)
 {
-	struct val required = doc_get(pod, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
-
-	for (struct val_iter it = val_iter(doc_get(pod, "spec.nodeSelector")); val_next(&it);) {
-		struct val have = val_get_str(node_labels(n), it.key);
-
-		if (!val_has(have) || !str_eq(val_str(have), val_str(it.val)))
-			return false;
-	}
-	return val_kind(required) != VAL_MAP || any_term_met(val_get(required, "nodeSelectorTerms"), n);
+	return affinity_required_met(doc_get(pod, "spec"), node_labels(n), n->name);
 }
 
 bool node_affinity_prepare(struct cycle *c)
@@ -176,7 +104,7 @@ int64_t node_affinity_score(struct cycle *c, const struct node_info *n)
 	int64_t sum = 0;
 
 	for (struct val_iter it = val_iter(preferred(c)); val_next(&it);)
-		if (term_met(val_get(it.val, "preference"), n))
+		if (affinity_term_met(val_get(it.val, "preference"), node_labels(n), n->name))
 			sum += val_int(val_get(it.val, "weight"), 0);
 	return sum;
 }
