@@ -14,6 +14,9 @@
 #include "seal/seal.h"
 
 struct rq;
+struct custom;
+struct crds;
+struct held_event;
 
 /* ---- verbs ------------------------------------------------------------------------------------------------------------ */
 
@@ -104,7 +107,18 @@ struct resource {
 	size_t stale;		 /* values met that upkeep.c will write again; loading and upkeep only */
 	int64_t last_event;	 /* atomic: revision of its latest change */
 	uint64_t storage_hash;
+	struct custom *custom; /* own: of a custom kind, see custom.h; else NULL */
+	int users;	       /* atomic: requests that hold it */
+	struct mono removed_at;
+	/* While it is filled beside a running store: events wait in `held`. */
+	struct task_mutex load_lock;
+	bool loading;
+	struct held_event *held, **held_end;
+	struct resource *replaces; /* gets the events too, until this one takes over */
 };
+/* A row for as long as a request lasts. */
+void resource_hold(struct resource *r);
+void resource_release(struct resource *r);
 /* Borrow: rows live as long as the api (removed ones are only unlinked). NULL: not served. */
 struct resource *api_resource(struct api *api, struct str group, struct str version, struct str resource);
 /* Any version of it. */
@@ -146,6 +160,8 @@ struct api {
 	struct upkeep *upkeep;
 	struct relays *relays;
 	struct outgoing *outgoing;
+	struct crds *crds;
+	struct watches *slow_watches; /* of kinds that a webhook converts: it keeps nobody else waiting */
 	struct openapi_cache *openapi;
 	struct ipalloc *ipalloc;
 	struct auth *auth;
@@ -276,6 +292,9 @@ int api_bootstrap(struct api *api, struct err *e);
 /* For bootstrap.c and others inside: a write as system:masters, past authorization and lanes. body is a published doc.
  * ret may be NULL. */
 int api_write(struct api *api, enum verb verb, const char *group, const char *resource, struct str ns, struct str name,
+	struct doc *body, struct doc **ret, struct err *e);
+/* The same of a sub-resource: "status". */
+int api_write_sub(struct api *api, enum verb verb, const char *group, const char *resource, const char *sub, struct str ns, struct str name,
 	struct doc *body, struct doc **ret, struct err *e);
 
 #include "api/core.h"

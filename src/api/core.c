@@ -1,4 +1,5 @@
 /* Making and ending the server, and the entry for requests without a socket. */
+#include "api/custom.h"
 #include "api/outgoing.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -65,6 +66,7 @@ static int start(struct api *api, struct err *e)
 		return rc;
 	if ((rc = load_all(api, e)) < 0)
 		return rc;
+	api->crds = crds_new(api);
 	store_status(api->opts.store, &st);
 	snprintf(api->cluster_uid, sizeof(api->cluster_uid), "%s", st.cluster_uid);
 	api->ipalloc = ipalloc_new(api, e);
@@ -76,6 +78,7 @@ static int start(struct api *api, struct err *e)
 		return rc;
 	if ((rc = api_bootstrap(api, e)) < 0)
 		return rc;
+	crds_start(api->crds);
 	api->upkeep = upkeep_start(api);
 	__atomic_store_n(&api->ready, true, __ATOMIC_RELEASE);
 	return 0;
@@ -97,6 +100,7 @@ int api_new(const struct api_opts *o, struct api **ret, struct err *e)
 	if (!api->audit)
 		goto failed;
 	api->watches = watches_new(api);
+	api->slow_watches = watches_new(api);
 	api->lanes = lanes_new(api);
 	api->relays = relays_new(api);
 	api->outgoing = outgoing_new();
@@ -114,6 +118,10 @@ void api_stop(struct api *api)
 	__atomic_store_n(&api->stopping, true, __ATOMIC_RELEASE);
 	if (api->watches)
 		watches_stop(api->watches);
+	if (api->slow_watches)
+		watches_stop(api->slow_watches);
+	if (api->crds)
+		crds_stop(api->crds);
 	api->upkeep = upkeep_free(api->upkeep);
 }
 
@@ -128,6 +136,8 @@ struct api *api_free(struct api *api)
 	if (api->lanes)
 		lanes_stop(api->lanes);
 	watches_free(api->watches);
+	watches_free(api->slow_watches);
+	crds_free(api->crds);
 	lanes_free(api->lanes);
 	relays_free(api->relays);
 	outgoing_free(api->outgoing);

@@ -56,6 +56,8 @@ int usage_pods(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n,
 void read_watch(struct rq *rq);
 /* The object as rq asks for it (other served form): own. d is taken. */
 struct doc *doc_as_served(struct arena *a, const struct resource *res, struct doc *take_d);
+/* The same, and says why a conversion failed; then d has ended. */
+int doc_served(struct rq *rq, struct doc *take_d, struct doc **ret, struct err *e);
 struct str cache_key(struct arena *a, const struct resource *r, struct str ns, struct str name);
 int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e);
 
@@ -82,6 +84,7 @@ struct upkeep *upkeep_free(struct upkeep *u);
 
 struct watches *watches_new(struct api *api);
 void watches_stop(struct watches *w);
+void watches_end_of(struct watches *w, const struct resource *r); /* ends the streams of a row that was removed */
 void watches_free(struct watches *w);
 size_t watches_len(struct watches *w);
 
@@ -159,6 +162,9 @@ int stored_doc(struct api *api, const struct resource *r, const struct store_kv 
 /* How d goes to the store: stamped when its revision is known, encrypted in room where its resource is. */
 struct store_write store_write_of(struct api *api, const struct resource *r, struct str key, struct doc *d, int64_t expect, struct buf *room);
 int events_load(struct api *api, struct resource *r, struct err *e);
+/* As events_load() while the store's events already come in: r->loading is set before r is found by its prefix. */
+int events_load_live(struct api *api, struct resource *r, struct err *e);
+void events_held_free(struct resource *r);
 void events_on(void *arg, const struct store_event *ev);
 
 /* ---- admission.c -------------------------------------------------------------------------------------------------------------------------------- */
@@ -250,5 +256,6 @@ void relays_free(struct relays *r);
 extern const struct resource_def builtin_resources[];
 extern const size_t builtin_resources_n;
 struct resource *resource_by_prefix(struct api *api, struct str prefix);
+void resource_reap(struct api *api); /* ends rows that are gone and that nobody uses any more */
 int resource_table_fill(struct api *api, struct err *e);
 void resource_table_free(struct api *api);

@@ -1,5 +1,5 @@
 /* DELETE: preconditions, grace, finalizers and what happens to dependents. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #define LOG_MODULE "api"
 
 struct delete_options {
@@ -187,6 +187,13 @@ static int delete_live(struct rq *rq, const struct delete_options *opts, struct 
 		(rc = webhook_delete(rq, live, e)) < 0)
 		return rc;
 	set_propagation(rq, meta, opts->propagation);
+	if (!deleting && !strcmp(rq->res->def.resource, "customresourcedefinitions")) {
+		struct node *list = node_need_list(meta, "finalizers");
+		if (!list_has(list, CRD_FINALIZER))
+			node_add(list, node_c(rq->a, CRD_FINALIZER));
+		crd_condition(rq->a, node_need_map(o, "status"), "Terminating", "True", "InstanceDeletionPending",
+			"CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon");
+	}
 	bool held = node_len(node_getc(meta, "finalizers")) > 0 || (is_ns && node_len(node_path(o, "spec.finalizers")));
 	if (deleting) {
 		int64_t left = doc_int(live, "metadata.deletionGracePeriodSeconds", 0);

@@ -1,5 +1,5 @@
 /* LIST: a snapshot of references, streamed item by item without being assembled. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -44,7 +44,7 @@ static void listing_add(struct rq *rq, struct listing *l, struct str key, struct
 /* d as it is served, held by the arena. */
 static struct doc *served(struct rq *rq, struct doc *borrowed)
 {
-	if (rq->res->stored == rq->res)
+	if (rq->res->stored == rq->res || rq->res->custom) /* custom kinds: all together, at the end */
 		return borrowed;
 	struct doc *d = doc_as_served(rq->a, rq->res, doc_ref(borrowed));
 	arena_hold(rq->a, d, end_doc);
@@ -238,15 +238,17 @@ static int list_run(struct rq *rq, const struct list_query *q, struct listing *l
 	memset(l, 0, sizeof(*l));
 	/* Nothing of this resource has changed since the wanted revision: the cache is that snapshot. */
 	bool changed = q->at && q->at < last;
+	if (changed && list_from_history(rq, l, q, e) < 0)
+		return -e->code;
 	if (changed)
-		return list_from_history(rq, l, q, e);
+		return rq->res->custom ? custom_list_as_served(rq, l->docs, l->n, e) : 0;
 	if (name.p && !q->from.n && (rq->ns.n || !rq->res->def.namespaced))
 		list_one(rq, l, q, name);
 	else
 		list_from_cache(rq, l, q);
 	if (q->at)
 		l->rev = q->at;
-	return 0;
+	return rq->res->custom ? custom_list_as_served(rq, l->docs, l->n, e) : 0;
 }
 
 int list_collect(struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e)

@@ -69,6 +69,7 @@ static int begin(struct local *l, const struct client_request *c, struct rq **re
 	if (!rq->name.n && c->body && rq->verb == V_UPDATE)
 		rq->name = arena_str(rq->a, doc_name(c->body));
 	rq->res = api_resource(l->api, rq->group, rq->version, rq->resource_name);
+	resource_hold(rq->res);
 	int rc = route_authorize(rq, e);
 	if (rc >= 0 && !rq->res)
 		rc = err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
@@ -297,6 +298,8 @@ static int next_locked(struct client_stream *s, struct mono until, struct client
 	for (;;) {
 		if (s->closed)
 			return err_set(e, ERR_CANCELED, "the watch was closed");
+		if (__atomic_load_n(&s->rq->res->removed, __ATOMIC_ACQUIRE))
+			return err_set(e, ERR_EXPIRED, "%s is defined anew", s->rq->res->group_resource);
 		s->ready = false;
 		task_unlock(&s->lock);
 		int rc = next_now(s, ret, e);
@@ -368,6 +371,12 @@ struct client *api_local_client(struct api *api, const char *user, const char *c
 int api_write(struct api *api, enum verb verb, const char *group, const char *resource, struct str ns, struct str name, struct doc *body,
 	struct doc **ret, struct err *e)
 {
+	return api_write_sub(api, verb, group, resource, NULL, ns, name, body, ret, e);
+}
+
+int api_write_sub(struct api *api, enum verb verb, const char *group, const char *resource, const char *sub, struct str ns, struct str name,
+	struct doc *body, struct doc **ret, struct err *e)
+{
 	static const struct str masters[] = { { "system:masters", 14 }, { "system:authenticated", 20 } };
 	struct outcome out = { 0 };
 	struct rq *rq = rq_new(api);
@@ -384,11 +393,14 @@ int api_write(struct api *api, enum verb verb, const char *group, const char *re
 	rq->resource_request = true;
 	rq->res = api_resource_any(api, group, resource);
 	PRE(rq->res);
+	resource_hold(rq->res);
 	rq->group = str_c(group);
 	rq->version = str_c(rq->res->def.version);
 	rq->resource_name = str_c(resource);
 	rq->ns = ns;
 	rq->name = name;
+	rq->sub = str_c(sub);
+	rq->subres = sub ? resource_sub(rq->res, rq->sub) : NULL;
 	rq->body_doc = body ? doc_ref(body) : NULL;
 	int rc = write_run(rq, &out, e);
 	if (rc >= 0 && ret)

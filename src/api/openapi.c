@@ -1,5 +1,5 @@
 /* OpenAPI documents: made when first asked for, on a lane's thread, and kept compressed. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -55,6 +55,11 @@ static const char *const *verb_list(struct rq *rq, unsigned verbs)
 	return list;
 }
 
+static void end_doc(void *d)
+{
+	doc_unref(d);
+}
+
 static struct openapi_resource *collect(struct rq *rq, size_t *ret_n)
 {
 	size_t rows_n, n = 0;
@@ -67,6 +72,12 @@ static struct openapi_resource *collect(struct rq *rq, size_t *ret_n)
 		out[n] = (struct openapi_resource){ .group = d->group, .version = d->version, .resource = d->resource,
 			.singular = d->singular, .kind = d->kind, .namespaced = d->namespaced, .verbs = verb_list(rq, d->verbs),
 			.type = rows[i]->type };
+		if (rows[i]->custom) {
+			out[n].list_type = schema_custom_list_type(rows[i]->custom->schema);
+			struct doc *crd = custom_crd(rows[i]->custom);
+			arena_hold(rq->a, crd, end_doc);
+			out[n].schema = crd ? custom_schema(rows[i]->custom, crd) : VAL_NONE;
+		}
 		n++;
 		if (!st)
 			continue;

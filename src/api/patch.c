@@ -1,5 +1,5 @@
 /* PATCH in its four forms; conflicts with other writers are tried again. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #define LOG_MODULE "api"
 
 #define PATCH_TRIES 6
@@ -14,17 +14,20 @@ static int patch_kind(struct rq *rq, struct err *e)
 		{ "application/strategic-merge-patch+json", PATCH_STRATEGIC }, { "application/apply-patch+yaml", PATCH_APPLY } };
 	struct str type;
 
+	if (rq->local && rq->patch == PATCH_STRATEGIC && rq->res->custom)
+		return err_set(e, ERR_MEDIA_TYPE, "strategic merge patch is not supported for custom resources");
 	if (rq->local)
 		return 0;
 	str_cut(rq->content_type, ';', &type);
 	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-		if (str_is(str_trim(type), types[i].type)) {
+		if (str_is(str_trim(type), types[i].type) && !(types[i].patch == PATCH_STRATEGIC && rq->res->custom)) {
 			rq->patch = types[i].patch;
 			return 0;
 		}
 	}
 	return err_set(e, ERR_MEDIA_TYPE,
-		"the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml");
+		"the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, %sapplication/apply-patch+yaml",
+		rq->res->custom ? "" : "application/strategic-merge-patch+json, ");
 }
 
 static int patch_tree(struct rq *rq, struct node **target, struct doc *patch, struct err *e)
@@ -38,8 +41,6 @@ static int patch_tree(struct rq *rq, struct node **target, struct doc *patch, st
 		patch_merge(rq->a, target, p);
 		return 0;
 	default:
-		if (!rq->res->type->name)
-			return err_set(e, ERR_MEDIA_TYPE, "strategic merge patch is not supported for custom resources");
 		return patch_strategic(rq->a, target, p, schema_patch_shape(rq->res->type), e);
 	}
 }

@@ -1,5 +1,5 @@
 /* GET of one object, and what lists and watches share: filters, other served forms. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -10,6 +10,18 @@ struct str cache_key(struct arena *a, const struct resource *r, struct str ns, s
 
 struct doc *doc_as_served(struct arena *a, const struct resource *res, struct doc *take_d)
 {
+	if (res->custom) {
+		struct doc *ret, *keep = doc_ref(take_d);
+		struct err e;
+
+		err_init(&e);
+		if (custom_as_served(NULL, res, take_d, &ret, &e) < 0) {
+			log_warn("%s: shown as it is stored: %s", res->group_resource, e.message);
+			return keep;
+		}
+		doc_unref(keep);
+		return ret;
+	}
 	if (res->stored == res || !res->def.from_stored)
 		return take_d;
 	struct arena *tmp = arena_new();
@@ -20,6 +32,14 @@ struct doc *doc_as_served(struct arena *a, const struct resource *res, struct do
 	arena_free(tmp);
 	doc_unref(take_d);
 	return d;
+}
+
+int doc_served(struct rq *rq, struct doc *take_d, struct doc **ret, struct err *e)
+{
+	if (rq->res->custom)
+		return custom_as_served(rq, rq->res, take_d, ret, e);
+	*ret = doc_as_served(rq->a, rq->res, take_d);
+	return 0;
 }
 
 int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e)
@@ -72,7 +92,10 @@ void read_get(struct rq *rq)
 		reply_error(rq, &e);
 		return;
 	}
-	reply_doc(rq, 200, doc_as_served(rq->a, rq->res, d));
+	if (doc_served(rq, d, &d, &e) < 0)
+		reply_error(rq, &e);
+	else
+		reply_doc(rq, 200, d);
 }
 
 /* ---- filters ------------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* The run-time table of resources. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -103,7 +103,10 @@ static void resource_end(void *value)
 
 	if (!r)
 		return;
+	events_held_free(r);
+	task_mutex_fini(&r->load_lock);
 	cache_free(r->cache);
+	custom_free(r->custom);
 	free(r);
 }
 
@@ -113,6 +116,8 @@ static struct resource *resource_make(struct api *api, const struct resource_def
 	const char *dot = def->group[0] ? "." : "";
 
 	r->def = *def;
+	task_mutex_init(&r->load_lock);
+	r->held_end = &r->held;
 	r->type = def->type ? def->type : schema_builtin(str_c(def->group), str_c(def->version), str_c(def->kind));
 	snprintf(r->list_kind, sizeof(r->list_kind), "%s%s", def->list_kind ? def->list_kind : def->kind,
 		def->list_kind ? "" : "List");
@@ -183,6 +188,177 @@ void api_resource_remove(struct api *api, const char *group, const char *version
 		__atomic_add_fetch(&api->table_version, 1, __ATOMIC_RELEASE);
 	}
 	task_unlock(&api->lock);
+}
+
+/* ---- rows of custom kinds --------------------------------------------------------------------------------------------------- */
+
+#define GRACE_MS 60000 /* a row that a list of rows may still name */
+
+void resource_hold(struct resource *r)
+{
+	if (r)
+		__atomic_add_fetch(&r->users, 1, __ATOMIC_ACQ_REL);
+}
+
+void resource_release(struct resource *r)
+{
+	if (r)
+		__atomic_sub_fetch(&r->users, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Under the lock. */
+static void set_aside(struct api *api, struct resource *r, bool removed)
+{
+	char key[64];
+	int n = snprintf(key, sizeof(key), "%p/%lld", (void *)r, (long long)api->table_version);
+
+	r->removed = removed;
+	r->removed_at = mono_now();
+	map_put(api->removed_rows, str_n(key, (size_t)n), r);
+}
+
+void resource_reap(struct api *api)
+{
+	struct mono now = mono_now();
+	struct str key;
+	void *value;
+
+	task_lock(&api->lock);
+	for (int round = 0; round < 2; round++) /* those that are stored elsewhere first */
+		for (size_t i = 0; map_next(api->removed_rows, &i, &key, &value);) {
+			struct resource *r = value;
+
+			if (r->removed && (r->stored != r || round) && !__atomic_load_n(&r->users, __ATOMIC_ACQUIRE) &&
+				mono_ms_between(r->removed_at, now) > GRACE_MS)
+				map_del(api->removed_rows, key);
+		}
+	task_unlock(&api->lock);
+}
+
+static void end_rows(struct resource **rows, size_t n)
+{
+	for (size_t i = n; i-- > 0;)
+		resource_end(rows[i]);
+}
+
+/* Takes the customs. rows[0] stores. */
+static void make_rows(struct api *api, struct custom **take, size_t n, struct resource **rows)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct resource_def def = take[i]->def;
+
+		def.stored_as = i ? "" : NULL; /* no cache of its own */
+		rows[i] = resource_make(api, &def);
+		rows[i]->def.stored_as = NULL;
+		rows[i]->custom = take[i];
+		take[i]->api = api;
+		rows[i]->stored = rows[0];
+	}
+}
+
+/* Under the lock: takes the rows of a definition out of the table; *ret_n of them. */
+static size_t unlink_rows(struct api *api, const char *group, const char *resource, struct resource **ret, size_t max)
+{
+	struct str key;
+	void *value;
+	size_t n = 0;
+
+	for (size_t i = 0; map_next(api->rows, &i, &key, &value);) {
+		struct resource *r = value;
+
+		if (!r->custom || strcmp(r->def.group, group) != 0 || strcmp(r->def.resource, resource) != 0 || n == max)
+			continue;
+		ret[n++] = r;
+		map_take(api->rows, key);
+		set_aside(api, r, true);
+	}
+	return n;
+}
+
+static bool taken(struct api *api, struct resource **rows, size_t n)
+{
+	char key[400];
+
+	for (size_t i = 0; i < n; i++) {
+		struct resource *r = map_get(api->rows, row_key(key, sizeof(key), rows[i]->def.group, rows[i]->def.version, rows[i]->def.resource));
+
+		if (r && !r->custom)
+			return true;
+	}
+	return false;
+}
+
+static void link_rows(struct api *api, struct resource **rows, size_t n)
+{
+	char key[400];
+
+	for (size_t i = 0; i < n; i++)
+		if (rows[i]->custom->served)
+			map_put(api->rows, row_key(key, sizeof(key), rows[i]->def.group, rows[i]->def.version, rows[i]->def.resource), rows[i]);
+		else
+			set_aside(api, rows[i], false);
+}
+
+/* Events reach the new storing row from here on, and the old one until the swap. */
+static int fill(struct api *api, struct resource *r, struct err *e)
+{
+	struct str prefix = str_n(r->key_prefix, strlen(r->key_prefix) - 1);
+	int rc;
+
+	r->loading = true;
+	task_lock(&api->lock);
+	r->replaces = map_take(api->prefixes, prefix);
+	map_put(api->prefixes, prefix, r);
+	task_unlock(&api->lock);
+	if ((rc = events_load_live(api, r, e)) >= 0)
+		return rc;
+	task_lock(&api->lock);
+	map_take(api->prefixes, prefix);
+	if (r->replaces)
+		map_put(api->prefixes, prefix, r->replaces);
+	set_aside(api, r, true); /* an event may still be on its way to it */
+	task_unlock(&api->lock);
+	return rc;
+}
+
+int resource_swap(struct api *api, const char *group, const char *resource, struct custom **take, size_t n, struct err *e)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct resource **rows = ARENA_ARRAY(a, struct resource *, n + 1), *old[64], *hidden = NULL;
+	size_t n_old;
+
+	make_rows(api, take, n, rows);
+	task_lock(&api->lock);
+	bool in_use = taken(api, rows, n);
+	task_unlock(&api->lock);
+	if (in_use) {
+		end_rows(rows, n);
+		return err_set(e, ERR_EXISTS, "%s.%s is a builtin resource", resource, group);
+	}
+	if (n && fill(api, rows[0], e) < 0) {
+		end_rows(rows + 1, n - 1);
+		return -e->code;
+	}
+	task_lock(&api->lock);
+	n_old = unlink_rows(api, group, resource, old, ARRAY_LEN(old));
+	if (n)
+		hidden = rows[0]->replaces;
+	else if (n_old)
+		hidden = map_take(api->prefixes, str_n(old[0]->key_prefix, strlen(old[0]->key_prefix) - 1));
+	if (hidden && !hidden->removed) { /* stored, but was not served */
+		hidden->removed = true;
+		hidden->removed_at = mono_now();
+	}
+	if (n)
+		__atomic_store_n(&rows[0]->replaces, NULL, __ATOMIC_RELEASE);
+	link_rows(api, rows, n);
+	__atomic_add_fetch(&api->table_version, 1, __ATOMIC_RELEASE);
+	task_unlock(&api->lock);
+	for (size_t i = 0; i < n_old; i++) {
+		watches_end_of(api->watches, old[i]);
+		watches_end_of(api->slow_watches, old[i]);
+	}
+	return 0;
 }
 
 void api_controller_present(struct api *api, const char *group, const char *resource)

@@ -1,5 +1,5 @@
 /* From a path to what is asked, then authorization, then the right hands. Nothing here blocks. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #define LOG_MODULE "api"
 
 #define SEGMENTS_MAX 12
@@ -261,6 +261,17 @@ static int check_served(struct rq *rq, struct err *e)
 	return 0;
 }
 
+static void later_or_now(struct rq *rq, bool later, void (*run)(struct rq *rq))
+{
+	if (!later) {
+		run(rq);
+		return;
+	}
+	rq->lane = lane_of(rq);
+	rq->run = run;
+	lanes_submit(rq->api->lanes, rq);
+}
+
 static void dispatch(struct rq *rq)
 {
 	struct err e;
@@ -280,12 +291,14 @@ static void dispatch(struct rq *rq)
 		computed_read(rq);
 		return;
 	}
+	/* What a webhook makes on the way may wait, and nobody waits on a loop. */
+	bool waits = rq->res->custom && rq->res->custom->webhook;
 	switch (rq->verb) {
 	case V_GET:
-		read_get(rq);
+		later_or_now(rq, waits, read_get);
 		return;
 	case V_LIST:
-		read_list(rq);
+		later_or_now(rq, waits, read_list);
 		return;
 	case V_WATCH:
 		read_watch(rq);
@@ -337,6 +350,9 @@ void route(struct rq *rq)
 		not_found_page(rq);
 		return;
 	}
+	resource_hold(rq->res);
+	if (rq->res->custom && rq->res->custom->warning)
+		rq_warn(rq, "%s", rq->res->custom->warning);
 	if (rq->verb == V_LIST || rq->verb == V_WATCH) {
 		if (!rq->sub.n && !str_starts(rq_param(rq, "fieldSelector"), STR("metadata.name=")) && rq->name.n && rq->verb == V_LIST)
 			rq->verb = V_GET;

@@ -23,6 +23,7 @@ void rq_free(struct rq *rq)
 {
 	if (!rq)
 		return;
+	resource_release(rq->res);
 	map_free(rq->allocated);
 	doc_unref(rq->body_doc);
 	doc_unref(rq->answer_doc);

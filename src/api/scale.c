@@ -1,23 +1,40 @@
 /* The scale sub-resource: a small view on spec.replicas of several kinds. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #define LOG_MODULE "api"
+
+static const char *replicas_path(const struct rq *rq)
+{
+	const struct custom *c = rq->res->custom;
+
+	return c && c->replicas ? c->replicas : "spec.replicas";
+}
+
+/* A custom kind keeps its selector as text, where it says. */
+static struct str selector_of_kind(struct rq *rq, struct doc *live)
+{
+	const struct custom *c = rq->res->custom;
+	struct val s = doc_get(live, "spec.selector");
+	const struct selector *sel = NULL;
+	struct err e;
+
+	if (c)
+		return c->selector ? doc_str(live, c->selector) : STR_NULL;
+	err_init(&e);
+	bool plain = !strcmp(rq->res->def.resource, "replicationcontrollers");
+	int rc = plain ? selector_of_map(rq->a, s, &sel, &e) : selector_of(rq->a, s, &sel, &e);
+	return rc >= 0 ? selector_text(rq->a, sel) : STR_NULL;
+}
 
 static struct doc *scale_of(struct rq *rq, struct doc *live)
 {
-	const struct selector *sel = NULL;
-	struct val s = doc_get(live, "spec.selector");
-	struct err e;
-	struct str text = STR_NULL;
-
-	err_init(&e);
-	bool plain = !strcmp(rq->res->def.resource, "replicationcontrollers");
-	if ((plain ? selector_of_map(rq->a, s, &sel, &e) : selector_of(rq->a, s, &sel, &e)) >= 0)
-		text = selector_text(rq->a, sel);
+	const struct custom *c = rq->res->custom;
+	struct str text = selector_of_kind(rq, live);
 	struct val ns = doc_get(live, "metadata.namespace");
 	return node_publish(node_pack(rq->a,
 		"{kind:'Scale', apiVersion:'autoscaling/v1', metadata:{name:v, namespace:v, uid:v, resourceVersion:v, creationTimestamp:v}, spec:{replicas:I}, status:{replicas:I, selector:S}}",
 		doc_get(live, "metadata.name"), ns, doc_get(live, "metadata.uid"), doc_get(live, "metadata.resourceVersion"),
-		doc_get(live, "metadata.creationTimestamp"), doc_int(live, "spec.replicas", 0), doc_int(live, "status.replicas", 0),
+		doc_get(live, "metadata.creationTimestamp"), doc_int(live, replicas_path(rq), 0),
+		doc_int(live, c && c->status_replicas ? c->status_replicas : "status.replicas", 0),
 		text));
 }
 
@@ -82,7 +99,7 @@ static int scale_once(struct rq *rq, struct outcome *out, bool *retry, struct er
 	if (rc >= 0) {
 		j.live = live;
 		j.object = node_from(rq->a, doc_root(live));
-		node_set_path(j.object, "spec.replicas", node_int(rq->a, replicas));
+		node_set_path(j.object, replicas_path(rq), node_int(rq->a, replicas));
 		struct str sub = rq->sub;
 		rq->sub = STR_NULL;
 		rc = write_object_update(rq, &j, &inner, e);

@@ -1,5 +1,5 @@
 /* Between the store and the caches: loading at start, events afterwards, and the writes themselves. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -40,6 +40,8 @@ static bool load_each(void *arg, const struct store_kv *kv)
 		return false;
 	}
 	l->r->stale += stale;
+	if (l->r->custom && custom_loaded(l->r, &d, l->e) < 0)
+		log_warn("%s \"%.*s\": its stored copy does not fit the schema: %s", l->r->group_resource, STR_ARG(key), l->e->message);
 	cache_fill(l->r->cache, key, d, kv->revision);
 	if (kv->revision > l->r->last_event)
 		l->r->last_event = kv->revision;
@@ -61,6 +63,90 @@ int events_load(struct api *api, struct resource *r, struct err *e)
 	return 0;
 }
 
+/* ---- filling a row while the store goes on ------------------------------------------------------------------------------------ */
+
+struct held_event {
+	struct held_event *next;
+	struct str key;
+	char *key_text;
+	struct doc *doc; /* NULL: unreadable, or a deletion without its last state */
+	int64_t revision;
+	bool deleted;
+};
+
+static void held_end(struct held_event *h)
+{
+	doc_unref(h->doc);
+	free(h->key_text);
+	free(h);
+}
+
+void events_held_free(struct resource *r)
+{
+	for (struct held_event *h = r->held, *next; h; h = next) {
+		next = h->next;
+		held_end(h);
+	}
+	r->held = NULL;
+	r->held_end = &r->held;
+}
+
+/* false: the row is complete, the event goes to its cache. */
+static bool hold_event(struct api *api, struct resource *r, struct str key, const struct store_event *ev)
+{
+	struct held_event *h;
+	struct err e;
+
+	task_lock(&r->load_lock);
+	if (!r->loading) {
+		task_unlock(&r->load_lock);
+		return false;
+	}
+	err_init(&e);
+	h = xcalloc(1, sizeof(*h));
+	h->key_text = str_dup(key);
+	h->key = str_c(h->key_text);
+	h->doc = ev->payload ? doc_ref(ev->payload) : NULL;
+	if (!h->doc && !ev->deleted)
+		stored_doc(api, r, &(struct store_kv){ ev->key, ev->value, ev->revision, ev->create_revision }, NULL, &h->doc, &e);
+	h->revision = ev->revision;
+	h->deleted = ev->deleted;
+	*r->held_end = h;
+	r->held_end = &h->next;
+	task_unlock(&r->load_lock);
+	return true;
+}
+
+static void replay(struct resource *r, int64_t after)
+{
+	for (struct held_event *h = r->held; h; h = h->next) {
+		struct doc *before = h->revision > after && !h->doc ? cache_get(r->cache, h->key) : NULL;
+
+		if (h->revision > after && (h->doc || before))
+			cache_apply(r->cache, h->key, h->doc ? h->doc : before, h->deleted, h->revision);
+		doc_unref(before);
+	}
+	events_held_free(r);
+}
+
+int events_load_live(struct api *api, struct resource *r, struct err *e)
+{
+	struct load l = { api, r, strlen(r->key_prefix), e, false };
+	int64_t rev = 0;
+	int rc = store_range(api->opts.store, str_c(r->key_prefix), STR_NULL, 0, load_each, &l, &rev, e);
+
+	if (rc >= 0 && l.failed)
+		rc = -e->code;
+	if (rc < 0)
+		return err_wrap(e, "loading %s", r->group_resource);
+	task_lock(&r->load_lock);
+	cache_ready(r->cache, rev);
+	replay(r, rev);
+	r->loading = false;
+	task_unlock(&r->load_lock);
+	return 0;
+}
+
 static void advance_all(struct api *api, struct resource *but, int64_t revision)
 {
 	struct str key;
@@ -68,7 +154,7 @@ static void advance_all(struct api *api, struct resource *but, int64_t revision)
 
 	task_lock(&api->lock);
 	for (size_t i = 0; map_next(api->prefixes, &i, &key, &value);)
-		if (value != but)
+		if (value != but && !((struct resource *)value)->loading)
 			cache_advance(((struct resource *)value)->cache, revision);
 	task_unlock(&api->lock);
 }
@@ -105,8 +191,13 @@ void events_on(void *arg, const struct store_event *ev)
 	struct str prefix, key = str_cut(ev->key, '/', &prefix);
 	struct resource *r = key.p ? resource_by_prefix(api, prefix) : NULL;
 
-	if (r)
+	struct resource *replaced = r ? __atomic_load_n(&r->replaces, __ATOMIC_ACQUIRE) : NULL;
+	if (replaced)
+		apply(api, replaced, key, ev);
+	if (r && !hold_event(api, r, key, ev))
 		apply(api, r, key, ev);
+	if (r && api->crds && !strcmp(r->key_prefix, "customresourcedefinitions.apiextensions.k8s.io/"))
+		crds_changed(api->crds, key);
 	/* After the event is in its cache: a list of that cache must not claim a revision whose event it lacks. */
 	advance_all(api, r, ev->revision);
 }

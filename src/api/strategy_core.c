@@ -236,17 +236,6 @@ static void binding_validate(struct rq *rq, struct val o, struct val old, struct
 		v_invalid(e, "roleRef", role, "cannot change roleRef");
 }
 
-static void crd_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	struct str plural = val_str(val_path(o, "spec.names.plural")), group = val_str(val_path(o, "spec.group"));
-	struct str want = arena_strf(rq->a, "%.*s.%.*s", STR_ARG(plural), STR_ARG(group));
-
-	(void)old;
-	if (!str_eq(want, val_str(val_path(o, "metadata.name"))))
-		v_invalid_str(e, "metadata.name", val_str(val_path(o, "metadata.name")),
-			rq_f(rq, "must be spec.names.plural+\".\"+spec.group"));
-}
-
 static void namespace_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	if (!rq->sub.n && !val_equal(val_path(o, "metadata.labels"), val_path(old, "metadata.labels")))
@@ -266,4 +255,4 @@ const struct strategy strategy_priorityclass = { .validate = priorityclass_valid
 const struct strategy strategy_event = { .prepare = event_prepare, .create_on_update = true };
 const struct strategy strategy_role = { .create_on_update = true };
 const struct strategy strategy_binding = { .validate = binding_validate, .create_on_update = true };
-const struct strategy strategy_crd = { .validate = crd_validate };
+

@@ -1,5 +1,5 @@
 /* Table: what kubectl get shows, row by row; and objects cut down to their metadata. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #include <stdarg.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -8,7 +8,9 @@ static const struct column column_age[] = { { "Age", "string", "", 0, "Time sinc
 
 static void column_json(const char *name, const char *type, const char *format, int priority, const char *help, struct buf *out)
 {
-	buf_printf(out, "{\"name\":\"%s\",\"type\":\"%s\",\"format\":\"%s\",\"description\":", name, type, format ? format : "");
+	buf_c(out, "{\"name\":");
+	buf_json(out, str_c(name));
+	buf_printf(out, ",\"type\":\"%s\",\"format\":\"%s\",\"description\":", type, format ? format : "");
 	buf_json(out, str_c(help ? help : ""));
 	buf_printf(out, ",\"priority\":%d}", priority);
 }
@@ -75,7 +77,9 @@ void table_row(struct rq *rq, const struct resource *res, const struct doc *d, s
 	buf_c(out, "{\"cells\":[");
 	if (!res->def.columns_without_name)
 		cell_str(&c, doc_name(d));
-	if (res->def.cells)
+	if (res->custom)
+		custom_cells(res->custom, &c, doc_root(d));
+	else if (res->def.cells)
 		res->def.cells(&c, doc_root(d));
 	else
 		cell_created(&c);

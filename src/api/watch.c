@@ -5,7 +5,7 @@
  *
  * A watch is freed by the pump task alone, after its stream was closed. w->lock covers the stream handle: closed() takes it,
  * so nobody writes to a stream that is gone. Order of locks: w->lock, then all->lock. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -543,7 +543,8 @@ static void link_watch(struct watches *all, struct watch *w)
 
 void read_watch(struct rq *rq)
 {
-	struct watches *all = rq->api->watches;
+	bool slow = rq->res->custom && rq->res->custom->webhook;
+	struct watches *all = slow ? rq->api->slow_watches : rq->api->watches;
 	struct watch *w = ARENA_NEW(rq->a, struct watch);
 	struct watch_query q = { 0 };
 	struct err e;
@@ -581,6 +582,8 @@ void read_watch(struct rq *rq)
 		w->expired = true;
 	rq->body = STR_NULL;
 	link_watch(all, w);
+	if (__atomic_load_n(&rq->res->removed, __ATOMIC_ACQUIRE)) /* between the look-up and here */
+		w->end_at = mono_now();
 	start_stream(rq, w);
 	task_lock(&all->lock);
 	w->queued = false;
@@ -616,6 +619,17 @@ void watches_stop(struct watches *all)
 	all->stop = true;
 	for (struct watch *w = all->first; w; w = w->next)
 		w->end_at = mono_now();
+	all->next_timer = mono_now();
+	task_signal(&all->wake);
+	task_unlock(&all->lock);
+}
+
+void watches_end_of(struct watches *all, const struct resource *r)
+{
+	task_lock(&all->lock);
+	for (struct watch *w = all->first; w; w = w->next)
+		if (w->rq->res == r)
+			w->end_at = mono_now();
 	all->next_timer = mono_now();
 	task_signal(&all->wake);
 	task_unlock(&all->lock);

@@ -3,7 +3,7 @@
  *     decode → defaults → managedFields → admission (changes) → strategy → publish → validation → admission (checks) → store
  *
  * Everything works on the form that the client asked for; other forms are turned into the stored one at the very end. */
-#include "api/api_internal.h"
+#include "api/custom.h"
 #define LOG_MODULE "api"
 
 #define NAME_TRIES 8
@@ -14,8 +14,7 @@ int write_live(struct rq *rq, struct doc **ret, struct err *e)
 
 	if (!d)
 		return write_not_found(rq, rq->name, e);
-	*ret = doc_as_served(rq->a, rq->res, d);
-	return 0;
+	return doc_served(rq, d, ret, e);
 }
 
 /* ---- metadata that only the server writes -------------------------------------------------------------------------------- */
@@ -151,18 +150,41 @@ static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
 }
 
 /* The tree to store, from the served form. */
-static struct node *as_stored(struct rq *rq, struct node *object)
+static int as_stored(struct rq *rq, struct node *object, struct node **ret, struct err *e)
 {
+	if (rq->res->custom)
+		return custom_as_stored(rq, object, ret, e);
+	*ret = object;
 	if (rq->res->stored == rq->res || !rq->res->def.to_stored)
-		return object;
-	struct node *n = node_copy(rq->a, object);
-	rq->res->def.to_stored(rq->a, n);
-	return n;
+		return 0;
+	*ret = node_copy(rq->a, object);
+	rq->res->def.to_stored(rq->a, *ret);
+	return 0;
 }
 
-static struct doc *publish(struct rq *rq, struct node *object)
+static int publish(struct rq *rq, struct node *object, struct doc **ret, struct err *e)
 {
-	return node_publish_versioned(as_stored(rq, object));
+	struct node *n;
+
+	if (as_stored(rq, object, &n, e) < 0)
+		return -e->code;
+	*ret = node_publish_versioned(n);
+	return 0;
+}
+
+/* What was written, in the form that was asked for. A webhook that fails now undoes nothing: then it is the object as it was sent. */
+static struct doc *written(struct rq *rq, struct doc *take_d, struct node *object)
+{
+	struct doc *d = doc_ref(take_d), *ret;
+	struct err e;
+
+	err_init(&e);
+	if (doc_served(rq, take_d, &ret, &e) < 0) {
+		ret = node_publish_versioned(object);
+		doc_stamp(ret, doc_revision(d));
+	}
+	doc_unref(d);
+	return ret;
 }
 
 static void warn_no_controller(struct rq *rq)
@@ -232,6 +254,8 @@ static int create_prepare(struct rq *rq, struct write_job *j, struct err *e)
 		return err_set(e, ERR_BAD_REQUEST, "resourceVersion should not be set on objects to be created");
 	if ((rc = check_place(rq, meta, e)) < 0)
 		return rc;
+	if (rq->res->custom && rq->res->custom->terminating)
+		return err_set(e, ERR_METHOD, "create not allowed while custom resource definition is terminating");
 	first_two_keys(rq, o);
 	system_fields_create(rq, meta);
 	if (has_status(rq) && !(s && s->create_status))
@@ -267,11 +291,13 @@ static int create_store(struct rq *rq, struct node *object, struct outcome *out,
 		d = node_publish(object);
 		rc = check_new(rq, d, VAL_NONE, e);
 		doc_unref(d);
-		if (rc < 0)
+		if (rc < 0 || (rc = publish(rq, object, &d, e)) < 0) {
+			admit_quota_undo(rq);
 			return rc;
-		d = publish(rq, object);
+		}
 	} else {
-		d = publish(rq, object);
+		if ((rc = publish(rq, object, &d, e)) < 0)
+			return rc;
 		rc = check_new(rq, d, VAL_NONE, e);
 	}
 	if (rc >= 0)
@@ -282,7 +308,7 @@ static int create_store(struct rq *rq, struct node *object, struct outcome *out,
 		return rc;
 	}
 	out->status = 201;
-	out->doc = doc_as_served(rq->a, rq->res, d);
+	out->doc = written(rq, d, object);
 	return 0;
 }
 
@@ -385,18 +411,19 @@ static struct node *merge_sub(struct rq *rq, struct node *object, struct val liv
 static bool spec_changed(struct node *o, struct rq *rq, struct val live)
 {
 	struct node *old = node_from(rq->a, live);
+	bool sub = !rq->res->custom || has_status(rq); /* else the status is a field like others */
 	size_t n = node_len(o);
 
 	for (size_t i = 0; i < n; i++) {
 		struct str k = node_key_at(o, i);
-		if (str_is(k, "metadata") || str_is(k, "status") || str_is(k, "apiVersion") || str_is(k, "kind"))
+		if (str_is(k, "metadata") || (sub && str_is(k, "status")) || str_is(k, "apiVersion") || str_is(k, "kind"))
 			continue;
 		if (!node_equal(node_get(o, k), node_get(old, k)))
 			return true;
 	}
 	for (size_t i = 0; i < node_len(old); i++) {
 		struct str k = node_key_at(old, i);
-		if (!str_is(k, "metadata") && !str_is(k, "status") && !node_get(o, k))
+		if (!str_is(k, "metadata") && !(sub && str_is(k, "status")) && !node_get(o, k))
 			return true;
 	}
 	return false;
@@ -506,12 +533,18 @@ static int update_store(struct rq *rq, struct write_job *j, struct outcome *out,
 	}
 	if (rq->res->stored != rq->res) {
 		doc_unref(d);
-		d = publish(rq, j->object);
+		if ((rc = publish(rq, j->object, &d, e)) < 0) {
+			admit_quota_undo(rq);
+			return rc;
+		}
 	}
 	struct str name = arena_str(rq->a, doc_name(d)), ns = arena_str(rq->a, doc_ns(d));
 	if (write_removable(rq, j->object)) {
+		struct node *last;
+
 		doc_unref(d);
-		rc = write_del(rq, ns, name, as_stored(rq, j->object), doc_revision(j->live), &stored, e);
+		if ((rc = as_stored(rq, j->object, &last, e)) >= 0)
+			rc = write_del(rq, ns, name, last, doc_revision(j->live), &stored, e);
 	} else {
 		rc = write_put(rq, ns, name, d, doc_revision(j->live), e);
 		stored = d;
@@ -523,7 +556,7 @@ static int update_store(struct rq *rq, struct write_job *j, struct outcome *out,
 		return rc;
 	}
 	out->status = 200;
-	out->doc = doc_as_served(rq->a, rq->res, stored);
+	out->doc = written(rq, stored, j->object);
 	return 0;
 }
 

@@ -190,13 +190,23 @@ static const struct schema_type *answer_type(const struct openapi_resource *r, c
 
 static const char *const patch_media[] = { "application/json-patch+json", "application/merge-patch+json",
 	"application/strategic-merge-patch+json", "application/apply-patch+yaml", NULL };
+/* Strategic merge needs what only builtin kinds say; kubectl looks here before it chooses. */
+static const char *const custom_patch_media[] = { "application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml", NULL };
+static const char *const custom_media[] = { "application/json", "application/yaml", NULL };
 static const char *const any_media[] = { "*/*", NULL };
 static const char *const answer_media[] = { "application/json", "application/yaml",
 	"application/vnd.kubernetes.protobuf", NULL };
 
-static const char *const *body_media(const struct action *act)
+static const char *const *body_media(const struct openapi_resource *r, const struct action *act)
 {
-	return is_method(act, "patch") ? patch_media : any_media;
+	if (is_method(act, "patch"))
+		return r->type->custom ? custom_patch_media : patch_media;
+	return any_media;
+}
+
+static const char *const *answers_of(const struct openapi_resource *r)
+{
+	return r->type->custom ? custom_media : answer_media;
 }
 
 static void body_v2(
@@ -243,14 +253,14 @@ static void body_v3(const struct oa *o, const struct openapi_resource *r, const 
 	if (!is_method(act, "patch") && !body_type(r, act))
 		return;
 	buf_printf(b, ",\"requestBody\":{%s", is_method(act, "delete") ? "" : "\"required\":true,");
-	media_v3(o, body_type(r, act), body_media(act), b);
+	media_v3(o, body_type(r, act), body_media(r, act), b);
 	buf_byte(b, '}');
 }
 
 static void answers_v3(const struct oa *o, const struct openapi_resource *r, const struct action *act, struct buf *b)
 {
 	buf_c(b, ",\"responses\":{\"200\":{\"description\":\"OK\",");
-	media_v3(o, answer_type(r, act), answer_media, b);
+	media_v3(o, answer_type(r, act), answers_of(r), b);
 	buf_c(b, "},\"401\":{\"description\":\"Unauthorized\"}}");
 }
 
@@ -271,8 +281,8 @@ static void operation(
 	operation_id(r, act, p, b);
 	if (!o->v3) {
 		buf_c(b, ",\"schemes\":[\"https\"]");
-		words(",\"consumes\":", body_media(act), b);
-		words(",\"produces\":", answer_media, b);
+		words(",\"consumes\":", body_media(r, act), b);
+		words(",\"produces\":", answers_of(r), b);
 	}
 	buf_c(b, ",\"parameters\":[");
 	query_parameters(o, act->query, &any, b);

@@ -1,0 +1,82 @@
+/* Custom kinds inside src/api: from a CustomResourceDefinition to rows of the resource table.
+ *
+ *     CRD written ─► crd.c's task: names accepted? ─► custom.c: a row a served version ─► resource.c swaps them in ─►
+ * status CRD deleted ─► its objects go ─► finalizer and rows go
+ *
+ * A row is made anew when its definition changes, with a cache of its own; watches of the old one end and begin again.
+ */
+#pragma once
+#include "api/api_internal.h"
+
+/* ---- jsonpath.c: the JSONPath of printer columns, scale and selectable fields
+ * --------------------------------------------- */
+
+struct json_path;
+/* In the arena. Fails: ERR_INVALID with what is wrong. */
+int json_path_new(struct arena *a, struct str text, struct json_path **ret, struct err *e);
+/* The first value there, missing when none. */
+struct val json_path_first(const struct json_path *p, struct val v);
+/* Plain fields only: ".spec.replicas". NULL: it has indexes or filters. Borrow: as long as p. */
+const char *json_path_dotted(const struct json_path *p);
+
+/* ---- custom.c
+ * ------------------------------------------------------------------------------------------------------------ */
+
+struct custom {
+	struct api *api; /* borrow: set when it becomes a row */
+	struct arena *a; /* of everything below */
+	struct resource_def def;
+	struct schema_custom *schema;
+	const char *crd; /* name of the definition: schema text and webhook are read there when needed */
+	size_t version;  /* position in spec.versions */
+	const struct json_path **cells;
+	const char *replicas, *status_replicas, *selector; /* dotted paths of scale, or NULL */
+	bool webhook;                                      /* other versions are made by a webhook */
+	bool terminating;                                  /* no new objects */
+	bool served;                                       /* else it only stores */
+	const char *warning;                               /* of a deprecated version, or NULL */
+};
+/* One served version of a definition. Own. */
+int custom_new(struct doc *crd, size_t version, struct custom **ret, struct err *e);
+struct custom *custom_free(struct custom *c);
+void custom_cells(const struct custom *c, struct cells *cells, struct val object);
+/* The definition as it is now: own, NULL when it is gone. */
+struct doc *custom_crd(const struct custom *c);
+struct val custom_schema(const struct custom *c, const struct doc *crd); /* JSONSchemaProps */
+
+/* ---- convert.c
+ * ------------------------------------------------------------------------------------------------------------ */
+
+/* d (taken) in the form of row res: as it is, under another apiVersion, or by the webhook. rq may be NULL. */
+int custom_as_served(struct rq *rq, const struct resource *res, struct doc *take_d, struct doc **ret, struct err *e);
+/* A copy from the store, as the storing row's schema has it today: defaults that came later are filled in. *d is
+ * replaced. */
+int custom_loaded(const struct resource *stored, struct doc **d, struct err *e);
+/* Several at once: one question to the webhook. docs are replaced, held by the arena of rq. */
+int custom_list_as_served(struct rq *rq, struct doc **docs, size_t n, struct err *e);
+/* The form to store of an object in rq's version. */
+int custom_as_stored(struct rq *rq, struct node *object, struct node **ret, struct err *e);
+
+/* ---- resource.c
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* Takes customs (n; the storing version first) as the rows of one definition, in place of those it had. n 0: they go.
+ */
+int resource_swap(
+	struct api *api, const char *group, const char *resource, struct custom **take, size_t n, struct err *e);
+
+/* ---- crd.c, crd_status.c, strategy_crd.c
+ * -------------------------------------------------------------------------------------- */
+
+#define CRD_FINALIZER "customresourcecleanup.apiextensions.k8s.io"
+struct crds;
+/* Rows of all definitions that are there, then a task that follows them. Called once the CRDs are loaded. */
+struct crds *crds_new(struct api *api);
+void crds_start(struct crds *c);
+void crds_stop(struct crds *c);
+void crds_free(struct crds *c);
+void crds_changed(struct crds *c, struct str name); /* from events; never waits */
+/* Names and conditions as they ought to be, in a. *accepted: the names are this definition's. */
+struct node *crd_status(struct api *api, struct arena *a, struct doc *crd, bool *accepted);
+void crd_condition(struct arena *a, struct node *status, const char *type, const char *value, const char *reason,
+	const char *message);
