@@ -374,6 +374,8 @@ void pressure_run(void *node);
 int pressure_thresholds(struct str text, struct threshold ret[SIGNALS], struct err *e);
 bool pressure_worse(int64_t a_used, int64_t a_asked, int64_t a_priority, int64_t b_used, int64_t b_asked, int64_t b_priority);
 void pod_evict(struct pod *p, const char *message);
+void storage_limits_check(struct node_agent *n);
+int64_t storage_used(const char *path, int64_t enough); /* stops counting beyond that */
 void images_collect(struct node_agent *n, const struct signal_now *disk, bool pressure);
 
 /* node_status.c */

@@ -198,6 +198,8 @@ static void knows_the_classes(void **state)
 	static const struct {
 		const char *spec, *qos;
 	} rows[] = {
+		{ "{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}},\"containers\":[{}]}", "Guaranteed" },
+		{ "{\"resources\":{\"requests\":{\"cpu\":\"1\"}},\"containers\":[{}]}", "Burstable" },
 		{ "{\"containers\":[{}]}", "BestEffort" },
 		{ "{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}}]}", "Burstable" },
 		{ "{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}}]}", "Guaranteed" },

@@ -48,6 +48,10 @@ const char *pod_qos(struct val spec)
 {
 	bool any = false, guaranteed = true;
 
+	qos_one(spec, &any, &guaranteed); /* given to the pod as a whole: then that decides */
+	if (any)
+		return guaranteed ? "Guaranteed" : "Burstable";
+	guaranteed = true;
 	for (struct val_iter it = val_iter(val_get(spec, "initContainers")); val_next(&it);)
 		qos_one(it.val, &any, &guaranteed);
 	for (struct val_iter it = val_iter(val_get(spec, "containers")); val_next(&it);)

@@ -233,6 +233,7 @@ void pressure_run(void *agent)
 			evict_one(n, memory, &now[memory], &n->thresholds[memory]);
 		else if (disk != SIGNALS)
 			evict_one(n, disk, &now[disk], &n->thresholds[disk]);
+		storage_limits_check(n);
 		if (++round % TRIM_ROUNDS == 0)
 			(void)malloc_trim(0); /* what a burst of pods left behind */
 	} while (stop_sleep_ms(n->stop, LOOK_MS));

@@ -55,6 +55,32 @@ static void most_into(struct resources *to, const struct resources *r)
 	to->mem_limit = MAX(to->mem_limit, r->mem_limit);
 }
 
+/* What the pod itself is given stands above the sum of its containers; its RuntimeClass's overhead comes on top. */
+static void own_of_pod(struct val spec, struct resources *sum, bool *all_cpu_limits, bool *all_mem_limits)
+{
+	struct val own = val_get(spec, "resources"), over = val_get(spec, "overhead");
+	int64_t cpu = quantity_at(over, "cpu", true), memory = quantity_at(over, "memory", false);
+	struct resources r;
+
+	resources_of(spec, &r);
+	if (val_has(val_path(own, "limits.cpu"))) {
+		sum->cpu_limit_milli = r.cpu_limit_milli;
+		*all_cpu_limits = true;
+	}
+	if (val_has(val_path(own, "limits.memory"))) {
+		sum->mem_limit = r.mem_limit;
+		*all_mem_limits = true;
+	}
+	if (r.cpu_request_milli)
+		sum->cpu_request_milli = r.cpu_request_milli;
+	if (r.mem_request)
+		sum->mem_request = r.mem_request;
+	sum->cpu_request_milli += cpu;
+	sum->mem_request += memory;
+	sum->cpu_limit_milli += sum->cpu_limit_milli ? cpu : 0;
+	sum->mem_limit += sum->mem_limit ? memory : 0;
+}
+
 /* The larger of: all containers together with sidecars; each init container with the sidecars started before it. */
 void resources_of_pod(struct val spec, struct resources *ret, bool *ret_all_cpu_limits, bool *ret_all_mem_limits)
 {
@@ -83,6 +109,7 @@ void resources_of_pod(struct val spec, struct resources *ret, bool *ret_all_cpu_
 	}
 	sum_into(&sum, &sidecars);
 	most_into(&sum, &init_most);
+	own_of_pod(spec, &sum, ret_all_cpu_limits, ret_all_mem_limits);
 	*ret = sum;
 }
 

@@ -202,3 +202,14 @@ def test_a_node_without_memory_evicts(fresh):
     node = server.kube.get(path("nodes"))["items"][0]
     assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["MemoryPressure"] == "True"
     assert pod("critical")["status"].get("phase") == "Running"
+
+
+def test_too_much_local_storage(space):
+    limited = {"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}
+    fill = {"command": ["sh", "-c", "head -c 5000000 /dev/zero > /v/file; trap 'exit 0' TERM; while :; do sleep 0.1; done"],
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    space.box("large", container=fill, volumes=[limited])
+    space.box("small", container={**fill, "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]}, volumes=[limited])
+    pod = space.wait("pods", "large", lambda p: p["status"].get("phase") == "Failed")
+    assert pod["status"]["reason"] == "Evicted" and 'EmptyDir volume "v" exceeds the limit "1Mi"' in pod["status"]["message"]
+    assert space.get("pods", "small")["status"]["phase"] == "Running"
