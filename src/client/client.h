@@ -45,7 +45,8 @@ bool gvr_eq(struct gvr a, struct gvr b);
 	X(priorityclasses, "scheduling.k8s.io", "v1", "priorityclasses")                                               \
 	X(runtimeclasses, "node.k8s.io", "v1", "runtimeclasses")                                                       \
 	X(storageclasses, "storage.k8s.io", "v1", "storageclasses")                                                    \
-	X(certificatesigningrequests, "certificates.k8s.io", "v1", "certificatesigningrequests")
+	X(certificatesigningrequests, "certificates.k8s.io", "v1", "certificatesigningrequests")                       \
+	X(customresourcedefinitions, "apiextensions.k8s.io", "v1", "customresourcedefinitions")
 #define CLIENT_DECLARE(id, group, version, resource) extern const struct gvr res_##id;
 CLIENT_RESOURCES(CLIENT_DECLARE)
 #undef CLIENT_DECLARE

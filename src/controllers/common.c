@@ -276,3 +276,17 @@ int merge_patch(struct ctl *c, struct gvr r, const struct doc *object, const cha
 
 	return client_patch(c->client, r, doc_ns(object), doc_name(object), sub, PATCH_MERGE, body, ret, e);
 }
+
+bool defined_resource(struct arena *a, const struct doc *crd, struct gvr *ret)
+{
+	struct val version = VAL_NONE;
+
+	for (struct val_iter it = val_iter(doc_get(crd, "spec.versions")); val_next(&it);)
+		if (val_bool(val_get(it.val, "served"), false) && (!val_has(version) || val_bool(val_get(it.val, "storage"), false)))
+			version = it.val;
+	if (!val_has(version) || !val_is(val_get(condition_of(doc_root(crd), "Established"), "status"), "True"))
+		return false;
+	*ret = (struct gvr){ arena_cstr(a, doc_str(crd, "spec.group")), arena_cstr(a, val_str(val_get(version, "name"))),
+		arena_cstr(a, doc_str(crd, "spec.names.plural")) };
+	return true;
+}

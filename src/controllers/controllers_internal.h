@@ -89,3 +89,5 @@ int merge_patch(struct ctl *c, struct gvr r, const struct doc *object, const cha
 /* ---- the resources that hold things in a namespace, and those that may own or be owned ------------------------------- */
 
 extern const struct gvr *const namespaced_resources[]; /* NULL at the end; pods first */
+/* The resource that a CustomResourceDefinition defines, in a version that is served. Strings in a. false: it serves none (yet). */
+bool defined_resource(struct arena *a, const struct doc *crd, struct gvr *ret);

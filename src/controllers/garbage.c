@@ -39,21 +39,68 @@ static const struct known_kind kinds[] = {
 	{ { "", "v1", "namespaces" }, "Namespace", true },
 };
 
-struct subscription {
+/* A kind that is followed. Builtin ones are always; custom ones come and go with their definition, and an informer of theirs
+ * ends when nobody looks at it any more. */
+struct row {
 	struct ctl *c;
-	size_t kind;
+	struct known_kind k;
+	struct informer *i;
+	size_t number; /* in keys */
+	int refs;      /* atomic; of custom ones */
+	struct arena *a; /* of a custom one, else NULL */
 };
 struct garbage {
-	struct subscription subs[ARRAY_LEN(kinds)];
+	struct task_mutex lock;
+	struct row **rows; /* NULL: the custom kind is gone */
+	size_t n;
 };
+
+static void row_unref(void *arg)
+{
+	struct row *r = arg;
+
+	if (!r || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	if (r->a) {
+		informer_free(r->i);
+		arena_free(r->a);
+	}
+	free(r);
+}
+
+static struct row *row_ref(struct row *r)
+{
+	if (r)
+		__atomic_add_fetch(&r->refs, 1, __ATOMIC_ACQ_REL);
+	return r;
+}
+
+/* The rows as they are now; the arena holds them. */
+static struct row **rows_of(struct ctl *c, struct arena *a, size_t *ret_n)
+{
+	struct garbage *g = c->state;
+	struct row **rows;
+	size_t n = 0;
+
+	task_lock(&g->lock);
+	rows = ARENA_ARRAY(a, struct row *, g->n + 1);
+	for (size_t i = 0; i < g->n; i++)
+		if (g->rows[i])
+			rows[n++] = row_ref(g->rows[i]);
+	task_unlock(&g->lock);
+	for (size_t i = 0; i < n; i++)
+		arena_hold(a, rows[i], row_unref);
+	*ret_n = n;
+	return rows;
+}
 
 /* ---- keys: "number/namespace/name" ---------------------------------------------------------------------------------------- */
 
-static void add_key(struct ctl *c, size_t kind, const struct doc *d)
+static void add_key(const struct row *r, const struct doc *d)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 
-	ctl_add(c, arena_strf(a, "%zu/%.*s/%.*s", kind, STR_ARG(doc_ns(d)), STR_ARG(doc_name(d))));
+	ctl_add(r->c, arena_strf(a, "%zu/%.*s/%.*s", r->number, STR_ARG(doc_ns(d)), STR_ARG(doc_name(d))));
 }
 
 static void index_all_owners(struct doc *d, void (*add)(void *arg, struct str key), void *arg)
@@ -65,27 +112,32 @@ static void index_all_owners(struct doc *d, void (*add)(void *arg, struct str ke
 static void add_dependents(struct ctl *c, struct str uid)
 {
 	auto_(arena_free) struct arena *a = arena_new();
+	size_t n;
+	struct row **rows = rows_of(c, a, &n);
 
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-		struct informer_list l = informer_list(ctl_informer(c, kinds[k].res), a, "owners", uid);
+	for (size_t k = 0; k < n; k++) {
+		struct informer_list l = informer_list(rows[k]->i, a, "owners", uid);
 
 		for (size_t i = 0; i < l.n; i++)
-			add_key(c, k, l.items[i]);
+			add_key(rows[k], l.items[i]);
 	}
 }
 
-static const struct known_kind *kind_of(struct val ref)
+/* NULL: not followed. */
+static struct row *kind_of(struct ctl *c, struct arena *a, struct val ref)
 {
 	struct str version, api = val_str(val_get(ref, "apiVersion")), group;
+	size_t n;
 
 	version = str_cut(api, '/', &group);
 	if (!version.p) {
 		version = group;
 		group = STR_NULL;
 	}
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
-		if (str_is(group, kinds[k].res.group) && val_is(val_get(ref, "kind"), kinds[k].kind))
-			return &kinds[k];
+	struct row **rows = rows_of(c, a, &n);
+	for (size_t k = 0; k < n; k++)
+		if (str_is(group, rows[k]->k.res.group) && val_is(val_get(ref, "kind"), rows[k]->k.kind))
+			return rows[k];
 	return NULL;
 }
 
@@ -100,21 +152,23 @@ static bool has_finalizer(const struct doc *d, const char *name)
 /* Owners that wait for this one to go are looked at again. */
 static void add_owners(struct ctl *c, const struct doc *d)
 {
+	auto_(arena_free) struct arena *a = arena_new();
+
 	for (struct val_iter it = val_iter(doc_get(d, "metadata.ownerReferences")); val_next(&it);) {
-		const struct known_kind *k = kind_of(it.val);
+		struct row *r = kind_of(c, a, it.val);
 		auto_(doc_unref) struct doc *owner = NULL;
 
-		if (!k)
+		if (!r)
 			continue;
-		owner = informer_get(ctl_informer(c, k->res), k->cluster ? STR_NULL : doc_ns(d), val_str(val_get(it.val, "name")));
+		owner = informer_get(r->i, r->k.cluster ? STR_NULL : doc_ns(d), val_str(val_get(it.val, "name")));
 		if (owner && is_deleting(owner))
-			add_key(c, (size_t)(k - kinds), owner);
+			add_key(r, owner);
 	}
 }
 
 static void on_change(void *arg, struct doc *before, struct doc *after)
 {
-	struct subscription *s = arg;
+	struct row *s = arg;
 	bool refs_changed = after && (!before || !val_equal(doc_get(before, "metadata.ownerReferences"), doc_get(after, "metadata.ownerReferences")));
 
 	if (!after) {
@@ -125,23 +179,135 @@ static void on_change(void *arg, struct doc *before, struct doc *after)
 	if (before && !str_eq(doc_uid(before), doc_uid(after)))
 		add_dependents(s->c, doc_uid(before));
 	if (refs_changed && val_len(doc_get(after, "metadata.ownerReferences")))
-		add_key(s->c, s->kind, after);
+		add_key(s, after);
 	if (is_deleting(after) && val_len(doc_get(after, "metadata.finalizers")))
-		add_key(s->c, s->kind, after);
+		add_key(s, after);
+}
+
+/* Under the lock, or before anything runs. Takes one reference. */
+static void add_row(struct garbage *g, struct row *r)
+{
+	size_t i = 0;
+
+	while (i < g->n && g->rows[i])
+		i++;
+	if (i < ARRAY_LEN(kinds) || i == g->n) { /* numbers of custom kinds are used again */
+		g->rows = xrealloc(g->rows, g->n + 1, sizeof(struct row *));
+		i = g->n++;
+	}
+	r->refs = 1;
+	r->number = i;
+	g->rows[i] = r;
+	informer_on(r->i, on_change, r);
+	informer_index(r->i, "owners", index_all_owners);
+}
+
+/* ---- custom kinds: "crd//NAME" in the queue --------------------------------------------------------------------------------- */
+
+static void definition_changed(void *arg, struct doc *before, struct doc *after)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+
+	ctl_add(arg, arena_strf(a, "crd//%.*s", STR_ARG(doc_name(after ? after : before))));
 }
 
 static void *state_new(struct ctl *c)
 {
 	struct garbage *g = xcalloc(1, sizeof(*g));
 
+	task_mutex_init(&g->lock);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-		struct informer *i = ctl_informer(c, kinds[k].res);
+		struct row *r = xcalloc(1, sizeof(*r));
 
-		g->subs[k] = (struct subscription){ c, k };
-		informer_on(i, on_change, &g->subs[k]);
-		informer_index(i, "owners", index_all_owners);
+		r->c = c;
+		r->k = kinds[k];
+		r->i = ctl_informer(c, kinds[k].res);
+		add_row(g, r);
 	}
+	informer_on(ctl_informer(c, res_customresourcedefinitions), definition_changed, c);
 	return g;
+}
+
+static void state_free(void *state)
+{
+	struct garbage *g = state;
+
+	for (size_t i = 0; i < g->n; i++)
+		row_unref(g->rows[i]);
+	free(g->rows);
+	task_mutex_fini(&g->lock);
+	free(g);
+}
+
+static struct row *custom_row_new(struct ctl *c, struct doc *crd)
+{
+	struct arena *a = arena_new();
+	struct row *r = xcalloc(1, sizeof(*r));
+
+	r->c = c;
+	r->a = a;
+	if (!defined_resource(a, crd, &r->k.res)) {
+		arena_free(a);
+		free(r);
+		return NULL;
+	}
+	r->k.kind = arena_cstr(a, doc_str(crd, "status.acceptedNames.kind"));
+	r->k.cluster = val_is(doc_get(crd, "spec.scope"), "Cluster");
+	r->i = informer_new(c->client, (struct informer_opts){ .res = r->k.res });
+	return r;
+}
+
+/* Takes the row of a definition out; own. NULL: there is none, or (keep) it fits. */
+static struct row *custom_row_take(struct garbage *g, struct str crd_name, const struct row *keep)
+{
+	struct row *found = NULL;
+
+	for (size_t i = ARRAY_LEN(kinds); i < g->n && !found; i++) {
+		struct row *r = g->rows[i];
+		struct str plural, group = str_cut(crd_name, '.', &plural);
+
+		if (!r || !str_is(group, r->k.res.group) || !str_is(plural, r->k.res.resource))
+			continue;
+		found = r;
+		if (!keep || !gvr_eq(r->k.res, keep->k.res) || strcmp(r->k.kind, keep->k.kind) != 0)
+			g->rows[i] = NULL;
+	}
+	return found;
+}
+
+/* What it still shows went with the definition, and nobody told. */
+static void row_gone(struct ctl *c, struct row *r)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct informer_list l = informer_list(r->i, a, NULL, STR_NULL);
+
+	for (size_t i = 0; i < l.n; i++)
+		add_dependents(c, doc_uid(l.items[i]));
+	row_unref(r);
+}
+
+static void follow(struct ctl *c, struct str name)
+{
+	auto_(doc_unref) struct doc *crd = informer_get(ctl_informer(c, res_customresourcedefinitions), STR_NULL, name);
+	struct row *now = crd ? custom_row_new(c, crd) : NULL, *was;
+	struct garbage *g = c->state;
+	bool same;
+
+	task_lock(&g->lock);
+	was = custom_row_take(g, name, now);
+	same = was && now && was->number < g->n && g->rows[was->number] == was;
+	if (now && !same)
+		add_row(g, now);
+	task_unlock(&g->lock);
+	if (same) {
+		now->refs = 1;
+		row_unref(now);
+		return;
+	}
+	if (now)
+		informer_start(now->i);
+	if (was)
+		row_gone(c, was);
 }
 
 /* ---- dependents ------------------------------------------------------------------------------------------------------------- */
@@ -150,19 +316,20 @@ enum standing { STANDS, GONE, WAITS_FOR_US };
 
 static int standing_of(struct ctl *c, struct doc *d, struct val ref, enum standing *ret, struct err *e)
 {
-	const struct known_kind *k = kind_of(ref);
+	auto_(arena_free) struct arena *a = arena_new();
+	struct row *r = kind_of(c, a, ref);
 	struct str uid = val_str(val_get(ref, "uid")), name = val_str(val_get(ref, "name")), ns;
 	auto_(doc_unref) struct doc *owner = NULL;
 
 	*ret = STANDS;
-	if (!k) /* of a kind that we do not watch: better kept than lost */
+	if (!r) /* of a kind that we do not watch: better kept than lost */
 		return 0;
-	ns = k->cluster ? STR_NULL : doc_ns(d);
-	owner = informer_get(ctl_informer(c, k->res), ns, name);
+	ns = r->k.cluster ? STR_NULL : doc_ns(d);
+	owner = informer_get(r->i, ns, name);
 	if (!owner || !str_eq(doc_uid(owner), uid)) {
 		owner = doc_unref(owner);
 		/* the informer may be behind: ask the server before anything is deleted */
-		if (client_get(c->client, k->res, ns, name, &owner, e) < 0 && e->code != ERR_NOT_FOUND)
+		if (client_get(c->client, r->k.res, ns, name, &owner, e) < 0 && e->code != ERR_NOT_FOUND)
 			return -e->code;
 		err_init(e);
 	}
@@ -196,8 +363,11 @@ static int delete_dependent(struct ctl *c, struct gvr r, struct doc *d, bool for
 
 static bool has_dependents(struct ctl *c, struct arena *a, struct str uid)
 {
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
-		if (informer_list(ctl_informer(c, kinds[k].res), a, "owners", uid).n)
+	size_t n;
+	struct row **rows = rows_of(c, a, &n);
+
+	for (size_t k = 0; k < n; k++)
+		if (informer_list(rows[k]->i, a, "owners", uid).n)
 			return true;
 	return false;
 }
@@ -250,15 +420,17 @@ static bool blocks(struct doc *dependent, struct str owner_uid)
 
 static int go_last(struct ctl *c, struct arena *a, struct gvr r, struct doc *owner, struct err *e)
 {
+	size_t n;
+	struct row **rows = rows_of(c, a, &n);
 	bool wait = false;
 
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-		struct informer_list l = informer_list(ctl_informer(c, kinds[k].res), a, "owners", doc_uid(owner));
+	for (size_t k = 0; k < n; k++) {
+		struct informer_list l = informer_list(rows[k]->i, a, "owners", doc_uid(owner));
 
 		for (size_t i = 0; i < l.n; i++) {
 			wait |= blocks(l.items[i], doc_uid(owner));
 			if (!is_deleting(l.items[i]))
-				add_key(c, k, l.items[i]);
+				add_key(rows[k], l.items[i]);
 		}
 	}
 	return wait ? 0 : remove_finalizer(c, a, r, owner, FOREGROUND, e);
@@ -266,8 +438,11 @@ static int go_last(struct ctl *c, struct arena *a, struct gvr r, struct doc *own
 
 static int let_go(struct ctl *c, struct arena *a, struct gvr r, struct doc *owner, struct err *e)
 {
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-		struct informer_list l = informer_list(ctl_informer(c, kinds[k].res), a, "owners", doc_uid(owner));
+	size_t n;
+	struct row **rows = rows_of(c, a, &n);
+
+	for (size_t k = 0; k < n; k++) {
+		struct informer_list l = informer_list(rows[k]->i, a, "owners", doc_uid(owner));
 
 		for (size_t i = 0; i < l.n; i++) {
 			struct node *kept = node_list(a);
@@ -275,31 +450,50 @@ static int let_go(struct ctl *c, struct arena *a, struct gvr r, struct doc *owne
 			for (struct val_iter it = val_iter(doc_get(l.items[i], "metadata.ownerReferences")); val_next(&it);)
 				if (!str_eq(val_str(val_get(it.val, "uid")), doc_uid(owner)))
 					node_add(kept, node_from(a, it.val));
-			if (drop_references(c, a, kinds[k].res, l.items[i], kept, e) < 0)
+			if (drop_references(c, a, rows[k]->k.res, l.items[i], kept, e) < 0)
 				return -e->code;
 		}
 	}
 	return remove_finalizer(c, a, r, owner, ORPHAN, e);
 }
 
+static struct row *row_by_number(struct ctl *c, struct arena *a, struct str number)
+{
+	struct garbage *g = c->state;
+	struct row *r = NULL;
+	uint64_t k;
+
+	if (!str_u64(number, &k))
+		return NULL;
+	task_lock(&g->lock);
+	if (k < g->n)
+		r = row_ref(g->rows[k]);
+	task_unlock(&g->lock);
+	if (r)
+		arena_hold(a, r, row_unref);
+	return r;
+}
+
 static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err *e)
 {
 	struct str number, ns, name = str_cut(str_cut(key, '/', &number), '/', &ns);
-	uint64_t k;
+	struct row *r = row_by_number(c, a, number);
 	auto_(doc_unref) struct doc *d = NULL;
 
-	if (!str_u64(number, &k) || k >= ARRAY_LEN(kinds))
+	if (str_is(number, "crd"))
+		follow(c, name);
+	if (!r)
 		return 0;
-	d = informer_get(ctl_informer(c, kinds[k].res), ns, name);
+	d = informer_get(r->i, ns, name);
 	if (!d)
 		return 0;
 	if (is_deleting(d) && has_finalizer(d, ORPHAN))
-		return let_go(c, a, kinds[k].res, d, e);
+		return let_go(c, a, r->k.res, d, e);
 	if (is_deleting(d) && has_finalizer(d, FOREGROUND))
-		return go_last(c, a, kinds[k].res, d, e);
+		return go_last(c, a, r->k.res, d, e);
 	if (is_deleting(d))
 		return 0;
-	return check_owners(c, a, kinds[k].res, d, e);
+	return check_owners(c, a, r->k.res, d, e);
 }
 
 const struct controller garbage_collector = {
@@ -307,5 +501,5 @@ const struct controller garbage_collector = {
 	.help = "deletes what nobody owns any more",
 	.reconcile = reconcile,
 	.state_new = state_new,
-	.state_free = free,
+	.state_free = state_free,
 };

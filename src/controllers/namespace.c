@@ -49,6 +49,18 @@ static int empty(struct ctl *c, struct gvr r, struct str ns, struct left *left, 
 	return 0;
 }
 
+static int empty_custom(struct ctl *c, struct arena *a, struct str ns, struct left *left, struct err *e)
+{
+	struct informer_list l = informer_list(ctl_informer(c, res_customresourcedefinitions), a, NULL, STR_NULL);
+	struct gvr r;
+
+	for (size_t i = 0; i < l.n; i++)
+		if (val_is(doc_get(l.items[i], "spec.scope"), "Namespaced") && defined_resource(a, l.items[i], &r) &&
+			empty(c, r, ns, left, e) < 0)
+			return -e->code;
+	return 0;
+}
+
 static int write_conditions(struct ctl *c, struct arena *a, struct doc *ns, const struct left *left, struct err *e)
 {
 	struct node *status = node_copy(a, node_from(a, doc_get(ns, "status"))), *conditions;
@@ -106,6 +118,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 		if (i == 0 && left.n) /* pods end before what they use is taken from under them */
 			break;
 	}
+	if (empty_custom(c, a, key, &left, e) < 0)
+		return -e->code;
 	if (write_conditions(c, a, ns, &left, e) < 0 && e->code != ERR_CONFLICT)
 		return -e->code;
 	err_init(e);
@@ -115,10 +129,18 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	return 0;
 }
 
+/* Only looked at. */
+static void no_key(struct ctl *c, struct doc *before, struct doc *after)
+{
+	(void)c;
+	(void)before;
+	(void)after;
+}
+
 const struct controller namespace_controller = {
 	.name = "namespace-controller",
 	.help = "empties namespaces that are being deleted",
 	.handles = "/namespaces",
-	.watches = { { &res_namespaces, key_self } },
+	.watches = { { &res_namespaces, key_self }, { &res_customresourcedefinitions, no_key } },
 	.reconcile = reconcile,
 };

@@ -232,6 +232,7 @@ def test_namespace_and_owner_take_them_along(kube):
     kube.create(where("crontabs", "for-custom"), cron("in"))
     kube.delete("/api/v1/namespaces/for-custom")
     until(lambda: not any(n["metadata"]["name"] == "for-custom" for n in kube.get("/api/v1/namespaces")["items"]), 30, "the namespace is gone")
+    assert kube.get(where("crontabs"))["items"] == [], "and what was in it"
     owner = kube.create(where("crontabs", "default"), cron("owner"))
     ref = {"apiVersion": f"{GROUP}/v1", "kind": "CronTab", "name": "owner", "uid": owner["metadata"]["uid"]}
     kube.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "owned", "ownerReferences": [ref]}})
