@@ -34,7 +34,9 @@ struct api_opts {
 	const char *node_ca_file;	/* checks the nodes' certificates; NULL: pki_dir/ca.crt */
 	const char *issuer;		/* of ServiceAccount tokens; NULL: "https://kubernetes.default.svc" */
 	const char *audit_path;		/* one JSON line a request; NULL: off */
+	const char *audit_policy;	/* file with an audit.k8s.io/v1 Policy; NULL: everything at level Metadata */
 	int64_t audit_bytes_max;	/* the file is rotated once past this; 0: 64 MiB */
+	int audit_keep_max, audit_keep_days; /* rotated files that stay; 0: all, however old */
 	int lane_threads;		/* at most so many threads a lane; 0: 4 */
 	int lane_queue_max;		/* requests that may wait in a lane before 429; 0: 400 */
 	int64_t ring_bytes;		/* all watch rings together; 0: 16 MiB */

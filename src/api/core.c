@@ -24,6 +24,7 @@ static void own_opts(struct api *api, const struct api_opts *o)
 	p->node_ca_file = own(api, o->node_ca_file, NULL);
 	p->issuer = own(api, o->issuer, "https://kubernetes.default.svc");
 	p->audit_path = own(api, o->audit_path, NULL);
+	p->audit_policy = own(api, o->audit_policy, NULL);
 	if (!p->node_port_first) {
 		p->node_port_first = 30000;
 		p->node_port_last = 32767;

@@ -247,7 +247,10 @@ void metrics_record(struct metrics *m, const struct rq *rq, int status);
 void metrics_answer(struct rq *rq);
 struct audit *audit_new(const struct api_opts *o, struct err *e);
 void audit_free(struct audit *a);
+void audit_received(struct audit *a, const struct rq *rq); /* it is known what is asked for */
+void audit_started(struct audit *a, const struct rq *rq);  /* a stream's headers are sent */
 void audit_record(struct audit *a, const struct rq *rq, int status);
+bool audit_wants_answer(struct audit *a, const struct rq *rq); /* rq->audit_answer is to be set */
 void relay_start(struct rq *rq);
 struct relays *relays_new(struct api *api);
 void relays_free(struct relays *r);

@@ -273,6 +273,7 @@ static void log_run(void *arg)
 		size_t n = reply_headers(rq, "text/plain", h, 40);
 		task_lock(&l->lock); /* closed() waits until the stream is known */
 		task_unlock(&l->lock);
+		audit_started(rq->api->audit, rq);
 		l->stream = http_reply_stream(rq->http, 200, h, n, &log_ops, l);
 		log_pump(l, &e);
 		http_download_free(l->download);

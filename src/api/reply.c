@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <zlib.h>
 #define LOG_MODULE "api"
+#define AUDIT_ANSWER_MAX ((size_t)4 << 20) /* larger answers are not recorded */
 
 #define GZIP_FROM ((size_t)128 << 10)
 
@@ -61,11 +62,28 @@ static void rq_end(void *owner)
 	rq_free(owner);
 }
 
+static void keep_answer(struct rq *rq, const struct net_piece *p, size_t n)
+{
+	auto_buf struct buf b = BUF_INIT, plain = BUF_INIT;
+
+	b.max = AUDIT_ANSWER_MAX;
+	for (size_t i = 0; i < n; i++)
+		buf_str(&b, p[i].bytes);
+	if (b.full)
+		return;
+	bool packed = b.n > 2 && (unsigned char)b.p[0] == 0x1f && (unsigned char)b.p[1] == 0x8b;
+	if (packed && !gunzip_bytes(buf_view(&b), &plain))
+		return;
+	rq->audit_answer = arena_str(rq->a, packed ? buf_view(&plain) : buf_view(&b));
+}
+
 /* The last piece owns the request: its arena holds every document that the others point into. */
 static void send_pieces(struct rq *rq, int status, const struct http_header *h, size_t n_h, struct net_piece *p, size_t n)
 {
 	static const struct net_piece nothing;
 
+	if (audit_wants_answer(rq->api->audit, rq))
+		keep_answer(rq, p, n);
 	rq_done(rq, status);
 	PRE(n == 0 || !p[n - 1].end);
 	if (!n) {

@@ -214,6 +214,7 @@ static void route_other(struct rq *rq)
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
 		if (str_is(rq->method, verbs[i][0]))
 			rq->verb_text = str_c(verbs[i][1]);
+	audit_received(rq->api->audit, rq);
 	if (route_authorize(rq, &e) < 0) {
 		answer_err(rq, &e);
 		return;
@@ -341,6 +342,7 @@ void route(struct rq *rq)
 		if (str_starts(fs, STR("metadata.name=")) && !str_has(fs, STR(",")))
 			rq->name = str_sub(fs, 14, fs.n);
 	}
+	audit_received(rq->api->audit, rq);
 	if (route_authorize(rq, &e) < 0) {
 		answer_err(rq, &e);
 		return;

@@ -110,6 +110,10 @@ static int open_api(struct control *c, struct err *e)
 		.node_ca_file = arena_printf(c->a, "%s/ca.crt", pki),
 		.issuer = arena_printf(c->a, "https://kubernetes.default.svc.%s", c->s->cluster_domain),
 		.audit_path = c->s->audit_log[0] ? c->s->audit_log : NULL,
+		.audit_policy = c->s->audit_policy[0] ? c->s->audit_policy : NULL,
+		.audit_bytes_max = c->s->audit_maxsize << 20,
+		.audit_keep_max = (int)c->s->audit_maxbackup,
+		.audit_keep_days = (int)c->s->audit_maxage,
 		.loop = c->loops[0],
 	};
 
