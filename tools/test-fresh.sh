@@ -82,7 +82,10 @@ become() { # root, network, command…
 	root=$1 network=$2; shift 2
 	mount --make-rprivate / && mount --bind "$root" "$root" && mount -t proc proc "$root/proc" && mount -t sysfs sysfs "$root/sys" || exit 1
 	mount -t tmpfs -o mode=755 tmpfs "$root/run" && mkdir -m 1777 "$root/run/lock" && mount_dev "$root" && mount_cgroups "$root" || exit 1
-	[ "$network" = machine ] || own_network || exit 1
+	if [ "$network" = own ]; then
+		own_network || exit 1
+		echo nameserver 127.0.0.1 >"$root/etc/resolv.conf" # refuses at once; the machine's would time out from here
+	fi
 	hostname "fresh-$(basename "$root")"
 	printf '127.0.0.1 localhost fresh-%s\n' "$(basename "$root")" >"$root/etc/hosts"
 	[ "$network" != machine ] || grep -v localhost /etc/hosts >>"$root/etc/hosts"

@@ -159,7 +159,7 @@ static void a_new_key_writes_and_the_old_one_reads(void **state)
 static void a_wrong_recovery_key_makes_nothing(void **state)
 {
 	auto_buf struct buf recovery = BUF_INIT, old = BUF_INIT, new = BUF_INIT, text = BUF_INIT;
-	auto_(seal_free) struct seal *first = NULL, *second = NULL, *restored = NULL;
+	auto_(seal_free) struct seal *first = NULL, *second = NULL;
 	size_t added = 0;
 	struct err e;
 
@@ -225,8 +225,7 @@ static void configured_providers(void **state)
 		"  - aescbc: {keys: [{name: old, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}\n  - identity: {}\n"
 		"- resources: [configmaps]\n  providers:\n"
 		"  - aescbc: {keys: [{name: old, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}\n";
-	auto_buf struct buf recovery = BUF_INIT, before = BUF_INIT, own = BUF_INIT, with_cbc = BUF_INIT,
-			    with_gcm = BUF_INIT;
+	auto_buf struct buf recovery = BUF_INIT, own = BUF_INIT, with_cbc = BUF_INIT, with_gcm = BUF_INIT;
 	auto_(seal_free) struct seal *plain = NULL, *s = NULL;
 	bool stale;
 	struct err e;

@@ -205,7 +205,7 @@ static void make_apps(struct world *w, struct app *apps, size_t *n)
 		*a = (struct app){ .replicas = one_a_node ? between(1, (int64_t)w->n_nodes - 1) : between(2, 8), .surge = between(0, 2),
 			.cpu_milli = between(1, 6) * 50, .version = 1, .more = more[i], .pod_more = pod_more[i] };
 		a->unavailable = a->surge && !one_a_node ? between(0, 2) : between(1, 2);
-		snprintf(a->name, sizeof(a->name), "app%zu", i + 1);
+		snprintf(a->name, sizeof(a->name), "app%u", (unsigned)i + 1);
 	}
 }
 
