@@ -34,7 +34,7 @@ bool settings_without(const struct settings *s, const char *part); /* part is in
 #define CONTROL_UID 64823 /* of no user database: nobody logs in with it, nothing else owns its files */
 
 struct layout {
-	const char *data, *control, *control_pki, *node, *node_pki, *images, *containerd, *cni, *run;
+	const char *data, *control, *control_pki, *node, *node_pki, *images, *manifests, *containerd, *cni, *run;
 	const char *store, *audit, *admin_kubeconfig, *supervisor_lock, *containerd_socket, *containerd_pid, *containerd_config;
 	const char *encryption_config; /* control's own copy of --encryption-provider-config; NULL: none is given */
 	const char *sealing_keys; /* keys of encryption at rest, see seal.h */

@@ -119,6 +119,7 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 	l.node = arena_printf(a, "%s/node", l.data);
 	l.node_pki = arena_printf(a, "%s/node/pki", l.data);
 	l.images = arena_printf(a, "%s/images", l.data);
+	l.manifests = arena_printf(a, "%s/manifests", l.data);
 	l.containerd = arena_printf(a, "%s/containerd", l.data);
 	l.cni = arena_printf(a, "%s/cni", l.data);
 	l.pod_logs = arena_printf(a, "%s/logs", l.data);

@@ -78,6 +78,7 @@ void node_agent_opts(struct arena *a, const struct settings *s, const struct lay
 		.tls_ca_file = arena_printf(a, "%s/ca.crt", l->node_pki),
 		.port = (int)s->node_port,
 		.images_dir = l->images,
+		.static_dir = l->manifests,
 		.registries_file = s->registries,
 		.eviction_hard = s->eviction_hard,
 		.registry_dir = l->own_containerd ? arena_printf(a, "%s/certs.d", l->containerd) : NULL,

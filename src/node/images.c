@@ -2,9 +2,7 @@
 #include "node/node_internal.h"
 #include <dirent.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -126,31 +124,26 @@ static void scan(struct node_agent *n, const char *dir, struct map *done)
 		(void)closedir(d);
 }
 
+struct images_look {
+	struct node_agent *n;
+	struct map *done; /* file name → the state of it that was loaded */
+};
+
+static bool look(void *arg)
+{
+	struct images_look *l = arg;
+
+	scan(l->n, l->n->o.images_dir, l->done);
+	return true;
+}
+
 static void dir_task(void *arg)
 {
 	struct node_agent *n = arg;
-	const char *dir = n->o.images_dir;
 	auto_(map_free) struct map *done = map_new(free);
-	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	char events[4096];
+	struct images_look l = { n, done };
 
-	if (fd >= 0)
-		(void)inotify_add_watch(fd, dir, IN_CLOSE_WRITE | IN_MOVED_TO);
-	scan(n, dir, done);
-	while (!stop_raised(n->stop)) {
-		struct pollfd pfd = { .fd = fd, .events = POLLIN };
-		if (fd < 0) {
-			if (!stop_sleep_ms(n->stop, 10000))
-				break;
-		} else if (poll(&pfd, 1, 1000) <= 0) {
-			continue;
-		} else if (read(fd, events, sizeof(events)) < 0 && errno != EAGAIN) {
-			break;
-		}
-		scan(n, dir, done);
-	}
-	if (fd >= 0)
-		(void)close(fd);
+	dir_watch(n, n->o.images_dir, n->images_wake, look, &l);
 	node_task_end(n);
 }
 

@@ -284,6 +284,8 @@ static void on_pod(void *arg, struct doc *before, struct doc *after)
 	if (p && !same)
 		queue_add(n->wake, str_c(p->uid));
 	task_unlock(&n->lock);
+	if (!after)
+		static_pods_changed(n, before);
 }
 
 /* Pods of which the runtime still has something and the API nothing: they went while we were away. */
@@ -350,6 +352,7 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->o.address = copy(n, o->address, "0.0.0.0");
 	n->o.pause_image = copy(n, o->pause_image, NODE_PAUSE_IMAGE);
 	n->o.images_dir = copy(n, o->images_dir, NULL);
+	n->o.static_dir = copy(n, o->static_dir, NULL);
 	n->o.registries_file = copy(n, o->registries_file, NULL);
 	n->o.registry_dir = copy(n, o->registry_dir, NULL);
 	n->o.pod_cidr = copy(n, o->pod_cidr, NULL);
@@ -366,6 +369,8 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->by_container = map_new(free);
 	n->pulls = map_new(NULL);
 	n->samples = map_new(free);
+	n->images_wake = dir_watch_fd();
+	n->static_wake = dir_watch_fd();
 	n->images_used = map_new(free);
 	task_mutex_init(&n->stats_lock);
 	n->wake = queue_new((struct queue_opts){ 0 });
@@ -453,6 +458,7 @@ static void adopt_task(void *arg)
 		;
 	if (!stop_raised(n->stop))
 		adopt_orphans(n);
+	static_pods_run(n);
 	node_task_end(n);
 }
 
@@ -504,6 +510,8 @@ void node_stop(struct node_agent *n)
 		grpc_cancel(s);
 	task_broadcast(&n->status_changed);
 	task_unlock(&n->lock);
+	dir_watch_wake(n->images_wake);
+	dir_watch_wake(n->static_wake);
 	queue_stop(n->wake);
 }
 
@@ -533,6 +541,8 @@ struct node_agent *node_free(struct node_agent *n)
 	map_free(n->by_container);
 	map_free(n->pulls);
 	map_free(n->samples);
+	(void)close(n->images_wake);
+	(void)close(n->static_wake);
 	map_free(n->images_used);
 	task_mutex_fini(&n->stats_lock);
 	queue_free(n->wake);

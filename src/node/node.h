@@ -34,6 +34,7 @@ struct node_opts {
 	int port;		    /* 0: NODE_PORT */
 	const char *pause_image;    /* NULL: NODE_PAUSE_IMAGE */
 	const char *images_dir;	    /* archives loaded at start and when they appear; NULL: none */
+	const char *static_dir;	    /* manifests of pods that run here; NULL: none */
 	const char *registries_file; /* registries.yaml, see registries.c; NULL: none */
 	const char *registry_dir;    /* the runtime's certs.d, ours to write; NULL: leave it */
 	const char *eviction_hard;  /* "memory.available<100Mi,nodefs.available<10%"; NULL: nobody is evicted */

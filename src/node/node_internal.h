@@ -124,7 +124,17 @@ struct object_cache; /* objects.c */
 struct probes;	     /* probes.c */
 struct node_server;  /* server.c */
 struct log_feed;     /* log_serve.c */
-struct registries;   /* registries.c */
+struct registries;   /* dir_watch.c: calls look() at once, then whenever the folder changes or wake is written to, until the node stops; false: again soon */
+int dir_watch_fd(void);
+void dir_watch_wake(int fd);
+void dir_watch(struct node_agent *n, const char *dir, int wake, bool (*look)(void *arg), void *arg);
+
+/* static_pods.c */
+void static_pods_run(struct node_agent *n);
+void static_pods_changed(struct node_agent *n, const struct doc *d);
+int static_pod_of(struct str text, const char *node_name, struct str node_uid, struct arena *a, struct node **ret, char **ret_hash, struct err *e);
+
+/* registries.c */
 
 enum signal { SIGNAL_MEMORY, SIGNAL_DISK, SIGNAL_INODES, SIGNAL_IMAGES, SIGNALS };
 struct signal_now {
@@ -147,6 +157,7 @@ struct node_agent {
 	struct node_server *server;
 	struct log_feed *logs;
 	struct registries *registries;
+	int images_wake, static_wake; /* eventfds, see dir_watch.c */
 	struct task_mutex stats_lock;
 	struct threshold {
 		bool given;

@@ -1,11 +1,12 @@
 """The node agent beyond plain pods: debugging containers, what pods learn of changes, and what a node refuses."""
 import base64
 import json
+import os
 import urllib.parse
 
 import websocket
 
-from kube import path, until
+from kube import is_ready, path, until
 
 
 def logs_of(space, pod, container):
@@ -213,3 +214,44 @@ def test_too_much_local_storage(space):
     pod = space.wait("pods", "large", lambda p: p["status"].get("phase") == "Failed")
     assert pod["status"]["reason"] == "Evicted" and 'EmptyDir volume "v" exceeds the limit "1Mi"' in pod["status"]["message"]
     assert space.get("pods", "small")["status"]["phase"] == "Running"
+
+
+# ---- pods from files ---------------------------------------------------------------------------------------------------------
+
+MANIFEST = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, annotations: {{colour: {colour}}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: box, image: "busybox:test", command: [sleep, "100000"]}}]
+"""
+
+
+def test_pods_from_files(fresh):
+    server = fresh()
+    server.add_images("busybox")
+    server.start().wait_ready()
+    node = server.kube.get(path("nodes"))["items"][0]["metadata"]["name"]
+    file = os.path.join(server.data, "manifests", "web.yaml")
+
+    def look():
+        found = [p for p in server.kube.get(path("pods", "default"))["items"] if p["metadata"]["name"] == f"web-{node}"]
+        return found[0] if found and is_ready(found[0]) else None
+
+    def write(colour):
+        with open(file + ".new", "w", encoding="utf-8") as f:
+            f.write(MANIFEST.format(colour=colour))
+        os.rename(file + ".new", file)
+    until(lambda: os.path.isdir(os.path.dirname(file)), 10, "the folder of manifests")
+    write("red")
+    first = until(look, 30, "the pod runs")
+    assert first["metadata"]["annotations"]["kubernetes.io/config.source"] == "file"
+    write("blue")
+    second = until(lambda: (p := look()) and p["metadata"]["annotations"]["colour"] == "blue" and p, 30, "the file's new pod runs")
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    server.kube.call("DELETE", path("pods", "default", f"web-{node}"))
+    third = until(lambda: (p := look()) and p["metadata"]["uid"] != second["metadata"]["uid"] and p, 30, "it comes back")
+    os.unlink(file)
+    until(lambda: not server.kube.get(path("pods", "default"))["items"], 30, "and goes with its file")
+    assert third
