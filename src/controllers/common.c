@@ -116,6 +116,43 @@ struct informer_list claim(struct ctl *c, struct arena *a, struct doc *owner, st
 	return (struct informer_list){ out.items, out.n };
 }
 
+struct gvr ctl_kind(struct ctl *c)
+{
+	return *c->def->watches[0].res;
+}
+
+struct val ctl_selector(struct ctl *c, struct arena *a, struct doc *set)
+{
+	struct val selector = doc_get(set, "spec.selector");
+	struct doc *d;
+
+	if (!gvr_eq(ctl_kind(c), res_replicationcontrollers))
+		return selector;
+	d = node_publish(node_pack(a, "{matchLabels:v}", selector));
+	arena_hold(a, d, (void (*)(void *))(void *)doc_unref);
+	return doc_root(d);
+}
+
+void key_claimed(struct ctl *c, struct doc *before, struct doc *after)
+{
+	auto_(arena_free) struct arena *a = NULL;
+	struct informer_list sets;
+
+	key_controller(c, before, after);
+	if (!after || val_has(controller_ref(after)) || is_deleting(after))
+		return;
+	a = arena_new();
+	sets = informer_list(ctl_informer(c, ctl_kind(c)), a, "ns", doc_ns(after));
+	for (size_t i = 0; i < sets.n; i++) {
+		const struct selector *s;
+		struct err e;
+
+		err_init(&e);
+		if (selector_of(a, ctl_selector(c, a, sets.items[i]), &s, &e) >= 0 && selector_matches(s, doc_get(after, "metadata.labels")))
+			ctl_add_doc(c, sets.items[i]);
+	}
+}
+
 /* ---- conditions ------------------------------------------------------------------------------------------------------- */
 
 struct val condition_of(struct val object, const char *type)

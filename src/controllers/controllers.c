@@ -284,7 +284,8 @@ static void subscribe(struct ctl *c, struct subscription *room)
 static void index_shared(struct informers *s)
 {
 	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices, res_controllerrevisions };
-	const struct gvr by_ns[] = { res_pods, res_replicasets, res_replicationcontrollers, res_services, res_secrets };
+	const struct gvr by_ns[] = { res_pods, res_replicasets, res_replicationcontrollers, res_statefulsets, res_daemonsets, res_controllerrevisions,
+		res_services, res_secrets };
 
 	for (size_t i = 0; i < ARRAY_LEN(by_owner); i++)
 		informer_index(informers_need(s, by_owner[i]), "owner", informer_index_owner_uid);

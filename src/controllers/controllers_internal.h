@@ -48,6 +48,12 @@ void key_split(struct str key, struct str *ns, struct str *name);
 void key_self(struct ctl *c, struct doc *before, struct doc *after);	   /* watches: the object itself */
 void key_controller(struct ctl *c, struct doc *before, struct doc *after); /* watches: whoever controls it */
 
+/* watches, of controllers that claim(): whoever controls it; one that is nobody's, those whose selector it fits. */
+void key_claimed(struct ctl *c, struct doc *before, struct doc *after);
+struct gvr ctl_kind(struct ctl *c); /* what its first row watches */
+/* spec.selector as a LabelSelector, also that of a ReplicationController. Borrowed from the set, or in the arena. */
+struct val ctl_selector(struct ctl *c, struct arena *a, struct doc *set);
+
 /* After a write for key: its answer's revision. A reconcile that comes before the informer has seen it would decide on old facts. */
 void ctl_wrote(struct ctl *c, struct str key, const struct doc *answer);
 /* false: the informer lags behind our own writes; the key has been queued again. */

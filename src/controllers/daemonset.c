@@ -153,6 +153,12 @@ static int take_in(struct daemon *d, struct place *p, struct doc *pod, struct er
 	return surplus ? remove_pod(d, surplus, e) : 0;
 }
 
+/* Its node went before it was bound: nobody else takes it away. */
+static int forget(struct daemon *d, struct doc *pod, struct err *e)
+{
+	return is_deleting(pod) || doc_str(pod, "spec.nodeName").n ? 0 : remove_pod(d, pod, e);
+}
+
 static int look(struct daemon *d, struct err *e)
 {
 	struct informer_list nodes = informer_list(ctl_informer(d->c, res_nodes), d->a, NULL, STR_NULL);
@@ -166,7 +172,7 @@ static int look(struct daemon *d, struct err *e)
 	for (size_t i = 0; i < d->pods.n; i++) {
 		struct place *p = place_of(d, d->pods.items[i]);
 
-		if (p && take_in(d, p, d->pods.items[i], e) < 0)
+		if ((p ? take_in(d, p, d->pods.items[i], e) : forget(d, d->pods.items[i], e)) < 0)
 			return -e->code;
 	}
 	for (size_t i = 0; i < d->n_places; i++) {
@@ -332,8 +338,6 @@ static int act(struct daemon *d, struct err *e)
 {
 	if (look(d, e) < 0)
 		return -e->code;
-	if (is_deleting(d->set))
-		return 0;
 	if (fill(d, e) < 0)
 		return -e->code;
 	return roll(d, e);
@@ -353,6 +357,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	if (!ctl_caught_up(c, key, ctl_informer(c, res_pods)))
 		return 0;
 	d.pods = claim(c, a, d.set, doc_get(d.set, "spec.selector"), res_pods, e);
+	if (!e->code && is_deleting(d.set)) /* its history may be gone already, and must not be made again */
+		return 0;
 	if (e->code || revisions_sync(c, a, d.set, &d.revisions, e) < 0)
 		return -e->code;
 	d.hash = val_str(val_get(doc_get(d.revisions.update, "metadata.labels"), REVISION_LABEL));
@@ -390,6 +396,6 @@ const struct controller daemonset_controller = {
 	.name = "daemon-set-controller",
 	.help = "keeps a pod on every node that may run it",
 	.handles = "apps/daemonsets",
-	.watches = { { &res_daemonsets, key_self }, { &res_pods, key_controller }, { &res_controllerrevisions, key_controller }, { &res_nodes, key_node } },
+	.watches = { { &res_daemonsets, key_self }, { &res_pods, key_claimed }, { &res_controllerrevisions, key_claimed }, { &res_nodes, key_node } },
 	.reconcile = reconcile,
 };

@@ -153,11 +153,13 @@ static int create(struct ctl *c, struct arena *a, struct doc *owner, struct revi
 
 int revisions_sync(struct ctl *c, struct arena *a, struct doc *owner, struct revisions *ret, struct err *e)
 {
-	struct informer_list mine = informer_list(ctl_informer(c, res_controllerrevisions), a, "owner", doc_uid(owner));
+	struct informer_list mine = claim(c, a, owner, ctl_selector(c, a, owner), res_controllerrevisions, e);
 	struct node *data = data_of(a, owner);
 	int rc;
 
 	*ret = (struct revisions){ .items = mine.items, .n = mine.n, .collisions = doc_int(owner, "status.collisionCount", 0) };
+	if (e->code)
+		return -e->code;
 	qsort(ret->items, ret->n, sizeof(*ret->items), by_number);
 	for (size_t i = ret->n; i-- > 0;)
 		if (node_equal(node_from(a, doc_get(ret->items[i], "data")), data))

@@ -12,7 +12,7 @@ struct revisions {
 	int64_t collisions; /* for status.collisionCount */
 };
 /* Finds the revision of the owner's template, or makes one; an old template that is wished again becomes the newest.
- * The informer of controllerrevisions must have the index "owner". */
+ * The informer of controllerrevisions must have the indexes "owner" and "ns". */
 int revisions_sync(struct ctl *c, struct arena *a, struct doc *owner, struct revisions *ret, struct err *e);
 /* The one of this name among them; NULL: none. */
 struct doc *revisions_find(const struct revisions *r, struct str name);

@@ -246,24 +246,6 @@ static struct node *status_of(struct arena *a, struct doc *set, const struct cou
 	return status;
 }
 
-static struct gvr own_kind(struct ctl *c)
-{
-	return *c->def->watches[0].res;
-}
-
-/* As a LabelSelector. In the arena, or borrowed from the set. */
-static struct val selector_of_set(struct ctl *c, struct arena *a, struct doc *set)
-{
-	struct val selector = doc_get(set, "spec.selector");
-	struct doc *d;
-
-	if (gvr_eq(own_kind(c), res_replicasets))
-		return selector;
-	d = node_publish(node_pack(a, "{matchLabels:v}", selector));
-	arena_hold(a, d, (void (*)(void *))(void *)doc_unref);
-	return doc_root(d);
-}
-
 static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err *e)
 {
 	struct str ns, name;
@@ -274,12 +256,12 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	int64_t wanted;
 
 	key_split(key, &ns, &name);
-	set = informer_get(ctl_informer(c, own_kind(c)), ns, name);
+	set = informer_get(ctl_informer(c, ctl_kind(c)), ns, name);
 	if (!set)
 		return 0;
 	if (!ctl_caught_up(c, key, ctl_informer(c, res_pods)))
 		return 0;
-	pods = claim(c, a, set, selector_of_set(c, a, set), res_pods, e);
+	pods = claim(c, a, set, ctl_selector(c, a, set), res_pods, e);
 	if (e->code)
 		return -e->code;
 	n = count(a, set, &pods);
@@ -289,7 +271,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 		create_missing(c, set, key, (size_t)MIN(wanted - n.all, (int64_t)BURST), &failed);
 	else if (!is_deleting(set) && n.all > wanted)
 		delete_surplus(c, a, set, key, &pods, (size_t)n.all, (size_t)MIN(n.all - wanted, (int64_t)BURST), &failed);
-	if (write_status(c, a, own_kind(c), set, status_of(a, set, &n, &failed, n.all < wanted), e) < 0)
+	if (write_status(c, a, ctl_kind(c), set, status_of(a, set, &n, &failed, n.all < wanted), e) < 0)
 		return -e->code;
 	if (n.next_ms)
 		ctl_add_after(c, key, n.next_ms);
@@ -298,32 +280,11 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	return -failed.code;
 }
 
-/* A new pod without an owner may be one that a set of its namespace selects. */
-static void key_pod(struct ctl *c, struct doc *before, struct doc *after)
-{
-	auto_(arena_free) struct arena *a = NULL;
-	struct informer_list sets;
-
-	key_controller(c, before, after);
-	if (!after || val_has(controller_ref(after)) || is_deleting(after))
-		return;
-	a = arena_new();
-	sets = informer_list(ctl_informer(c, own_kind(c)), a, "ns", doc_ns(after));
-	for (size_t i = 0; i < sets.n; i++) {
-		const struct selector *s;
-		struct err e;
-
-		err_init(&e);
-		if (selector_of(a, selector_of_set(c, a, sets.items[i]), &s, &e) >= 0 && selector_matches(s, doc_get(after, "metadata.labels")))
-			ctl_add_doc(c, sets.items[i]);
-	}
-}
-
 const struct controller replicaset_controller = {
 	.name = "replicaset-controller",
 	.help = "keeps as many pods as a ReplicaSet wishes",
 	.handles = "apps/replicasets",
-	.watches = { { &res_replicasets, key_self }, { &res_pods, key_pod } },
+	.watches = { { &res_replicasets, key_self }, { &res_pods, key_claimed } },
 	.reconcile = reconcile,
 };
 
@@ -331,6 +292,6 @@ const struct controller replicationcontroller_controller = {
 	.name = "replication-controller",
 	.help = "keeps as many pods as a ReplicationController wishes",
 	.handles = "/replicationcontrollers",
-	.watches = { { &res_replicationcontrollers, key_self }, { &res_pods, key_pod } },
+	.watches = { { &res_replicationcontrollers, key_self }, { &res_pods, key_claimed } },
 	.reconcile = reconcile,
 };

@@ -358,8 +358,6 @@ static int act(struct stateful *s, struct err *e)
 {
 	int rc;
 
-	if (is_deleting(s->set))
-		return 0;
 	rc = fill_slots(s, e);
 	if (!rc)
 		rc = take_away_condemned(s, e);
@@ -383,6 +381,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	if (!ctl_caught_up(c, key, ctl_informer(c, res_pods)))
 		return 0;
 	pods = claim(c, a, s.set, doc_get(s.set, "spec.selector"), res_pods, e);
+	if (!e->code && is_deleting(s.set)) /* its history may be gone already, and must not be made again */
+		return 0;
 	if (e->code || revisions_sync(c, a, s.set, &s.revisions, e) < 0)
 		return -e->code;
 	read_spec(&s);
@@ -406,6 +406,6 @@ const struct controller statefulset_controller = {
 	.name = "statefulset-controller",
 	.help = "keeps pods with names and volumes of their own, in order",
 	.handles = "apps/statefulsets",
-	.watches = { { &res_statefulsets, key_self }, { &res_pods, key_controller }, { &res_controllerrevisions, key_controller }, { &res_persistentvolumeclaims, NULL } },
+	.watches = { { &res_statefulsets, key_self }, { &res_pods, key_claimed }, { &res_controllerrevisions, key_claimed }, { &res_persistentvolumeclaims, NULL } },
 	.reconcile = reconcile,
 };
