@@ -16,6 +16,7 @@
 struct rq;
 struct custom;
 struct crds;
+struct aggregates;
 struct held_event;
 
 /* ---- verbs ------------------------------------------------------------------------------------------------------------ */
@@ -161,6 +162,7 @@ struct api {
 	struct relays *relays;
 	struct outgoing *outgoing;
 	struct crds *crds;
+	struct aggregates *aggregates;
 	struct watches *slow_watches; /* of kinds that a webhook converts: it keeps nobody else waiting */
 	struct openapi_cache *openapi;
 	struct ipalloc *ipalloc;

@@ -8,7 +8,7 @@
 	X(secret) X(configmap) X(sa) X(pv) X(pvc) X(hpa) X(pdb) X(netpol) X(quota) X(priorityclass) X(rolebinding)     \
 	X(created) X(csr) X(lease) X(podtemplate) X(storageclass) X(vac) X(volumeattachment) X(csidriver) X(csinode)   \
 	X(csicapacity) X(webhooks) X(vap) X(vapbinding) X(flowschema) X(plc) X(runtimeclass) X(servicecidr)            \
-	X(ipaddress) X(claim) X(slice_dra) X(componentstatus)
+	X(ipaddress) X(claim) X(slice_dra) X(componentstatus) X(apiservice)
 #define CELL_DECLARE(x)                                                                                                \
 	extern const struct column columns_##x[];                                                                      \
 	void cells_##x(struct cells *c, struct val object);

@@ -1,6 +1,6 @@
 /* Making and ending the server, and the entry for requests without a socket. */
+#include "api/aggregate.h"
 #include "api/custom.h"
-#include "api/outgoing.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -68,6 +68,7 @@ static int start(struct api *api, struct err *e)
 	if ((rc = load_all(api, e)) < 0)
 		return rc;
 	api->crds = crds_new(api);
+	api->aggregates = aggregates_new(api);
 	store_status(api->opts.store, &st);
 	snprintf(api->cluster_uid, sizeof(api->cluster_uid), "%s", st.cluster_uid);
 	api->ipalloc = ipalloc_new(api, e);
@@ -80,6 +81,7 @@ static int start(struct api *api, struct err *e)
 	if ((rc = api_bootstrap(api, e)) < 0)
 		return rc;
 	crds_start(api->crds);
+	aggregates_start(api->aggregates);
 	api->upkeep = upkeep_start(api);
 	__atomic_store_n(&api->ready, true, __ATOMIC_RELEASE);
 	return 0;
@@ -123,6 +125,8 @@ void api_stop(struct api *api)
 		watches_stop(api->slow_watches);
 	if (api->crds)
 		crds_stop(api->crds);
+	if (api->aggregates)
+		aggregates_stop(api->aggregates);
 	api->upkeep = upkeep_free(api->upkeep);
 }
 
@@ -139,6 +143,7 @@ struct api *api_free(struct api *api)
 	watches_free(api->watches);
 	watches_free(api->slow_watches);
 	crds_free(api->crds);
+	aggregates_free(api->aggregates);
 	lanes_free(api->lanes);
 	relays_free(api->relays);
 	outgoing_free(api->outgoing);

@@ -198,7 +198,7 @@ void webhook_connect(struct rq *rq);	/* for rq->run: asks, then relay_start() */
 extern const struct strategy strategy_pod, strategy_service, strategy_namespace, strategy_node, strategy_deployment, strategy_replicaset,
 	strategy_rc, strategy_statefulset, strategy_daemonset, strategy_job, strategy_cronjob, strategy_secret, strategy_configmap,
 	strategy_role, strategy_binding, strategy_lease, strategy_pvc, strategy_pv, strategy_ingress, strategy_endpoints, strategy_slice,
-	strategy_csr, strategy_priorityclass, strategy_sa, strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_webhook;
+	strategy_csr, strategy_priorityclass, strategy_sa, strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_apiservice, strategy_webhook;
 int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */

@@ -1,6 +1,7 @@
 /* Discovery: which groups, versions and resources are served; the old lists and the aggregated document. */
-#include "api/api_internal.h"
+#include "api/aggregate.h"
 #include "api_commit.h"
+#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -8,13 +9,80 @@
 struct table {
 	struct resource **rows;
 	size_t n;
+	struct aggregate *others; /* served by other servers */
+	size_t n_others;
 };
+
+static bool is_other(const struct table *t, const char *group, const char *version)
+{
+	for (size_t i = 0; i < t->n_others; i++)
+		if (!strcmp(t->others[i].group, group) && !strcmp(t->others[i].version, version))
+			return true;
+	return false;
+}
+
+static bool has_group(const struct table *t, const char *group)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (!strcmp(t->rows[i]->def.group, group))
+			return true;
+	return false;
+}
+
+/* v2 before v1 before v1beta2 before v1alpha1 before what is no such name. */
+static int64_t version_rank(const char *version)
+{
+	int64_t major = 0, minor = 0;
+	char stage[6] = "";
+	int used = 0, n;
+
+	if (sscanf(version, "v%6" SCNd64 "%n", &major, &used) != 1 || !major)
+		return 0;
+	if (!version[used])
+		return 3000000000 + major * 1000;
+	n = sscanf(version + used, "%5[a-z]%3" SCNd64, stage, &minor);
+	if (n != 2 || (strcmp(stage, "beta") != 0 && strcmp(stage, "alpha") != 0))
+		return 0;
+	return (strcmp(stage, "beta") ? 1000000000 : 2000000000) + major * 1000 + minor;
+}
+
+/* Of custom groups: builtin ones stand in their order. */
+static void order_versions(struct table *t)
+{
+	for (size_t i = 1; i < t->n; i++) {
+		struct resource *r = t->rows[i];
+		size_t to = i;
+
+		for (size_t k = 0; r->custom && k < i && to == i; k++)
+			if (t->rows[k]->custom && !strcmp(t->rows[k]->def.group, r->def.group) && version_rank(r->def.version) > version_rank(t->rows[k]->def.version))
+				to = k;
+		memmove(&t->rows[to + 1], &t->rows[to], (i - to) * sizeof(*t->rows));
+		t->rows[to] = r;
+	}
+}
+
+/* The first of a group that only other servers serve. */
+static bool first_of_others(const struct table *t, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (!strcmp(t->others[k].group, t->others[i].group))
+			return false;
+	return !has_group(t, t->others[i].group);
+}
 
 static struct table table_of(struct rq *rq)
 {
 	struct table t;
 
-	t.rows = api_resources(rq->api, rq->a, &t.n);
+	size_t n;
+
+	t.others = aggregates_list(rq->api, rq->a, &t.n_others);
+	t.rows = api_resources(rq->api, rq->a, &n);
+	t.n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (!is_other(&t, t.rows[i]->def.group, t.rows[i]->def.version))
+			t.rows[t.n++] = t.rows[i];
+	order_versions(&t);
 	return t;
 }
 
@@ -63,6 +131,26 @@ static bool first_of_version(const struct table *t, size_t i)
 	return true;
 }
 
+static void other_versions(const struct table *t, const char *group, bool more, struct buf *b)
+{
+	for (size_t i = 0; i < t->n_others; i++) {
+		const struct aggregate *o = &t->others[i];
+
+		if (strcmp(o->group, group) != 0)
+			continue;
+		buf_printf(b, "%s{\"groupVersion\":\"%s/%s\",\"version\":\"%s\"}", more ? "," : "", group, o->version, o->version);
+		more = true;
+	}
+}
+
+static void other_group_json(const struct table *t, const struct aggregate *o, bool with_kind, struct buf *b)
+{
+	buf_c(b, with_kind ? "{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\"," : "{");
+	buf_printf(b, "\"name\":\"%s\",\"versions\":[", o->group);
+	other_versions(t, o->group, false, b);
+	buf_printf(b, "],\"preferredVersion\":{\"groupVersion\":\"%s/%s\",\"version\":\"%s\"}}", o->group, o->version, o->version);
+}
+
 static void group_json(const struct table *t, size_t first, bool with_kind, struct buf *b)
 {
 	const char *group = t->rows[first]->def.group;
@@ -77,6 +165,7 @@ static void group_json(const struct table *t, size_t first, bool with_kind, stru
 		buf_printf(b, "%s{\"groupVersion\":\"%s\",\"version\":\"%s\"}", more ? "," : "", r->api_version, r->def.version);
 		more = true;
 	}
+	other_versions(t, group, more, b);
 	buf_printf(b, "],\"preferredVersion\":{\"groupVersion\":\"%s\",\"version\":\"%s\"}}", t->rows[first]->api_version,
 		t->rows[first]->def.version);
 }
@@ -101,6 +190,12 @@ static void groups(struct rq *rq)
 		more = true;
 		group_json(&t, i, false, &b);
 	}
+	for (size_t i = 0; i < t.n_others; i++)
+		if (first_of_others(&t, i)) {
+			buf_c(&b, more ? "," : "");
+			more = true;
+			other_group_json(&t, &t.others[i], false, &b);
+		}
 	buf_c(&b, "]}");
 	answer(rq, &b);
 }
@@ -113,6 +208,12 @@ static bool one_group(struct rq *rq, struct str group)
 	for (size_t i = 0; group.n && i < t.n; i++)
 		if (str_is(group, t.rows[i]->def.group)) {
 			group_json(&t, i, true, &b);
+			answer(rq, &b);
+			return true;
+		}
+	for (size_t i = 0; i < t.n_others; i++)
+		if (str_is(group, t.others[i].group)) {
+			other_group_json(&t, &t.others[i], true, &b);
 			answer(rq, &b);
 			return true;
 		}
@@ -223,6 +324,78 @@ static void aggregated_version(const struct table *t, size_t first, struct buf *
 	buf_c(b, "],\"freshness\":\"Current\"}");
 }
 
+/* ---- what other servers said of theirs ---------------------------------------------------------------------------------------- */
+
+static void strings(const char *key, struct val list, struct buf *b)
+{
+	if (val_len(list))
+		buf_printf(b, ",\"%s\":%.*s", key, STR_ARG(val_text(list)));
+}
+
+static void response_kind(const struct aggregate *o, struct val r, struct buf *b)
+{
+	struct str group = val_str(val_get(r, "group")), version = val_str(val_get(r, "version"));
+
+	buf_printf(b, "\"responseKind\":{\"group\":\"%.*s\",\"version\":\"%.*s\",\"kind\":\"%.*s\"}", STR_ARG(version.n ? group : str_c(o->group)),
+		STR_ARG(version.n ? version : str_c(o->version)), STR_ARG(val_str(val_get(r, "kind"))));
+}
+
+static void other_subs(const struct aggregate *o, struct val all, struct str resource, struct buf *b)
+{
+	bool any = false;
+
+	for (struct val_iter it = val_iter(all); val_next(&it);) {
+		struct str head, sub = str_cut(val_str(val_get(it.val, "name")), '/', &head);
+
+		if (!sub.n || !str_eq(head, resource))
+			continue;
+		buf_printf(b, "%s{\"subresource\":\"%.*s\",", any ? "," : ",\"subresources\":[", STR_ARG(sub));
+		any = true;
+		response_kind(o, it.val, b);
+		strings("verbs", val_get(it.val, "verbs"), b);
+		buf_byte(b, '}');
+	}
+	if (any)
+		buf_byte(b, ']');
+}
+
+static void other_resources(const struct aggregate *o, struct buf *b)
+{
+	struct val all = o->list ? doc_get(o->list, "resources") : VAL_NONE;
+	bool any = false;
+
+	for (struct val_iter it = val_iter(all); val_next(&it);) {
+		struct str name = val_str(val_get(it.val, "name"));
+
+		if (str_has(name, STR("/")))
+			continue;
+		buf_printf(b, "%s{\"resource\":\"%.*s\",", any ? "," : "", STR_ARG(name));
+		any = true;
+		response_kind(o, it.val, b);
+		buf_printf(b, ",\"scope\":\"%s\",\"singularResource\":\"%.*s\"", val_bool(val_get(it.val, "namespaced"), false) ? "Namespaced" : "Cluster",
+			STR_ARG(val_str(val_get(it.val, "singularName"))));
+		strings("verbs", val_get(it.val, "verbs"), b);
+		strings("shortNames", val_get(it.val, "shortNames"), b);
+		strings("categories", val_get(it.val, "categories"), b);
+		other_subs(o, all, name, b);
+		buf_byte(b, '}');
+	}
+}
+
+static void aggregated_others(const struct table *t, const char *group, bool more, struct buf *b)
+{
+	for (size_t i = 0; i < t->n_others; i++) {
+		const struct aggregate *o = &t->others[i];
+
+		if (strcmp(o->group, group) != 0)
+			continue;
+		buf_printf(b, "%s{\"version\":\"%s\",\"resources\":[", more ? "," : "", o->version);
+		more = true;
+		other_resources(o, b);
+		buf_printf(b, "],\"freshness\":\"%s\"}", o->available ? "Current" : "Stale");
+	}
+}
+
 static void aggregated_group(const struct table *t, size_t first, struct buf *b)
 {
 	const char *group = t->rows[first]->def.group;
@@ -240,6 +413,7 @@ static void aggregated_group(const struct table *t, size_t first, struct buf *b)
 		more = true;
 		aggregated_version(t, i, b);
 	}
+	aggregated_others(t, group, more, b);
 	buf_c(b, "]}");
 }
 
@@ -272,6 +446,13 @@ static void aggregated(struct rq *rq, bool core)
 		more = true;
 		aggregated_group(&t, i, &b);
 	}
+	for (size_t i = 0; !core && i < t.n_others; i++)
+		if (first_of_others(&t, i)) {
+			buf_printf(&b, "%s{\"metadata\":{\"name\":\"%s\",\"creationTimestamp\":null},\"versions\":[", more ? "," : "", t.others[i].group);
+			more = true;
+			aggregated_others(&t, t.others[i].group, false, &b);
+			buf_c(&b, "]}");
+		}
 	buf_c(&b, "]}");
 	struct http_header extra[] = { { STR("etag"), etag_of(rq, buf_view(&b)) }, { STR("vary"), STR("Accept") } };
 	const char *type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";

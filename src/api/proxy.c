@@ -122,7 +122,7 @@ static bool hop_by_hop(struct str name)
 	return str_starts(name, STR("impersonate-"));
 }
 
-static size_t pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to)
+size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to)
 {
 	size_t k = 0;
 
@@ -130,6 +130,21 @@ static size_t pass_headers(struct rq *rq, const struct http_header *from, size_t
 		if (!hop_by_hop(from[i].name))
 			to[k++] = (struct http_header){ arena_str(rq->a, from[i].name), arena_str(rq->a, from[i].value) };
 	return k;
+}
+
+void relay_reply(struct rq *rq, struct http_reply *take_r)
+{
+	struct http_header *out = ARENA_ARRAY(rq->a, struct http_header, take_r->n_headers + 1);
+	size_t n = 0;
+
+	for (size_t i = 0; i < take_r->n_headers; i++)
+		if (!str_is(take_r->headers[i].name, "content-type"))
+			n += relay_pass_headers(rq, &take_r->headers[i], 1, out + n);
+	char *type = take_r->content_type[0] ? arena_strdup(rq->a, take_r->content_type) : NULL;
+	struct net_piece piece = { arena_str(rq->a, buf_view(&take_r->body)), NULL, NULL };
+	int status = take_r->status;
+	http_reply_fini(take_r);
+	reply_pieces(rq, status, type, out, MIN(n, (size_t)12), &piece, 1);
 }
 
 static void run(void *arg)
@@ -144,23 +159,14 @@ static void run(void *arg)
 	struct err e;
 
 	err_init(&e);
-	size_t n = pass_headers(rq, in, n_in, h);
+	size_t n = relay_pass_headers(rq, in, n_in, h);
 	if (http_call(p->client, arena_cstr(rq->a, rq->method), p->path, h, n, rq->body, ANSWER_MAX, 60000, &r, &e) < 0) {
 		err_wrap(&e, "error trying to reach service");
 		if (e.code == ERR_IO)
 			e.code = ERR_UNAVAILABLE;
 		reply_error(rq, &e);
 	} else {
-		struct http_header *out = ARENA_ARRAY(rq->a, struct http_header, r.n_headers + 1);
-		size_t n_out = 0;
-		for (size_t i = 0; i < r.n_headers; i++)
-			if (!str_is(r.headers[i].name, "content-type"))
-				n_out += pass_headers(rq, &r.headers[i], 1, out + n_out);
-		char *type = r.content_type[0] ? arena_strdup(rq->a, r.content_type) : NULL;
-		struct net_piece piece = { arena_str(rq->a, buf_view(&r.body)), NULL, NULL };
-		int status = r.status;
-		http_reply_fini(&r);
-		reply_pieces(rq, status, type, out, MIN(n_out, (size_t)12), &piece, 1);
+		relay_reply(rq, &r);
 	}
 	relay_over(all);
 }

@@ -172,6 +172,11 @@ struct log_relay {
 	struct rq *rq;
 	struct http_client *client;
 	struct str path;
+	const struct http_header *headers;
+	size_t n_headers;
+	const char *content_type;
+	void (*over)(void *arg);
+	void *over_arg;
 	struct task_mutex lock;
 	struct task_cond wake;
 	struct http_download *download;
@@ -261,22 +266,26 @@ static void log_run(void *arg)
 	struct err e;
 
 	err_init(&e);
-	int rc = http_open(l->client, "GET", l->path, NULL, 0, STR_NULL, 30000, &status, &l->download, &e);
+	int rc = http_open(l->client, "GET", l->path, l->headers, l->n_headers, STR_NULL, 30000, &status, &l->download, &e);
 	if (rc >= 0 && status != 200) {
 		log_refused(l, status, &e);
 		rc = -e.code;
 	}
 	if (rc < 0) {
 		http_download_free(l->download);
+		if (l->over)
+			l->over(l->over_arg);
 		reply_error(rq, &e);
 	} else {
-		size_t n = reply_headers(rq, "text/plain", h, 40);
+		size_t n = reply_headers(rq, l->content_type, h, 40);
 		task_lock(&l->lock); /* closed() waits until the stream is known */
 		task_unlock(&l->lock);
 		audit_started(rq->api->audit, rq);
 		l->stream = http_reply_stream(rq->http, 200, h, n, &log_ops, l);
 		log_pump(l, &e);
 		http_download_free(l->download);
+		if (l->over)
+			l->over(l->over_arg);
 		rq_done(rq, 200);
 		task_mutex_fini(&l->lock);
 		task_cond_fini(&l->wake);
@@ -285,7 +294,8 @@ static void log_run(void *arg)
 	relay_over(all);
 }
 
-static void log_start(struct rq *rq)
+void relay_follow(struct rq *rq, struct http_client *client, struct str path, const struct http_header *headers, size_t n, const char *content_type,
+	void (*over)(void *arg), void *arg)
 {
 	struct log_relay *l = ARENA_NEW(rq->a, struct log_relay);
 	struct err e;
@@ -293,17 +303,37 @@ static void log_start(struct rq *rq)
 	err_init(&e);
 	l->all = rq->api->relays;
 	l->rq = rq;
+	l->client = client;
+	l->path = path;
+	l->headers = headers;
+	l->n_headers = n;
+	l->content_type = content_type;
+	l->over = over;
+	l->over_arg = arg;
 	task_mutex_init(&l->lock);
 	task_cond_init(&l->wake);
-	if (pod_target(rq, "containerLogs", true, &l->path, &l->client, &e) >= 0 && !relay_begin(l->all)) {
-		err_set(&e, ERR_TOO_MANY, "too many streams are open, please try again later");
-		e.retry_after_s = 1;
-	}
-	if (e.code) {
-		reply_error(rq, &e);
+	if (relay_begin(l->all)) {
+		task_detach(task_spawn("api-log", log_run, l));
 		return;
 	}
-	task_detach(task_spawn("api-log", log_run, l));
+	err_set(&e, ERR_TOO_MANY, "too many streams are open, please try again later");
+	e.retry_after_s = 1;
+	if (over)
+		over(arg);
+	reply_error(rq, &e);
+}
+
+static void log_start(struct rq *rq)
+{
+	struct http_client *client;
+	struct str path;
+	struct err e;
+
+	err_init(&e);
+	if (pod_target(rq, "containerLogs", true, &path, &client, &e) < 0)
+		reply_error(rq, &e);
+	else
+		relay_follow(rq, client, path, NULL, 0, "text/plain", NULL, NULL);
 }
 
 /* ---- exec, attach, port-forward: two upgrades ---------------------------------------------------------------------------------- */

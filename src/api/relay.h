@@ -23,4 +23,10 @@ int relay_service(struct api *api, struct arena *a, struct str ns, struct str na
 	struct err *e);
 /* Takes rq: passes its upgrade on and splices. */
 void relay_upgrade(struct rq *rq, struct http_client *client, struct str path);
+/* Takes rq: GET path, and the answer as it comes. over(arg) runs when client and arg are no longer needed, before rq ends. */
+void relay_follow(struct rq *rq, struct http_client *client, struct str path, const struct http_header *headers, size_t n, const char *content_type,
+	void (*over)(void *arg), void *arg);
+/* Headers that another server may see, or say: copies into rq's arena. */
+size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to);
+void relay_reply(struct rq *rq, struct http_reply *take_r); /* takes rq: answers with what another server answered */
 void relay_proxy(struct rq *rq); /* proxy.c; takes rq */

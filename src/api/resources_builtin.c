@@ -324,7 +324,7 @@ const struct resource_def builtin_resources[] = {
 		.short_names = NAMES("crd", "crds"), .categories = EXTENSIONS, CELLS(created), .subs = subs_status,
 		.generation = true, .has_controller = true, .strategy = &strategy_crd },
 	{ STORED("apiregistration.k8s.io", "v1", "apiservices", "apiservice", "APIService"), .categories = EXTENSIONS,
-		.subs = subs_status, .has_controller = true },
+		CELLS(apiservice), .subs = subs_status, .has_controller = true, .strategy = &strategy_apiservice },
 
 	{ STORED("events.k8s.io", "v1", "events", "event", "Event"), N, .short_names = NAMES("ev"), CELLS(event_new),
 		.columns_without_name = true, .stored_as = "/v1/events", .to_stored = event_to_core,

@@ -1,4 +1,5 @@
 /* From a path to what is asked, then authorization, then the right hands. Nothing here blocks. */
+#include "api/aggregate.h"
 #include "api/custom.h"
 #define LOG_MODULE "api"
 
@@ -219,6 +220,8 @@ static void route_other(struct rq *rq)
 		answer_err(rq, &e);
 		return;
 	}
+	if (aggregate_answer(rq))
+		return;
 	if (!str_is(rq->method, "GET") && !str_is(rq->method, "HEAD")) {
 		err_set(&e, ERR_METHOD, "the server does not allow this method on the requested resource");
 		answer_err(rq, &e);
@@ -347,6 +350,8 @@ void route(struct rq *rq)
 		answer_err(rq, &e);
 		return;
 	}
+	if (aggregate_answer(rq))
+		return;
 	rq->res = api_resource(rq->api, rq->group, rq->version, rq->resource_name);
 	if (!rq->res) {
 		not_found_page(rq);

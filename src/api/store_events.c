@@ -1,4 +1,5 @@
 /* Between the store and the caches: loading at start, events afterwards, and the writes themselves. */
+#include "api/aggregate.h"
 #include "api/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -198,6 +199,8 @@ void events_on(void *arg, const struct store_event *ev)
 		apply(api, r, key, ev);
 	if (r && api->crds && !strcmp(r->key_prefix, "customresourcedefinitions.apiextensions.k8s.io/"))
 		crds_changed(api->crds, key);
+	if (r && api->aggregates && !strcmp(r->key_prefix, "apiservices.apiregistration.k8s.io/"))
+		aggregates_changed(api->aggregates, key);
 	/* After the event is in its cache: a list of that cache must not claim a revision whose event it lacks. */
 	advance_all(api, r, ev->revision);
 }

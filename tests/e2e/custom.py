@@ -33,12 +33,13 @@ def condition(thing, kind):
 
 
 class Hook:
-    """An HTTPS server on loopback with a certificate of its own: answer(path, object) makes the answers."""
+    """An HTTPS server with a certificate of its own for names: answer(path, object) makes the answers. With client_ca (PEM) it
+    asks for a certificate and notes its common name."""
 
-    def __init__(self, folder, answer):
+    def __init__(self, folder, answer, address="127.0.0.1", names=("IP:127.0.0.1",), client_ca=None):
         key, crt = os.path.join(folder, "hook.key"), os.path.join(folder, "hook.crt")
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", crt,
-                        "-days", "1", "-subj", "/CN=hook", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+                        "-days", "1", "-subj", "/CN=hook", "-addext", "subjectAltName=" + ",".join(names)], check=True, capture_output=True)
         with open(crt, "rb") as f:
             self.bundle = base64.b64encode(f.read()).decode()
         hook = self
@@ -48,21 +49,26 @@ class Hook:
 
             def answer(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                hook.seen.append((self.command, self.path, dict(self.headers)))
+                cert = self.connection.getpeercert() if client_ca else {}
+                hook.peer = dict(pair for group in (cert or {}).get("subject", ()) for pair in group).get("commonName")
+                hook.seen.append((self.command, self.path, self.headers))
                 out = json.dumps(answer(self.path, json.loads(body) if body else None)).encode()
                 self.send_response(hook.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(out)))
                 self.end_headers()
                 self.wfile.write(out)
-            do_GET = do_POST = answer
+            do_GET = do_POST = do_DELETE = answer
 
             def log_message(self, *_):
                 pass
-        self.seen, self.status = [], 200
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.seen, self.status, self.peer = [], 200, None
+        self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(crt, key)
+        if client_ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=client_ca)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

@@ -1,0 +1,156 @@
+"""APIServices: a group version that another server serves."""
+import base64
+import http.client
+import json
+import socket
+
+import pytest
+
+from conftest import KUBECTLS, Kubectl
+from custom import Hook, condition
+from kube import ApiError, until
+from server import Server
+
+GROUP, VERSION = "wardle.example.com", "v1alpha1"
+SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
+NAME = f"{SERVICES}/{VERSION}.{GROUP}"
+FLUNDER = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "Flunder", "metadata": {"name": "one", "namespace": "default"}}
+
+
+def wardle(path, body):
+    where = path.split("?")[0]
+    if where == f"/apis/{GROUP}/{VERSION}":
+        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{VERSION}", "resources": [
+            {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder", "verbs": ["get", "list", "watch", "create", "delete"]},
+            {"name": "flunders/status", "singularName": "", "namespaced": True, "kind": "Flunder", "verbs": ["get"]}]}
+    if body:
+        return body
+    if "watch=" in path:
+        return {"type": "ADDED", "object": FLUNDER}
+    if where.endswith("/one"):
+        return FLUNDER
+    return {"kind": "FlunderList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {"resourceVersion": "1"}, "items": [FLUNDER]}
+
+
+@pytest.fixture(scope="module")
+def server():
+    one = Server(node=False)
+    try:
+        one.start().wait_api()
+        yield one
+    finally:
+        one.end()
+
+
+@pytest.fixture
+def hook(server, tmp_path):
+    ca = server.kube.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")["data"]["requestheader-client-ca-file"]
+    one = Hook(str(tmp_path), wardle, "0.0.0.0", ("DNS:sample-api.default.svc",), ca)
+    yield one
+    one.end()
+
+
+def own_address():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect(("192.0.2.1", 9))
+        return s.getsockname()[0]
+
+
+@pytest.fixture
+def wired(server, hook):
+    """The Service and its endpoint; the APIService is the test's."""
+    kube, at = server.kube, "/api/v1/namespaces/default"
+    kube.create(f"{at}/services", {"metadata": {"name": "sample-api"}, "spec": {"ports": [{"port": 7443, "targetPort": hook.port}]}})
+    kube.create(f"{at}/endpoints", {"metadata": {"name": "sample-api"}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": hook.port}]}]})
+    yield kube
+    for path in (NAME, f"{at}/endpoints/sample-api", f"{at}/services/sample-api"):
+        kube.text("DELETE", path)
+
+
+def api_service(hook, **spec):
+    service = {"namespace": "default", "name": "sample-api", "port": 7443}
+    return {"metadata": {"name": f"{VERSION}.{GROUP}"}, "spec": {"group": GROUP, "version": VERSION, "groupPriorityMinimum": 2000, "versionPriority": 200,
+                                                                "service": service, "caBundle": hook.bundle, **spec}}
+
+
+def available(kube, value, reason=None):
+    def look():
+        c = condition(kube.get(NAME), "Available")
+        return c.get("status") == value and reason in (None, c["reason"]) and c
+    return until(look, 20, f"Available is {value}")
+
+
+@pytest.mark.parametrize("program", [p for _, p in KUBECTLS], ids=[v for v, _ in KUBECTLS])
+def test_requests_are_handed_over(server, hook, wired, tmp_path, program):
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True", "Passed")
+    assert hook.peer == "front-proxy-client"
+    kubectl = Kubectl(program, server, tmp_path, "default")
+    assert "flunders" in kubectl("api-resources", "-o", "name")
+    assert "flunder.wardle.example.com/one" in kubectl("get", "flunders", "-o", "name")
+    assert "flunder.wardle.example.com/one" in kubectl("get", "flunder", "one", "-o", "name")
+    shown = kubectl("get", "apiservice", f"{VERSION}.{GROUP}").splitlines()[1].split()
+    assert shown[1:3] == ["default/sample-api", "True"]
+    kubectl("create", "-f", "-", "--validate=false", stdin=json.dumps({**FLUNDER, "metadata": {"name": "two"}}))
+    method, path, headers = hook.seen[-1]
+    assert method == "POST" and path.startswith(f"/apis/{GROUP}/{VERSION}/namespaces/default/flunders")
+    assert headers.get_all("x-remote-user") == ["kubernetes-admin"] and "system:masters" in headers.get_all("x-remote-group")
+    event = next(iter(wired.clone(20).watch(f"/apis/{GROUP}/{VERSION}/flunders", seconds=5)))
+    assert event[1] == "ADDED" and event[2]["metadata"]["name"] == "one"
+
+
+def test_who_asks_cannot_be_invented(server, hook, wired):
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    c = wired.clone()
+    connection = http.client.HTTPSConnection(c.server.hostname, c.server.port, context=c.tls, timeout=10)
+    connection.request("GET", f"/apis/{GROUP}/{VERSION}/flunders", headers={"X-Remote-User": "somebody", "X-Remote-Group": "else", "X-Remote-Extra-Scopes": "x",
+                                                                            "Impersonate-User": "jane", "Impersonate-Group": "system:masters"})
+    assert connection.getresponse().status == 200
+    headers = hook.seen[-1][2]
+    assert headers.get_all("x-remote-user") == ["jane"] and "else" not in headers.get_all("x-remote-group")
+    assert not headers.get("x-remote-extra-scopes") and not headers.get("impersonate-user") and not headers.get("authorization")
+    before = len(hook.seen)
+    connection = http.client.HTTPSConnection(c.server.hostname, c.server.port, context=c.tls, timeout=10)
+    connection.request("GET", f"/apis/{GROUP}/{VERSION}/flunders", headers={"Impersonate-User": "jane"})
+    assert connection.getresponse().status == 403 and len(hook.seen) == before, "authorized here first"
+
+
+def test_a_server_that_does_not_answer(hook, wired):
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    hook.status = 500
+    wired.patch(NAME, {"metadata": {"labels": {"look": "now"}}})
+    assert "500" in available(wired, "False", "FailedDiscoveryCheck")["message"]
+    with pytest.raises(ApiError) as e:
+        wired.get(f"/apis/{GROUP}/{VERSION}/flunders")
+    assert e.value.code == 503
+    assert GROUP in [g["name"] for g in wired.get("/apis")["groups"]]
+    hook.status = 200
+    available(wired, "True")
+    wired.delete(NAME)
+    until(lambda: GROUP not in [g["name"] for g in wired.get("/apis")["groups"]], 10, "the group is gone")
+    with pytest.raises(ApiError) as e:
+        wired.get(f"/apis/{GROUP}/{VERSION}/flunders")
+    assert e.value.code == 404
+
+
+def test_conditions_say_what_is_missing(hook, wired):
+    wired.create(SERVICES, api_service(hook, caBundle=None, insecureSkipTLSVerify=True))
+    available(wired, "True")
+    wired.delete(NAME)
+    other = api_service(hook)
+    other["spec"]["service"]["name"] = "nobody"
+    wired.create(SERVICES, other)
+    assert available(wired, "False", "ServiceNotFound")["message"] == 'service/nobody in "default" is not present'
+    wired.delete(NAME)
+    wrong = api_service(hook, insecureSkipTLSVerify=True)
+    with pytest.raises(ApiError) as e:
+        wired.create(SERVICES, wrong)
+    assert e.value.code == 422 and "may not be true if caBundle is present" in e.value.status["message"]
+
+
+def test_another_certificate_is_not_trusted(hook, wired):
+    trust = wired.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")["data"]["client-ca-file"]
+    wired.create(SERVICES, api_service(hook, caBundle=base64.b64encode(trust.encode()).decode()))
+    available(wired, "False", "FailedDiscoveryCheck")
