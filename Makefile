@@ -4,7 +4,7 @@ BUILD := build/release
 MESON_FLAGS := --buildtype=debugoptimized -Dstrip=true
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: all help up down test check differential test-fresh test-images vm-test bench fuzz e2e install format lint clean packages
+.PHONY: all help up down test check differential test-fresh test-images vm-test bench fuzz e2e fairness install format lint clean packages
 
 all: build/kogge ## builds build/kogge
 
@@ -40,6 +40,9 @@ e2e: build/kogge test-images ## end-to-end tests only
 
 differential: build/kogge ## compares the API with the recorded answers of a real 1.20 server
 	@tools/test.sh differential
+
+fairness: build/kogge ## leases and /readyz stay quick among hanging, half-open and slow clients; 64 MiB are enough
+	@/usr/bin/python3 tests/fairness/fairness.py
 
 fuzz: ## every fuzz target for SECONDS each (60)
 	@SECONDS_EACH=$${SECONDS_EACH:-60} tools/test.sh fuzz

@@ -10,6 +10,7 @@ enum state {
 };
 #define AHEAD_MAX ((size_t)64 << 10) /* bytes of later requests that we keep while one is worked on */
 #define BODY_MS 60000
+#define STREAM_RECORD 4096
 
 struct http1 {
 	struct http_exchange x;
@@ -152,6 +153,8 @@ static void on_answer(struct http_exchange *x, struct http_request *r)
 		return;
 	}
 	h->answering = true;
+	if (x->stream && h->c->ssl) /* a reader that stalls holds a small record back, not one of 16 KiB */
+		SSL_set_max_send_fragment(h->c->ssl, STREAM_RECORD);
 	h->out_chunked = x->stream && !h->minor0 && !bodiless;
 	h->close = h->close || (x->stream && h->minor0);
 	h->head_only = h->head_only || bodiless;
@@ -187,6 +190,7 @@ static void http1_free(struct http1 *h)
 	exchange_over(&h->x);
 	http_request_drop(h->r);
 	buf_fini(&h->in);
+	http_grown(h->server, h->c);
 	http_server_lost(h->server);
 	free(h);
 }
@@ -223,6 +227,7 @@ static void dispatch(struct http1 *h)
 
 	h->state = BUSY;
 	rest(h, 0);
+	http_grown(h->server, h->c);
 	http_dispatch(h->server, &h->x, r);
 }
 
@@ -367,7 +372,7 @@ static void on_input(struct conn *c, struct str bytes)
 	if (h->state == DONE)
 		return;
 	if (h->state == HEAD && !h->in.n)
-		rest(h, h->server->o.header_ms); /* the first byte of a request */
+		rest(h, http_patience(h->server)); /* the first byte of a request */
 	if (h->in.n) {
 		buf_add(&h->in, bytes.p, bytes.n);
 		process(h);
@@ -416,7 +421,7 @@ void http1_begin(struct conn *c, struct http_server *s)
 	h->server = s;
 	h->in = BUF_INIT;
 	conn_set(c, &http1_ops, h);
-	rest(h, s->o.header_ms);
+	rest(h, http_patience(s));
 }
 
 struct http_server *http1_server(const struct conn *c)

@@ -146,7 +146,7 @@ static const struct http_exchange_ops exchange_ops = { .answer = on_answer, .mor
 
 static void rest(struct http2 *h)
 {
-	conn_deadline(h->c, h->n_reading ? h->server->o.header_ms : h->n_streams ? 0 : h->server->o.idle_ms);
+	conn_deadline(h->c, h->n_reading ? http_patience(h->server) : h->n_streams ? 0 : h->server->o.idle_ms);
 }
 
 static struct stream *stream_new(struct http2 *h, int32_t id)
@@ -303,6 +303,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	if (!s->r || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	stream_read(s);
+	http_grown(h->server, h->c);
 	http_dispatch(h->server, &s->x, TAKE(s->r));
 	return 0;
 }
@@ -387,6 +388,7 @@ static void on_gone(struct conn *c)
 	while (h->streams)
 		stream_free(h->streams);
 	nghttp2_session_del(h->session);
+	http_grown(h->server, c);
 	http_server_lost(h->server);
 	free(h);
 }

@@ -30,6 +30,23 @@ void http_server_unref(struct http_server *s)
 	free(s);
 }
 
+/* A handshake or the start of a request costs tens of KiB: when many are half open, each gets little time. */
+#define YOUNG_MANY 256
+#define YOUNG_MS 2000
+
+int64_t http_patience(struct http_server *s)
+{
+	return atomic_load(&s->young) > YOUNG_MANY ? MIN(s->o.header_ms, (int64_t)YOUNG_MS) : s->o.header_ms;
+}
+
+void http_grown(struct http_server *s, struct conn *c)
+{
+	if (!c->young)
+		return;
+	c->young = false;
+	atomic_fetch_sub(&s->young, 1);
+}
+
 void http_server_lost(struct http_server *s)
 {
 	task_lock(&s->lock);
@@ -81,6 +98,7 @@ static void accepted_timeout(struct conn *c)
 
 static void accepted_gone(struct conn *c)
 {
+	http_grown(c->arg, c);
 	http_server_lost(c->arg);
 }
 
@@ -112,7 +130,9 @@ static void arrival_run(struct net_msg *m)
 	}
 	struct conn *c = conn_new(a->loop, a->fd, ssl, false, &accepted_ops, s);
 	c->peer = peer_new(a->address, NULL);
-	conn_deadline(c, s->o.header_ms);
+	c->young = true;
+	atomic_fetch_add(&s->young, 1);
+	conn_deadline(c, http_patience(s));
 	if (!ssl)
 		c->opened = true;
 	free(a);

@@ -114,6 +114,7 @@ struct conn {
 	bool connecting, shaking, opened;
 	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
 	bool leaving; /* the server ends: linger for a moment only */
+	bool young;   /* has not sent a whole request yet, counted by its server */
 	bool shut_asked, shut_done, finish_asked, lingering, closing, gone;
 };
 /* Takes fd (non-blocking) and ssl (NULL: clear text). connecting: connect() is under way. */
@@ -221,6 +222,7 @@ struct http_server {
 	struct task_mutex lock; /* the next three */
 	struct task_cond changed;
 	unsigned live; /* connections */
+	atomic_int young; /* of them: without a whole request so far */
 	unsigned told; /* loops that have done as they were told */
 };
 void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_request *r);
@@ -233,6 +235,8 @@ const char *http_status_text(int status);
 void http_server_ref(struct http_server *s);
 void http_server_unref(struct http_server *s);
 struct http_header *headers_copy(const struct http_header *h, size_t n); /* own: one block */
+void http_grown(struct http_server *s, struct conn *c); /* it sent a request, or goes */
+int64_t http_patience(struct http_server *s);	     /* ms for what is half open */
 void http_server_lost(struct http_server *s); /* a connection is gone, and its reference */
 /* Each takes the caller's reference to the server. */
 void http1_begin(struct conn *c, struct http_server *s);

@@ -1,0 +1,214 @@
+#!/usr/bin/python3
+"""No request starves another: leases and /readyz answer within 100 ms whatever else hangs, and 64 MiB are enough for a crowd of
+1,000 half-open connections and 1,000 watchers that do not read. Run by `make fairness`; needs root for the memory limit."""
+import json
+import os
+import resource
+import socket
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "e2e")]
+from kube import ApiError, path  # noqa: E402
+from server import Server  # noqa: E402
+from webhook_server import Hook, configuration  # noqa: E402
+
+LIMIT_MS, CROWD, MEMORY = 100, 1000, 64 << 20
+GROUP = "/sys/fs/cgroup/memory/kogge-fairness"
+failures = []
+
+
+def judge(fine, text):
+    print(("ok      " if fine else "FAILED  ") + text, flush=True)
+    if not fine:
+        failures.append(text)
+
+
+# ---- the memory limit ------------------------------------------------------------------------------------------------
+
+class Limited(Server):
+    """All its processes are born in a cgroup with a limit (cgroup v1)."""
+
+    def start(self, **env):
+        os.makedirs(GROUP, exist_ok=True)
+        with open(GROUP + "/memory.limit_in_bytes", "w", encoding="utf-8") as f:
+            f.write(str(MEMORY))
+        own = f"/proc/{os.getpid()}/cgroup"
+        with open(own, encoding="utf-8") as f:
+            before = next((line.strip().split(":")[2] for line in f if ":memory:" in line), "/")
+        move(GROUP)
+        try:
+            return super().start(**env)
+        finally:
+            move("/sys/fs/cgroup/memory" + before)
+
+    def end(self):
+        super().end()
+        try:
+            os.rmdir(GROUP)
+        except OSError:
+            pass
+
+
+def move(group):
+    with open(group + "/cgroup.procs", "w", encoding="utf-8") as f:
+        f.write(str(os.getpid()))
+
+
+def memory(what):
+    with open(f"{GROUP}/memory.{what}", encoding="utf-8") as f:
+        return int(f.read().split()[0])
+
+
+def oom_kills():
+    with open(GROUP + "/memory.oom_control", encoding="utf-8") as f:
+        return int(dict(line.split() for line in f).get("oom_kill", 0))
+
+
+# ---- what must stay quick ----------------------------------------------------------------------------------------------
+
+def measure(server, during, rounds=60):
+    kube = server.kube.clone(30)
+    lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+    name = f"n{time.monotonic_ns()}"
+    node = {"Impersonate-User": f"system:node:{name}", "Impersonate-Group": "system:nodes"}
+    as_node(kube, "POST", lease, node, {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": {"holderIdentity": name}})
+    slowest = {"lease": 0.0, "/readyz": 0.0}
+    for i in range(rounds):
+        for what, call in (("/readyz", lambda: kube.text("GET", "/readyz", None, None)),
+                           ("lease", lambda: as_node(kube, "PATCH", f"{lease}/{name}", node, {"spec": {"leaseDurationSeconds": 40 + i}}))):
+            began = time.monotonic()
+            call()
+            slowest[what] = max(slowest[what], (time.monotonic() - began) * 1000)
+        time.sleep(0.02)
+    for what, ms in slowest.items():
+        judge(ms <= LIMIT_MS, f"{during}: slowest of {rounds} {what}: {ms:.1f} ms (at most {LIMIT_MS})")
+
+
+def as_node(kube, method, where, identity, body):
+    connection = kube.connection or kube._connect(30)
+    kube.connection = connection
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    connection.request(method, where, json.dumps(body), {"Content-Type": kind, **identity})
+    answer = connection.getresponse()
+    data = answer.read()
+    if answer.status >= 300:
+        raise ApiError(answer.status, json.loads(data))
+    return data
+
+
+# ---- who is in the way ------------------------------------------------------------------------------------------------
+
+def raw(server, tls=True):
+    sock = socket.create_connection((server.kube.server.hostname, server.port), timeout=30)
+    return server.kube.tls.wrap_socket(sock, server_hostname=server.kube.server.hostname) if tls else sock
+
+
+def slow_writers(server, hook, n):
+    """Creates that hang in a webhook, and bodies that do not end."""
+    server.kube.create("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+                       configuration("ValidatingWebhookConfiguration", "hangs", hook.url(), timeoutSeconds=30, failurePolicy="Ignore"))
+
+    def create(i):
+        try:
+            server.kube.clone(60).create(path("configmaps", "default"), {"metadata": {"name": f"slow-{i}"}})
+        except (ApiError, OSError):
+            pass
+    threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(n)]
+    for t in threads:
+        t.start()
+    bodies = []
+    for _ in range(n):
+        sock = raw(server)
+        sock.sendall(b"POST /api/v1/namespaces/default/secrets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{")
+        bodies.append(sock)
+    end = time.monotonic() + 20
+    while time.monotonic() < end and len(hook.seen) < 20:
+        time.sleep(0.05)
+    judge(len(hook.seen) >= 20, f"{len(hook.seen)} creates hang in the webhook")
+    return threads, bodies
+
+
+def half_open(server, n):
+    """Half say nothing or the start of a handshake, half the start of a request."""
+    hello = bytes.fromhex("1603010200010001fc0303")
+    made = []
+    for i in range(n):
+        sock = raw(server, tls=i % 2 == 1)
+        sock.sendall(b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\nX-Slow: " if i % 2 else hello[:i % len(hello)] or b"\x16")
+        made.append(sock)
+    return made
+
+
+def slow_watchers(server, n):
+    made = []
+    for _ in range(n):
+        sock = raw(server)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.sendall(b"GET /api/v1/namespaces/default/configmaps?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        made.append(sock)
+    return made
+
+
+def close(socks):
+    for s in socks:
+        s.close()
+
+
+# ---- the runs ------------------------------------------------------------------------------------------------------------
+
+def hanging_webhook(folder):
+    server, hook = Server(node=False), Hook(folder, None)
+    hook.answer = hook.hold
+    try:
+        server.start().wait_ready()
+        measure(server, "idle")
+        threads, bodies = slow_writers(server, hook, 100)
+        measure(server, "100 creates in a hanging webhook, 100 bodies that do not end")
+        hook.release.set()
+        for t in threads:
+            t.join(60)
+        close(bodies)
+    finally:
+        hook.end()
+        server.end()
+
+
+def crowd():
+    server = Limited(node=False)
+    try:
+        server.start().wait_ready()
+        small = memory("usage_in_bytes")
+        socks = half_open(server, CROWD)
+        print(f"        {CROWD} half-open connections: {memory('usage_in_bytes') - small >> 10} KiB more", flush=True)
+        measure(server, f"{CROWD} half-open connections")
+        socks += slow_watchers(server, CROWD)
+        server.kube.create(path("configmaps", "default"), {"metadata": {"name": "busy"}, "data": {"k": "x"}})
+        for i in range(100):
+            server.kube.patch(path("configmaps", "default", "busy"), {"data": {"k": f"{i}" + "x" * 50000}})
+        print(f"        and {CROWD} watchers that do not read 100 events of 50 KB: {memory('max_usage_in_bytes') >> 10} KiB at most", flush=True)
+        measure(server, f"{CROWD} half-open connections and {CROWD} slow watchers")
+        judge(oom_kills() == 0 and server.process.poll() is None, f"no process was killed within {MEMORY >> 20} MiB")
+        close(socks)
+        judge(len(server.kube.get(path("configmaps", "default"))["items"]) >= 1, "the server serves on")
+    finally:
+        server.end()
+
+
+def main():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    with tempfile.TemporaryDirectory() as folder:
+        hanging_webhook(folder)
+    if os.geteuid() == 0 and os.path.isdir("/sys/fs/cgroup/memory"):
+        crowd()
+    else:
+        print("        the crowd is left out: it needs root and the memory cgroup of v1")
+    print(f"fairness: {len(failures)} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
