@@ -1,5 +1,7 @@
 /* Kinds that make pods: templates fit selectors, selectors stay, numbers make sense together. */
 #include "api/api_internal.h"
+#include <ctype.h>
+#include <stdio.h>
 #define LOG_MODULE "api"
 
 static void selector_required(struct rq *rq, struct val o, struct err *e)
@@ -11,6 +13,32 @@ static void selector_required(struct rq *rq, struct val o, struct err *e)
 	validate_label_selector(rq, sel, "spec.selector", e);
 	if (!val_len(val_get(sel, "matchLabels")) && !val_len(val_get(sel, "matchExpressions")))
 		v_invalid(e, "spec.selector", sel, "empty selector is invalid for this kind");
+}
+
+/* maxSurge, maxUnavailable: a number of pods, or a part of them. *ret: the number before a percent sign, too. */
+static void count_or_percent(struct val v, const char *path, bool all_is_most, int64_t *ret, struct err *e)
+{
+	struct str text = val_str(v);
+	bool percent = val_kind(v) == VAL_STR;
+
+	*ret = 0;
+	if (percent && (!str_ends(text, STR("%")) || !isdigit((unsigned char)text.p[0]) || !str_i64(str_sub(text, 0, text.n - 1), ret)))
+		v_invalid(e, path, v,
+			"a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')");
+	else if (percent && all_is_most && *ret > 100)
+		v_invalid(e, path, v, "must not be greater than 100%");
+	else if (!percent && (*ret = val_int(v, 0)) < 0)
+		v_invalid(e, path, v, "must be greater than or equal to 0");
+}
+
+/* Pods of these kinds run for ever. */
+static void no_deadline(struct val o, const char *kind, struct err *e)
+{
+	char why[80];
+
+	snprintf(why, sizeof(why), "activeDeadlineSeconds in %s is not Supported", kind);
+	if (val_has(val_path(o, "spec.template.spec.activeDeadlineSeconds")))
+		v_forbidden(e, "spec.template.spec.activeDeadlineSeconds", why);
 }
 
 static void workload(struct rq *rq, struct val o, struct val old, const char *restart, struct err *e)
@@ -26,30 +54,69 @@ static void workload(struct rq *rq, struct val o, struct val old, const char *re
 static void deployment_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val strategy = val_path(o, "spec.strategy"), rolling = val_get(strategy, "rollingUpdate");
+	int64_t surge = 0, unavailable = 0, deadline = val_int(val_path(o, "spec.progressDeadlineSeconds"), INT64_MAX);
+
+	if (rq->sub.n)
+		return;
+	workload(rq, o, old, "Always", e);
+	no_deadline(o, "ReplicaSet", e);
+	if (deadline <= val_int(val_path(o, "spec.minReadySeconds"), 0))
+		v_invalid(e, "spec.progressDeadlineSeconds", val_path(o, "spec.progressDeadlineSeconds"), "must be greater than minReadySeconds");
+	if (val_is(val_get(strategy, "type"), "Recreate") && val_has(rolling))
+		v_forbidden(e, "spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'");
+	count_or_percent(val_get(rolling, "maxUnavailable"), "spec.strategy.rollingUpdate.maxUnavailable", true, &unavailable, e);
+	count_or_percent(val_get(rolling, "maxSurge"), "spec.strategy.rollingUpdate.maxSurge", false, &surge, e);
+	if (val_has(rolling) && !surge && !unavailable && !e->code)
+		v_invalid(e, "spec.strategy.rollingUpdate.maxUnavailable", val_get(rolling, "maxUnavailable"),
+			"may not be 0 when `maxSurge` is 0");
+}
+
+static void replicaset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	workload(rq, o, old, "Always", e);
+	if (!rq->sub.n)
+		no_deadline(o, "ReplicaSet", e);
+}
+
+static void daemonset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct val rolling = val_path(o, "spec.updateStrategy.rollingUpdate"), surge_val = val_get(rolling, "maxSurge");
 	int64_t surge = 0, unavailable = 0;
 
 	if (rq->sub.n)
 		return;
 	workload(rq, o, old, "Always", e);
-	if (val_is(val_get(strategy, "type"), "Recreate") && val_has(rolling))
-		v_forbidden(e, "spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'");
-	if (val_has(rolling) && int_or_percent(val_get(rolling, "maxSurge"), 100, true, &surge) &&
-		int_or_percent(val_get(rolling, "maxUnavailable"), 100, false, &unavailable) && !surge && !unavailable)
-		v_invalid(e, "spec.strategy.rollingUpdate.maxUnavailable", val_get(rolling, "maxUnavailable"),
-			"may not be 0 when `maxSurge` is 0");
+	no_deadline(o, "DaemonSet", e);
+	if (!val_is(val_path(o, "spec.updateStrategy.type"), "RollingUpdate") || !val_has(rolling))
+		return;
+	count_or_percent(val_get(rolling, "maxUnavailable"), "spec.updateStrategy.rollingUpdate.maxUnavailable", true, &unavailable, e);
+	count_or_percent(surge_val, "spec.updateStrategy.rollingUpdate.maxSurge", true, &surge, e);
+	if (surge && unavailable)
+		v_invalid(e, "spec.updateStrategy.rollingUpdate.maxSurge", surge_val, "may not be set when maxUnavailable is non-zero");
+	else if (!surge && !unavailable && !e->code)
+		v_required(e, "spec.updateStrategy.rollingUpdate.maxUnavailable", "cannot be 0 when maxSurge is 0");
 }
 
-static void always_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+static void statefulset_strategy(struct val strategy, struct err *e)
 {
-	workload(rq, o, old, "Always", e);
+	struct val rolling = val_get(strategy, "rollingUpdate"), partition = val_get(rolling, "partition");
+
+	if (val_is(val_get(strategy, "type"), "OnDelete") && val_has(rolling))
+		v_invalid(e, "spec.updateStrategy.rollingUpdate", rolling, "only allowed for updateStrategy 'RollingUpdate'");
+	else if (val_int(partition, 0) < 0)
+		v_invalid(e, "spec.updateStrategy.rollingUpdate.partition", partition, "must be greater than or equal to 0");
 }
 
 static void statefulset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	static const char *const fixed[] = { "serviceName", "podManagementPolicy", "volumeClaimTemplates" };
+	static const char *const fixed[] = { "selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates" };
 
-	workload(rq, o, old, "Always", e);
-	if (!val_has(old) || rq->sub.n)
+	if (rq->sub.n)
+		return;
+	workload(rq, o, VAL_NONE, "Always", e); /* a changed selector has words of its own, below */
+	no_deadline(o, "StatefulSet", e);
+	statefulset_strategy(val_path(o, "spec.updateStrategy"), e);
+	if (!val_has(old))
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
 		struct val now = val_get(val_get(o, "spec"), fixed[i]), was = val_get(val_get(old, "spec"), fixed[i]);
@@ -76,6 +143,7 @@ static void rc_validate(struct rq *rq, struct val o, struct val old, struct err 
 			break;
 		}
 	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", VAL_NONE, "Always", e);
+	no_deadline(o, "ReplicationController", e);
 }
 
 /* ---- jobs ---------------------------------------------------------------------------------------------------------------- */
@@ -162,8 +230,8 @@ static void pdb_validate(struct rq *rq, struct val o, struct val old, struct err
 }
 
 const struct strategy strategy_deployment = { .validate = deployment_validate };
-const struct strategy strategy_replicaset = { .validate = always_validate };
-const struct strategy strategy_daemonset = { .validate = always_validate };
+const struct strategy strategy_replicaset = { .validate = replicaset_validate };
+const struct strategy strategy_daemonset = { .validate = daemonset_validate };
 const struct strategy strategy_statefulset = { .validate = statefulset_validate };
 const struct strategy strategy_rc = { .validate = rc_validate };
 const struct strategy strategy_job = { .prepare = job_prepare, .validate = job_validate };

@@ -6,6 +6,7 @@
  *     patch RESOURCE/NAME[:SUB] YAML  a merge patch of all that the name fits; NAME may be a pattern: web-*
  *     delete RESOURCE/NAME [now | Background | Foreground | Orphan]
  *     ready, unready, fail, done NAME pods say so, as their node would
+ *     refused create … => TEXT        or patch, delete: the answer is an error that has this text
  *     wait SECONDS
  *     count RESOURCE/NAME N           so many of them are there
  *     is RESOURCE/NAME PATH VALUE     for all of them; PATH as kubectl's jsonpath, and conditions[Ready] finds by type;
@@ -285,6 +286,25 @@ static void do_is(struct world *w, struct arena *a, struct str rest)
 	}
 }
 
+static void run_line(struct world *w, struct arena *a, struct str line);
+
+static void do_refused(struct world *w, struct arena *a, struct str rest)
+{
+	char *line = arena_cstr(a, rest), *text = strstr(line, " => "), answer[sizeof(w->failure)];
+
+	if (!text) {
+		fail(w, "without => TEXT");
+		return;
+	}
+	run_line(w, a, str_n(line, (size_t)(text - line)));
+	snprintf(answer, sizeof(answer), "%s", w->failure);
+	w->failure[0] = 0;
+	if (!answer[0])
+		fail(w, "it was accepted");
+	else if (!strstr(answer, text + 4))
+		fail(w, "%.700s", answer);
+}
+
 static const struct verb {
 	const char *name;
 	void (*run)(struct world *w, struct arena *a, struct str rest);
@@ -296,7 +316,7 @@ static const struct verb {
 	{ "unready", do_unready },
 	{ "fail", do_fail },
 	{ "done", do_done },
-	{ "wait", do_wait },
+	{ "wait", do_wait }, { "refused", do_refused },
 	{ "count", do_count },
 	{ "is", do_is },
 };
