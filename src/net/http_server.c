@@ -158,11 +158,15 @@ static void answer_run(struct net_msg *m)
 	http_request_drop(r);
 }
 
-static void answer_send(struct http_request *r, int status, const struct http_header *headers, size_t n)
+static void answer_head(struct http_request *r, int status, const struct http_header *headers, size_t n)
 {
 	r->status = status;
 	r->answer = headers_copy(headers, n);
 	r->n_answer = n;
+}
+
+static void answer_send(struct http_request *r)
+{
 	r->msg.run = answer_run;
 	loop_send(r->loop, &r->msg);
 }
@@ -170,17 +174,19 @@ static void answer_send(struct http_request *r, int status, const struct http_he
 void http_reply(struct http_request *r, int status, const struct http_header *headers, size_t n_headers,
 	const struct net_piece *pieces, size_t n_pieces)
 {
+	answer_head(r, status, headers, n_headers); /* first: an empty piece ends at once, and the headers may live where it does */
 	for (size_t i = 0; i < n_pieces; i++)
 		parts_piece(&r->out, &pieces[i]);
-	answer_send(r, status, headers, n_headers);
+	answer_send(r);
 }
 
 void http_reply_text(struct http_request *r, int status, const char *content_type, struct str copied_body)
 {
 	struct http_header type = { STR("content-type"), str_c(content_type) };
 
+	answer_head(r, status, &type, content_type ? 1 : 0);
 	parts_copy(&r->out, copied_body);
-	answer_send(r, status, &type, content_type ? 1 : 0);
+	answer_send(r);
 }
 
 /* ---- streams ----- */
@@ -303,7 +309,8 @@ struct http_stream *http_reply_stream(struct http_request *r, int status, const 
 	atomic_store(&s->refs, 1);
 	pthread_mutex_init(&s->lock, NULL);
 	r->stream = s;
-	answer_send(r, status, headers, n_headers);
+	answer_head(r, status, headers, n_headers);
+	answer_send(r);
 	return s;
 }
 
@@ -344,7 +351,8 @@ struct net_pipe *http_upgrade(struct http_request *r, const struct http_header *
 	struct net_pipe *p = pipe_new(r->loop, ops, arg);
 
 	r->pipe = p;
-	answer_send(r, 101, headers, n_headers);
+	answer_head(r, 101, headers, n_headers);
+	answer_send(r);
 	return p;
 }
 

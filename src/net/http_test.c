@@ -50,6 +50,22 @@ static void piece_ended(void *arg)
 	atomic_fetch_add(&ended_pieces, 1);
 }
 
+/* An owner whose end takes the headers along. */
+static void tag_ended(void *arg)
+{
+	memset(arg, 'x', 4);
+	free(arg);
+}
+
+static void tagged(struct http_request *r)
+{
+	char *tag = xstrdup("kept");
+	struct http_header h = { STR("etag"), str_c(tag) };
+	struct net_piece empty = { STR_NULL, tag, tag_ended };
+
+	http_reply(r, 200, &h, 1, &empty, 1);
+}
+
 static void describe(struct http_request *r)
 {
 	const struct http_peer *p = http_peer(r);
@@ -83,6 +99,8 @@ static void handle(void *arg, struct http_request *r)
 	} else if (str_is(path, "/hold")) {
 		atomic_store(&held, r);
 		atomic_fetch_add(&held_requests, 1);
+	} else if (str_is(path, "/tagged")) {
+		tagged(r);
 	} else if (str_is(path, "/empty")) {
 		http_reply(r, 204, NULL, 0, NULL, 0);
 	} else if (str_is(path, "/echo")) {
@@ -326,6 +344,23 @@ struct mode {
 };
 static const struct mode modes[] = { { false, true }, { true, true }, { true, false } };
 
+/* Headers are read before the body is taken: an empty body ends at once, and its owner may hold them. */
+static void keeps_headers_that_end_with_the_body(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+		struct http_reply reply;
+		bool found = false;
+
+		OK(http_call(c, "GET", STR("/tagged"), NULL, 0, STR_NULL, 0, 0, &reply, oke));
+		for (size_t k = 0; k < reply.n_headers; k++)
+			found |= str_is(reply.headers[k].name, "etag") && str_is(reply.headers[k].value, "kept");
+		assert_true(found);
+		http_reply_fini(&reply);
+	}
+}
+
 static void client_and_server_agree(void **state)
 {
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -564,6 +599,7 @@ int main(void)
 		cmocka_unit_test(says_continue),
 		cmocka_unit_test(speaks_1_0),
 		cmocka_unit_test(survives_a_vanished_client),
+		cmocka_unit_test(keeps_headers_that_end_with_the_body),
 		cmocka_unit_test(client_and_server_agree),
 		cmocka_unit_test(moves_big_bodies),
 		cmocka_unit_test(streams_with_back_pressure),
