@@ -249,7 +249,9 @@ int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val tem
 
 	for (size_t i = 0; i < node_len(more_labels); i++)
 		node_set(labels, node_key_at(more_labels, i), node_get(more_labels, node_key_at(more_labels, i)));
-	if (name)
+	if (name && name[strlen(name) - 1] == '-')
+		node_setc(meta, "generateName", node_c(a, name));
+	else if (name)
 		node_setc(meta, "name", node_c(a, name));
 	else
 		node_setc(meta, "generateName", node_strf(a, "%.*s-", STR_ARG(doc_name(owner))));

@@ -11,14 +11,14 @@
 extern const struct controller deployment_controller, replicaset_controller, endpoints_controller, endpointslice_controller,
 	namespace_controller, serviceaccount_controller, root_ca_controller, garbage_collector, node_lifecycle_controller, pod_gc_controller,
 	event_ttl_controller, token_controller, replicationcontroller_controller,
-	statefulset_controller, daemonset_controller;
+	statefulset_controller, daemonset_controller, job_controller, ttl_controller;
 
 static const struct controller *const inventory[] = {
 	&deployment_controller,	   &replicaset_controller, &endpoints_controller, &endpointslice_controller,
 	&namespace_controller,	   &serviceaccount_controller, &root_ca_controller,   &garbage_collector,
 	&node_lifecycle_controller, &pod_gc_controller,     &event_ttl_controller,
 	&token_controller,	   &replicationcontroller_controller, &statefulset_controller,
-	&daemonset_controller,
+	&daemonset_controller,	   &job_controller,	    &ttl_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)

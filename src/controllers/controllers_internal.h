@@ -83,7 +83,8 @@ const char *now_text(struct arena *a);
 bool set_condition(struct arena *a, struct node *conditions, const char *type, const char *status, const char *reason, const char *message,
 	bool with_update_time);
 
-/* Creates a pod from a template. about: whom events are about. Own: ret (may be NULL). */
+/* Creates a pod from a template, with its annotations and finalizers. A name that ends with '-' is the beginning of one; NULL: the owner's
+ * name is. Own: ret (may be NULL). */
 int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val template, struct node *more_labels, const char *name, struct doc **ret,
 	struct err *e);
 int delete_pod(struct ctl *c, struct arena *a, struct doc *owner, struct str key, struct doc *pod, struct err *e);
