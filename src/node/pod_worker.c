@@ -303,7 +303,8 @@ static void keep_volumes(struct pod *p, struct doc *d, struct mono *wake)
 		err_init(&e);
 		if (volumes_refresh(p, d, &e) < 0) {
 			log_warn("pod %s/%s: %s; trying again in 10 s", p->ns, p->name, e.message);
-			p->token_renew_ns = wall_now().ns + 10 * (int64_t)1000000000;
+			int64_t again = wall_now().ns + 10 * (int64_t)1000000000;
+			p->token_renew_ns = p->token_renew_ns ? MIN(p->token_renew_ns, again) : again;
 		}
 	}
 	if (p->token_renew_ns) {

@@ -351,16 +351,22 @@ static int setup_one(struct pod *p, struct doc *d, struct val v, bool refresh, s
 	return r < 0 ? err_wrap(e, "MountVolume.SetUp failed for volume \"%.*s\"", STR_ARG(val_str(val_get(v, "name")))) : 0;
 }
 
+/* A refresh goes on after a failure: an object that somebody deleted must not keep the other volumes, and tokens, from their news. */
 static int setup_all(struct pod *p, struct doc *d, bool refresh, struct err *e)
 {
+	int first = 0;
+
 	p->token_renew_ns = 0;
 	for (struct val_iter it = val_iter(doc_get(d, "spec.volumes")); val_next(&it);) {
-		int r = setup_one(p, d, it.val, refresh, e);
-		if (r < 0)
+		struct err mine;
+		err_init(&mine);
+		int r = setup_one(p, d, it.val, refresh, first ? &mine : e);
+		if (r < 0 && !refresh)
 			return r;
+		first = first ? first : r;
 	}
 	p->volumes_loaded = true;
-	return 0;
+	return first;
 }
 
 int volumes_setup(struct pod *p, struct doc *d, struct err *e)

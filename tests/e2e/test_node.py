@@ -48,6 +48,18 @@ def test_many_mounted_objects_reach_their_pods(space):
         until(lambda w=wanted: w in logs_of(space, "box", "box").splitlines(), 10, f"{name} arrives")
 
 
+def test_a_deleted_object_does_not_hold_up_the_others(space):
+    for name in ("a", "b"):
+        space.create("configmaps", {"metadata": {"name": name}, "data": {"value": "old"}})
+    space.box(volumes=[{"name": n, "configMap": {"name": n}} for n in ("a", "b")],
+              container={"command": ["sh", "-c", "while :; do cat /v/a/value /v/b/value; echo; sleep 0.2; done"],
+                         "volumeMounts": [{"name": n, "mountPath": f"/v/{n}"} for n in ("a", "b")]})
+    space.wait_pod("box")
+    space.kube.delete(path("configmaps", space.name, "a"))
+    space.kube.patch(path("configmaps", space.name, "b"), {"data": {"value": "new"}})
+    until(lambda: "oldnew" in logs_of(space, "box", "box").splitlines(), 10, "the other object's change")
+
+
 def test_an_optional_object_may_come_later(space):
     space.box(volumes=[{"name": "late", "configMap": {"name": "late", "optional": True}}],
               container={"command": ["sh", "-c", "while :; do cat /v/value 2>/dev/null; sleep 0.2; done"],
