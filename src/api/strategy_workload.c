@@ -158,6 +158,8 @@ static int job_prepare(struct rq *rq, struct node *o, struct val old, struct err
 	if (val_has(old) || node_bool_of(node_getc(spec, "manualSelector"), false))
 		return 0;
 	struct node *labels = node_need_map(spec, "template.metadata.labels");
+	if (!node_getc(meta, "name"))
+		return 0; /* validation will say so */
 	for (size_t i = 0; i < 4; i++)
 		node_setc(labels, keys[i], node_getc(meta, i < 2 ? "uid" : "name"));
 	/* Its labels were defaulted from the template before these existed. */

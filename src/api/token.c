@@ -157,11 +157,15 @@ int token_identity(struct api *api, struct arena *a, struct str token, const str
 		return err_set(e, ERR_UNAUTHORIZED, "this server knows no tokens");
 	if (payload_of(auth, token, &claims, e) < 0)
 		return -e->code;
+	if (!str_is(doc_str(claims, "iss"), auth->issuer))
+		return err_set(e, ERR_UNAUTHORIZED, "the token is not one of ours");
 	if (check_times(claims, e) < 0 || check_audience(auth, claims, audiences, e) < 0)
 		return -e->code;
 	kube = val_get(doc_root(claims), "kubernetes.io");
 	ns = val_str(val_get(kube, "namespace"));
 	name = val_str(val_path(kube, "serviceaccount.name"));
+	if (!name.n || !str_eq(doc_str(claims, "sub"), arena_strf(a, "system:serviceaccount:%.*s:%.*s", STR_ARG(ns), STR_ARG(name))))
+		return err_set(e, ERR_UNAUTHORIZED, "the token names no ServiceAccount");
 	if (check_bound(api, "serviceaccounts", ns, val_get(kube, "serviceaccount"), e) < 0 ||
 		check_bound(api, "pods", ns, val_get(kube, "pod"), e) < 0 || check_bound(api, "secrets", ns, val_get(kube, "secret"), e) < 0)
 		return -e->code;
