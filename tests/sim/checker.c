@@ -10,7 +10,7 @@ struct checker {
 	struct world *w;
 	struct informer *pods;
 	struct map *bound; /* uid → account */
-	struct rule rules[APPS_MAX];
+	struct rule rules[APPS_MAX + 2];
 	size_t n_rules;
 };
 
@@ -169,7 +169,7 @@ void checker_rule(struct checker *c, struct rule r)
 			return;
 		}
 	}
-	PRE(c->n_rules < APPS_MAX);
+	PRE(c->n_rules < ARRAY_LEN(c->rules));
 	c->rules[c->n_rules++] = r;
 }
 

@@ -35,6 +35,8 @@ struct world {
 	struct sim_node *nodes[NODES_MAX];
 	size_t n_nodes;
 	struct checker *checker;
+	bool db_parallel;
+	int64_t db, db_version, agent_version; /* sets.c: pods of the StatefulSet, and what they should run */
 	int64_t events; /* of pods, seen by the checker */
 	char failure[1024]; /* the first; empty: all is well */
 };
@@ -64,6 +66,17 @@ struct informer *checker_pods(struct checker *c);
 
 /* story.c */
 void story(struct world *w);
+void sim_create(struct world *w, struct gvr r, struct str ns, struct doc *take);
+void sim_patch(struct world *w, struct gvr r, const char *name, struct doc *take); /* strategic, in NS */
+/* So many pods of the app are ready, run this version, and no others are there. */
+bool pods_are_right(struct world *w, const char *app, int64_t replicas, int64_t version, char why[200]);
+
+/* sets.c: the StatefulSet db and the DaemonSet agent. */
+void sets_create(struct world *w);
+void sets_rules(struct world *w, bool on);
+void sets_new_version(struct world *w); /* of one of them, or back to an old one */
+void sets_scale(struct world *w, int64_t to);
+void sets_wait_right(struct world *w, int64_t ms, const char *when);
 
 /* Documents in a hurry. Own: doc_unref(). */
 struct doc *yaml(const char *fmt, ...) PRINTF(1, 2);

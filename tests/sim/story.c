@@ -20,7 +20,7 @@ static int64_t between(int64_t least, int64_t most)
 
 /* ---- kubectl's part ------------------------------------------------------------------------------------------------------ */
 
-static void create(struct world *w, struct gvr r, struct str ns, struct doc *take)
+void sim_create(struct world *w, struct gvr r, struct str ns, struct doc *take)
 {
 	struct err e;
 
@@ -34,24 +34,29 @@ static void deploy(struct world *w, struct app *a)
 {
 	const char *n = a->name;
 
-	create(w, res_deployments, NS,
+	sim_create(w, res_deployments, NS,
 		yaml("{apiVersion: apps/v1, kind: Deployment, metadata: {name: %s}, spec: {replicas: %lld, selector: {matchLabels: {app: %s}}, "
 		     "strategy: {rollingUpdate: {maxSurge: %lld, maxUnavailable: %lld}}, template: {metadata: {labels: {app: %s}}, spec: {%s "
 		     "containers: [{name: c, image: 'app:%lld', %s resources: {requests: {cpu: %lldm, memory: 64Mi}}}]}}}}",
 			n, (long long)a->replicas, n, (long long)a->surge, (long long)a->unavailable, n, a->pod_more, (long long)a->version, a->more,
 			(long long)a->cpu_milli));
-	create(w, res_services, NS,
+	sim_create(w, res_services, NS,
 		yaml("{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: {selector: {app: %s}, ports: [{port: 80, targetPort: 8080}]}}", n, n));
 }
 
-static void patch_app(struct world *w, struct app *a, struct doc *take)
+void sim_patch(struct world *w, struct gvr r, const char *name, struct doc *take)
 {
 	struct err e;
 
 	err_init(&e);
-	if (client_patch(w->admin, res_deployments, NS, str_c(a->name), NULL, PATCH_STRATEGIC, take, NULL, &e) < 0)
-		fail(w, "patch %s: %s", a->name, e.message);
+	if (client_patch(w->admin, r, NS, str_c(name), NULL, PATCH_STRATEGIC, take, NULL, &e) < 0)
+		fail(w, "patch %s: %s", name, e.message);
 	doc_unref(take);
+}
+
+static void patch_app(struct world *w, struct app *a, struct doc *take)
+{
+	sim_patch(w, res_deployments, a->name, take);
 }
 
 static void new_version(struct world *w, struct app *a)
@@ -70,7 +75,7 @@ static void scale(struct world *w, struct app *a, int64_t to)
 
 /* ---- what is ------------------------------------------------------------------------------------------------------------------ */
 
-static bool pods_are_right(struct world *w, const struct app *a, char why[200])
+bool pods_are_right(struct world *w, const char *app, int64_t replicas, int64_t version, char why[200])
 {
 	auto_(arena_free) struct arena *ar = arena_new();
 	struct informer_list all = informer_list(checker_pods(w->checker), ar, NULL, STR_NULL);
@@ -78,12 +83,12 @@ static bool pods_are_right(struct world *w, const struct app *a, char why[200])
 	struct str waits = STR_NULL;
 	char image[32];
 
-	snprintf(image, sizeof(image), "app:%lld", (long long)a->version);
+	snprintf(image, sizeof(image), "app:%lld", (long long)version);
 	for (size_t i = 0; i < all.n; i++) {
 		struct doc *p = all.items[i];
 		struct val ready = val_find(doc_get(p, "status.conditions"), "type", STR("Ready"));
 
-		if (!val_is(val_get(doc_get(p, "metadata.labels"), "app"), a->name) || str_is(doc_str(p, "status.phase"), "Failed"))
+		if (!val_is(val_get(doc_get(p, "metadata.labels"), "app"), app) || str_is(doc_str(p, "status.phase"), "Failed"))
 			continue;
 		if (!doc_str(p, "metadata.deletionTimestamp").n && val_is(val_get(ready, "status"), "True") &&
 			val_is(val_get(val_at(doc_get(p, "spec.containers"), 0), "image"), image))
@@ -93,9 +98,9 @@ static bool pods_are_right(struct world *w, const struct app *a, char why[200])
 		if (!doc_str(p, "spec.nodeName").n)
 			waits = val_str(val_get(val_find(doc_get(p, "status.conditions"), "type", STR("PodScheduled")), "message"));
 	}
-	snprintf(why, 200, "%lld of %lld pods are right, %lld others are there; %.*s", (long long)right, (long long)a->replicas, (long long)others,
+	snprintf(why, 200, "%lld of %lld pods are right, %lld others are there; %.*s", (long long)right, (long long)replicas, (long long)others,
 		STR_ARG(waits));
-	return right == a->replicas && !others;
+	return right == replicas && !others;
 }
 
 static bool status_is_right(struct world *w, const struct app *a, char why[200])
@@ -168,7 +173,7 @@ static bool slices_are_right(struct world *w, const struct app *a, char why[200]
 
 static bool app_is_right(struct world *w, const struct app *a, char why[200])
 {
-	return pods_are_right(w, a, why) && status_is_right(w, a, why) && slices_are_right(w, a, why);
+	return pods_are_right(w, a->name, a->replicas, a->version, why) && status_is_right(w, a, why) && slices_are_right(w, a, why);
 }
 
 static void wait_right(struct world *w, struct app *apps, size_t n, int64_t ms, const char *when)
@@ -225,6 +230,7 @@ static void calm_rollouts(struct world *w, struct app *apps, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		calm_rules(w, &apps[i]);
+	sets_rules(w, true);
 	for (int round = 0; round < 3 && !failed(w); round++) {
 		for (size_t i = 0; i < n; i++) {
 			if (!rand_below(4))
@@ -232,10 +238,13 @@ static void calm_rollouts(struct world *w, struct app *apps, size_t n)
 			new_version(w, &apps[i]);
 			task_sleep_ms(between(0, 3000));
 		}
+		sets_new_version(w);
 		if (rand_below(2))
 			wait_right(w, apps, n, CALM_MS, "rollout");
 	}
 	wait_right(w, apps, n, CALM_MS, "rollouts");
+	sets_wait_right(w, CALM_MS, "rollouts");
+	sets_rules(w, false);
 	no_rules(w, apps, n);
 }
 
@@ -244,9 +253,11 @@ static void calm_scaling(struct world *w, struct app *apps, size_t n)
 	for (int round = 0; round < 3 && !failed(w); round++) {
 		for (size_t i = 0; i < n; i++)
 			scale(w, &apps[i], i >= 2 ? between(0, (int64_t)w->n_nodes) : between(0, 8));
+		sets_scale(w, between(0, 4));
 		task_sleep_ms(between(0, 2000));
 	}
 	wait_right(w, apps, n, CALM_MS, "scaling");
+	sets_wait_right(w, CALM_MS, "scaling");
 }
 
 static void one_blow(struct world *w, struct app *apps, size_t n)
@@ -254,7 +265,7 @@ static void one_blow(struct world *w, struct app *apps, size_t n)
 	struct sim_node *node = w->nodes[rand_below(w->n_nodes)];
 	struct app *a = &apps[rand_below(n)];
 
-	switch (rand_below(6)) {
+	switch (rand_below(8)) {
 	case 0:
 		sim_node_silence(node, between(1000, 500000));
 		break;
@@ -267,6 +278,12 @@ static void one_blow(struct world *w, struct app *apps, size_t n)
 		break;
 	case 4:
 		new_version(w, a);
+		break;
+	case 5:
+		sets_new_version(w);
+		break;
+	case 6:
+		sets_scale(w, between(0, 4));
 		break;
 	default:
 		scale(w, a, between(1, (int64_t)w->n_nodes - 1));
@@ -284,6 +301,7 @@ static void storm(struct world *w, struct app *apps, size_t n)
 	}
 	task_trace("the storm is over");
 	wait_right(w, apps, n, STORM_MS, "after the storm");
+	sets_wait_right(w, STORM_MS, "after the storm");
 }
 
 /* Pods may be right while a node is still away: until all are back, and their taints gone. */
@@ -346,11 +364,13 @@ void story(struct world *w)
 	struct app apps[APPS_MAX];
 	size_t n;
 
-	create(w, res_namespaces, STR_NULL, yaml("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}"));
+	sim_create(w, res_namespaces, STR_NULL, yaml("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}"));
 	make_apps(w, apps, &n);
 	for (size_t i = 0; i < n; i++)
 		deploy(w, &apps[i]);
+	sets_create(w);
 	wait_right(w, apps, n, CALM_MS, "deploy");
+	sets_wait_right(w, CALM_MS, "deploy");
 	if (!failed(w))
 		calm_rollouts(w, apps, n);
 	if (!failed(w))
