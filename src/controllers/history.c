@@ -160,7 +160,8 @@ int revisions_sync(struct ctl *c, struct arena *a, struct doc *owner, struct rev
 	*ret = (struct revisions){ .items = mine.items, .n = mine.n, .collisions = doc_int(owner, "status.collisionCount", 0) };
 	if (e->code)
 		return -e->code;
-	qsort(ret->items, ret->n, sizeof(*ret->items), by_number);
+	if (ret->n)
+		qsort(ret->items, ret->n, sizeof(*ret->items), by_number);
 	for (size_t i = ret->n; i-- > 0;)
 		if (node_equal(node_from(a, doc_get(ret->items[i], "data")), data))
 			return renumber(c, a, ret, ret->items[i], e);

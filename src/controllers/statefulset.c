@@ -58,7 +58,7 @@ static struct str revision_of(const struct doc *pod)
 
 static bool is_healthy(struct stateful *s, struct doc *pod)
 {
-	int64_t wait_ms;
+	int64_t wait_ms = 0;
 	bool ok = str_is(doc_str(pod, "status.phase"), "Running") && pod_available(pod, s->min_ready, &wait_ms) && !is_deleting(pod);
 
 	if (wait_ms)
