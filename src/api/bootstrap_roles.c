@@ -135,6 +135,14 @@ const struct boot_role boot_cluster_roles[] = {
 						      "certificates.k8s.io signers approve,sign *\nauthorization.k8s.io subjectaccessreviews create\n" EVENTS },
 	{ "system:controller:clusterrole-aggregation-controller", "rbac.authorization.k8s.io clusterroles escalate,get,list,patch,update,watch\n" },
 	{ "system:controller:bootstrap-signer", "core secrets " READ "\n" },
+	{ "system:controller:attachdetach-controller", "core persistentvolumeclaims,persistentvolumes,pods list,watch\ncore nodes " READ "\ncore nodes/status patch,update\n"
+						       "storage.k8s.io volumeattachments create,delete," READ "\nstorage.k8s.io csidrivers,csinodes " READ "\n" EVENTS },
+	{ "system:controller:endpointslicemirroring-controller", "core endpoints,services " READ "\ncore services/finalizers,endpoints/finalizers update\n"
+								 "discovery.k8s.io endpointslices create,delete,update," READ "\n" EVENTS },
+	{ "system:controller:expand-controller", "core persistentvolumes patch,update," READ "\ncore persistentvolumeclaims/status patch,update\n"
+						 "core persistentvolumeclaims " READ "\nstorage.k8s.io storageclasses " READ "\ncore endpoints,services,secrets get\n" EVENTS },
+	{ "system:controller:route-controller", "core nodes list,watch\ncore nodes/status patch\n" EVENTS },
+	{ "system:controller:service-controller", "core services " READ "\ncore services/status patch,update\ncore nodes list,watch\n" EVENTS },
 	{ "system:controller:token-cleaner", "core secrets delete," READ "\n" EVENTS },
 	{ NULL },
 };
@@ -155,6 +163,7 @@ const struct boot_binding boot_bindings[] = {
 	{ "system:public-info-viewer", "system:public-info-viewer", "Group", "system:authenticated,system:unauthenticated" },
 	{ "system:monitoring", "system:monitoring", "Group", "system:monitoring" },
 	{ "system:service-account-issuer-discovery", "system:service-account-issuer-discovery", "Group", "system:serviceaccounts" },
+	{ "system:node", "system:node", "Group", "" }, /* nobody's: node_authz.c decides */
 	{ "system:node-proxier", "system:node-proxier", "User", "system:kube-proxy" },
 	{ "system:kube-controller-manager", "system:kube-controller-manager", "User", "system:kube-controller-manager" },
 	{ "system:kube-scheduler", "system:kube-scheduler", "User", "system:kube-scheduler" },

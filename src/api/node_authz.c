@@ -31,8 +31,6 @@ static const struct node_rule node_rules[] = {
 	{ "certificates.k8s.io", "certificatesigningrequests", "create get list watch" },
 	{ "authentication.k8s.io", "tokenreviews", "create" },
 	{ "authorization.k8s.io", "subjectaccessreviews localsubjectaccessreviews", "create" },
-	{ "", "persistentvolumes", "get" },
-	{ "", "persistentvolumeclaims persistentvolumeclaims/status", "get update patch" },
 };
 
 static bool has_word(const char *words, struct str word)
@@ -136,6 +134,41 @@ static bool test_service_account(struct val pod, const void *arg)
 	return str_eq(val_str(val_path(pod, "spec.serviceAccountName")), *(const struct str *)arg);
 }
 
+static bool test_claim(struct val pod, const void *arg)
+{
+	struct str name = *(const struct str *)arg, of_pod = val_str(val_path(pod, "metadata.name"));
+
+	for (struct val_iter it = val_iter(val_path(pod, "spec.volumes")); val_next(&it);) {
+		struct str volume = val_str(val_get(it.val, "name"));
+
+		if (str_eq(val_str(val_path(it.val, "persistentVolumeClaim.claimName")), name))
+			return true;
+		/* A generic ephemeral volume's claim is named POD-VOLUME. */
+		if (val_has(val_get(it.val, "ephemeral")) && name.n == of_pod.n + volume.n + 1 && str_starts(name, of_pod) && str_ends(name, volume))
+			return true;
+	}
+	return false;
+}
+
+static bool volumes_allowed(struct api *api, struct str node, const struct authz_attrs *at)
+{
+	struct str ns = at->ns, claim = at->name;
+	auto_(doc_unref) struct doc *volume = NULL;
+
+	if (!at->name.n)
+		return false;
+	if (str_is(at->resource, "persistentvolumes")) {
+		volume = api_get(api, "", "persistentvolumes", STR_NULL, at->name);
+		if (!volume || !str_is(at->verb, "get") || at->sub.n)
+			return false;
+		ns = doc_str(volume, "spec.claimRef.namespace");
+		claim = doc_str(volume, "spec.claimRef.name");
+	} else if (!has_word(str_is(at->sub, "status") ? "get update patch" : "get", at->verb) || (at->sub.n && !str_is(at->sub, "status"))) {
+		return false;
+	}
+	return ns.n && claim.n && any_pod(api, node, ns, test_claim, &claim);
+}
+
 static bool is_bound_here(struct api *api, struct str node, struct str ns, struct str name)
 {
 	auto_(doc_unref) struct doc *pod = api_get(api, "", "pods", ns, name);
@@ -180,6 +213,8 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 
 		return reads && at->ns.n && at->name.n && any_pod(api, node, at->ns, test_reference, &r);
 	}
+	if (!at->group.n && (str_is(at->resource, "persistentvolumeclaims") || str_is(at->resource, "persistentvolumes")))
+		return volumes_allowed(api, node, at);
 	if (!at->group.n && str_is(at->resource, "serviceaccounts"))
 		return at->name.n && (str_is(at->sub, "token") ? str_is(at->verb, "create") : reads) &&
 			any_pod(api, node, at->ns, test_service_account, &at->name);

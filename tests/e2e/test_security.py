@@ -258,7 +258,11 @@ def test_a_node_sees_only_what_its_pods_need(spaces):
         kube.create(path("serviceaccounts", "here"), {"metadata": {"name": f"sa-{n}"}})
         kube.create(path("pods", "here"), {"metadata": {"name": f"pod-{n}"}, "spec": {
             "nodeName": f"node-{n}", "serviceAccountName": f"sa-{n}", "containers": [{"name": "c", "image": "x", "envFrom": [{"configMapRef": {"name": n}}]}],
-            "volumes": [{"name": "s", "secret": {"secretName": n}}]}})
+            "volumes": [{"name": "s", "secret": {"secretName": n}}, {"name": "d", "persistentVolumeClaim": {"claimName": n}}]}})
+        kube.create("/api/v1/namespaces/here/persistentvolumeclaims", {"metadata": {"name": n}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": f"pv-{n}"}})
+        kube.create("/api/v1/persistentvolumes", {"metadata": {"name": f"pv-{n}"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/tmp"}, "claimRef": {"namespace": "here", "name": n}}})
     call = Caller(spaces, impersonate={"User": "system:node:node-mine", "Group": "system:nodes"})
     for resource in ("secrets", "configmaps"):
         assert call("GET", path(resource, "here", "mine"))[0] == 200
@@ -268,6 +272,8 @@ def test_a_node_sees_only_what_its_pods_need(spaces):
     ready = {"status": {"conditions": []}}
     merge = "application/merge-patch+json"
     for n, code in (("mine", 200), ("theirs", 403)):
+        assert call("GET", f"/api/v1/namespaces/here/persistentvolumeclaims/{n}")[0] == code
+        assert call("GET", f"/api/v1/persistentvolumes/pv-{n}")[0] == code
         assert call("PATCH", f"/api/v1/nodes/node-{n}/status", ready, merge)[0] == code
         assert call("PATCH", f"/api/v1/namespaces/here/pods/pod-{n}/status", {"status": {"message": "x"}}, merge)[0] == code
         ref = {"kind": "Pod", "apiVersion": "v1", "name": f"pod-{n}", "uid": kube.get(path("pods", "here", f"pod-{n}"))["metadata"]["uid"]}
