@@ -199,7 +199,15 @@ inside) inside; exit 0 ;;
 esac
 [ "$(id -u)" = 0 ] || { echo "make test-fresh needs root: sudo make test-fresh" >&2; exit 1; }
 mkdir -p "$logs" "$roots"
-trap 'remove_root "$roots/up"; remove_root "$roots/test"' EXIT
+# an interrupted run ends its namespace first: the first process takes all others along
+clean_up() {
+	[ -z "${job:-}" ] || { pkill -KILL -P "$job" || true; kill "$job" && wait "$job"; } 2>/dev/null
+	for one in up test; do
+		remove_cgroups "kogge-fresh-$$-$one"
+		remove_root "$roots/$one"
+	done
+}
+trap clean_up EXIT
 trap 'exit 1' INT TERM
 for part in ${*:-up test}; do
 	case $part in
