@@ -135,7 +135,7 @@ static void meta_fields(struct compile *k, struct schema_field *f)
 static void object_fields(struct compile *k, struct schema_type *t, struct val v, bool whole)
 {
 	struct val properties = val_get(v, "properties");
-	struct schema_field *f = ARENA_ARRAY(k->a, struct schema_field, val_len(properties) + 4);
+	struct schema_field *f = ARENA_ARRAY(k->a, struct schema_field, val_len(properties) + (whole ? 3 : 1));
 	size_t n = 0;
 
 	if (val_len(properties) > 60000) {

@@ -32,9 +32,10 @@ static void braced(const struct oa *o, struct val v, bool whole, struct buf *b)
 
 static void meta_properties(const struct oa *o, bool *any, struct buf *b)
 {
-	static const char *const words[][2] = { { "apiVersion",
-							"Version of the schema that the object is written in." },
-		{ "kind", "What sort of object it is." } };
+	static const char *const words[][2] = {
+		{ "apiVersion", "APIVersion defines the group and version whose schema the object is written in." },
+		{ "kind", "What sort of object it is." }
+	};
 	const struct schema_type *meta = schema_builtin_by_name(META "ObjectMeta");
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
@@ -42,7 +43,8 @@ static void meta_properties(const struct oa *o, bool *any, struct buf *b)
 		buf_printf(b, "{\"type\":\"string\",\"description\":\"%s\"}", words[i][1]);
 	}
 	put_key(b, any, STR("metadata"));
-	buf_c(b, "{\"description\":\"Name, labels and other data about the object itself.\",");
+	buf_c(b, "{\"description\":\"Standard object's metadata: name, labels and other data about the object "
+		 "itself.\",");
 	if (o->v3)
 		buf_c(b, "\"allOf\":[{");
 	oa_reference(o, meta, b);
@@ -69,20 +71,37 @@ static void write_properties(const struct oa *o, struct val properties, bool who
 static bool left_out(const struct oa *o, struct val v, struct str key)
 {
 	static const char *const v3_only[] = { "oneOf", "anyOf", "allOf", "not", "nullable" };
-	bool loose =
-		val_bool(val_get(v, "nullable"), false) || val_bool(val_get(v, "x-kubernetes-int-or-string"), false);
+	bool null = val_bool(val_get(v, "nullable"), false);
 	bool keep = val_bool(val_get(v, "x-kubernetes-preserve-unknown-fields"), false);
+	bool structured = val_is(val_get(v, "type"), "object") || val_is(val_get(v, "type"), "array");
 
 	if (o->v3)
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(v3_only); i++)
 		if (str_is(key, v3_only[i]))
 			return true;
-	if (loose && (str_is(key, "type") || str_is(key, "items") || str_is(key, "properties") ||
-			     str_is(key, "additionalProperties")))
-		return true;
+	if (str_is(key, "type"))
+		return null || (keep && structured);
 	/* A client would complain about every field that is not named. */
-	return keep && (str_is(key, "items") || str_is(key, "properties") || str_is(key, "type"));
+	return (null || keep) && (str_is(key, "items") || str_is(key, "properties"));
+}
+
+/* A field that may be null cannot be required there. */
+static void write_required(const struct oa *o, struct val v, struct val list, struct buf *b)
+{
+	bool any = false;
+
+	buf_byte(b, '[');
+	for (struct val_iter it = val_iter(list); val_next(&it);) {
+		struct val p = o->v3 ? VAL_NONE : val_get_str(val_get(v, "properties"), val_str(it.val));
+
+		if (val_bool(val_get(p, "nullable"), false))
+			continue;
+		buf_c(b, any ? "," : "");
+		buf_str(b, val_text(it.val));
+		any = true;
+	}
+	buf_byte(b, ']');
 }
 
 static void write_list(const struct oa *o, struct val list, struct buf *b)
@@ -109,6 +128,8 @@ static void write_schema(const struct oa *o, struct val v, bool whole, struct bu
 		put_key(b, &any, k);
 		if (str_is(k, "properties"))
 			write_properties(o, it.val, false, b);
+		else if (str_is(k, "required"))
+			write_required(o, v, it.val, b);
 		else if (sub && val_kind(it.val) == VAL_MAP)
 			braced(o, it.val, false, b);
 		else if ((str_is(k, "oneOf") || str_is(k, "anyOf") || str_is(k, "allOf")) &&
@@ -125,5 +146,10 @@ static void write_schema(const struct oa *o, struct val v, bool whole, struct bu
 
 void oa_custom(const struct oa *o, struct val source, struct buf *b)
 {
+	/* Clients of v2 would refuse what is not named, so nothing is. */
+	if (!o->v3 && val_bool(val_get(source, "x-kubernetes-preserve-unknown-fields"), false)) {
+		buf_c(b, "\"type\":\"object\"");
+		return;
+	}
 	write_schema(o, source, true, b);
 }

@@ -254,7 +254,7 @@ static void check_list(struct run *w, const struct schema_rules *r, struct val v
 	}
 }
 
-static const struct schema_rules *field_rules(const struct schema_rules *r, struct str name)
+const struct schema_rules *rules_field(const struct schema_rules *r, struct str name)
 {
 	size_t lo = 0, hi = r->n_fields;
 
@@ -299,7 +299,7 @@ static void check_fields(struct run *w, const struct schema_rules *r, struct val
 		if (!val_has(val_get(v, r->required[i])))
 			fail_at(w, "FieldValueRequired", r->required[i], "Required value");
 	for (struct val_iter it = val_iter(v); val_next(&it);) {
-		const struct schema_rules *f = field_rules(r, it.key);
+		const struct schema_rules *f = rules_field(r, it.key);
 
 		if (!f)
 			continue;

@@ -67,4 +67,6 @@ enum pattern_verdict pattern_match(const struct pattern *p, struct str s);
 
 /* ---- rules.c ---- */
 struct check;
+/* Of a map's entry; NULL: nothing is asked of it. */
+const struct schema_rules *rules_field(const struct schema_rules *r, struct str name);
 void rules_check(struct check *c, const struct schema_rules *r, struct val v);

@@ -7,6 +7,7 @@ enum level { LEVEL_ROOT, LEVEL_ITEM, LEVEL_FIELD };
 struct walk {
 	struct err *e;
 	struct buf path;
+	bool defaults; /* there are some: they are checked against the compiled rules */
 };
 
 static bool flag(struct val v, const char *key)
@@ -430,6 +431,7 @@ static void check_schema(struct walk *w, struct val v, enum level l)
 	struct val items = val_get(v, "items"), more = val_get(v, "additionalProperties"), all = val_get(v, "allOf");
 	size_t n = w->path.n;
 
+	w->defaults |= val_has(val_get(v, "default"));
 	check_words(w, v);
 	check_list(w, v);
 	check_type_given(w, v, l);
@@ -487,13 +489,15 @@ static void check_default(struct walk *w, struct val v, const struct schema_rule
 
 static void check_defaults(struct walk *w, struct val v, const struct schema_rules *r)
 {
-	struct val properties = val_get(v, "properties");
 	size_t n = w->path.n;
 
 	check_default(w, v, r);
-	for (size_t i = 0; i < r->n_fields; i++) {
-		enter(w, ".properties[%.*s]", STR_ARG(r->fields[i].name));
-		check_defaults(w, val_get_str(properties, r->fields[i].name), r->fields[i].rules);
+	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
+		const struct schema_rules *f = rules_field(r, it.key);
+
+		enter(w, ".properties[%.*s]", STR_ARG(it.key));
+		if (f)
+			check_defaults(w, it.val, f);
 		w->path.n = n;
 	}
 	if (r->items) {
@@ -512,7 +516,7 @@ void schema_structural(struct val json_schema, const char *path, struct err *e)
 {
 	const struct schema_custom_opts o = { "example.com", "v1", "Any", "AnyList" };
 	auto_(schema_custom_free) struct schema_custom *c = NULL;
-	struct walk w = { e, BUF_INIT };
+	struct walk w = { .e = e, .path = BUF_INIT };
 	size_t before = e->causes_len;
 	struct err wrong;
 
@@ -521,7 +525,7 @@ void schema_structural(struct val json_schema, const char *path, struct err *e)
 	if (flag(json_schema, "nullable"))
 		forbidden(&w, ".nullable", "nullable cannot be true at the root");
 	err_init(&wrong);
-	if (e->causes_len == before && schema_custom_new(json_schema, &o, &c, &wrong) < 0) {
+	if (e->causes_len == before && w.defaults && schema_custom_new(json_schema, &o, &c, &wrong) < 0) {
 		buf_byte(&w.path, 0);
 		err_cause(e, "FieldValueInvalid", w.path.p, "Invalid value: \"\": %s", wrong.message);
 	} else if (c) {
