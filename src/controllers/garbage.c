@@ -178,6 +178,8 @@ static void on_change(void *arg, struct doc *before, struct doc *after)
 	}
 	if (before && !str_eq(doc_uid(before), doc_uid(after)))
 		add_dependents(s->c, doc_uid(before));
+	if (refs_changed && before)
+		add_owners(s->c, before); /* one of them may not have to wait any longer */
 	if (refs_changed && val_len(doc_get(after, "metadata.ownerReferences")))
 		add_key(s, after);
 	if (is_deleting(after) && val_len(doc_get(after, "metadata.finalizers")))
@@ -361,15 +363,38 @@ static int delete_dependent(struct ctl *c, struct gvr r, struct doc *d, bool for
 	return 0;
 }
 
-static bool has_dependents(struct ctl *c, struct arena *a, struct str uid)
+struct dependents {
+	size_t n, deleting; /* deleting: those that wait for their own dependents */
+};
+
+static struct dependents dependents_of(struct ctl *c, struct arena *a, struct str uid)
 {
+	struct dependents d = { 0 };
 	size_t n;
 	struct row **rows = rows_of(c, a, &n);
 
-	for (size_t k = 0; k < n; k++)
-		if (informer_list(rows[k]->i, a, "owners", uid).n)
-			return true;
-	return false;
+	for (size_t k = 0; k < n; k++) {
+		struct informer_list l = informer_list(rows[k]->i, a, "owners", uid);
+
+		d.n += l.n;
+		for (size_t i = 0; i < l.n; i++)
+			d.deleting += is_deleting(l.items[i]) && has_finalizer(l.items[i], FOREGROUND);
+	}
+	return d;
+}
+
+/* A circle: its owner waits for it, and it would wait for one that waits itself. So it lets its owners go first. */
+static int unblock_owners(struct ctl *c, struct arena *a, struct gvr r, struct doc *d, struct err *e)
+{
+	struct node *refs = node_list(a);
+
+	for (struct val_iter it = val_iter(doc_get(d, "metadata.ownerReferences")); val_next(&it);) {
+		struct node *ref = node_from(a, it.val);
+
+		node_setc(ref, "blockOwnerDeletion", node_bool(a, false));
+		node_add(refs, ref);
+	}
+	return drop_references(c, a, r, d, refs, e);
 }
 
 static int check_owners(struct ctl *c, struct arena *a, struct gvr r, struct doc *d, struct err *e)
@@ -391,7 +416,10 @@ static int check_owners(struct ctl *c, struct arena *a, struct gvr r, struct doc
 		return 0;
 	if (node_len(kept))
 		return drop_references(c, a, r, d, kept, e);
-	return delete_dependent(c, r, d, waits && has_dependents(c, a, doc_uid(d)), e);
+	struct dependents own = waits ? dependents_of(c, a, doc_uid(d)) : (struct dependents){ 0 };
+	if (own.deleting && unblock_owners(c, a, r, d, e) < 0)
+		return -e->code;
+	return delete_dependent(c, r, d, own.n > 0, e);
 }
 
 /* ---- owners that are going ---------------------------------------------------------------------------------------------------- */
