@@ -379,7 +379,8 @@ static void stop_one(struct pod *p, struct doc *d, struct container *c, int64_t 
 /* Sidecars come last and get what the others left of the grace. */
 static int64_t end_grace(struct pod *p, struct doc *d, struct container *c)
 {
-	int64_t grace = p->evicted ? EVICTED_GRACE_S : pod_grace_s(d, p->gone), used = p->deleting_seen ? mono_ms_between(p->deleting_since, mono_now()) / 1000 : 0;
+	bool evicted = p->fail_reason && strcmp(p->fail_reason, "Evicted") == 0;
+	int64_t grace = evicted ? EVICTED_GRACE_S : pod_grace_s(d, p->gone), used = p->deleting_seen ? mono_ms_between(p->deleting_since, mono_now()) / 1000 : 0;
 
 	if (c->kind != KIND_SIDECAR || grace == 0)
 		return grace;

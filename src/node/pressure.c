@@ -131,8 +131,12 @@ static int64_t asked_of(struct doc *d)
 static bool may_go(struct pod *p, struct doc *d)
 {
 	struct str phase = doc_str(d, "status.phase");
+	bool gone;
 
-	return !p->gone && !val_has(doc_get(d, "metadata.deletionTimestamp")) && !str_is(phase, "Failed") &&
+	task_lock(&p->n->lock);
+	gone = p->gone || p->evicted;
+	task_unlock(&p->n->lock);
+	return !gone && !val_has(doc_get(d, "metadata.deletionTimestamp")) && !str_is(phase, "Failed") &&
 	       !str_is(phase, "Succeeded") && doc_int(d, "spec.priority", 0) < CRITICAL_PRIORITY &&
 	       !val_has(val_get(doc_get(d, "metadata.annotations"), NOTE_MIRROR));
 }
@@ -144,7 +148,7 @@ static void choose(struct node_agent *n, const struct stats *s, bool memory, str
 		struct pod *p = pod_ref_uid(n, str_c(s->pods[i]->uid));
 		auto_(doc_unref) struct doc *d = p ? pod_doc(p) : NULL;
 		struct victim v = { .p = p, .used = s->pods[i]->usage.mem_set };
-		bool free_to = d && may_go(p, d) && !p->evicted;
+		bool free_to = d && may_go(p, d);
 		if (free_to) {
 			v.asked = memory ? asked_of(d) : INT64_MAX;
 			v.priority = doc_int(d, "spec.priority", 0);
