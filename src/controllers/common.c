@@ -240,6 +240,11 @@ bool pod_active(const struct doc *pod)
 	return !pod_ended(pod) && !is_deleting(pod);
 }
 
+bool namespace_ends(const struct err *e)
+{
+	return e->code == ERR_FORBIDDEN && strstr(e->message, "being terminated");
+}
+
 int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val template, struct node *more_labels, const char *name, struct doc **ret,
 	struct err *e)
 {
@@ -263,7 +268,7 @@ int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val tem
 	node_setc(meta, "ownerReferences", node_pack(a, "[o]", owner_reference(a, owner)));
 	body = node_publish(node_pack(a, "{apiVersion:'v1', kind:'Pod', metadata:o, spec:v}", meta, val_get(template, "spec")));
 	if (client_create(c->client, res_pods, doc_ns(owner), body, &made, e) < 0) {
-		if (e->code != ERR_CANCELED && !(e->code == ERR_FORBIDDEN && strstr(e->message, "being terminated")))
+		if (e->code != ERR_CANCELED && !namespace_ends(e))
 			recorder_event(c->recorder, owner, "Warning", "FailedCreate", "Error creating: %s", e->message);
 		return err_wrap(e, "create pod");
 	}

@@ -87,6 +87,8 @@ bool set_condition(struct arena *a, struct node *conditions, const char *type, c
  * name is. Own: ret (may be NULL). */
 int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val template, struct node *more_labels, const char *name, struct doc **ret,
 	struct err *e);
+/* A create failed because its namespace is going: nothing more can be created, and the owner goes soon, too. */
+bool namespace_ends(const struct err *e);
 int delete_pod(struct ctl *c, struct arena *a, struct doc *owner, struct str key, struct doc *pod, struct err *e);
 /* Replaces status when it differs; status is a node of the arena. */
 int write_status(struct ctl *c, struct arena *a, struct gvr r, struct doc *object, struct node *status, struct err *e);

@@ -8,7 +8,9 @@
 #include "controllers/history.h"
 
 #define BURST 250
-#define RETRY_FAILED_MS 5000 /* a pod that failed is made anew this long after it was made */
+#define FIRST_WAIT_MS 1000 /* between two failed pods of a node that are taken away; doubled each time */
+#define MOST_WAIT_MS (15 * 60 * 1000)
+#define WAITS_MAX 1000
 
 struct place { /* a node and what of the set is there; pods that go are not counted */
 	struct doc *node;
@@ -114,16 +116,81 @@ static int remove_pod(struct daemon *d, struct doc *pod, struct err *e)
 	return delete_pod(d->c, d->a, d->set, d->key, pod, e);
 }
 
-/* A failed pod makes room after a while: a node that refuses it would otherwise see one a moment. */
-static int retry_failed(struct daemon *d, struct place *p, struct doc *pod, struct err *e)
+/* ---- pods that failed: a node that refuses them would otherwise see one a moment ------------------------------------------------------- */
+
+struct wait {
+	struct mono since;
+	int64_t ms;
+};
+struct failures {
+	struct task_mutex lock;
+	struct map *waits; /* "uid/generation/node" → struct wait */
+};
+
+static void *failures_new(struct ctl *c)
 {
-	struct wall made = { 0 };
+	struct failures *f = xcalloc(1, sizeof(*f));
+
+	(void)c;
+	task_mutex_init(&f->lock);
+	f->waits = map_new(free);
+	return f;
+}
+
+static void failures_free(void *p)
+{
+	struct failures *f = p;
+
+	map_free(f->waits);
+	task_mutex_fini(&f->lock);
+	free(f);
+}
+
+static bool is_over(const struct wait *w)
+{
+	return mono_ms_between(w->since, mono_now()) > 2 * MOST_WAIT_MS;
+}
+
+static struct wait *wait_of(struct failures *f, struct str key)
+{
+	struct wait *w = map_get(f->waits, key);
+	struct str old;
+	void *value;
+
+	if (w)
+		return w;
+	for (size_t i = 0; map_len(f->waits) >= WAITS_MAX && map_next(f->waits, &i, &old, &value);)
+		if (is_over(value))
+			map_del(f->waits, old);
+	w = xcalloc(1, sizeof(*w));
+	map_put(f->waits, key, w);
+	return w;
+}
+
+/* 0: one may be taken away now, and the next has to wait longer. */
+static int64_t wait_ms(struct daemon *d, struct place *p)
+{
+	struct failures *f = d->c->state;
+	struct str key = arena_strf(d->a, "%.*s/%lld/%.*s", STR_ARG(doc_uid(d->set)), (long long)doc_int(d->set, "metadata.generation", 0),
+		STR_ARG(doc_name(p->node)));
+	struct wait *w;
 	int64_t left;
 
+	task_lock(&f->lock);
+	w = wait_of(f, key);
+	left = w->ms ? w->ms - mono_ms_between(w->since, mono_now()) : 0;
+	if (left <= 0)
+		*w = (struct wait){ mono_now(), w->ms && !is_over(w) ? MIN(2 * w->ms, (int64_t)MOST_WAIT_MS) : FIRST_WAIT_MS };
+	task_unlock(&f->lock);
+	return MAX(left, (int64_t)0);
+}
+
+static int retry_failed(struct daemon *d, struct place *p, struct doc *pod, struct err *e)
+{
+	int64_t left = wait_ms(d, p);
+
 	p->going = true;
-	wall_parse(doc_str(pod, "metadata.creationTimestamp"), &made);
-	left = RETRY_FAILED_MS - (wall_now().ns - made.ns) / 1000000;
-	if (left > 0) {
+	if (left) {
 		d->next_ms = d->next_ms ? MIN(d->next_ms, left) : left;
 		return 0;
 	}
@@ -131,6 +198,8 @@ static int retry_failed(struct daemon *d, struct place *p, struct doc *pod, stru
 		STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)), STR_ARG(doc_name(p->node)));
 	return remove_pod(d, pod, e);
 }
+
+/* ---- one of each template a node ------------------------------------------------------------------------------------------------------- */
 
 /* Of two pods of one template on one node the older stays. */
 static int take_in(struct daemon *d, struct place *p, struct doc *pod, struct err *e)
@@ -372,8 +441,9 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 		return -e->code;
 	if (d.next_ms)
 		ctl_add_after(c, key, d.next_ms);
-	if (failed.code)
-		err_copy(e, &failed);
+	if (!failed.code || namespace_ends(&failed))
+		return 0;
+	err_copy(e, &failed);
 	return -failed.code;
 }
 
@@ -398,4 +468,6 @@ const struct controller daemonset_controller = {
 	.handles = "apps/daemonsets",
 	.watches = { { &res_daemonsets, key_self }, { &res_pods, key_claimed }, { &res_controllerrevisions, key_claimed }, { &res_nodes, key_node } },
 	.reconcile = reconcile,
+	.state_new = failures_new,
+	.state_free = failures_free,
 };

@@ -111,7 +111,7 @@ static struct doc *new_revision(struct arena *a, struct doc *owner, const struct
 	node_setc(labels, REVISION_LABEL, node_c(a, hash));
 	return node_publish(node_pack(a, "{apiVersion:'apps/v1', kind:'ControllerRevision', metadata:{name:o, namespace:S, labels:o, annotations:v, "
 					 "ownerReferences:[o]}, data:o, revision:I}",
-		node_strf(a, "%.*s-%s", STR_ARG(doc_name(owner)), hash), doc_ns(owner), labels, doc_get(owner, "spec.template.metadata.annotations"),
+		node_strf(a, "%.*s-%s", STR_ARG(doc_name(owner)), hash), doc_ns(owner), labels, doc_get(owner, "metadata.annotations"),
 		owner_reference(a, owner), data, newest(r) + 1));
 }
 

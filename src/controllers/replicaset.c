@@ -110,12 +110,6 @@ struct batch {
 	struct err first_error;
 };
 
-/* Then nothing can be created any more, and the set goes soon. */
-static bool namespace_ends(const struct err *e)
-{
-	return e->code == ERR_FORBIDDEN && strstr(e->message, "being terminated");
-}
-
 static void create_some(void *arg)
 {
 	struct batch *b = arg;

@@ -13,7 +13,7 @@ static bool is_active(struct ctl *c, struct str ns)
 /* Somebody else was as fast, or the namespace is going: both are fine. */
 static int forgive(struct err *e)
 {
-	if (e->code != ERR_EXISTS && e->code != ERR_NOT_FOUND && !(e->code == ERR_FORBIDDEN && strstr(e->message, "being terminated")))
+	if (e->code != ERR_EXISTS && e->code != ERR_NOT_FOUND && !namespace_ends(e))
 		return -e->code;
 	err_init(e);
 	return 0;

@@ -397,8 +397,9 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 		return -e->code;
 	if (s.next_ms)
 		ctl_add_after(c, key, s.next_ms);
-	if (failed.code)
-		err_copy(e, &failed);
+	if (!failed.code || namespace_ends(&failed))
+		return 0;
+	err_copy(e, &failed);
 	return -failed.code;
 }
 

@@ -98,7 +98,7 @@ static int need_secret(struct ctl *c, struct arena *a, struct doc *account, stru
 		body = node_publish(node_pack(a, "{apiVersion:'v1', kind:'Secret', metadata:{generateName:o, namespace:S, annotations:o}, type:'" TYPE "'}",
 			node_strf(a, "%.*s-token-", STR_ARG(doc_name(account))), doc_ns(account), annotations));
 		if (client_create(c->client, res_secrets, doc_ns(account), body, &made, e) < 0)
-			return e->code == ERR_FORBIDDEN && strstr(e->message, "being terminated") ? 0 : -e->code;
+			return namespace_ends(e) ? 0 : -e->code;
 		have = made;
 	}
 	patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S}, secrets:[{name:S}]}", doc_uid(account), doc_str(account, "metadata.resourceVersion"),

@@ -1,6 +1,7 @@
 """kubectl and workloads: run, expose, scale, rollouts."""
 import json
 
+import pytest
 from kube import path, until
 
 
@@ -40,6 +41,43 @@ def test_rollout(kubectl, space):
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     assert image(kubectl) == "web:v2"
     assert len(space.items("replicasets")) == 2  # an old template comes back in its old ReplicaSet
+
+
+SET = """
+apiVersion: apps/v1
+kind: KIND
+metadata: {name: set, annotations: {kubernetes.io/change-cause: first}}
+spec:
+  selector: {matchLabels: {app: set}}
+  template:
+    metadata: {labels: {app: set}}
+    spec: {terminationGracePeriodSeconds: 0, containers: [{name: web, image: "web:v1", imagePullPolicy: Never}]}
+"""
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_rollout_of_sets(kubectl, space, kind):
+    """Their history is made of ControllerRevisions: kubectl compares and applies them itself."""
+    name = f"{kind.lower()}/set"
+
+    def rolled_out(image):
+        kubectl("rollout", "status", name, "--timeout=60s")
+        assert kubectl("get", "pods", "-l", "app=set", "-o", "jsonpath={.items[*].spec.containers[0].image}") == image
+
+    kubectl("apply", "-f", "-", stdin=SET.replace("KIND", kind))
+    rolled_out("web:v1")
+    kubectl("set", "image", name, "web=web:v2")
+    rolled_out("web:v2")
+    assert "first" in kubectl("rollout", "history", name)
+    assert "web:v1" in kubectl("rollout", "history", name, "--revision=1")
+    assert "rolled back" in kubectl("rollout", "undo", name)
+    rolled_out("web:v1")
+    assert "skipped" in kubectl("rollout", "undo", name, "--to-revision=3")
+    kubectl("rollout", "undo", name, "--to-revision=2")
+    rolled_out("web:v2")
+    assert len(kubectl("get", "controllerrevisions", "-l", "app=set", "-o", "name").split()) == 2
+    assert "restarted" in kubectl("rollout", "restart", name)
+    rolled_out("web:v2")
 
 
 def test_rollout_restart(kubectl, space):
