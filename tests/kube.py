@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 GROUPS = {
-    "": ("pods", "services", "configmaps", "secrets", "namespaces", "nodes", "events", "endpoints", "serviceaccounts"),
+    "": ("pods", "services", "configmaps", "secrets", "namespaces", "nodes", "events", "endpoints", "serviceaccounts", "resourcequotas"),
     "apps/v1": ("deployments", "replicasets", "daemonsets", "statefulsets"),
     "batch/v1": ("jobs", "cronjobs"),
     "discovery.k8s.io/v1": ("endpointslices",),

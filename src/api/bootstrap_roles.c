@@ -123,7 +123,7 @@ const struct boot_role boot_cluster_roles[] = {
 	{ "system:controller:ttl-after-finished-controller", "batch jobs delete," READ "\n" EVENTS },
 	{ "system:controller:disruption-controller", "apps deployments,replicasets,statefulsets " READ "\ncore replicationcontrollers " READ "\npolicy poddisruptionbudgets " READ "\n"
 						     "core pods " READ "\npolicy poddisruptionbudgets/status update,patch\ncore pods/status patch,update\n* */scale get\n" EVENTS },
-	{ "system:controller:resourcequota-controller", "* * list,watch\ncore resourcequotas/status update,patch\n" EVENTS },
+	{ "system:controller:resourcequota-controller", "* * list,watch\ncore resourcequotas get\ncore resourcequotas/status update,patch\n" EVENTS },
 	{ "system:controller:horizontal-pod-autoscaler", "autoscaling horizontalpodautoscalers " READ "\nautoscaling horizontalpodautoscalers/status update,patch\n* */scale get,update\n"
 							 "core pods list,watch\nmetrics.k8s.io pods list\n" EVENTS },
 	{ "system:controller:persistent-volume-binder", "core persistentvolumes create,delete," READ ",update,patch\ncore persistentvolumes/status update,patch\n"

@@ -11,7 +11,7 @@
 extern const struct controller deployment_controller, replicaset_controller, endpoints_controller, endpointslice_controller,
 	namespace_controller, serviceaccount_controller, root_ca_controller, garbage_collector, node_lifecycle_controller, pod_gc_controller,
 	event_ttl_controller, token_controller, replicationcontroller_controller,
-	statefulset_controller, daemonset_controller, job_controller, ttl_controller;
+	statefulset_controller, daemonset_controller, job_controller, ttl_controller, resourcequota_controller;
 
 static const struct controller *const inventory[] = {
 	&deployment_controller,	   &replicaset_controller, &endpoints_controller, &endpointslice_controller,
@@ -19,6 +19,7 @@ static const struct controller *const inventory[] = {
 	&node_lifecycle_controller, &pod_gc_controller,     &event_ttl_controller,
 	&token_controller,	   &replicationcontroller_controller, &statefulset_controller,
 	&daemonset_controller,	   &job_controller,	    &ttl_controller,
+	&resourcequota_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)

@@ -16,7 +16,7 @@ struct controller {
 	const char *name;    /* its ServiceAccount */
 	const char *help;
 	const char *handles; /* "apps/deployments", or NULL */
-	struct controller_watch watches[8];
+	struct controller_watch watches[12];
 	int (*reconcile)(struct ctl *c, struct arena *a, struct str key, struct err *e);
 	int64_t every_ms;    /* the key "" is added this often; 0: never */
 	/* For those with state of their own. */

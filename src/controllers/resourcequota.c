@@ -1,0 +1,124 @@
+/* resourcequota: counts what a namespace uses of each ResourceQuota. Admission only ever adds; what is deleted or ends is found here. */
+#include "controllers/controllers_internal.h"
+#include "quota/quota.h"
+
+#define RECOUNT_MS 60000 /* for kinds that are not watched */
+
+struct count {
+	struct arena *a;
+	struct doc *quota;
+	struct quota_list hard, used;
+	struct gvr res;
+	int64_t now_s;
+};
+
+static bool is_about(const struct count *n, struct gvr r)
+{
+	for (size_t i = 0; i < n->hard.n; i++)
+		if (quota_counts(n->hard.items[i].name, r.group, r.resource))
+			return true;
+	return false;
+}
+
+static void add_object(void *arg, struct doc *take)
+{
+	struct count *n = arg;
+	struct quota_list usage = QUOTA_LIST(n->a);
+
+	arena_hold(n->a, take, (void (*)(void *))(void *)doc_unref);
+	if (!quota_selects(doc_root(n->quota), n->res.group, n->res.resource, doc_root(take)))
+		return;
+	quota_usage(n->res.group, n->res.resource, doc_root(take), n->now_s, &usage);
+	for (size_t i = 0; i < usage.n; i++)
+		if (quota_get(&n->hard, usage.items[i].name))
+			quota_add(&n->used, usage.items[i].name, usage.items[i].q);
+}
+
+static int count_kind(struct ctl *c, struct count *n, struct gvr r, struct err *e)
+{
+	struct client_request list = { .verb = VERB_LIST, .res = r, .ns = doc_ns(n->quota) };
+	char revision[24];
+
+	if (!is_about(n, r))
+		return 0;
+	n->res = r;
+	if (client_list(c->client, &list, add_object, n, revision, e) < 0)
+		return e->code == ERR_NOT_FOUND ? 0 : err_wrap(e, "list %s", r.resource);
+	return 0;
+}
+
+static int count_all(struct ctl *c, struct count *n, struct err *e)
+{
+	struct informer_list kinds = informer_list(ctl_informer(c, res_customresourcedefinitions), n->a, NULL, STR_NULL);
+	struct gvr r;
+
+	for (size_t i = 0; namespaced_resources[i]; i++)
+		if (count_kind(c, n, *namespaced_resources[i], e) < 0)
+			return -e->code;
+	for (size_t i = 0; i < kinds.n; i++)
+		if (defined_resource(n->a, kinds.items[i], &r) && count_kind(c, n, r, e) < 0)
+			return -e->code;
+	return 0;
+}
+
+static int recount(struct ctl *c, struct arena *a, struct str key, struct err *e)
+{
+	struct str ns, name;
+	auto_(doc_unref) struct doc *quota = NULL;
+	struct count n = { .a = a, .hard = QUOTA_LIST(a), .used = QUOTA_LIST(a), .now_s = wall_s(wall_now()) };
+
+	key_split(key, &ns, &name);
+	/* the newest: admission writes this status as well, and its revision guards ours */
+	if (client_get(c->client, res_resourcequotas, ns, name, &quota, e) < 0) {
+		if (e->code != ERR_NOT_FOUND)
+			return -e->code;
+		err_init(e);
+		return 0;
+	}
+	n.quota = quota;
+	quota_read(&n.hard, doc_get(quota, "spec.hard"));
+	for (size_t i = 0; i < n.hard.n; i++)
+		quota_set(&n.used, n.hard.items[i].name, (struct quantity){ 0 });
+	if (count_all(c, &n, e) < 0)
+		return -e->code;
+	return write_status(c, a, res_resourcequotas, quota, node_pack(a, "{hard:v, used:o}", doc_get(quota, "spec.hard"), quota_node(a, &n.used)), e);
+}
+
+static void add_quotas_of(struct ctl *c, struct str ns)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct informer_list all = informer_list(ctl_informer(c, res_resourcequotas), a, NULL, STR_NULL);
+
+	for (size_t i = 0; i < all.n; i++)
+		if (!ns.n || str_eq(doc_ns(all.items[i]), ns))
+			ctl_add_doc(c, all.items[i]);
+}
+
+static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err *e)
+{
+	if (key.n)
+		return recount(c, a, key, e);
+	add_quotas_of(c, STR_NULL);
+	return 0;
+}
+
+/* What admission did not see: an end, or less than before. */
+static void key_usage(struct ctl *c, struct doc *before, struct doc *after)
+{
+	if (before && after && val_equal(doc_get(before, "spec"), doc_get(after, "spec")) && pod_ended(before) == pod_ended(after) &&
+		is_deleting(before) == is_deleting(after))
+		return;
+	if (informer_len(ctl_informer(c, res_resourcequotas)))
+		add_quotas_of(c, doc_ns(after ? after : before));
+}
+
+const struct controller resourcequota_controller = {
+	.name = "resourcequota-controller",
+	.help = "counts what namespaces use of their quotas",
+	.handles = "/resourcequotas",
+	.watches = { { &res_resourcequotas, key_self }, { &res_pods, key_usage }, { &res_services, key_usage }, { &res_persistentvolumeclaims, key_usage },
+		{ &res_secrets, key_usage }, { &res_configmaps, key_usage }, { &res_replicationcontrollers, key_usage }, { &res_replicasets, key_usage },
+		{ &res_deployments, key_usage }, { &res_statefulsets, key_usage }, { &res_jobs, key_usage }, { &res_customresourcedefinitions, NULL } },
+	.reconcile = reconcile,
+	.every_ms = RECOUNT_MS,
+};
