@@ -2,6 +2,7 @@
 #include "controllers/controllers_internal.h"
 #include "quota/quota.h"
 
+#define UNSTORED_MS 30   /* from a request's admission to its object in the store */
 #define RECOUNT_MS 60000 /* for kinds that are not watched */
 
 struct count {
@@ -61,6 +62,29 @@ static int count_all(struct ctl *c, struct count *n, struct err *e)
 	return 0;
 }
 
+static int count_fresh(struct ctl *c, struct count *n, struct err *e)
+{
+	n->used = QUOTA_LIST(n->a);
+	for (size_t i = 0; i < n->hard.n; i++)
+		quota_set(&n->used, n->hard.items[i].name, (struct quantity){ 0 });
+	return count_all(c, n, e);
+}
+
+/* Less than admission says: true for good, or an object that it has just counted is not stored yet. */
+static bool is_less(const struct count *n)
+{
+	struct quota_list said = QUOTA_LIST(n->a);
+
+	quota_read(&said, doc_get(n->quota, "status.used"));
+	for (size_t i = 0; i < n->used.n; i++) {
+		const struct quantity *q = quota_get(&said, n->used.items[i].name);
+
+		if (q && quantity_cmp(n->used.items[i].q, *q) < 0)
+			return true;
+	}
+	return false;
+}
+
 static int recount(struct ctl *c, struct arena *a, struct str key, struct err *e)
 {
 	struct str ns, name;
@@ -77,10 +101,13 @@ static int recount(struct ctl *c, struct arena *a, struct str key, struct err *e
 	}
 	n.quota = quota;
 	quota_read(&n.hard, doc_get(quota, "spec.hard"));
-	for (size_t i = 0; i < n.hard.n; i++)
-		quota_set(&n.used, n.hard.items[i].name, (struct quantity){ 0 });
-	if (count_all(c, &n, e) < 0)
+	if (count_fresh(c, &n, e) < 0)
 		return -e->code;
+	if (is_less(&n)) {
+		task_sleep_ms(UNSTORED_MS);
+		if (count_fresh(c, &n, e) < 0)
+			return -e->code;
+	}
 	return write_status(c, a, res_resourcequotas, quota, node_pack(a, "{hard:v, used:o}", doc_get(quota, "spec.hard"), quota_node(a, &n.used)), e);
 }
 
