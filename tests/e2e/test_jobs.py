@@ -77,7 +77,7 @@ def test_exact_while_everything_is_killed(fresh):
     space = Space(server)
     count, chance = 40, random.Random(7)
     job(space, "many", 'test $((RANDOM % 8)) -gt 0', restart="OnFailure", completions=count, parallelism=8, completionMode="Indexed", backoffLimit=1000)
-    job(space, "plain", "sleep 0.2", completions=count, parallelism=8)
+    job(space, "plain", "sleep 0.2", completions=count, parallelism=8, backoffLimit=1000)
     for _ in range(4):
         time.sleep(chance.uniform(0.5, 2))
         server.kill_all()
