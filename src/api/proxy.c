@@ -132,6 +132,17 @@ size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t 
 	return k;
 }
 
+/* What a browser is shown must lead it back through us. In the arena. */
+static struct str rewritten(struct rq *rq, const char *type, struct str body)
+{
+	auto_buf struct buf out = BUF_INIT;
+
+	if (!type || !str_starts(str_c(type), STR("text/html")) || !rq->subres || !rq->subres->relay)
+		return arena_str(rq->a, body);
+	rewrite_links(body, str_sub(rq->path, 0, rq->path.n - rq->sub_path.n), &out);
+	return arena_str(rq->a, buf_view(&out));
+}
+
 void relay_reply(struct rq *rq, struct http_reply *take_r)
 {
 	struct http_header *out = ARENA_ARRAY(rq->a, struct http_header, take_r->n_headers + 1);
@@ -141,7 +152,7 @@ void relay_reply(struct rq *rq, struct http_reply *take_r)
 		if (!str_is(take_r->headers[i].name, "content-type"))
 			n += relay_pass_headers(rq, &take_r->headers[i], 1, out + n);
 	char *type = take_r->content_type[0] ? arena_strdup(rq->a, take_r->content_type) : NULL;
-	struct net_piece piece = { arena_str(rq->a, buf_view(&take_r->body)), NULL, NULL };
+	struct net_piece piece = { rewritten(rq, type, buf_view(&take_r->body)), NULL, NULL };
 	int status = take_r->status;
 	http_reply_fini(take_r);
 	reply_pieces(rq, status, type, out, MIN(n, (size_t)12), &piece, 1);

@@ -35,6 +35,7 @@ void relays_free(struct relays *r)
 		http_client_free(value);
 	map_free(r->clients);
 	tls_free(r->tls);
+	tls_free(r->tls_any);
 	task_mutex_fini(&r->lock);
 	task_cond_fini(&r->gone);
 	free(r);
@@ -63,6 +64,8 @@ static int need_tls(struct relays *r, struct err *e)
 	const struct api_opts *o = &r->api->opts;
 	auto_free char *ca = o->node_ca_file ? xstrdup(o->node_ca_file) : xasprintf("%s/%s.crt", o->pki_dir ? o->pki_dir : "", o->ca_name);
 
+	if (!r->tls_any && tls_new(&(struct tls_opts){ .insecure = true }, &r->tls_any, e) < 0)
+		return -e->code;
 	if (r->tls)
 		return 0;
 	return tls_new(&(struct tls_opts){ .cert_file = o->node_cert_file, .key_file = o->node_key_file, .ca_file = ca }, &r->tls, e);
@@ -84,7 +87,7 @@ int relay_client(struct relays *r, const char *scheme, struct str host, int64_t 
 	struct http_client *c = map_get(r->clients, str_c(key));
 	if (!c && (rc = need_tls(r, e)) >= 0) {
 		struct http_client_opts co = { .url = url, .loop = o->loop, .connect_ms = 10000, .user_agent = "kogge", .http1_only = true,
-			.tls = strcmp(scheme, "http") ? r->tls : NULL };
+			.tls = node ? r->tls : strcmp(scheme, "http") ? r->tls_any : NULL };
 		if ((rc = http_client_new(&co, &c, e)) >= 0)
 			map_put(r->clients, str_c(key), c);
 	}

@@ -9,7 +9,8 @@ struct relays {
 	struct task_mutex lock;
 	struct task_cond gone;
 	struct map *clients; /* "scheme url" → struct http_client */
-	struct tls *tls;
+	struct tls *tls;     /* to nodes: checked, with our certificate */
+	struct tls *tls_any; /* to pods and services: they have no certificate that we could check */
 	int tasks; /* that run */
 };
 /* A slot for one more task; end it with relay_over(). false: too many, or stopping. */
@@ -29,4 +30,6 @@ void relay_follow(struct rq *rq, struct http_client *client, struct str path, co
 /* Headers that another server may see, or say: copies into rq's arena. */
 size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to);
 void relay_reply(struct rq *rq, struct http_reply *take_r); /* takes rq: answers with what another server answered */
+/* rewrite.c: appends html with links to paths put below prefix. */
+void rewrite_links(struct str html, struct str prefix, struct buf *out);
 void relay_proxy(struct rq *rq); /* proxy.c; takes rq */

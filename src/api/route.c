@@ -237,6 +237,15 @@ static bool is_connect(const struct rq *rq)
 	return rq->subres && (rq->subres->verbs & VERB_BIT(V_CONNECT));
 }
 
+/* A review has no table and no metadata of its own to show. */
+static int check_render(struct rq *rq, struct err *e)
+{
+	if (!rq->res->def.create || rq->render == RENDER_OBJECT)
+		return 0;
+	return err_set(e, ERR_NOT_ACCEPTABLE,
+		"only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf");
+}
+
 /* Whether the row serves what is asked. */
 static int check_served(struct rq *rq, struct err *e)
 {
@@ -364,7 +373,7 @@ void route(struct rq *rq)
 		if (!rq->sub.n && !str_starts(rq_param(rq, "fieldSelector"), STR("metadata.name=")) && rq->name.n && rq->verb == V_LIST)
 			rq->verb = V_GET;
 	}
-	if (check_served(rq, &e) < 0 || (!(rq->subres && rq->subres->relay) && negotiate(rq, false, &e) < 0)) {
+	if (check_served(rq, &e) < 0 || (!(rq->subres && rq->subres->relay) && negotiate(rq, false, &e) < 0) || check_render(rq, &e) < 0) {
 		answer_err(rq, &e);
 		return;
 	}
