@@ -17,8 +17,10 @@ static int namespace_lifecycle(struct rq *rq, struct node *object, struct err *e
 	if (!rq->res->def.namespaced || rq->res->def.create)
 		return 0;
 	ns = api_get(rq->api, "", "namespaces", STR_NULL, rq->ns);
-	if (!ns)
+	if (!ns) {
+		status_about(rq, "", "namespaces", rq->ns);
 		return err_set(e, ERR_NOT_FOUND, "namespaces \"%.*s\" not found", STR_ARG(rq->ns));
+	}
 	bool ending = val_has(doc_get(ns, "metadata.deletionTimestamp"));
 	doc_unref(ns);
 	/* What tells that a namespace ends must still be written. */

@@ -205,7 +205,7 @@ struct rq {
 	enum verb verb;
 	struct str verb_text; /* for authorization and audit: "get", "create" … */
 	struct str group, version, resource_name, ns, name, sub, sub_path;
-	bool resource_request;
+	bool resource_request, too_long; /* too_long: there is more of the path after sub */
 	struct resource *res;	      /* the row as it was asked for */
 	const struct subresource *subres;
 	/* how to answer */
@@ -219,6 +219,11 @@ struct rq {
 	enum { VALIDATE_WARN, VALIDATE_IGNORE, VALIDATE_STRICT } field_validation;
 	enum patch_type patch;
 	/* outcome */
+	struct {
+		bool set;
+		const char *group, *kind; /* kind NULL: nobody, `details: {}` */
+		struct str name;
+	} about;		       /* whom the error's details name, where it is not the resource that was asked for */
 	char *warnings[RQ_WARNINGS_MAX];
 	size_t n_warnings;
 	int status;

@@ -26,6 +26,10 @@ int media_of_body(struct rq *rq, enum media *ret, struct err *e);
 
 /* ---- status.c, reply.c: answers. Each takes rq and ends it. ------------------------------------------------------------------ */
 void status_json(const struct rq *rq, const struct err *e, struct buf *out);
+/* The error is about another object than the one asked for; kind NULL: about none. */
+void status_about(struct rq *rq, const char *group, const char *kind, struct str name);
+int status_no_such(struct rq *rq, struct err *e);     /* 404 of what no part of the server knows */
+int status_not_allowed(struct rq *rq, struct err *e); /* 405 */
 struct doc *status_success(struct rq *rq, struct str name, struct str uid); /* own */
 void reply_error(struct rq *rq, const struct err *e);
 void reply_doc(struct rq *rq, int status, struct doc *take_d); /* rendered as negotiated; of type rq->res or a subresource */
@@ -204,6 +208,7 @@ int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
 void default_pod_spec(struct arena *a, struct node *spec);
 
+void buf_go_quoted(struct buf *b, struct str s); /* in quotes, escaped as Go's %q does */
 void v_required(struct err *e, const char *path, const char *detail);
 void v_invalid(struct err *e, const char *path, struct val v, const char *detail);
 void v_invalid_str(struct err *e, const char *path, struct str value, const char *detail);
@@ -224,6 +229,9 @@ void validate_immutable(struct err *e, const char *path, struct val now, struct 
 void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e);
 void validate_port(struct err *e, const char *path, struct val port);
 void causes_add(struct err *e, const struct err *from); /* appends the causes of another error */
+/* The same of another object than rq's, or of the options: "DeleteOptions". 0 or -ERR_INVALID. */
+int validate_finish_as(struct rq *rq, const char *group, const char *kind, struct str name, struct err *e);
+int validate_options(struct rq *rq, const char *kind, struct err *e);
 bool validate_finish(struct rq *rq, struct str name, struct err *e); /* makes the message of the causes; true: there were some */
 
 /* ---- ipalloc.c ------------------------------------------------------------------------------------------------------------------------------------- */
@@ -235,6 +243,7 @@ void ipalloc_undo(struct rq *rq);
 int ipalloc_families(const struct ipalloc *p, const char *ret[2]); /* "IPv4", "IPv6" in order */
 
 /* ---- discovery.c, openapi.c, health.c, metrics.c, audit.c, relay.c ------------------------------------------------------------------------------------ */
+void discovery_index(struct rq *rq, int status); /* the paths that are served */
 bool discovery_answer(struct rq *rq); /* /api, /apis … ; true: taken */
 bool openapi_answer(struct rq *rq);
 void openapi_free(struct openapi_cache *o);

@@ -53,27 +53,39 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 		o->orphan = rq_param_bool(rq, "orphanDependents");
 	}
 	if (o->propagation.n && o->orphan_given)
-		return err_set(e, ERR_INVALID, "DeleteOptions \"\" is invalid: propagationPolicy: Invalid value: \"%.*s\": orphanDependents and deletionPropagation cannot be both set",
-			STR_ARG(o->propagation));
+		err_cause(e, "FieldValueInvalid", "propagationPolicy",
+			"Invalid value: \"%.*s\": orphanDependents and deletionPropagation cannot be both set", STR_ARG(o->propagation));
 	if (o->propagation.n && !str_is(o->propagation, "Foreground") && !str_is(o->propagation, "Background") &&
 		!str_is(o->propagation, "Orphan"))
-		return err_set(e, ERR_INVALID, "DeleteOptions \"\" is invalid: propagationPolicy: Unsupported value: \"%.*s\": supported values: \"Background\", \"Foreground\", \"Orphan\"",
+		err_cause(e, "FieldValueNotSupported", "propagationPolicy",
+			"Unsupported value: \"%.*s\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
 			STR_ARG(o->propagation));
+	if (validate_options(rq, "DeleteOptions", e) < 0)
+		return -ERR_INVALID;
 	if (o->orphan_given)
 		o->propagation = o->orphan ? STR("Orphan") : STR("Background");
 	return 0;
 }
 
+static int differs(struct rq *rq, const char *what, struct str want, struct str is, const char *because, struct err *e)
+{
+	const struct resource_def *def = &rq->res->def;
+
+	status_about(rq, def->group, def->kind, rq->name);
+	return err_set(e, ERR_CONFLICT,
+		"Operation cannot be fulfilled on %s%s%s \"%.*s\": the %s in the precondition (%.*s) does not match the %s in record (%.*s). "
+		"The object might have been %s",
+		def->kind, def->group[0] ? "." : "", def->group, STR_ARG(rq->name), what, STR_ARG(want), what, STR_ARG(is), because);
+}
+
 static int check_preconditions(struct rq *rq, const struct delete_options *o, struct doc *live, struct err *e)
 {
+	struct str rv = doc_str(live, "metadata.resourceVersion");
+
 	if (o->uid.n && !str_eq(o->uid, doc_uid(live)))
-		return err_set(e, ERR_CONFLICT,
-			"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
-			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(o->uid), STR_ARG(doc_uid(live)));
-	if (o->rv.n && !str_eq(o->rv, doc_str(live, "metadata.resourceVersion")))
-		return err_set(e, ERR_CONFLICT,
-			"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: ResourceVersion in precondition: %.*s, ResourceVersion in object meta: %.*s",
-			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(o->rv), STR_ARG(doc_str(live, "metadata.resourceVersion")));
+		return differs(rq, "UID", o->uid, doc_uid(live), "deleted and then recreated", e);
+	if (o->rv.n && !str_eq(o->rv, rv))
+		return differs(rq, "ResourceVersion", o->rv, rv, "modified", e);
 	return 0;
 }
 
@@ -223,7 +235,7 @@ static int delete_named(struct rq *rq, const struct delete_options *opts, struct
 			return write_not_found(rq, rq->name, e);
 		rc = delete_live(rq, opts, live, out, e);
 		doc_unref(live);
-		if (rc != -ERR_CONFLICT || opts->rv.n || str_has(str_c(e->message), STR("Precondition")))
+		if (rc != -ERR_CONFLICT || opts->rv.n || str_has(str_c(e->message), STR("precondition")))
 			break;
 	}
 	return rc;

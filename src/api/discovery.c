@@ -511,6 +511,40 @@ static void openid(struct rq *rq, bool jwks)
 	reply_error(rq, &e);
 }
 
+static int path_order(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void discovery_index(struct rq *rq, int status)
+{
+	static const char *const fixed[] = { "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
+		"/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version" };
+	struct table t = table_of(rq);
+	char **paths = ARENA_ARRAY(rq->a, char *, ARRAY_LEN(fixed) + 2 * t.n);
+	struct buf b = BUF_INIT;
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
+		paths[n++] = rq_f(rq, "%s", fixed[i]);
+	for (size_t i = 0; i < t.n; i++) {
+		const struct resource_def *def = &t.rows[i]->def;
+		if (!def->group[0])
+			continue;
+		paths[n++] = rq_f(rq, "/apis/%s", def->group);
+		paths[n++] = rq_f(rq, "/apis/%s/%s", def->group, def->version);
+	}
+	qsort(paths, n, sizeof(*paths), path_order);
+	for (size_t i = 0; i < n; i++) {
+		if (i && !strcmp(paths[i], paths[i - 1]))
+			continue;
+		buf_c(&b, i ? "," : "{\"paths\":[");
+		buf_json(&b, str_c(paths[i]));
+	}
+	buf_c(&b, "]}");
+	reply_buf(rq, status, "application/json", &b);
+}
+
 bool discovery_answer(struct rq *rq)
 {
 	struct str p = rq->path, seg[4] = { { 0 } }, part;
@@ -521,6 +555,12 @@ bool discovery_answer(struct rq *rq)
 		if (part.n && n++ < 3)
 			seg[n - 1] = part;
 	err_init(&e);
+	if (str_has(p, STR("//")))
+		return false;
+	if (!n) {
+		discovery_index(rq, 200);
+		return true;
+	}
 	if (n == 1 && str_is(seg[0], "version")) {
 		version(rq);
 		return true;

@@ -184,10 +184,8 @@ static int token_read(struct rq *rq, struct str token, int64_t *rev, struct str 
 
 static int invalid_option(struct rq *rq, struct err *e, const char *field, const char *why)
 {
-	(void)rq;
-	err_set(e, ERR_INVALID, "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, why);
 	v_forbidden(e, field, why);
-	return -ERR_INVALID;
+	return validate_options(rq, "ListOptions", e);
 }
 
 static int query_revision(struct rq *rq, struct list_query *q, struct err *e)

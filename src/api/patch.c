@@ -166,10 +166,14 @@ int write_patch(struct rq *rq, struct outcome *out, struct err *e)
 		return rc;
 	arena_hold(rq->a, patch, end_doc);
 	if (rq->force && rq->patch != PATCH_APPLY)
-		return err_set(e, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch");
+		v_forbidden(e, "force", "may not be specified for non-apply patch");
 	if (rq->patch == PATCH_APPLY) {
 		if (!rq->field_manager.n)
-			return err_set(e, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
+			err_cause(e, "FieldValueRequired", "fieldManager", "Required value: is required for apply patch");
+	}
+	if (validate_options(rq, "PatchOptions", e) < 0)
+		return -ERR_INVALID;
+	if (rq->patch == PATCH_APPLY) {
 		if ((rc = applied_config(rq, patch, true, &config, e)) < 0)
 			return rc;
 	}

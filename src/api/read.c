@@ -65,7 +65,10 @@ int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e)
 
 int write_not_found(struct rq *rq, struct str name, struct err *e)
 {
-	return err_set(e, ERR_NOT_FOUND, "%s \"%.*s\" not found", rq->res->group_resource, STR_ARG(name));
+	auto_buf struct buf b = BUF_INIT;
+
+	buf_go_quoted(&b, name);
+	return err_set(e, ERR_NOT_FOUND, "%s %.*s not found", rq->res->group_resource, (int)b.n, b.p);
 }
 
 void read_get(struct rq *rq)

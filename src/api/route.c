@@ -11,21 +11,21 @@ struct path {
 	struct str rest; /* from the segment after the sub-resource on */
 };
 
+/* Decoded as a whole and then cut, so that an encoded slash is one. Empty segments stay, but for the one after a last
+ * slash. */
 static void path_split(struct rq *rq, struct path *p)
 {
-	struct str rest = rq->path;
+	struct str rest = url_decode(rq->a, rq->path, false);
 
 	p->n = 0;
+	if (rest.n)
+		rest = str_sub(rest, 1, rest.n);
 	while (rest.n && p->n < SEGMENTS_MAX) {
 		size_t end = 0;
-		while (rest.n && rest.p[0] == '/')
-			rest = str_sub(rest, 1, rest.n);
 		while (end < rest.n && rest.p[end] != '/')
 			end++;
-		if (!end)
-			break;
-		p->seg[p->n++] = url_decode(rq->a, str_sub(rest, 0, end), false);
-		rest = str_sub(rest, end, rest.n);
+		p->seg[p->n++] = str_sub(rest, 0, end);
+		rest = str_sub(rest, end < rest.n ? end + 1 : end, rest.n);
 	}
 }
 
@@ -62,8 +62,8 @@ static bool path_resource(struct rq *rq, const struct path *p)
 	i += legacy_watch;
 	if (p->n <= i)
 		return false;
-	bool own_sub = p->n > i + 2 && !rq->group.n &&
-		(str_is(p->seg[i + 2], "status") || str_is(p->seg[i + 2], "finalize"));
+	bool own_sub =
+		p->n > i + 2 && !rq->group.n && (str_is(p->seg[i + 2], "status") || str_is(p->seg[i + 2], "finalize"));
 	if (str_is(p->seg[i], "namespaces") && p->n > i + 2 && !own_sub) {
 		rq->ns = p->seg[i + 1];
 		i += 2;
@@ -73,6 +73,7 @@ static bool path_resource(struct rq *rq, const struct path *p)
 		rq->name = p->seg[i + 1];
 	if (p->n > i + 2) {
 		rq->sub = p->seg[i + 2];
+		rq->too_long = p->n > i + 3;
 		rq->sub_path = path_after(rq, i + 3);
 	}
 	rq->resource_request = true;
@@ -112,7 +113,8 @@ static enum lane lane_of(const struct rq *rq)
 	if (has_group(&rq->id, "system:masters") || has_group(&rq->id, "system:nodes") ||
 		str_is(rq->resource_name, "leases"))
 		return LANE_EXEMPT;
-	if (str_starts(rq->id.user, STR("system:serviceaccount:kube-system:")) || str_starts(rq->id.user, STR("system:kube-")))
+	if (str_starts(rq->id.user, STR("system:serviceaccount:kube-system:")) ||
+		str_starts(rq->id.user, STR("system:kube-")))
 		return LANE_CONTROLLERS;
 	return LANE_EVERYONE;
 }
@@ -172,26 +174,61 @@ int route_authorize(struct rq *rq, struct err *e)
 	return forbid(rq, e);
 }
 
+static void dry_run_option(struct rq *rq, struct err *e)
+{
+	auto_buf struct buf all = BUF_INIT;
+	bool bad = false;
+
+	for (size_t i = 0; i < rq->n_params; i++) {
+		if (!str_is(rq->params[i].key, "dryRun"))
+			continue;
+		bad |= !str_is(rq->params[i].value, "All");
+		buf_c(&all, all.n ? "," : "[");
+		buf_json(&all, rq->params[i].value);
+	}
+	rq->dry_run = all.n > 0;
+	if (bad)
+		err_cause(e, "FieldValueNotSupported", "dryRun", "Unsupported value: %.*s]: supported values: \"All\"",
+			(int)all.n, all.p);
+}
+
+/* Printable and not too long. */
+static void check_manager(struct str name, struct err *e)
+{
+	if (name.n > 128)
+		v_too_long(e, "fieldManager", 128);
+	for (size_t i = 0; i < name.n; i++) {
+		unsigned char c = (unsigned char)name.p[i];
+		if (c >= 0x20 && c != 0x7f)
+			continue;
+		char *why = xasprintf("invalid character U+%04X (at position %zu)", c, i);
+		v_invalid_str(e, "fieldManager", name, why);
+		free(why);
+		return;
+	}
+}
+
 int route_write_options(struct rq *rq, struct err *e)
 {
-	struct str v = rq_param(rq, "dryRun");
+	static const char *const kinds[] = {
+		[V_CREATE] = "CreateOptions", [V_UPDATE] = "UpdateOptions", [V_PATCH] = "PatchOptions"
+	};
+	const char *kind = rq->verb < ARRAY_LEN(kinds) && kinds[rq->verb] ? kinds[rq->verb] : "DeleteOptions";
+	struct str v;
 
-	if (v.n && !str_is(v, "All"))
-		return err_set(e, ERR_BAD_REQUEST, "dryRun: Unsupported value: \"%.*s\": supported values: \"All\"", STR_ARG(v));
-	rq->dry_run = v.n > 0;
+	dry_run_option(rq, e);
 	rq->force = rq_param_bool(rq, "force");
 	rq->field_manager = rq_param(rq, "fieldManager");
-	if (rq->field_manager.n > 128)
-		return err_set(e, ERR_BAD_REQUEST, "fieldManager: Too long: may not be more than 128 bytes");
+	check_manager(rq->field_manager, e);
 	v = rq_param(rq, "fieldValidation");
 	if (str_is(v, "Strict"))
 		rq->field_validation = VALIDATE_STRICT;
 	else if (str_is(v, "Ignore"))
 		rq->field_validation = VALIDATE_IGNORE;
 	else if (v.n && !str_is(v, "Warn"))
-		return err_set(e, ERR_BAD_REQUEST,
-			"fieldValidation: Unsupported value: \"%.*s\": supported values: \"Ignore\", \"Strict\", \"Warn\"", STR_ARG(v));
-	return 0;
+		err_cause(e, "FieldValueNotSupported", "fieldValidation",
+			"Unsupported value: \"%.*s\": supported values: \"Ignore\", \"Strict\", \"Warn\"", STR_ARG(v));
+	return validate_options(rq, kind, e);
 }
 
 static void not_found_page(struct rq *rq)
@@ -204,10 +241,41 @@ static void answer_err(struct rq *rq, struct err *e)
 	reply_error(rq, e);
 }
 
+static bool group_is_builtin(struct rq *rq, struct str group)
+{
+	struct resource **rows;
+	size_t n;
+
+	rows = api_resources(rq->api, rq->a, &n);
+	for (size_t i = 0; i < n; i++)
+		if (!rows[i]->custom && str_is(group, rows[i]->def.group))
+			return true;
+	return false;
+}
+
+/* Below the core API and the builtin groups a Status, below other groups a page, and elsewhere the index. */
+static void unknown_path(struct rq *rq)
+{
+	struct path p;
+	struct err e;
+
+	err_init(&e);
+	path_split(rq, &p);
+	bool core = p.n && str_is(p.seg[0], "api"), group = p.n && str_is(p.seg[0], "apis");
+	if (core || (group && p.n > 2 && group_is_builtin(rq, p.seg[1]))) {
+		status_no_such(rq, &e);
+		answer_err(rq, &e);
+	} else if (group) {
+		not_found_page(rq);
+	} else {
+		discovery_index(rq, 404);
+	}
+}
+
 static void route_other(struct rq *rq)
 {
-	static const char *const verbs[][2] = { { "GET", "get" }, { "HEAD", "head" }, { "POST", "post" }, { "PUT", "put" },
-		{ "DELETE", "delete" }, { "PATCH", "patch" }, { "OPTIONS", "options" } };
+	static const char *const verbs[][2] = { { "GET", "get" }, { "HEAD", "head" }, { "POST", "post" },
+		{ "PUT", "put" }, { "DELETE", "delete" }, { "PATCH", "patch" }, { "OPTIONS", "options" } };
 	struct err e;
 
 	err_init(&e);
@@ -223,13 +291,13 @@ static void route_other(struct rq *rq)
 	if (aggregate_answer(rq))
 		return;
 	if (!str_is(rq->method, "GET") && !str_is(rq->method, "HEAD")) {
-		err_set(&e, ERR_METHOD, "the server does not allow this method on the requested resource");
+		status_not_allowed(rq, &e);
 		answer_err(rq, &e);
 		return;
 	}
 	if (health_answer(rq) || discovery_answer(rq) || openapi_answer(rq))
 		return;
-	not_found_page(rq);
+	unknown_path(rq);
 }
 
 static bool is_connect(const struct rq *rq)
@@ -243,7 +311,21 @@ static int check_render(struct rq *rq, struct err *e)
 	if (!rq->res->def.create || rq->render == RENDER_OBJECT)
 		return 0;
 	return err_set(e, ERR_NOT_ACCEPTABLE,
-		"only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf");
+		"only the following media types are accepted: application/json, application/yaml, "
+		"application/vnd.kubernetes.protobuf");
+}
+
+/* A name that cannot be one segment of a path. */
+static int check_name(struct rq *rq, struct err *e)
+{
+	struct str n = rq->name;
+	const char *why = str_is(n, ".") ? "may not be '.'" : str_is(n, "..") ? "may not be '..'" : NULL;
+
+	if (str_has(n, STR("%")))
+		why = "may not contain '%'";
+	if (!why || rq->verb == V_LIST || rq->verb == V_WATCH)
+		return 0;
+	return err_set(e, ERR_BAD_REQUEST, "Name parameter invalid: \"%.*s\": %s", STR_ARG(n), why);
 }
 
 /* Whether the row serves what is asked. */
@@ -254,24 +336,23 @@ static int check_served(struct rq *rq, struct err *e)
 
 	if (rq->sub.n) {
 		rq->subres = resource_sub(r, rq->sub);
-		if (!rq->subres)
-			return err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
+		if (!rq->subres || (rq->too_long && !rq->subres->relay))
+			return status_no_such(rq, e);
 		verbs = rq->subres->verbs;
 	}
 	if (is_connect(rq))
 		return 0;
 	if (r->def.namespaced && !rq->ns.n && (rq->name.n || rq->verb == V_CREATE || rq->verb == V_DELETE_COLLECTION) &&
 		rq->verb != V_LIST)
-		return err_set(e, rq->name.n ? ERR_NOT_FOUND : ERR_METHOD,
-			rq->name.n ? "the server could not find the requested resource" :
-				     "the server does not allow this method on the requested resource");
+		return rq->name.n ? status_no_such(rq, e) : status_not_allowed(rq, e);
 	if (!r->def.namespaced && rq->ns.n)
-		return err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
-	bool needs_name = rq->verb == V_GET || rq->verb == V_UPDATE || rq->verb == V_PATCH || rq->verb == V_DELETE || rq->sub.n;
+		return status_no_such(rq, e);
+	bool needs_name =
+		rq->verb == V_GET || rq->verb == V_UPDATE || rq->verb == V_PATCH || rq->verb == V_DELETE || rq->sub.n;
 	if (rq->verb == V_NONE || !(verbs & VERB_BIT(rq->verb)) || (needs_name && !rq->name.n) ||
 		(rq->verb == V_CREATE && rq->name.n && !rq->sub.n))
-		return err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
-	return 0;
+		return status_not_allowed(rq, e);
+	return check_name(rq, e);
 }
 
 static void later_or_now(struct rq *rq, bool later, void (*run)(struct rq *rq))
@@ -363,17 +444,19 @@ void route(struct rq *rq)
 		return;
 	rq->res = api_resource(rq->api, rq->group, rq->version, rq->resource_name);
 	if (!rq->res) {
-		not_found_page(rq);
+		unknown_path(rq);
 		return;
 	}
 	resource_hold(rq->res);
 	if (rq->res->custom && rq->res->custom->warning)
 		rq_warn(rq, "%s", rq->res->custom->warning);
 	if (rq->verb == V_LIST || rq->verb == V_WATCH) {
-		if (!rq->sub.n && !str_starts(rq_param(rq, "fieldSelector"), STR("metadata.name=")) && rq->name.n && rq->verb == V_LIST)
+		if (!rq->sub.n && !str_starts(rq_param(rq, "fieldSelector"), STR("metadata.name=")) && rq->name.n &&
+			rq->verb == V_LIST)
 			rq->verb = V_GET;
 	}
-	if (check_served(rq, &e) < 0 || (!(rq->subres && rq->subres->relay) && negotiate(rq, false, &e) < 0) || check_render(rq, &e) < 0) {
+	if (check_served(rq, &e) < 0 || (!(rq->subres && rq->subres->relay) && negotiate(rq, false, &e) < 0) ||
+		check_render(rq, &e) < 0) {
 		answer_err(rq, &e);
 		return;
 	}

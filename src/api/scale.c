@@ -93,8 +93,9 @@ static int scale_once(struct rq *rq, struct outcome *out, bool *retry, struct er
 			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
 			rq->res->group_resource, STR_ARG(rq->name));
 	if (rc >= 0 && replicas < 0) {
-		rc = err_set(e, ERR_INVALID, "Scale.autoscaling \"%.*s\" is invalid: spec.replicas: Invalid value: %lld: must be greater than or equal to 0",
-			STR_ARG(rq->name), (long long)replicas);
+		err_cause(e, "FieldValueInvalid", "spec.replicas", "Invalid value: %lld: must be greater than or equal to 0",
+			(long long)replicas);
+		rc = validate_finish_as(rq, "autoscaling", "Scale", rq->name, e);
 	}
 	if (rc >= 0) {
 		j.live = live;

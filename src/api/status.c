@@ -22,23 +22,41 @@ static void causes_json(const struct err *e, struct buf *out)
 		buf_byte(out, ']');
 }
 
+static void about_json(struct buf *d, const char *group, const char *kind, struct str name)
+{
+	if (name.n) {
+		buf_c(d, ",\"name\":");
+		buf_json(d, name);
+	}
+	if (group[0])
+		buf_printf(d, ",\"group\":\"%s\"", group);
+	if (kind[0])
+		buf_printf(d, ",\"kind\":\"%s\"", kind);
+}
+
+/* Errors of these codes name their object; others say nothing of it. */
+static bool names_object(int code)
+{
+	return code == ERR_NOT_FOUND || code == ERR_EXISTS || code == ERR_CONFLICT || code == ERR_FORBIDDEN ||
+	       code == ERR_INVALID;
+}
+
 static void details_json(const struct rq *rq, const struct err *e, struct buf *out)
 {
+	bool named = rq->about.set || (rq->res && names_object(e->code));
 	struct buf d = BUF_INIT;
 
-	if (rq->res && e->code != ERR_UNAUTHORIZED) {
+	if (rq->about.set && rq->about.kind) {
+		about_json(&d, rq->about.group, rq->about.kind, rq->about.name);
+	} else if (named && !rq->about.set) {
 		const struct resource_def *def = &rq->res->def;
-		if (rq->name.n) {
-			buf_c(&d, ",\"name\":");
-			buf_json(&d, rq->name);
-		}
-		if (def->group[0])
-			buf_printf(&d, ",\"group\":\"%s\"", def->group);
-		buf_printf(&d, ",\"kind\":\"%s\"", e->code == ERR_INVALID ? def->kind : def->resource);
+		about_json(&d, def->group, e->code == ERR_INVALID ? def->kind : def->resource, rq->name);
 	}
 	causes_json(e, &d);
 	if (e->retry_after_s)
 		buf_printf(&d, ",\"retryAfterSeconds\":%d", e->retry_after_s);
+	if (!d.n && named)
+		buf_c(out, ",\"details\":{}");
 	if (d.n) {
 		buf_c(out, ",\"details\":{");
 		buf_add(out, d.p + 1, d.n - 1);
@@ -61,7 +79,8 @@ void status_json(const struct rq *rq, const struct err *e, struct buf *out)
 	buf_c(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
 	buf_json(out, str_c(e->message));
 	if (!rq->deny_code) {
-		buf_printf(out, ",\"reason\":\"%s\"", e->code == ERR_CANCELED ? "ServiceUnavailable" : err_reason((enum err_code)e->code));
+		buf_printf(out, ",\"reason\":\"%s\"",
+			e->code == ERR_CANCELED ? "ServiceUnavailable" : err_reason((enum err_code)e->code));
 		details_json(rq, e, out);
 	} else if (rq->deny_reason[0]) {
 		buf_c(out, ",\"reason\":");
@@ -70,13 +89,34 @@ void status_json(const struct rq *rq, const struct err *e, struct buf *out)
 	buf_printf(out, ",\"code\":%d}", code);
 }
 
+void status_about(struct rq *rq, const char *group, const char *kind, struct str name)
+{
+	rq->about.set = true;
+	rq->about.group = group ? group : "";
+	rq->about.kind = kind;
+	rq->about.name = arena_str(rq->a, name);
+}
+
+int status_no_such(struct rq *rq, struct err *e)
+{
+	status_about(rq, NULL, NULL, STR_NULL);
+	return err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
+}
+
+int status_not_allowed(struct rq *rq, struct err *e)
+{
+	status_about(rq, NULL, NULL, STR_NULL);
+	return err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
+}
+
 struct doc *status_success(struct rq *rq, struct str name, struct str uid)
 {
 	const struct resource_def *def = &rq->res->def;
 
 	return node_publish(node_pack(rq->a,
-		"{apiVersion:'v1', kind:'Status', metadata:{}, status:'Success', details:{name:S, group:s, kind:s, uid:S}}", name,
-		def->group[0] ? def->group : NULL, def->resource, uid.n ? uid : STR_NULL));
+		"{apiVersion:'v1', kind:'Status', metadata:{}, status:'Success', details:{name:S, group:s, kind:s, "
+		"uid:S}}",
+		name, def->group[0] ? def->group : NULL, def->resource, uid.n ? uid : STR_NULL));
 }
 
 void reply_error(struct rq *rq, const struct err *e)

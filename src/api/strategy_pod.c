@@ -186,7 +186,10 @@ static int bind_once(struct rq *rq, struct node *binding, struct err *e)
 
 	if (rc < 0)
 		return rc;
-	if (!node.n || (kind.n && !str_is(kind, "Node")))
+	status_about(rq, "", "pods/binding", rq->name); /* whatever follows is about the binding */
+	if (kind.n && !str_is(kind, "Node"))
+		rc = err_set(e, ERR_BAD_REQUEST, "target.kind: Unsupported value: \"%.*s\": supported values: \"Node\", \"<empty>\"", STR_ARG(kind));
+	else if (!node.n)
 		rc = err_set(e, ERR_INVALID, "Binding \"%.*s\" is invalid: target.name: Required value", STR_ARG(rq->name));
 	else if (uid.n && !str_eq(uid, doc_uid(live)))
 		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",

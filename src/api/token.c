@@ -310,8 +310,8 @@ static int check_seconds(int64_t seconds, struct err *e)
 {
 	if (seconds >= LEAST_S && seconds <= MOST_S)
 		return 0;
-	err_cause(e, "FieldValueInvalid", "spec.expirationSeconds", seconds < LEAST_S ? "may not specify a duration less than 10 minutes" :
-											"may not specify a duration larger than 2^32 seconds");
+	err_cause(e, "FieldValueInvalid", "spec.expirationSeconds", "Invalid value: %lld: may not specify a duration %s", (long long)seconds,
+		seconds < LEAST_S ? "less than 10 minutes" : "larger than 2^32 seconds");
 	return -ERR_INVALID;
 }
 
@@ -331,7 +331,7 @@ int token_create(struct rq *rq, struct node **body, struct err *e)
 	if (!auth->signer)
 		return err_set(e, ERR_UNAVAILABLE, "this server has no signing key for tokens");
 	if (check_seconds(asked, e) < 0)
-		return err_set(e, ERR_INVALID, "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: %lld", (long long)asked);
+		return validate_finish_as(rq, "authentication.k8s.io", "TokenRequest", STR_NULL, e);
 	if ((ref && bind_object(rq, ref, &bound, e) < 0) || check_node_asks(rq, &bound, e) < 0)
 		return -e->code;
 	kube = node_pack(rq->a, "{namespace:S, node:o, pod:o, secret:o, serviceaccount:o}", rq->ns, bound.node, bound.pod, bound.secret,

@@ -4,6 +4,26 @@
 #include <stdio.h>
 #define LOG_MODULE "api"
 
+/* Quoted as Go quotes: what is not printable as \x00, all else as it is. */
+void buf_go_quoted(struct buf *b, struct str s)
+{
+	static const char named[] = "\aa\bb\ff\nn\rr\tt\vv\"\"\\\\";
+
+	buf_byte(b, '"');
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		const char *p = c ? strchr(named, c) : NULL;
+
+		if (p && (p - named) % 2 == 0)
+			buf_printf(b, "\\%c", p[1]);
+		else if (c < 0x20 || c == 0x7f)
+			buf_printf(b, "\\x%02x", c);
+		else
+			buf_byte(b, (char)c);
+	}
+	buf_byte(b, '"');
+}
+
 void v_required(struct err *e, const char *path, const char *detail)
 {
 	err_cause(e, "FieldValueRequired", path, "Required value%s%s", detail && detail[0] ? ": " : "", detail ? detail : "");
@@ -13,6 +33,10 @@ void v_invalid(struct err *e, const char *path, struct val v, const char *detail
 {
 	struct str t = val_has(v) ? val_text(v) : STR("null");
 
+	if (val_kind(v) == VAL_STR) {
+		v_invalid_str(e, path, val_str(v), detail);
+		return;
+	}
 	if (t.n > 300)
 		t = str_sub(t, 0, 300);
 	err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s: %s", STR_ARG(t), detail);
@@ -22,7 +46,7 @@ void v_invalid_str(struct err *e, const char *path, struct str value, const char
 {
 	auto_buf struct buf b = BUF_INIT;
 
-	buf_json(&b, str_sub(value, 0, 300));
+	buf_go_quoted(&b, str_sub(value, 0, 300));
 	err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s: %s", (int)b.n, b.p, detail);
 }
 
@@ -31,7 +55,7 @@ void v_unsupported(struct err *e, const char *path, struct str value, const char
 	auto_buf struct buf b = BUF_INIT;
 
 	buf_c(&b, "Unsupported value: ");
-	buf_json(&b, value);
+	buf_go_quoted(&b, value);
 	buf_c(&b, ": supported values: ");
 	for (size_t i = 0; known[i]; i++)
 		buf_printf(&b, "%s\"%s\"", i ? ", " : "", known[i]);
@@ -47,7 +71,7 @@ void v_duplicate(struct err *e, const char *path, struct str value)
 {
 	auto_buf struct buf b = BUF_INIT;
 
-	buf_json(&b, value);
+	buf_go_quoted(&b, value);
 	err_cause(e, "FieldValueDuplicate", path, "Duplicate value: %.*s", (int)b.n, b.p);
 }
 
@@ -55,7 +79,7 @@ void v_not_found(struct err *e, const char *path, struct str value)
 {
 	auto_buf struct buf b = BUF_INIT;
 
-	buf_json(&b, value);
+	buf_go_quoted(&b, value);
 	err_cause(e, "FieldValueNotFound", path, "Not found: %.*s", (int)b.n, b.p);
 }
 
@@ -73,27 +97,45 @@ void causes_add(struct err *e, const struct err *from)
 }
 
 /* Causes → "Pod "x" is invalid: a: Required value" or "[a: …, b: …]" for several. */
-bool validate_finish(struct rq *rq, struct str name, struct err *e)
+static bool finish(const char *group, const char *kind, struct str name, struct err *e)
 {
 	const char *reason, *field, *message;
 	struct buf b = BUF_INIT;
 	size_t n = 0;
-	const struct resource_def *def = &rq->res->def;
 
 	for (size_t pos = 0; err_next_cause(e, &pos, &reason, &field, &message); n++)
 		buf_printf(&b, "%s%s%s%s", n ? ", " : "", field, field[0] ? ": " : "", message);
 	if (n) {
 		struct err causes;
 		err_copy(&causes, e);
-		const char *dot = def->group[0] ? "." : "";
-		err_set(e, ERR_INVALID, "%s%s%s \"%.*s\" is invalid: %s%.*s%s", def->kind, dot, def->group, STR_ARG(name),
+		err_set(e, ERR_INVALID, "%s%s%s \"%.*s\" is invalid: %s%.*s%s", kind, group[0] ? "." : "", group, STR_ARG(name),
 			n > 1 ? "[" : "", (int)b.n, b.p, n > 1 ? "]" : "");
 		causes_add(e, &causes); /* setting the message dropped them */
-		if (!rq->name.n)
-			rq->name = arena_str(rq->a, name);
 	}
 	buf_fini(&b);
 	return n > 0;
+}
+
+bool validate_finish(struct rq *rq, struct str name, struct err *e)
+{
+	bool bad = finish(rq->res->def.group, rq->res->def.kind, name, e);
+
+	if (bad && !rq->name.n)
+		rq->name = arena_str(rq->a, name);
+	return bad;
+}
+
+int validate_finish_as(struct rq *rq, const char *group, const char *kind, struct str name, struct err *e)
+{
+	if (!finish(group, kind, name, e))
+		return 0;
+	status_about(rq, group, kind, name);
+	return -ERR_INVALID;
+}
+
+int validate_options(struct rq *rq, const char *kind, struct err *e)
+{
+	return validate_finish_as(rq, "meta.k8s.io", kind, STR_NULL, e);
 }
 
 /* ---- names -------------------------------------------------------------------------------------------------------------- */

@@ -477,11 +477,10 @@ struct watch_query {
 	int64_t timeout_ms;
 };
 
-static int invalid_option(struct err *e, const char *field, const char *why)
+static int invalid_option(struct rq *rq, struct err *e, const char *field, const char *why)
 {
-	err_set(e, ERR_INVALID, "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, why);
 	v_forbidden(e, field, why);
-	return -ERR_INVALID;
+	return validate_options(rq, "ListOptions", e);
 }
 
 static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, struct err *e)
@@ -491,10 +490,10 @@ static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, str
 	int64_t s;
 
 	if (send.p && !str_is(match, "NotOlderThan"))
-		return invalid_option(e, "resourceVersionMatch",
+		return invalid_option(rq, e, "resourceVersionMatch",
 			"sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
 	if (match.n && !send.p)
-		return invalid_option(e, "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
 	if (check_revision(rq, rv, &q->since, e) < 0)
 		return -e->code;
 	bool want = rq_param_bool(rq, "sendInitialEvents");

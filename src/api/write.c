@@ -675,7 +675,7 @@ int write_run(struct rq *rq, struct outcome *out, struct err *e)
 	case V_DELETE_COLLECTION:
 		return write_delete_collection(rq, out, e);
 	default:
-		return err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
+		return status_not_allowed(rq, e);
 	}
 }
 
