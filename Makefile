@@ -4,7 +4,7 @@ BUILD := build/release
 MESON_FLAGS := --buildtype=debugoptimized -Dstrip=true
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: all help up down test check differential test-fresh test-images vm-test bench fuzz e2e fairness install format lint clean packages
+.PHONY: all help up down test check differential test-fresh test-images vm-test bench fuzz e2e fairness install uninstall format lint clean packages
 
 all: build/kogge ## builds build/kogge
 
@@ -61,8 +61,11 @@ bench: build/kogge test-images ## measures Kogge, beside PEER_KUBECONFIG where g
 	@ninja -C $(BUILD) bench/load bench/cri | tail -1
 	@/usr/bin/python3 bench/run.py
 
-install: build/kogge ## the program below PREFIX (/usr/local)
-	@install -D -m 755 build/kogge "$${DESTDIR:-}$${PREFIX:-/usr/local}/bin/kogge"
+install: build/kogge ## program, systemd unit and pages below PREFIX (/usr/local); DESTDIR, UNITDIR
+	@tools/install.sh install
+
+uninstall: ## takes those away; pods and data stay (kogge reset)
+	@tools/install.sh uninstall
 
 format: ## clang-format over the sources
 	@git ls-files 'src/*.c' 'src/*.h' 'tests/*.c' 'bench/*.c' | xargs clang-format -i

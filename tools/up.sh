@@ -34,7 +34,7 @@ start() {
 		return
 	fi
 	if has_systemd; then
-		sed "s,@BINDIR@/kogge server,$kogge server --data-dir $data --port $port," "$top/deploy/kogge.service" >$unit
+		sed "s,@BINDIR@/kogge server,$kogge server --data-dir $data --port $port,; s,@DOCDIR@,$top/docs," "$top/deploy/kogge.service" >$unit
 		systemctl daemon-reload
 		systemctl start kogge
 	else

@@ -67,6 +67,10 @@ void links_remove(struct arena *a, const char *root, const struct layout *l);
 int supervise(struct arena *a, const struct settings *s, const struct layout *l);
 /* Before anything is asked of the machine: waits until what a killed supervisor left has ended. */
 void supervisor_await_end(const struct layout *l);
+/* notify.c: a socket on which the service manager that started us hears READY=1 and the like; -1: none listens, and nothing is told.
+ * Before the first fork: it also takes the name out of the environment. */
+int notify_open(void);
+void notify_tell(int fd, const char *state);
 /* control.c, node_process.c: run until SIGTERM. ready_fd: a byte is written when serving; listener: the bound API socket. */
 struct crashes;
 int control_main(const struct settings *s, const struct layout *l, struct crashes *crashes, int listener, int ready_fd);

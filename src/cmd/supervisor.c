@@ -46,7 +46,7 @@ struct part {
 struct supervisor {
 	const struct settings *s;
 	const struct layout *l;
-	int listener, signals, containerd_fd;
+	int listener, signals, containerd_fd, notify;
 	struct mono began;
 	struct part parts[PARTS];
 	struct crashes *crashes; /* of control */
@@ -248,6 +248,8 @@ static void part_ready(struct supervisor *v, struct part *p)
 	p->ready_fd = -1;
 	if (n == 1)
 		say(v->s, "%s ready after %lld ms", p->name, (long long)mono_ms_between(v->began, mono_now()));
+	if (n == 1 && p == &v->parts[CONTROL])
+		notify_tell(v->notify, "READY=1");
 }
 
 /* ---- containerd ------------------------------------------------------------------------------------------------- */
@@ -400,6 +402,7 @@ static void end(struct supervisor *v, struct arena *a)
 	struct err e;
 
 	err_init(&e);
+	notify_tell(v->notify, "STOPPING=1");
 	stop_part(v, NODE);
 	stop_part(v, CONTROL);
 	if (v->s->ephemeral) {
@@ -415,12 +418,13 @@ static void end(struct supervisor *v, struct arena *a)
 
 int supervise(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	struct supervisor v = { .s = s, .l = l, .listener = -1, .containerd_fd = -1, .began = mono_now(), .crashes = crashes_new() };
+	struct supervisor v = { .s = s, .l = l, .listener = -1, .containerd_fd = -1, .notify = -1, .began = mono_now(), .crashes = crashes_new() };
 	struct err e;
 
 	err_init(&e);
 	v.parts[CONTROL] = (struct part){ .name = "control", .ready_fd = -1, .wanted = true };
 	v.parts[NODE] = (struct part){ .name = "node", .ready_fd = -1, .wanted = !s->no_node };
+	v.notify = notify_open();
 	if (begin(&v, a, &e) < 0)
 		return fail("%s", e.message);
 	start_due(&v); /* control and node; they wait for each other and for containerd by themselves */

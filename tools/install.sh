@@ -1,0 +1,53 @@
+#!/bin/sh
+# make install, make uninstall: puts the program, its systemd unit and its pages below PREFIX, or takes away just those.
+# usage: install.sh install|uninstall     environment: PREFIX (/usr/local), UNITDIR (PREFIX/lib/systemd/system), DESTDIR (none)
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+prefix=${PREFIX:-/usr/local}
+unitdir=${UNITDIR:-$prefix/lib/systemd/system}
+docdir=$prefix/share/doc/kogge
+root=${DESTDIR:-}
+pages="README.md LICENSE CHANGELOG.md docs/operations.md docs/limits.md"
+
+for dir in "$prefix" "$unitdir"; do
+	case $dir in
+	*[!A-Za-z0-9/._+-]*) echo "make $1: the unit cannot name $dir; use letters, digits and /._+-" >&2; exit 1 ;;
+	/*) ;;
+	*) echo "make $1: PREFIX and UNITDIR are whole paths, not $dir" >&2; exit 1 ;;
+	esac
+done
+
+runs_here() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
+
+install_files() {
+	install -D -m 755 "$top/build/kogge" "$root$prefix/bin/kogge"
+	for page in $pages; do install -D -m 644 "$top/$page" "$root$docdir/${page##*/}"; done
+	install -d "$root$unitdir"
+	sed "s,@BINDIR@,$prefix/bin,; s,@DOCDIR@,$docdir," "$top/deploy/kogge.service" >"$root$unitdir/kogge.service"
+	chmod 644 "$root$unitdir/kogge.service"
+	if runs_here; then systemctl daemon-reload; fi
+	cat <<-TXT
+		installed $root$prefix/bin/kogge and $root$unitdir/kogge.service. It needs the packages containerd and runc. What next:
+		  kogge check
+		  systemctl enable --now kogge      # after an upgrade: systemctl restart kogge, pods go on
+		  kogge kubeconfig && kubectl get nodes
+	TXT
+}
+
+# The data and the pods are not the program's: `kogge reset` takes those away, and needs the program.
+uninstall_files() {
+	if runs_here && systemctl is-active --quiet kogge; then
+		echo "make uninstall: kogge runs; first systemctl disable --now kogge, and kogge reset --force if pods and data shall go, too" >&2
+		exit 1
+	fi
+	rm -f "$root$prefix/bin/kogge" "$root$unitdir/kogge.service"
+	for page in $pages; do rm -f "$root$docdir/${page##*/}"; done
+	[ ! -d "$root$docdir" ] || rmdir --ignore-fail-on-non-empty "$root$docdir"
+	if runs_here; then systemctl daemon-reload; fi
+}
+
+case ${1:-} in
+install) install_files ;;
+uninstall) uninstall_files ;;
+*) echo "usage: install.sh install|uninstall" >&2; exit 2 ;;
+esac
