@@ -12,6 +12,7 @@ FOUNDATION = {"base", "doc"}
 CLIENT_SIDE = FOUNDATION | {"net", "pki", "client"}  # parts that meet the cluster through the API only
 MAY_USE = {
     "base": set(),
+    "cron": {"base"},
     "doc": {"base"},
     "net": {"base"},
     "pki": {"base"},
@@ -21,11 +22,11 @@ MAY_USE = {
     "store": FOUNDATION | {"schema"},
     "cache": FOUNDATION | {"schema", "store"},
     "client": FOUNDATION | {"net", "pki"},
-    "api": FOUNDATION | {"net", "pki", "seal", "quota", "schema", "store", "cache", "client"},
+    "api": FOUNDATION | {"net", "pki", "seal", "cron", "quota", "schema", "store", "cache", "client"},
     "network": CLIENT_SIDE,
     "node": CLIENT_SIDE | {"network"},
     "scheduler": CLIENT_SIDE,
-    "controllers": CLIENT_SIDE | {"quota"},
+    "controllers": CLIENT_SIDE | {"cron", "quota"},
     "edge": CLIENT_SIDE,
     "cluster": CLIENT_SIDE,
     "platform": CLIENT_SIDE,

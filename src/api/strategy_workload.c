@@ -1,8 +1,10 @@
 /* Kinds that make pods: templates fit selectors, selectors stay, numbers make sense together. */
 #include "api/api_internal.h"
+#include "cron/cron.h"
 #include <ctype.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
+#define CRONJOB_NAME_MAX 52 /* a Job's name has 63, and a dash and the minute follow */
 
 static void selector_required(struct rq *rq, struct val o, struct err *e)
 {
@@ -184,24 +186,53 @@ static void job_validate(struct rq *rq, struct val o, struct val old, struct err
 		validate_immutable(e, "spec.template", val_path(o, "spec.template"), val_path(old, "spec.template"));
 }
 
-static void cronjob_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	struct str schedule = val_str(val_path(o, "spec.schedule"));
-	size_t fields = 0;
+/* ---- cron jobs ----------------------------------------------------------------------------------------------------------- */
 
-	(void)old;
-	if (rq->sub.n)
-		return;
-	for (struct str part, rest = schedule; str_next(&rest, ' ', &part);)
-		fields += part.n > 0;
+static void validate_schedule(struct str schedule, struct err *e)
+{
+	struct cron parsed;
+	struct err why;
+
+	err_init(&why);
 	if (!schedule.n)
 		v_required(e, "spec.schedule", "");
-	else if (fields != 5 && !str_starts(schedule, STR("@")))
-		v_invalid_str(e, "spec.schedule", schedule, rq_f(rq, "expected exactly 5 fields, found %zu: %.*s", fields, STR_ARG(schedule)));
-	if (doc_name(o.d).n > 52)
+	else if (str_has(schedule, STR("TZ")))
+		v_invalid_str(e, "spec.schedule", schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+	else if (cron_parse(schedule, &parsed, &why) < 0)
+		v_invalid_str(e, "spec.schedule", schedule, why.message);
+}
+
+static void validate_time_zone(struct str name, struct err *e)
+{
+	auto_(zone_free) struct zone *zone = NULL;
+	struct err why;
+
+	err_init(&why);
+	if (!name.n)
+		v_invalid_str(e, "spec.timeZone", name, "timeZone must be nil or non-empty string");
+	else if (str_eq_nocase(name, STR("Local")))
+		v_invalid_str(e, "spec.timeZone", name, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+	else if (zone_load(name, &zone, &why) < 0)
+		v_invalid_str(e, "spec.timeZone", name, why.message);
+}
+
+static void cronjob_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	static const char *const manual[] = { "nil", "false", NULL };
+	struct val template = val_path(o, "spec.jobTemplate.spec"), zone = val_path(o, "spec.timeZone");
+
+	if (rq->sub.n)
+		return;
+	validate_schedule(val_str(val_path(o, "spec.schedule")), e);
+	if (val_kind(zone) == VAL_STR && !val_equal(zone, val_path(old, "spec.timeZone")))
+		validate_time_zone(val_str(zone), e);
+	if (!val_has(old) && doc_name(o.d).n > CRONJOB_NAME_MAX)
 		v_invalid_str(e, "metadata.name", doc_name(o.d), "must be no more than 52 characters");
-	validate_pod_template(rq, val_path(o, "spec.jobTemplate.spec.template"), "spec.jobTemplate.spec.template", VAL_NONE,
-		"OnFailure,Never", e);
+	if (val_has(val_get(template, "selector")))
+		v_invalid(e, "spec.jobTemplate.spec.selector", val_get(template, "selector"), "`selector` will be auto-generated");
+	if (val_bool(val_get(template, "manualSelector"), false))
+		v_unsupported(e, "spec.jobTemplate.spec.manualSelector", STR("true"), manual);
+	validate_pod_template(rq, val_get(template, "template"), "spec.jobTemplate.spec.template", VAL_NONE, "OnFailure,Never", e);
 }
 
 static void hpa_validate(struct rq *rq, struct val o, struct val old, struct err *e)
