@@ -11,7 +11,7 @@
 extern const struct controller deployment_controller, replicaset_controller, endpoints_controller, endpointslice_controller,
 	namespace_controller, serviceaccount_controller, root_ca_controller, garbage_collector, node_lifecycle_controller, pod_gc_controller,
 	event_ttl_controller, token_controller, replicationcontroller_controller,
-	statefulset_controller, daemonset_controller, job_controller, ttl_controller, resourcequota_controller;
+	statefulset_controller, daemonset_controller, job_controller, ttl_controller, resourcequota_controller, cronjob_controller;
 
 static const struct controller *const inventory[] = {
 	&deployment_controller,	   &replicaset_controller, &endpoints_controller, &endpointslice_controller,
@@ -19,7 +19,7 @@ static const struct controller *const inventory[] = {
 	&node_lifecycle_controller, &pod_gc_controller,     &event_ttl_controller,
 	&token_controller,	   &replicationcontroller_controller, &statefulset_controller,
 	&daemonset_controller,	   &job_controller,	    &ttl_controller,
-	&resourcequota_controller,
+	&resourcequota_controller, &cronjob_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)
@@ -284,7 +284,7 @@ static void subscribe(struct ctl *c, struct subscription *room)
 /* Indexes that several controllers read. */
 static void index_shared(struct informers *s)
 {
-	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices, res_controllerrevisions };
+	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices, res_controllerrevisions, res_jobs };
 	const struct gvr by_ns[] = { res_pods, res_replicasets, res_replicationcontrollers, res_statefulsets, res_daemonsets, res_controllerrevisions,
 		res_services, res_secrets };
 

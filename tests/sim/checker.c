@@ -10,7 +10,7 @@ struct checker {
 	struct world *w;
 	struct informer *pods;
 	struct map *bound; /* uid → account */
-	struct rule rules[APPS_MAX + 2];
+	struct rule rules[APPS_MAX + 3];
 	size_t n_rules;
 };
 

@@ -9,6 +9,7 @@
  *     refused create … => TEXT        or patch, delete: the answer is an error that has this text
  *     wait SECONDS
  *     count RESOURCE/NAME N           so many of them are there
+ *     said NAME REASON                an Event about something of this name gives this reason; "unsaid": none does
  *     is RESOURCE/NAME PATH VALUE     for all of them; PATH as kubectl's jsonpath, and conditions[Ready] finds by type;
  * "-": not there
  *
@@ -286,6 +287,32 @@ static void do_is(struct world *w, struct arena *a, struct str rest)
 	}
 }
 
+/* Events are written a moment later, in the background. */
+static bool is_said(struct world *w, struct arena *a, struct str rest)
+{
+	struct str name, reason = str_cut(rest, ' ', &name);
+	struct found f;
+
+	task_sleep_ms(LOOK_MS);
+	f = find(w, a, arena_strf(a, "events/%.*s.*", STR_ARG(name)));
+	for (size_t i = 0; i < f.n; i++)
+		if (str_eq(doc_str(f.items[i], "reason"), str_trim(reason)))
+			return true;
+	return false;
+}
+
+static void do_said(struct world *w, struct arena *a, struct str rest)
+{
+	if (!is_said(w, a, rest))
+		fail(w, "no Event gives this reason");
+}
+
+static void do_unsaid(struct world *w, struct arena *a, struct str rest)
+{
+	if (is_said(w, a, rest))
+		fail(w, "an Event gives this reason");
+}
+
 static void run_line(struct world *w, struct arena *a, struct str line);
 
 static void do_refused(struct world *w, struct arena *a, struct str rest)
@@ -319,6 +346,8 @@ static const struct verb {
 	{ "wait", do_wait }, { "refused", do_refused },
 	{ "count", do_count },
 	{ "is", do_is },
+	{ "said", do_said },
+	{ "unsaid", do_unsaid },
 };
 
 static void run_line(struct world *w, struct arena *a, struct str line)

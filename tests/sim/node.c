@@ -6,7 +6,7 @@
 
 struct pod_state {
 	struct mono due; /* of the next step */
-	bool starting, running, stopping, restarting;
+	bool starting, running, stopping, restarting, ending;
 };
 struct sim_node {
 	struct world *w;
@@ -161,6 +161,8 @@ static void run_pod(struct sim_node *n, struct str key, struct doc *pod, struct 
 		s->running = true;
 		write_pod(n, pod, "Running", true);
 	}
+	if (s->running && !str_is(doc_str(pod, "spec.restartPolicy"), "Always") && step(n, key, s, &s->ending, 5000))
+		write_pod(n, pod, "Succeeded", false);
 }
 
 static struct pod_state *state_of(struct sim_node *n, struct doc *pod)

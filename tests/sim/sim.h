@@ -78,5 +78,9 @@ void sets_new_version(struct world *w); /* of one of them, or back to an old one
 void sets_scale(struct world *w, int64_t to);
 void sets_wait_right(struct world *w, int64_t ms, const char *when);
 
+/* ticks.c: the CronJob tick. */
+void ticks_create(struct world *w);
+void ticks_wait_right(struct world *w, int64_t ms, const char *when); /* a Job of it succeeds from now on */
+
 /* Documents in a hurry. Own: doc_unref(). */
 struct doc *yaml(const char *fmt, ...) PRINTF(1, 2);

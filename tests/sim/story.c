@@ -302,6 +302,7 @@ static void storm(struct world *w, struct app *apps, size_t n)
 	task_trace("the storm is over");
 	wait_right(w, apps, n, STORM_MS, "after the storm");
 	sets_wait_right(w, STORM_MS, "after the storm");
+	ticks_wait_right(w, STORM_MS, "after the storm");
 }
 
 /* Pods may be right while a node is still away: until all are back, and their taints gone. */
@@ -369,6 +370,7 @@ void story(struct world *w)
 	for (size_t i = 0; i < n; i++)
 		deploy(w, &apps[i]);
 	sets_create(w);
+	ticks_create(w);
 	wait_right(w, apps, n, CALM_MS, "deploy");
 	sets_wait_right(w, CALM_MS, "deploy");
 	if (!failed(w))
