@@ -240,7 +240,7 @@ static void on_gone(struct conn *c)
 	free(h);
 }
 
-static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone };
+static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true };
 
 struct link *link_h1(struct http_client *c, struct conn *conn)
 {

@@ -282,7 +282,7 @@ static void on_gone(struct conn *c)
 	free(h);
 }
 
-static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone };
+static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true };
 
 static nghttp2_session_callbacks *callbacks;
 static nghttp2_option *options;

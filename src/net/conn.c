@@ -7,18 +7,33 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define TLS_RECORD ((size_t)16384)
 #define FLUSH_MOST ((size_t)2 << 20) /* then another connection's turn */
 #define LINGER_MS 2000
+#define LINGER_LOOKS 30 /* so often without progress */
 #define LEAVING_MS 100 /* when the server ends: the peer has its answer, only a request that crosses ours would miss it */
 #define IOV_MOST 32
+
+/* The socket sends no more. What the other side sent before is often whole, an answer or the end of a stream: whoever wants it gets
+ * it, at his own pace. False: nobody does, or all of it was read. */
+static bool reads_on(struct conn *c, int err)
+{
+	if (!c->ops->reads_on || !c->opened || c->eof || c->closing || c->kept_n)
+		return false;
+	if (!c->broken)
+		c->why = xstrdup(err ? strerror(err) : "connection lost");
+	c->broken = true;
+	return true;
+}
 
 /* ---- the BIO under TLS ----- */
 
@@ -41,19 +56,21 @@ static int bio_read(BIO *b, char *out, size_t cap, size_t *ret)
 	return 1;
 }
 
+/* What is sent on a broken connection goes nowhere; TLS must not hear of it, or it would not read on. */
 static int bio_write(BIO *b, const char *p, size_t n, size_t *ret)
 {
 	struct conn *c = BIO_get_data(b);
-	ssize_t w = send(c->fd, p, n, MSG_NOSIGNAL);
+	ssize_t w = c->broken ? (ssize_t)n : send(c->fd, p, n, MSG_NOSIGNAL);
 
 	BIO_clear_retry_flags(b);
-	if (w >= 0) {
-		*ret = (size_t)w;
-		return 1;
-	}
-	if (errno == EAGAIN || errno == EINTR)
+	if (w < 0 && (errno == EAGAIN || errno == EINTR)) {
 		BIO_set_retry_write(b);
-	return -1;
+		return -1;
+	}
+	if (w < 0 && !reads_on(c, errno))
+		return -1;
+	*ret = w < 0 ? n : (size_t)w;
+	return 1;
 }
 
 static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
@@ -168,6 +185,8 @@ static void deliver_eof(struct conn *c)
 		conn_close(c, NULL);
 	else if (!c->closing)
 		c->ops->input(c, STR_NULL);
+	if (c->broken)
+		conn_close(c, NULL);
 }
 
 static void tls_broken(struct conn *c)
@@ -305,7 +324,7 @@ static ssize_t send_clear(struct conn *c)
 	ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
 	if (n >= 0)
 		return n;
-	if (errno == EAGAIN || errno == EINTR)
+	if (errno == EAGAIN || errno == EINTR || reads_on(c, errno))
 		return 0;
 	conn_close(c, "%s", strerror(errno));
 	return -1;
@@ -338,6 +357,24 @@ static ssize_t send_tls(struct conn *c)
 	return -1;
 }
 
+/* Closing while the other side still writes would reset the connection and take away what it has not read: so it gets some time to hang
+ * up itself, and more as long as the kernel holds bytes that it has not taken. */
+static void linger(struct conn *c)
+{
+	int unsent = 0;
+
+	if (c->leaving || c->broken || ioctl(c->fd, SIOCOUTQ, &unsent) < 0)
+		unsent = 0;
+	bool first = !c->lingering, moved = unsent < c->unsent;
+	c->lingering = true;
+	c->unsent = unsent;
+	c->looks = moved ? 1 : (unsigned char)(c->looks + 1);
+	if (!first && (!unsent || c->looks > LINGER_LOOKS))
+		conn_close(c, NULL);
+	else
+		conn_deadline(c, c->leaving ? LEAVING_MS : LINGER_MS);
+}
+
 static void shut_now(struct conn *c)
 {
 	c->shut_done = true;
@@ -350,10 +387,7 @@ static void shut_now(struct conn *c)
 	}
 	if (!c->finish_asked)
 		return;
-	/* Closing with unread bytes would reset the connection and take the answer away from the peer. */
-	c->lingering = true;
-	uv_timer_stop(&c->timer);
-	conn_deadline(c, c->leaving ? LEAVING_MS : LINGER_MS);
+	linger(c);
 }
 
 void conn_flush(struct conn *c)
@@ -365,10 +399,12 @@ void conn_flush(struct conn *c)
 		return;
 	}
 	for (;;) {
-		if (c->out.n < CONN_OUT_LOW && !c->closing && !c->shut_done)
+		if (c->out.n < CONN_OUT_LOW && !c->closing && !c->shut_done && !c->broken)
 			c->ops->fill(c);
 		if (c->closing)
 			return;
+		if (c->broken)
+			parts_fini(&c->out);
 		if (!c->out.n) {
 			c->blocked = false;
 			break;
@@ -377,7 +413,7 @@ void conn_flush(struct conn *c)
 
 		if (n < 0)
 			return;
-		if (n == 0) {
+		if (n == 0 && !c->broken) {
 			c->blocked = true;
 			break;
 		}
@@ -425,13 +461,14 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		conn_dirty(c);
 		return;
 	}
-	if (status < 0) { /* reset; libuv stopped polling. What came before is still to be read. */
+	if (status < 0) { /* reset; libuv stopped polling, and SO_ERROR tells it once: from now on the socket is readable up to its end */
 		int err = socket_error(c->fd);
 
 		c->events = 0;
-		for (int i = 0; i < 16 && !c->closing && !c->eof && !c->cipher_eof && !c->paused; i++)
-			conn_read(c);
-		conn_close(c, "%s", err ? strerror(err) : "connection lost");
+		if (reads_on(c, err))
+			conn_dirty(c);
+		else
+			conn_close(c, "%s", err ? strerror(err) : "connection lost");
 		return;
 	}
 	if (events & UV_WRITABLE) {
@@ -476,7 +513,7 @@ static void on_timer(uv_timer_t *t)
 	if (c->closing)
 		return;
 	if (c->lingering)
-		conn_close(c, NULL);
+		linger(c);
 	else
 		c->ops->timeout(c);
 }

@@ -90,6 +90,7 @@ struct conn_ops {
 	void (*fill)(struct conn *c);			  /* little is queued: write more, if there is any */
 	void (*timeout)(struct conn *c);
 	void (*gone)(struct conn *c);			  /* last */
+	bool reads_on; /* after a reset: what arrived before is still wanted, and closing waits for it */
 };
 #define CONN_OUT_LOW ((size_t)64 << 10)
 struct conn {
@@ -110,10 +111,13 @@ struct conn {
 	uv_timer_t timer;
 	int fd;
 	int events;
+	int unsent;	       /* lingering: bytes in the kernel at the last look */
 	unsigned char handles; /* open uv handles */
+	unsigned char looks;   /* lingering: how many since it moved */
 	bool connecting, shaking, opened;
 	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
 	bool leaving; /* the server ends: linger for a moment only */
+	bool broken;  /* the socket sends no more, reading goes on; why tells the reason */
 	bool young;   /* has not sent a whole request yet, counted by its server */
 	bool shut_asked, shut_done, finish_asked, lingering, closing, gone;
 };

@@ -163,7 +163,7 @@ static void on_gone(struct conn *c)
 }
 
 static const struct conn_ops pipe_conn_ops = {
-	.input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone
+	.input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true
 };
 
 /* ---- the users' side ----- */
@@ -180,7 +180,7 @@ static void kick_run(struct net_msg *m)
 	if (!p->c && p->attached)
 		parts_fini(&p->out);
 	if (p->c) {
-		if (close && !p->c->opened)
+		if (close && (!p->c->opened || p->c->broken))
 			conn_close(p->c, NULL);
 		conn_pause(p->c, pause && !close);
 		conn_dirty(p->c);

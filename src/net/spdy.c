@@ -1,7 +1,8 @@
 /* SPDY/3.1, the client's side: streams of bytes both ways over one pipe. Headers only name a stream; nobody reads the answer's.
  *
- * Flow control: windows bind us only after the peer has spoken of them (WINDOW_UPDATE or SETTINGS). The one server that matters,
- * containerd's, never does, and a writer that insisted on its 64 KiB would wait for ever; there, the pipe itself holds back.
+ * Flow control: windows bind us, and are given back, only after the peer has spoken of them (WINDOW_UPDATE or SETTINGS). The one server
+ * that matters, containerd's, never does: a writer that insisted on its 64 KiB would wait for ever, and an update that it has not read
+ * when it closes makes its kernel throw away the end of the output. There, the pipe itself holds back.
  *
  * Lock: everything about sending; callbacks run without it, on the pipe's loop. */
 #include "net/spdy_internal.h"
@@ -274,11 +275,11 @@ static void deliver(struct spdy *s, struct spdy_stream *st, struct str bytes, bo
 static void give_back(struct spdy *s, struct spdy_stream *st, size_t n)
 {
 	pthread_mutex_lock(&s->lock);
-	if (st && (st->received += n) >= WINDOW / 2 && !st->fin_seen) {
+	if (st && s->binds && (st->received += n) >= WINDOW / 2 && !st->fin_seen) {
 		write_two(s, WINDOW_UPDATE, st->id, (uint32_t)st->received);
 		st->received = 0;
 	}
-	if ((s->received += n) >= WINDOW / 2) {
+	if (s->all_binds && (s->received += n) >= WINDOW / 2) {
 		write_two(s, WINDOW_UPDATE, 0, (uint32_t)s->received);
 		s->received = 0;
 	}

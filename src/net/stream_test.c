@@ -1,6 +1,8 @@
 /* Pipes, upgrades, splices, WebSocket and SPDY, on real loopback connections. */
 #include "net/net_test.h"
 #include "net/spdy_internal.h"
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <zlib.h>
 
 #define MUCH ((size_t)8 << 20)
@@ -491,6 +493,68 @@ static void speaks_spdy(void **state)
 	buf_fini(&sc.got);
 }
 
+/* ---- a peer that says all it has to say, then resets the connection because it has not read what we said ----- */
+
+#define LAST_WORDS 90000
+static struct {
+	struct net_pipe *p;
+	atomic_int got, closed;
+} hearer;
+
+static void hearer_data(void *arg, struct str bytes)
+{
+	if (!atomic_fetch_add(&hearer.got, (int)bytes.n)) {
+		net_pipe_pause(hearer.p, true);
+		net_pipe_write(hearer.p, STR("never read"));
+	}
+}
+
+static void hearer_closed(void *arg)
+{
+	atomic_fetch_add(&hearer.closed, 1);
+}
+
+static const struct net_pipe_ops hearer_ops = { .data = hearer_data, .closed = hearer_closed };
+
+static void hearer_connected(void *arg, struct net_pipe *p, const struct err *e)
+{
+	if (!p)
+		fail_msg("%s", e->message);
+	hearer.p = p;
+}
+
+static void hears_the_last_words(void **state)
+{
+	static char words[LAST_WORDS];
+	int port, room = 2 * LAST_WORDS, unsent = 1;
+	struct pollfd pfd = { .events = POLLIN };
+	char target[32];
+
+	int listener = listen_any(&port);
+	setsockopt(listener, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	snprintf(target, sizeof(target), "127.0.0.1:%d", port);
+	net_connect(loops[0], target, hearer_connected, &hearer_ops, NULL);
+	pfd.fd = accept(listener, NULL, NULL);
+	assert_int_equal(send(pfd.fd, words, sizeof(words), MSG_NOSIGNAL), sizeof(words));
+	assert_int_equal(poll(&pfd, 1, 5000), 1);
+	for (int i = 0; i < 500 && unsent; i++) { /* until the words are in our kernel's hands */
+		ioctl(pfd.fd, SIOCOUTQ, &unsent);
+		usleep(10000);
+	}
+	assert_int_equal(unsent, 0);
+	close(pfd.fd);
+	usleep(50000);
+	for (int i = 0; i < 2; i++) { /* a reset, and a broken pipe */
+		net_pipe_write(hearer.p, STR("to nobody"));
+		usleep(20000);
+	}
+	assert_int_equal(atomic_load(&hearer.closed), 0);
+	net_pipe_pause(hearer.p, false);
+	wait_for(&hearer.closed, 1);
+	assert_int_equal(atomic_load(&hearer.got), LAST_WORDS);
+	close(listener);
+}
+
 static atomic_int refused;
 static void not_connected(void *arg, struct net_pipe *p, const struct err *e)
 {
@@ -514,6 +578,7 @@ int main(void)
 		cmocka_unit_test(speaks_websocket),
 		cmocka_unit_test(guards_websockets),
 		cmocka_unit_test(speaks_spdy),
+		cmocka_unit_test(hears_the_last_words),
 		cmocka_unit_test(reports_no_connection),
 	};
 

@@ -169,7 +169,7 @@ static void on_gone(struct conn *c)
 		fail(u, c->why ? c->why : "the connection broke");
 }
 
-static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone };
+static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true };
 
 static void dialled(void *arg, struct conn *c, const char *why)
 {

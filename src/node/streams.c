@@ -201,8 +201,11 @@ static void maybe_finish(struct session *s)
 {
 	if (!s->ended[CH_ERROR] || (s->streams[CH_STDOUT] && !s->ended[CH_STDOUT]) || (s->streams[CH_STDERR] && !s->ended[CH_STDERR]))
 		return;
-	if (!s->error_sent)
+	if (!s->error_sent && s->far)
 		send_verdict(s, STR("{\"metadata\":{},\"status\":\"Success\"}"));
+	else if (!s->error_sent) /* nobody may take a part for the whole */
+		send_verdict(s, STR("{\"metadata\":{},\"status\":\"Failure\",\"reason\":\"InternalError\",\"code\":500,\"message\":"
+				    "\"the container runtime ended the stream without saying how the command ended; output may be missing\"}"));
 	if (s->ws)
 		websocket_close(s->ws, 1000, "");
 }
