@@ -145,22 +145,25 @@ static void configmap_validate(struct rq *rq, struct val o, struct val old, stru
 	check_frozen(rq, o, old, keys, e);
 }
 
+/* Protection is the work of a controller: without one, the object could never go away. */
+static void protect(struct rq *rq, struct node *o, const char *finalizer)
+{
+	struct node *list = node_path(o, "metadata.finalizers");
+
+	for (size_t i = 0; i < node_len(list); i++)
+		if (str_is(node_text_str(node_at(list, i)), finalizer))
+			return;
+	if (__atomic_load_n(&rq->res->stored->controller_present, __ATOMIC_ACQUIRE))
+		node_add(node_need_list(o, "metadata.finalizers"), node_c(rq->a, finalizer));
+}
+
 static int pvc_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
 	(void)e;
 	if (val_has(old))
 		return 0;
 	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending'}"));
-	struct node *f = node_need_list(o, "metadata.finalizers");
-	bool have = false;
-	for (size_t i = 0; i < node_len(f); i++)
-		have |= str_is(node_text_str(node_at(f, i)), "kubernetes.io/pvc-protection");
-	/* Protection is the work of its controller: without one, a claim could never go away. */
-	struct resource *r = rq->res->stored;
-	if (!have && __atomic_load_n(&r->controller_present, __ATOMIC_ACQUIRE))
-		node_add(f, node_c(rq->a, "kubernetes.io/pvc-protection"));
-	if (!node_len(f))
-		node_delc(node_getc(o, "metadata"), "finalizers");
+	protect(rq, o, "kubernetes.io/pvc-protection");
 	return 0;
 }
 
@@ -177,8 +180,10 @@ static void pvc_validate(struct rq *rq, struct val o, struct val old, struct err
 static int pv_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
 	(void)e;
-	if (!val_has(old))
-		node_setc(o, "status", node_pack(rq->a, "{phase:'Pending'}"));
+	if (val_has(old))
+		return 0;
+	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending'}"));
+	protect(rq, o, "kubernetes.io/pv-protection");
 	return 0;
 }
 
