@@ -60,6 +60,7 @@ struct strategy {
 struct subresource {
 	const char *name;		     /* "status", "scale", "binding" … */
 	const char *group, *version, *kind;  /* of its body; NULL kind: the resource's own */
+	const char *old_api_version;	     /* that bodies may say, too; NULL: none */
 	unsigned verbs;
 	/* POST to the subresource (binding, eviction, token) in the writer's task. *body is the decoded object and is
 	 * replaced by the answer. NULL: handled by update/patch/get of the common path, or by relay.c. */

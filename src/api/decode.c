@@ -89,6 +89,10 @@ static int check_kind(struct rq *rq, struct node *n, const char *api_version, co
 	if (k.n && !str_is(k, kind))
 		return err_set(e, ERR_BAD_REQUEST, "%.*s in version \"%s\" cannot be handled as a %s: the kind in the data (%.*s) does not match the expected kind (%s)",
 			STR_ARG(k), api_version, kind, STR_ARG(k), kind);
+	if (v.n && rq->subres && rq->subres->old_api_version && str_is(v, rq->subres->old_api_version)) {
+		node_setc(n, "apiVersion", node_c(rq->a, api_version));
+		v = str_c(api_version);
+	}
 	if (v.n && !str_is(v, api_version))
 		return err_set(e, ERR_BAD_REQUEST, "the API version in the data (%.*s) does not match the expected API version (%s)",
 			STR_ARG(v), api_version);

@@ -51,6 +51,7 @@ static const struct subresource subs_pod[] = {
 		.group = "policy",
 		.version = "v1",
 		.kind = "Eviction",
+		.old_api_version = "policy/v1beta1", /* kubectl drain before 1.22 */
 		.verbs = CREATE,
 		.create = sub_pod_eviction },
 	{ .name = "ephemeralcontainers", .verbs = VERBS_GET_WRITE },

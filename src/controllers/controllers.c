@@ -12,7 +12,7 @@ extern const struct controller deployment_controller, replicaset_controller, end
 	namespace_controller, serviceaccount_controller, root_ca_controller, garbage_collector, node_lifecycle_controller, pod_gc_controller,
 	event_ttl_controller, token_controller, replicationcontroller_controller,
 	statefulset_controller, daemonset_controller, job_controller, ttl_controller, resourcequota_controller, cronjob_controller, volume_binder_controller,
-	pvc_protection_controller, pv_protection_controller;
+	pvc_protection_controller, pv_protection_controller, disruption_controller;
 
 static const struct controller *const inventory[] = {
 	&deployment_controller,	   &replicaset_controller, &endpoints_controller, &endpointslice_controller,
@@ -21,7 +21,7 @@ static const struct controller *const inventory[] = {
 	&token_controller,	   &replicationcontroller_controller, &statefulset_controller,
 	&daemonset_controller,	   &job_controller,	    &ttl_controller,
 	&resourcequota_controller, &cronjob_controller,     &volume_binder_controller,
-	&pvc_protection_controller, &pv_protection_controller,
+	&pvc_protection_controller, &pv_protection_controller, &disruption_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)
@@ -288,7 +288,7 @@ static void index_shared(struct informers *s)
 {
 	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices, res_controllerrevisions, res_jobs };
 	const struct gvr by_ns[] = { res_pods, res_replicasets, res_replicationcontrollers, res_statefulsets, res_daemonsets, res_controllerrevisions,
-		res_services, res_secrets };
+		res_services, res_secrets, res_poddisruptionbudgets };
 
 	for (size_t i = 0; i < ARRAY_LEN(by_owner); i++)
 		informer_index(informers_need(s, by_owner[i]), "owner", informer_index_owner_uid);

@@ -6,7 +6,8 @@
  *     patch RESOURCE/NAME[:SUB] YAML  a merge patch of all that the name fits; NAME may be a pattern: web-*
  *     delete RESOURCE/NAME [now | Background | Foreground | Orphan]
  *     ready, unready, fail, done NAME pods say so, as their node would
- *     refused create … => TEXT        or patch, delete: the answer is an error that has this text
+ *     evict NAME                      the pods are asked to go, one after the other
+ *     refused create … => TEXT        or patch, delete, evict: the answer is an error that has this text
  *     wait SECONDS
  *     count RESOURCE/NAME N           so many of them are there
  *     said NAME REASON                an Event about something of this name gives this reason; "unsaid": none does
@@ -201,6 +202,21 @@ static void do_delete(struct world *w, struct arena *a, struct str rest)
 			fail(w, "%s", e.message);
 }
 
+static void do_evict(struct world *w, struct arena *a, struct str rest)
+{
+	struct found f = find(w, a, arena_strf(a, "pods/%.*s", STR_ARG(rest)));
+	struct err e;
+
+	err_init(&e);
+	for (size_t i = 0; i < f.n; i++) {
+		auto_(doc_unref) struct doc *body = node_publish(node_pack(a, "{apiVersion:'policy/v1', kind:'Eviction', metadata:{name:S}}", doc_name(f.items[i])));
+		struct client_request rq = { .verb = VERB_CREATE, .res = res_pods, .ns = NS, .name = doc_name(f.items[i]), .sub = "eviction", .body = body };
+
+		if (client_call(w->admin, &rq, NULL, &e) < 0)
+			fail(w, "%s", e.message);
+	}
+}
+
 static void say(struct world *w, struct arena *a, struct str names, const char *phase, bool ready)
 {
 	struct found f = find(w, a, arena_strf(a, "pods/%.*s", STR_ARG(names)));
@@ -339,6 +355,7 @@ static const struct verb {
 	{ "create", do_create },
 	{ "patch", do_patch },
 	{ "delete", do_delete },
+	{ "evict", do_evict },
 	{ "ready", do_ready },
 	{ "unready", do_unready },
 	{ "fail", do_fail },

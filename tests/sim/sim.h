@@ -78,6 +78,9 @@ void sets_new_version(struct world *w); /* of one of them, or back to an old one
 void sets_scale(struct world *w, int64_t to);
 void sets_wait_right(struct world *w, int64_t ms, const char *when);
 
+/* budgets.c: pods of the app are asked to go, again and again; its PodDisruptionBudget lets one be missing. */
+void budgets_evict(struct world *w, const char *app);
+
 /* ticks.c: the CronJob tick. */
 void ticks_create(struct world *w);
 void ticks_wait_right(struct world *w, int64_t ms, const char *when); /* a Job of it succeeds from now on */

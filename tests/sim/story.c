@@ -260,6 +260,17 @@ static void calm_scaling(struct world *w, struct app *apps, size_t n)
 	sets_wait_right(w, CALM_MS, "scaling");
 }
 
+/* Whatever is asked to go, one pod at most is missing. */
+static void calm_evictions(struct world *w, struct app *apps, size_t n)
+{
+	scale(w, &apps[0], between(2, 6));
+	wait_right(w, apps, 1, CALM_MS, "before evictions");
+	checker_rule(w->checker, (struct rule){ apps[0].name, apps[0].replicas - 1, 0 });
+	budgets_evict(w, apps[0].name);
+	wait_right(w, apps, n, CALM_MS, "evictions");
+	no_rules(w, apps, n);
+}
+
 static void one_blow(struct world *w, struct app *apps, size_t n)
 {
 	struct sim_node *node = w->nodes[rand_below(w->n_nodes)];
@@ -377,6 +388,8 @@ void story(struct world *w)
 		calm_rollouts(w, apps, n);
 	if (!failed(w))
 		calm_scaling(w, apps, n);
+	if (!failed(w))
+		calm_evictions(w, apps, n);
 	if (!failed(w))
 		storm(w, apps, n);
 	if (!failed(w)) {
