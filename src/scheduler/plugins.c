@@ -22,6 +22,8 @@ const struct plugin plugins[] = {
 	{ .name = "NodePorts", .prepare = ports_prepare, .filter = ports_filter, .helps = NODE_ADDED | POD_GONE },
 	{ .name = "NodeResourcesFit", .filter = fit_filter, .score = fit_score, .weight = 1, .helps = NODE_ADDED | NODE_ROOM | POD_GONE },
 	{ .name = "NodeResourcesBalancedAllocation", .prepare_score = balance_prepare_score, .score = balance_score, .weight = 1 },
+	{ .name = "VolumeRestrictions", .prepare = volume_restrictions_prepare, .filter = volume_restrictions_filter, .helps = POD_GONE | VOLUMES },
+	{ .name = "VolumeBinding", .prepare = volumes_prepare, .filter = volumes_filter, .helps = NODE_ADDED | NODE_LABELS | VOLUMES },
 	{ .name = "PodTopologySpread",
 		.prepare = spread_prepare,
 		.filter = spread_filter,
@@ -63,11 +65,17 @@ void cycle_begin(struct cycle *c, struct snapshot *s, struct arena *a, const str
 
 		if (!p->filter || (p->prepare && !p->prepare(c)))
 			c->skip |= 1u << c->plugin;
+		if (!c->whole)
+			continue;
+		c->failed |= 1u << c->plugin;
+		return;
 	}
 }
 
 enum verdict cycle_filter(struct cycle *c, const struct node_info *n)
 {
+	if (c->whole)
+		return NEVER;
 	for (c->plugin = 0; c->plugin < plugins_n; c->plugin++) {
 		enum verdict v = c->skip & 1u << c->plugin ? FITS : plugins[c->plugin].filter(c, n);
 
@@ -105,6 +113,8 @@ const char *cycle_message(struct cycle *c)
 
 	if (!c->s->n)
 		return "no nodes available to schedule pods";
+	if (c->whole)
+		return arena_printf(c->a, "0/%zu nodes are available: %s.", c->s->n, c->whole);
 	for (size_t i = 0; i < c->n_reasons; i++)
 		parts[i] = arena_printf(c->a, "%lld %s", (long long)c->reasons[i].nodes, c->reasons[i].text);
 	qsort(parts, c->n_reasons, sizeof(*parts), by_text);

@@ -3,12 +3,14 @@
 #include "scheduler/scheduler_internal.h"
 #include "scheduler/writers.h"
 
+#include <stdio.h>
+
 #define LOG_MODULE "scheduler"
 #define SYNC_STEP_MS 500
 
 struct message {
 	struct message *next;
-	enum { ABOUT_POD, ABOUT_NODE, ABOUT_NAMESPACE, NOT_BOUND } about;
+	enum { ABOUT_POD, ABOUT_NODE, ABOUT_NAMESPACE, ABOUT_CLAIM, ABOUT_VOLUME, ABOUT_CLASS, NOT_BOUND } about;
 	struct doc *before, *after; /* refs */
 	char *uid;		    /* NOT_BOUND */
 };
@@ -19,7 +21,7 @@ struct counters { /* atomic; nanoseconds */
 struct scheduler {
 	struct client *client;
 	char *name;
-	struct informer *pods, *nodes, *namespaces;
+	struct informer *pods, *nodes, *namespaces, *claims, *volumes, *classes;
 	struct writers *writers;
 	struct task *task;
 	struct counters counters;
@@ -66,6 +68,21 @@ static void on_node(void *arg, struct doc *before, struct doc *after)
 static void on_namespace(void *arg, struct doc *before, struct doc *after)
 {
 	send(arg, (struct message){ .about = ABOUT_NAMESPACE, .before = ref(before), .after = ref(after) });
+}
+
+static void on_claim(void *arg, struct doc *before, struct doc *after)
+{
+	send(arg, (struct message){ .about = ABOUT_CLAIM, .before = ref(before), .after = ref(after) });
+}
+
+static void on_volume(void *arg, struct doc *before, struct doc *after)
+{
+	send(arg, (struct message){ .about = ABOUT_VOLUME, .before = ref(before), .after = ref(after) });
+}
+
+static void on_class(void *arg, struct doc *before, struct doc *after)
+{
+	send(arg, (struct message){ .about = ABOUT_CLASS, .before = ref(before), .after = ref(after) });
 }
 
 static void on_not_bound(void *arg, struct str uid)
@@ -158,6 +175,16 @@ static void namespace_changed(struct scheduler *s, struct doc *before, struct do
 		waiting_happened(&s->waiting, POD_LABELS, mono_now());
 }
 
+static void storage_changed(struct scheduler *s, struct map *m, struct doc *before, struct doc *after)
+{
+	struct doc *d = after ? after : before;
+	char room[600];
+	int n = snprintf(room, sizeof(room), "%.*s%s%.*s", STR_ARG(doc_ns(d)), doc_ns(d).n ? "/" : "", STR_ARG(doc_name(d)));
+
+	snapshot_doc(m, str_n(room, MIN((size_t)n, sizeof(room) - 1)), after);
+	waiting_happened(&s->waiting, VOLUMES, mono_now());
+}
+
 static void not_bound(struct scheduler *s, struct str uid)
 {
 	struct pod_info *known = snapshot_find_pod(&s->snapshot, uid);
@@ -168,7 +195,7 @@ static void not_bound(struct scheduler *s, struct str uid)
 		snapshot_forget_pod(&s->snapshot, uid);
 		waiting_happened(&s->waiting, POD_GONE, mono_now());
 	}
-	if (p && p->state == PENDING_OUT)
+	if (p && (p->state == PENDING_OUT || (p->state == PENDING_PARKED && p->for_volumes)))
 		waiting_retry(&s->waiting, p, mono_now());
 }
 
@@ -183,6 +210,15 @@ static void apply(struct scheduler *s, struct message *m)
 		break;
 	case ABOUT_NAMESPACE:
 		namespace_changed(s, m->before, m->after);
+		break;
+	case ABOUT_CLAIM:
+		storage_changed(s, s->snapshot.claims, m->before, m->after);
+		break;
+	case ABOUT_VOLUME:
+		storage_changed(s, s->snapshot.volumes, m->before, m->after);
+		break;
+	case ABOUT_CLASS:
+		storage_changed(s, s->snapshot.classes, m->before, m->after);
 		break;
 	case NOT_BOUND:
 		not_bound(s, str_c(m->uid));
@@ -302,6 +338,10 @@ static void no_node(struct scheduler *s, struct cycle *c, struct pending *p)
 	struct preemption way = make_room(s, c);
 
 	__atomic_add_fetch(&s->counters.unschedulable, 1, __ATOMIC_RELAXED);
+	if (p->for_volumes) { /* where they were to be bound is no good any more */
+		waiting_nominate(&s->waiting, p, STR_NULL);
+		p->for_volumes = false;
+	}
 	if (way.node)
 		waiting_nominate(&s->waiting, p, way.node->name);
 	else if (*way.why_not)
@@ -310,14 +350,28 @@ static void no_node(struct scheduler *s, struct cycle *c, struct pending *p)
 	waiting_park(&s->waiting, p, c->failed, mono_now());
 }
 
+/* The pod keeps its place on the node, as one that room is being made for, and is looked at again when a claim changes. */
+static void wait_for_volumes(struct scheduler *s, struct pending *p, struct node_info *n, const struct volume_plan *plan)
+{
+	waiting_nominate(&s->waiting, p, n->name);
+	p->for_volumes = true;
+	writers_volumes(s->writers, p->pod, n->name, plan);
+	waiting_park(&s->waiting, p, plan->plugin, mono_now());
+}
+
 static void schedule(struct scheduler *s, struct pending *p, struct arena *a)
 {
 	auto_(pod_info_free) struct pod_info *pod = pod_info_new(p->pod);
 	struct cycle c = { .a = a, .pod = pod };
 	struct mono began = mono_now();
 	struct node_info *n = choose(s, &c, p);
+	struct volume_plan plan = { 0 };
 
-	if (n) {
+	if (n)
+		plan = volumes_plan(&c, n);
+	if (plan.waits) {
+		wait_for_volumes(s, p, n, &plan);
+	} else if (n) {
 		snapshot_pod(&s->snapshot, p->pod, n->name, true);
 		writers_bind(s->writers, p->pod, n->name);
 		__atomic_add_fetch(&s->counters.scheduled, 1, __ATOMIC_RELAXED);
@@ -358,7 +412,7 @@ static bool catch_up(struct scheduler *s, bool wait)
 
 static bool wait_synced(struct scheduler *s)
 {
-	struct informer *all[] = { s->namespaces, s->nodes, s->pods };
+	struct informer *all[] = { s->namespaces, s->nodes, s->classes, s->volumes, s->claims, s->pods };
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		while (!informer_wait_synced(all[i], SYNC_STEP_MS))
@@ -403,6 +457,12 @@ struct scheduler *scheduler_new(const struct scheduler_opts *o)
 	s->pods = informers_need(o->informers, res_pods);
 	s->nodes = informers_need(o->informers, res_nodes);
 	s->namespaces = informers_need(o->informers, res_namespaces);
+	s->claims = informers_need(o->informers, res_persistentvolumeclaims);
+	s->volumes = informers_need(o->informers, res_persistentvolumes);
+	s->classes = informers_need(o->informers, res_storageclasses);
+	informer_on(s->claims, on_claim, s);
+	informer_on(s->volumes, on_volume, s);
+	informer_on(s->classes, on_class, s);
 	informer_on(s->pods, on_pod, s);
 	informer_on(s->nodes, on_node, s);
 	informer_on(s->namespaces, on_namespace, s);

@@ -92,12 +92,15 @@ struct snapshot {
 	size_t n, cap, next;	/* next: where the next decision begins to look */
 	struct map *pods;	/* uid → pod_info on a node */
 	struct map *namespaces; /* name → doc */
+	struct map *claims, *volumes, *classes; /* "namespace/name" or name → doc */
 	struct pod_info *with_terms;
 };
 void snapshot_init(struct snapshot *s);
 void snapshot_fini(struct snapshot *s);
 void snapshot_node(struct snapshot *s, struct str name, struct doc *node);	 /* NULL: gone */
 void snapshot_namespace(struct snapshot *s, struct str name, struct doc *ns); /* NULL: gone */
+/* One of the maps of documents: d replaces what is there, NULL: gone. */
+void snapshot_doc(struct map *m, struct str key, struct doc *d);
 /* Puts (replaces) a pod on the node. */
 void snapshot_pod(struct snapshot *s, struct doc *pod, struct str node, bool assumed);
 void snapshot_forget_pod(struct snapshot *s, struct str uid);
@@ -117,6 +120,7 @@ enum happening {
 	POD_GONE = 16,
 	POD_PLACED = 32,
 	POD_LABELS = 64, /* of one on a node; a namespace's too */
+	VOLUMES = 128,	 /* a claim, volume or storage class */
 };
 
 enum verdict {
@@ -139,6 +143,7 @@ struct cycle {
 	struct reason reasons[32];
 	size_t n_reasons;
 	bool quiet; /* what-if: reasons are not wanted */
+	const char *whole; /* no node will do, and why; set by a prepare() that returns true */
 };
 void cycle_reason(struct cycle *c, const char *text);
 #define CYCLE_STATE(c) ((c)->state[(c)->plugin])
@@ -202,6 +207,24 @@ bool spread_prepare_score(struct cycle *c, const struct candidates *k);
 int64_t spread_score(struct cycle *c, const struct node_info *n);
 void spread_normalize(struct cycle *c, struct candidates *k);
 
+bool volume_restrictions_prepare(struct cycle *c);
+enum verdict volume_restrictions_filter(struct cycle *c, const struct node_info *n);
+bool volumes_prepare(struct cycle *c);
+enum verdict volumes_filter(struct cycle *c, const struct node_info *n);
+
+/* What must be written before a pod can go to the node that was chosen: each claim that waits gets a volume that is there, or is
+ * to have one made. Borrowed from the cycle and the snapshot. */
+struct volume_write {
+	struct doc *claim, *volume; /* volume NULL: one is to be made on the node */
+};
+struct volume_plan {
+	struct volume_write *writes;
+	size_t n;
+	bool waits;	 /* some claim is not bound yet */
+	unsigned plugin; /* its bit */
+};
+struct volume_plan volumes_plan(struct cycle *c, const struct node_info *n);
+
 /* nodeSelector and required node affinity, as spread asks too. */
 bool node_wanted(const struct doc *pod, const struct node_info *n);
 bool taint_tolerated(const struct doc *pod, struct val taint);
@@ -233,7 +256,8 @@ struct pending {
 	struct mono due;	/* backoff: until; parked: when it is looked at anyway */
 	bool again;		/* something helpful happened while it was out */
 	size_t at;		/* in its heap */
-	char *nominated;	/* node that preemption makes room on, own */
+	char *nominated;	/* node that preemption makes room on, or where volumes are bound; own */
+	bool for_volumes;	/* the latter */
 };
 struct heap_of { /* least first by less() */
 	struct pending **v;

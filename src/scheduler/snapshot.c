@@ -6,7 +6,7 @@ static void pod_end(void *p)
 	pod_info_free(p);
 }
 
-static void ns_end(void *d)
+static void doc_end(void *d)
 {
 	doc_unref(d);
 }
@@ -22,7 +22,8 @@ static void node_end(void *p)
 
 void snapshot_init(struct snapshot *s)
 {
-	*s = (struct snapshot){ .nodes = map_new(node_end), .pods = map_new(pod_end), .namespaces = map_new(ns_end) };
+	*s = (struct snapshot){ .nodes = map_new(node_end), .pods = map_new(pod_end), .namespaces = map_new(doc_end),
+		.claims = map_new(doc_end), .volumes = map_new(doc_end), .classes = map_new(doc_end) };
 }
 
 void snapshot_fini(struct snapshot *s)
@@ -30,15 +31,23 @@ void snapshot_fini(struct snapshot *s)
 	map_free(s->pods);
 	map_free(s->nodes);
 	map_free(s->namespaces);
+	map_free(s->claims);
+	map_free(s->volumes);
+	map_free(s->classes);
 	free(s->list);
 }
 
 void snapshot_namespace(struct snapshot *s, struct str name, struct doc *ns)
 {
-	if (ns)
-		map_put(s->namespaces, name, doc_ref(ns));
+	snapshot_doc(s->namespaces, name, ns);
+}
+
+void snapshot_doc(struct map *m, struct str key, struct doc *d)
+{
+	if (d)
+		map_put(m, key, doc_ref(d));
 	else
-		map_del(s->namespaces, name);
+		map_del(m, key);
 }
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------------- */

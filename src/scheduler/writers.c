@@ -1,5 +1,6 @@
 #include "scheduler/writers.h"
 #include "base/log.h"
+#include "claims/claims.h"
 
 #define LOG_MODULE "scheduler"
 #define WRITERS_MAX 4
@@ -12,6 +13,8 @@ struct job {
 	char *message;	   /* NULL: bind */
 	struct doc **victims; /* refs */
 	size_t n_victims;
+	struct volume_write *writes; /* refs */
+	size_t n_writes;
 };
 struct writers {
 	struct client *client;
@@ -31,6 +34,11 @@ static void job_free(struct job *j)
 	for (size_t i = 0; i < j->n_victims; i++)
 		doc_unref(j->victims[i]);
 	free(j->victims);
+	for (size_t i = 0; i < j->n_writes; i++) {
+		doc_unref(j->writes[i].claim);
+		doc_unref(j->writes[i].volume);
+	}
+	free(j->writes);
 	doc_unref(j->pod);
 	free(j->node);
 	free(j->message);
@@ -60,6 +68,43 @@ static void bind(struct writers *w, struct job *j, struct arena *a)
 	}
 	log_warn("pod %.*s/%.*s: bind to %s: %s; it will be tried again", STR_ARG(rq.ns), STR_ARG(rq.name), j->node, e.message);
 	recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling", "running Bind plugin \"DefaultBinder\": %s", e.message);
+}
+
+/* ---- volumes -------------------------------------------------------------------------------------------------------------- */
+
+/* Each against the version that was decided on: whoever was faster keeps what he has. */
+static int write_volume(struct writers *w, const struct job *j, const struct volume_write *v, struct arena *a, struct err *e)
+{
+	struct doc *about = v->volume ? v->volume : v->claim;
+	auto_(doc_unref) struct doc *patch = NULL;
+	struct node *n;
+
+	if (v->volume)
+		n = node_pack(a, "{metadata:{annotations:{'" CLAIM_BOUND_BY_CONTROLLER "':'yes'}}, spec:{claimRef:{kind:'PersistentVolumeClaim', "
+				 "apiVersion:'v1', namespace:S, name:S, uid:S, resourceVersion:S}}}",
+			doc_ns(v->claim), doc_name(v->claim), doc_uid(v->claim), doc_str(v->claim, "metadata.resourceVersion"));
+	else
+		n = node_pack(a, "{metadata:{annotations:{'" CLAIM_SELECTED_NODE "':s}}}", j->node);
+	node_set_path(n, "metadata.resourceVersion", node_str(a, doc_str(about, "metadata.resourceVersion")));
+	patch = node_publish(n);
+	return client_patch(w->client, v->volume ? res_persistentvolumes : res_persistentvolumeclaims, doc_ns(about), doc_name(about), NULL, PATCH_MERGE, patch, NULL, e);
+}
+
+static void write_volumes(struct writers *w, struct job *j, struct arena *a)
+{
+	struct err e;
+
+	for (size_t i = 0; i < j->n_writes; i++) {
+		err_init(&e);
+		if (write_volume(w, j, &j->writes[i], a, &e) >= 0)
+			continue;
+		w->failed(w->arg, doc_uid(j->pod));
+		log_debug("pod %.*s/%.*s: claim %.*s on %s: %s", STR_ARG(doc_ns(j->pod)), STR_ARG(doc_name(j->pod)), STR_ARG(doc_name(j->writes[i].claim)), j->node,
+			e.message);
+		if (e.code != ERR_CONFLICT && e.code != ERR_NOT_FOUND && e.code != ERR_CANCELED)
+			recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling", "running PreBind plugin \"VolumeBinding\": %s", e.message);
+		return;
+	}
 }
 
 /* ---- report ---------------------------------------------------------------------------------------------------------------- */
@@ -169,6 +214,8 @@ static void writer(void *arg)
 	while ((j = next_job(w))) {
 		if (j->message)
 			report(w, j, a);
+		else if (j->n_writes)
+			write_volumes(w, j, a);
 		else
 			bind(w, j, a);
 		job_free(j);
@@ -199,6 +246,24 @@ void writers_bind(struct writers *w, struct doc *pod, struct str node)
 
 	j->pod = doc_ref(pod);
 	j->node = str_dup(node);
+	add(w, j);
+}
+
+void writers_volumes(struct writers *w, struct doc *pod, struct str node, const struct volume_plan *plan)
+{
+	struct job *j;
+
+	if (!plan->n)
+		return;
+	j = xcalloc(1, sizeof(*j));
+	j->pod = doc_ref(pod);
+	j->node = str_dup(node);
+	j->writes = xcalloc(plan->n, sizeof(*j->writes));
+	for (; j->n_writes < plan->n; j->n_writes++) {
+		const struct volume_write *v = &plan->writes[j->n_writes];
+
+		j->writes[j->n_writes] = (struct volume_write){ doc_ref(v->claim), v->volume ? doc_ref(v->volume) : NULL };
+	}
 	add(w, j);
 }
 
