@@ -108,6 +108,9 @@ static void list_drop(struct node *list, const char *s)
 static void set_propagation(struct rq *rq, struct node *meta, struct str policy)
 {
 	struct node *list = node_getc(meta, "finalizers");
+
+	if (!policy.n && rq->res->def.orphans && !list_has(list, "foregroundDeletion"))
+		policy = STR("Orphan");
 	const char *want = str_is(policy, "Foreground") ? "foregroundDeletion" : str_is(policy, "Orphan") ? "orphan" : NULL;
 
 	if (!policy.n && list)
@@ -149,8 +152,10 @@ static void mark(struct rq *rq, struct node *o, struct doc *live, int64_t grace)
 	node_setc(meta, "deletionGracePeriodSeconds", node_int(rq->a, grace));
 	if (val_has(doc_get(live, "metadata.generation")))
 		node_setc(meta, "generation", node_int(rq->a, doc_int(live, "metadata.generation", 0) + 1));
-	if (!strcmp(rq->res->def.resource, "namespaces"))
+	if (!strcmp(rq->res->def.resource, "namespaces")) { /* ends when it is empty, not after a time */
+		node_delc(meta, "deletionGracePeriodSeconds");
 		node_set_path(o, "status.phase", node_c(rq->a, "Terminating"));
+	}
 }
 
 static int put(struct rq *rq, struct node *o, struct doc *live, struct outcome *out, struct err *e)
@@ -218,8 +223,11 @@ static int delete_live(struct rq *rq, const struct delete_options *opts, struct 
 			return 0;
 		}
 	}
-	if (!held && grace == 0)
-		return remove_now(rq, o, live, graceful, out, e);
+	if (!held && grace == 0) {
+		if (graceful) /* as watchers see it go */
+			mark(rq, o, live, 0);
+		return remove_now(rq, o, live, graceful || rq->res->def.shows_deleted, out, e);
+	}
 	mark(rq, o, live, grace);
 	return put(rq, o, live, out, e);
 }

@@ -80,6 +80,22 @@ static void replicaset_validate(struct rq *rq, struct val o, struct val old, str
 		no_deadline(o, "ReplicaSet", e);
 }
 
+/* The number of its template, which older clients read. */
+static int daemonset_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	static const char key[] = "deprecated.daemonset.template.generation";
+	int64_t n = 1;
+
+	(void)e;
+	if (val_has(old)) {
+		struct node *was = node_from(rq->a, val_path(old, "spec.template"));
+		str_i64(val_str(val_get(val_path(old, "metadata.annotations"), key)), &n);
+		n += !rq->sub.n && !node_equal(node_path(o, "spec.template"), was);
+	}
+	node_setc(node_need_map(o, "metadata.annotations"), key, node_strf(rq->a, "%lld", (long long)n));
+	return 0;
+}
+
 static void daemonset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val rolling = val_path(o, "spec.updateStrategy.rollingUpdate"), surge_val = val_get(rolling, "maxSurge");
@@ -264,7 +280,7 @@ static void pdb_validate(struct rq *rq, struct val o, struct val old, struct err
 
 const struct strategy strategy_deployment = { .validate = deployment_validate };
 const struct strategy strategy_replicaset = { .validate = replicaset_validate };
-const struct strategy strategy_daemonset = { .validate = daemonset_validate };
+const struct strategy strategy_daemonset = { .prepare = daemonset_prepare, .validate = daemonset_validate };
 const struct strategy strategy_statefulset = { .validate = statefulset_validate };
 const struct strategy strategy_rc = { .validate = rc_validate };
 const struct strategy strategy_job = { .prepare = job_prepare, .validate = job_validate };

@@ -260,13 +260,17 @@ static int create_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	system_fields_create(rq, meta);
 	if (has_status(rq) && !(s && s->create_status))
 		node_delc(o, "status");
+	schema_drop_zeros(rq->res->type, rq->a, o);
 	schema_default(rq->res->type, rq->a, o);
 	/* Before admission and strategy: what the server adds belongs to nobody. */
 	if (!j->applied && (rc = track(rq, o, VAL_NONE, e)) < 0)
 		return rc;
 	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0 || (rc = webhooks_change(rq, j, VAL_NONE, e)) < 0)
 		return rc;
-	return s && s->prepare ? s->prepare(rq, j->object, VAL_NONE, e) : 0;
+	if (s && s->prepare && (rc = s->prepare(rq, j->object, VAL_NONE, e)) < 0)
+		return rc;
+	schema_fill_zeros(rq->res->type, rq->a, j->object);
+	return 0;
 }
 
 /* The last word on an object in the form that was asked for. */
@@ -333,7 +337,7 @@ int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out,
 	struct str name = node_text_str(node_getc(meta, "name"));
 	if (!generate && name.n && name_taken(rq, name)) {
 		rq->name = arena_str(rq->a, name);
-		return err_set(e, ERR_EXISTS, "%s \"%.*s\" already exists", rq->res->stored->group_resource, STR_ARG(name));
+		return err_set(e, ERR_EXISTS, "%s \"%.*s\" already exists", rq->res->group_resource, STR_ARG(name));
 	}
 	if ((rc = create_prepare(rq, j, e)) >= 0) {
 		for (int i = 0; i < NAME_TRIES; i++) {
@@ -501,6 +505,7 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	}
 	first_two_keys(rq, j->object);
 	system_fields_update(rq, meta, live);
+	schema_drop_zeros(rq->res->type, rq->a, j->object);
 	schema_default(rq->res->type, rq->a, j->object);
 	if (!j->applied && (rc = track(rq, j->object, live, e)) < 0)
 		return rc;
@@ -509,6 +514,7 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	meta = node_need_map(j->object, "metadata");
 	if (s && s->prepare && (rc = s->prepare(rq, j->object, live, e)) < 0)
 		return rc;
+	schema_fill_zeros(rq->res->type, rq->a, j->object);
 	if (rq->res->def.generation && !str_is(rq->sub, "status") && spec_changed(j->object, rq, live))
 		node_setc(meta, "generation", node_int(rq->a, val_int(val_path(live, "metadata.generation"), 0) + 1));
 	return 0;

@@ -29,17 +29,21 @@ static void count_left(void *arg, struct doc *take)
 }
 
 /* Deletes what is there of one resource; *left: what remains. */
-static int empty(struct ctl *c, struct gvr r, struct str ns, struct left *left, struct err *e)
+static int empty(struct ctl *c, struct arena *a, struct gvr r, struct str ns, struct left *left, struct err *e)
 {
 	struct client_request list = { .verb = VERB_LIST, .res = r, .ns = ns }, del = { .verb = VERB_DELETE_COLLECTION, .res = r, .ns = ns };
 	char revision[24];
 	struct left now = { 0 };
+	int rc;
 
 	if (client_list(c->client, &list, count_left, &now, revision, e) < 0)
 		return e->code == ERR_NOT_FOUND ? 0 : err_wrap(e, "list %s", r.resource);
 	if (!now.n)
 		return 0;
-	if (client_call(c->client, &del, NULL, e) < 0)
+	del.body = node_publish(node_pack(a, "{propagationPolicy:'Background'}")); /* nothing is left behind as an orphan */
+	rc = client_call(c->client, &del, NULL, e);
+	doc_unref(del.body);
+	if (rc < 0)
 		return err_wrap(e, "delete %s", r.resource);
 	now = (struct left){ 0 };
 	if (client_list(c->client, &list, count_left, &now, revision, e) < 0)
@@ -56,7 +60,7 @@ static int empty_custom(struct ctl *c, struct arena *a, struct str ns, struct le
 
 	for (size_t i = 0; i < l.n; i++)
 		if (val_is(doc_get(l.items[i], "spec.scope"), "Namespaced") && defined_resource(a, l.items[i], &r) &&
-			empty(c, r, ns, left, e) < 0)
+			empty(c, a, r, ns, left, e) < 0)
 			return -e->code;
 	return 0;
 }
@@ -113,7 +117,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	if (!ns || !is_deleting(ns) || !is_ours_to_end(ns))
 		return 0;
 	for (size_t i = 0; namespaced_resources[i]; i++) {
-		if (empty(c, *namespaced_resources[i], key, &left, e) < 0)
+		if (empty(c, a, *namespaced_resources[i], key, &left, e) < 0)
 			return -e->code;
 		if (i == 0 && left.n) /* pods end before what they use is taken from under them */
 			break;

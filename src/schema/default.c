@@ -31,6 +31,20 @@ struct node *schema_literal(struct arena *a, const char *json)
 	return n;
 }
 
+static void fill(const struct schema_type *t, struct arena *a, struct node *n);
+
+/* A part of its owner's value, which is there even where nobody wrote it: what it has by default, or NULL. */
+static struct node *fill_missing(const struct schema_field *f, struct arena *a)
+{
+	struct node *n;
+
+	if (f->pointer || f->type->kind != SCHEMA_OBJECT || f->type->custom)
+		return NULL;
+	n = node_map(a);
+	fill(f->type, a, n);
+	return node_len(n) ? n : NULL;
+}
+
 static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 {
 	if ((t->kind == SCHEMA_LIST && node_kind(n) == VAL_LIST) ||
@@ -61,6 +75,8 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 		}
 		if (child && f->type->kind <= SCHEMA_MAP)
 			fill(f->type, a, child);
+		else if (!child && (child = fill_missing(f, a)))
+			node_setc(n, f->name, child);
 	}
 }
 

@@ -247,6 +247,12 @@ static void default_scaling_rules(struct fill *f, struct node *behavior, const c
 		   : node_pack(f->a, "[{type:'Percent', value:100, periodSeconds:15}]"));
 }
 
+static void default_hpa_v1(struct fill *f)
+{
+	if (f->spec)
+		want_int(f, f->spec, "targetCPUUtilizationPercentage", 80);
+}
+
 static void default_hpa(struct fill *f)
 {
 	struct node *behavior = node_getc(f->spec, "behavior");
@@ -444,6 +450,7 @@ static const struct {
 	{ "io.k8s.api.apps.v1.StatefulSet", default_statefulset },
 	{ "io.k8s.api.batch.v1.Job", default_job },
 	{ "io.k8s.api.batch.v1.CronJob", default_cronjob },
+	{ "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler", default_hpa_v1 },
 	{ "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler", default_hpa },
 	{ "io.k8s.api.networking.v1.NetworkPolicy", default_network_policy },
 	{ "io.k8s.api.rbac.v1.RoleBinding", default_subjects },

@@ -312,26 +312,9 @@ static int read_repeated(
 /* Values that Go's JSON leaves out. */
 static bool left_out(const struct schema_field *f, struct node *n)
 {
-	if (f->pointer || !n)
-		return !n;
-	if (f->type->kind == SCHEMA_INT_OR_STRING)
+	if (n && f->type->kind == SCHEMA_INT_OR_STRING && !f->pointer)
 		return node_kind(n) == VAL_INT && !node_int_of(n, 0);
-	if (!f->omit_empty)
-		return false;
-	switch (node_kind(n)) {
-	case VAL_STR:
-		return !node_text_str(n).n;
-	case VAL_INT:
-	case VAL_FLOAT:
-		return node_float_of(n, 1) == 0;
-	case VAL_BOOL:
-		return !node_bool_of(n, false);
-	case VAL_MAP:
-	case VAL_LIST:
-		return !node_len(n);
-	default:
-		return false;
-	}
+	return zero_left_out(f, n);
 }
 
 static int read_known(struct read *r, const struct schema_field *f, const struct pb_field *w, int depth, struct node *n)
@@ -368,15 +351,10 @@ static void add_zeros(struct read *r, const struct schema_type *t, struct node *
 {
 	for (uint32_t i = 0; i < t->n_fields && t->fields[i].number; i++) {
 		const struct schema_field *f = &t->fields[i];
+		struct node *zero = schema_is_leaf(f->type) && !node_getc(n, f->name) ? zero_always_there(r->a, f) : NULL;
 
-		if (f->omit_empty || f->pointer || node_getc(n, f->name))
-			continue;
-		if (f->type->kind == SCHEMA_STRING)
-			node_setc(n, f->name, node_c(r->a, ""));
-		else if (f->type->kind == SCHEMA_BOOL)
-			node_setc(n, f->name, node_bool(r->a, false));
-		else if (f->type->kind >= SCHEMA_INT32 && f->type->kind <= SCHEMA_UINT32)
-			node_setc(n, f->name, node_int(r->a, 0));
+		if (zero)
+			node_setc(n, f->name, zero);
 	}
 }
 

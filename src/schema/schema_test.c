@@ -234,13 +234,34 @@ static void a_pod_gets_its_defaults(void **state)
 		"'schedulerName':'default-scheduler','serviceAccount':'x','enableServiceLinks':true}");
 }
 
+/* What a missing template has by default: it is a value of its owner. */
+#define TEMPLATE                                                                                                       \
+	"'template':{'spec':{'restartPolicy':'Always','terminationGracePeriodSeconds':30,'dnsPolicy':'ClusterFirst',"   \
+	"'securityContext':{},'schedulerName':'default-scheduler'}}"
+
+static void zeros_are_written_as_go_writes_them(void **state)
+{
+	struct env *v = *state;
+	const struct schema_type *t = kind("apps", "v1", "ReplicaSet");
+	struct node *n = tree(v, "{'metadata':{'name':'x','labels':{}},'spec':{'replicas':0,'minReadySeconds':0,'template':{'spec':"
+				 "{'hostNetwork':false,'nodeSelector':{},'hostname':'','containers':[{'name':'c','ports':[{}]}]}}}}");
+
+	schema_drop_zeros(t, v->a, n);
+	assert_string_equal(text_of(v, n), "{'metadata':{'name':'x'},'spec':{'replicas':0,'template':{'spec':{'containers':"
+					   "[{'name':'c','ports':[{}]}]}}}}");
+	schema_fill_zeros(t, v->a, n);
+	assert_string_equal(text_of(v, node_getc(n, "status")), "{'replicas':0}");
+	assert_string_equal(text_of(v, node_path(n, "spec.template")), "{'spec':{'containers':[{'name':'c','ports':[{'containerPort':0}],"
+								      "'resources':{}}]},'metadata':{}}");
+}
+
 static void other_kinds_get_theirs(void **state)
 {
 	static const struct {
 		const char *group, *version, *kind, *path, *in, *out;
 	} cases[] = {
 		{ "apps", "v1", "Deployment", "spec", "{'spec':{}}",
-			"{'replicas':1,'strategy':{'type':'RollingUpdate','rollingUpdate':"
+			"{'replicas':1," TEMPLATE ",'strategy':{'type':'RollingUpdate','rollingUpdate':"
 			"{'maxUnavailable':'25%','maxSurge':'25%'}},'revisionHistoryLimit':10,'progressDeadlineSeconds'"
 			":600}" },
 		{ "apps", "v1", "Deployment", "spec.strategy", "{'spec':{'strategy':{'type':'Recreate'}}}",
@@ -253,7 +274,7 @@ static void other_kinds_get_theirs(void **state)
 		{ "", "v1", "Namespace", "metadata", "{'metadata':{'name':'n'}}",
 			"{'name':'n','labels':{'kubernetes.io/metadata.name':'n'}}" },
 		{ "batch", "v1", "Job", "spec", "{'spec':{}}",
-			"{'completions':1,'parallelism':1,'backoffLimit':6,'completionMode':'NonIndexed',"
+			"{" TEMPLATE ",'completions':1,'parallelism':1,'backoffLimit':6,'completionMode':'NonIndexed',"
 			"'suspend':false,'manualSelector':false,'podReplacementPolicy':'TerminatingOrFailed'}" },
 		{ "networking.k8s.io", "v1", "NetworkPolicy", "spec", "{'spec':{'egress':[{}]}}",
 			"{'egress':[{}],'policyTypes':['Ingress','Egress']}" },
@@ -421,6 +442,7 @@ int main(void)
 		T(decoding_looks_into_json_schemas),
 		T(a_pod_gets_its_defaults),
 		T(other_kinds_get_theirs),
+		T(zeros_are_written_as_go_writes_them),
 		T(broken_objects_are_explained),
 		T(some_fields_stay),
 		T(strategic_merge_knows_the_types),

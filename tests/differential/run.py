@@ -126,6 +126,8 @@ def facts(answer):
                 continue
             if re.search(r"(clusterIPs?(\[0\])?|nodePort|healthCheckNodePort)$", path) and value not in ("None", "10.96.77.77", 0):
                 value = "ALLOCATED"
+            if path.endswith("lastTransitionTime") and value:
+                value = "TIME"
             out[path] = value
     else:
         out["text"] = body

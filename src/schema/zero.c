@@ -1,0 +1,103 @@
+/* The zero values of a Go struct, which is what every client takes an object for: a field that is marked omitempty is
+ * left out when it is empty, and all others are always there. */
+#include "schema/schema_internal.h"
+
+bool zero_left_out(const struct schema_field *f, struct node *n)
+{
+	if (f->pointer || !f->omit_empty || !n)
+		return !n;
+	switch (f->type->kind) {
+	case SCHEMA_LIST:
+	case SCHEMA_MAP:
+		return !node_len(n);
+	case SCHEMA_STRING:
+	case SCHEMA_BYTES:
+		return node_kind(n) == VAL_STR && !node_text_str(n).n;
+	case SCHEMA_BOOL:
+		return !node_bool_of(n, true);
+	case SCHEMA_INT32:
+	case SCHEMA_INT64:
+	case SCHEMA_UINT32:
+	case SCHEMA_DOUBLE:
+		return node_float_of(n, 1) == 0;
+	default:
+		return false;
+	}
+}
+
+struct node *zero_always_there(struct arena *a, const struct schema_field *f)
+{
+	if (f->pointer)
+		return NULL;
+	if (f->type->kind == SCHEMA_OBJECT)
+		return node_map(a);
+	if (f->omit_empty)
+		return NULL;
+	switch (f->type->kind) {
+	case SCHEMA_STRING:
+		return node_c(a, "");
+	case SCHEMA_BOOL:
+		return node_bool(a, false);
+	case SCHEMA_INT32:
+	case SCHEMA_INT64:
+	case SCHEMA_UINT32:
+		return node_int(a, 0);
+	default:
+		return NULL;
+	}
+}
+
+/* What a walk does to each object on its way down. */
+typedef void object_fn(const struct schema_type *t, struct arena *a, struct node *n);
+
+static void walk(const struct schema_type *t, struct arena *a, struct node *n, object_fn *each)
+{
+	if (t->custom || schema_is_leaf(t))
+		return;
+	if (t->kind != SCHEMA_OBJECT) {
+		for (size_t i = 0; !schema_is_leaf(t->element) && i < node_len(n); i++)
+			walk(t->element, a, node_at(n, i), each);
+		return;
+	}
+	if (node_kind(n) != VAL_MAP)
+		return;
+	each(t, a, n);
+	for (size_t i = 0; i < node_len(n); i++) {
+		const struct schema_field *f = schema_field(t, node_key_at(n, i));
+
+		if (f && !schema_is_leaf(f->type))
+			walk(f->type, a, node_at(n, i), each);
+	}
+}
+
+static void drop(const struct schema_type *t, struct arena *a, struct node *n)
+{
+	(void)a;
+	for (size_t i = node_len(n); i-- > 0;) {
+		const struct schema_field *f = schema_field(t, node_key_at(n, i));
+
+		if (f && zero_left_out(f, node_at(n, i)))
+			node_del(n, node_key_at(n, i));
+	}
+}
+
+static void fill(const struct schema_type *t, struct arena *a, struct node *n)
+{
+	for (uint32_t i = 0; i < t->n_fields; i++) {
+		const struct schema_field *f = &t->fields[i];
+		struct node *zero;
+
+		if (!node_getc(n, f->name) && (zero = zero_always_there(a, f)))
+			node_setc(n, f->name, zero);
+	}
+}
+
+void schema_drop_zeros(const struct schema_type *t, struct arena *a, struct node *n)
+{
+	walk(t, a, n, drop);
+}
+
+void schema_fill_zeros(const struct schema_type *t, struct arena *a, struct node *n)
+{
+	walk(t, a, n, fill);
+}
