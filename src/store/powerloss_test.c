@@ -399,9 +399,9 @@ static void no_answered_write_is_lost_by_power_loss(void **state)
 	sqlite3_vfs_unregister(&vfs);
 	sqlite3_vfs_register(real_vfs, 1);
 	size_t end = tape_len();
+	store_close(s); /* its own thread may write until here; from now on nobody adds to the record */
 	for (int i = 0; i < 150; i++)
 		check_cut(dir, w, opened + (size_t)rand_below(end - opened + 1));
-	store_close(s);
 	for (size_t i = 0; i < tape.n; i++)
 		free(tape.v[i].bytes);
 	free(tape.v);

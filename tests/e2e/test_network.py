@@ -97,7 +97,7 @@ def query(server, name, kind, tcp=False):
     return flags & 15, answers, data
 
 
-A, PTR, SRV, AAAA = 1, 12, 33, 28
+A, CNAME, PTR, SRV, AAAA = 1, 5, 12, 33, 28
 
 
 def test_dns_from_the_host(space):
@@ -118,7 +118,8 @@ def test_dns_from_the_host(space):
     assert query(dns, "kubernetes.default.svc.cluster.local", A)[:2] == (0, 1)
     reverse = ".".join(reversed(space.get("services", "fixed")["spec"]["clusterIP"].split(".")))
     assert b"fixed" in query(dns, f"{reverse}.in-addr.arpa", PTR)[2]
-    assert b"example" in query(dns, f"abroad.{zone}", A)[2]
+    code, count, data = query(dns, f"abroad.{zone}", CNAME)  # not A: what that says depends on this machine's own servers
+    assert (code, count) == (0, 1) and b"example" in data
 
 
 def test_api_with_the_mounted_token(space, any_kubectl):
