@@ -166,6 +166,10 @@ static char *host_path_of(struct pod *p, struct val volume, struct arena *a)
 
 	if (val_has(host))
 		return arena_cstr(a, val_str(val_get(host, "path")));
+	if (volume_is_claim(volume)) {
+		auto_free char *path = claim_volume_path(p, volume);
+		return path ? arena_strdup(a, path) : NULL;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		if (val_has(val_get(volume, dirs[i].field)))
 			kind = dirs[i].dir;
@@ -185,6 +189,8 @@ static int one_mount(struct pod *p, struct doc *d, struct val container, struct 
 	if (!val_has(volume))
 		return err_set(e, ERR_INVALID, "volumeMounts: there is no volume \"%.*s\"", STR_ARG(name));
 	host = host_path_of(p, volume, a);
+	if (!host)
+		return err_set(e, ERR_UNAVAILABLE, "volumeMounts: the claim of volume \"%.*s\" is not set up", STR_ARG(name));
 	if (val_has(expr) && !str_empty(val_str(expr)))
 		sub_path = env_expand(a, val_str(expr), env);
 	else if (val_has(sub) && !str_empty(val_str(sub)))
@@ -196,7 +202,8 @@ static int one_mount(struct pod *p, struct doc *d, struct val container, struct 
 	}
 	if (inside[0] != '/')
 		inside = arena_printf(a, "/%s", inside);
-	mount_made = push_mount(a, into, host, inside, val_bool(val_get(m, "readOnly"), false));
+	mount_made = push_mount(a, into, host, inside,
+		val_bool(val_get(m, "readOnly"), false) || val_bool(val_path(volume, "persistentVolumeClaim.readOnly"), false));
 	mount_made->propagation = str_is(mode, "Bidirectional") ? 2 : str_is(mode, "HostToContainer") ? 1 : 0;
 	if (val_is(val_get(m, "recursiveReadOnly"), "Enabled"))
 		return err_set(e, ERR_UNSUPPORTED,

@@ -282,6 +282,15 @@ void env_ctx_of(struct env_ctx *x, struct pod *p, struct doc *d, struct arena *a
 int mounts_share(const char *dir, struct err *e); /* mounts.c */
 int volumes_setup(struct pod *p, struct doc *d, struct err *e);
 int volumes_refresh(struct pod *p, struct doc *d, struct err *e); /* rewrites what follows objects and tokens */
+int check_host_path(struct val v, struct err *e); /* v: what has a hostPath; its type holds, or is made to */
+/* claim_volumes.c */
+bool volume_is_claim(struct val volume);
+int claim_volume_setup(struct pod *p, struct doc *d, struct val volume, struct err *e);
+char *claim_volume_path(const struct pod *p, struct val volume); /* own; NULL: it was not set up */
+/* tree.c */
+void remove_tree(const char *path); /* what can be removed of it: mount points below stay */
+/* Directories get rwxrws and files rw for the group; only_if_root_differs: fsGroupChangePolicy OnRootMismatch. */
+int tree_set_group(const char *path, int64_t gid, bool only_if_root_differs, struct err *e);
 void volumes_teardown(struct node_agent *n, const char *pod_uid); /* "": of all pods */
 int volume_mounts(struct pod *p, struct doc *d, struct val container, const struct env *env, struct arena *a, Cri__ContainerConfig *into, struct err *e);
 struct file_entry {
@@ -298,7 +307,6 @@ int file_set_add(struct file_set *s, struct str path, struct str bytes, int mode
 /* Writes a set so that readers see the old one or the new one, never a mixture. gid < 0: keep. */
 int files_write(const char *dir, const struct file_set *s, int64_t gid, bool *ret_changed, struct err *e);
 int mkdirs(const char *path, unsigned mode, struct err *e);
-void remove_tree(const char *path); /* never crosses into another file system */
 
 /* objects.c: config maps and secrets that pods of this node use */
 struct object_cache *objects_new(struct node_agent *n);

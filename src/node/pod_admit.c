@@ -187,7 +187,7 @@ static const char *kind_of(struct val volume, struct arena *a)
 static bool supported(struct val v)
 {
 	static const char *const kinds[] = { "emptyDir", "hostPath", "configMap", "secret", "projected",
-		"downwardAPI" };
+		"downwardAPI", "persistentVolumeClaim", "ephemeral" };
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (val_has(val_get(v, kinds[i])))

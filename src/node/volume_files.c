@@ -75,37 +75,6 @@ int mkdirs(const char *path, unsigned mode, struct err *e)
 	return 0;
 }
 
-static void remove_at(int dir, const char *name, dev_t dev)
-{
-	struct stat st;
-	struct dirent *entry;
-	DIR *d;
-	int fd;
-
-	if (unlinkat(dir, name, 0) == 0 || (errno != EISDIR && errno != EPERM))
-		return;
-	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (fstat(fd, &st) < 0 || st.st_dev != dev || !(d = fdopendir(fd))) {
-		(void)close(fd);
-		return;
-	}
-	while ((entry = readdir(d)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			remove_at(dirfd(d), entry->d_name, dev);
-	(void)closedir(d);
-	(void)unlinkat(dir, name, AT_REMOVEDIR);
-}
-
-void remove_tree(const char *path)
-{
-	struct stat st;
-
-	if (lstat(path, &st) == 0)
-		remove_at(AT_FDCWD, path, st.st_dev);
-}
-
 static bool file_is(int dir, const struct file_entry *f)
 {
 	struct stat st;
@@ -213,18 +182,17 @@ static void drop_stale(const char *path, const struct file_set *s, const char *k
 {
 	DIR *d = opendir(path);
 	struct dirent *entry;
-	struct stat st;
 
 	if (!d)
 		return;
-	if (fstat(dirfd(d), &st) == 0) {
-		while ((entry = readdir(d))) {
-			const char *n = entry->d_name;
-			if (strcmp(n, ".") == 0 || strcmp(n, "..") == 0 || strcmp(n, "..data") == 0 || strcmp(n, keep) == 0)
-				continue;
-			if (strncmp(n, "..", 2) == 0 || !is_visible(s, n))
-				remove_at(dirfd(d), n, st.st_dev);
-		}
+	while ((entry = readdir(d))) {
+		const char *n = entry->d_name;
+		auto_free char *whole = NULL;
+		if (strcmp(n, ".") == 0 || strcmp(n, "..") == 0 || strcmp(n, "..data") == 0 || strcmp(n, keep) == 0)
+			continue;
+		whole = xasprintf("%s/%s", path, n);
+		if (strncmp(n, "..", 2) == 0 || !is_visible(s, n))
+			remove_tree(whole);
 	}
 	(void)closedir(d);
 }

@@ -113,7 +113,7 @@ static int setup_empty(const char *path, struct val v, int64_t gid, struct err *
 	return 0;
 }
 
-static int check_host(struct val v, struct err *e)
+int check_host_path(struct val v, struct err *e)
 {
 	struct str type = val_str(val_path(v, "hostPath.type"));
 	auto_free char *path = str_dup(val_str(val_path(v, "hostPath.path")));
@@ -344,7 +344,9 @@ static int setup_one(struct pod *p, struct doc *d, struct val v, bool refresh, s
 	int r;
 
 	if (val_has(val_get(v, "hostPath")))
-		return refresh ? 0 : check_host(v, e);
+		return refresh ? 0 : check_host_path(v, e);
+	if (volume_is_claim(v))
+		return refresh ? 0 : claim_volume_setup(p, d, v, e);
 	if (k == &kinds[0])
 		return refresh ? 0 : setup_empty(path, v, fs_group(d), e);
 	r = setup_files(p, d, v, k, path, e);
