@@ -324,6 +324,42 @@ static void strict_reading_names_the_field(void **state)
 	assert_non_null(strstr(f->last->warning, "unknown field \\\"daata\\\""));
 }
 
+/* What autoscaling/v1 cannot say survives a change through it. */
+static void an_old_autoscaler_keeps_what_it_cannot_say(void **state)
+{
+	static const char body[] =
+		"{\"metadata\":{\"name\":\"h\"},\"spec\":{\"maxReplicas\":3,\"scaleTargetRef\":{\"kind\":\"Deployment\",\"name\":\"d\"},"
+		"\"metrics\":[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"target\":{\"type\":\"Utilization\",\"averageUtilization\":60}}},"
+		"{\"type\":\"Resource\",\"resource\":{\"name\":\"memory\",\"target\":{\"type\":\"AverageValue\",\"averageValue\":\"90Mi\"}}},"
+		"{\"type\":\"Pods\",\"pods\":{\"metric\":{\"name\":\"m\"},\"target\":{\"type\":\"AverageValue\",\"averageValue\":\"5\"}}}],"
+		"\"behavior\":{\"scaleDown\":{\"stabilizationWindowSeconds\":7}}}}";
+	static const char v1[] = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers",
+			  v2[] = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+	struct fixture *f = *state;
+	char url1[200], url2[200], metrics[2000], behavior[2000];
+	auto_(doc_unref) struct doc *want = NULL;
+	struct err e;
+
+	err_init(&e);
+	snprintf(url1, sizeof(url1), "%s/h", v1);
+	snprintf(url2, sizeof(url2), "%s/h", v2);
+	expect(f, 201, call(f, "POST", v2, body));
+	snprintf(metrics, sizeof(metrics), "%s", get(f, "spec.metrics"));
+	snprintf(behavior, sizeof(behavior), "%s", get(f, "spec.behavior"));
+	expect(f, 200, call(f, "GET", url1, NULL));
+	assert_string_equal(get(f, "spec.targetCPUUtilizationPercentage"), "60");
+	assert_false(val_has(doc_get(f->doc, "spec.metrics")));
+	assert_non_null(strstr(get(f, "metadata.annotations"), "\\\"targetAverageValue\\\":\\\"90Mi\\\""));
+	expect(f, 200, call_as(f, "PATCH", url1, "application/merge-patch+json", NULL, "{\"spec\":{\"maxReplicas\":5,\"targetCPUUtilizationPercentage\":70}}"));
+	expect(f, 200, call(f, "GET", url2, NULL));
+	assert_string_equal(get(f, "spec.maxReplicas"), "5");
+	assert_string_equal(get(f, "spec.behavior"), behavior);
+	assert_false(val_has(doc_get(f->doc, "metadata.annotations")));
+	*strstr(metrics, "60") = '7';
+	assert_int_equal(doc_parse(str_c(metrics), &want, &e), 0);
+	assert_true(val_equal(doc_get(f->doc, "spec.metrics"), doc_root(want)));
+}
+
 static const char pod[] =
 	"{\"metadata\":{\"generateName\":\"p-\",\"labels\":{\"app\":\"p\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"busybox\"}]}}";
 #define PODS "/api/v1/namespaces/default/pods"
@@ -583,6 +619,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deployment_gets_defaults_and_generation, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(strict_reading_names_the_field, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_old_autoscaler_keeps_what_it_cannot_say, setup, teardown),
 		cmocka_unit_test_setup_teardown(pod_is_admitted_bound_and_deleted_with_grace, setup, teardown),
 		cmocka_unit_test_setup_teardown(invalid_pod_lists_every_cause, setup, teardown),
 		cmocka_unit_test_setup_teardown(service_gets_address_and_gives_it_back, setup, teardown),

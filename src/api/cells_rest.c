@@ -2,6 +2,8 @@
 #include "api/cells.h"
 #include <stdio.h>
 
+#define HPA_METRICS_SHOWN 2
+
 #define AGE { "Age", "string", "", 0, "Time since it was created." }
 #define S(name, help) { name, "string", "", 0, help }
 #define W(name, help) { name, "string", "", 1, help }
@@ -127,23 +129,49 @@ void cells_pvc(struct cells *c, struct val o)
 	text_or(c, o, "spec.volumeMode", "<unset>");
 }
 
+/* What was measured for a metric of spec.metrics: of the same type and name. */
+static struct val hpa_current(struct val measured, struct val metric, const char *source)
+{
+	for (struct val_iter it = val_iter(measured); val_next(&it);)
+		if (val_equal(val_get(it.val, "type"), val_get(metric, "type")) &&
+			val_equal(val_get(val_get(it.val, source), "name"), val_get(val_get(metric, source), "name")))
+			return val_get(val_get(it.val, source), "current");
+	return VAL_NONE;
+}
+
+/* "cpu: 12%/80%", "memory: 90Mi/100Mi" */
+static void hpa_metric(struct buf *b, struct val measured, struct val metric)
+{
+	const char *source = val_is(val_get(metric, "type"), "ContainerResource") ? "containerResource" : "resource";
+	struct val target = val_path(val_get(metric, source), "target"), is = hpa_current(measured, metric, source);
+	struct val percent = val_get(target, "averageUtilization"), now = val_get(is, "averageUtilization");
+
+	if (!val_has(target)) {
+		buf_c(b, "<unknown>/<unknown>");
+		return;
+	}
+	buf_printf(b, "%.*s: ", STR_ARG(val_str(val_get(val_get(metric, source), "name"))));
+	if (val_has(percent) && val_has(now))
+		buf_printf(b, "%lld%%/%lld%%", (long long)val_int(now, 0), (long long)val_int(percent, 0));
+	else if (val_has(percent))
+		buf_printf(b, "<unknown>/%lld%%", (long long)val_int(percent, 0));
+	else
+		buf_printf(b, "%.*s/%.*s", STR_ARG(val_has(is) ? val_str(val_get(is, "averageValue")) : STR("<unknown>")),
+			STR_ARG(val_str(val_get(target, "averageValue"))));
+}
+
 void cells_hpa(struct cells *c, struct val o)
 {
 	struct val metrics = val_path(o, "spec.metrics"), now = val_path(o, "status.currentMetrics");
 	struct buf b = BUF_INIT;
 
 	cell_f(c, "%.*s/%.*s", STR_ARG(text(o, "spec.scaleTargetRef.kind")), STR_ARG(text(o, "spec.scaleTargetRef.name")));
-	for (size_t i = 0; i < val_len(metrics); i++) {
-		struct val target = val_path(val_at(metrics, i), "resource.target.averageUtilization");
-		struct val is = val_path(val_at(now, i), "resource.current.averageUtilization");
-		struct str name = val_str(val_path(val_at(metrics, i), "resource.name"));
-		buf_printf(&b, "%s%.*s: ", b.n ? ", " : "", STR_ARG(name));
-		if (val_has(is))
-			buf_printf(&b, "%lld%%/", (long long)val_int(is, 0));
-		else
-			buf_c(&b, "<unknown>/");
-		buf_printf(&b, "%lld%%", (long long)val_int(target, 0));
+	for (size_t i = 0; i < val_len(metrics) && i < HPA_METRICS_SHOWN; i++) {
+		buf_c(&b, i ? ", " : "");
+		hpa_metric(&b, now, val_at(metrics, i));
 	}
+	if (val_len(metrics) > HPA_METRICS_SHOWN)
+		buf_printf(&b, " + %zu more...", val_len(metrics) - HPA_METRICS_SHOWN);
 	cell_str(c, b.n ? buf_view(&b) : STR("<none>"));
 	buf_fini(&b);
 	cell_val(c, val_path(o, "spec.minReplicas"));

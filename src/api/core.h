@@ -208,6 +208,10 @@ int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
 void default_pod_spec(struct arena *a, struct node *spec);
 
+/* convert_hpa.c: in place. */
+void hpa_v1_from_v2(struct arena *a, struct node *o);
+void hpa_v2_from_v1(struct arena *a, struct node *o);
+
 void buf_go_quoted(struct buf *b, struct str s); /* in quotes, escaped as Go's %q does */
 void v_required(struct err *e, const char *path, const char *detail);
 void v_invalid(struct err *e, const char *path, struct val v, const char *detail);

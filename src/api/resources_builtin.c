@@ -123,55 +123,6 @@ static void event_to_core(struct arena *a, struct node *o)
 	rename_key(o, "reportingController", "reportingComponent");
 }
 
-/* autoscaling/v1 knows only the CPU percentage of what autoscaling/v2 calls metrics. */
-static void hpa_v1_from_v2(struct arena *a, struct node *o)
-{
-	struct node *spec = node_getc(o, "spec"), *metrics = node_getc(spec, "metrics");
-	struct node *status = node_getc(o, "status"), *current = node_getc(status, "currentMetrics");
-
-	node_setc(o, "apiVersion", node_c(a, "autoscaling/v1"));
-	for (size_t i = 0; i < node_len(metrics); i++) {
-		struct node *m = node_at(metrics, i);
-		struct node *u = node_path(m, "resource.target.averageUtilization");
-		if (u && str_is(node_text_str(node_path(m, "resource.name")), "cpu"))
-			node_setc(spec, "targetCPUUtilizationPercentage", u);
-	}
-	for (size_t i = 0; i < node_len(current); i++) {
-		struct node *m = node_at(current, i);
-		struct node *u = node_path(m, "resource.current.averageUtilization");
-		if (u && str_is(node_text_str(node_path(m, "resource.name")), "cpu"))
-			node_setc(status, "currentCPUUtilizationPercentage", u);
-	}
-	if (spec) {
-		node_delc(spec, "metrics");
-		node_delc(spec, "behavior");
-	}
-	if (status) {
-		node_delc(status, "currentMetrics");
-		node_delc(status, "conditions");
-	}
-}
-
-static void hpa_v2_from_v1(struct arena *a, struct node *o)
-{
-	struct node *spec = node_getc(o, "spec"), *cpu = node_getc(spec, "targetCPUUtilizationPercentage");
-	struct node *status = node_getc(o, "status"), *now = node_getc(status, "currentCPUUtilizationPercentage");
-
-	node_setc(o, "apiVersion", node_c(a, "autoscaling/v2"));
-	if (cpu) {
-		node_delc(spec, "targetCPUUtilizationPercentage");
-		node_setc(spec, "metrics",
-			node_pack(a, "[{type:'Resource', resource:{name:'cpu', target:{type:'Utilization', averageUtilization:o}}}]",
-				cpu));
-	}
-	if (now) {
-		node_delc(status, "currentCPUUtilizationPercentage");
-		node_setc(status, "currentMetrics",
-			node_pack(a, "[{type:'Resource', resource:{name:'cpu', current:{averageUtilization:o, averageValue:'0'}}}]",
-				now));
-	}
-}
-
 /* { group, version, plural, singular, Kind } */
 #define ROW(g, v, r, s, k) .group = g, .version = v, .resource = r, .singular = s, .kind = k
 #define STORED(g, v, r, s, k) ROW(g, v, r, s, k), .verbs = VERBS_ALL

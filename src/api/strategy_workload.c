@@ -251,23 +251,6 @@ static void cronjob_validate(struct rq *rq, struct val o, struct val old, struct
 	validate_pod_template(rq, val_get(template, "template"), "spec.jobTemplate.spec.template", VAL_NONE, "OnFailure,Never", e);
 }
 
-static void hpa_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	int64_t least = val_int(val_path(o, "spec.minReplicas"), 1), most = val_int(val_path(o, "spec.maxReplicas"), 0);
-
-	(void)old;
-	if (rq->sub.n)
-		return;
-	if (most < 1)
-		v_invalid(e, "spec.maxReplicas", val_path(o, "spec.maxReplicas"), "must be greater than 0");
-	else if (most < least)
-		v_invalid(e, "spec.maxReplicas", val_path(o, "spec.maxReplicas"), "must be greater than or equal to `minReplicas`");
-	if (!val_str(val_path(o, "spec.scaleTargetRef.kind")).n)
-		v_required(e, "spec.scaleTargetRef.kind", "");
-	if (!val_str(val_path(o, "spec.scaleTargetRef.name")).n)
-		v_required(e, "spec.scaleTargetRef.name", "");
-}
-
 static void pdb_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	(void)old;
@@ -285,5 +268,4 @@ const struct strategy strategy_statefulset = { .validate = statefulset_validate 
 const struct strategy strategy_rc = { .validate = rc_validate };
 const struct strategy strategy_job = { .prepare = job_prepare, .validate = job_validate };
 const struct strategy strategy_cronjob = { .validate = cronjob_validate };
-const struct strategy strategy_hpa = { .validate = hpa_validate };
 const struct strategy strategy_pdb = { .validate = pdb_validate };

@@ -38,6 +38,8 @@ bool gvr_eq(struct gvr a, struct gvr b);
 	X(controllerrevisions, "apps", "v1", "controllerrevisions")                                                    \
 	X(jobs, "batch", "v1", "jobs")                                                                                 \
 	X(cronjobs, "batch", "v1", "cronjobs")                                                                         \
+	X(horizontalpodautoscalers, "autoscaling", "v2", "horizontalpodautoscalers")                                   \
+	X(podmetrics, "metrics.k8s.io", "v1beta1", "pods")                                                             \
 	X(endpointslices, "discovery.k8s.io", "v1", "endpointslices")                                                  \
 	X(leases, "coordination.k8s.io", "v1", "leases")                                                               \
 	X(networkpolicies, "networking.k8s.io", "v1", "networkpolicies")                                               \

@@ -100,3 +100,6 @@ int merge_patch(struct ctl *c, struct gvr r, const struct doc *object, const cha
 extern const struct gvr *const namespaced_resources[]; /* NULL at the end; pods first */
 /* The resource that a CustomResourceDefinition defines, in a version that is served. Strings in a. false: it serves none (yet). */
 bool defined_resource(struct arena *a, const struct doc *crd, struct gvr *ret);
+/* The resource of a kind that may have a scale: one of ours, or a custom one. Strings in a. The controller watches
+ * customresourcedefinitions. false: no such kind. */
+bool scaled_resource(struct ctl *c, struct arena *a, struct str api_version, struct str kind, struct gvr *ret);

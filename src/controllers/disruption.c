@@ -78,22 +78,6 @@ static bool builtin_scale(struct work *w, struct val ref, struct scale *ret)
 	return false;
 }
 
-static bool custom_kind(struct work *w, struct str group, struct str version, struct str kind, struct gvr *ret)
-{
-	struct informer_list all =
-		informer_list(ctl_informer(w->c, res_customresourcedefinitions), w->a, NULL, STR_NULL);
-
-	for (size_t i = 0; i < all.n; i++) {
-		if (!str_eq(doc_str(all.items[i], "spec.group"), group) ||
-			!str_eq(doc_str(all.items[i], "spec.names.kind"), kind) ||
-			!defined_resource(w->a, all.items[i], ret))
-			continue;
-		ret->version = arena_cstr(w->a, version);
-		return true;
-	}
-	return false;
-}
-
 static int no_scale(struct work *w, struct str group, struct str kind, struct err *e)
 {
 	char *plural = arena_printf(w->a, "%.*ss", STR_ARG(kind));
@@ -114,7 +98,7 @@ static int custom_scale(struct work *w, struct doc *pod, struct val ref, struct 
 	};
 	auto_(doc_unref) struct doc *scale = NULL;
 
-	if (!custom_kind(w, group, version, kind, &rq.res))
+	if (!scaled_resource(w->c, w->a, val_str(val_get(ref, "apiVersion")), kind, &rq.res))
 		return no_scale(w, version.p ? group : STR_NULL, kind, e);
 	if (client_call(w->c->client, &rq, &scale, e) < 0)
 		return e->code == ERR_NOT_FOUND ? no_scale(w, group, kind, e) : -e->code;
@@ -343,7 +327,7 @@ static int sync_budget(struct work *w, struct err *e)
 	if (w->unmanaged)
 		recorder_event(w->c->recorder, w->pdb, "Warning", "UnmanagedPods",
 			"%" PRId64 " pods that this budget selects have no controller, so the part of them that it "
-				   "speaks of is unknown; they are "
+			"speaks of is unknown; they are "
 			"not counted. Set .spec.minAvailable to a number to count them.",
 			w->unmanaged);
 	count_healthy(w);

@@ -10,7 +10,7 @@ const struct gvr *const namespaced_resources[] = { N(pods), N(deployments), N(re
 	N(resourcequotas), N(limitranges), N(controllerrevisions), N(leases), N(networkpolicies), N(poddisruptionbudgets),
 	&(const struct gvr){ "", "v1", "podtemplates" }, &(const struct gvr){ "networking.k8s.io", "v1", "ingresses" },
 	&(const struct gvr){ "rbac.authorization.k8s.io", "v1", "roles" }, &(const struct gvr){ "rbac.authorization.k8s.io", "v1", "rolebindings" },
-	&(const struct gvr){ "autoscaling", "v2", "horizontalpodautoscalers" }, &(const struct gvr){ "storage.k8s.io", "v1", "csistoragecapacities" },
+	N(horizontalpodautoscalers), &(const struct gvr){ "storage.k8s.io", "v1", "csistoragecapacities" },
 	&(const struct gvr){ "resource.k8s.io", "v1", "resourceclaims" }, &(const struct gvr){ "resource.k8s.io", "v1", "resourceclaimtemplates" }, N(events), NULL };
 #undef N
 
