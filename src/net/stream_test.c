@@ -497,7 +497,7 @@ static void speaks_spdy(void **state)
 
 #define LAST_WORDS 90000
 static struct {
-	struct net_pipe *p;
+	_Atomic(struct net_pipe *) p; /* the loop sets it, the test reads it */
 	atomic_int got, closed;
 } hearer;
 
