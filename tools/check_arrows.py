@@ -23,7 +23,7 @@ MAY_USE = {
     "store": FOUNDATION | {"schema"},
     "cache": FOUNDATION | {"schema", "store"},
     "client": FOUNDATION | {"net", "pki"},
-    "api": FOUNDATION | {"net", "pki", "seal", "cron", "quota", "schema", "store", "cache", "client"},
+    "api": FOUNDATION | {"net", "pki", "seal", "claims", "cron", "quota", "schema", "store", "cache", "client"},
     "network": CLIENT_SIDE,
     "node": CLIENT_SIDE | {"claims", "network"},
     "scheduler": CLIENT_SIDE | {"claims"},

@@ -4,6 +4,7 @@
  * as its owner made it, except roles with autoupdate, which get back the rules they lack. */
 #include "api/auth.h"
 #include "api/bootstrap.h"
+#include "claims/claims.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #define LOG_MODULE "bootstrap"
 #define WRITERS 12
 #define RBAC "rbac.authorization.k8s.io"
+#define DEFAULT_CLASS "storageclass.kubernetes.io/is-default-class"
 #define AUTOUPDATE "rbac.authorization.kubernetes.io/autoupdate"
 
 struct wish {
@@ -263,6 +265,44 @@ static void need_authentication_config(struct bootstrap *b)
 				"[\"X-Remote-Group\"]", "[\"X-Remote-Extra-\"]")));
 }
 
+/* ---- once in a cluster's life: who deletes or changes it, has the last word ---------------------------------------- */
+
+#define MADE_ONCE "kogge-made-once"
+
+static bool has_default_class(struct bootstrap *b)
+{
+	int64_t revision;
+	struct cache_list all = cache_list(api_cache(b->api, "storage.k8s.io", "storageclasses"), b->a, STR(""), STR_NULL, 0, &revision);
+
+	for (size_t i = 0; i < all.n; i++)
+		if (str_is(claim_note(all.items[i].doc, DEFAULT_CLASS), "true"))
+			return true;
+	return false;
+}
+
+/* false: it was made before. */
+static bool need_storage_class(struct bootstrap *b)
+{
+	auto_(doc_unref) struct doc *made = existing(b, "", "configmaps", "kube-system", MADE_ONCE);
+
+	if (made)
+		return false;
+	need(b, "storage.k8s.io", "storageclasses", NULL, "local-path",
+		node_pack(b->a, "{apiVersion:'storage.k8s.io/v1', kind:'StorageClass', metadata:{name:'local-path', annotations:{'" DEFAULT_CLASS "':s}}, provisioner:'"
+				LOCAL_PATH_PROVISIONER "', reclaimPolicy:'Delete', volumeBindingMode:'WaitForFirstConsumer'}",
+			has_default_class(b) ? "false" : "true"));
+	return true;
+}
+
+/* After the objects are stored: a start that was cut short makes them again. */
+static void note_made_once(struct bootstrap *b)
+{
+	need(b, "", "configmaps", "kube-system", MADE_ONCE,
+		node_pack(b->a, "{apiVersion:'v1', kind:'ConfigMap', metadata:{name:'" MADE_ONCE "', namespace:'kube-system', annotations:{'kubernetes.io/description':"
+				"'What Kogge makes at the first start only, so that deleting or changing it lasts. Delete this to have it made again.'}}, "
+				"data:{storageclass:'local-path'}}"));
+}
+
 /* Written last and again at every start: the address may be another than it was. */
 static void need_endpoints(struct bootstrap *b)
 {
@@ -352,6 +392,7 @@ static void write_all(struct bootstrap *b)
 int api_bootstrap(struct api *api, struct err *e)
 {
 	struct bootstrap b = { .api = api, .a = arena_new() };
+	bool once;
 
 	task_mutex_init(&b.lock);
 	err_init(&b.first_error);
@@ -364,6 +405,10 @@ int api_bootstrap(struct api *api, struct err *e)
 	need_priorities(&b);
 	need_authentication_config(&b);
 	need_endpoints(&b);
+	once = need_storage_class(&b);
+	write_all(&b);
+	if (once && !b.first_error.code)
+		note_made_once(&b);
 	write_all(&b);
 	free(b.wishes);
 	arena_free(b.a);

@@ -129,6 +129,8 @@ const struct boot_role boot_cluster_roles[] = {
 	{ "system:controller:persistent-volume-binder", "core persistentvolumes create,delete," READ ",update,patch\ncore persistentvolumes/status update,patch\n"
 							"core persistentvolumeclaims " READ ",update,patch\ncore persistentvolumeclaims/status update,patch\n"
 							"core pods create,delete," READ "\nstorage.k8s.io storageclasses " READ "\ncore nodes " READ "\n" EVENTS },
+	{ "system:controller:local-path-provisioner", "core persistentvolumes create,delete," READ ",update,patch\ncore persistentvolumeclaims " READ "\ncore nodes " READ "\n"
+						      "storage.k8s.io storageclasses " READ "\n" EVENTS },
 	{ "system:controller:pv-protection-controller", "core persistentvolumes " READ ",update,patch\n" EVENTS },
 	{ "system:controller:pvc-protection-controller", "core persistentvolumeclaims " READ ",update,patch\ncore pods " READ "\n" EVENTS },
 	{ "system:controller:certificate-controller", "certificates.k8s.io certificatesigningrequests delete," READ "\ncertificates.k8s.io certificatesigningrequests/approval,certificatesigningrequests/status update,patch\n"

@@ -28,7 +28,7 @@ COLUMNS(rolebinding, S("Role", "What is granted."), AGE, W("Users", "To whom."),
 COLUMNS(csr, AGE, S("SignerName", "Who should sign."), S("Requestor", "Who asks."), S("RequestedDuration", "For how long."),
 	S("Condition", "How far it is."))
 COLUMNS(lease, S("Holder", "Who has it."), AGE)
-COLUMNS(storageclass, S("Provisioner", "Who makes volumes."), S("ReclaimPolicy", "What happens to released volumes."),
+COLUMNS(storageclass, { "Name", "string", "name", 0, "Its name, and whether it is the default." }, S("Provisioner", "Who makes volumes."), S("ReclaimPolicy", "What happens to released volumes."),
 	S("VolumeBindingMode", "When volumes are made."), { "AllowVolumeExpansion", "boolean", "", 0, "Whether they may grow." }, AGE)
 COLUMNS(vac, S("DriverName", "Whose attributes."), AGE)
 COLUMNS(volumeattachment, S("Attacher", "Who attaches."), S("PV", "What."), S("Node", "Where."), S("Attached", "Whether it is."), AGE)
@@ -284,6 +284,9 @@ void cells_lease(struct cells *c, struct val o)
 
 void cells_storageclass(struct cells *c, struct val o)
 {
+	bool is_default = val_is(val_get(val_path(o, "metadata.annotations"), "storageclass.kubernetes.io/is-default-class"), "true");
+
+	cell_f(c, "%.*s%s", STR_ARG(text(o, "metadata.name")), is_default ? " (default)" : "");
 	cell_str(c, text(o, "provisioner"));
 	text_or(c, o, "reclaimPolicy", "Delete");
 	text_or(c, o, "volumeBindingMode", "Immediate");

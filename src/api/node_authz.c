@@ -1,6 +1,7 @@
 /* What a node may do: its own Node and Lease, the pods bound to it, and what these pods refer to.
  * Sources: the Kubernetes documentation, "Using Node Authorization" and "NodeRestriction". */
 #include "api/auth.h"
+#include "claims/claims.h"
 
 #define NODE_USER STR("system:node:")
 
@@ -150,6 +151,29 @@ static bool test_claim(struct val pod, const void *arg)
 	return false;
 }
 
+static bool is_local_path_of(const struct doc *volume, struct str node)
+{
+	return str_eq(val_str(val_get(doc_get(volume, "metadata.labels"), LOCAL_PATH_NODE_LABEL)), node);
+}
+
+/* Folders that it made for claims: it follows them, and says in their finalizer what it has. */
+static bool local_paths_allowed(struct api *api, struct str node, const struct authz_attrs *at)
+{
+	auto_(arena_free) struct arena *a = NULL;
+	auto_(doc_unref) struct doc *volume = NULL;
+
+	if (at->sub.n || !str_is(at->resource, "persistentvolumes"))
+		return false;
+	if (has_word("list watch", at->verb)) {
+		a = arena_new();
+		return str_eq(at->label_selector, arena_strf(a, LOCAL_PATH_NODE_LABEL "=%.*s", STR_ARG(node)));
+	}
+	if (!at->name.n || !has_word("get patch", at->verb))
+		return false;
+	volume = api_get(api, "", "persistentvolumes", STR_NULL, at->name);
+	return volume && is_local_path_of(volume, node);
+}
+
 static bool volumes_allowed(struct api *api, struct str node, const struct authz_attrs *at)
 {
 	struct str ns = at->ns, claim = at->name;
@@ -214,7 +238,7 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 		return reads && at->ns.n && at->name.n && any_pod(api, node, at->ns, test_reference, &r);
 	}
 	if (!at->group.n && (str_is(at->resource, "persistentvolumeclaims") || str_is(at->resource, "persistentvolumes")))
-		return volumes_allowed(api, node, at);
+		return volumes_allowed(api, node, at) || local_paths_allowed(api, node, at);
 	if (!at->group.n && str_is(at->resource, "serviceaccounts"))
 		return at->name.n && (str_is(at->sub, "token") ? str_is(at->verb, "create") : reads) &&
 			any_pod(api, node, at->ns, test_service_account, &at->name);
@@ -259,6 +283,42 @@ static int restrict_pod(struct rq *rq, struct str node, struct val object, struc
 	return 0;
 }
 
+/* Whether a and b differ in nothing but entries of these names. */
+static bool same_but(struct val a, struct val b, const char *names)
+{
+	for (struct val_iter it = val_iter(a); val_next(&it);)
+		if (!has_word(names, it.key) && !val_equal(it.val, val_get_str(b, it.key)))
+			return false;
+	for (struct val_iter it = val_iter(b); val_next(&it);)
+		if (!has_word(names, it.key) && !val_has(val_get_str(a, it.key)))
+			return false;
+	return true;
+}
+
+static bool keeps_finalizers(struct val a, struct val b)
+{
+	for (struct val_iter it = val_iter(a); val_next(&it);) {
+		bool found = val_is(it.val, LOCAL_PATH_FINALIZER);
+
+		for (struct val_iter other = val_iter(b); !found && val_next(&other);)
+			found = val_equal(it.val, other.val);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static int restrict_volume(struct rq *rq, struct val object, struct val old, struct err *e)
+{
+	struct val was = val_path(old, "metadata.finalizers"), is = val_path(object, "metadata.finalizers");
+
+	if (val_has(object) && val_has(old) && same_but(object, old, "metadata") &&
+		same_but(val_get(object, "metadata"), val_get(old, "metadata"), "finalizers managedFields resourceVersion") && keeps_finalizers(was, is) &&
+		keeps_finalizers(is, was))
+		return 0;
+	return forbidden(rq, e, "a node may change only the finalizer " LOCAL_PATH_FINALIZER " of its volumes");
+}
+
 int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e)
 {
 	struct str node = identity_node(&rq->id);
@@ -270,6 +330,8 @@ int authz_node_restriction(struct rq *rq, struct val object, struct val old, str
 		return restrict_node(rq, node, object, old, e);
 	if (!rq->group.n && !strcmp(resource, "pods") && !str_is(rq->sub, "eviction"))
 		return restrict_pod(rq, node, object, old, e);
+	if (!rq->group.n && !strcmp(resource, "persistentvolumes"))
+		return restrict_volume(rq, object, old, e);
 	if (!strcmp(resource, "leases") && !str_eq(val_str(val_path(val_has(object) ? object : old, "metadata.name")), node))
 		return forbidden(rq, e, "a node may change only its own lease");
 	return 0;

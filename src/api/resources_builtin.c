@@ -232,7 +232,7 @@ const struct resource_def builtin_resources[] = {
 	{ STORED("storage.k8s.io", "v1", "csistoragecapacities", "csistoragecapacity", "CSIStorageCapacity"), N,
 		CELLS(csicapacity) },
 	{ STORED("storage.k8s.io", "v1", "storageclasses", "storageclass", "StorageClass"), .short_names = NAMES("sc"),
-		CELLS(storageclass), .shows_deleted = true },
+		CELLS(storageclass), .columns_without_name = true, .shows_deleted = true },
 	{ STORED("storage.k8s.io", "v1", "volumeattachments", "volumeattachment", "VolumeAttachment"),
 		CELLS(volumeattachment), .subs = subs_status, .has_controller = true, .shows_deleted = true },
 	{ STORED("storage.k8s.io", "v1", "volumeattributesclasses", "volumeattributesclass", "VolumeAttributesClass"),

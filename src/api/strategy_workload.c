@@ -125,13 +125,36 @@ static void statefulset_strategy(struct val strategy, struct err *e)
 		v_invalid(e, "spec.updateStrategy.rollingUpdate.partition", partition, "must be greater than or equal to 0");
 }
 
+/* A template may mount what volumeClaimTemplates name: the controller adds these volumes to each pod. */
+static struct val with_claims(struct rq *rq, struct val o)
+{
+	struct val claims = val_path(o, "spec.volumeClaimTemplates");
+	struct node *whole = node_from(rq->a, o), *volumes;
+	struct doc *d;
+
+	if (!val_len(claims))
+		return o;
+	volumes = node_need_list(whole, "spec.template.spec.volumes");
+	for (struct val_iter it = val_iter(claims); val_next(&it);) {
+		struct str name = val_str(val_path(it.val, "metadata.name"));
+
+		for (size_t i = node_len(volumes); i-- > 0;)
+			if (str_eq(node_text_str(node_getc(node_at(volumes, i), "name")), name))
+				node_remove_at(volumes, i); /* one of the template's own gives way */
+		node_add(volumes, node_pack(rq->a, "{name:S, persistentVolumeClaim:{claimName:S}}", name, name));
+	}
+	d = node_publish(whole);
+	arena_hold(rq->a, d, (void (*)(void *))(void *)doc_unref);
+	return doc_root(d);
+}
+
 static void statefulset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	static const char *const fixed[] = { "selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates" };
 
 	if (rq->sub.n)
 		return;
-	workload(rq, o, VAL_NONE, "Always", e); /* a changed selector has words of its own, below */
+	workload(rq, with_claims(rq, o), VAL_NONE, "Always", e); /* a changed selector has words of its own, below */
 	no_deadline(o, "StatefulSet", e);
 	statefulset_strategy(val_path(o, "spec.updateStrategy"), e);
 	if (!val_has(old))

@@ -66,6 +66,7 @@ void node_agent_opts(struct arena *a, const struct settings *s, const struct lay
 		.node_ips = ips,
 		.n_node_ips = 1,
 		.data_dir = l->node,
+		.volumes_dir = arena_printf(a, "%s/volumes", l->data),
 		.cri_socket = l->containerd_socket,
 		.log_dir = l->pod_logs,
 		.container_log_dir = l->container_logs,

@@ -11,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LINKS "volumes/kubernetes.io~local-volume"
-
 bool volume_is_claim(struct val volume)
 {
 	return val_has(val_get(volume, "persistentVolumeClaim")) || val_has(val_get(volume, "ephemeral"));
@@ -20,7 +18,7 @@ bool volume_is_claim(struct val volume)
 
 static char *link_of(const struct pod *p, struct val volume)
 {
-	auto_free char *rel = xasprintf(LINKS "/%.*s", STR_ARG(val_str(val_get(volume, "name"))));
+	auto_free char *rel = xasprintf(CLAIM_LINKS "/%.*s", STR_ARG(val_str(val_get(volume, "name"))));
 
 	return pod_dir(p, rel);
 }
@@ -126,7 +124,7 @@ static int prepare(struct pod *p, struct doc *d, struct doc *volume, const char 
 		return check_host_path(doc_get(volume, "spec"), e);
 	}
 	*ret = arena_cstr(a, val_str(val_get(local, "path")));
-	if (check_local(volume, *ret, e) < 0)
+	if ((local_path_is(volume) && local_path_make(p->n, volume, e) < 0) || check_local(volume, *ret, e) < 0)
 		return -e->code;
 	return val_kind(group) == VAL_INT ? tree_set_group(*ret, val_int(group, 0), val_is(policy, "OnRootMismatch"), e)
 					  : 0;
@@ -134,7 +132,7 @@ static int prepare(struct pod *p, struct doc *d, struct doc *volume, const char 
 
 static int keep(struct pod *p, struct val volume, const char *path, struct err *e)
 {
-	auto_free char *link = link_of(p, volume), *dir = pod_dir(p, LINKS);
+	auto_free char *link = link_of(p, volume), *dir = pod_dir(p, CLAIM_LINKS);
 
 	if (mkdirs(dir, 0755, e) < 0)
 		return -e->code;

@@ -438,6 +438,7 @@ static int begin(struct node_agent *n, struct err *e)
 	}
 	n->events = recorder_new(n->client, "kubelet", n->o.node_name);
 	n->objects = objects_new(n);
+	n->local_paths = n->o.volumes_dir ? local_paths_new(n) : NULL;
 	n->probes = probes_new(n);
 	n->pods_inf = informer_new(n->client, (struct informer_opts){ .res = res_pods, .field_selector = str_c(field) });
 	n->services_inf = informer_new(n->client, (struct informer_opts){ .res = res_services });
@@ -484,6 +485,8 @@ int node_run(struct node_agent *n, struct err *e)
 		writers[i] = task_spawn("pod-status", status_writer, n);
 	(void)node_task(n, "events", events_run, n);
 	(void)node_task(n, "node-status", node_status_run, n);
+	if (n->local_paths)
+		local_paths_run(n->local_paths);
 	(void)node_task(n, "adopt", adopt_task, n);
 	(void)node_task(n, "logs", logs_rotate_run, n);
 	(void)node_task(n, "pressure", pressure_run, n);
@@ -492,6 +495,7 @@ int node_run(struct node_agent *n, struct err *e)
 	n->services_inf = informer_free(n->services_inf);
 	queue_stop(n->writes);
 	objects_stop(n->objects);
+	local_paths_stop(n->local_paths);
 	logs_stop(n->logs);
 	for (size_t i = 0; i < WRITERS; i++)
 		task_join(writers[i]);
@@ -532,6 +536,7 @@ struct node_agent *node_free(struct node_agent *n)
 		return NULL; /* a call into the runtime still waits: the process ends now, and with it the rest */
 	n->probes = probes_free(n->probes);
 	n->objects = objects_free(n->objects);
+	n->local_paths = local_paths_free(n->local_paths);
 	n->events = recorder_free(n->events);
 	n->pods_inf = informer_free(n->pods_inf);
 	n->services_inf = informer_free(n->services_inf);

@@ -22,6 +22,7 @@ struct node_opts {
 	const char *const *node_ips; /* first: the one that pods report as hostIP */
 	size_t n_node_ips;
 	const char *data_dir;	     /* "/var/lib/kubelet": pods live in data_dir/pods/UID */
+	const char *volumes_dir;    /* folders of local-path volumes; NULL: none are made here */
 	const char *cri_socket;	     /* containerd's socket, a path */
 	const char *log_dir;	     /* NULL: /var/log/pods */
 	const char *container_log_dir; /* links NAME_NS_CONTAINER-ID.log; NULL: /var/log/containers; "": none */

@@ -151,6 +151,7 @@ struct node_agent {
 	int status_news; /* under lock: grows with everything that the Node's status should show at once */
 	struct task_cond status_changed;
 	struct recorder *events;
+	struct local_paths *local_paths;
 	struct informer *pods_inf, *services_inf;
 	struct object_cache *objects;
 	struct probes *probes;
@@ -284,9 +285,22 @@ int volumes_setup(struct pod *p, struct doc *d, struct err *e);
 int volumes_refresh(struct pod *p, struct doc *d, struct err *e); /* rewrites what follows objects and tokens */
 int check_host_path(struct val v, struct err *e); /* v: what has a hostPath; its type holds, or is made to */
 /* claim_volumes.c */
+#define CLAIM_LINKS "volumes/kubernetes.io~local-volume" /* below a pod's directory: a link to each of its claims' places */
 bool volume_is_claim(struct val volume);
 int claim_volume_setup(struct pod *p, struct doc *d, struct val volume, struct err *e);
 char *claim_volume_path(const struct pod *p, struct val volume); /* own; NULL: it was not set up */
+/* local_path.c */
+struct local_paths {
+	struct node_agent *n;
+	struct informer *volumes; /* those of this node */
+	struct queue *due;
+};
+struct local_paths *local_paths_new(struct node_agent *n);
+void local_paths_run(struct local_paths *l);
+void local_paths_stop(struct local_paths *l);
+struct local_paths *local_paths_free(struct local_paths *l);
+bool local_path_is(const struct doc *volume);
+int local_path_make(struct node_agent *n, const struct doc *volume, struct err *e); /* when it is not there yet */
 /* tree.c */
 void remove_tree(const char *path); /* what can be removed of it: mount points below stay */
 /* Directories get rwxrws and files rw for the group; only_if_root_differs: fsGroupChangePolicy OnRootMismatch. */

@@ -1,4 +1,5 @@
 /* The Node object: registered once, its status written when it changes or every five minutes, and a Lease every ten seconds. */
+#include "claims/claims.h"
 #include "node/node_internal.h"
 #include <stdio.h>
 #include <sys/statvfs.h>
@@ -203,11 +204,18 @@ static struct node *labels_of(struct node_agent *n, struct arena *a)
 	return l;
 }
 
+/* Below which folder volumes are made here. */
+static struct node *annotations_of(struct node_agent *n, struct arena *a)
+{
+	return n->o.volumes_dir ? node_pack(a, "{'" LOCAL_PATH_FOLDER "':s}", n->o.volumes_dir) : NULL;
+}
+
 static int create_node(struct node_agent *n, const struct ready *r, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(doc_unref) struct doc *body = NULL;
-	struct node *t = node_pack(a, "{apiVersion:'v1', kind:'Node', metadata:{name:s, labels:o}, spec:{}, status:o}", n->o.node_name, labels_of(n, a),
+	struct node *t = node_pack(a, "{apiVersion:'v1', kind:'Node', metadata:{name:s, labels:o, annotations:o}, spec:{}, status:o}", n->o.node_name, labels_of(n, a),
+		annotations_of(n, a),
 		status_of(n, a, r));
 
 	if (n->o.pod_cidr) {
@@ -222,12 +230,14 @@ static int relabel(struct node_agent *n, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	struct node *want = labels_of(n, a);
-	auto_(doc_unref) struct doc *patch = node_publish(node_pack(a, "{metadata:{labels:o}}", want));
+	auto_(doc_unref) struct doc *patch = node_publish(node_pack(a, "{metadata:{labels:o, annotations:o}}", want, annotations_of(n, a)));
 	struct val have = doc_get(n->node_doc, "metadata.labels");
 	bool same = true;
 
 	for (struct val_iter it = val_iter(doc_get(patch, "metadata.labels")); val_next(&it);)
 		same &= val_equal(it.val, val_get_str(have, it.key));
+	for (struct val_iter it = val_iter(doc_get(patch, "metadata.annotations")); val_next(&it);)
+		same &= val_equal(it.val, val_get_str(doc_get(n->node_doc, "metadata.annotations"), it.key));
 	if (same)
 		return 0;
 	doc_unref(TAKE(n->node_doc));

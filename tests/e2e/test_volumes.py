@@ -1,5 +1,6 @@
 """PersistentVolumes and their claims, through kubectl."""
 import json
+from pathlib import Path
 
 from kube import until
 
@@ -124,3 +125,92 @@ def test_read_write_once_pod(space, kubectl, tmp_path):
     drop(kubectl, "pod/first")
     kubectl("wait", "pod/second", "--for=condition=Ready", "--timeout=60s")
     drop(kubectl, "pod/second", "pvc/alone", f"pv/{name}")
+
+
+# ---- local-path: the default class --------------------------------------------------------------------------------------
+
+def folder_of(kubectl, name):
+    """Where the data of a bound claim is on this machine, and the name of its volume."""
+    pv = kubectl("get", "pvc", name, "-o", "jsonpath={.spec.volumeName}")
+    return Path(kubectl("get", "pv", pv, "-o", "jsonpath={.spec.local.path}")), pv
+
+
+def test_a_claim_without_class_gets_a_folder_and_the_data_stays(space, kubectl, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine\n")
+    assert "local-path (default)" in kubectl("get", "sc")
+    row = next(line for line in kubectl("get", "sc", "--no-headers").splitlines() if line.startswith("local-path")).split()
+    assert row[:6] == ["local-path", "(default)", "kogge.io/local-path", "Delete", "WaitForFirstConsumer", "false"]
+    apply(kubectl, claim("data"))
+    until(lambda: "waiting for first consumer to be created before binding" in kubectl("describe", "pvc", "data"), 20, "it waits")
+    assert kubectl("get", "pvc", "data", "-o", "jsonpath={.spec.storageClassName}") == "local-path"
+    apply(kubectl, pod("first", ["data"], f"echo kept > /data/file; ln -s {tmp_path} /data/link; mkdir -p /data/a/b/c; sleep 100000", securityContext={"runAsUser": 1234}))
+    kubectl("wait", "pod/first", "--for=condition=Ready", "--timeout=60s")
+    told = kubectl("describe", "pvc", "data")
+    assert "ProvisioningSucceeded" in told and "Status:        Bound" in told and "Used By:       first" in told
+    folder, pv = folder_of(kubectl, "data")
+    assert folder.parent == Path(space.server.data) / "volumes" and folder.name == pv and folder.stat().st_mode & 0o7777 == 0o777
+    assert folder.parent.stat().st_mode & 0o7777 == 0o700, "no other user of the machine looks into it"
+    until(lambda: (folder / "a" / "b" / "c").exists(), 20, "written")
+    drop(kubectl, "pod/first")
+    apply(kubectl, pod("second", ["data"], "cat /data/file; sleep 100000", securityContext={"runAsUser": 99, "fsGroup": 5678}))
+    kubectl("wait", "pod/second", "--for=condition=Ready", "--timeout=60s")
+    until(lambda: kubectl("logs", "second") == "kept\n", 20, "the data stays")
+    assert folder.stat().st_gid == 5678 and folder.stat().st_mode & 0o7777 == 0o2777
+    kubectl("delete", "pvc", "data", "--wait=false")
+    assert folder.exists()
+    drop(kubectl, "pod/second")
+    until(lambda: is_gone(kubectl, f"pv/{pv}"), 30, "its volume goes with it")
+    assert not folder.exists() and precious.read_text() == "mine\n"
+
+
+def test_what_a_pod_leaves_in_its_volume_is_removed_whatever_it_is(space, kubectl):
+    apply(kubectl, claim("deep"), pod("deep", ["deep"], "cd /deep; i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done; "
+                                      "ln -s /etc ../../link; touch /deep/done; sleep 100000"))
+    kubectl("wait", "pod/deep", "--for=condition=Ready", "--timeout=60s")
+    folder, pv = folder_of(kubectl, "deep")
+    until(lambda: (folder / "done").exists(), 60, "made")
+    drop(kubectl, "pod/deep", "pvc/deep")
+    until(lambda: is_gone(kubectl, f"pv/{pv}"), 60, "gone")
+    assert not folder.exists() and Path("/etc/passwd").exists()
+
+
+def test_a_statefulset_has_its_data_again(space, kubectl):
+    script = "cat /data/name 2>/dev/null || hostname > /data/name; trap 'exit 0' TERM; sleep 100000 & wait"
+    apply(kubectl, {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {
+        "serviceName": "db", "replicas": 2, "selector": {"matchLabels": {"app": "db"}}, "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}}}],
+        "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [
+            {"name": "box", "image": "busybox:test", "command": ["sh", "-c", script], "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}}}})
+    kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    assert sorted(line.split()[0] + " " + line.split()[1] for line in kubectl("get", "pvc", "--no-headers").splitlines()) == ["data-db-0 Bound", "data-db-1 Bound"]
+    kubectl("delete", "pod", "db-1", "--timeout=30s")
+    kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    until(lambda: kubectl("logs", "db-1") == "db-1\n", 20, "its own data, of the pod before")
+    kubectl("delete", "statefulset", "db", "--timeout=30s")
+    until(lambda: not kubectl("get", "pods", "-o", "name").strip(), 30, "no pods")
+    assert "data-db-0" in kubectl("get", "pvc"), "claims outlive their set"
+    kubectl("delete", "pvc", "--all", "--timeout=30s")
+
+
+def test_data_survives_a_restart_and_a_deleted_class_stays_deleted(fresh):
+    server = fresh(ephemeral=False)
+    server.add_images("busybox")
+    server.start().wait_ready().wait_images("busybox:test")
+    pods, claims = "/api/v1/namespaces/default/pods", PVC.format("default")
+    server.kube.create(claims, claim("data"))
+    server.kube.create(pods, pod("one", ["data"], "echo $(date +%s%N) >> /data/starts; sleep 100000"))
+    until(lambda: server.kube.get(pods + "/one")["status"].get("phase") == "Running", 60, "runs")
+    volume_name = server.kube.get(claims + "/data")["spec"]["volumeName"]
+    starts = Path(server.data) / "volumes" / volume_name / "starts"
+    until(lambda: starts.exists() and starts.read_text(), 20, "written")
+    server.kube.delete("/apis/storage.k8s.io/v1/storageclasses/local-path")
+    before = starts.read_text()
+    assert server.stop() == 0
+    server.start().wait_ready()
+    assert server.kube.get("/apis/storage.k8s.io/v1/storageclasses")["items"] == []
+    assert starts.read_text() == before, "the pod went on"
+    server.kube.delete(pods + "/one")
+    server.kube.delete(claims + "/data")
+    until(lambda: server.kube.get("/api/v1/persistentvolumes")["items"] == [], 60, "removed after the restart, too")
+    assert not starts.parent.exists()

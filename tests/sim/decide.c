@@ -11,6 +11,7 @@
  *     wait SECONDS
  *     count RESOURCE/NAME N           so many of them are there
  *     said NAME REASON                an Event about something of this name gives this reason; "unsaid": none does
+ *     has events REASON TEXT          one with this reason, whose message has the text
  *     is RESOURCE/NAME PATH VALUE     for all of them; PATH as kubectl's jsonpath, and conditions[Ready] finds by type;
  * "-": not there
  *
@@ -329,6 +330,17 @@ static void do_unsaid(struct world *w, struct arena *a, struct str rest)
 		fail(w, "an Event gives this reason");
 }
 
+static void do_has(struct world *w, struct arena *a, struct str rest)
+{
+	struct str kind, reason, text = str_cut(str_cut(rest, ' ', &kind), ' ', &reason);
+	struct found f = find(w, a, arena_strf(a, "%.*s/*", STR_ARG(kind)));
+
+	for (size_t i = 0; i < f.n; i++)
+		if (str_eq(doc_str(f.items[i], "reason"), reason) && str_has(doc_str(f.items[i], "message"), text))
+			return;
+	fail(w, "none of %zu has it", f.n);
+}
+
 static void run_line(struct world *w, struct arena *a, struct str line);
 
 static void do_refused(struct world *w, struct arena *a, struct str rest)
@@ -362,6 +374,7 @@ static const struct verb {
 	{ "done", do_done },
 	{ "wait", do_wait }, { "refused", do_refused },
 	{ "count", do_count },
+	{ "has", do_has },
 	{ "is", do_is },
 	{ "said", do_said },
 	{ "unsaid", do_unsaid },
