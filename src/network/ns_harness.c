@@ -123,7 +123,7 @@ pid_t start_server(int netns, const char *who, int port, bool udp)
 static void talk(const char *ip, int port, int from_port, bool udp, char *ret, size_t max)
 {
 	struct sockaddr_in to = in_addr(ip, port), from = in_addr("0.0.0.0", from_port);
-	struct timeval wait = { .tv_usec = 700000 };
+	struct timeval wait = { .tv_sec = 3 }; /* what is lost while a link comes up is sent again after one */
 	int one = 1, fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
