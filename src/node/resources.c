@@ -281,6 +281,50 @@ static void limits_v2(const char *path, const struct resources *r, bool cpu_limi
 		write_number(dir, "memory.max", r->mem_limit);
 }
 
+/* What the burstable pods of this node ask for together, without the one that leaves. */
+static int64_t burstable_milli(struct node_agent *n, const struct pod *leaving)
+{
+	int64_t sum = 0;
+	struct str key;
+	void *value;
+
+	task_lock(&n->lock);
+	for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
+		struct pod *p = value;
+		struct val spec = doc_get(p->doc, "spec"), phase = doc_get(p->doc, "status.phase");
+		struct resources r;
+		bool ignored;
+
+		if (p == leaving || val_is(phase, "Succeeded") || val_is(phase, "Failed") || strcmp(pod_qos(spec), "Burstable") != 0)
+			continue;
+		resources_of_pod(spec, &r, &ignored, &ignored);
+		sum += r.cpu_request_milli;
+	}
+	task_unlock(&n->lock);
+	return sum;
+}
+
+static void share_cpu(struct node_agent *n, const char *path, int64_t milli)
+{
+	auto_free char *dir = xasprintf(CGROUP_ROOT "%s%s", n->cgroup_version == 2 ? "" : "/cpu", path);
+
+	if (n->cgroup_version == 2)
+		write_number(dir, "cpu.weight", cpu_weight(resources_cpu_shares(milli)));
+	else
+		write_number(dir, "cpu.shares", resources_cpu_shares(milli));
+}
+
+/* Guaranteed pods stand beside the two classes and share the CPU with them by what each asked for: best-effort pods get what nobody wants. */
+static void share_between_classes(struct node_agent *n, const struct pod *leaving)
+{
+	const char *root = n->o.cgroup_root ? n->o.cgroup_root : "";
+	auto_free char *all = xasprintf("%s/kubepods", root), *burstable = xasprintf("%s/burstable", all), *besteffort = xasprintf("%s/besteffort", all);
+
+	share_cpu(n, all, n->cpus * INT64_C(1000));
+	share_cpu(n, burstable, burstable_milli(n, leaving));
+	share_cpu(n, besteffort, 0);
+}
+
 int cgroup_pod_make(struct pod *p, struct val spec, struct err *e)
 {
 	auto_free char *path = pod_cgroup(p, pod_qos(spec));
@@ -291,12 +335,14 @@ int cgroup_pod_make(struct pod *p, struct val spec, struct err *e)
 	resources_of_pod(spec, &r, &cpu_limit, &mem_limit);
 	if (p->n->cgroup_version == 1) {
 		limits_v1(path, &r, cpu_limit, mem_limit);
+		share_between_classes(p->n, NULL);
 		return 0;
 	}
 	ret = make_v2(path, e);
 	if (ret < 0)
 		return err_wrap(e, "control group %s", path);
 	limits_v2(path, &r, cpu_limit, mem_limit);
+	share_between_classes(p->n, NULL);
 	return 0;
 }
 
@@ -316,6 +362,7 @@ void cgroup_pod_remove(struct pod *p)
 			(void)rmdir(dir);
 		}
 	}
+	share_between_classes(p->n, p);
 }
 
 /* Control groups are directories of which only empty ones can be removed: the deepest first. */

@@ -3,7 +3,7 @@ import base64
 import json
 import os
 
-from kube import until
+from kube import path, until
 
 
 def phase(pod):
@@ -101,6 +101,34 @@ def test_limits_reach_the_cgroup(space):
     assert int(out) == 64 << 20
     pod = space.get("pods", "limits")
     assert pod["status"]["qosClass"] == "Guaranteed"
+
+
+def test_classes_share_the_cpu(space):
+    """By what burstable pods ask for together; best-effort ones get what nobody wants."""
+    root = f"kogge-{space.server.slot.instance}/kubepods"
+    first, file, least, shares = ("/sys/fs/cgroup", "cpu.weight", 1, lambda milli: 1 + (milli * 1024 // 1000 - 2) * 9999 // 262142)
+    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        first, file, least, shares = "/sys/fs/cgroup/cpu", "cpu.shares", 2, lambda milli: milli * 1024 // 1000
+
+    def of(kind):
+        with open(os.path.join(first, root, kind, file), encoding="utf-8") as f:
+            return int(f.read())
+
+    def busy(n):
+        space.box(f"busy-{n}", container={"resources": {"requests": {"cpu": "300m"}}})
+        space.wait_pod(f"busy-{n}")
+    space.box("idle")
+    space.wait_pod("idle")
+    assert of("besteffort") == least
+    busy(0)
+    before = of("burstable")
+    busy(1)
+    busy(2)
+    assert of("burstable") >= shares(900) and of("burstable") > before
+    for n in (1, 2):
+        space.kube.delete(path("pods", space.name, f"busy-{n}"))
+        space.wait_gone("pods", f"busy-{n}")
+    until(lambda: of("burstable") == before, 10, "the share of pods that are gone")
 
 
 def test_security_context(space):
