@@ -5,6 +5,7 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 prefix=${PREFIX:-/usr/local}
 unitdir=${UNITDIR:-$prefix/lib/systemd/system}
+networkdir=$prefix/lib/systemd/network
 docdir=$prefix/share/doc/kogge
 root=${DESTDIR:-}
 pages="README.md LICENSE CHANGELOG.md docs/operations.md docs/limits.md"
@@ -19,15 +20,24 @@ done
 
 runs_here() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
 
+read_anew() {
+	runs_here || return 0
+	systemctl daemon-reload
+	! systemctl is-active --quiet systemd-networkd || networkctl reload
+}
+
 install_files() {
 	install -D -m 755 "$top/build/kogge" "$root$prefix/bin/kogge"
 	for page in $pages; do install -D -m 644 "$top/$page" "$root$docdir/${page##*/}"; done
 	install -d "$root$unitdir"
 	sed "s,@BINDIR@,$prefix/bin,; s,@DOCDIR@,$docdir," "$top/deploy/kogge.service" >"$root$unitdir/kogge.service"
 	chmod 644 "$root$unitdir/kogge.service"
-	if runs_here; then systemctl daemon-reload; fi
+	install -D -m 644 "$top/deploy/10-kogge.network" "$root$networkdir/10-kogge.network"
+	read_anew
 	cat <<-TXT
-		installed $root$prefix/bin/kogge and $root$unitdir/kogge.service. It needs the packages containerd and runc. What next:
+		installed $root$prefix/bin/kogge and $root$unitdir/kogge.service.
+		A machine that did not build it needs: apt-get install $(awk '$1 == "lib" { printf "%s ", $2 }' "$top/tools/packages.txt")containerd runc
+		What next:
 		  kogge check
 		  systemctl enable --now kogge      # after an upgrade: systemctl restart kogge, pods go on
 		  kogge kubeconfig && kubectl get nodes
@@ -40,10 +50,10 @@ uninstall_files() {
 		echo "make uninstall: kogge runs; first systemctl disable --now kogge, and kogge reset --force if pods and data shall go, too" >&2
 		exit 1
 	fi
-	rm -f "$root$prefix/bin/kogge" "$root$unitdir/kogge.service"
+	rm -f "$root$prefix/bin/kogge" "$root$unitdir/kogge.service" "$root$networkdir/10-kogge.network"
 	for page in $pages; do rm -f "$root$docdir/${page##*/}"; done
 	[ ! -d "$root$docdir" ] || rmdir --ignore-fail-on-non-empty "$root$docdir"
-	if runs_here; then systemctl daemon-reload; fi
+	read_anew
 }
 
 case ${1:-} in
