@@ -31,6 +31,8 @@ struct instance {
 	char *log_path;
 };
 void instance_fini(struct instance *i);
+/* Its start was called off because the node process that had asked for it ended: it never ran, and that is no end of it. */
+bool instance_cut_off(const struct instance *i);
 
 enum image_state { IMAGE_UNKNOWN, IMAGE_BUSY, IMAGE_READY, IMAGE_FAILED };
 

@@ -2,6 +2,7 @@
 #include "node/node_internal.h"
 
 #define LOG_MODULE "node"
+#define START_ERROR_CODE 128 /* containerd's, of a container that did not come to run */
 
 void instance_fini(struct instance *i)
 {
@@ -14,6 +15,12 @@ void instance_fini(struct instance *i)
 	free(i->sandbox);
 	free(i->log_path);
 	*i = (struct instance){ 0 };
+}
+
+bool instance_cut_off(const struct instance *i)
+{
+	return i->id && i->state == INST_EXITED && i->exit_code == START_ERROR_CODE && !i->started_ns && str_is(str_c(i->reason), "StartError") &&
+	       str_has(str_c(i->message), STR("context canceled"));
 }
 
 static enum instance_state state_of(int32_t cri_state)
@@ -118,6 +125,21 @@ static bool same_instance(const struct instance *i, const Cri__Container *k)
 	return i->id && k && strcmp(i->id, k->id) == 0 && i->state == state_of(k->state);
 }
 
+/* As after a failed start that this process has seen: it goes, and another is made. */
+static int remove_cut_off(struct pod *p, const struct container *c, const char *id, struct err *e)
+{
+	int r = cri_remove_container(&p->n->cri, id, e);
+
+	if (r < 0 && r != -ERR_NOT_FOUND)
+		return err_wrap(e, "container %s, whose start was cut off, cannot be removed", c->name);
+	err_init(e);
+	log_info("pod %s/%s: container %s is made again: its start was cut off", p->ns, p->name, c->name);
+	task_lock(&p->n->lock);
+	map_del(p->n->by_container, str_c(id));
+	task_unlock(&p->n->lock);
+	return 0;
+}
+
 static int refresh(struct pod *p, struct container *c, struct instance *slot, Cri__Container *k, struct doc *d, struct err *e)
 {
 	struct instance fresh;
@@ -137,6 +159,11 @@ static int refresh(struct pod *p, struct container *c, struct instance *slot, Cr
 	if (r < 0)
 		return r;
 	instance_fini(slot);
+	if (instance_cut_off(&fresh)) {
+		r = remove_cut_off(p, c, fresh.id, e);
+		instance_fini(&fresh);
+		return r;
+	}
 	*slot = fresh;
 	if (slot->state == INST_EXITED)
 		logs_pod_changed(p->n->logs, p->uid);

@@ -86,4 +86,5 @@ def test_exact_while_everything_is_killed(fresh):
     assert many["succeeded"] == count and many["completedIndexes"] == f"0-{count - 1}"
     assert plain["succeeded"] == count
     phases = [p["status"]["phase"] for p in space.items("pods", "batch.kubernetes.io/job-name=plain")]
-    assert phases.count("Succeeded") == count and phases.count("Failed") == plain.get("failed", 0), "each pod is counted once"
+    assert phases.count("Succeeded") == count, "each pod is counted once"
+    assert phases.count("Failed") == plain.get("failed", 0) == 0, "a node process that ends makes no pod fail"
