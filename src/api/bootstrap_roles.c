@@ -129,6 +129,7 @@ const struct boot_role boot_cluster_roles[] = {
 	{ "system:controller:persistent-volume-binder", "core persistentvolumes create,delete," READ ",update,patch\ncore persistentvolumes/status update,patch\n"
 							"core persistentvolumeclaims " READ ",update,patch\ncore persistentvolumeclaims/status update,patch\n"
 							"core pods create,delete," READ "\nstorage.k8s.io storageclasses " READ "\ncore nodes " READ "\n" EVENTS },
+	{ "system:controller:ephemeral-volume-controller", "core pods " READ "\ncore pods/finalizers update\ncore persistentvolumeclaims create," READ "\n" EVENTS },
 	{ "system:controller:local-path-provisioner", "core persistentvolumes create,delete," READ ",update,patch\ncore persistentvolumeclaims " READ "\ncore nodes " READ "\n"
 						      "storage.k8s.io storageclasses " READ "\n" EVENTS },
 	{ "system:controller:pv-protection-controller", "core persistentvolumes " READ ",update,patch\n" EVENTS },

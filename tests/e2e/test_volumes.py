@@ -214,3 +214,18 @@ def test_data_survives_a_restart_and_a_deleted_class_stays_deleted(fresh):
     server.kube.delete(claims + "/data")
     until(lambda: server.kube.get("/api/v1/persistentvolumes")["items"] == [], 60, "removed after the restart, too")
     assert not starts.parent.exists()
+
+
+def test_an_ephemeral_volume_goes_with_its_pod(space, kubectl):
+    body = pod("scratch", [])
+    body["spec"]["volumes"] = [{"name": "space", "ephemeral": {"volumeClaimTemplate": {"spec": claim("x")["spec"]}}}]
+    body["spec"]["containers"][0]["volumeMounts"] = [{"name": "space", "mountPath": "/space"}]
+    apply(kubectl, body)
+    kubectl("wait", "pod/scratch", "--for=condition=Ready", "--timeout=60s")
+    folder, pv = folder_of(kubectl, "scratch-space")
+    assert folder.is_dir()
+    kubectl("exec", "scratch", "--", "touch", "/space/file")
+    assert (folder / "file").exists()
+    drop(kubectl, "pod/scratch")
+    until(lambda: is_gone(kubectl, "pvc/scratch-space") and is_gone(kubectl, f"pv/{pv}"), 30, "both go")
+    assert not folder.exists()
