@@ -528,7 +528,10 @@ static int update_store(struct rq *rq, struct write_job *j, struct outcome *out,
 	int rc;
 
 	if (same_object(doc_root(d), old)) {
+		rc = authz_node_restriction(rq, doc_root(d), old, e); /* who may not change it is told so also where nothing changes */
 		doc_unref(d);
+		if (rc < 0)
+			return rc;
 		out->status = 200;
 		out->doc = doc_ref(j->live);
 		return 0;
