@@ -100,6 +100,9 @@ void images_collect(struct node_agent *n, const struct signal_now *disk, bool pr
 			continue;
 		}
 		freed += (int64_t)list[i].image->size;
+		task_lock(&n->lock);
+		map_del(n->images_synced, str_c(list[i].image->id));
+		task_unlock(&n->lock);
 		log_info("image %s is removed: nobody uses it, and the disk fills up",
 			list[i].image->n_repo_tags ? list[i].image->repo_tags[0] : list[i].image->id);
 	}

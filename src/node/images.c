@@ -2,6 +2,7 @@
 #include "node/node_internal.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,6 +30,31 @@ static bool tag_is_latest(const char *normal)
 	size_t n = strlen(normal);
 
 	return !strchr(normal, '@') && n > 7 && strcmp(normal + n - 7, ":latest") == 0;
+}
+
+static void sync_images(void *arg)
+{
+	struct node_agent *n = arg;
+	int fd = open(n->o.data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* on the runtime's file system, as a rule */
+
+	if (fd < 0 || syncfs(fd) < 0)
+		log_warn("unpacked images may be lost with the power: syncfs of %s: %s", n->o.data_dir, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	node_task_end(n);
+}
+
+void image_unpacked(struct node_agent *n, const char *image)
+{
+	bool first;
+
+	task_lock(&n->lock);
+	first = !map_get(n->images_synced, str_c(image));
+	if (first)
+		map_put(n->images_synced, str_c(image), n);
+	task_unlock(&n->lock);
+	if (first)
+		node_task(n, "sync-images", sync_images, n);
 }
 
 void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val spec)

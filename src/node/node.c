@@ -372,6 +372,7 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->images_wake = dir_watch_fd();
 	n->static_wake = dir_watch_fd();
 	n->images_used = map_new(free);
+	n->images_synced = map_new(NULL);
 	task_mutex_init(&n->stats_lock);
 	n->wake = queue_new((struct queue_opts){ 0 });
 	n->writes = queue_new((struct queue_opts){ .first_ms = 50, .most_ms = 10000 });
@@ -549,6 +550,7 @@ struct node_agent *node_free(struct node_agent *n)
 	(void)close(n->images_wake);
 	(void)close(n->static_wake);
 	map_free(n->images_used);
+	map_free(n->images_synced);
 	task_mutex_fini(&n->stats_lock);
 	queue_free(n->wake);
 	queue_free(n->writes);

@@ -169,6 +169,7 @@ struct node_agent {
 	} thresholds[SIGNALS];
 	bool short_of_memory, short_of_disk; /* under lock */
 	struct map *images_used; /* id → struct mono; pressure's task only */
+	struct map *images_synced; /* under lock: those that image_unpacked() was told of; values mean nothing */
 	struct map *samples; /* under stats_lock: see stats.c */
 	struct map *pulls; /* under lock: what is being pulled, see image_pull.c */
 	struct task_mutex lock;
@@ -334,6 +335,7 @@ void objects_forget(struct object_cache *c, struct pod *p);
 
 /* images.c, image_pull.c, image_import.c, image_pause.c */
 void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val spec); /* sets c->image, maybe by a task */
+void image_unpacked(struct node_agent *n, const char *image); /* a container of it was made: once, its files go to the disk, which containerd leaves to time */
 void image_pull(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *ref);
 void image_failed(struct pod *p, struct container *c, const char *reason, const char *message);
 void image_ready(struct pod *p, struct container *c, const char *id);

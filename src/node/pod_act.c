@@ -98,6 +98,8 @@ static void make_sandbox(struct pod *p, struct doc *d)
 		r = runtime_handler(p, d, a, &handler, &e);
 	if (r == 0)
 		r = cri_run_sandbox(&p->n->cri, pod_sandbox_config(p, d, a), handler, &id, &e);
+	if (r == 0)
+		image_unpacked(p->n, "pause");
 	if (t) {
 		task_join(t);
 		(void)try_volumes_result(p, job);
@@ -238,7 +240,10 @@ static int create(struct pod *p, struct doc *d, struct container *c, struct val 
 	if (r < 0)
 		return r;
 	*reason = "CreateContainerError";
-	return cri_create_container(&p->n->cri, p->sandbox, config, pod_sandbox_config(p, d, a), ret_id, e);
+	r = cri_create_container(&p->n->cri, p->sandbox, config, pod_sandbox_config(p, d, a), ret_id, e);
+	if (r == 0)
+		image_unpacked(p->n, config->image->image);
+	return r;
 }
 
 static void link_log(struct pod *p, struct container *c, const char *id)
