@@ -41,16 +41,21 @@ base_root() {
 		$suite "$roots/base" "$mirror" && touch "$roots/base/.complete"
 }
 
-# A copy of the base that may use apt as this machine does, with a clone of HEAD in /src/kogge.
+# A copy of the base that may use apt as this machine does.
 new_root() { # folder
 	base_root || return 1
 	remove_root "$1"
-	cp -a "$roots/base" "$1" && mkdir -p "$1/src" || return 1
+	cp -a "$roots/base" "$1" || return 1
 	for name in $suite $suite-updates $suite-security; do
 		sources_of $name | awk -v name=$name '{ parts[$1] = parts[$1] " " $2 } END { for (uri in parts) print "deb", uri, name parts[uri] }'
 	done >"$1/etc/apt/sources.list"
 	apt_settings >"$1/etc/apt/apt.conf.d/90machine"
 	cat /etc/resolv.conf >"$1/etc/resolv.conf"
+}
+
+# A clone of HEAD in /src/kogge of a root.
+give_sources() { # folder
+	mkdir -p "$1/src" || return 1
 	git clone -q --no-hardlinks "$top" "$1/src/kogge" || return 1
 	[ ! -d "$top/../shared" ] || cp -a "$top/../shared" "$1/src/shared"
 }

@@ -110,7 +110,7 @@ enter() { # root, own|machine network, command…
 root_up() {
 	log=$logs/fresh-up.log
 	: >"$log"
-	new_root "$roots/up" && progress "$log" "root up: packages" enter "$roots/up" machine make -C /src/kogge packages
+	new_root "$roots/up" && give_sources "$roots/up" && progress "$log" "root up: packages" enter "$roots/up" machine make -C /src/kogge packages
 	result $? "packages of make up install"
 	progress "$log" "root up: make up, make down" enter "$roots/up" own /src/kogge/tools/test-fresh.sh inside
 	grep -aE '^(ok|FAILED) ' "$log" >"$log.results"
@@ -124,7 +124,7 @@ root_up() {
 root_test() {
 	log=$logs/fresh-test.log
 	: >"$log"
-	new_root "$roots/test" &&
+	new_root "$roots/test" && give_sources "$roots/test" &&
 		progress "$log" "root test: packages" enter "$roots/test" machine sh -c '/src/kogge/tools/install-packages.sh build run test'
 	result $? "packages of make test install"
 	progress "$log" "root test: sudo make test" enter "$roots/test" own sh -c 'cd /src/kogge && sudo make test'
