@@ -26,6 +26,7 @@ static void container_free(struct container *c)
 	free(c->wait_reason);
 	free(c->wait_message);
 	free(c->ended_seen);
+	free(c->start_error_id);
 	free(c->image_id);
 	free(c->image_error);
 	free(c->kill_id);

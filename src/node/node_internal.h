@@ -31,8 +31,9 @@ struct instance {
 	char *log_path;
 };
 void instance_fini(struct instance *i);
-/* Its start was called off because the node process that had asked for it ended: it never ran, and that is no end of it. */
-bool instance_cut_off(const struct instance *i);
+/* It never ran: its start failed. Unless this process was told so, the one before us ended while it waited for the start, and the runtime
+ * called it off; that is no end of a container. */
+bool instance_never_ran(const struct instance *i);
 
 enum image_state { IMAGE_UNKNOWN, IMAGE_BUSY, IMAGE_READY, IMAGE_FAILED };
 
@@ -52,6 +53,7 @@ struct container {
 	bool resize_restart; /* its new resources need a new instance */
 	char *resources;     /* JSON of those that now has; NULL: not known yet */
 	char *ended_seen; /* id of the instance whose end set not_before */
+	char *start_error_id; /* the instance whose start failed, as the runtime told us: that is its end */
 	/* Under node.lock, because probes, pulls and stops are tasks of their own: */
 	enum image_state image;
 	char *image_id;	   /* what the runtime resolved */

@@ -258,17 +258,24 @@ static void link_log(struct pod *p, struct container *c, const char *id)
 		log_debug("pod %s/%s: link %s: %s", p->ns, p->name, link, strerror(errno));
 }
 
+/* The runtime has tried and says so; otherwise nobody knows what became of it. */
+static bool is_verdict(const struct err *e)
+{
+	return e->code != ERR_UNAVAILABLE && e->code != ERR_TIMEOUT && e->code != ERR_CANCELED && e->code != ERR_IO;
+}
+
 static void start(struct pod *p, struct doc *d, struct container *c)
 {
 	struct val spec = pod_container_spec(d, str_c(c->name));
 	auto_free char *id = NULL;
 	const char *reason = "RunContainerError";
+	bool found = c->now.id && c->now.state == INST_CREATED; /* by a process before us that did not come to start it, or was cut off */
 	struct err e;
 	int r = 0;
 
 	err_init(&e);
-	if (c->now.id && c->now.state == INST_CREATED) {
-		id = xstrdup(c->now.id); /* made by a process before us that did not come to start it */
+	if (found) {
+		id = xstrdup(c->now.id);
 	} else {
 		image_ensure(p, d, c, spec);
 		if (c->image != IMAGE_READY)
@@ -284,7 +291,9 @@ static void start(struct pod *p, struct doc *d, struct container *c)
 	if (r == 0)
 		r = cri_start_container(&p->n->cri, id, &e);
 	if (r < 0) {
-		if (id) {
+		if (id && !found && is_verdict(&e)) {
+			set_str(&c->start_error_id, id); /* it stays: its end is looked at as any other */
+		} else if (id) {
 			struct err ignored;
 			err_init(&ignored);
 			(void)cri_remove_container(&p->n->cri, id, &ignored);

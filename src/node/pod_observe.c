@@ -17,10 +17,9 @@ void instance_fini(struct instance *i)
 	*i = (struct instance){ 0 };
 }
 
-bool instance_cut_off(const struct instance *i)
+bool instance_never_ran(const struct instance *i)
 {
-	return i->id && i->state == INST_EXITED && i->exit_code == START_ERROR_CODE && !i->started_ns && str_is(str_c(i->reason), "StartError") &&
-	       str_has(str_c(i->message), STR("context canceled"));
+	return i->id && i->state == INST_EXITED && i->exit_code == START_ERROR_CODE && !i->started_ns && str_is(str_c(i->reason), "StartError");
 }
 
 static enum instance_state state_of(int32_t cri_state)
@@ -125,7 +124,14 @@ static bool same_instance(const struct instance *i, const Cri__Container *k)
 	return i->id && k && strcmp(i->id, k->id) == 0 && i->state == state_of(k->state);
 }
 
-/* As after a failed start that this process has seen: it goes, and another is made. */
+static bool is_over(struct doc *d)
+{
+	struct str phase = doc_str(d, "status.phase");
+
+	return str_is(phase, "Failed") || str_is(phase, "Succeeded");
+}
+
+/* It goes, and another is made. */
 static int remove_cut_off(struct pod *p, const struct container *c, const char *id, struct err *e)
 {
 	int r = cri_remove_container(&p->n->cri, id, e);
@@ -159,7 +165,7 @@ static int refresh(struct pod *p, struct container *c, struct instance *slot, Cr
 	if (r < 0)
 		return r;
 	instance_fini(slot);
-	if (instance_cut_off(&fresh)) {
+	if (instance_never_ran(&fresh) && !is_over(d) && !(c->start_error_id && strcmp(c->start_error_id, fresh.id) == 0)) {
 		r = remove_cut_off(p, c, fresh.id, e);
 		instance_fini(&fresh);
 		return r;

@@ -358,7 +358,7 @@ static void note_ends(struct pod *p)
 			continue;
 		free(c->ended_seen);
 		c->ended_seen = xstrdup(c->now.id);
-		ran_ms = MAX((c->now.finished_ns - c->now.started_ns) / 1000000, (int64_t)0);
+		ran_ms = c->now.started_ns ? MAX((c->now.finished_ns - c->now.started_ns) / 1000000, (int64_t)0) : 0;
 		ago_ms = MAX((wall_now().ns - c->now.finished_ns) / 1000000, (int64_t)0);
 		if (ran_ms >= BACKOFF_RESET_MS)
 			c->backoff_ms = 0;

@@ -175,3 +175,19 @@ def test_a_pod_that_fits_nowhere_says_why(space):
 def test_host_network(space):
     out = run_to_end(space, "host", "hostname; ls /sys/class/net | wc -l", hostNetwork=True)
     assert out.split()[0] == space.server.nodes()[0]["metadata"]["name"]
+
+
+def test_a_command_that_is_not_there(space):
+    """It is tried again only if the pod's policy says so."""
+    for name, policy in (("never", "Never"), ("always", "Always")):
+        space.create("pods", {"metadata": {"name": name}, "spec": {"restartPolicy": policy, "terminationGracePeriodSeconds": 0, "containers": [
+            {"name": "c", "image": "busybox:test", "command": ["/not/there"]}]}})
+    ended = space.wait("pods", "never", lambda p: phase(p) == "Failed", 30)["status"]["containerStatuses"][0]
+    assert (ended["state"]["terminated"]["exitCode"], ended["state"]["terminated"]["reason"], ended["restartCount"]) == (128, "StartError", 0)
+    assert "/not/there" in ended["state"]["terminated"]["message"]
+
+    def waits(pod):
+        status = (pod["status"].get("containerStatuses") or [{}])[0]
+        return status.get("restartCount", 0) >= 1 and status["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff" and status
+    again = space.wait("pods", "always", lambda p: waits(p), 60)
+    assert waits(again)["lastState"]["terminated"]["reason"] == "StartError"
