@@ -43,7 +43,6 @@ base_disk() {
 	key=$({ guest_packages; declare -f in_root install_guest configure_guest base_disk; } | sha256sum | cut -c 1-16)
 	disk=$vm/base-$key
 	[ ! -e "$disk" ] || return 0
-	mkdir -p "$vm"
 	rm -rf "$vm"/base-*
 	root=$roots/vm
 	new_root "$root" && progress "$logs/vm-disk.log" "packages of the virtual machine" install_guest "$root" && configure_guest "$root" &&
@@ -68,7 +67,9 @@ if [ "${VM_ACCEL:-auto}" != tcg ] && ! { : <>/dev/kvm; } 2>/dev/null; then
 	exit 0
 fi
 [ "$(id -u)" = 0 ] || { echo "make vm-test needs root for the disk: sudo make vm-test" >&2; exit 1; }
-mkdir -p "$logs" "$roots"
+mkdir -p "$logs" "$roots" "$vm"
+exec 9>"$vm/lock"
+flock -n 9 || { echo "vm-test: another one runs in $vm" >&2; exit 1; }
 # an interrupted run leaves no half-made root; the virtual machine ends with its test
 trap 'remove_root "$roots/vm"; rm -rf "$vm"/base-*.new "$vm"/run-* "$vm/payload"' EXIT
 trap 'exit 1' INT TERM

@@ -228,6 +228,8 @@ def show_state(m):
 def main():
     base, payload, *wanted = sys.argv[1:]
     accel = os.environ.get("VM_ACCEL", "auto")
+    if accel not in ("auto", "kvm", "tcg"):
+        sys.exit(f"run.py: VM_ACCEL={accel}: it is auto, kvm or tcg")
     unknown = [w for w in wanted if w not in PARTS]
     if unknown:
         sys.exit(f"run.py: there is no part {unknown[0]}; parts: {' '.join(PARTS)}")
