@@ -3,7 +3,7 @@ import itertools
 import threading
 
 import pytest
-from kube import ApiError, path
+from kube import ApiError, path, until
 
 COUNT = itertools.count(1)
 
@@ -165,10 +165,12 @@ def test_pod_security_labels_are_checked(server, ns):
 # ---- small plugins ------------------------------------------------------------------------------------------------
 
 def test_default_classes_and_runtime_classes(server, ns):
-    server.kube.create("/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": f"std-{ns}", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+    until(lambda: server.kube.get("/apis/storage.k8s.io/v1/storageclasses/local-path"), 30, "the class every cluster has")
+    # Of several default classes the newest counts; of one second's, the first name: so this one's name comes before local-path.
+    server.kube.create("/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": f"a-{ns}", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
                                                                   "provisioner": "example.com/none"})
     claim = {"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "3Gi"}}}}
-    assert server.kube.create(core("persistentvolumeclaims", ns), claim)["spec"]["storageClassName"] == f"std-{ns}"
+    assert server.kube.create(core("persistentvolumeclaims", ns), claim)["spec"]["storageClassName"] == f"a-{ns}"
     claim = {"metadata": {"name": "none"}, "spec": {**claim["spec"], "storageClassName": ""}}
     assert server.kube.create(core("persistentvolumeclaims", ns), claim)["spec"]["storageClassName"] == ""
     assert 'pod rejected: RuntimeClass "absent" not found' in refused(403, server.kube.create, path("pods", ns), pod(runtimeClassName="absent"))
