@@ -368,15 +368,33 @@ static void a_torn_page_is_an_error_and_not_a_crash(void **state)
 	assert_non_null(strstr(e.message, "damaged"));
 }
 
+/* Where the newest record of a write-ahead log ends. SQLite begins a log that is folded in again at its start, so that older frames, with
+ * other salts, may follow. Source: "WAL file format" of SQLite's documentation. */
+static off_t log_end(const char *path)
+{
+	uint8_t header[32], frame[24];
+	uint32_t page;
+	off_t at = sizeof(header);
+	int fd = open(path, O_RDONLY);
+
+	assert_int_equal(pread(fd, header, sizeof(header), 0), sizeof(header));
+	page = (uint32_t)header[8] << 24 | header[9] << 16 | header[10] << 8 | header[11];
+	while (pread(fd, frame, sizeof(frame), at) == sizeof(frame) && memcmp(frame + 8, header + 16, 8) == 0)
+		at += (off_t)sizeof(frame) + page;
+	close(fd);
+	return at;
+}
+
 /* A log that lost its end gives an earlier, whole state. */
 static void a_truncated_log_opens_at_a_whole_transaction(void **state)
 {
 	struct fixture *f = *state;
 	char from[160], to[128], cmd[640];
-	struct store *s = must_open(f->path);
-	struct stat st;
+	struct store *s;
 	int64_t rev;
 
+	/* A log so long that nobody folds it in meanwhile. */
+	assert_int_equal(store_open_sqlite(&(struct store_sqlite_opts){ .path = f->path, .wal_bytes = 64 << 20 }, &s, NULL), 0);
 	fill(s, 8);
 	rev = store_revision(s);
 	/* A copy taken while the store is open: the file and its log, the last 3,000 bytes missing. */
@@ -386,8 +404,7 @@ static void a_truncated_log_opens_at_a_whole_transaction(void **state)
 	assert_int_equal(system(cmd), 0);
 	store_close(s);
 	snprintf(from, sizeof(from), "%s-wal", to);
-	assert_int_equal(stat(from, &st), 0);
-	assert_int_equal(truncate(from, st.st_size - 3000), 0);
+	assert_int_equal(truncate(from, log_end(from) - 3000), 0);
 	s = must_open(to);
 	assert_int_equal(store_revision(s), rev - 1);
 	assert_int_equal(store_range(s, STR("k/"), STR(""), 0, ignore, NULL, NULL, NULL), 0);
