@@ -1,20 +1,32 @@
 /* Lanes: who writes waits in one of three queues, each with threads of its own, fair between users.
  *
  * A lane holds one FIFO per user and takes from the users in turn, so one busy client costs the others one request each.
- * Threads are started when there is work and end when there was none for a while. A thread whose request waits for another
- * server (a webhook) gives its place away until it is back: a separate, bounded lane without a queue. */
+ * Threads are started when there is work and end when there was none for a while. Each request runs as a fiber: while it
+ * waits for the store its thread takes the next one, so a few threads fill a whole group commit. A request that waits for
+ * another server (a webhook) keeps its thread, and gives its place away until it is back: a separate, bounded lane
+ * without a queue. */
 #include "api/api_internal.h"
+#include "base/fiber.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
 #define IDLE_MS 30000
 #define AWAY_MAX 32 /* requests of one lane that may wait for other servers at a time */
+#define RUNNING_MAX 128 /* requests of one lane that were begun, most of them waiting for the store: what fits into its next commits */
 
 struct user_queue {
 	struct str user; /* borrowed from its first request's copy below */
 	char *name;
 	struct rq *first, **end;
 	struct user_queue *next; /* ring of users that wait */
+};
+
+/* A request that was begun. */
+struct run {
+	struct fiber fiber;
+	struct lane_state *lane;
+	struct rq *rq;
+	struct run *next;
 };
 
 struct lane_state {
@@ -25,6 +37,9 @@ struct lane_state {
 	struct map *users;
 	size_t waiting;
 	int threads, idle, threads_max;
+	bool waking; /* one of them is on its way: it calls the next when there is more to do */
+	struct run *ready, **ready_end; /* the store has answered them */
+	size_t ready_n, running;
 	int away; /* threads whose request waits for another server: they hold no place of the lane */
 };
 
@@ -33,6 +48,7 @@ struct lanes {
 	struct task_mutex lock;
 	struct task_cond gone; /* a thread ended */
 	struct lane_state lane[LANE_N];
+	struct run *spare; /* ended: their stacks are used again */
 	bool stop;
 };
 
@@ -60,13 +76,14 @@ struct lanes *lanes_new(struct api *api)
 		s->name = names[i];
 		s->users = map_new(user_end);
 		s->turn_end = &s->turn;
+		s->ready_end = &s->ready;
 		s->threads_max = api->opts.lane_threads;
 		task_cond_init(&s->wake);
 	}
 	return l;
 }
 
-static struct rq *take(struct lane_state *s)
+static struct rq *take_rq(struct lane_state *s)
 {
 	struct user_queue *u = s->turn;
 
@@ -88,19 +105,109 @@ static struct rq *take(struct lane_state *s)
 	return rq;
 }
 
+/* ---- requests that were begun; all under the lock ------------------------------------------------------------------------------ */
+
+static void run_ready(struct fiber *f);
+
+static void run_main(void *arg)
+{
+	struct run *r = arg;
+
+	r->rq->on_lane = true;
+	r->rq->run(r->rq);
+}
+
+static struct run *run_begin(struct lane_state *s, struct rq *rq)
+{
+	struct run *r = s->all->spare;
+
+	if (r)
+		s->all->spare = r->next;
+	else
+		r = xcalloc(1, sizeof(*r));
+	r->fiber.ready = run_ready;
+	r->lane = s;
+	r->rq = rq;
+	fiber_begin(&r->fiber, run_main, r);
+	s->running++;
+	return r;
+}
+
+static void run_end(struct run *r)
+{
+	struct lanes *l = r->lane->all;
+
+	r->lane->running--;
+	r->next = l->spare;
+	l->spare = r;
+}
+
+static void spare_free(struct lanes *l)
+{
+	while (l->spare) {
+		struct run *r = l->spare;
+
+		l->spare = r->next;
+		fiber_fini(&r->fiber);
+		free(r);
+	}
+}
+
+/* What to do next: those that go on, then new ones. */
+static struct run *take(struct lane_state *s)
+{
+	struct run *r = s->ready;
+
+	if (!r)
+		return s->turn && s->running < RUNNING_MAX ? run_begin(s, take_rq(s)) : NULL;
+	s->ready = r->next;
+	if (!s->ready)
+		s->ready_end = &s->ready;
+	s->ready_n--;
+	return r;
+}
+
+static bool has_work(const struct lane_state *s)
+{
+	return s->ready || (s->turn && s->running < RUNNING_MAX);
+}
+
+/* ---- threads -------------------------------------------------------------------------------------------------------------------- */
+
+static void lane_thread(void *arg);
+
+/* Under the lock. One at a time: who comes finds the work that arrived meanwhile, and calls the next. */
+static void call_thread(struct lane_state *s)
+{
+	if (!has_work(s) || s->waking)
+		return;
+	s->waking = s->idle > 0 || s->threads < s->threads_max;
+	if (s->idle > 0) {
+		task_signal(&s->wake);
+	} else if (s->threads < s->threads_max) {
+		s->threads++;
+		task_detach(task_spawn(s->name, lane_thread, s));
+	}
+}
+
 static void lane_thread(void *arg)
 {
 	struct lane_state *s = arg;
 	struct lanes *l = s->all;
+	struct context home;
 
+	context_home(&home);
 	task_lock(&l->lock);
+	s->waking = false;
 	for (;;) {
-		struct rq *rq = s->threads > s->threads_max ? NULL : take(s);
-		if (rq) {
-			rq->on_lane = true;
+		struct run *r = s->threads > s->threads_max ? NULL : take(s);
+		if (r) {
+			call_thread(s);
 			task_unlock(&l->lock);
-			rq->run(rq);
+			bool parked = fiber_run(&r->fiber, &home);
 			task_lock(&l->lock);
+			if (!parked)
+				run_end(r);
 			continue;
 		}
 		if (l->stop || s->threads > s->threads_max)
@@ -108,13 +215,31 @@ static void lane_thread(void *arg)
 		s->idle++;
 		bool woken = task_wait_until(&s->wake, &l->lock, mono_add_ms(mono_now(), IDLE_MS));
 		s->idle--;
-		if (!woken && !s->turn)
+		s->waking = false;
+		if (!woken && !has_work(s))
 			break;
 	}
 	s->threads--;
-	if (s->waiting) /* the signal may have been for the one that goes */
-		task_signal(&s->wake);
+	call_thread(s); /* the signal may have been for the one that goes */
+	if (!s->running)
+		spare_free(l);
 	task_broadcast(&l->gone);
+	task_unlock(&l->lock);
+	context_fini(&home);
+}
+
+static void run_ready(struct fiber *f)
+{
+	struct run *r = container_of(f, struct run, fiber);
+	struct lane_state *s = r->lane;
+	struct lanes *l = s->all;
+
+	task_lock(&l->lock);
+	r->next = NULL;
+	*s->ready_end = r;
+	s->ready_end = &r->next;
+	s->ready_n++;
+	call_thread(s);
 	task_unlock(&l->lock);
 }
 
@@ -141,18 +266,8 @@ static bool put(struct lane_state *s, struct rq *rq)
 	return true;
 }
 
-/* Under the lock. Own: task_detach(); NULL: enough threads are there. */
-static struct task *need_thread(struct lane_state *s)
-{
-	if (s->idle >= (int)MIN(s->waiting, (size_t)64) || s->threads >= s->threads_max)
-		return NULL;
-	s->threads++;
-	return task_spawn(s->name, lane_thread, s);
-}
-
 int lanes_leave(struct lanes *l, struct rq *rq, struct err *e)
 {
-	struct task *started = NULL;
 	bool ok = true;
 
 	if (!rq || !rq->on_lane)
@@ -164,11 +279,9 @@ int lanes_leave(struct lanes *l, struct rq *rq, struct err *e)
 	if (ok) {
 		s->away++;
 		s->threads--;
-		started = need_thread(s);
+		call_thread(s);
 	}
 	task_unlock(&l->lock);
-	if (started)
-		task_detach(started);
 	if (ok)
 		return 0;
 	err_set(e, ERR_TOO_MANY, "too many requests are waiting for webhooks, please try again later");
@@ -190,16 +303,13 @@ void lanes_return(struct lanes *l, struct rq *rq)
 void lanes_submit(struct lanes *l, struct rq *rq)
 {
 	struct lane_state *s = &l->lane[rq->lane];
-	struct task *started = NULL;
 	struct err e;
 
 	task_lock(&l->lock);
 	bool ok = !l->stop && put(s, rq);
-	if (ok && !(started = need_thread(s)))
-		task_signal(&s->wake);
+	if (ok)
+		call_thread(s);
 	task_unlock(&l->lock);
-	if (started)
-		task_detach(started);
 	if (ok)
 		return;
 	err_init(&e);
@@ -215,7 +325,7 @@ void lanes_stop(struct lanes *l)
 	for (int i = 0; i < LANE_N; i++)
 		task_broadcast(&l->lane[i].wake);
 	for (int i = 0; i < LANE_N; i++)
-		while (l->lane[i].threads || l->lane[i].away)
+		while (l->lane[i].threads || l->lane[i].away || l->lane[i].running)
 			task_wait(&l->gone, &l->lock);
 	task_unlock(&l->lock);
 }
@@ -228,6 +338,7 @@ void lanes_free(struct lanes *l)
 		map_free(l->lane[i].users);
 		task_cond_fini(&l->lane[i].wake);
 	}
+	spare_free(l);
 	task_cond_fini(&l->gone);
 	task_mutex_fini(&l->lock);
 	free(l);

@@ -164,6 +164,14 @@ void context_home(struct context *c)
 {
 	*c = (struct context){ 0 };
 	machine_home(c);
+#ifdef HAVE_ASAN
+	pthread_attr_t attr;
+	void *stack;
+
+	PRE(pthread_getattr_np(pthread_self(), &attr) == 0 && pthread_attr_getstack(&attr, &stack, &c->stack_bytes) == 0);
+	pthread_attr_destroy(&attr);
+	c->stack = stack;
+#endif
 #ifdef HAVE_TSAN
 	c->shadow = __tsan_get_current_fiber();
 #endif
@@ -181,7 +189,7 @@ void context_init(struct context *c, char *stack, void (*entry)(void))
 void context_fini(struct context *c)
 {
 #ifdef HAVE_TSAN
-	if (c->stack && c->shadow)
+	if (c->stack && c->shadow) /* not a thread's own */
 		__tsan_destroy_fiber(c->shadow);
 #endif
 	machine_fini(c);
@@ -203,11 +211,9 @@ void context_switch(struct context *from, struct context *to, bool last)
 #endif
 }
 
-void context_entered(struct context *from)
+void context_entered(void)
 {
 #ifdef HAVE_ASAN
-	__sanitizer_finish_switch_fiber(NULL, &from->stack, &from->stack_bytes);
-#else
-	(void)from;
+	__sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
 }

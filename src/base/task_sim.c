@@ -285,7 +285,7 @@ static void fiber_main(void)
 	struct sim *s = current;
 	struct fiber *f = s->running;
 
-	context_entered(&s->context);
+	context_entered();
 	f->task.run(f->task.arg);
 	trace(s, "end", f, "");
 	wake_all(s, &f->joiners, "join");

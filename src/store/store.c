@@ -1,4 +1,5 @@
 /* The part of the store that every engine has: one queue, one task, one transaction for all who wait. */
+#include "base/fiber.h"
 #include "base/log.h"
 #include "store/store_internal.h"
 #include <inttypes.h>
@@ -12,6 +13,7 @@ enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
 
 /* A request to the store's task; lives on the stack of who waits for it. */
 struct op {
+	struct store *store;
 	enum op_kind kind;
 	const struct store_write *write;
 	int64_t revision; /* OP_WATCH: after; OP_COMPACT: up to */
@@ -22,6 +24,7 @@ struct op {
 	int verdict;
 	struct store_done done;
 	bool finished;
+	struct fiber *fiber;   /* who waits, parked; NULL: a thread does, for `wake` */
 	struct task_cond wake;
 	struct op *next;
 };
@@ -184,6 +187,23 @@ static size_t next_group(struct op **list, struct op **ret)
 	return n;
 }
 
+/* An op is gone as soon as its owner is woken. */
+static void wake_all(struct store *s, struct op **ops, size_t n)
+{
+	task_lock(&s->lock);
+	for (size_t i = 0; i < n; i++) {
+		if (ops[i]->fiber)
+			continue;
+		ops[i]->finished = true;
+		task_signal(&ops[i]->wake);
+		ops[i] = NULL;
+	}
+	task_unlock(&s->lock);
+	for (size_t i = 0; i < n; i++)
+		if (ops[i])
+			fiber_wake(ops[i]->fiber);
+}
+
 static void run_ops(struct store *s, struct op *list)
 {
 	struct op *group[GROUP_MAX];
@@ -194,12 +214,7 @@ static void run_ops(struct store *s, struct op *list)
 			commit_group(s, group, n);
 		else
 			run_op(s, group[0]);
-		task_lock(&s->lock);
-		for (size_t i = 0; i < n; i++) {
-			group[i]->finished = true;
-			task_signal(&group[i]->wake);
-		}
-		task_unlock(&s->lock);
+		wake_all(s, group, n);
 		if (s->sweeping)
 			s->sweeping = s->engine->sweep(s->self);
 	}
@@ -241,23 +256,56 @@ static void store_run(void *arg)
 
 /* ---- callers ---------------------------------------------------------------------------------------------------- */
 
-static int submit(struct store *s, struct op *op)
+/* Under the lock. False: the store is closing. */
+static bool enqueue(struct store *s, struct op *op)
 {
-	task_cond_init(&op->wake);
-	task_lock(&s->lock);
-	if (s->closing) {
-		task_unlock(&s->lock);
-		task_cond_fini(&op->wake);
-		return err_set(op->e, ERR_CANCELED, "the store is closing");
-	}
+	if (s->closing)
+		return false;
 	*s->last = op;
 	s->last = &op->next;
 	task_signal(&s->work);
-	while (!op->finished)
+	return true;
+}
+
+static int refuse_closing(struct op *op)
+{
+	return err_set(op->e, ERR_CANCELED, "the store is closing");
+}
+
+/* The fiber that waits is parked: from enqueue() on it may be woken. */
+static void enqueue_parked(void *arg)
+{
+	struct op *op = arg;
+	struct store *s = op->store;
+	bool ok;
+
+	task_lock(&s->lock);
+	ok = enqueue(s, op);
+	task_unlock(&s->lock);
+	if (ok)
+		return;
+	op->verdict = refuse_closing(op);
+	fiber_wake(op->fiber);
+}
+
+static int submit(struct store *s, struct op *op)
+{
+	bool ok;
+
+	op->store = s;
+	op->fiber = fiber_current();
+	if (op->fiber) {
+		fiber_park(enqueue_parked, op);
+		return op->verdict;
+	}
+	task_cond_init(&op->wake);
+	task_lock(&s->lock);
+	ok = enqueue(s, op);
+	while (ok && !op->finished)
 		task_wait(&op->wake, &s->lock);
 	task_unlock(&s->lock);
 	task_cond_fini(&op->wake);
-	return op->verdict;
+	return ok ? op->verdict : refuse_closing(op);
 }
 
 int store_write(struct store *s, const struct store_write *w, int64_t *ret_revision, struct err *e)

@@ -5,6 +5,7 @@
  * The store thread never parses, validates, encrypts or encodes; the value bytes arrive ready.
  *
  * Revisions are what clients see as resourceVersion (engine revision + base; only the store knows the base).
+ * Whoever waits on a fiber (base/fiber.h) leaves its thread to others meanwhile.
  * Each write has its own revision and its own verdict. Keys: "resource/namespace/name" in bytes order.
  * Thread: any task may call; on_event runs on the store's own task. */
 #pragma once
