@@ -26,6 +26,7 @@ struct run {
 	struct fiber fiber;
 	struct lane_state *lane;
 	struct rq *rq;
+	bool coming; /* the store was told of it */
 	struct run *next;
 };
 
@@ -128,9 +129,18 @@ static struct run *run_begin(struct lane_state *s, struct rq *rq)
 	r->fiber.ready = run_ready;
 	r->lane = s;
 	r->rq = rq;
+	r->coming = true;
 	fiber_begin(&r->fiber, run_main, r);
 	s->running++;
 	return r;
+}
+
+/* It writes now, or will not for a while. */
+static void came(struct run *r)
+{
+	if (r->coming)
+		store_coming(r->lane->all->api->opts.store, -1);
+	r->coming = false;
 }
 
 static void run_end(struct run *r)
@@ -205,6 +215,9 @@ static void lane_thread(void *arg)
 			call_thread(s);
 			task_unlock(&l->lock);
 			bool parked = fiber_run(&r->fiber, &home);
+			came(r);
+			if (parked)
+				fiber_let_go(&r->fiber);
 			task_lock(&l->lock);
 			if (!parked)
 				run_end(r);
@@ -273,6 +286,9 @@ int lanes_leave(struct lanes *l, struct rq *rq, struct err *e)
 	if (!rq || !rq->on_lane)
 		return 0;
 	struct lane_state *s = &l->lane[rq->lane];
+	struct fiber *f = fiber_current();
+	if (f)
+		came(container_of(f, struct run, fiber)); /* nobody waits for it */
 	task_lock(&l->lock);
 	if (s->away >= AWAY_MAX)
 		ok = false;
@@ -307,8 +323,10 @@ void lanes_submit(struct lanes *l, struct rq *rq)
 
 	task_lock(&l->lock);
 	bool ok = !l->stop && put(s, rq);
-	if (ok)
+	if (ok) {
+		store_coming(l->api->opts.store, 1);
 		call_thread(s);
+	}
 	task_unlock(&l->lock);
 	if (ok)
 		return;

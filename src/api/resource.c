@@ -62,10 +62,23 @@ struct resource **api_resources(struct api *api, struct arena *a, size_t *ret_n)
 	return rows;
 }
 
+struct resource *resource_by_prefix(struct api *api, struct str prefix)
+{
+	task_lock(&api->lock);
+	struct resource *r = map_get(api->prefixes, prefix);
+	task_unlock(&api->lock);
+	return r;
+}
+
+/* Most rows store, and those are found without looking at all of them: a write asks for several. */
 struct cache *api_cache(struct api *api, const char *group, const char *resource)
 {
-	struct resource *r = api_resource_any(api, group, resource);
+	char prefix[sizeof(((struct resource *)0)->key_prefix)];
+	int n = snprintf(prefix, sizeof(prefix), "%s%s%s", resource, group[0] ? "." : "", group);
+	struct resource *r = resource_by_prefix(api, str_n(prefix, MIN((size_t)n, sizeof(prefix) - 1)));
 
+	if (!r)
+		r = api_resource_any(api, group, resource);
 	return r ? r->stored->cache : NULL;
 }
 
@@ -87,14 +100,6 @@ const struct subresource *resource_sub(const struct resource *r, struct str sub)
 		if (str_is(sub, s->name))
 			return s;
 	return NULL;
-}
-
-struct resource *resource_by_prefix(struct api *api, struct str prefix)
-{
-	task_lock(&api->lock);
-	struct resource *r = map_get(api->prefixes, prefix);
-	task_unlock(&api->lock);
-	return r;
 }
 
 static void resource_end(void *value)

@@ -201,8 +201,10 @@ void events_on(void *arg, const struct store_event *ev)
 		crds_changed(api->crds, key);
 	if (r && api->aggregates && !strcmp(r->key_prefix, "apiservices.apiregistration.k8s.io/"))
 		aggregates_changed(api->aggregates, key);
-	/* After the event is in its cache: a list of that cache must not claim a revision whose event it lacks. */
-	advance_all(api, r, ev->revision);
+	/* After the event is in its cache: a list of that cache must not claim a revision whose event it lacks. Once a commit: its writers
+	 * are answered afterwards. */
+	if (!ev->more)
+		advance_all(api, r, ev->revision);
 }
 
 /* ---- writing -------------------------------------------------------------------------------------------------------------- */

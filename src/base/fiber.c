@@ -67,8 +67,12 @@ bool fiber_run(struct fiber *f, struct context *home)
 		context_fini(&f->context);
 		return false;
 	}
-	f->then(f->then_arg); /* from here on f belongs to whoever wakes it */
 	return true;
+}
+
+void fiber_let_go(struct fiber *f)
+{
+	f->then(f->then_arg);
 }
 
 void fiber_park(void (*then)(void *arg), void *arg)

@@ -1,6 +1,6 @@
 /* Fibers on threads: straight-line code that leaves its thread to others while it waits for one answer.
  *
- *     a thread     fiber_run(f) ──► f runs, until it ends or parks ──► the thread does something else
+ *     a thread     fiber_run(f) ──► f runs, until it ends or parks ──► fiber_let_go(f), the thread does something else
  *     whoever has  fiber_wake(f) ──► f->ready(f), on his thread: the owner lets some thread call fiber_run(f) again
  *     the answer
  *
@@ -24,10 +24,11 @@ struct fiber {
 /* Before the first fiber_run(), and to use an ended one again: it keeps its stack. */
 void fiber_begin(struct fiber *f, void (*run)(void *arg), void *arg);
 void fiber_fini(struct fiber *f);
-/* home: context_home() of this thread. False: it ended. True: it is parked, and may run again elsewhere by now. */
+/* home: context_home() of this thread. False: it ended. True: it is parked, and waits for fiber_let_go(). */
 bool fiber_run(struct fiber *f, struct context *home);
+void fiber_let_go(struct fiber *f); /* it may run again elsewhere by the time this returns */
 /* The one that runs this code; NULL: none. */
 struct fiber *fiber_current(void);
-/* Leaves the thread; then(arg) runs on it when the fiber can be woken. Returns once somebody has called fiber_wake(). */
+/* Leaves the thread; then(arg) runs when the fiber can be woken. Returns once somebody has called fiber_wake(). */
 void fiber_park(void (*then)(void *arg), void *arg);
 void fiber_wake(struct fiber *f);

@@ -84,8 +84,10 @@ static void run_them(void *arg)
 		bool parked = fiber_run(&a->fiber, &home);
 
 		assert_null(fiber_current());
-		if (parked)
+		if (parked) {
+			fiber_let_go(&a->fiber);
 			continue;
+		}
 		task_lock(&p->lock);
 		p->left--;
 		task_broadcast(&p->changed);

@@ -1,6 +1,7 @@
 /* metadata.managedFields on every write: who set which field, conflicts between appliers, fields given up. */
 #include "base/buf.h"
 #include "schema/fieldset.h"
+#include <pthread.h>
 
 #define UPDATES_MAX 10
 
@@ -161,30 +162,40 @@ static void cap_updates(struct managers *m)
 /* ---- what is not managed ------------------------------------------------------------------------------------------
  */
 
-static struct field_set *literal_set(struct arena *a, const char *json)
+static struct arena *literals;
+static struct field_set *nobodys, *only_status;
+
+static struct field_set *literal_set(const char *json)
 {
 	struct field_set *s = NULL;
 	struct doc *d = NULL;
 	struct err e;
 
 	err_init(&e);
-	if (doc_parse(str_c(json), &d, &e) || field_set_parse(a, doc_root(d), &s, &e))
+	if (doc_parse(str_c(json), &d, &e) || field_set_parse(literals, doc_root(d), &s, &e))
 		PANIC("%s", e.message);
 	doc_unref(d);
 	return s;
 }
 
+/* Read by every write, changed by none. */
+static void literals_make(void)
+{
+	literals = arena_new();
+	nobodys = literal_set("{\"f:apiVersion\":{},\"f:kind\":{},\"f:metadata\":{\".\":{},\"f:name\":{},\"f:namespace\":{},"
+			      "\"f:creationTimestamp\":{},\"f:selfLink\":{},\"f:uid\":{},\"f:clusterName\":{},\"f:generation\":{},"
+			      "\"f:managedFields\":{},\"f:resourceVersion\":{}}}");
+	only_status = literal_set("{\"f:status\":{}}");
+}
+
 /* Identity and bookkeeping belong to nobody; status belongs to the status subresource and the rest to the others. */
 static struct field_set *strip(struct arena *a, const struct managed_write *w, struct field_set *s)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct field_set *reset;
 
-	s = fs_difference(a, s,
-		literal_set(a,
-			"{\"f:apiVersion\":{},\"f:kind\":{},\"f:metadata\":{\".\":{},\"f:name\":{},\"f:namespace\":{},"
-			"\"f:creationTimestamp\":{},\"f:selfLink\":{},\"f:uid\":{},\"f:clusterName\":{},\"f:"
-			"generation\":{},"
-			"\"f:managedFields\":{},\"f:resourceVersion\":{}}}"));
+	pthread_once(&once, literals_make);
+	s = fs_difference(a, s, nobodys);
 	if (str_is(w->subresource, "status")) {
 		reset = ARENA_NEW(a, struct field_set);
 		for (uint32_t i = 0; s && i < s->n; i++)
@@ -193,7 +204,7 @@ static struct field_set *strip(struct arena *a, const struct managed_write *w, s
 		return fs_without_trees(a, s, reset);
 	}
 	if (!w->subresource.n && schema_field(w->type, STR("spec")) && schema_field(w->type, STR("status")))
-		return fs_without_trees(a, s, literal_set(a, "{\"f:status\":{}}"));
+		return fs_without_trees(a, s, only_status);
 	return s;
 }
 

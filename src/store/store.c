@@ -7,6 +7,8 @@
 
 #define LOG_MODULE "store"
 #define GROUP_MAX 256                 /* writes in one transaction: more would make the first of them wait too long */
+#define GATHER_NS 150000              /* the next one has to come in this time */
+#define GATHER_MOST_NS 3000000        /* all of them in this time */
 #define GROUP_BYTES ((size_t)8 << 20) /* the same for bytes */
 
 enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
@@ -38,8 +40,10 @@ struct store {
 	struct task_mutex lock;
 	struct task_cond work;
 	struct op *first, **last;
-	bool closing;
+	size_t queued;
+	bool closing, gathering;
 
+	atomic_int coming;
 	_Atomic int64_t revision, compacted, commits, writes;
 
 	/* The store's task only. */
@@ -71,6 +75,7 @@ static void publish(struct store *s, struct op **ops, size_t n)
 			.revision = ops[i]->done.revision,
 			.create_revision = ops[i]->done.create_revision,
 			.deleted = w->del,
+			.more = ops[i]->done.revision < newest,
 			.value = w->del ? STR_NULL : w->value,
 			.payload = w->payload,
 		};
@@ -220,6 +225,21 @@ static void run_ops(struct store *s, struct op *list)
 	}
 }
 
+/* Under the lock: writers are on their way. */
+static void gather(struct store *s)
+{
+	struct mono now = mono_now(), end = { now.ns + GATHER_MOST_NS };
+	size_t before = 0;
+
+	s->gathering = true;
+	while (atomic_load(&s->coming) > 0 && s->queued > before && s->queued < GROUP_MAX && !s->closing && mono_before(now, end)) {
+		before = s->queued;
+		task_wait_until(&s->work, &s->lock, (struct mono){ now.ns + GATHER_NS });
+		now = mono_now();
+	}
+	s->gathering = false;
+}
+
 /* Waits until there is something to do. NULL with *stop: closing, nothing is left. */
 static struct op *take_ops(struct store *s, bool *stop)
 {
@@ -228,8 +248,11 @@ static struct op *take_ops(struct store *s, bool *stop)
 	task_lock(&s->lock);
 	while (!s->first && !s->closing && !s->sweeping)
 		task_wait(&s->work, &s->lock);
+	if (s->first)
+		gather(s);
 	list = s->first;
 	s->first = NULL;
+	s->queued = 0;
 	s->last = &s->first;
 	*stop = !list && s->closing;
 	task_unlock(&s->lock);
@@ -263,7 +286,9 @@ static bool enqueue(struct store *s, struct op *op)
 		return false;
 	*s->last = op;
 	s->last = &op->next;
-	task_signal(&s->work);
+	s->queued++;
+	if (!s->gathering || atomic_load(&s->coming) <= 0 || s->queued >= GROUP_MAX)
+		task_signal(&s->work);
 	return true;
 }
 
@@ -306,6 +331,11 @@ static int submit(struct store *s, struct op *op)
 	task_unlock(&s->lock);
 	task_cond_fini(&op->wake);
 	return ok ? op->verdict : refuse_closing(op);
+}
+
+void store_coming(struct store *s, int n)
+{
+	atomic_fetch_add(&s->coming, n);
 }
 
 int store_write(struct store *s, const struct store_write *w, int64_t *ret_revision, struct err *e)

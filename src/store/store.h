@@ -21,6 +21,7 @@ struct store_event {
 	int64_t revision;
 	int64_t create_revision;
 	bool deleted;
+	bool more;	  /* another event of the same commit follows at once */
 	struct str value; /* new value; empty when deleted */
 	void *payload;	  /* what the writer attached (its document); NULL for events of another process */
 };
@@ -40,6 +41,10 @@ struct store_write {
 /* 0 and *ret_revision; -ERR_CONFLICT: the key has another revision; -ERR_EXISTS (expect 0); -ERR_NOT_FOUND;
  * -ERR_FULL: no space, rolled back, reads go on; -ERR_CANCELED: closing. */
 int store_write(struct store *s, const struct store_write *w, int64_t *ret_revision, struct err *e);
+
+/* A hint from any task: +1, a writer is on its way; -1, it has come (before its store_write()) or will not. Before a commit the
+ * store waits for them a moment, as long as they keep coming, so that one fdatasync serves them all. */
+void store_coming(struct store *s, int n);
 
 struct store_kv {
 	struct str key, value;
