@@ -1,6 +1,7 @@
 /* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods, who may approve
- * and sign certificates. One function each, found by the table at the end. */
+ * and sign certificates, and for whom. One function each, found by the table at the end. */
 #include "api/auth.h"
+#include "pki/pki.h"
 #define LOG_MODULE "api"
 
 static int forbid(struct rq *rq, struct str name, struct err *e, const char *why)
@@ -130,6 +131,26 @@ static bool may(struct rq *rq, const char *verb, struct str signer)
 	return authz_allowed(rq->api, &rq->id, &at, NULL, 0);
 }
 
+/* CertificateSubjectRestriction: nobody becomes a member of system:masters by a certificate. A request that cannot be read is refused by
+ * its validation. */
+static int certificate_create(struct rq *rq, struct node *csr, struct err *e)
+{
+	auto_buf struct buf pem = BUF_INIT;
+	struct pki_request request;
+	struct err ignored;
+
+	err_init(&ignored);
+	if (!str_is(node_text_str(node_path(csr, "spec.signerName")), "kubernetes.io/kube-apiserver-client") ||
+		base64_decode(node_text_str(node_path(csr, "spec.request")), &pem) < 0 ||
+		pki_request_read(rq->a, buf_view(&pem), &request, &ignored) < 0)
+		return 0;
+	for (size_t i = 0; i < request.n_orgs; i++)
+		if (str_is(request.orgs[i], "system:masters"))
+			return forbid(rq, node_text_str(node_path(csr, "metadata.name")), e,
+				"use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed");
+	return 0;
+}
+
 static int certificate_update(struct rq *rq, struct node *csr, struct val old, struct err *e)
 {
 	struct str signer = val_str(val_path(old, "spec.signerName")), name = val_str(val_path(old, "metadata.name"));
@@ -164,7 +185,7 @@ static const struct {
 	{ "", "persistentvolumeclaims", storage_class, NULL },
 	{ "", "pods", runtime_class, NULL },
 	{ "networking.k8s.io", "ingresses", ingress_class, NULL },
-	{ "certificates.k8s.io", "certificatesigningrequests", NULL, certificate_update },
+	{ "certificates.k8s.io", "certificatesigningrequests", certificate_create, certificate_update },
 };
 
 int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e)

@@ -135,7 +135,9 @@ const struct boot_role boot_cluster_roles[] = {
 	{ "system:controller:pv-protection-controller", "core persistentvolumes " READ ",update,patch\n" EVENTS },
 	{ "system:controller:pvc-protection-controller", "core persistentvolumeclaims " READ ",update,patch\ncore pods " READ "\n" EVENTS },
 	{ "system:controller:certificate-controller", "certificates.k8s.io certificatesigningrequests delete," READ "\ncertificates.k8s.io certificatesigningrequests/approval,certificatesigningrequests/status update,patch\n"
-						      "certificates.k8s.io signers approve,sign *\nauthorization.k8s.io subjectaccessreviews create\n" EVENTS },
+						      "certificates.k8s.io signers approve kubernetes.io/kube-apiserver-client-kubelet\n"
+						      "certificates.k8s.io signers sign kubernetes.io/kube-apiserver-client,kubernetes.io/kube-apiserver-client-kubelet,"
+						      "kubernetes.io/kubelet-serving,kubernetes.io/legacy-unknown\nauthorization.k8s.io subjectaccessreviews create\n" EVENTS },
 	{ "system:controller:clusterrole-aggregation-controller", "rbac.authorization.k8s.io clusterroles escalate,get,list,patch,update,watch\n" },
 	{ "system:controller:bootstrap-signer", "core secrets " READ "\n" },
 	{ "system:controller:attachdetach-controller", "core persistentvolumeclaims,persistentvolumes,pods list,watch\ncore nodes " READ "\ncore nodes/status patch,update\n"

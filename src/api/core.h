@@ -176,7 +176,8 @@ int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err 
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e);
 int admit_delete(struct rq *rq, struct val old, struct err *e);
 int admit_pod(struct rq *rq, struct node *pod, struct err *e);
-/* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass, CertificateApproval, CertificateSigning */
+/* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass, CertificateApproval, CertificateSigning,
+ * CertificateSubjectRestriction */
 int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e);
 /* admit_limits.c: LimitRanger */
 void admit_limits_default(struct rq *rq, struct node *pod);

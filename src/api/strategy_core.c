@@ -187,28 +187,6 @@ static int pv_prepare(struct rq *rq, struct node *o, struct val old, struct err 
 	return 0;
 }
 
-static int csr_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
-{
-	struct node *spec = node_need_map(o, "spec"), *groups;
-
-	(void)e;
-	if (val_has(old)) {
-		struct val was = val_get(old, "spec");
-		if (val_has(was))
-			node_setc(o, "spec", node_from(rq->a, was));
-		return 0;
-	}
-	node_setc(spec, "username", node_str(rq->a, rq->id.user));
-	if (rq->id.uid.n)
-		node_setc(spec, "uid", node_str(rq->a, rq->id.uid));
-	groups = node_list(rq->a);
-	for (size_t i = 0; i < rq->id.n_groups; i++)
-		node_add(groups, node_str(rq->a, rq->id.groups[i]));
-	node_setc(spec, "groups", groups);
-	node_setc(o, "status", node_map(rq->a));
-	return 0;
-}
-
 static void priorityclass_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	int64_t value = val_int(val_get(o, "value"), 0);
@@ -254,7 +232,6 @@ const struct strategy strategy_configmap = { .validate = configmap_validate };
 const struct strategy strategy_sa = { 0 };
 const struct strategy strategy_pvc = { .prepare = pvc_prepare, .validate = pvc_validate };
 const struct strategy strategy_pv = { .prepare = pv_prepare };
-const struct strategy strategy_csr = { .prepare = csr_prepare };
 const struct strategy strategy_lease = { .create_on_update = true };
 const struct strategy strategy_priorityclass = { .validate = priorityclass_validate };
 const struct strategy strategy_event = { .prepare = event_prepare, .create_on_update = true };

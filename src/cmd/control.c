@@ -201,7 +201,7 @@ static void start_workers(struct control *c)
 {
 	static const char *const no_groups[] = { NULL };
 	struct controllers_opts o = { .client_for = client_for, .arg = c, .ca_pem = c->ca_pem, .host = c->l->node_name,
-		.legacy_token_secrets = c->s->legacy_token_secrets,
+		.pki_dir = c->l->control_pki, .ca_name = "ca", .legacy_token_secrets = c->s->legacy_token_secrets,
 		.hold_off = c->held_off, .working = crashes_working, .working_arg = c->crashes };
 
 	c->informer_client = api_local_client(c->api, "system:kube-controller-manager", no_groups, "shared-informers");

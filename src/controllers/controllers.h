@@ -15,6 +15,7 @@ struct controllers_opts {
 	void *arg;
 	struct informers *informers; /* borrowed, shared by all, not started yet */
 	struct str ca_pem;	     /* published to every namespace; empty: not published */
+	const char *pki_dir, *ca_name; /* the CA that signs certificate requests, see pki.h; NULL: none is signed */
 	bool legacy_token_secrets;   /* every ServiceAccount gets a Secret with a token, as before Kubernetes 1.24 */
 	const char *host;	     /* source of events */
 	const char *const *hold_off; /* NULL-terminated names that are not started (they crashed the process), or NULL */

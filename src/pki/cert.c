@@ -6,6 +6,7 @@
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -13,9 +14,6 @@
 #define DAY_S (24 * HOUR_S)
 #define CA_S (3650 * DAY_S)
 #define LEAF_S (365 * DAY_S)
-
-AUTO(X509_REQ, X509_REQ_free)
-AUTO(BIO, BIO_free)
 
 static bool add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 {
@@ -132,18 +130,41 @@ static bool still_good(const char *crt, const char *key_path, X509 *ca, const st
 		covers(cert, leaf->sans);
 }
 
-static const char *usages(bool server, bool client)
+/* The words of OpenSSL's configuration for some usages, of one extension; "" for none. */
+static const char *usage_words(unsigned usages, char *room, size_t max, bool extended)
 {
-	return server && client ? "serverAuth,clientAuth" : server ? "serverAuth" : "clientAuth";
+	static const struct {
+		enum pki_usage usage;
+		bool extended;
+		const char *word;
+	} words[] = {
+		{ PKI_DIGITAL_SIGNATURE, false, "digitalSignature" },
+		{ PKI_KEY_ENCIPHERMENT, false, "keyEncipherment" },
+		{ PKI_SERVER_AUTH, true, "serverAuth" },
+		{ PKI_CLIENT_AUTH, true, "clientAuth" },
+	};
+	size_t n = 0;
+
+	room[0] = 0;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if ((usages & words[i].usage) && words[i].extended == extended)
+			n += (size_t)snprintf(room + n, max - n, "%s%s", n ? "," : extended ? "" : "critical,", words[i].word);
+	return room;
 }
 
-static bool finish(X509 *cert, X509 *ca, EVP_PKEY *ca_key, bool server, bool client)
+static bool add_usages(X509 *cert, X509 *ca, unsigned usages)
 {
-	return X509_set_issuer_name(cert, X509_get_subject_name(ca)) &&
-		add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
-		add_extension(cert, ca, NID_key_usage, "critical,digitalSignature") &&
-		add_extension(cert, ca, NID_ext_key_usage, usages(server, client)) &&
-		add_extension(cert, ca, NID_authority_key_identifier, "keyid") && X509_sign(cert, ca_key, EVP_sha256());
+	char key[80], extended[80];
+
+	usage_words(usages, key, sizeof(key), false);
+	usage_words(usages, extended, sizeof(extended), true);
+	return (!key[0] || add_extension(cert, ca, NID_key_usage, key)) && (!extended[0] || add_extension(cert, ca, NID_ext_key_usage, extended));
+}
+
+static bool finish(X509 *cert, X509 *ca, EVP_PKEY *ca_key, unsigned usages)
+{
+	return X509_set_issuer_name(cert, X509_get_subject_name(ca)) && add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
+	       add_usages(cert, ca, usages) && add_extension(cert, ca, NID_authority_key_identifier, "keyid") && X509_sign(cert, ca_key, EVP_sha256());
 }
 
 static int load_ca(const char *dir, const char *ca_name, X509 **ret_cert, EVP_PKEY **ret_key, struct err *e)
@@ -181,7 +202,7 @@ int pki_leaf(const char *ca_dir, const char *ca_name, const struct pki_leaf *lea
 	key = pki_key_new();
 	cert = X509_new();
 	if (!begin(cert, LEAF_S) || !add_subject(cert, leaf) || !X509_set_pubkey(cert, key) || !add_sans(cert, leaf->sans) ||
-		!finish(cert, ca, ca_key, leaf->server, leaf->client))
+		!finish(cert, ca, ca_key, PKI_DIGITAL_SIGNATURE | (leaf->server ? PKI_SERVER_AUTH : 0) | (leaf->client ? PKI_CLIENT_AUTH : 0)))
 		return pki_openssl_err(e, "make a certificate");
 	if (pki_key_save(key_path, key, e) < 0 || pki_cert_save(crt, cert, e) < 0)
 		return -e->code;
@@ -221,23 +242,24 @@ static bool copy_sans(X509 *cert, X509_REQ *request)
 	return ok;
 }
 
-int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, bool server, bool client, char **ret_pem,
-	struct err *e)
+/* A certificate that outlives its issuer is not believed after that anyway. */
+static bool end_with(X509 *cert, X509 *ca)
 {
-	auto_(BIO_free) BIO *bio = BIO_new_mem_buf(csr_pem.p, (int)csr_pem.n);
-	auto_(X509_REQ_free) X509_REQ *request = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
+	return ASN1_TIME_compare(X509_get0_notAfter(cert), X509_get0_notAfter(ca)) <= 0 || X509_set1_notAfter(cert, X509_get0_notAfter(ca));
+}
+
+int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, unsigned usages, char **ret_pem, struct err *e)
+{
+	auto_(X509_REQ_free) X509_REQ *request = NULL;
 	auto_(X509_free) X509 *ca = NULL, *cert = NULL;
 	auto_(EVP_PKEY_free) EVP_PKEY *ca_key = NULL;
 	auto_buf struct buf text = BUF_INIT;
 
-	if (!request || X509_REQ_verify(request, X509_REQ_get0_pubkey(request)) != 1)
-		return err_set(e, ERR_INVALID, "the certificate request is malformed or not signed by its own key");
-	if (load_ca(dir, ca_name, &ca, &ca_key, e) < 0)
+	if (pki_request_parse(csr_pem, &request, e) < 0 || load_ca(dir, ca_name, &ca, &ca_key, e) < 0)
 		return -e->code;
 	cert = X509_new();
-	if (!begin(cert, seconds) || !X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) ||
-		!X509_set_pubkey(cert, X509_REQ_get0_pubkey(request)) || !copy_sans(cert, request) ||
-		!finish(cert, ca, ca_key, server, client))
+	if (!begin(cert, seconds) || !end_with(cert, ca) || !X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) ||
+		!X509_set_pubkey(cert, X509_REQ_get0_pubkey(request)) || !copy_sans(cert, request) || !finish(cert, ca, ca_key, usages))
 		return pki_openssl_err(e, "sign the certificate request");
 	if (pki_cert_text(cert, &text, e) < 0)
 		return -e->code;

@@ -6,7 +6,6 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
-AUTO(BIO, BIO_free)
 
 int pki_openssl_err(struct err *e, const char *what)
 {

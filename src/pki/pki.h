@@ -6,6 +6,7 @@
  * Sources: RFC 5280 (X.509), RFC 7515 and 7518 (JWS, ES256).
  * Thread: any; nothing here waits. */
 #pragma once
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -28,10 +29,22 @@ int pki_leaf(const char *ca_dir, const char *ca_name, const struct pki_leaf *lea
 /* Makes DIR/NAME.key and DIR/NAME.pub (signing key of ServiceAccount tokens) when missing. */
 int pki_signing_key(const char *dir, const char *name, struct err *e);
 
-/* Signs a PEM certificate request for days_s seconds: subject and public key are the request's; usages by the flags.
- * Own: free() *ret_pem. */
-int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, bool server, bool client,
-	char **ret_pem, struct err *e);
+#define PKI_REQUEST_MAX (1 << 20) /* bytes of PEM that are looked at */
+/* What a PEM certificate request asks for; strings are in the arena. */
+struct pki_request {
+	struct str cn, *orgs;
+	size_t n_orgs, n_dns, n_ips, n_emails, n_uris;
+};
+/* Fails when it cannot be read or is not signed by its own key. */
+int pki_request_read(struct arena *a, struct str pem, struct pki_request *ret, struct err *e);
+
+enum pki_usage { PKI_DIGITAL_SIGNATURE = 1, PKI_KEY_ENCIPHERMENT = 2, PKI_SERVER_AUTH = 4, PKI_CLIENT_AUTH = 8 };
+/* Signs a PEM certificate request for that long, or until the CA ends: subject, public key and alternative names are the request's,
+ * usages a sum of enum pki_usage. Own: free() *ret_pem. */
+int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, unsigned usages, char **ret_pem,
+	struct err *e);
+/* When the first certificate of a PEM text ends, in seconds since 1970. */
+int pki_certificate_ends(struct str pem, int64_t *ret_s, struct err *e);
 
 /* Compact JWS signatures (ES256) over payloads that the caller writes and reads as JSON. */
 struct pki_signer;
