@@ -19,6 +19,7 @@ GROUPS = {
     "rbac.authorization.k8s.io/v1": ("roles", "rolebindings", "clusterroles", "clusterrolebindings"),
     "coordination.k8s.io/v1": ("leases",),
     "certificates.k8s.io/v1": ("certificatesigningrequests",),
+    "networking.k8s.io/v1": ("networkpolicies",),
 }
 PREFIX = {r: f"/apis/{g}" if g else "/api/v1" for g, resources in GROUPS.items() for r in resources}
 

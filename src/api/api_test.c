@@ -268,6 +268,37 @@ static void same_update_writes_nothing(void **state)
 static const char deployment[] =
 	"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},"
 	"\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"busybox\"}]}}}}";
+#define NETPOL "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
+#define NETPOL_JSON(spec) "{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"generateName\":\"p\"},\"spec\":" spec "}"
+
+static void network_policies_make_sense(void **state)
+{
+	static const struct {
+		int status;
+		const char *json, *says;
+	} cases[] = {
+		{ 201, NETPOL_JSON("{\"podSelector\":{}}"), "" },
+		{ 201, NETPOL_JSON("{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{}}],\"ports\":[{\"port\":1,\"endPort\":9},{\"port\":\"web\"}]}]}"), "" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"ingress\":[{\"from\":[{}]}]}"), "spec.ingress[0].from[0]: Required value: must specify a peer" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"to\":[{\"podSelector\":{},\"ipBlock\":{\"cidr\":\"10.0.0.0/8\"}}]}]}"),
+			"may not specify both ipBlock and another peer" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"to\":[{\"ipBlock\":{\"cidr\":\"10.0.0.0/8\",\"except\":[\"11.0.0.0/9\"]}}]}]}"),
+			"spec.egress[0].to[0].ipBlock.except[0]: Invalid value: \\\"11.0.0.0/9\\\": must be a strict subset of `cidr`" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"to\":[{\"ipBlock\":{\"cidr\":\"10.0.0.0\"}}]}]}"), "must be a valid CIDR value" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":9,\"endPort\":8}]}]}"), "must be greater than or equal to `port`" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":\"web\",\"endPort\":8}]}]}"), "when `port` is non-numeric" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"endPort\":8}]}]}"), "when `port` is not specified" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":0}]}]}"), "must be between 1 and 65535" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		expect(f, cases[i].status, call(f, "POST", NETPOL, cases[i].json));
+		if (!str_has(buf_view(&f->last->body), str_c(cases[i].says)))
+			fail_msg("%s: %.*s", cases[i].json, STR_ARG(buf_view(&f->last->body)));
+	}
+}
+
 #define DEPLOY "/apis/apps/v1/namespaces/default/deployments"
 
 static void deployment_gets_defaults_and_generation(void **state)
@@ -617,6 +648,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(creates_reads_updates_deletes, setup, teardown),
 		cmocka_unit_test_setup_teardown(same_update_writes_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(deployment_gets_defaults_and_generation, setup, teardown),
+		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(strict_reading_names_the_field, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_old_autoscaler_keeps_what_it_cannot_say, setup, teardown),

@@ -203,7 +203,7 @@ void webhook_connect(struct rq *rq);	/* for rq->run: asks, then relay_start() */
 extern const struct strategy strategy_pod, strategy_service, strategy_namespace, strategy_node, strategy_deployment, strategy_replicaset,
 	strategy_rc, strategy_statefulset, strategy_daemonset, strategy_job, strategy_cronjob, strategy_secret, strategy_configmap,
 	strategy_role, strategy_binding, strategy_lease, strategy_pvc, strategy_pv, strategy_ingress, strategy_endpoints, strategy_slice,
-	strategy_csr, strategy_priorityclass, strategy_sa, strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_apiservice, strategy_webhook;
+	strategy_csr, strategy_priorityclass, strategy_sa, strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_apiservice, strategy_webhook, strategy_networkpolicy;
 int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
@@ -232,6 +232,7 @@ void validate_pod_spec(struct rq *rq, struct val spec, const char *path, bool te
 void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector, const char *restart_only, struct err *e);
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old);
 void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e);
+bool port_name_ok(struct str s); /* as IANA names services */
 void validate_port(struct err *e, const char *path, struct val port);
 void causes_add(struct err *e, const struct err *from); /* appends the causes of another error */
 /* The same of another object than rq's, or of the options: "DeleteOptions". 0 or -ERR_INVALID. */
@@ -245,6 +246,8 @@ void ipalloc_free(struct ipalloc *p);
 int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err *e);
 void ipalloc_event(struct ipalloc *p, const struct doc *before, const struct doc *after); /* gives back */
 void ipalloc_undo(struct rq *rq);
+bool ipalloc_is_cidr(struct str s);
+bool ipalloc_is_part(struct str part, struct str whole); /* a network that is smaller and lies inside */
 int ipalloc_families(const struct ipalloc *p, const char *ret[2]); /* "IPv4", "IPv6" in order */
 
 /* ---- discovery.c, openapi.c, health.c, metrics.c, audit.c, relay.c ------------------------------------------------------------------------------------ */

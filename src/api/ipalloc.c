@@ -67,6 +67,20 @@ static bool cidr_has(const struct cidr *c, const unsigned char ip[16])
 	return !rest || ((c->net[whole] ^ ip[whole]) & (0xff << (8 - rest)) & 0xff) == 0;
 }
 
+bool ipalloc_is_cidr(struct str s)
+{
+	struct cidr c;
+
+	return cidr_parse(s, &c);
+}
+
+bool ipalloc_is_part(struct str part, struct str whole)
+{
+	struct cidr in, out;
+
+	return cidr_parse(part, &in) && cidr_parse(whole, &out) && in.v4 == out.v4 && in.bits > out.bits && cidr_has(&out, in.net);
+}
+
 static bool take(struct ipalloc *p, struct str key)
 {
 	bool ok = false;

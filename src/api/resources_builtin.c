@@ -206,7 +206,7 @@ const struct resource_def builtin_resources[] = {
 	{ STORED("networking.k8s.io", "v1", "ingressclasses", "ingressclass", "IngressClass"), CELLS(ingressclass),
 		.generation = true },
 	{ STORED("networking.k8s.io", "v1", "networkpolicies", "networkpolicy", "NetworkPolicy"), N,
-		.short_names = NAMES("netpol"), CELLS(netpol), .generation = true, .has_controller = true },
+		.short_names = NAMES("netpol"), CELLS(netpol), .strategy = &strategy_networkpolicy, .generation = true, .has_controller = true },
 	{ STORED("networking.k8s.io", "v1", "ipaddresses", "ipaddress", "IPAddress"), .short_names = NAMES("ip"),
 		.list_kind = "IPAddressList", CELLS(ipaddress), .field_selectors = NAMES("spec.parentRef.name") },
 	{ STORED("networking.k8s.io", "v1", "servicecidrs", "servicecidr", "ServiceCIDR"), CELLS(servicecidr),

@@ -11,7 +11,7 @@ static bool env_name_ok(struct str s)
 	return s.n > 0;
 }
 
-static bool port_name_ok(struct str s)
+bool port_name_ok(struct str s)
 {
 	bool letter = false;
 

@@ -212,6 +212,8 @@ static void start_workers(struct control *c)
 		mark_handled(c);
 		tell_held_off(c);
 	}
+	if (!settings_without(c->s, "proxy"))
+		api_controller_present(c->api, "networking.k8s.io", "networkpolicies"); /* the node's network enforces them */
 	if (!settings_without(c->s, "scheduler")) {
 		c->scheduler_client = api_local_client(c->api, "system:kube-scheduler", no_groups, "default-scheduler");
 		c->scheduler = scheduler_new(

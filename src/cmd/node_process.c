@@ -38,6 +38,15 @@ static bool withdrawn(void *arg, struct str uid, struct str ip)
 	return network_endpoint_absent(p->network, ip);
 }
 
+#define POLICIES_WAIT_MS 2000
+
+static bool policies_applied(void *arg, struct doc *pod, const char *const *ips, size_t n)
+{
+	struct node_process *p = arg;
+
+	return network_policies_wait(p->network, pod, ips, n, POLICIES_WAIT_MS);
+}
+
 void node_network_opts(struct arena *a, const struct settings *s, const struct layout *l, struct network_opts *ret)
 {
 	*ret = (struct network_opts){
@@ -152,7 +161,8 @@ static int start_all(struct node_process *p, struct err *e)
 		return err_wrap(e, "network");
 	if (!net.no_proxy) {
 		node.endpoints_withdrawn = withdrawn;
-		node.endpoints_arg = p;
+		node.policies_applied = policies_applied;
+		node.endpoints_arg = node.policies_arg = p;
 	}
 	return node_new(&node, &p->agent, e);
 }

@@ -29,7 +29,7 @@ static void *grow(struct arena *a, void *p, size_t n, size_t *cap, size_t size)
 	return q;
 }
 
-static void add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, struct str key, struct str val)
+void compiled_add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, struct str key, struct str val)
 {
 	c->elements = grow(a, c->elements, c->n, &c->cap, sizeof(*c->elements));
 	c->elements[c->n++] = (struct element){ (uint8_t)map, (uint8_t)family, 0, key, val };
@@ -38,7 +38,7 @@ static void add(struct arena *a, struct compiled *c, enum element_map map, unsig
 static void add_split(struct arena *a, struct compiled *c, enum element_map map, unsigned family, char proto, struct str key,
 	struct str val)
 {
-	add(a, c, map, family, key, val);
+	compiled_add(a, c, map, family, key, val);
 	c->elements[c->n - 1].proto = proto;
 }
 
@@ -246,7 +246,7 @@ static void frontend(struct group *g, char kind, struct str address, enum policy
 
 	pick_name(p, name);
 	add_pick(g->a, g->out, p);
-	add(g->a, g->out, map_of(kind, MAP_SVC_C), g->family, full_key(g, address), arena_strf(g->a, "goto %s", name));
+	compiled_add(g->a, g->out, map_of(kind, MAP_SVC_C), g->family, full_key(g, address), arena_strf(g->a, "goto %s", name));
 	for (size_t i = 0; i < g->n[policy]; i++)
 		add_split(g->a, g->out, map_of(kind, MAP_EP_C), g->family, g->proto[0],
 			arena_strf(g->a, "%.*s%s%d . %zu", STR_ARG(address), address.n ? " . " : "", g->port, i),
@@ -262,7 +262,7 @@ static void inside(struct group *g, char kind, struct str address, bool local_on
 	if (g->n[policy])
 		frontend(g, kind, address, policy);
 	else
-		add(g->a, g->out, none, g->family, full_key(g, address), g->n[CLUSTER] ? STR("drop") : STR("goto refuse"));
+		compiled_add(g->a, g->out, none, g->family, full_key(g, address), g->n[CLUSTER] ? STR("drop") : STR("goto refuse"));
 }
 
 /* External addresses and node ports: everyone uses all endpoints, but with externalTrafficPolicy Local who comes from
@@ -280,7 +280,7 @@ static void outside(struct group *g, char kind, struct str address, bool local_o
 
 			ip_text(e->ip, ip);
 			if (!e->local && holds(g->chosen[CLUSTER], g->n[CLUSTER], e->text))
-				add(g->a, g->out, MAP_REMOTE, g->family,
+				compiled_add(g->a, g->out, MAP_REMOTE, g->family,
 					arena_strf(g->a, "%s . %s . %d", ip, g->proto, e->port), STR_NULL);
 		}
 		return;
@@ -288,7 +288,7 @@ static void outside(struct group *g, char kind, struct str address, bool local_o
 	if (g->n[LOCAL])
 		frontend(g, strict, address, LOCAL);
 	else if (g->n[CLUSTER])
-		add(g->a, g->out, map_of(strict, MAP_SVC_C), g->family, full_key(g, address), STR("drop"));
+		compiled_add(g->a, g->out, map_of(strict, MAP_SVC_C), g->family, full_key(g, address), STR("drop"));
 }
 
 static void on_address(struct group *g, struct str address, bool external, bool local_only)
@@ -331,7 +331,7 @@ static void hairpins(struct group *g)
 		if (!e->local || (!holds(g->chosen[CLUSTER], g->n[CLUSTER], e->text) && !holds(g->chosen[LOCAL], g->n[LOCAL], e->text)))
 			continue;
 		ip_text(e->ip, ip);
-		add(g->a, g->out, MAP_HAIRPIN, g->family, arena_strf(g->a, "%s . %s", ip, ip), STR_NULL);
+		compiled_add(g->a, g->out, MAP_HAIRPIN, g->family, arena_strf(g->a, "%s . %s", ip, ip), STR_NULL);
 	}
 }
 
@@ -419,7 +419,7 @@ static void host_port(struct arena *a, struct val port, struct val pod_ips, stru
 		} else {
 			add_split(a, ret, MAP_HOST_N, ip.family, proto_of(port)[0], arena_strf(a, "%d", (int)host), to);
 		}
-		add(a, ret, MAP_HAIRPIN, ip.family, arena_strf(a, "%s . %s", text, text), STR_NULL);
+		compiled_add(a, ret, MAP_HAIRPIN, ip.family, arena_strf(a, "%s . %s", text, text), STR_NULL);
 	}
 }
 

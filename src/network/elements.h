@@ -28,7 +28,11 @@
 	X(HOST_C, "host_c") /* hostPorts on one address, on every local address */                                     \
 	X(HOST_N, "host_n")                                                                                            \
 	X(HAIRPIN, "hairpin") /* address . address of local endpoints: a pod that reaches itself */                    \
-	X(REMOTE, "remote")   /* endpoints elsewhere that outside traffic may be sent to: masqueraded */
+	X(REMOTE, "remote")   /* endpoints elsewhere that outside traffic may be sent to: masqueraded */                 \
+	X(ISO_IN, "iso_in")   /* addresses that NetworkPolicies select: the chain that says what they accept, */         \
+	X(ISO_OUT, "iso_out") /* what they may send */                                                                  \
+	X(PEER, "peer")       /* address . number of a policy's selector that its pod matches */                        \
+	X(NAMED, "named")     /* address . protocol . port . number of the port's name */
 enum element_map {
 #define ELEMENT_ENUM(id, name) MAP_##id,
 	ELEMENT_MAPS(ELEMENT_ENUM)

@@ -24,7 +24,7 @@ struct network {
 	bool no_proxy, no_dns;
 
 	struct services *services;
-	struct informer *service_informer, *slice_informer, *pod_informer;
+	struct informer *service_informer, *slice_informer, *pod_informer, *policy_informer, *namespace_informer;
 	bool own_pods;
 	struct proxy *proxy;
 	struct dns *dns;
@@ -108,15 +108,37 @@ static bool has_host_port(struct doc *pod)
 	return false;
 }
 
+static void on_policy(void *arg, struct doc *before, struct doc *after)
+{
+	struct network *n = arg;
+
+	if (!before || !after || doc_int(before, "metadata.generation", 0) != doc_int(after, "metadata.generation", 0))
+		services_touch(n->services, PROXY_POLICIES);
+}
+
+static void on_namespace(void *arg, struct doc *before, struct doc *after)
+{
+	struct network *n = arg;
+
+	if (after && !(before && val_equal(doc_get(before, "metadata.labels"), doc_get(after, "metadata.labels"))) &&
+		informer_len(n->policy_informer))
+		services_touch(n->services, PROXY_POLICIES);
+}
+
 static void on_pod(void *arg, struct doc *before, struct doc *after)
 {
+	struct network *n = arg;
 	struct doc *pod = after ? after : before;
 	char key[400];
 
-	if (!has_host_port(pod))
+	if (n->no_proxy)
 		return;
-	int n = snprintf(key, sizeof(key), "p/%.*s/%.*s", STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)));
-	services_touch(((struct network *)arg)->services, str_n(key, MIN((size_t)n, sizeof(key) - 1)));
+	if (!after)
+		proxy_pod_gone(n->proxy, before);
+	else if (!has_host_port(pod) && !informer_len(n->policy_informer))
+		return; /* a first policy visits all pods by itself */
+	int len = snprintf(key, sizeof(key), "p/%.*s/%.*s", STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)));
+	services_touch(n->services, str_n(key, MIN((size_t)len, sizeof(key) - 1)));
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------------------- */
@@ -134,6 +156,10 @@ static void make_informers(struct network *n, const struct network_opts *o)
 			.field_selector = arena_strf(n->arena, "spec.nodeName=%.*s", STR_ARG(n->node_name)) });
 	}
 	informer_on(n->pod_informer, on_pod, n);
+	n->policy_informer = informer_new(o->client, (struct informer_opts){ .res = res_networkpolicies });
+	n->namespace_informer = informer_new(o->client, (struct informer_opts){ .res = res_namespaces });
+	informer_on(n->policy_informer, on_policy, n);
+	informer_on(n->namespace_informer, on_namespace, n);
 }
 
 int network_new(const struct network_opts *o, struct network **ret, struct err *e)
@@ -211,7 +237,8 @@ static int start_dns(struct network *n, struct err *e)
 
 static int make_proxy(struct network *n, struct err *e)
 {
-	struct proxy_opts o = { .services = n->services, .pods = n->pod_informer, .node = { .name = n->node_name } };
+	struct proxy_opts o = { .services = n->services, .pods = n->pod_informer, .policies = n->policy_informer,
+		.namespaces = n->namespace_informer, .node = { .name = n->node_name } };
 
 	o.nft = (struct nft_opts){ .table = n->names.table, .pod_links = n->names.pod_links, .no_proxy = n->no_proxy };
 	memcpy(o.nft.pods, n->pods_cidr, sizeof(o.nft.pods));
@@ -226,7 +253,7 @@ static int make_proxy(struct network *n, struct err *e)
 
 static bool wait_synced(struct network *n)
 {
-	struct informer *all[] = { n->service_informer, n->slice_informer, n->pod_informer };
+	struct informer *all[] = { n->service_informer, n->slice_informer, n->pod_informer, n->policy_informer, n->namespace_informer };
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		while (!informer_wait_synced(all[i], SYNC_LOOK_MS)) {
@@ -277,6 +304,8 @@ int network_start(struct network *n, struct err *e)
 		return -e->code;
 	informer_start(n->service_informer);
 	informer_start(n->slice_informer);
+	informer_start(n->policy_informer);
+	informer_start(n->namespace_informer);
 	if (n->own_pods)
 		informer_start(n->pod_informer);
 	return 0;
@@ -293,6 +322,8 @@ void network_stop(struct network *n)
 	n->dns = dns_stop(n->dns);
 	n->service_informer = informer_free(n->service_informer);
 	n->slice_informer = informer_free(n->slice_informer);
+	n->policy_informer = informer_free(n->policy_informer);
+	n->namespace_informer = informer_free(n->namespace_informer);
 	if (n->own_pods)
 		n->pod_informer = informer_free(n->pod_informer);
 }
@@ -336,6 +367,18 @@ bool network_endpoint_wait_absent(struct network *n, struct str ip, int64_t time
 bool network_endpoint_absent(struct network *n, struct str ip)
 {
 	return network_endpoint_wait_absent(n, ip, 0);
+}
+
+bool network_policies_wait(struct network *n, struct doc *pod, const char *const *ips, size_t n_ips, int64_t timeout_ms)
+{
+	struct ip list[NETWORK_IPS_MAX];
+	size_t k = 0;
+
+	if (n->no_proxy || !n->proxy || (informer_synced(n->policy_informer) && !informer_len(n->policy_informer)))
+		return true;
+	for (size_t i = 0; i < n_ips && k < NETWORK_IPS_MAX; i++)
+		k += ip_parse(str_c(ips[i]), &list[k]);
+	return proxy_wait_pod(n->proxy, pod, list, k, mono_add_ms(mono_now(), timeout_ms));
 }
 
 int network_purge(const struct network_opts *o, struct err *e)

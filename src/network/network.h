@@ -1,7 +1,7 @@
 /* The node's network: pod links and addresses (as a CNI plugin), services (nftables) and cluster DNS.
  *
  *     containerd ── CNI (stdin, environment) ──► network_cni_main() ──► link + address of one pod
- *     API ── informers ──► services × endpoint slices ──► nft elements, conntrack     (one thread)
+ *     API ── informers ──► services × endpoint slices, policies × pods ──► nft elements, conntrack     (one thread)
  *                                                    └──► names ◄── DNS questions     (one thread)
  *
  * Pods are joined to the host by one routed link each (/32 or /128, no bridge): every packet of a pod passes the host's
@@ -17,6 +17,7 @@
 #include "base/util.h"
 
 struct client;
+struct doc;
 struct informer;
 struct network;
 
@@ -59,6 +60,10 @@ bool network_wait_ready(struct network *n, int64_t timeout_ms);
 bool network_endpoint_absent(struct network *n, struct str ip);
 /* Waits for that. false: the time came first. Used between "pod is terminating" and SIGTERM. */
 bool network_endpoint_wait_absent(struct network *n, struct str ip, int64_t timeout_ms);
+
+/* Waits until what NetworkPolicies say of the pod at these addresses is in the kernel: before its containers start, so that no packet
+ * slips through. false: the time came first. */
+bool network_policies_wait(struct network *n, struct doc *pod, const char *const *ips, size_t n_ips, int64_t timeout_ms);
 
 /* Takes away everything the instance made, whether it runs or not (not while it runs): nft table, links, sysctls that were
  * changed, files below data_dir. Only instance and data_dir of o are used. Does all it can; fails with the first error. */

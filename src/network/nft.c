@@ -70,6 +70,36 @@ static void maps_text(struct buf *out, unsigned f)
 	buf_printf(out, "\tset remote%u { typeof %s daddr . meta l4proto . th dport; }\n", f, ip_word(f));
 }
 
+static void policy_maps_text(struct buf *out, unsigned f)
+{
+	const char *w = ip_word(f);
+
+	buf_printf(out, "\tmap iso_in%u { typeof %s daddr : verdict; }\n\tmap iso_out%u { typeof %s saddr : verdict; }\n", f, w, f, w);
+	buf_printf(out, "\tset peer%u { typeof %s saddr . numgen random mod 65536; }\n", f, w);
+	buf_printf(out, "\tset named%u { typeof %s daddr . meta l4proto . th dport . numgen random mod 65536; }\n", f, w);
+}
+
+/* NetworkPolicies. Every packet of who began a connection is judged, not only the first: a policy ends what it forbids. What the node
+ * itself sends to its pods, and they to it, is no forwarded traffic and passes: so do probes and DNS. A pod always reaches itself, which
+ * shows here only when it does through a service. */
+static void policy_text(struct buf *out)
+{
+	static const struct {
+		const char *name, *field;
+		int priority;
+	} sides[] = { { "out", "saddr", -9 }, { "in", "daddr", -8 } };
+
+	policy_maps_text(out, 4);
+	policy_maps_text(out, 6);
+	for (size_t i = 0; i < ARRAY_LEN(sides); i++)
+		buf_printf(out,
+			"\tchain policy_%s {\n\t\ttype filter hook forward priority %d; policy accept;\n"
+			"\t\tct direction reply accept\n\t\tct state related accept\n"
+			"\t\tip saddr . ip daddr @hairpin4 accept\n\t\tip6 saddr . ip6 daddr @hairpin6 accept\n"
+			"\t\tip %s vmap @iso_%s4\n\t\tip6 %s vmap @iso_%s6\n\t}\n",
+			sides[i].name, sides[i].priority, sides[i].field, sides[i].name, sides[i].field, sides[i].name);
+}
+
 /* " ip saddr { a, b }" for the prefixes of one family; false when there is none. */
 static bool prefixes(struct buf *out, const char *what, const struct cidr c[2], unsigned family)
 {
@@ -192,10 +222,15 @@ void nft_table_text(struct buf *out, const struct nft_opts *o)
 		maps_text(out, 6);
 		lookups_text(out);
 		nat_text(out, o);
+		policy_text(out);
 	}
-	/* The pods' links have route_localnet (node ports on 127.0.0.1); nothing a pod sends may use it. */
+	/* The pods' links have route_localnet (node ports on 127.0.0.1); nothing a pod sends may use it. Nor may it send under an address
+	 * that is not its own: policies know pods by their addresses. */
 	buf_printf(out, "\tchain raw_prerouting {\n\t\ttype filter hook prerouting priority -300; policy accept;\n"
-			"\t\tiifname \"%s*\" ip daddr 127.0.0.0/8 drop\n\t}\n", o->pod_links);
+			"\t\tiifname != \"%s*\" return\n"
+			"\t\tip daddr 127.0.0.0/8 drop\n"
+			"\t\tmeta nfproto ipv4 fib saddr . iif oif missing drop\n"
+			"\t\tip6 saddr != :: fib saddr . iif oif missing drop\n\t}\n", o->pod_links);
 	masquerade_text(out, o);
 	buf_c(out, "}\n");
 }
@@ -255,6 +290,15 @@ void nft_pick_text(struct buf *out, const struct nft_opts *o, struct pick p)
 	}
 }
 
+void nft_chain_text(struct buf *out, const struct nft_opts *o, const char *name, const char *rules)
+{
+	buf_printf(out, "add chain inet %s %s\nflush chain inet %s %s\n", o->table, name, o->table, name);
+	for (struct str line, rest = str_c(rules); str_next(&rest, '\n', &line);) {
+		if (line.n)
+			buf_printf(out, "add rule inet %s %s %.*s\n", o->table, name, STR_ARG(line));
+	}
+}
+
 static void group_text(struct buf *out, const struct nft_opts *o, const struct change *changes, size_t n, const struct change *like)
 {
 	char proto[2] = { like->e.proto, 0 };
@@ -303,7 +347,9 @@ struct nft {
 	struct nft_opts o;
 	struct nft_ctx *ctx;
 	struct map *picks; /* name → struct pick, all that the table has or needs */
-	struct buf pending; /* text of picks that it does not have yet */
+	struct map *chains; /* name → rules, likewise */
+	struct buf pending; /* text of picks and chains that it does not have yet */
+	struct buf after;   /* what goes once the elements are changed */
 	struct mnl_socket *probe;
 	unsigned seq;
 };
@@ -314,7 +360,9 @@ int nft_new(const struct nft_opts *o, struct nft **ret, struct err *e)
 
 	n->o = *o;
 	n->pending = (struct buf){ .max = TEXT_MAX };
+	n->after = (struct buf){ .max = TEXT_MAX };
 	n->picks = map_new(free);
+	n->chains = map_new(free);
 	n->ctx = nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!n->ctx) {
 		nft_free(n);
@@ -342,7 +390,9 @@ struct nft *nft_free(struct nft *n)
 	if (n->probe)
 		mnl_socket_close(n->probe);
 	map_free(n->picks);
+	map_free(n->chains);
 	buf_fini(&n->pending);
+	buf_fini(&n->after);
 	free(n);
 	return NULL;
 }
@@ -360,6 +410,18 @@ void nft_need_picks(struct nft *n, const struct pick *picks, size_t n_picks)
 		map_put(n->picks, str_c(name), copy);
 		nft_pick_text(&n->pending, &n->o, picks[i]);
 	}
+}
+
+void nft_need_chain(struct nft *n, const char *name, const char *rules)
+{
+	map_put(n->chains, str_c(name), xstrdup(rules));
+	nft_chain_text(&n->pending, &n->o, name, rules);
+}
+
+void nft_drop_chain(struct nft *n, const char *name)
+{
+	if (map_del(n->chains, str_c(name)))
+		buf_printf(&n->after, "delete chain inet %s %s\n", n->o.table, name);
 }
 
 static int run(struct nft *n, struct buf *text, struct err *e)
@@ -382,6 +444,8 @@ int nft_apply(struct nft *n, const struct change *changes, size_t n_changes, str
 	buf_str(&text, buf_view(&n->pending));
 	buf_reset(&n->pending);
 	nft_changes_text(&text, &n->o, changes, n_changes);
+	buf_str(&text, buf_view(&n->after));
+	buf_reset(&n->after);
 	if (text.n == 0)
 		return 0;
 	return run(n, &text, e);
@@ -389,6 +453,7 @@ int nft_apply(struct nft *n, const struct change *changes, size_t n_changes, str
 
 int nft_rebuild(struct nft *n, const struct change *all, size_t n_changes, struct err *e)
 {
+	auto_(arena_free) struct arena *a = arena_new();
 	auto_buf struct buf text = { .max = TEXT_MAX };
 	struct str key;
 	void *value;
@@ -396,7 +461,10 @@ int nft_rebuild(struct nft *n, const struct change *all, size_t n_changes, struc
 	nft_table_text(&text, &n->o);
 	for (size_t i = 0; map_next(n->picks, &i, &key, &value);)
 		nft_pick_text(&text, &n->o, *(struct pick *)value);
+	for (size_t i = 0; map_next(n->chains, &i, &key, &value);)
+		nft_chain_text(&text, &n->o, arena_cstr(a, key), value);
 	buf_reset(&n->pending);
+	buf_reset(&n->after);
 	nft_changes_text(&text, &n->o, all, n_changes);
 	return run(n, &text, e);
 }

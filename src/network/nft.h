@@ -18,6 +18,7 @@ struct nft_opts {
 void nft_table_text(struct buf *out, const struct nft_opts *o);
 /* The chain (and the sets and chains it needs) that chooses one of n endpoints. */
 void nft_pick_text(struct buf *out, const struct nft_opts *o, struct pick p);
+void nft_chain_text(struct buf *out, const struct nft_opts *o, const char *name, const char *rules);
 void nft_changes_text(struct buf *out, const struct nft_opts *o, const struct change *changes, size_t n);
 
 struct nft;
@@ -26,6 +27,9 @@ struct nft *nft_free(struct nft *n);					/* the kernel's state stays */
 AUTO(struct nft, nft_free)
 /* Makes sure that the pick chains exist from the next transaction on. */
 void nft_need_picks(struct nft *n, const struct pick *picks, size_t n_picks);
+/* The same for a chain of a NetworkPolicy: rules one a line. It goes with the next transaction after which nothing uses it. */
+void nft_need_chain(struct nft *n, const char *name, const char *rules);
+void nft_drop_chain(struct nft *n, const char *name);
 /* One transaction: all or nothing. */
 int nft_apply(struct nft *n, const struct change *changes, size_t n_changes, struct err *e);
 /* One transaction that replaces the table by one with exactly these elements; packets see the old or the new one. */

@@ -4,6 +4,9 @@
 #include "base/map.h"
 #include "client/informer.h"
 #include "network/conntrack.h"
+#include "network/network.h"
+#include "network/policy.h"
+#include <stdio.h>
 
 #define LOOK_MS 5000	  /* how soon a table that somebody flushed is noticed */
 #define RETRY_FIRST_MS 500
@@ -14,10 +17,19 @@ struct order {
 	struct compiled c; /* only placed */
 };
 
+/* A pod whose containers wait for its policies, or did: its addresses are known here before the API knows them. */
+struct starting {
+	struct doc *pod;
+	struct ip ips[NETWORK_IPS_MAX];
+	size_t n;
+	enum { ASKED, COMPILED, APPLIED } state;
+};
+
 struct proxy {
 	struct proxy_opts o;
 	struct nft *nft;
 	struct ledger *ledger;
+	struct policies *policies;
 	struct map *orders; /* key → order */
 	bool whole;	    /* the next transaction replaces the table */
 	int64_t retry_ms;
@@ -25,8 +37,15 @@ struct proxy {
 	struct task_mutex lock;
 	struct task_cond applied;
 	struct map *addresses; /* in the kernel: address bytes → how many elements */
+	struct map *starting;  /* key of a pod → starting */
 	bool ready;
 };
+
+static void starting_free(void *s)
+{
+	doc_unref(((struct starting *)s)->pod);
+	free(s);
+}
 
 int proxy_new(const struct proxy_opts *o, struct proxy **ret, struct err *e)
 {
@@ -39,6 +58,8 @@ int proxy_new(const struct proxy_opts *o, struct proxy **ret, struct err *e)
 	p->ledger = ledger_new();
 	p->orders = map_new(free);
 	p->addresses = map_new(NULL);
+	p->starting = map_new(starting_free);
+	p->policies = policies_new();
 	if (nft_new(&o->nft, &p->nft, e) < 0) {
 		proxy_free(p);
 		return -e->code;
@@ -55,6 +76,8 @@ struct proxy *proxy_free(struct proxy *p)
 	ledger_free(p->ledger);
 	map_free(p->orders);
 	map_free(p->addresses);
+	map_free(p->starting);
+	policies_free(p->policies);
 	task_cond_fini(&p->applied);
 	task_mutex_fini(&p->lock);
 	free(p);
@@ -132,17 +155,101 @@ static void visit_service(struct proxy *p, struct str key)
 	map_put(p->orders, key, order_of(&c));
 }
 
+static size_t ips_of_status(struct doc *pod, struct ip ret[NETWORK_IPS_MAX])
+{
+	size_t n = 0;
+
+	for (struct val_iter it = val_iter(doc_get(pod, "status.podIPs")); n < NETWORK_IPS_MAX && val_next(&it);)
+		n += ip_parse(val_str(val_get(it.val, "ip")), &ret[n]);
+	return n;
+}
+
+/* Its addresses: as the node said, else as the API says. *pod is replaced when only the node knows it yet. */
+static size_t ips_of(struct proxy *p, struct str key, struct doc **pod, struct ip ret[NETWORK_IPS_MAX])
+{
+	size_t n = 0;
+
+	task_lock(&p->lock);
+	struct starting *s = map_get(p->starting, key);
+	if (s && *pod && !str_eq(doc_uid(s->pod), doc_uid(*pod)))
+		s = NULL; /* another pod had this name */
+	if (s) {
+		if (!*pod)
+			*pod = doc_ref(s->pod);
+		memcpy(ret, s->ips, sizeof(s->ips));
+		n = s->n;
+		s->state = s->state == ASKED ? COMPILED : s->state;
+	}
+	task_unlock(&p->lock);
+	return n || !*pod ? n : ips_of_status(*pod, ret);
+}
+
+static void policies_of_pod(struct proxy *p, struct arena *a, struct str key, struct doc *pod, const struct ip *ips, size_t n,
+	struct compiled *ret)
+{
+	auto_(doc_unref) struct doc *ns = p->o.namespaces ? informer_get(p->o.namespaces, STR_NULL, doc_ns(pod)) : NULL;
+
+	policies_compile(p->policies, a, key, doc_root(pod), ips, n, ns ? doc_get(ns, "metadata.labels") : VAL_NONE, ret);
+}
+
 /* key: "p/namespace/name" */
 static void visit_pod(struct proxy *p, struct str key)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	struct str ns, name = str_cut(str_sub(key, 2, key.n), '/', &ns);
 	auto_(doc_unref) struct doc *pod = p->o.pods ? informer_get(p->o.pods, ns, name) : NULL;
+	struct ip ips[NETWORK_IPS_MAX];
+	size_t n = ips_of(p, key, &pod, ips);
 	struct compiled c = { 0 };
 
-	if (pod)
+	if (pod) {
 		compile_pod(a, doc_root(pod), &c);
+		policies_of_pod(p, a, key, pod, ips, n, &c);
+	} else {
+		policies_forget(p->policies, key);
+	}
 	ledger_set(p->ledger, key, c.elements, c.n);
+}
+
+static struct str pod_key(struct arena *a, struct doc *pod)
+{
+	return arena_strf(a, "p/%.*s/%.*s", STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)));
+}
+
+static void visit_starting(struct proxy *p, struct arena *a)
+{
+	struct str key;
+	void *value;
+
+	task_lock(&p->lock);
+	struct str *keys = ARENA_ARRAY(a, struct str, map_len(p->starting) + 1);
+	size_t n = 0;
+	for (size_t i = 0; map_next(p->starting, &i, &key, &value);)
+		keys[n++] = arena_str(a, key);
+	task_unlock(&p->lock);
+	for (size_t i = 0; i < n; i++)
+		visit_pod(p, keys[i]);
+}
+
+static void visit_policies(struct proxy *p)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct informer_list policies = informer_list(p->o.policies, a, NULL, STR_NULL), pods = informer_list(p->o.pods, a, NULL, STR_NULL);
+
+	policies_set(p->policies, policies.items, policies.n);
+	for (size_t i = 0; i < pods.n; i++)
+		visit_pod(p, pod_key(a, pods.items[i]));
+	visit_starting(p, a);
+}
+
+static void visit(struct proxy *p, struct str key)
+{
+	if (str_eq(key, PROXY_POLICIES))
+		visit_policies(p);
+	else if (key.p[0] == 's')
+		visit_service(p, key);
+	else
+		visit_pod(p, key);
 }
 
 /* ---- applying ------------------------------------------------------------------------------------------------------------ */
@@ -171,6 +278,32 @@ static void count_address(struct proxy *p, const struct change *c)
 		map_del(p->addresses, key);
 }
 
+/* Chains of policies that the table gets, and loses when the elements that lead to them are gone. */
+static void move_chains(struct proxy *p, struct arena *a)
+{
+	struct policy_chain *more;
+	const char *const *old;
+	size_t n = policies_new_chains(p->policies, a, &more);
+
+	for (size_t i = 0; i < n; i++)
+		nft_need_chain(p->nft, more[i].name, more[i].rules);
+	n = policies_old_chains(p->policies, a, &old);
+	for (size_t i = 0; i < n; i++)
+		nft_drop_chain(p->nft, old[i]);
+}
+
+static void starting_applied(struct proxy *p)
+{
+	struct str key;
+	void *value;
+
+	for (size_t i = 0; map_next(p->starting, &i, &key, &value);) {
+		struct starting *s = value;
+
+		s->state = s->state == COMPILED ? APPLIED : s->state;
+	}
+}
+
 static void publish(struct proxy *p, const struct change *changes, size_t n, bool whole)
 {
 	task_lock(&p->lock);
@@ -178,6 +311,7 @@ static void publish(struct proxy *p, const struct change *changes, size_t n, boo
 		map_clear(p->addresses);
 	for (size_t i = 0; i < n; i++)
 		count_address(p, &changes[i]);
+	starting_applied(p);
 	p->ready = true;
 	task_broadcast(&p->applied);
 	task_unlock(&p->lock);
@@ -192,9 +326,8 @@ static int apply(struct proxy *p, struct err *e)
 	if (whole)
 		ledger_forget(p->ledger);
 	size_t n = ledger_changes(p->ledger, a, &changes);
-	if (n == 0 && !whole)
-		return 0;
-	if ((whole ? nft_rebuild : nft_apply)(p->nft, changes, n, e) < 0) {
+	move_chains(p, a);
+	if ((n || whole) && (whole ? nft_rebuild : nft_apply)(p->nft, changes, n, e) < 0) {
 		p->whole = true; /* from here on only a new table is sure to be right */
 		return -e->code;
 	}
@@ -202,7 +335,7 @@ static int apply(struct proxy *p, struct err *e)
 	publish(p, changes, n, whole);
 	struct err ignored;
 	err_init(&ignored);
-	if (!whole && conntrack_follow(changes, n, &ignored) < 0)
+	if (n && !whole && conntrack_follow(changes, n, &ignored) < 0)
 		log_warn("UDP clients may go on talking to endpoints that left: %s", ignored.message);
 	return 0;
 }
@@ -242,7 +375,7 @@ void proxy_run(struct proxy *p, struct stop *stop)
 		size_t n = services_wait(p->o.services, a, until, &keys);
 
 		for (size_t i = 0; i < n; i++)
-			(keys[i].p[0] == 's' ? visit_service : visit_pod)(p, keys[i]);
+			visit(p, keys[i]);
 		until = bring_up_to_date(p);
 	}
 }
@@ -270,4 +403,47 @@ bool proxy_wait_absent(struct proxy *p, struct ip ip, struct mono until)
 	absent = !map_get(p->addresses, key);
 	task_unlock(&p->lock);
 	return absent;
+}
+
+static bool same_start(const struct starting *s, struct doc *pod, const struct ip *ips, size_t n)
+{
+	return str_eq(doc_uid(s->pod), doc_uid(pod)) && s->n == n && memcmp(s->ips, ips, n * sizeof(*ips)) == 0;
+}
+
+bool proxy_wait_pod(struct proxy *p, struct doc *pod, const struct ip *ips, size_t n, struct mono until)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct str key = pod_key(a, pod);
+
+	n = MIN(n, (size_t)NETWORK_IPS_MAX);
+	task_lock(&p->lock);
+	struct starting *s = map_get(p->starting, key);
+	if (!s || !same_start(s, pod, ips, n)) {
+		s = xcalloc(1, sizeof(*s));
+		s->pod = doc_ref(pod);
+		s->n = n;
+		memcpy(s->ips, ips, n * sizeof(*ips));
+		map_put(p->starting, key, s);
+		services_touch(p->o.services, key);
+	}
+	while ((s = map_get(p->starting, key)) && s->state != APPLIED && task_wait_until(&p->applied, &p->lock, until))
+		;
+	s = map_get(p->starting, key);
+	bool done = !s || s->state == APPLIED;
+	task_unlock(&p->lock);
+	return done;
+}
+
+void proxy_pod_gone(struct proxy *p, struct doc *pod)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct str key = pod_key(a, pod);
+
+	task_lock(&p->lock);
+	struct starting *s = map_get(p->starting, key);
+	if (s && str_eq(doc_uid(s->pod), doc_uid(pod))) {
+		map_del(p->starting, key);
+		task_broadcast(&p->applied);
+	}
+	task_unlock(&p->lock);
 }

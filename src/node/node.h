@@ -47,6 +47,10 @@ struct node_opts {
 	 * two seconds; call node_wake() when the answer changed. NULL: nobody proxies. Any thread; must not block. */
 	bool (*endpoints_withdrawn)(void *arg, struct str pod_uid, struct str pod_ip);
 	void *endpoints_arg;
+	/* True when the network keeps to the NetworkPolicies of this pod at these addresses. Asked before each start of a container, which
+	 * waits for it; may block for up to two seconds. NULL: nobody enforces them. Any thread. */
+	bool (*policies_applied)(void *arg, struct doc *pod, const char *const *ips, size_t n);
+	void *policies_arg;
 };
 
 struct node_agent;

@@ -405,6 +405,20 @@ static void follow_exit(struct pod *p, struct mono *wake)
 		*wake = t;
 }
 
+/* No container starts before the network keeps to the pod's policies, so that no packet slips through. */
+static bool policies_applied(struct pod *p, struct doc *d)
+{
+	const struct node_opts *o = &p->n->o;
+
+	if (!o->policies_applied || !p->n_ips || pod_host_network(doc_get(d, "spec")))
+		return true;
+	if (o->policies_applied(o->policies_arg, d, (const char *const *)p->ips, p->n_ips))
+		return true;
+	log_warn("pod %s/%s: its network policies are not in the kernel yet; its containers wait", p->ns, p->name);
+	node_event(p, STR_NULL, "Warning", "NetworkNotReady", "The pod's NetworkPolicies are not in the kernel yet; its containers wait for them");
+	return false;
+}
+
 /* One round. true: look again at once. */
 static bool round_of(struct pod *p, struct doc *d)
 {
@@ -442,6 +456,10 @@ static bool round_of(struct pod *p, struct doc *d)
 			setup_late_volumes(p, d);
 			again |= p->volumes_ready;
 			wake = mono_before(wake, p->volumes_retry) ? wake : p->volumes_retry;
+			break;
+		}
+		if (dec.actions[i].kind == ACT_START && !policies_applied(p, d)) {
+			wake = mono_now();
 			break;
 		}
 		pod_act(p, d, &dec, &dec.actions[i]);
