@@ -10,7 +10,8 @@ from server import Server  # noqa: E402
 
 
 def main():
-    server = Server(node=False, flags=["--without", "controllers,scheduler", "--service-cidr", "10.96.0.0/16"])
+    server = Server(node=False, flags=["--without", "controllers,scheduler", "--service-cidr", "10.96.0.0/16",
+                                       "--service-node-port-range", "30000-32767"])
     try:
         server.start().wait_api()
         return run.compare(server.kubeconfig)
