@@ -9,7 +9,7 @@ A schema file holds one API group; a version line opens a section, in which name
     version v1
     package io.k8s.api.core.v1      prefix of the OpenAPI names
 
-    enum  RestartPolicy = Always OnFailure Never    a string, nothing else is accepted
+    enum  ServiceType [in-order] = ...              a string, nothing else is accepted; in-order: as written in messages
     words SecretType = Opaque kubernetes.io/tls     a string, these are known
     words UID                                       a string with a name
     strings Verbs -- help                           a list of strings, on the wire a message {repeated items = 1}
@@ -32,6 +32,7 @@ MARKS   required          OpenAPI's word; implies keep
         default=JSON      filled in when missing
         min=N max=N       enforced limits of a number
         fixed             cannot change after creation
+        says="..."        upstream's words for what the field's rule refuses, where they are its own
 """
 import argparse
 import os
@@ -103,7 +104,7 @@ def parse_marks(words):
     marks = {}
     for w in re.findall(r'(?:[^\s"]|"(?:[^"\\]|\\.)*")+', words):
         key, eq, value = w.partition('=')
-        if key not in ('required', 'keep', 'must', 'list', 'patch', 'atomic', 'default', 'min', 'max', 'fixed'):
+        if key not in ('required', 'keep', 'must', 'list', 'patch', 'atomic', 'default', 'min', 'max', 'fixed', 'says'):
             raise Problem('unknown mark "%s"' % w)
         marks[key] = value if eq else True
     return marks
@@ -129,6 +130,7 @@ def parse_head(line, section):
     words = head.split()
     t = Type(words[0], words[1], section)
     t.help, t.values, t.atomic = help_.strip(), split_words(values), 'atomic' in words[2:]
+    t.in_order = 'in-order' in words[2:]
     if t.name in section.types:
         raise Problem('"%s" is there twice' % t.name)
     section.types[t.name] = t
@@ -271,6 +273,8 @@ class Writer:
         limit = self.limit(m)
         if limit != 'NULL':
             parts.append('.limit = ' + limit)
+        if 'says' in m:
+            parts.append('.says = ' + m['says'])
         if f.number:
             parts.append('.number = %d' % f.number)
         if 'required' not in m and 'keep' not in m:
@@ -327,7 +331,7 @@ def compile_all(sections, out):
             if t.word in ('enum', 'words'):
                 parts.append('.kind = SCHEMA_STRING')
                 if t.word == 'enum':
-                    parts.append('.enum_values = ' + w.words(sorted(t.values)))
+                    parts.append('.enum_values = ' + w.words(t.values if t.in_order else sorted(t.values)))
             elif t.word == 'strings':
                 parts += ['.kind = SCHEMA_LIST', '.wire_items = 1', '.element = ' + w.ref(('S', 'string'))]
             else:

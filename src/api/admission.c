@@ -226,6 +226,8 @@ int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err 
 		return rc;
 	if (create && pods)
 		rc = admit_pod(rq, object, e);
+	else if (pods && !rq->sub.n)
+		default_tolerations(rq, object); /* they may not be taken away */
 	return rc < 0 ? rc : admit_defaults(rq, object, old, e);
 }
 

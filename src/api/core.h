@@ -9,6 +9,7 @@ struct str url_decode(struct arena *a, struct str s, bool plus_is_space);
 bool rq_param_bool(const struct rq *rq, const char *key); /* present and not false or 0 */
 bool rq_stopping(struct api *api);
 void buf_json(struct buf *b, struct str s); /* appends a quoted JSON string */
+char *rq_lower(struct rq *rq, struct str s); /* arena text */
 char *rq_f(struct rq *rq, const char *fmt, ...) PRINTF(2, 3); /* arena text */
 void rq_annotate(struct rq *rq, struct str key, struct str value); /* for the audit record */
 void wall_text(struct rq *rq, struct wall t, char ret[TIME_TEXT_MAX]);
@@ -49,6 +50,7 @@ bool gunzip_bytes(struct str in, struct buf *out);
 
 /* ---- read.c, list.c, watch.c --------------------------------------------------------------------------------------------------- */
 void read_get(struct rq *rq);
+int query_number(struct rq *rq, const char *name, int64_t *ret, struct err *e); /* 0 where it is not given */
 void read_list(struct rq *rq);
 void list_reply(struct rq *rq, struct doc **docs, size_t n); /* the answer to a LIST: these, as negotiated; borrowed until rq ends */
 void computed_read(struct rq *rq); /* computed.c: GET and LIST of a row with compute() */
@@ -218,21 +220,34 @@ void v_required(struct err *e, const char *path, const char *detail);
 void v_invalid(struct err *e, const char *path, struct val v, const char *detail);
 void v_invalid_str(struct err *e, const char *path, struct str value, const char *detail);
 void v_unsupported(struct err *e, const char *path, struct str value, const char *const *known);
+void v_unsupported_val(struct err *e, const char *path, struct val v, const char *const *known);
 void v_forbidden(struct err *e, const char *path, const char *detail);
 void v_duplicate(struct err *e, const char *path, struct str value);
 void v_not_found(struct err *e, const char *path, struct str value);
 void v_too_long(struct err *e, const char *path, size_t max);
 const char *name_wrong(struct str name, enum name_rule rule, bool prefix); /* NULL: fine; else upstream's sentence */
-const char *label_key_wrong(struct str key);
-const char *label_value_wrong(struct str v);
+void validate_name(struct err *e, const char *path, struct str name, enum name_rule rule);
+void validate_qualified(struct err *e, const char *path, struct str key); /* a label's key, and words of that form */
 void validate_meta(struct rq *rq, struct val meta, struct val old, const char *path, bool need_name, struct err *e);
 void validate_labels(struct rq *rq, struct val labels, const char *path, struct err *e);
 void validate_label_selector(struct rq *rq, struct val sel, const char *path, struct err *e);
-void validate_pod_spec(struct rq *rq, struct val spec, const char *path, bool template, struct err *e);
+void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
+void validate_containers(struct rq *rq, struct val spec, const char *path, struct err *e);
+void validate_volumes(struct rq *rq, struct val spec, const char *path, struct err *e);
+void validate_placement(struct rq *rq, struct val spec, const char *path, struct err *e); /* affinity, spread, tolerations */
+void validate_seccomp(struct rq *rq, struct val profile, const char *at, struct err *e);
+void validate_field_ref(struct rq *rq, struct val ref, const char *at, const char *const *allowed, struct err *e);
+void validate_resource_ref(struct rq *rq, struct val ref, const char *at, bool volume, struct err *e);
+void validate_path_below(struct err *e, const char *at, struct str path); /* relative, and without ".."; empty is fine */
+void validate_data_key(struct err *e, const char *path, struct str key);  /* of a ConfigMap or Secret */
+bool validate_ip(struct err *e, const char *path, struct str ip); /* true: it is one */
+void validate_endpoint_ip(struct err *e, const char *path, struct str ip); /* one that traffic may be sent to */
+void validate_cidr(struct err *e, const char *path, struct str cidr);
+void validate_port_name(struct err *e, const char *path, struct str name);
+void validate_port_or_name(struct err *e, const char *path, struct val port);
 void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector, const char *restart_only, struct err *e);
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old);
 void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e);
-bool port_name_ok(struct str s); /* as IANA names services */
 void validate_port(struct err *e, const char *path, struct val port);
 void causes_add(struct err *e, const struct err *from); /* appends the causes of another error */
 /* The same of another object than rq's, or of the options: "DeleteOptions". 0 or -ERR_INVALID. */

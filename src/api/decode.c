@@ -45,6 +45,21 @@ static void end_doc(void *d)
 	doc_unref(d);
 }
 
+/* As upstream's: what could not be read, and how it begins: as text where it looks like JSON. */
+static int unrecognized(struct rq *rq, const char *kind, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT;
+	bool json = rq->body.n && rq->body.p[0] == '{', more = rq->body.n > 30;
+	struct str s = str_sub(rq->body, 0, 30);
+
+	for (size_t i = 0; i < s.n; i++)
+		buf_printf(&b, json ? "%c" : "%02x", (unsigned char)s.p[i]);
+	struct err why;
+	err_copy(&why, e);
+	return err_set(e, why.code, "the object provided is unrecognized (must be of type %s): %s (%.*s%s)", kind, why.message,
+		STR_ARG(s.n ? buf_view(&b) : STR("<empty>")), more ? " ..." : "");
+}
+
 static int parse_text(struct rq *rq, enum media m, struct strict *s, struct doc **ret, struct err *e)
 {
 	int rc;
@@ -80,12 +95,30 @@ int decode_any(struct rq *rq, struct doc **ret, struct err *e)
 	return parse_text(rq, m, NULL, ret, e);
 }
 
+static const char *json_name(enum val_kind k)
+{
+	static const char *const names[] = { "nothing", "null", "bool", "number", "number", "string", "array", "object" };
+
+	return names[k];
+}
+
 static int check_kind(struct rq *rq, struct node *n, const char *api_version, const char *kind, struct err *e)
 {
+	static const char *const words[] = { "apiVersion", "kind" };
 	struct str v = node_text_str(node_getc(n, "apiVersion")), k = node_text_str(node_getc(n, "kind"));
 
-	if (node_kind(n) != VAL_MAP)
-		return err_set(e, ERR_BAD_REQUEST, "the object provided is unrecognized (must be of type %s): not a JSON object", kind);
+	if (node_kind(n) != VAL_MAP) {
+		err_set(e, ERR_BAD_REQUEST, "couldn't get version/kind; json parse error: the body is %s, not an object", json_name(node_kind(n)));
+		return unrecognized(rq, kind, e);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		struct node *w = node_getc(n, words[i]);
+		if (!w || node_kind(w) == VAL_STR || node_kind(w) == VAL_NULL)
+			continue;
+		err_set(e, ERR_BAD_REQUEST, "couldn't get version/kind; json parse error: json: cannot unmarshal %s into Go struct field .%s of type string",
+			json_name(node_kind(w)), words[i]);
+		return unrecognized(rq, kind, e);
+	}
 	if (k.n && !str_is(k, kind))
 		return err_set(e, ERR_BAD_REQUEST, "%.*s in version \"%s\" cannot be handled as a %s: the kind in the data (%.*s) does not match the expected kind (%s)",
 			STR_ARG(k), api_version, kind, STR_ARG(k), kind);
@@ -135,16 +168,18 @@ int decode_body(struct rq *rq, const struct schema_type *type, const char *api_v
 	if (!rq->local && (rc = media_of_body(rq, &m, e)) < 0)
 		return rc;
 	if (m == MEDIA_PROTOBUF) {
-		if ((rc = schema_from_protobuf(rq->a, rq->body, &n, e)) < 0)
-			return rc;
+		if (schema_from_protobuf(rq->a, rq->body, &n, e) < 0)
+			return unrecognized(rq, kind, e);
 	} else {
 		rc = rq->local ? decode_any(rq, &d, e) : parse_text(rq, m, &s, &d, e);
 		if (rc < 0) {
 			buf_fini(&s.text);
-			return rc;
+			if (m == MEDIA_JSON && !rq->local)
+				err_wrap(e, "couldn't get version/kind; json parse error");
+			return rq->local ? rc : unrecognized(rq, kind, e);
 		}
 		arena_hold(rq->a, d, end_doc);
-		n = node_from(rq->a, doc_root(d));
+		n = val_kind(doc_root(d)) == VAL_NULL ? node_map(rq->a) : node_from(rq->a, doc_root(d)); /* null: all is as if left out */
 	}
 	rc = check_kind(rq, n, api_version, kind, e);
 	if (rc == 0 && type && (rc = schema_decode(type, rq->a, n, rq->field_validation == VALIDATE_IGNORE ? NULL : &rep, e)) < 0)

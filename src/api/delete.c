@@ -8,6 +8,30 @@ struct delete_options {
 	bool orphan_given, orphan;
 };
 
+static int options_kind(struct node *n, struct err *e)
+{
+	struct str kind = node_text_str(node_getc(n, "kind")), version = node_text_str(node_getc(n, "apiVersion"));
+
+	if (node_kind(n) != VAL_MAP)
+		return err_set(e, ERR_BAD_REQUEST, "the options of a deletion are an object");
+	if (kind.n && !str_is(kind, "DeleteOptions"))
+		return err_set(e, ERR_BAD_REQUEST, "no kind \"%.*s\" is registered for version \"%.*s\" as options of a deletion", STR_ARG(kind), STR_ARG(version));
+	return 0;
+}
+
+static void check_dry_run(struct node *list, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT;
+	bool all = true;
+
+	for (size_t i = 0; i < node_len(list); i++)
+		all &= str_is(node_text_str(node_at(list, i)), "All");
+	if (all)
+		return;
+	node_write(list, &b);
+	err_cause(e, "FieldValueNotSupported", "dryRun", "Unsupported value: %.*s: supported values: \"All\"", STR_ARG(buf_view(&b)));
+}
+
 static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 {
 	struct node *n = NULL;
@@ -30,7 +54,7 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 			n = node_from(rq->a, doc_root(d));
 			doc_unref(d);
 		}
-		if (t && node_kind(n) == VAL_MAP && schema_decode(t, rq->a, n, NULL, e) < 0)
+		if (options_kind(n, e) < 0 || schema_decode(t, rq->a, n, NULL, e) < 0)
 			return -e->code;
 		struct node *g = node_getc(n, "gracePeriodSeconds"), *orphan = node_getc(n, "orphanDependents");
 		if (g)
@@ -40,8 +64,8 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 		o->rv = node_text_str(node_path(n, "preconditions.resourceVersion"));
 		o->orphan_given = orphan != NULL;
 		o->orphan = node_bool_of(orphan, false);
-		if (node_len(node_getc(n, "dryRun")))
-			rq->dry_run = true;
+		rq->dry_run |= node_len(node_getc(n, "dryRun")) > 0;
+		check_dry_run(node_getc(n, "dryRun"), e);
 	}
 	s = rq_param(rq, "gracePeriodSeconds");
 	if (s.n && !str_i64(s, &o->grace))

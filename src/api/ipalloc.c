@@ -257,30 +257,48 @@ static int take_any_ip(struct rq *rq, const struct cidr *c, char ret[64], struct
 	return err_set(e, ERR_INTERNAL, "Internal error occurred: failed to allocate a serviceIP: range is full");
 }
 
-static int invalid(struct rq *rq, struct err *e, const char *field, struct str value, const char *why)
+/* What a Service asks for and cannot get. */
+static int invalid(struct rq *rq, struct node *svc, struct err *e, const char *field, struct val value, const char *why)
 {
-	struct str name = rq->name;
-
 	err_init(e);
-	v_invalid_str(e, field, value, why);
-	validate_finish(rq, name, e);
+	v_invalid(e, field, value, why);
+	validate_finish(rq, node_text_str(node_path(svc, "metadata.name")), e);
 	return -ERR_INVALID;
 }
 
-static int take_ip(struct rq *rq, struct str ip, struct err *e)
+static void end_doc(void *d)
 {
+	doc_unref(d);
+}
+
+/* The value as it stands in the Service. Lives as long as the request. */
+static struct val asked(struct rq *rq, struct node *n)
+{
+	struct doc *d = node_publish(node_pack(rq->a, "{v:o}", n));
+
+	arena_hold(rq->a, d, end_doc);
+	return val_get(doc_root(d), "v");
+}
+
+static int take_ip(struct rq *rq, struct node *svc, size_t at, struct str ip, struct err *e)
+{
+	struct node *ips = node_path(svc, "spec.clusterIPs");
 	unsigned char b[16];
 	bool v4, in = false;
 	struct ipalloc *p = rq->api->ipalloc;
 
 	if (!ip_parse(ip, b, &v4))
-		return invalid(rq, e, "spec.clusterIPs", ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+		return invalid(rq, svc, e, rq_f(rq, "spec.clusterIPs[%zu]", at), asked(rq, node_at(ips, at)),
+			"must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
 	for (int i = 0; i < p->n_cidrs; i++)
 		in |= cidr_has(&p->cidr[i], b);
 	if (!in)
-		return invalid(rq, e, "spec.clusterIPs", ip, "failed to allocate IP: the provided IP is not in the valid range of service addresses");
+		return invalid(rq, svc, e, "spec.clusterIPs", asked(rq, ips),
+			rq_f(rq, "failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The range of valid IPs is %s", STR_ARG(ip),
+				STR_ARG(ip), rq->api->opts.service_cidrs));
 	if (!take(p, ip))
-		return invalid(rq, e, "spec.clusterIPs", ip, "failed to allocate IP: provided IP is already allocated");
+		return invalid(rq, svc, e, "spec.clusterIPs", asked(rq, ips),
+			rq_f(rq, "failed to allocate IP %.*s: provided IP is already allocated", STR_ARG(ip)));
 	remember(rq, ip);
 	return 0;
 }
@@ -294,8 +312,9 @@ static const struct cidr *cidr_of(const struct ipalloc *p, struct str family)
 }
 
 /* ipFamilies and policy as upstream fills them in. */
-static int choose_families(struct rq *rq, struct node *spec, struct err *e)
+static int choose_families(struct rq *rq, struct node *svc, struct err *e)
 {
+	struct node *spec = node_getc(svc, "spec");
 	struct ipalloc *p = rq->api->ipalloc;
 	struct str policy = node_text_str(node_getc(spec, "ipFamilyPolicy"));
 	struct node *families = node_getc(spec, "ipFamilies"), *ips = node_getc(spec, "clusterIPs");
@@ -304,11 +323,11 @@ static int choose_families(struct rq *rq, struct node *spec, struct err *e)
 	if (!policy.n)
 		policy = dual_wanted ? STR("RequireDualStack") : STR("SingleStack");
 	if (str_is(policy, "RequireDualStack") && p->n_cidrs < 2)
-		return invalid(rq, e, "spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services");
+		return invalid(rq, svc, e, "spec.ipFamilyPolicy", asked(rq, node_str(rq->a, policy)), "this cluster is not configured for dual-stack services");
 	node_setc(spec, "ipFamilyPolicy", node_str(rq->a, policy));
 	for (size_t i = 0; i < node_len(families); i++)
 		if (!cidr_of(p, node_text_str(node_at(families, i))))
-			return invalid(rq, e, "spec.ipFamilies[0]", node_text_str(node_at(families, i)), "not configured on this cluster");
+			return invalid(rq, svc, e, rq_f(rq, "spec.ipFamilies[%zu]", i), asked(rq, node_at(families, i)), "not configured on this cluster");
 	families = node_need_list(spec, "ipFamilies");
 	if (!node_len(families)) {
 		struct str ip = node_text_str(node_len(ips) ? node_at(ips, 0) : node_getc(spec, "clusterIP"));
@@ -334,8 +353,9 @@ static bool had_ip(struct val old, struct str ip)
 	return false;
 }
 
-static int allocate_ips(struct rq *rq, struct node *spec, struct val old, struct err *e)
+static int allocate_ips(struct rq *rq, struct node *svc, struct val old, struct err *e)
 {
+	struct node *spec = node_getc(svc, "spec");
 	struct node *ips = node_getc(spec, "clusterIPs"), *families = node_getc(spec, "ipFamilies");
 	struct str first = node_text_str(node_getc(spec, "clusterIP"));
 	char text[64];
@@ -349,7 +369,7 @@ static int allocate_ips(struct rq *rq, struct node *spec, struct val old, struct
 	for (size_t i = 0; i < node_len(families); i++) {
 		struct str have = i < node_len(ips) ? node_text_str(node_at(ips, i)) : STR_NULL;
 		if (have.n) {
-			if (!had_ip(old, have) && (rc = take_ip(rq, have, e)) < 0)
+			if (!had_ip(old, have) && (rc = take_ip(rq, svc, i, have, e)) < 0)
 				return rc;
 			continue;
 		}
@@ -402,25 +422,25 @@ static int take_any_port(struct rq *rq, struct str proto, int64_t *ret, struct e
 	return err_set(e, ERR_INTERNAL, "Internal error occurred: failed to allocate a nodePort: range is full");
 }
 
-static int take_port(struct rq *rq, size_t i, struct str proto, int64_t port, struct err *e)
+static int take_port(struct rq *rq, struct node *svc, size_t i, struct str proto, int64_t port, struct err *e)
 {
 	struct ipalloc *p = rq->api->ipalloc;
 	struct str key = arena_strf(rq->a, "%.*s:%lld", STR_ARG(proto), (long long)port);
-	struct str value = str_c(rq_f(rq, "%lld", (long long)port));
+	struct val value = asked(rq, node_int(rq->a, port));
 	char *field = rq_f(rq, "spec.ports[%zu].nodePort", i);
 
 	if (port < p->port_first || port > p->port_last)
-		return invalid(rq, e, field, value,
+		return invalid(rq, svc, e, field, value,
 			rq_f(rq, "provided port is not in the valid range. The range of valid ports is %d-%d", p->port_first, p->port_last));
 	if (!take(p, key))
-		return invalid(rq, e, field, value, "provided port is already allocated");
+		return invalid(rq, svc, e, field, value, "provided port is already allocated");
 	remember(rq, key);
 	return 0;
 }
 
-static int allocate_ports(struct rq *rq, struct node *spec, struct val old, struct err *e)
+static int allocate_ports(struct rq *rq, struct node *svc, struct val old, struct err *e)
 {
-	struct node *ports = node_getc(spec, "ports");
+	struct node *ports = node_path(svc, "spec.ports");
 
 	for (size_t i = 0; i < node_len(ports); i++) {
 		struct node *p = node_at(ports, i);
@@ -432,7 +452,7 @@ static int allocate_ports(struct rq *rq, struct node *spec, struct val old, stru
 		if (!port)
 			rc = take_any_port(rq, proto, &port, e);
 		else if (!had_port(old, proto, port))
-			rc = take_port(rq, i, proto, port, e);
+			rc = take_port(rq, svc, i, proto, port, e);
 		if (rc < 0)
 			return rc;
 		node_setc(p, "nodePort", node_int(rq->a, port));
@@ -484,18 +504,18 @@ int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err 
 		keep_ips(rq, spec, old);
 	bool headless = str_is(node_text_str(node_getc(spec, "clusterIP")), "None");
 	bool selectorless = headless && !node_len(node_getc(spec, "selector"));
-	if ((rc = choose_families(rq, spec, e)) < 0)
+	if ((rc = choose_families(rq, svc, e)) < 0)
 		return rc;
 	if (headless) {
 		node_setc(spec, "clusterIPs", node_pack(rq->a, "['None']"));
 		if (selectorless && rq->api->ipalloc->n_cidrs == 1 && !val_has(old)) /* upstream: dual where it cannot know */
 			node_setc(spec, "ipFamilyPolicy", node_c(rq->a, "SingleStack"));
-	} else if ((rc = allocate_ips(rq, spec, old, e)) < 0) {
+	} else if ((rc = allocate_ips(rq, svc, old, e)) < 0) {
 		return rc;
 	}
 	bool balanced = str_is(type, "LoadBalancer");
 	if (str_is(type, "NodePort") || (balanced && node_bool_of(node_getc(spec, "allocateLoadBalancerNodePorts"), true)))
-		rc = allocate_ports(rq, spec, old, e);
+		rc = allocate_ports(rq, svc, old, e);
 	else if (!balanced && before.n && !str_is(before, "ClusterIP"))
 		drop_ports(spec);
 	if (rc >= 0 && balanced && str_is(node_text_str(node_getc(spec, "externalTrafficPolicy")), "Local") &&

@@ -191,6 +191,7 @@ static int invalid_option(struct rq *rq, struct err *e, const char *field, const
 static int query_revision(struct rq *rq, struct list_query *q, struct err *e)
 {
 	struct str rv = rq_param(rq, "resourceVersion"), match = rq_param(rq, "resourceVersionMatch");
+	static const char *const known[] = { "Exact", "NotOlderThan", "", NULL };
 	struct str cont = rq_param(rq, "continue");
 	int64_t want;
 
@@ -201,7 +202,9 @@ static int query_revision(struct rq *rq, struct list_query *q, struct err *e)
 	if (match.n && !rv.n)
 		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided");
 	if (match.n && !str_is(match, "Exact") && !str_is(match, "NotOlderThan"))
-		return invalid_option(rq, e, "resourceVersionMatch", "supported values: \"Exact\", \"NotOlderThan\"");
+		v_unsupported(e, "resourceVersionMatch", match, known);
+	if (e->causes_len)
+		return validate_options(rq, "ListOptions", e);
 	if (str_is(match, "Exact") && str_is(rv, "0"))
 		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
 	if (cont.n) {
@@ -216,14 +219,27 @@ static int query_revision(struct rq *rq, struct list_query *q, struct err *e)
 	return 0;
 }
 
+int query_number(struct rq *rq, const char *name, int64_t *ret, struct err *e)
+{
+	struct str s = rq_param(rq, name);
+
+	*ret = 0;
+	if (!s.n || str_i64(s, ret))
+		return 0;
+	return err_set(e, ERR_BAD_REQUEST, "%s: Invalid value: \"%.*s\": must be a number", name, STR_ARG(s));
+}
+
 static int query_read(struct rq *rq, struct list_query *q, struct err *e)
 {
-	struct str limit = rq_param(rq, "limit");
+	int64_t seconds;
 
 	memset(q, 0, sizeof(*q));
-	if (limit.n && (!str_i64(limit, &q->limit) || q->limit < 0))
-		return err_set(e, ERR_BAD_REQUEST, "limit: Invalid value: \"%.*s\": must be a non-negative number", STR_ARG(limit));
+	if (query_number(rq, "limit", &q->limit, e) < 0)
+		return -e->code;
+	q->limit = MAX(q->limit, 0); /* as upstream: no limit */
 	if (filter_parse(rq, rq_param(rq, "labelSelector"), rq_param(rq, "fieldSelector"), &q->filter, e) < 0)
+		return -e->code;
+	if (query_number(rq, "timeoutSeconds", &seconds, e) < 0)
 		return -e->code;
 	return query_revision(rq, q, e);
 }

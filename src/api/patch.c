@@ -38,11 +38,47 @@ static int patch_tree(struct rq *rq, struct node **target, struct doc *patch, st
 	case PATCH_JSON:
 		return patch_json(rq->a, target, p, COPY_MAX, e);
 	case PATCH_MERGE:
+		if (val_kind(p) != VAL_MAP && val_kind(p) != VAL_LIST)
+			return err_set(e, ERR_BAD_REQUEST, "a merge patch is an object");
 		patch_merge(rq->a, target, p);
 		return 0;
 	default:
+		if (val_kind(p) == VAL_NULL) /* changes nothing */
+			return 0;
 		return patch_strategic(rq->a, target, p, schema_patch_shape(rq->res->type), e);
 	}
+}
+
+/* What the patch makes is not an object of this kind. */
+static int patch_invalid(struct rq *rq, struct doc *patch, const char *why, struct err *e)
+{
+	char *sentence = rq_f(rq, "%s", why);
+
+	err_init(e);
+	v_invalid_str(e, "patch", val_text(doc_root(patch)), sentence);
+	return validate_finish_as(rq, "", "", STR(""), e);
+}
+
+static int patched(struct rq *rq, struct node *object, struct doc *patch, bool report, struct err *e)
+{
+	struct str kind = node_text_str(node_getc(object, "kind")), version = node_text_str(node_getc(object, "apiVersion"));
+
+	if (node_kind(object) != VAL_MAP)
+		return patch_invalid(rq, patch, "the patch makes something that is no object", e);
+	if (rq->patch == PATCH_STRATEGIC) { /* upstream's is of the fields only */
+		node_setc(object, "kind", node_c(rq->a, rq->res->def.kind));
+		node_setc(object, "apiVersion", node_c(rq->a, rq->res->api_version));
+	} else if ((kind.n && !str_is(kind, rq->res->def.kind)) || (version.n && !str_is(version, rq->res->api_version))) {
+		return patch_invalid(rq, patch,
+			rq_f(rq, "no kind \"%.*s\" is registered for version \"%.*s\" at this path", STR_ARG(kind), STR_ARG(version)), e);
+	}
+	if (decode_node(rq, rq->res->type, object, report, e) < 0)
+		return patch_invalid(rq, patch, e->message, e);
+	if (node_text_str(node_path(object, "metadata.name")).n)
+		return 0;
+	v_invalid_str(e, "metadata.name", STR(""), "field is immutable");
+	validate_finish(rq, rq->name, e);
+	return -ERR_INVALID;
 }
 
 static int immutable_identity(struct rq *rq, struct node *object, struct doc *live, struct err *e)
@@ -50,10 +86,11 @@ static int immutable_identity(struct rq *rq, struct node *object, struct doc *li
 	struct str uid = node_text_str(node_path(object, "metadata.uid"));
 	struct str rv = node_text_str(node_path(object, "metadata.resourceVersion"));
 
-	if (uid.n && !str_eq(uid, doc_uid(live)))
-		return err_set(e, ERR_CONFLICT,
-			"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
-			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(uid), STR_ARG(doc_uid(live)));
+	if (uid.n && !str_eq(uid, doc_uid(live))) {
+		v_invalid_str(e, "metadata.uid", uid, "field is immutable");
+		validate_finish(rq, rq->name, e);
+		return -ERR_INVALID;
+	}
 	if (rv.n && !str_eq(rv, doc_str(live, "metadata.resourceVersion")))
 		return err_set(e, ERR_CONFLICT,
 			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
@@ -81,7 +118,7 @@ static int patch_once(struct rq *rq, struct doc *patch, bool report, struct outc
 		return rc;
 	j.live = live;
 	j.object = node_from(rq->a, doc_root(live));
-	if ((rc = patch_tree(rq, &j.object, patch, e)) >= 0 && (rc = decode_node(rq, rq->res->type, j.object, report, e)) >= 0 &&
+	if ((rc = patch_tree(rq, &j.object, patch, e)) >= 0 && (rc = patched(rq, j.object, patch, report, e)) >= 0 &&
 		(rc = immutable_identity(rq, j.object, live, e)) >= 0)
 		rc = write_object_update(rq, &j, out, e);
 	doc_unref(live);
@@ -145,6 +182,8 @@ static int apply_once(struct rq *rq, struct doc *config, struct outcome *out, st
 		return rc;
 	err_init(e);
 	rc = managed_apply(rq->a, &w, live ? doc_root(live) : VAL_NONE, doc_root(config), &j.object, e);
+	if (rc == -ERR_CONFLICT) /* about fields of managers, not about an object */
+		status_about(rq, NULL, NULL, STR_NULL);
 	if (rc >= 0 && live) {
 		j.live = live;
 		if ((rc = immutable_identity(rq, node_from(rq->a, doc_root(config)), live, e)) >= 0)

@@ -57,7 +57,7 @@ int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e)
 		now = store_revision(rq->api->opts.store);
 	if (*ret <= now)
 		return 0;
-	err_set(e, ERR_TIMEOUT, "Too large resource version: %lld, current: %lld", (long long)*ret, (long long)now);
+	err_set(e, ERR_TIMEOUT, "Timeout: Too large resource version: %lld, current: %lld", (long long)*ret, (long long)now);
 	err_cause(e, "ResourceVersionTooLarge", "", "Too large resource version");
 	e->retry_after_s = 1;
 	return -ERR_TIMEOUT;
@@ -113,6 +113,16 @@ static bool field_known(const struct resource *r, struct str field)
 	return false;
 }
 
+static int field_unknown(const struct resource *r, struct str field, struct err *e)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	if (r->def.field_selectors)
+		return err_set(e, ERR_BAD_REQUEST, "field label not supported: %.*s", STR_ARG(field));
+	buf_go_quoted(&b, field);
+	return err_set(e, ERR_BAD_REQUEST, "%.*s is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", STR_ARG(buf_view(&b)));
+}
+
 int filter_parse(struct rq *rq, struct str label_selector, struct str field_selector, struct filter *ret, struct err *e)
 {
 	memset(ret, 0, sizeof(*ret));
@@ -129,7 +139,7 @@ int filter_parse(struct rq *rq, struct str label_selector, struct str field_sele
 		return -e->code;
 	for (size_t i = 0; i < ret->n_fields; i++)
 		if (!field_known(rq->res, ret->fields[i].field))
-			return err_set(e, ERR_BAD_REQUEST, "field label not supported: %.*s", STR_ARG(ret->fields[i].field));
+			return field_unknown(rq->res, ret->fields[i].field, e);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 /* A request's life: its arena, parameters, small texts. */
 #include "api/api_internal.h"
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -132,6 +133,15 @@ void rq_annotate(struct rq *rq, struct str key, struct str value)
 		rq->notes = ARENA_ARRAY(rq->a, struct identity_extra, RQ_NOTES_MAX);
 	if (rq->n_notes < RQ_NOTES_MAX)
 		rq->notes[rq->n_notes++] = (struct identity_extra){ arena_str(rq->a, key), arena_str(rq->a, value) };
+}
+
+char *rq_lower(struct rq *rq, struct str s)
+{
+	char *low = arena_cstr(rq->a, s);
+
+	for (size_t i = 0; i < s.n; i++)
+		low[i] = (char)tolower((unsigned char)low[i]);
+	return low;
 }
 
 char *rq_f(struct rq *rq, const char *fmt, ...)

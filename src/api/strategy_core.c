@@ -41,9 +41,7 @@ static void node_validate(struct rq *rq, struct val o, struct val old, struct er
 		return;
 	for (size_t i = 0; i < val_len(taints); i++) {
 		struct val t = val_at(taints, i);
-		const char *why = label_key_wrong(val_str(val_get(t, "key")));
-		if (why)
-			v_invalid_str(e, rq_f(rq, "spec.taints[%zu].key", i), val_str(val_get(t, "key")), why);
+		validate_qualified(e, rq_f(rq, "spec.taints[%zu].key", i), val_str(val_get(t, "key")));
 		for (size_t k = 0; k < i; k++)
 			if (val_equal(val_get(t, "key"), val_get(val_at(taints, k), "key")) &&
 				val_equal(val_get(t, "effect"), val_get(val_at(taints, k), "effect")))
@@ -73,24 +71,12 @@ static int secret_prepare(struct rq *rq, struct node *o, struct val old, struct 
 	return 0;
 }
 
-static bool data_key_ok(struct str k)
-{
-	for (size_t i = 0; i < k.n; i++) {
-		char c = k.p[i];
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.'))
-			return false;
-	}
-	return k.n > 0 && k.n <= 253 && !str_is(k, ".") && !str_is(k, "..");
-}
-
 static size_t check_keys(struct rq *rq, struct val data, const char *path, struct err *e)
 {
 	size_t bytes = 0;
 
 	for (struct val_iter it = val_iter(data); val_next(&it);) {
-		if (!data_key_ok(it.key))
-			v_invalid_str(e, rq_f(rq, "%s[%.*s]", path, STR_ARG(it.key)), it.key,
-				"a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
+		validate_data_key(e, rq_f(rq, "%s[%.*s]", path, STR_ARG(it.key)), it.key);
 		bytes += val_str(it.val).n;
 	}
 	return bytes;
@@ -122,8 +108,6 @@ static void secret_validate(struct rq *rq, struct val o, struct val old, struct 
 	if (check_keys(rq, val_get(o, "data"), "data", e) > (size_t)1400 * 1024)
 		v_too_long(e, "data", 1024 * 1024);
 	check_frozen(rq, o, old, keys, e);
-	if (val_has(old))
-		validate_immutable(e, "type", val_get(o, "type"), val_get(old, "type"));
 	if (str_is(type, "kubernetes.io/tls")) {
 		require_key(rq, o, "tls.crt", e);
 		require_key(rq, o, "tls.key", e);
@@ -140,8 +124,11 @@ static void configmap_validate(struct rq *rq, struct val o, struct val old, stru
 	size_t bytes = check_keys(rq, val_get(o, "data"), "data", e);
 
 	bytes += check_keys(rq, val_get(o, "binaryData"), "binaryData", e) * 3 / 4;
+	for (struct val_iter it = val_iter(val_get(o, "data")); val_next(&it);)
+		if (val_has(val_get_str(val_get(o, "binaryData"), it.key)))
+			v_invalid_str(e, rq_f(rq, "data[%.*s]", STR_ARG(it.key)), it.key, "duplicate of key present in binaryData");
 	if (bytes > 1024 * 1024)
-		v_too_long(e, "", 1024 * 1024);
+		v_too_long(e, "[]", 1024 * 1024); /* as upstream names an object's root */
 	check_frozen(rq, o, old, keys, e);
 }
 
@@ -167,14 +154,43 @@ static int pvc_prepare(struct rq *rq, struct node *o, struct val old, struct err
 	return 0;
 }
 
+static void as_before(struct node *map, struct node *before, const char *key)
+{
+	if (node_getc(before, key))
+		node_setc(map, key, node_getc(before, key));
+	else
+		node_delc(map, key);
+}
+
+/* A claim is what it was made as; it gets its volume and class, and may ask for more once it is bound. */
+static void claim_changes(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	static const char *const later[] = { "volumeName", "storageClassName" };
+	struct node *now = node_from(rq->a, val_get(o, "spec")), *was = node_from(rq->a, val_get(old, "spec"));
+	bool bound = val_is(val_path(old, "status.phase"), "Bound");
+	struct quantity a, b;
+
+	for (size_t i = 0; i < ARRAY_LEN(later); i++)
+		if (!node_text_str(node_getc(was, later[i])).n)
+			as_before(now, was, later[i]);
+	as_before(now, was, "volumeAttributesClassName");
+	if (bound && node_path(now, "resources.requests"))
+		as_before(node_path(now, "resources.requests"), node_path(was, "resources.requests"), "storage");
+	if (!node_equal(now, was))
+		v_forbidden(e, "spec", "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
+	else if (quantity_of(val_path(o, "spec.resources.requests.storage"), &a) && quantity_of(val_path(old, "spec.resources.requests.storage"), &b) &&
+		quantity_cmp(a, b) < 0)
+		v_forbidden(e, "spec.resources.requests.storage", "field can not be less than previous value");
+}
+
 static void pvc_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	if (rq->sub.n)
 		return;
 	if (!val_has(val_path(o, "spec.resources.requests.storage")))
 		v_required(e, "spec.resources[storage]", "");
-	if (val_has(old) && val_str(val_path(old, "spec.volumeName")).n)
-		validate_immutable(e, "spec.volumeName", val_path(o, "spec.volumeName"), val_path(old, "spec.volumeName"));
+	if (val_has(old))
+		claim_changes(rq, o, old, e);
 }
 
 static int pv_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
@@ -195,8 +211,6 @@ static void priorityclass_validate(struct rq *rq, struct val o, struct val old, 
 	(void)rq;
 	if (value > 1000000000 && !str_starts(name, STR("system-")))
 		v_forbidden(e, "value", "maximum allowed value of a user defined priority is 1000000000");
-	if (val_has(old))
-		validate_immutable(e, "value", val_get(o, "value"), val_get(old, "value"));
 }
 
 static int event_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)

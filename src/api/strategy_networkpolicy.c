@@ -18,8 +18,7 @@ static void validate_policy_port(struct rq *rq, struct val p, const char *path, 
 	if (val_kind(port) == VAL_STR) {
 		if (val_has(end))
 			v_invalid(e, end_at, end, "may not be specified when `port` is non-numeric");
-		if (!port_name_ok(val_str(port)))
-			v_invalid(e, at, port, "must be a name of at most 15 lower case letters, digits and hyphens, with a letter");
+		validate_port_name(e, at, val_str(port));
 		return;
 	}
 	validate_port(e, at, port);

@@ -119,11 +119,18 @@ static bool gates_only_removed(struct val now, struct val old)
 
 static void check_immutable(struct rq *rq, struct val spec, struct val old, struct err *e)
 {
+	static const char *const lists[] = { "containers", "initContainers" };
 	struct node *a = node_from(rq->a, spec), *b = node_from(rq->a, old);
 	struct val gates = val_get(old, "schedulingGates");
 
 	if (val_equal(spec, old))
 		return;
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		if (val_len(val_get(spec, lists[i])) != val_len(val_get(old, lists[i]))) {
+			v_forbidden(e, rq_f(rq, "spec.%s", lists[i]), "pod updates may not add or remove containers");
+			return;
+		}
+	}
 	if (!tolerations_only_added(val_get(spec, "tolerations"), val_get(old, "tolerations")))
 		v_forbidden(e, "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
 	if (!gates_only_removed(val_get(spec, "schedulingGates"), gates))
@@ -155,7 +162,9 @@ static void pod_validate(struct rq *rq, struct val o, struct val old, struct err
 
 	if (str_is(rq->sub, "status"))
 		return;
-	validate_pod_spec(rq, spec, "spec", false, e);
+	validate_pod_spec(rq, spec, "spec", e);
+	if (!val_has(old) && val_len(val_get(spec, "ephemeralContainers")))
+		v_forbidden(e, "spec.ephemeralContainers", "cannot be set on create");
 	if (val_has(old))
 		check_immutable(rq, spec, val_get(old, "spec"), e);
 }

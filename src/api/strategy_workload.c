@@ -6,15 +6,22 @@
 #define LOG_MODULE "api"
 #define CRONJOB_NAME_MAX 52 /* a Job's name has 63, and a dash and the minute follow */
 
-static void selector_required(struct rq *rq, struct val o, struct err *e)
+/* Whether the selector is one: else nothing can be said of what it selects. owner: "deployment", as messages have it. */
+static bool selector_ok(struct rq *rq, struct val sel, const char *owner, struct err *e)
 {
-	struct val sel = val_path(o, "spec.selector");
+	const struct selector *parsed;
+	struct err why;
 
 	if (!val_has(sel)) /* the schema says so */
-		return;
+		return true;
 	validate_label_selector(rq, sel, "spec.selector", e);
 	if (!val_len(val_get(sel, "matchLabels")) && !val_len(val_get(sel, "matchExpressions")))
-		v_invalid(e, "spec.selector", sel, "empty selector is invalid for this kind");
+		v_invalid(e, "spec.selector", sel, rq_f(rq, "empty selector is invalid for %s", owner));
+	err_init(&why);
+	if (selector_of(rq->a, sel, &parsed, &why) >= 0)
+		return true;
+	v_invalid(e, "spec.selector", sel, "invalid label selector");
+	return false;
 }
 
 /* maxSurge, maxUnavailable: a number of pods, or a part of them. *ret: the number before a percent sign, too. */
@@ -43,25 +50,30 @@ static void no_deadline(struct val o, const char *kind, struct err *e)
 		v_forbidden(e, "spec.template.spec.activeDeadlineSeconds", why);
 }
 
-static void workload(struct rq *rq, struct val o, struct val old, const char *restart, struct err *e)
+static void workload(struct rq *rq, struct val o, const char *owner, struct err *e)
 {
-	if (rq->sub.n)
+	struct val sel = val_path(o, "spec.selector"), template = val_path(o, "spec.template");
+
+	if (!selector_ok(rq, sel, owner, e))
 		return;
-	selector_required(rq, o, e);
-	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", val_path(o, "spec.selector"), restart, e);
-	if (val_has(old))
-		validate_immutable(e, "spec.selector", val_path(o, "spec.selector"), val_path(old, "spec.selector"));
+	if (!val_has(sel)) /* selects nothing */
+		v_invalid(e, "spec.template.metadata.labels", val_path(template, "metadata.labels"), "`selector` does not match template `labels`");
+	validate_pod_template(rq, template, "spec.template", sel, "Always", e);
 }
 
 static void deployment_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val strategy = val_path(o, "spec.strategy"), rolling = val_get(strategy, "rollingUpdate");
+	static const char *const strategies[] = { "Recreate", "RollingUpdate", NULL };
 	int64_t surge = 0, unavailable = 0, deadline = val_int(val_path(o, "spec.progressDeadlineSeconds"), INT64_MAX);
 
+	(void)old;
 	if (rq->sub.n)
 		return;
-	workload(rq, o, old, "Always", e);
+	workload(rq, o, "deployment", e);
 	no_deadline(o, "ReplicaSet", e);
+	if (!val_is(val_get(strategy, "type"), "Recreate") && !val_is(val_get(strategy, "type"), "RollingUpdate"))
+		v_unsupported_val(e, "spec.strategy", strategy, strategies);
 	if (deadline <= val_int(val_path(o, "spec.minReadySeconds"), 0))
 		v_invalid(e, "spec.progressDeadlineSeconds", val_path(o, "spec.progressDeadlineSeconds"), "must be greater than minReadySeconds");
 	if (val_is(val_get(strategy, "type"), "Recreate") && val_has(rolling))
@@ -75,9 +87,11 @@ static void deployment_validate(struct rq *rq, struct val o, struct val old, str
 
 static void replicaset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	workload(rq, o, old, "Always", e);
-	if (!rq->sub.n)
-		no_deadline(o, "ReplicaSet", e);
+	(void)old;
+	if (rq->sub.n)
+		return;
+	workload(rq, o, "deployment", e); /* upstream's word */
+	no_deadline(o, "ReplicaSet", e);
 }
 
 /* The number of its template, which older clients read. */
@@ -101,9 +115,10 @@ static void daemonset_validate(struct rq *rq, struct val o, struct val old, stru
 	struct val rolling = val_path(o, "spec.updateStrategy.rollingUpdate"), surge_val = val_get(rolling, "maxSurge");
 	int64_t surge = 0, unavailable = 0;
 
+	(void)old;
 	if (rq->sub.n)
 		return;
-	workload(rq, o, old, "Always", e);
+	workload(rq, o, "daemonset", e);
 	no_deadline(o, "DaemonSet", e);
 	if (!val_is(val_path(o, "spec.updateStrategy.type"), "RollingUpdate") || !val_has(rolling))
 		return;
@@ -154,7 +169,7 @@ static void statefulset_validate(struct rq *rq, struct val o, struct val old, st
 
 	if (rq->sub.n)
 		return;
-	workload(rq, with_claims(rq, o), VAL_NONE, "Always", e); /* a changed selector has words of its own, below */
+	workload(rq, with_claims(rq, o), "statefulset", e);
 	no_deadline(o, "StatefulSet", e);
 	statefulset_strategy(val_path(o, "spec.updateStrategy"), e);
 	if (!val_has(old))
@@ -212,6 +227,13 @@ static int job_prepare(struct rq *rq, struct node *o, struct val old, struct err
 	return 0;
 }
 
+/* An Indexed Job may grow and shrink by its completions and parallelism together. */
+static bool elastic(struct val o, struct val old)
+{
+	return val_is(val_path(o, "spec.completionMode"), "Indexed") && val_equal(val_path(o, "spec.completions"), val_path(o, "spec.parallelism")) &&
+		val_equal(val_path(old, "spec.completions"), val_path(old, "spec.parallelism"));
+}
+
 static void job_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	if (rq->sub.n)
@@ -219,8 +241,8 @@ static void job_validate(struct rq *rq, struct val o, struct val old, struct err
 	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", val_path(o, "spec.selector"), "OnFailure,Never", e);
 	if (!val_has(old))
 		return;
-	validate_immutable(e, "spec.selector", val_path(o, "spec.selector"), val_path(old, "spec.selector"));
-	validate_immutable(e, "spec.completionMode", val_path(o, "spec.completionMode"), val_path(old, "spec.completionMode"));
+	if (!elastic(o, old))
+		validate_immutable(e, "spec.completions", val_path(o, "spec.completions"), val_path(old, "spec.completions"));
 	if (!val_bool(val_path(old, "spec.suspend"), false))
 		validate_immutable(e, "spec.template", val_path(o, "spec.template"), val_path(old, "spec.template"));
 }

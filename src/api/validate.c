@@ -1,5 +1,6 @@
 /* Field errors in the words that clients know, and the rules of names and labels. */
 #include "api/api_internal.h"
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -62,6 +63,15 @@ void v_unsupported(struct err *e, const char *path, struct str value, const char
 	err_cause(e, "FieldValueNotSupported", path, "%.*s", (int)b.n, b.p);
 }
 
+void v_unsupported_val(struct err *e, const char *path, struct val v, const char *const *known)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	for (size_t i = 0; known[i]; i++)
+		buf_printf(&b, "%s\"%s\"", i ? ", " : "", known[i]);
+	err_cause(e, "FieldValueNotSupported", path, "Unsupported value: %.*s: supported values: %.*s", STR_ARG(val_text(v)), STR_ARG(buf_view(&b)));
+}
+
 void v_forbidden(struct err *e, const char *path, const char *detail)
 {
 	err_cause(e, "FieldValueForbidden", path, "Forbidden: %s", detail);
@@ -96,6 +106,17 @@ void causes_add(struct err *e, const struct err *from)
 		err_cause(e, reason, field, "%s", message);
 }
 
+/* Whether a cause before the one at `end` says the same. */
+static bool cause_before(const struct err *e, size_t end, const char *field, const char *message)
+{
+	const char *reason, *f, *m;
+
+	for (size_t pos = 0; pos < end && err_next_cause(e, &pos, &reason, &f, &m);)
+		if (!strcmp(f, field) && !strcmp(m, message))
+			return true;
+	return false;
+}
+
 /* Causes → "Pod "x" is invalid: a: Required value" or "[a: …, b: …]" for several. */
 static bool finish(const char *group, const char *kind, struct str name, struct err *e)
 {
@@ -103,12 +124,17 @@ static bool finish(const char *group, const char *kind, struct str name, struct 
 	struct buf b = BUF_INIT;
 	size_t n = 0;
 
-	for (size_t pos = 0; err_next_cause(e, &pos, &reason, &field, &message); n++)
-		buf_printf(&b, "%s%s%s%s", n ? ", " : "", field, field[0] ? ": " : "", message);
+	for (size_t pos = 0, at = 0; err_next_cause(e, &pos, &reason, &field, &message); at = pos) {
+		if (cause_before(e, at, field, message))
+			continue;
+		buf_printf(&b, "%s%s: %s", n++ ? ", " : "", field, message);
+	}
 	if (n) {
+		auto_buf struct buf quoted = BUF_INIT;
 		struct err causes;
 		err_copy(&causes, e);
-		err_set(e, ERR_INVALID, "%s%s%s \"%.*s\" is invalid: %s%.*s%s", kind, group[0] ? "." : "", group, STR_ARG(name),
+		buf_go_quoted(&quoted, name);
+		err_set(e, ERR_INVALID, "%s%s%s %.*s is invalid: %s%.*s%s", kind, group[0] ? "." : "", group, STR_ARG(buf_view(&quoted)),
 			n > 1 ? "[" : "", (int)b.n, b.p, n > 1 ? "]" : "");
 		causes_add(e, &causes); /* setting the message dropped them */
 	}
@@ -167,19 +193,38 @@ static bool dns_subdomain(struct str s)
 	return s.n > 0;
 }
 
-static const char *path_wrong(struct str s)
+#define LABEL_SHAPE \
+	"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+#define LABEL_1035_SHAPE \
+	"a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+#define SUBDOMAIN_SHAPE \
+	"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+#define QUALIFIED_SHAPE \
+	"must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+#define VALUE_SHAPE \
+	"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+
+/* What is wrong with one word: several sentences may hold. */
+struct wrong {
+	const char *why[3];
+	size_t n;
+};
+
+static void wrong_if(struct wrong *w, bool bad, const char *why)
 {
-	if (str_is(s, ".") || str_is(s, ".."))
-		return "may not be '.' or '..'";
-	if (str_has(s, STR("/")))
-		return "may not contain '/'";
-	if (str_has(s, STR("%")))
-		return "may not contain '%'";
-	return NULL;
+	if (bad)
+		w->why[w->n++] = why;
 }
 
-const char *name_wrong(struct str name, enum name_rule rule, bool prefix)
+static void tell(struct err *e, const char *path, struct str word, const struct wrong *w)
 {
+	for (size_t i = 0; i < w->n; i++)
+		v_invalid_str(e, path, word, w->why[i]);
+}
+
+static struct wrong name_wrongs(struct str name, enum name_rule rule, bool prefix)
+{
+	struct wrong w = { .n = 0 };
 	struct str s = name;
 
 	if (prefix) /* a base of generateName may end with '-' or '.' */
@@ -187,23 +232,38 @@ const char *name_wrong(struct str name, enum name_rule rule, bool prefix)
 			s.n--;
 	switch (rule) {
 	case NAME_PATH:
-		return path_wrong(name);
+		wrong_if(&w, str_is(s, ".") && !prefix, "may not be '.'");
+		wrong_if(&w, str_is(s, "..") && !prefix, "may not be '..'");
+		wrong_if(&w, str_has(s, STR("/")), "may not contain '/'");
+		wrong_if(&w, str_has(s, STR("%")), "may not contain '%'");
+		break;
 	case NAME_LABEL:
-		if (name.n > 63)
-			return "must be no more than 63 characters";
-		return dns_label(s, false) ? NULL :
-					     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+		wrong_if(&w, name.n > 63, "must be no more than 63 characters");
+		wrong_if(&w, !dns_label(s, false), LABEL_SHAPE);
+		break;
 	case NAME_LABEL_1035:
-		if (name.n > 63)
-			return "must be no more than 63 characters";
-		return dns_label(s, true) ? NULL :
-					    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+		wrong_if(&w, name.n > 63, "must be no more than 63 characters");
+		wrong_if(&w, !dns_label(s, true), LABEL_1035_SHAPE);
+		break;
 	default:
-		if (name.n > 253)
-			return "must be no more than 253 characters";
-		return dns_subdomain(s) ? NULL :
-					  "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+		wrong_if(&w, name.n > 253, "must be no more than 253 characters");
+		wrong_if(&w, !dns_subdomain(s), SUBDOMAIN_SHAPE);
 	}
+	return w;
+}
+
+const char *name_wrong(struct str name, enum name_rule rule, bool prefix)
+{
+	struct wrong w = name_wrongs(name, rule, prefix);
+
+	return w.n ? w.why[0] : NULL;
+}
+
+void validate_name(struct err *e, const char *path, struct str name, enum name_rule rule)
+{
+	struct wrong w = name_wrongs(name, rule, false);
+
+	tell(e, path, name, &w);
 }
 
 static bool qualified_part(struct str s)
@@ -216,29 +276,41 @@ static bool qualified_part(struct str s)
 	return true;
 }
 
-const char *label_key_wrong(struct str key)
+static struct wrong qualified_wrongs(struct str key)
 {
+	struct wrong w = { .n = 0 };
 	struct str head, rest = str_cut(key, '/', &head);
 
+	if (rest.p && str_has(rest, STR("/"))) {
+		wrong_if(&w, true, "a qualified name " QUALIFIED_SHAPE " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')");
+		return w;
+	}
 	if (rest.p) {
-		if (!head.n || head.n > 253 || !dns_subdomain(head))
-			return "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+		wrong_if(&w, !head.n, "prefix part must be non-empty");
+		wrong_if(&w, head.n > 253, "prefix part must be no more than 253 characters");
+		wrong_if(&w, head.n && head.n <= 253 && !dns_subdomain(head), "prefix part " SUBDOMAIN_SHAPE);
 		head = rest;
 	}
-	if (!head.n)
-		return "name part must be non-empty";
-	if (head.n > 63)
-		return "name part must be no more than 63 characters";
-	return qualified_part(head) ? NULL :
-				      "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+	wrong_if(&w, !head.n, "name part must be non-empty");
+	wrong_if(&w, head.n > 63, "name part must be no more than 63 characters");
+	wrong_if(&w, w.n < 3 && !qualified_part(head), "name part " QUALIFIED_SHAPE);
+	return w;
 }
 
-const char *label_value_wrong(struct str v)
+void validate_qualified(struct err *e, const char *path, struct str key)
 {
-	if (v.n > 63)
-		return "must be no more than 63 characters";
-	return !v.n || qualified_part(v) ? NULL :
-					   "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+	struct wrong w = qualified_wrongs(key);
+
+	tell(e, path, key, &w);
+}
+
+static void label_value(struct err *e, const char *path, struct str v)
+{
+	struct wrong w = { .n = 0 };
+
+	wrong_if(&w, v.n > 63, "must be no more than 63 characters");
+	wrong_if(&w, v.n && !qualified_part(v), VALUE_SHAPE);
+	tell(e, path, v, &w);
 }
 
 /* ---- metadata ------------------------------------------------------------------------------------------------------------- */
@@ -247,18 +319,13 @@ void validate_labels(struct rq *rq, struct val labels, const char *path, struct 
 {
 	(void)rq;
 	for (struct val_iter it = val_iter(labels); val_next(&it);) {
-		const char *why = label_key_wrong(it.key);
-		if (why)
-			v_invalid_str(e, path, it.key, why);
-		why = label_value_wrong(val_str(it.val));
-		if (why)
-			v_invalid_str(e, path, val_str(it.val), why);
+		validate_qualified(e, path, it.key);
+		label_value(e, path, val_str(it.val));
 	}
 }
 
 void validate_label_selector(struct rq *rq, struct val sel, const char *path, struct err *e)
 {
-	static const char *const ops[] = { "In", "NotIn", "Exists", "DoesNotExist", NULL };
 	struct val list = val_get(sel, "matchExpressions");
 
 	validate_labels(rq, val_get(sel, "matchLabels"), rq_f(rq, "%s.matchLabels", path), e);
@@ -266,35 +333,39 @@ void validate_label_selector(struct rq *rq, struct val sel, const char *path, st
 		struct val x = val_at(list, i);
 		struct str op = val_str(val_get(x, "operator"));
 		size_t n = val_len(val_get(x, "values"));
-		const char *why = label_key_wrong(val_str(val_get(x, "key")));
 		char *at = rq_f(rq, "%s.matchExpressions[%zu]", path, i);
-		if (why)
-			v_invalid_str(e, rq_f(rq, "%s.key", at), val_str(val_get(x, "key")), why);
+		validate_qualified(e, rq_f(rq, "%s.key", at), val_str(val_get(x, "key")));
 		if ((str_is(op, "In") || str_is(op, "NotIn")) && !n)
 			v_required(e, rq_f(rq, "%s.values", at), "must be specified when `operator` is 'In' or 'NotIn'");
 		else if ((str_is(op, "Exists") || str_is(op, "DoesNotExist")) && n)
 			v_forbidden(e, rq_f(rq, "%s.values", at), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-		else if (!str_is(op, "In") && !str_is(op, "NotIn") && !str_is(op, "Exists") && !str_is(op, "DoesNotExist"))
-			v_unsupported(e, rq_f(rq, "%s.operator", at), op, ops);
 	}
 }
 
 static void validate_owners(struct rq *rq, struct val owners, const char *path, struct err *e)
 {
-	static const char *const must[] = { "apiVersion", "kind", "name", "uid" };
-	size_t controllers = 0;
+	static const struct {
+		const char *field, *why;
+	} must[] = { { "apiVersion", "version must not be empty" }, { "kind", "must not be empty" }, { "name", "must not be empty" },
+		{ "uid", "must not be empty" } };
+	const char *at = rq_f(rq, "%s.ownerReferences", path);
+	struct val first = VAL_NONE;
 
 	for (size_t i = 0; i < val_len(owners); i++) {
 		struct val o = val_at(owners, i);
 		for (size_t k = 0; k < ARRAY_LEN(must); k++)
-			if (!val_str(val_get(o, must[k])).n)
-				v_invalid(e, rq_f(rq, "%s.ownerReferences[%zu].%s", path, i, must[k]), val_get(o, must[k]),
-					"must not be empty");
-		controllers += val_bool(val_get(o, "controller"), false);
+			if (!val_str(val_get(o, must[k].field)).n)
+				v_invalid_str(e, rq_f(rq, "%s.%s", at, must[k].field), STR(""),
+					k ? rq_f(rq, "%s %s", must[k].field, must[k].why) : must[k].why);
+		if (!val_bool(val_get(o, "controller"), false))
+			continue;
+		if (val_has(first))
+			v_invalid(e, at, owners,
+				rq_f(rq, "Only one reference can have Controller set to true. Found \"true\" in references for %.*s/%.*s and %.*s/%.*s",
+					STR_ARG(val_str(val_get(first, "kind"))), STR_ARG(val_str(val_get(first, "name"))),
+					STR_ARG(val_str(val_get(o, "kind"))), STR_ARG(val_str(val_get(o, "name")))));
+		first = o;
 	}
-	if (controllers > 1)
-		v_invalid_str(e, rq_f(rq, "%s.ownerReferences", path), STR(""),
-			"Only one reference can have Controller set to true");
 }
 
 static bool list_contains(struct val list, struct str s)
@@ -305,15 +376,21 @@ static bool list_contains(struct val list, struct str s)
 	return false;
 }
 
+static bool finalizer_known(struct str f)
+{
+	return str_has(f, STR("/")) || str_is(f, "orphan") || str_is(f, "foregroundDeletion") || str_is(f, "kubernetes");
+}
+
 static void validate_finalizers(struct rq *rq, struct val meta, struct val old, const char *path, struct err *e)
 {
 	bool deleting = val_has(val_get(old, "deletionTimestamp"));
 
 	for (struct val_iter it = val_iter(val_get(meta, "finalizers")); val_next(&it);) {
 		struct str f = val_str(it.val);
-		const char *why = label_key_wrong(f);
-		if (why)
-			v_invalid_str(e, rq_f(rq, "%s.finalizers", path), f, why);
+		validate_qualified(e, rq_f(rq, "%s.finalizers", path), f);
+		if (!rq->res->custom && !finalizer_known(f) && !list_contains(val_get(old, "finalizers"), f))
+			v_invalid_str(e, rq_f(rq, "%s.finalizers[%zu]", path, it.i), f,
+				"name is neither a standard finalizer name nor is it fully qualified");
 		if (deleting && !list_contains(val_get(old, "finalizers"), f))
 			v_forbidden(e, rq_f(rq, "%s.finalizers", path), "no new finalizers can be added if the object is being deleted");
 	}
@@ -322,29 +399,95 @@ static void validate_finalizers(struct rq *rq, struct val meta, struct val old, 
 void validate_meta(struct rq *rq, struct val meta, struct val old, const char *path, bool need_name, struct err *e)
 {
 	struct str name = val_str(val_get(meta, "name")), base = val_str(val_get(meta, "generateName"));
-	const char *why;
+	struct wrong w = name_wrongs(base, rq->res->def.names, true);
 	size_t bytes = 0;
 
-	if (base.n && !val_has(old) && (why = name_wrong(base, rq->res->def.names, true)))
-		v_invalid_str(e, rq_f(rq, "%s.generateName", path), base, why);
+	if (base.n && !val_has(old))
+		tell(e, rq_f(rq, "%s.generateName", path), base, &w);
 	if (need_name && !name.n)
 		v_required(e, rq_f(rq, "%s.name", path), "name or generateName is required");
-	else if (need_name && !val_has(old) && (why = name_wrong(name, rq->res->def.names, false)))
-		v_invalid_str(e, rq_f(rq, "%s.name", path), name, why);
+	else if (need_name && !val_has(old))
+		validate_name(e, rq_f(rq, "%s.name", path), name, rq->res->def.names);
 	validate_labels(rq, val_get(meta, "labels"), rq_f(rq, "%s.labels", path), e);
 	for (struct val_iter it = val_iter(val_get(meta, "annotations")); val_next(&it);) {
-		struct buf low = BUF_INIT;
-		for (size_t i = 0; i < it.key.n; i++)
-			buf_byte(&low, (char)tolower((unsigned char)it.key.p[i]));
-		if ((why = label_key_wrong(buf_view(&low))))
-			v_invalid_str(e, rq_f(rq, "%s.annotations", path), it.key, why);
-		buf_fini(&low);
+		w = qualified_wrongs(str_c(rq_lower(rq, it.key)));
+		tell(e, rq_f(rq, "%s.annotations", path), it.key, &w);
 		bytes += it.key.n + val_str(it.val).n;
 	}
 	if (bytes > 256 * 1024)
 		v_too_long(e, rq_f(rq, "%s.annotations", path), 256 * 1024);
 	validate_owners(rq, val_get(meta, "ownerReferences"), path, e);
 	validate_finalizers(rq, meta, old, path, e);
+}
+
+/* ---- words --------------------------------------------------------------------------------------------------------------------- */
+
+void validate_data_key(struct err *e, const char *path, struct str k)
+{
+	bool shape = k.n > 0;
+
+	for (size_t i = 0; i < k.n; i++)
+		shape &= isalnum((unsigned char)k.p[i]) || k.p[i] == '-' || k.p[i] == '_' || k.p[i] == '.';
+	if (k.n > 253)
+		v_invalid_str(e, path, k, "must be no more than 253 characters");
+	if (!shape)
+		v_invalid_str(e, path, k,
+			"a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
+	if (str_is(k, "."))
+		v_invalid_str(e, path, k, "must not be '.'");
+	else if (str_is(k, ".."))
+		v_invalid_str(e, path, k, "must not be '..'");
+	else if (str_starts(k, STR("..")))
+		v_invalid_str(e, path, k, "must not start with '..'");
+}
+
+/* 4 or 16: bytes of the address; 0: it is none. */
+static size_t ip_bytes(struct str ip, unsigned char ret[16])
+{
+	char text[64];
+
+	if (!ip.n || ip.n >= sizeof(text))
+		return 0;
+	memcpy(text, ip.p, ip.n);
+	text[ip.n] = 0;
+	if (inet_pton(AF_INET, text, ret) == 1)
+		return 4;
+	return inet_pton(AF_INET6, text, ret) == 1 ? 16 : 0;
+}
+
+bool validate_ip(struct err *e, const char *path, struct str ip)
+{
+	unsigned char b[16];
+
+	if (ip_bytes(ip, b))
+		return true;
+	v_invalid_str(e, path, ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+	return false;
+}
+
+void validate_endpoint_ip(struct err *e, const char *path, struct str ip)
+{
+	static const unsigned char none[16], loop[16] = { [15] = 1 };
+	unsigned char b[16];
+	bool v4;
+
+	if (!validate_ip(e, path, ip))
+		return;
+	v4 = ip_bytes(ip, b) == 4;
+	if (!memcmp(b, none, v4 ? 4 : 16))
+		v_invalid_str(e, path, ip, "may not be unspecified (0.0.0.0 or ::)");
+	if (v4 ? b[0] == 127 : !memcmp(b, loop, 16))
+		v_invalid_str(e, path, ip, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+	if (v4 ? b[0] == 169 && b[1] == 254 : b[0] == 0xfe && (b[1] & 0xc0) == 0x80)
+		v_invalid_str(e, path, ip, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+	if (v4 ? b[0] == 224 && !b[1] && !b[2] : b[0] == 0xff && (b[1] & 0x0f) == 2)
+		v_invalid_str(e, path, ip, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+}
+
+void validate_cidr(struct err *e, const char *path, struct str cidr)
+{
+	if (!ipalloc_is_cidr(cidr))
+		v_invalid_str(e, path, cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
 }
 
 /* ---- small ones ---------------------------------------------------------------------------------------------------------------- */

@@ -486,7 +486,7 @@ static int invalid_option(struct rq *rq, struct err *e, const char *field, const
 static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, struct err *e)
 {
 	struct str rv = rq_param(rq, "resourceVersion"), match = rq_param(rq, "resourceVersionMatch");
-	struct str send = rq_param(rq, "sendInitialEvents"), timeout = rq_param(rq, "timeoutSeconds");
+	struct str send = rq_param(rq, "sendInitialEvents");
 	int64_t s;
 
 	if (send.p && !str_is(match, "NotOlderThan"))
@@ -501,7 +501,9 @@ static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, str
 	q->initial_end = send.p && want;
 	w->bookmarks = rq_param_bool(rq, "allowWatchBookmarks");
 	q->timeout_ms = 1800000 + (int64_t)rand_below(1800000);
-	if (timeout.n && str_i64(timeout, &s) && s > 0)
+	if (query_number(rq, "timeoutSeconds", &s, e) < 0)
+		return -e->code;
+	if (s > 0)
 		q->timeout_ms = MIN(s, (int64_t)86400) * 1000;
 	return filter_parse(rq, rq_param(rq, "labelSelector"), rq_param(rq, "fieldSelector"), &w->filter, e);
 }

@@ -34,7 +34,10 @@ static int check_place(struct rq *rq, struct node *meta, struct err *e)
 	if (!rq->res->def.namespaced && ns.n)
 		node_delc(meta, "namespace");
 	if (rq->res->def.namespaced && ns.n && !str_eq(ns, rq->ns))
-		return err_set(e, ERR_BAD_REQUEST, "the namespace of the provided object does not match the namespace sent on the request");
+		return rq->verb == V_CREATE
+			? err_set(e, ERR_BAD_REQUEST, "the namespace of the provided object does not match the namespace sent on the request")
+			: err_set(e, ERR_BAD_REQUEST, "the namespace of the object (%.*s) does not match the namespace on the request (%.*s)", STR_ARG(ns),
+				  STR_ARG(rq->ns));
 	if (rq->res->def.namespaced && !ns.n)
 		node_setc(meta, "namespace", node_str(rq->a, rq->ns));
 	if (rq->verb != V_CREATE && rq->name.n) {
@@ -138,11 +141,11 @@ static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
 	err_init(e);
 	err_init(&fixed);
 	schema_validate(rq->res->type, root, "", e);
-	if (val_has(old) && schema_validate_update(rq->res->type, root, old, "", &fixed) < 0)
-		causes_add(e, &fixed);
 	validate_meta(rq, val_get(root, "metadata"), val_get(old, "metadata"), "metadata", true, e);
 	if (s && s->validate)
 		s->validate(rq, root, old, e);
+	if (val_has(old) && schema_validate_update(rq->res->type, root, old, "", &fixed) < 0)
+		causes_add(e, &fixed);
 	if (validate_finish(rq, doc_name(d), e))
 		return -ERR_INVALID;
 	err_init(e);

@@ -175,8 +175,8 @@ struct str doc_uid(const struct doc *d);
 
 /* ---- patches: each changes `target` in place or fails and leaves it in an unspecified state ------------------- */
 
-/* RFC 6902. copy_max bounds what "copy" may add. Fails: ERR_INVALID (test failed, path missing), ERR_BAD_REQUEST,
- * ERR_TOO_LARGE (more than 10000 operations, or copy_max). */
+/* RFC 6902. copy_max bounds what "copy" may add. Fails: ERR_INVALID (no such operation, test failed, path missing),
+ * ERR_BAD_REQUEST (no list), ERR_TOO_LARGE (more than 10000 operations, or copy_max). */
 int patch_json(struct arena *a, struct node **target, struct val patch, size_t copy_max, struct err *e);
 /* RFC 7386. */
 void patch_merge(struct arena *a, struct node **target, struct val patch);
@@ -205,6 +205,7 @@ enum quantity_format { QUANTITY_DECIMAL, QUANTITY_BINARY, QUANTITY_EXPONENT };
 #define QUANTITY_TEXT_MAX 64
 /* false: not a quantity. Finer than nano is rounded up; beyond int64 is capped. */
 bool quantity_parse(struct str s, struct quantity *ret);
+const char *quantity_wrong(struct str s); /* upstream's sentence about a text that is no quantity */
 bool quantity_of(struct val v, struct quantity *ret); /* a string or number */
 void quantity_text(struct quantity q, char ret[QUANTITY_TEXT_MAX]); /* canonical: 1500m, 1536Mi */
 int quantity_cmp(struct quantity a, struct quantity b);

@@ -38,7 +38,7 @@ static int decode(struct jp *p, struct str raw, struct str *ret)
 		if (c == '~') {
 			if (++i == raw.n || (raw.p[i] != '0' && raw.p[i] != '1'))
 				return err_set(
-					p->e, ERR_BAD_REQUEST, "invalid JSON pointer \"%.*s\"", STR_ARG(p->path));
+					p->e, ERR_INVALID, "invalid JSON pointer \"%.*s\"", STR_ARG(p->path));
 			c = raw.p[i] == '0' ? '~' : '/';
 		}
 		to[n++] = c;
@@ -80,7 +80,7 @@ static int locate(struct jp *p, struct str path, struct place *ret)
 	if (!path.n)
 		return 0;
 	if (path.p[0] != '/')
-		return err_set(p->e, ERR_BAD_REQUEST, "invalid JSON pointer \"%.*s\": it has to start with \"/\"",
+		return err_set(p->e, ERR_INVALID, "invalid JSON pointer \"%.*s\": it has to start with \"/\"",
 			STR_ARG(path));
 	rest = str_n(path.p + 1, path.n - 1);
 	for (;;) {
@@ -247,13 +247,13 @@ static int apply(struct jp *p, struct val op)
 	p->op = arena_cstr(p->a, val_str(name));
 	p->path = val_str(path);
 	if (!needs_value && !needs_from && !val_is(name, "remove"))
-		return err_set(p->e, ERR_BAD_REQUEST, "unknown JSON patch operation \"%s\"", p->op);
+		return err_set(p->e, ERR_INVALID, "unknown JSON patch operation \"%s\"", p->op);
 	if (val_kind(path) != VAL_STR)
-		return err_set(p->e, ERR_BAD_REQUEST, "JSON patch operation %s has no \"path\"", p->op);
+		return err_set(p->e, ERR_INVALID, "JSON patch operation %s has no \"path\"", p->op);
 	if (needs_value && !value.d)
-		return err_set(p->e, ERR_BAD_REQUEST, "JSON patch operation %s has no \"value\"", p->op);
+		return err_set(p->e, ERR_INVALID, "JSON patch operation %s has no \"value\"", p->op);
 	if (needs_from && val_kind(from) != VAL_STR)
-		return err_set(p->e, ERR_BAD_REQUEST, "JSON patch operation %s has no \"from\"", p->op);
+		return err_set(p->e, ERR_INVALID, "JSON patch operation %s has no \"from\"", p->op);
 	if (needs_value)
 		n = node_view(p->a, value);
 	switch (p->op[0]) {

@@ -164,6 +164,23 @@ bool quantity_parse(struct str s, struct quantity *ret)
 	return true;
 }
 
+const char *quantity_wrong(struct str s)
+{
+	size_t i = s.n && (s.p[0] == '-' || s.p[0] == '+'), digits = i, dots = 0;
+
+	for (; i < s.n && ((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] == '.' && !dots)); i++)
+		dots += s.p[i] == '.';
+	bool number = i > digits;
+	while (i < s.n && s.p[i] && strchr("eEinumkKMGTP", s.p[i]))
+		i++;
+	if (i < s.n && (s.p[i] == '-' || s.p[i] == '+'))
+		for (i++; i < s.n && s.p[i] >= '0' && s.p[i] <= '9';)
+			i++;
+	if (i == s.n && s.n && (number || s.p[0] == '-' || s.p[0] == '+'))
+		return "unable to parse quantity's suffix";
+	return "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+}
+
 bool quantity_of(struct val v, struct quantity *ret)
 {
 	enum val_kind k = val_kind(v);

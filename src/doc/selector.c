@@ -82,9 +82,9 @@ static int check_key(struct str key, struct err *e)
 		return 0;
 bad:
 	return err_set(e, ERR_BAD_REQUEST,
-		"key: Invalid value: \"%.*s\": name part must consist of alphanumeric characters, '-', '_' or '.', and "
-		"must "
-		"start and end with an alphanumeric character",
+		"key: Invalid value: \"%.*s\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+		"alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+		"'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
 		STR_ARG(key));
 }
 
@@ -168,7 +168,7 @@ static bool at_word(const struct reader *r)
 /* want says what may stand here, in upstream's words. */
 static int unexpected(struct reader *r, const char *want)
 {
-	return err_set(r->e, ERR_BAD_REQUEST, "found '%.*s', %s", STR_ARG(r->token), want);
+	return err_set(r->e, ERR_BAD_REQUEST, "found '%.*s'%s", STR_ARG(r->token), want);
 }
 
 static struct str copy(struct reader *r)
@@ -190,7 +190,7 @@ static int read_operator(struct reader *r, enum op *ret)
 			next_token(r);
 			return 0;
 		}
-	return unexpected(r, "expected: in, notin, =, ==, !=, gt, lt");
+	return unexpected(r, ", expected: in, notin, =, ==, !=, gt, lt");
 }
 
 /* (a,b): an empty place between commas is the empty value. */
@@ -199,7 +199,7 @@ static int read_set(struct reader *r, struct term *t)
 	size_t cap = 0;
 
 	if (!str_is(r->token, "("))
-		return unexpected(r, "expected: '('");
+		return unexpected(r, " expected: '('");
 	do {
 		struct str v = STR("");
 
@@ -219,7 +219,7 @@ static int read_set(struct reader *r, struct term *t)
 		t->values[t->n++] = v;
 	} while (str_is(r->token, ","));
 	if (!str_is(r->token, ")"))
-		return unexpected(r, "expected: ',' or ')'");
+		return unexpected(r, ", expected: ',' or ')'");
 	next_token(r);
 	return 0;
 }
@@ -233,7 +233,7 @@ static int read_term(struct reader *r, struct term *t)
 		t->op = OP_EXISTS;
 	}
 	if (!at_word(r))
-		return unexpected(r, "expected: identifier");
+		return unexpected(r, ", expected: identifier");
 	t->key = copy(r);
 	next_token(r);
 	if (t->op == OP_NOT_EXISTS || !r->token.n || str_is(r->token, ","))
@@ -251,6 +251,8 @@ static int read_term(struct reader *r, struct term *t)
 	if (at_word(r)) {
 		t->values[0] = copy(r);
 		next_token(r);
+	} else if (r->token.n && !str_is(r->token, ",")) {
+		return unexpected(r, ", expected: identifier");
 	}
 	return finish_term(t, r->e);
 }
@@ -263,17 +265,17 @@ int selector_parse(struct arena *a, struct str text, const struct selector **ret
 	next_token(&r);
 	while (r.token.n) {
 		if (!at_word(&r) && !str_is(r.token, "!"))
-			return unexpected(&r, s->n ? "expected: identifier after ','"
-						   : "expected: !, identifier, or 'end of string'");
+			return unexpected(&r, s->n ? ", expected: identifier after ','"
+						   : ", expected: !, identifier, or 'end of string'");
 		if (read_term(&r, add_term(a, s)) < 0)
 			return err_wrap(e, "unable to parse requirement");
 		if (!r.token.n)
 			break;
 		if (!str_is(r.token, ","))
-			return unexpected(&r, "expected: ',' or 'end of string'");
+			return unexpected(&r, ", expected: ',' or 'end of string'");
 		next_token(&r);
 		if (!r.token.n)
-			return unexpected(&r, "expected: identifier after ','");
+			return unexpected(&r, ", expected: identifier after ','");
 	}
 	*ret = s;
 	return 0;
@@ -466,6 +468,7 @@ static bool split_term(struct arena *a, struct str s, struct field_term *ret)
 	const char *eq = memchr(s.p, '=', s.n);
 	size_t at, op;
 
+	ret->field = STR_NULL;
 	if (!eq)
 		return false;
 	at = (size_t)(eq - s.p);
@@ -503,9 +506,10 @@ int field_selector_parse(struct arena *a, struct str text, struct field_term **r
 		from = i + 1;
 		if (!part.n)
 			continue;
-		if (!split_term(a, part, &terms[n++]))
-			return err_set(e, ERR_BAD_REQUEST, "invalid selector: '%.*s'; can't understand '%.*s'",
-				STR_ARG(text), STR_ARG(part));
+		if (!split_term(a, part, &terms[n]))
+			return terms[n].field.p ? err_set(e, ERR_BAD_REQUEST, "invalid field selector: unescaped character or unknown escape in value of '%.*s'", STR_ARG(part))
+						: err_set(e, ERR_BAD_REQUEST, "invalid selector: '%.*s'; can't understand '%.*s'", STR_ARG(text), STR_ARG(part));
+		n++;
 	}
 	*ret = terms;
 	*ret_n = n;

@@ -83,7 +83,7 @@ static void says_what_it_expected(void **state)
 		{ "a,", "found '', expected: identifier after ','" },
 		{ "a,,b", "found ',', expected: identifier after ','" },
 		{ "!=b", "found '!=', expected: !, identifier, or 'end of string'" },
-		{ "a in b", "unable to parse requirement: found 'b', expected: '('" },
+		{ "a in b", "unable to parse requirement: found 'b' expected: '('" },
 		{ "a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt" },
 	};
 

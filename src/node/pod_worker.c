@@ -42,6 +42,8 @@ int64_t pod_grace_s(const struct doc *d, bool gone)
 {
 	int64_t own = doc_int(d, "spec.terminationGracePeriodSeconds", 30);
 
+	if (own < 0) /* upstream takes it, and gives one second */
+		own = 1;
 	if (gone)
 		return MIN(own, (int64_t)1);
 	return doc_int(d, "metadata.deletionGracePeriodSeconds", own);

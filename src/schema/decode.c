@@ -94,9 +94,7 @@ static int decode_quantity(struct decode *d, const struct schema_type *t, struct
 		s = STR_NULL;
 	}
 	if (!quantity_parse(s, &q))
-		return err_set(d->e, ERR_BAD_REQUEST,
-			"quantities must match the regular expression "
-			"'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
+		return err_set(d->e, ERR_BAD_REQUEST, "%s", quantity_wrong(s));
 	quantity_text(q, text);
 	if (node_kind(n) != VAL_STR || !str_is(s, text))
 		node_assign(n, node_c(d->a, text));

@@ -89,6 +89,17 @@ void oa_reference(const struct oa *o, const struct schema_type *t, struct buf *b
 	buf_printf(b, "\"$ref\":\"#/%s/%s\"", o->v3 ? "components/schemas" : "definitions", t->name);
 }
 
+/* Words in the order of their letters, one after the other: the smallest that is greater than `last`. */
+static const char *next_word(const char *const *words, const char *last)
+{
+	const char *best = NULL;
+
+	for (size_t i = 0; words[i]; i++)
+		if ((!last || strcmp(words[i], last) > 0) && (!best || strcmp(words[i], best) < 0))
+			best = words[i];
+	return best;
+}
+
 static void plain(const struct schema_type *t, struct buf *b)
 {
 	switch (t->kind) {
@@ -114,10 +125,10 @@ static void plain(const struct schema_type *t, struct buf *b)
 	if (!t->enum_values)
 		return;
 	buf_c(b, ",\"enum\":[");
-	for (size_t i = 0; t->enum_values[i]; i++) {
-		if (i)
+	for (const char *last = NULL, *next; (next = next_word(t->enum_values, last)); last = next) {
+		if (last)
 			buf_byte(b, ',');
-		oa_string(b, t->enum_values[i]);
+		oa_string(b, next);
 	}
 	buf_byte(b, ']');
 }

@@ -45,6 +45,7 @@ struct schema_field {
 	const char *const *list_keys;     /* NULL-terminated, for SCHEMA_LIST_MAP */
 	const char *fallback;             /* default as JSON text, or NULL */
 	const struct schema_limit *limit; /* of a number, or NULL: enforced */
+	const char *says;                 /* what is told when the field's rule refuses, or NULL: the rule's usual words */
 	uint16_t number;       /* protobuf; 0: not a field of this message (inlined from another, or JSON only) */
 	uint8_t list;          /* enum schema_list, of a list field */
 	unsigned required : 1; /* OpenAPI's word: always written, not a rule */

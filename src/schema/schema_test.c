@@ -316,7 +316,7 @@ static void broken_objects_are_explained(void **state)
 					  "between 1 and 65535, inclusive, "
 					  "spec.containers[1].name: Required value, "
 					  "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: "
-					  "\"Always\", \"Never\", \"OnFailure\"]");
+					  "\"Always\", \"OnFailure\", \"Never\"]");
 	assert_true(err_next_cause(&v->e, &pos, &reason, &field, &message));
 	assert_string_equal(reason, "FieldValueInvalid");
 	assert_string_equal(field, "spec.containers[0].ports[0].containerPort");

@@ -44,42 +44,68 @@ static bool empty(const struct schema_field *f, struct val v)
 	}
 }
 
+static void fail_required(struct check *c, const struct schema_field *f, const struct place *at)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	bool own = f->says && !f->create_only;
+
+	buf_printf(&b, "Required value%s%s", own ? ": " : "", own ? f->says : "");
+	buf_byte(&b, 0);
+	fail(c, "FieldValueRequired", at, b.p);
+}
+
+static bool one_of(const char *const *values, struct str s)
+{
+	for (size_t i = 0; values[i]; i++)
+		if (str_is(s, values[i]))
+			return true;
+	return false;
+}
+
 static void check_enum(struct check *c, const char *const *values, struct val v, const struct place *at)
 {
 	auto_buf struct buf b = BUF_INIT;
-	struct str s = val_str(v);
 
-	for (size_t i = 0; values[i]; i++)
-		if (str_is(s, values[i]))
-			return;
-	if (!s.n) /* the field's own rule says whether it may be empty */
+	if (!val_str(v).n || one_of(values, val_str(v))) /* the field's own rule says whether it may be empty */
 		return;
 	buf_printf(&b, "Unsupported value: %.*s: supported values: ", STR_ARG(val_text(v)));
-	for (size_t i = 0, k = 0; values[i]; i++)
-		if (values[i][0])
-			buf_printf(&b, "%s\"%s\"", k++ ? ", " : "", values[i]);
+	for (size_t i = 0; values[i]; i++)
+		buf_printf(&b, "%s\"%s\"", i ? ", " : "", values[i]);
 	buf_byte(&b, 0);
 	fail(c, "FieldValueNotSupported", at, b.p);
+}
+
+/* An operator of a selector: a word that is none of the known is told in the field's own words, as is none. */
+static void check_word(struct check *c, const struct schema_field *f, struct val v, const struct place *at)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	if (one_of(f->type->enum_values, val_str(v)))
+		return;
+	buf_printf(&b, "Invalid value: %.*s: %s", STR_ARG(val_has(v) ? val_text(v) : STR("\"\"")), f->says);
+	buf_byte(&b, 0);
+	fail(c, "FieldValueInvalid", at, b.p);
 }
 
 static void check_limit(struct check *c, const struct schema_field *f, struct val v, const struct place *at)
 {
 	int64_t i = val_int(v, 0), lo = f->limit->min, hi = f->limit->max;
-	char sentence[160];
+	auto_buf struct buf b = BUF_INIT;
 
-	if ((i >= lo && i <= hi) || (val_kind(v) != VAL_INT && val_kind(v) != VAL_FLOAT))
+	if ((i >= lo && i <= hi) || (val_has(v) && val_kind(v) != VAL_INT && val_kind(v) != VAL_FLOAT))
 		return;
-	if (lo != INT64_MIN && hi != INT64_MAX)
-		snprintf(sentence, sizeof(sentence),
-			"Invalid value: %" PRId64 ": must be between %" PRId64 " and %" PRId64 ", inclusive", i, lo,
-			hi);
+	buf_printf(&b, "Invalid value: %" PRId64 ": ", i);
+	if (f->says)
+		buf_c(&b, f->says);
+	else if (lo != INT64_MIN && hi != INT64_MAX)
+		buf_printf(&b, "must be between %" PRId64 " and %" PRId64 ", inclusive", lo, hi);
 	else if (lo != INT64_MIN)
-		snprintf(sentence, sizeof(sentence),
-			"Invalid value: %" PRId64 ": must be greater than or equal to %" PRId64, i, lo);
+		buf_printf(&b, "must be greater than or equal to %" PRId64, lo);
 	else
-		snprintf(sentence, sizeof(sentence),
-			"Invalid value: %" PRId64 ": must be less than or equal to %" PRId64, i, hi);
-	fail(c, "FieldValueInvalid", at, sentence);
+		buf_printf(&b, "must be less than or equal to %" PRId64, hi);
+	buf_byte(&b, 0);
+	fail(c, "FieldValueInvalid", at, b.p);
 }
 
 static void check(struct check *c, const struct schema_type *t, struct val v, const struct place *at)
@@ -107,8 +133,12 @@ static void check(struct check *c, const struct schema_type *t, struct val v, co
 		if (!f->must && !f->limit && !inner)
 			continue;
 		child = val_get(v, f->name);
+		if (f->says && f->type->enum_values && !f->create_only) {
+			check_word(c, f, child, &here);
+			continue;
+		}
 		if (f->must && empty(f, child)) {
-			fail(c, "FieldValueRequired", &here, "Required value");
+			fail_required(c, f, &here);
 			continue;
 		}
 		if (!val_has(child))
@@ -168,11 +198,14 @@ static void check_fixed(
 		if (!f->create_only) {
 			check_fixed(c, f->type, now, was, &here);
 		} else if (!val_equal(now, was)) {
-			char *text = xasprintf("Invalid value: %.*s: field is immutable",
-				(int)MIN(val_text(now).n, (size_t)512), val_has(now) ? val_text(now).p : "");
+			auto_buf struct buf b = BUF_INIT;
 
-			fail(c, "FieldValueInvalid", &here, text);
-			free(text);
+			if (f->says)
+				buf_printf(&b, "Forbidden: %s", f->says);
+			else
+				buf_printf(&b, "Invalid value: %.*s: field is immutable", STR_ARG(str_sub(val_has(now) ? val_text(now) : STR("null"), 0, 512)));
+			buf_byte(&b, 0);
+			fail(c, f->says ? "FieldValueForbidden" : "FieldValueInvalid", &here, b.p);
 		}
 	}
 }

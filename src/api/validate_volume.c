@@ -1,0 +1,173 @@
+/* Volumes of pods and pod templates: one source each, and paths that stay inside. */
+#include "api/api_internal.h"
+#define LOG_MODULE "api"
+
+static bool climbs(struct str path)
+{
+	for (struct str part, rest = path; rest.p;) {
+		rest = str_cut(rest, '/', &part);
+		if (str_is(part, ".."))
+			return true;
+	}
+	return false;
+}
+
+void validate_path_below(struct err *e, const char *at, struct str path)
+{
+	if (!path.n)
+		return;
+	if (path.p[0] == '/')
+		v_invalid_str(e, at, path, "must be a relative path");
+	if (climbs(path))
+		v_invalid_str(e, at, path, "must not contain '..'");
+}
+
+/* Names that begin with two dots are the node's own. */
+static void file_path(struct err *e, const char *at, struct str path)
+{
+	validate_path_below(e, at, path);
+	if (str_starts(path, STR("..")) && !climbs(path))
+		v_invalid_str(e, at, path, "must not start with '..'");
+}
+
+static void items(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct val list = val_get(source, "items");
+
+	for (size_t i = 0; i < val_len(list); i++)
+		file_path(e, rq_f(rq, "%s.items[%zu].path", at, i), val_str(val_get(val_at(list, i), "path")));
+}
+
+static void named(struct rq *rq, struct val source, const char *key, const char *at, struct err *e)
+{
+	if (!val_str(val_get(source, key)).n)
+		v_required(e, rq_f(rq, "%s.%s", at, key), "");
+	items(rq, source, at, e);
+}
+
+static void of_secret(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	named(rq, source, "secretName", at, e);
+}
+
+static void of_config_map(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	named(rq, source, "name", at, e);
+}
+
+static void of_host_path(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct str path = val_str(val_get(source, "path"));
+
+	if (climbs(path))
+		v_invalid_str(e, rq_f(rq, "%s.path", at), path, "must not contain '..'");
+}
+
+static void of_nfs(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct str path = val_str(val_get(source, "path"));
+
+	if (path.n && path.p[0] != '/')
+		v_invalid_str(e, rq_f(rq, "%s.path", at), path, "must be an absolute path");
+}
+
+static void of_downward(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	static const char *const fields[] = { "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid",
+		NULL };
+	struct val list = val_get(source, "items");
+
+	items(rq, source, at, e);
+	for (size_t i = 0; i < val_len(list); i++) {
+		struct val field = val_get(val_at(list, i), "fieldRef"), resource = val_get(val_at(list, i), "resourceFieldRef");
+		char *here = rq_f(rq, "%s.items[%zu]", at, i);
+		if (val_has(field) && val_has(resource))
+			v_invalid_str(e, here, STR("resource"), "fieldRef and resourceFieldRef can not be specified simultaneously");
+		if (val_has(field))
+			validate_field_ref(rq, field, rq_f(rq, "%s.fieldRef", here), fields, e);
+		else if (val_has(resource))
+			validate_resource_ref(rq, resource, rq_f(rq, "%s.resourceFieldRef", here), true, e);
+		else
+			v_required(e, here, "one of fieldRef and resourceFieldRef is required");
+	}
+}
+
+static void of_token(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct val seconds = val_get(source, "expirationSeconds");
+
+	if (val_int(seconds, 0) > (int64_t)1 << 32)
+		v_invalid(e, rq_f(rq, "%s.expirationSeconds", at), seconds, "may not specify a duration larger than 2^32 seconds");
+	file_path(e, rq_f(rq, "%s.path", at), val_str(val_get(source, "path")));
+}
+
+static void of_projected(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	static const struct {
+		const char *name;
+		void (*check)(struct rq *rq, struct val source, const char *at, struct err *e);
+	} kinds[] = { { "secret", of_config_map }, { "configMap", of_config_map }, { "downwardAPI", of_downward },
+		{ "serviceAccountToken", of_token } };
+	struct val list = val_get(source, "sources");
+
+	for (size_t i = 0; i < val_len(list); i++) {
+		size_t n = 0;
+		for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+			struct val s = val_get(val_at(list, i), kinds[k].name);
+			char *here = rq_f(rq, "%s.sources[%zu].%s", at, i, kinds[k].name);
+			if (!val_has(s))
+				continue;
+			if (n++)
+				v_forbidden(e, here, "may not specify more than 1 volume type per source");
+			else
+				kinds[k].check(rq, s, here, e);
+		}
+	}
+}
+
+/* In the order in which upstream looks for them: the first is the volume's, each further one is wrong. */
+static const struct {
+	const char *name;
+	void (*check)(struct rq *rq, struct val source, const char *at, struct err *e);
+} sources[] = { { "emptyDir", NULL }, { "hostPath", of_host_path }, { "gitRepo", NULL }, { "gcePersistentDisk", NULL },
+	{ "awsElasticBlockStore", NULL }, { "secret", of_secret }, { "nfs", of_nfs }, { "iscsi", NULL }, { "glusterfs", NULL }, { "flocker", NULL },
+	{ "persistentVolumeClaim", NULL }, { "rbd", NULL }, { "cinder", NULL }, { "cephfs", NULL }, { "quobyte", NULL },
+	{ "downwardAPI", of_downward }, { "fc", NULL }, { "flexVolume", NULL }, { "configMap", of_config_map }, { "azureFile", NULL },
+	{ "vsphereVolume", NULL }, { "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", NULL }, { "storageos", NULL },
+	{ "projected", of_projected }, { "scaleIO", NULL }, { "csi", NULL }, { "ephemeral", NULL }, { "image", NULL } };
+
+static void source(struct rq *rq, struct val v, const char *at, struct err *e)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+		struct val s = val_get(v, sources[i].name);
+		if (!val_has(s))
+			continue;
+		if (n++)
+			v_forbidden(e, rq_f(rq, "%s.%s", at, sources[i].name), "may not specify more than 1 volume type");
+		else if (sources[i].check)
+			sources[i].check(rq, s, rq_f(rq, "%s.%s", at, sources[i].name), e);
+	}
+	if (!n)
+		v_required(e, at, "must specify a volume type");
+}
+
+void validate_volumes(struct rq *rq, struct val spec, const char *path, struct err *e)
+{
+	struct val list = val_get(spec, "volumes");
+
+	for (size_t i = 0; i < val_len(list); i++) {
+		struct val v = val_at(list, i);
+		struct str name = val_str(val_get(v, "name"));
+		char *at = rq_f(rq, "%s.volumes[%zu]", path, i);
+		if (name.n)
+			validate_name(e, rq_f(rq, "%s.name", at), name, NAME_LABEL);
+		for (size_t k = 0; name.n && k < i; k++)
+			if (str_eq(val_str(val_get(val_at(list, k), "name")), name)) {
+				v_duplicate(e, rq_f(rq, "%s.name", at), name);
+				break;
+			}
+		source(rq, v, at, e);
+	}
+}
