@@ -64,7 +64,7 @@ def version_of(program):
 
 
 def kubectls():
-    """The oldest and the newest of: KUBECTL, what lies on PATH or beside it, Debian's unpacked below build/."""
+    """Version and program of: KUBECTL, what lies on PATH or beside it, Debian's unpacked below build/. Oldest first."""
     found = [os.environ.get("KUBECTL", ""), os.path.join(top(), "build", "kubectl-1.20", "usr", "bin", "kubectl")]
     folders = os.environ.get("PATH", "").split(":")
     if on_path := shutil.which("kubectl"):
@@ -76,11 +76,11 @@ def kubectls():
     for program in {os.path.realpath(p) for p in found if os.access(p, os.X_OK)}:
         if version := version_of(program):
             versions.setdefault(version, program)
-    ends = sorted(versions)
-    return [(f"{a}.{b}", versions[a, b]) for a, b in dict.fromkeys(ends[:1] + ends[-1:])]
+    return [(f"{a}.{b}", versions[a, b]) for a, b in sorted(versions)]
 
 
-KUBECTLS = kubectls()
+ALL_KUBECTLS = kubectls()
+KUBECTLS = list(dict.fromkeys(ALL_KUBECTLS[:1] + ALL_KUBECTLS[-1:]))  # the oldest and the newest
 
 
 class Kubectl:
