@@ -6,11 +6,13 @@
  * A watch is freed by the pump task alone, after its stream was closed. w->lock covers the stream handle: closed() takes it,
  * so nobody writes to a stream that is gone. Order of locks: w->lock, then all->lock. */
 #include "api/custom.h"
+#include <stdatomic.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
 
 #define BOOKMARK_MS 60000
 #define BATCH 64 /* events a write */
+#define VISITS 128 /* watches for which the loops are woken once */
 
 struct watch {
 	struct watches *all;
@@ -25,6 +27,7 @@ struct watch {
 	struct cache_list initial; /* still to be sent, in initial_arena */
 	struct arena *initial_arena;
 	bool initial_end;
+	atomic_bool full; /* the stream took no more: writable() is waited for */
 	bool expired; /* the ring no longer has what was asked for */
 	struct watch *next_ready, *prev, *next;
 };
@@ -48,9 +51,10 @@ static void push_ready(struct watch *w)
 	if (!w->queued) {
 		w->queued = true;
 		w->next_ready = NULL;
+		if (!all->ready)
+			task_signal(&all->wake);
 		*all->ready_end = w;
 		all->ready_end = &w->next_ready;
-		task_signal(&all->wake);
 	}
 	task_unlock(&all->lock);
 }
@@ -60,9 +64,13 @@ static void notify(void *arg)
 	push_ready(arg);
 }
 
+/* Comes whenever all was sent, and mostly nothing was held back. */
 static void stream_writable(void *arg)
 {
-	push_ready(arg);
+	struct watch *w = arg;
+
+	if (atomic_exchange(&w->full, false))
+		push_ready(w);
 }
 
 static void stream_closed(void *arg)
@@ -318,6 +326,15 @@ static void send_initial(struct watch *w, struct batch *b)
 	w->initial_arena = arena_free(w->initial_arena);
 }
 
+/* False: nothing may be written now; the stream says when. */
+static bool has_room(struct watch *w)
+{
+	if (out_unsent(w) < HTTP_STREAM_HIGH)
+		return true;
+	atomic_store(&w->full, true);
+	return out_unsent(w) < HTTP_STREAM_HIGH && atomic_exchange(&w->full, false); /* it drained before it was told */
+}
+
 /* Under w->lock. */
 static void pump_events(struct watch *w, struct batch *b)
 {
@@ -325,7 +342,7 @@ static void pump_events(struct watch *w, struct batch *b)
 	int rc = w->expired ? -ERR_EXPIRED : 0;
 
 	err_init(&e);
-	while (rc >= 0 && !w->closed && !w->ended && out_unsent(w) < HTTP_STREAM_HIGH) {
+	while (rc >= 0 && !w->closed && !w->ended && has_room(w)) {
 		struct cache_event ev;
 		int64_t progress = 0;
 		rc = cache_watch_next(w->events, &ev, &progress, &e);
@@ -371,9 +388,11 @@ static void watch_free(struct watch *w)
 	rq_free(w->rq);
 }
 
-static void visit(struct watch *w, struct mono now)
+/* True: its stream is closed. */
+static bool visit(struct watch *w, struct mono now)
 {
 	struct batch b;
+	bool closed;
 
 	b.n = 0;
 	task_lock(&w->lock);
@@ -385,7 +404,15 @@ static void visit(struct watch *w, struct mono now)
 			timers(w, &b, now);
 		batch_flush(w, &b);
 	}
+	closed = w->closed;
 	task_unlock(&w->lock);
+	return closed;
+}
+
+/* No long list to send and nobody to wait for: the loops may be told of it together with others. */
+static bool is_short(const struct watch *w)
+{
+	return !w->initial_arena && w->all == w->rq->api->watches;
 }
 
 static struct watch *pop_ready(struct watches *all)
@@ -434,6 +461,7 @@ static void queue_due(struct watches *all, struct mono now)
 static void pump(void *arg)
 {
 	struct watches *all = arg;
+	int visits = 0;
 
 	task_lock(&all->lock);
 	for (;;) {
@@ -442,6 +470,10 @@ static void pump(void *arg)
 		if (!mono_before(now, all->next_timer))
 			queue_due(all, now);
 		w = pop_ready(all);
+		if (visits && (!w || visits == VISITS || !is_short(w))) {
+			visits = 0;
+			net_batch_end();
+		}
 		if (!w) {
 			if (all->stop && !all->n)
 				break;
@@ -449,10 +481,9 @@ static void pump(void *arg)
 			continue;
 		}
 		task_unlock(&all->lock);
-		visit(w, now);
-		task_lock(&w->lock);
-		bool closed = w->closed;
-		task_unlock(&w->lock);
+		if (is_short(w) && !visits++)
+			net_batch_begin();
+		bool closed = visit(w, now);
 		if (closed)
 			w->events = cache_watch_free(w->events); /* no notify() from here on */
 		task_lock(&all->lock);

@@ -12,7 +12,13 @@
 
 #define LOOP_STACK ((size_t)512 << 10)
 #define ROUNDS_MAX 8
+#define BATCH_LOOPS 8
 static _Thread_local struct net_loop *here;
+static _Thread_local struct {
+	bool on;
+	size_t n;
+	struct net_loop *loops[BATCH_LOOPS]; /* refs: to be woken at its end */
+} batch;
 
 bool loop_here(const struct net_loop *l)
 {
@@ -33,6 +39,40 @@ void loop_unref(struct net_loop *l)
 	free(l);
 }
 
+void net_batch_begin(void)
+{
+	batch.on = true;
+}
+
+void net_batch_end(void)
+{
+	batch.on = false;
+	for (size_t i = 0; i < batch.n; i++) {
+		struct net_loop *l = batch.loops[i];
+
+		pthread_mutex_lock(&l->lock);
+		if (!l->dead)
+			uv_async_send(&l->wake);
+		pthread_mutex_unlock(&l->lock);
+		loop_unref(l);
+	}
+	batch.n = 0;
+}
+
+/* True: net_batch_end() will wake it. */
+static bool wakes_later(struct net_loop *l)
+{
+	if (!batch.on)
+		return false;
+	for (size_t i = 0; i < batch.n; i++)
+		if (batch.loops[i] == l)
+			return true;
+	if (batch.n == BATCH_LOOPS)
+		return false;
+	batch.loops[batch.n++] = loop_ref(l);
+	return true;
+}
+
 void loop_send(struct net_loop *l, struct net_msg *m)
 {
 	bool wake, dead;
@@ -44,7 +84,7 @@ void loop_send(struct net_loop *l, struct net_msg *m)
 	if (!dead) {
 		*l->last = m;
 		l->last = &m->next;
-		if (wake)
+		if (wake && !wakes_later(l))
 			uv_async_send(&l->wake);
 	}
 	pthread_mutex_unlock(&l->lock);
