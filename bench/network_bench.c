@@ -1,0 +1,198 @@
+/* How fast the service proxy and cluster DNS are, in a network namespace of its own. `network_bench [COLD] [WARM]`, as root: COLD
+ * services loaded into an empty kernel (44000), one change among WARM (10000). Two endpoints each. */
+#include "base/clock.h"
+#include "base/task.h"
+#include "network/compile.h"
+#include "network/dns.h"
+#include "network/ledger.h"
+#include "network/link.h"
+#include "network/nft.h"
+#include <arpa/inet.h>
+#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define CHANGES 200
+#define QUESTIONS 20000
+
+static const struct compile_node node = { { "n1", 2 }, { NULL, 0 }, { { 0 } } };
+
+static void die(const char *what, const struct err *e)
+{
+	fprintf(stderr, "network_bench: %s: %s\n", what, e->message);
+	_exit(1);
+}
+
+static struct doc *parse(const char *json)
+{
+	struct doc *d;
+	struct err e;
+
+	err_init(&e);
+	if (doc_parse(str_c(json), &d, &e) < 0)
+		die("JSON", &e);
+	return d;
+}
+
+static struct doc *service_doc(struct arena *a, int i)
+{
+	return parse(arena_printf(a,
+		"{\"metadata\":{\"name\":\"s%d\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.%d.%d.%d\",\"clusterIPs\":[\"10.%d.%d.%d\"],"
+		"\"ports\":[{\"name\":\"t\",\"port\":80,\"protocol\":\"TCP\"}]}}",
+		i, 96 + i / 62500, i / 250 % 250, i % 250 + 1, 96 + i / 62500, i / 250 % 250, i % 250 + 1));
+}
+
+static struct doc *slice_doc(struct arena *a, int i, int shift)
+{
+	return parse(arena_printf(a,
+		"{\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"t\",\"port\":8080,\"protocol\":\"TCP\"}],\"endpoints\":"
+		"[{\"addresses\":[\"10.%d.%d.%d\"],\"nodeName\":\"n2\"},{\"addresses\":[\"10.200.%d.%d\"],\"nodeName\":\"n2\"}]}",
+		201 + i / 62500, i / 250 % 250, i % 250 + 1, shift, i % 250 + 1));
+}
+
+static void put(struct nft *nft, struct ledger *l, struct doc *service, struct doc *slice, int i)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct val slices = doc_root(slice);
+	struct compiled c;
+
+	compile_service(a, &node, doc_root(service), &slices, 1, NULL, &c);
+	nft_need_picks(nft, c.picks, c.n_picks);
+	ledger_set(l, arena_strf(a, "s/default/s%d", i), c.elements, c.n);
+}
+
+static void apply(struct nft *nft, struct ledger *l, bool all)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct change *changes;
+	size_t n = ledger_changes(l, a, &changes);
+	struct err e;
+
+	err_init(&e);
+	if ((all ? nft_rebuild : nft_apply)(nft, changes, n, &e) < 0)
+		die("nft", &e);
+}
+
+static int by_size(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void tell(const char *what, int64_t *ns, size_t n)
+{
+	qsort(ns, n, sizeof(*ns), by_size);
+	printf("%s: median %.1f us, p99 %.1f us\n", what, (double)ns[n / 2] / 1e3, (double)ns[n * 99 / 100] / 1e3);
+}
+
+/* A table with n services from documents that are parsed already, as informers hand them over. */
+static void load(const struct nft_opts *o, int n, int changes)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_(ledger_free) struct ledger *l = ledger_new();
+	struct doc **services = xcalloc((size_t)n, sizeof(*services)), **slices = xcalloc((size_t)n, sizeof(*slices));
+	int64_t ns[CHANGES];
+	struct nft *nft;
+	struct err e;
+
+	err_init(&e);
+	if (nft_new(o, &nft, &e) < 0)
+		die("nft", &e);
+	for (int i = 0; i < n; i++) {
+		services[i] = service_doc(a, i);
+		slices[i] = slice_doc(a, i, 0);
+	}
+	struct mono t0 = mono_now();
+	for (int i = 0; i < n; i++)
+		put(nft, l, services[i], slices[i], i);
+	struct mono t1 = mono_now();
+	apply(nft, l, true);
+	printf("%d services cold: %.0f ms, of them %.0f ms compiling (%zu elements)\n", n, (double)(mono_now().ns - t0.ns) / 1e6,
+		(double)(t1.ns - t0.ns) / 1e6, ledger_len(l));
+	for (int i = 0; i < changes; i++) {
+		auto_(doc_unref) struct doc *slice = slice_doc(a, i * 7 % n, i + 1);
+
+		t0 = mono_now();
+		put(nft, l, services[i * 7 % n], slice, i * 7 % n);
+		apply(nft, l, false);
+		ns[i] = mono_now().ns - t0.ns;
+	}
+	if (changes)
+		tell(arena_printf(a, "one change among %d services, to its being in the kernel", n), ns, (size_t)changes);
+	for (int i = 0; i < n; i++) {
+		doc_unref(services[i]);
+		doc_unref(slices[i]);
+	}
+	free(services);
+	free(slices);
+	nft_free(nft);
+}
+
+static void ask(int n)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_(services_free) struct services *s = services_new();
+	int64_t *ns = xcalloc(QUESTIONS, sizeof(*ns));
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(53), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct dns_opts o = { .resolv_conf = "/dev/null", .zone = { .services = s, .domain = STR("cluster.local") } };
+	struct dns *dns;
+	struct err e;
+
+	err_init(&e);
+	for (int i = 0; i < n; i++) {
+		auto_(doc_unref) struct doc *d = service_doc(a, i);
+
+		services_put(s, NULL, d);
+	}
+	ip_parse(STR("127.0.0.1"), &o.zone.server[0]);
+	if (dns_start(&o, &dns, &e) < 0)
+		die("dns", &e);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		die("connect", &e);
+	for (int i = 0; i < QUESTIONS; i++) {
+		uint8_t name[256], wire[1500];
+		size_t at = 0;
+		const char *label = arena_printf(a, "s%d.default.svc.cluster.local.", i % n);
+
+		for (struct str part, rest = str_c(label); str_next(&rest, '.', &part) && part.n;) {
+			name[at++] = (uint8_t)part.n;
+			memcpy(name + at, part.p, part.n);
+			at += part.n;
+		}
+		name[at] = 0;
+		size_t len = dns_question(name, 1, (uint16_t)i, wire, sizeof(wire));
+		struct mono t0 = mono_now();
+		if (send(fd, wire, len, 0) < 0 || recv(fd, wire, sizeof(wire), 0) < 12 || (wire[3] & 15) || wire[7] != 1)
+			die("no DNS answer", &e);
+		ns[i] = mono_now().ns - t0.ns;
+	}
+	tell(arena_printf(a, "DNS answer over UDP, %d services, one client", n), ns, QUESTIONS);
+	close(fd);
+	dns_stop(dns);
+	free(ns);
+}
+
+int main(int argc, char **argv)
+{
+	int cold = argc > 1 ? atoi(argv[1]) : 44000, warm = argc > 2 ? atoi(argv[2]) : 10000;
+	struct nft_opts o = { .table = "kogge-bench", .pod_links = "kp-" };
+	struct rtnl r = { 0 };
+	struct link lo;
+	struct err e;
+
+	err_init(&e);
+	if (unshare(CLONE_NEWNET) < 0) {
+		puts("network_bench needs root");
+		return 77;
+	}
+	if (rtnl_open(&r, &e) < 0 || rtnl_link(&r, "lo", &lo, &e) < 0 || rtnl_up(&r, lo.index, &e) < 0)
+		die("loopback", &e);
+	rtnl_close(&r);
+	cidr_parse(STR("10.96.0.0/12"), &o.services[0]);
+	load(&o, cold, 0);
+	load(&o, warm, CHANGES);
+	ask(warm);
+	return 0;
+}
