@@ -6,6 +6,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 prefix=${PREFIX:-/usr/local}
 unitdir=${UNITDIR:-$prefix/lib/systemd/system}
 networkdir=$prefix/lib/systemd/network
+rulesdir=$prefix/lib/udev/rules.d
 docdir=$prefix/share/doc/kogge
 root=${DESTDIR:-}
 pages="README.md LICENSE CHANGELOG.md docs/operations.md docs/limits.md"
@@ -24,6 +25,7 @@ read_anew() {
 	runs_here || return 0
 	systemctl daemon-reload
 	! systemctl is-active --quiet systemd-networkd || networkctl reload
+	! systemctl is-active --quiet systemd-udevd || udevadm control --reload
 }
 
 install_files() {
@@ -33,6 +35,7 @@ install_files() {
 	sed "s,@BINDIR@,$prefix/bin,; s,@DOCDIR@,$docdir," "$top/deploy/kogge.service" >"$root$unitdir/kogge.service"
 	chmod 644 "$root$unitdir/kogge.service"
 	install -D -m 644 "$top/deploy/10-kogge.network" "$root$networkdir/10-kogge.network"
+	install -D -m 644 "$top/deploy/85-kogge.rules" "$root$rulesdir/85-kogge.rules"
 	read_anew
 	cat <<-TXT
 		installed $root$prefix/bin/kogge and $root$unitdir/kogge.service.
@@ -50,7 +53,7 @@ uninstall_files() {
 		echo "make uninstall: kogge runs; first systemctl disable --now kogge, and kogge reset --force if pods and data shall go, too" >&2
 		exit 1
 	fi
-	rm -f "$root$prefix/bin/kogge" "$root$unitdir/kogge.service" "$root$networkdir/10-kogge.network"
+	rm -f "$root$prefix/bin/kogge" "$root$unitdir/kogge.service" "$root$networkdir/10-kogge.network" "$root$rulesdir/85-kogge.rules"
 	for page in $pages; do rm -f "$root$docdir/${page##*/}"; done
 	[ ! -d "$root$docdir" ] || rmdir --ignore-fail-on-non-empty "$root$docdir"
 	read_anew
