@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
+#include "node/node.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ static void config_text(const struct layout *l, struct buf *out)
 		"[grpc]\n  address = \"%s\"\n"
 		"[plugins.\"io.containerd.grpc.v1.cri\"]\n"
 		"  sandbox_image = \"localhost/kogge/pause:1\"\n  restrict_oom_score_adj = %s\n  disable_tcp_service = true\n"
+		"  netns_mounts_under_state_dir = true\n"
 		"  stream_server_address = \"127.0.0.1\"\n  stream_server_port = \"0\"\n  max_container_log_line_size = 16384\n"
 		"[plugins.\"io.containerd.grpc.v1.cri\".cni]\n  bin_dir = \"%s/bin\"\n  conf_dir = \"%s/conf\"\n"
 		"[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"%s/certs.d\"\n",
@@ -156,6 +158,8 @@ int containerd_need(const struct layout *l, struct err *e)
 	if (write_config(l, e) < 0)
 		return -e->code;
 	unlink(l->containerd_socket);
+	auto_free char *state = xasprintf("%s/containerd", l->run), *root = xasprintf("%s/root", l->containerd);
+	node_runtime_tidy(l->containerd_socket, state, root);
 	pid = fork();
 	if (pid < 0)
 		return err_errno(e, errno, "start containerd");

@@ -136,6 +136,8 @@ int reset_instance(struct arena *a, const struct settings *s, const struct layou
 		purge_pods(a, s, l);
 		if (containerd_stop(l, e) < 0)
 			return -e->code;
+		if (l->own_containerd)
+			node_shims_end(l->containerd_socket, NODE_SHIMS_ALL);
 		say(s, "taking away links, tables and mounts");
 		node_network_opts(a, s, l, &net);
 		if (network_purge(&net, e) < 0)

@@ -122,6 +122,7 @@ static void read_events(struct node_agent *n, struct grpc_stream *s)
 		if (mono_before(relist, mono_now())) {
 			relist = mono_add_ms(mono_now(), RELIST_MS);
 			wake_all(n);
+			leftovers_look(n);
 		}
 	}
 }
@@ -145,6 +146,7 @@ void events_run(void *node)
 		runtime_seen(n, true, NULL);
 		s = subscribe(n, &e);
 		wake_all(n); /* whatever happened while nobody listened */
+		leftovers_look(n);
 		if (!s) {
 			log_debug("no events from the container runtime: %s", e.message);
 			if (!stop_sleep_ms(n->stop, RELIST_BLIND_MS))

@@ -7,6 +7,7 @@
 
 #define LOG_MODULE "node"
 #define STOP_WAIT_MS 500
+#define ADOPT_PAUSE_MS 500
 #define PURGE_TRIES 100
 #define PURGE_PAUSE_MS 100
 #define WRITERS 2
@@ -289,32 +290,17 @@ static void on_pod(void *arg, struct doc *before, struct doc *after)
 		static_pods_changed(n, before);
 }
 
-/* Pods of which the runtime still has something and the API nothing: they went while we were away. */
-static void adopt_orphans(struct node_agent *n)
+/* A pod that the API does not know; its worker takes away what it left. */
+void node_pod_gone(struct node_agent *n, struct doc *d)
 {
-	auto_reply Cri__ListSandboxReply *l = NULL;
-	auto_(arena_free) struct arena *a = arena_new();
-	struct err e;
+	struct str uid = doc_str(d, "metadata.uid");
 
-	err_init(&e);
-	if (cri_list_sandboxes(&n->cri, NULL, &l, &e) < 0)
-		return;
-	for (size_t i = 0; i < l->n_items; i++) {
-		Cri__SandboxMetadata *m = l->items[i]->metadata;
-		const char *uid = cri_map_get(l->items[i]->labels, l->items[i]->n_labels, LABEL_POD_UID);
-		if (!m || !uid)
-			continue;
-		task_lock(&n->lock);
-		if (!map_get(n->pods, str_c(uid))) {
-			auto_(doc_unref) struct doc *d = node_publish(node_pack(a,
-				"{apiVersion:'v1', kind:'Pod', metadata:{name:s, namespace:s, uid:s}, spec:{containers:[]}}", m->name, m->namespace_, uid));
-			struct pod *p = pod_add(n, d);
-			log_info("pod %s/%s is not in the API any more: it is taken away", p->ns, p->name);
-			p->gone = true;
-			queue_add(n->wake, str_c(uid));
-		}
-		task_unlock(&n->lock);
+	task_lock(&n->lock);
+	if (!map_get(n->pods, uid)) {
+		pod_add(n, d)->gone = true;
+		queue_add(n->wake, uid);
 	}
+	task_unlock(&n->lock);
 }
 
 /* ---- options -------------------------------------------------------------------------------------------------------------------- */
@@ -459,8 +445,11 @@ static void adopt_task(void *arg)
 	informer_start(n->pods_inf);
 	while (!stop_raised(n->stop) && !informer_wait_synced(n->pods_inf, 1000))
 		;
-	if (!stop_raised(n->stop))
-		adopt_orphans(n);
+	while (!stop_raised(n->stop) && leftovers_remove(n) < 0)
+		(void)stop_sleep_ms(n->stop, ADOPT_PAUSE_MS);
+	task_lock(&n->lock);
+	n->adopted = true;
+	task_unlock(&n->lock);
 	static_pods_run(n);
 	node_task_end(n);
 }

@@ -66,6 +66,15 @@ int node_port(const struct node_agent *n);		    /* of the HTTPS server, once it 
 /* Takes every pod of this runtime away: sandboxes, mounts, directories, cgroups (`kogge reset`, --ephemeral). Uses no API; after or instead of node_run(). */
 int node_purge(const struct node_opts *o, struct err *e);
 
+/* ---- our own containerd ------------------------------------------------------------------------------------------- */
+
+/* Ends shims of the containerd on this socket, with what they started: those whose bundle is gone, also those that never had a task, or all;
+ * the latter two only while no containerd runs. */
+enum node_shims { NODE_SHIMS_ABANDONED, NODE_SHIMS_WITHOUT_TASK, NODE_SHIMS_ALL };
+void node_shims_end(const char *socket, enum node_shims which);
+/* Before a containerd starts: what its predecessor had begun and nobody would end. state, root: its folders. */
+void node_runtime_tidy(const char *socket, const char *state, const char *root);
+
 /* ---- images without a registry ------------------------------------------------------------------------------------ */
 
 /* Loads an OCI or docker archive (plain or gzip tar) into containerd. ns: "k8s.io" for CRI. progress (may be NULL) hears about each

@@ -181,6 +181,7 @@ struct node_agent {
 	int workers;		  /* running tasks that use the node */
 	struct queue *wake, *writes;
 	bool pods_synced, stopping;
+	bool adopted, looking; /* the first look for leftovers is done; another is under way */
 	struct doc *node_doc;	  /* our Node as last seen, own */
 	int cgroup_version;
 	int64_t mem_bytes;
@@ -218,8 +219,15 @@ int pod_observe(struct pod *p, struct err *e);
 void pod_own_id(struct pod *p, const char *id); /* events of this container or sandbox are this pod's */
 
 /* pod_act.c */
-void pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a);
-void pod_clean_runtime(struct pod *p);
+bool pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a); /* false: it waits for p->recheck */
+void pod_logs_remove(struct pod *p);
+/* leftovers.c */
+int leftovers_remove(struct node_agent *n); /* fails while the runtime does not answer */
+void leftovers_look(struct node_agent *n);  /* the same on a task of its own, once the pods are known */
+/* shims.c: those that the runtime, whose sandboxes and containers are in known, has forgotten. Our own runtime only. */
+void shims_end_unknown(struct node_agent *n, const struct map *known);
+/* node.c */
+void node_pod_gone(struct node_agent *n, struct doc *d);
 
 /* pod_admit.c: false: own *ret_why, and *ret_reason of a pod that fails by it; NULL: it waits */
 bool pod_admit(struct node_agent *n, struct doc *d, const char **ret_reason, char **ret_why);
@@ -251,6 +259,7 @@ Cri__LinuxResources *resources_cri(struct node_agent *n, struct val spec, struct
 char *pod_cgroup(const struct pod *p, const char *qos); /* own: "/kubepods/burstable/podUID" */
 int cgroup_pod_make(struct pod *p, struct val spec, struct err *e);
 void cgroup_pod_remove(struct pod *p);
+void cgroup_pods_each(struct node_agent *n, void (*each)(void *arg, const char *uid), void *arg); /* once a controller: a uid comes again */
 void cgroup_remove_all(struct node_agent *n);
 int cgroup_detect(void); /* 1 or 2 */
 

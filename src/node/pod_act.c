@@ -112,18 +112,25 @@ static void make_sandbox(struct pod *p, struct doc *d)
 	p->sandbox_backoff_ms = 0;
 }
 
-static void stop_sandbox(struct pod *p)
+/* What the runtime did not do; instead of trying again at once. */
+static bool look_in_a_second(struct pod *p)
+{
+	p->recheck_ms = 0;
+	p->recheck = mono_add_ms(mono_now(), 1000);
+	return false;
+}
+
+static bool stop_sandbox(struct pod *p)
 {
 	struct err e;
 
 	err_init(&e);
 	if (cri_stop_sandbox(&p->n->cri, p->sandbox, &e) < 0) {
-		sandbox_failed(p, &e);
-		p->recheck_ms = 0;
-		p->recheck = mono_add_ms(mono_now(), 1000);
-		return;
+		log_warn("pod %s/%s: stop sandbox: %s; trying again in 1 s", p->ns, p->name, e.message);
+		return look_in_a_second(p);
 	}
 	p->sandbox_up = false;
+	return true;
 }
 
 /* ---- starting ------------------------------------------------------------------------------------------------------------ */
@@ -462,39 +469,50 @@ static void drop_log_links(struct pod *p)
 		closedir(d);
 }
 
-void pod_clean_runtime(struct pod *p)
+void pod_logs_remove(struct pod *p)
 {
-	auto_reply Cri__ListSandboxReply *l = NULL;
 	auto_free char *logs = pod_log_dir(p);
-	struct err e;
 
-	err_init(&e);
-	if (cri_list_sandboxes(&p->n->cri, p->uid, &l, &e) < 0)
-		return;
-	for (size_t i = 0; i < l->n_items; i++) {
-		if (l->items[i]->state == SANDBOX_READY && cri_stop_sandbox(&p->n->cri, l->items[i]->id, &e) < 0)
-			log_warn("pod %s/%s: stop sandbox: %s", p->ns, p->name, e.message);
-		if (cri_remove_sandbox(&p->n->cri, l->items[i]->id, &e) < 0)
-			log_warn("pod %s/%s: remove sandbox: %s", p->ns, p->name, e.message);
-	}
-	logs_pod_changed(p->n->logs, p->uid);
-	cgroup_pod_remove(p);
 	drop_log_links(p);
 	remove_tree(logs);
 }
 
-static void clean(struct pod *p, struct doc *d, const struct decision *dec)
+/* false: the runtime did not do it all. */
+static bool clean_runtime(struct pod *p)
+{
+	auto_reply Cri__ListSandboxReply *l = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (cri_list_sandboxes(&p->n->cri, p->uid, &l, &e) < 0)
+		return false;
+	for (size_t i = 0; i < l->n_items; i++) {
+		if ((l->items[i]->state == SANDBOX_READY && cri_stop_sandbox(&p->n->cri, l->items[i]->id, &e) < 0) ||
+			cri_remove_sandbox(&p->n->cri, l->items[i]->id, &e) < 0) {
+			log_warn("pod %s/%s: remove sandbox: %s; trying again in 1 s", p->ns, p->name, e.message);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool clean(struct pod *p, struct doc *d, const struct decision *dec)
 {
 	probes_drop(p);
 	objects_forget(p->n->objects, p);
 	volumes_teardown(p->n, p->uid);
 	if (!p->gone)
 		status_submit(p, status_build(p, d, dec), true);
-	pod_clean_runtime(p);
+	if (!clean_runtime(p))
+		return look_in_a_second(p);
+	logs_pod_changed(p->n->logs, p->uid);
+	cgroup_pod_remove(p);
+	pod_logs_remove(p);
 	p->closed = true;
+	return true;
 }
 
-void pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a)
+bool pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a)
 {
 	struct container *c = a->container < p->n_containers ? p->containers[a->container] : NULL;
 
@@ -517,10 +535,9 @@ void pod_act(struct pod *p, struct doc *d, const struct decision *dec, const str
 		stop_old(p);
 		break;
 	case ACT_STOP_SANDBOX:
-		stop_sandbox(p);
-		break;
+		return stop_sandbox(p);
 	case ACT_CLEAN:
-		clean(p, d, dec);
-		break;
+		return clean(p, d, dec);
 	}
+	return true;
 }

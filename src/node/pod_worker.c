@@ -464,8 +464,7 @@ static bool round_of(struct pod *p, struct doc *d)
 			wake = mono_now();
 			break;
 		}
-		pod_act(p, d, &dec, &dec.actions[i]);
-		again |= !is_background(dec.actions[i].kind);
+		again |= pod_act(p, d, &dec, &dec.actions[i]) && !is_background(dec.actions[i].kind);
 		if (p->closed)
 			return false;
 	}

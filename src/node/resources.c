@@ -10,6 +10,7 @@
 #define LOG_MODULE "node"
 #define CGROUP_ROOT "/sys/fs/cgroup"
 #define CPU_PERIOD_US 100000
+#define POD_DEPTH 3 /* pod, container and what it made itself */
 #define SHARES_MIN 2
 #define SHARES_MAX 262144
 
@@ -346,25 +347,6 @@ int cgroup_pod_make(struct pod *p, struct val spec, struct err *e)
 	return 0;
 }
 
-void cgroup_pod_remove(struct pod *p)
-{
-	static const char *const classes[] = { "Guaranteed", "Burstable", "BestEffort" };
-
-	for (size_t q = 0; q < ARRAY_LEN(classes); q++) {
-		auto_free char *path = pod_cgroup(p, classes[q]);
-		if (p->n->cgroup_version == 2) {
-			auto_free char *dir = xasprintf(CGROUP_ROOT "%s", path);
-			(void)rmdir(dir);
-			continue;
-		}
-		for (size_t i = 0; i < ARRAY_LEN(v1_controllers); i++) {
-			auto_free char *dir = xasprintf(CGROUP_ROOT "/%s%s", v1_controllers[i], path);
-			(void)rmdir(dir);
-		}
-	}
-	share_between_classes(p->n, p);
-}
-
 /* Control groups are directories of which only empty ones can be removed: the deepest first. */
 static void remove_empty(const char *dir, int depth)
 {
@@ -380,6 +362,50 @@ static void remove_empty(const char *dir, int depth)
 	if (d)
 		(void)closedir(d);
 	(void)rmdir(dir);
+}
+
+void cgroup_pod_remove(struct pod *p)
+{
+	static const char *const classes[] = { "Guaranteed", "Burstable", "BestEffort" };
+
+	for (size_t q = 0; q < ARRAY_LEN(classes); q++) {
+		auto_free char *path = pod_cgroup(p, classes[q]);
+		if (p->n->cgroup_version == 2) {
+			auto_free char *dir = xasprintf(CGROUP_ROOT "%s", path);
+			remove_empty(dir, POD_DEPTH);
+			continue;
+		}
+		for (size_t i = 0; i < ARRAY_LEN(v1_controllers); i++) {
+			auto_free char *dir = xasprintf(CGROUP_ROOT "/%s%s", v1_controllers[i], path);
+			remove_empty(dir, POD_DEPTH);
+		}
+	}
+	share_between_classes(p->n, p);
+}
+
+/* Folders podUID of the class below root. */
+static void each_pod(const char *root, const char *class, void (*each)(void *arg, const char *uid), void *arg)
+{
+	auto_free char *path = xasprintf("%s/kubepods%s", root, class);
+	DIR *d = opendir(path);
+
+	for (struct dirent *entry; d && (entry = readdir(d));)
+		if (strncmp(entry->d_name, "pod", 3) == 0)
+			each(arg, entry->d_name + 3);
+	if (d)
+		(void)closedir(d);
+}
+
+void cgroup_pods_each(struct node_agent *n, void (*each)(void *arg, const char *uid), void *arg)
+{
+	static const char *const classes[] = { "", "/burstable", "/besteffort" };
+	const char *own = n->o.cgroup_root ? n->o.cgroup_root : "";
+
+	for (size_t q = 0; q < ARRAY_LEN(classes); q++)
+		for (size_t i = 0; i < (n->cgroup_version == 2 ? 1 : ARRAY_LEN(v1_controllers)); i++) {
+			auto_free char *root = n->cgroup_version == 2 ? xasprintf(CGROUP_ROOT "%s", own) : xasprintf(CGROUP_ROOT "/%s%s", v1_controllers[i], own);
+			each_pod(root, classes[q], each, arg);
+		}
 }
 
 static void remove_pods(const char *root)

@@ -2,6 +2,7 @@
 import base64
 import json
 import os
+import signal
 import urllib.parse
 
 import websocket
@@ -267,3 +268,20 @@ def test_pods_from_files(fresh):
     os.unlink(file)
     until(lambda: not server.kube.get(path("pods", "default"))["items"], 30, "and goes with its file")
     assert third
+
+
+def test_what_unknown_pods_left_is_removed(cluster):
+    """Folders, logs and control groups of pods that went while no node process was there to see it."""
+    uid = "00000000-dead-4000-8000-000000000000"
+    folders = [os.path.join(cluster.data, "node", "pods", uid, "volumes"), os.path.join(cluster.data, "logs", f"default_ghost_{uid}", "c")]
+    folders += [f"{root}/kogge-{cluster.slot.instance}/kubepods/besteffort/pod{uid}/inner" for root in ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory", "/sys/fs/cgroup")
+                if os.path.isdir(f"{root}/kogge-{cluster.slot.instance}/kubepods/besteffort")]
+    for folder in folders:
+        os.makedirs(folder)
+    link = os.path.join(cluster.data, "container-logs", "ghost_default_c-0.log")
+    os.symlink(os.path.join(folders[1], "0.log"), link)
+    for pid in cluster.children():
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+            if f.read().strip() == "kogge-node":
+                os.kill(pid, signal.SIGKILL)
+    until(lambda: not [f for f in folders if os.path.exists(os.path.dirname(f))] and not os.path.lexists(link), 60, f"{folders} and {link} are gone")
