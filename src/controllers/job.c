@@ -35,7 +35,7 @@ struct work {
 	struct doc **release; /* pods whose finalizer may go once the status is written */
 	size_t n_release;
 	int64_t next_ms;
-	struct wall last_failure;
+	struct wall last_failure, last_success;
 };
 
 static struct val old_status(const struct work *w, const char *field)
@@ -79,18 +79,24 @@ static void settle(struct work *w, struct val uids, int64_t *counter, struct nod
 	}
 }
 
+/* How often its index has failed, with this failed pod. */
+static int64_t failure_number(const struct doc *pod)
+{
+	int64_t n = 0;
+
+	str_i64(val_str(val_get(doc_get(pod, "metadata.annotations"), JOB_INDEX_FAILURES)), &n);
+	return n + 1;
+}
+
 static int64_t failures_of_index(struct work *w, int64_t index)
 {
-	int64_t most = 0, n;
+	int64_t most = 0;
 
 	for (size_t i = 0; i < w->pods.n; i++) {
 		struct doc *p = w->pods.items[i];
 
-		if (job_pod_index(p) != index || job_pod_fate(p, w->count_terminating) != FATE_FAILED)
-			continue;
-		n = 0;
-		str_i64(val_str(val_get(doc_get(p, "metadata.annotations"), JOB_INDEX_FAILURES)), &n);
-		most = MAX(most, n + 1);
+		if (job_pod_index(p) == index && job_pod_fate(p, w->count_terminating) == FATE_FAILED)
+			most = MAX(most, failure_number(p));
 	}
 	return most;
 }
@@ -116,6 +122,7 @@ static void note_failure(struct work *w, struct doc *pod)
 
 static void note_success(struct work *w, struct doc *pod)
 {
+	w->last_success.ns = MAX(w->last_success.ns, job_pod_end_ns(pod));
 	if (w->indexed) {
 		if (job_pod_tracked(pod))
 			index_set_add(&w->done, job_pod_index(pod));
@@ -212,6 +219,11 @@ static int64_t restarts(struct work *w)
 	return n;
 }
 
+static void come_back(struct work *w, int64_t ms)
+{
+	w->next_ms = w->next_ms ? MIN(w->next_ms, ms) : ms;
+}
+
 static void check_deadline(struct work *w)
 {
 	int64_t seconds = doc_int(w->job, "spec.activeDeadlineSeconds", 0), left;
@@ -223,7 +235,7 @@ static void check_deadline(struct work *w)
 	if (left <= 0)
 		fails(w, "DeadlineExceeded", "Job was active longer than specified deadline");
 	else
-		w->next_ms = w->next_ms ? MIN(w->next_ms, left) : left;
+		come_back(w, left);
 }
 
 static void check_failure(struct work *w)
@@ -336,10 +348,10 @@ static int create_one(struct work *w, int64_t index, struct err *e)
 	return 0;
 }
 
-/* The lowest index that is neither done, lost nor running; JOB_NONE: there is none. */
-static int64_t next_index(struct work *w)
+/* The lowest index from there on that is neither done, lost nor running; JOB_NONE: there is none. */
+static int64_t next_index(struct work *w, int64_t from)
 {
-	for (int64_t i = 0; i < w->completions; i++)
+	for (int64_t i = from; i < w->completions; i++)
 		if (!w->done.has[i] && !w->lost.has[i] && !w->running.has[i])
 			return i;
 	return JOB_NONE;
@@ -347,8 +359,10 @@ static int64_t next_index(struct work *w)
 
 static int create_some(struct work *w, int64_t n, struct err *e)
 {
+	int64_t index = JOB_NONE;
+
 	for (int64_t k = 0; k < MIN(n, (int64_t)BURST); k++) {
-		int64_t index = w->indexed ? next_index(w) : JOB_NONE;
+		index = w->indexed ? next_index(w, index + 1) : JOB_NONE;
 
 		if (w->indexed && index == JOB_NONE)
 			return 0;
@@ -389,14 +403,44 @@ static int64_t wanted_active(const struct work *w)
 	return MIN(w->parallelism, w->completions - all_succeeded(w) - w->lost.count);
 }
 
+/* Since the last success: a job that gets on does not wait longer and longer. */
+static int64_t failures_in_row(const struct work *w)
+{
+	int64_t n = 0;
+
+	for (size_t i = 0; i < w->pods.n; i++)
+		n += job_pod_fate(w->pods.items[i], w->count_terminating) == FATE_FAILED && job_pod_end_ns(w->pods.items[i]) > w->last_success.ns;
+	return n;
+}
+
+static int64_t wait_after(int64_t failures, int64_t last_ns)
+{
+	return MAX(job_backoff_ms(failures) - (wall_now().ns - last_ns) / 1000000, (int64_t)0);
+}
+
 /* After failures new pods wait, longer each time. 0: they may come. */
 static int64_t pause_ms(const struct work *w)
 {
-	int64_t passed = (wall_now().ns - w->last_failure.ns) / 1000000;
-
-	if (!w->last_failure.ns || !all_failed(w))
+	if (w->per_index != JOB_NONE || !w->last_failure.ns)
 		return 0;
-	return MAX(job_backoff_ms(all_failed(w)) - passed, (int64_t)0);
+	return wait_after(failures_in_row(w), w->last_failure.ns);
+}
+
+/* With a limit for each index, each waits for itself. */
+static void hold_indexes(struct work *w)
+{
+	for (size_t i = 0; w->per_index != JOB_NONE && i < w->pods.n; i++) {
+		struct doc *p = w->pods.items[i];
+		int64_t index = job_pod_index(p), wait;
+
+		if (job_pod_fate(p, w->count_terminating) != FATE_FAILED || index == JOB_NONE || index >= w->completions || w->done.has[index] || w->lost.has[index])
+			continue;
+		wait = wait_after(failure_number(p), job_pod_end_ns(p));
+		if (wait > 0) {
+			index_set_add(&w->running, index);
+			come_back(w, wait);
+		}
+	}
 }
 
 static int manage(struct work *w, struct err *e)
@@ -413,9 +457,10 @@ static int manage(struct work *w, struct err *e)
 	missing = wanted - w->active - (w->count_terminating ? 0 : w->terminating);
 	wait = missing > 0 ? pause_ms(w) : 0;
 	if (wait > 0) {
-		w->next_ms = w->next_ms ? MIN(w->next_ms, wait) : wait;
+		come_back(w, wait);
 		return 0;
 	}
+	hold_indexes(w);
 	return create_some(w, missing, e);
 }
 

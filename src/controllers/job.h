@@ -38,7 +38,7 @@ enum policy job_policy(struct arena *a, const struct doc *job, const struct doc 
 /* spec.successPolicy: NULL, or the message of the rule that holds. */
 const char *job_success_rule(struct arena *a, const struct doc *job, const struct index_set *completed);
 
-/* When a pod ended: the last of its containers, or its deletion; 0: unknown. Nanoseconds. */
+/* When a pod that ended did so: the last of its containers, or when it stopped being ready, or its deletion; 0: unknown. Nanoseconds. */
 int64_t job_pod_end_ns(const struct doc *pod);
 /* How long a new pod waits after so many failures in a row. */
 int64_t job_backoff_ms(int64_t failures);

@@ -91,6 +91,8 @@ int64_t job_pod_end_ns(const struct doc *pod)
 	for (struct val_iter it = val_iter(doc_get(pod, "status.containerStatuses")); val_next(&it);)
 		if (wall_parse(val_str(val_path(it.val, "state.terminated.finishedAt")), &t))
 			last = MAX(last, t.ns);
+	if (!last && wall_parse(val_str(val_get(condition_of(doc_root(pod), "Ready"), "lastTransitionTime")), &t))
+		last = t.ns;
 	if (!last && wall_parse(doc_str(pod, "metadata.deletionTimestamp"), &t))
 		last = t.ns;
 	return last;
