@@ -13,7 +13,7 @@ extern const struct controller deployment_controller, replicaset_controller, end
 	event_ttl_controller, token_controller, replicationcontroller_controller,
 	statefulset_controller, daemonset_controller, job_controller, ttl_controller, resourcequota_controller, cronjob_controller, volume_binder_controller,
 	pvc_protection_controller, pv_protection_controller, disruption_controller,
-	autoscale_controller, local_path_controller, ephemeral_volume_controller, certificate_controller;
+	autoscale_controller, local_path_controller, ephemeral_volume_controller, certificate_controller, token_cleaner_controller;
 
 static const struct controller *const inventory[] = {
 	&deployment_controller,	   &replicaset_controller, &endpoints_controller, &endpointslice_controller,
@@ -24,7 +24,7 @@ static const struct controller *const inventory[] = {
 	&resourcequota_controller, &cronjob_controller,     &volume_binder_controller,
 	&pvc_protection_controller, &pv_protection_controller, &disruption_controller,
 	&autoscale_controller,	    &local_path_controller, &ephemeral_volume_controller,
-	&certificate_controller,
+	&certificate_controller,    &token_cleaner_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)

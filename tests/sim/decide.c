@@ -15,7 +15,7 @@
  *     is RESOURCE/NAME PATH VALUE     for all of them; PATH as kubectl's jsonpath, and conditions[Ready] finds by type;
  * "-": not there
  *
- * Namespaced things are in the namespace shop. There is a scheduler but no node, unless a script makes one: pods run
+ * Namespaced things are in the namespace shop; RESOURCE@NAMESPACE means another. There is a scheduler but no node, unless a script makes one: pods run
  * because a script says so. Before each look, a second passes. Virtual time: nothing here waits. */
 #include "base/file.h"
 #include "base/log.h"
@@ -50,19 +50,24 @@ static struct gvr resource(struct world *w, struct str name)
 	return res_pods;
 }
 
-static struct str namespace_of(struct gvr r)
+/* RESOURCE or RESOURCE@NAMESPACE. */
+static struct gvr place(struct world *w, struct str text, struct str *ret_ns)
 {
 	static const char *const cluster[] = { "nodes", "namespaces", "persistentvolumes", "storageclasses", "priorityclasses" };
+	struct str name, ns = str_cut(text, '@', &name);
+	struct gvr r = resource(w, name);
 
+	*ret_ns = ns.n ? ns : NS;
 	for (size_t i = 0; i < ARRAY_LEN(cluster); i++)
 		if (!strcmp(r.resource, cluster[i]))
-			return STR_NULL;
-	return NS;
+			*ret_ns = STR_NULL;
+	return r;
 }
 
 struct found {
 	struct arena *a;
 	struct gvr r;
+	struct str ns;
 	char pattern[128];
 	struct doc *items[64];
 	size_t n;
@@ -84,13 +89,14 @@ static void take_item(void *arg, struct doc *take)
 static struct found find(struct world *w, struct arena *a, struct str target)
 {
 	struct str kind, pattern = str_cut(target, '/', &kind);
-	struct found f = { .a = a, .r = resource(w, kind) };
+	struct found f = { .a = a };
 	char revision[24];
 	struct err e;
 
 	err_init(&e);
+	f.r = place(w, kind, &f.ns);
 	snprintf(f.pattern, sizeof(f.pattern), "%.*s", STR_ARG(pattern));
-	if (client_list(w->admin, &(struct client_request){ .verb = VERB_LIST, .res = f.r, .ns = namespace_of(f.r) }, take_item, &f, revision, &e) <
+	if (client_list(w->admin, &(struct client_request){ .verb = VERB_LIST, .res = f.r, .ns = f.ns }, take_item, &f, revision, &e) <
 		0)
 		fail(w, "list %.*s: %s", STR_ARG(kind), e.message);
 	return f;
@@ -159,14 +165,14 @@ static struct doc *yaml_of(struct world *w, struct str text)
 
 static void do_create(struct world *w, struct arena *a, struct str rest)
 {
-	struct str kind, text = str_cut(rest, ' ', &kind);
-	struct gvr r = resource(w, kind);
+	struct str ns, kind, text = str_cut(rest, ' ', &kind);
+	struct gvr r = place(w, kind, &ns);
 	auto_(doc_unref) struct doc *body = yaml_of(w, text);
 	struct err e;
 
 	(void)a;
 	err_init(&e);
-	if (body && client_create(w->admin, r, namespace_of(r), body, NULL, &e) < 0)
+	if (body && client_create(w->admin, r, ns, body, NULL, &e) < 0)
 		fail(w, "%s", e.message);
 }
 
@@ -181,7 +187,7 @@ static void do_patch(struct world *w, struct arena *a, struct str rest)
 	if (!f.n)
 		fail(w, "%.*s: not there", STR_ARG(name));
 	for (size_t i = 0; body && i < f.n; i++)
-		if (client_patch(w->admin, f.r, namespace_of(f.r), doc_name(f.items[i]), sub.n ? arena_cstr(a, sub) : NULL, PATCH_MERGE, body, NULL,
+		if (client_patch(w->admin, f.r, f.ns, doc_name(f.items[i]), sub.n ? arena_cstr(a, sub) : NULL, PATCH_MERGE, body, NULL,
 			    &e) < 0)
 			fail(w, "%s", e.message);
 }
@@ -199,7 +205,7 @@ static void do_delete(struct world *w, struct arena *a, struct str rest)
 	if (!f.n)
 		fail(w, "%.*s: not there", STR_ARG(target));
 	for (size_t i = 0; i < f.n; i++)
-		if (client_delete(w->admin, f.r, namespace_of(f.r), doc_name(f.items[i]), o, &e) < 0)
+		if (client_delete(w->admin, f.r, f.ns, doc_name(f.items[i]), o, &e) < 0)
 			fail(w, "%s", e.message);
 }
 
