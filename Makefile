@@ -4,7 +4,7 @@ BUILD := build/release
 MESON_FLAGS := --buildtype=debugoptimized -Dstrip=true
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: all help up down test check differential test-fresh test-images vm-test bench fuzz e2e fairness install uninstall format lint clean packages
+.PHONY: all help up down test check differential test-fresh test-images vm-test bench fuzz e2e fairness stress install uninstall format lint clean packages
 
 all: build/kogge ## builds build/kogge
 
@@ -43,6 +43,9 @@ differential: build/kogge ## compares the API with the recorded answers of a rea
 
 fairness: build/kogge ## leases and /readyz stay quick among hanging, half-open and slow clients; 64 MiB are enough
 	@/usr/bin/python3 tests/fairness/fairness.py
+
+stress: build/kogge test-images ## what breaks only under load; PARTS="streams churn jobs", MINUTES=10 for churn, SEED=N
+	@/usr/bin/python3 tests/stress/run.py
 
 fuzz: ## every fuzz target for SECONDS each (60)
 	@SECONDS_EACH=$${SECONDS_EACH:-60} tools/test.sh fuzz

@@ -1,9 +1,14 @@
 """Jobs run to their end, counted exactly; also while everything is killed around them."""
+import os
 import random
+import sys
 import time
 
-from conftest import Space
-from kube import path, until
+from conftest import Space, figures
+from kube import path, top, until
+
+sys.path.append(os.path.join(top(), "tests", "stress"))
+import jobs as stress  # noqa: E402
 
 
 def job(space, name, script="true", restart="Never", pod=None, **spec):
@@ -88,3 +93,13 @@ def test_exact_while_everything_is_killed(fresh):
     phases = [p["status"]["phase"] for p in space.items("pods", "batch.kubernetes.io/job-name=plain")]
     assert phases.count("Succeeded") == count, "each pod is counted once"
     assert phases.count("Failed") == plain.get("failed", 0) == 0, "a node process that ends makes no pod fail"
+
+
+def test_hundreds_are_counted_exactly(fresh):
+    """Pods on nodes that pretend, some of which fail or are deleted, while the control process is killed: `make stress PARTS=jobs` with thousands."""
+    server = fresh(node=False, ephemeral=False)
+    server.start().wait_api()
+    seed = random.randrange(1 << 32)
+    wrong, kills, pods = stress.exact(server, Space(server), 300, random.Random(seed), 180)
+    figures("jobs on nodes that pretend", seed=seed, completions=300, pods=pods, kills=kills)
+    assert not wrong, f"seed {seed}: {wrong}"
