@@ -1,62 +1,63 @@
 /* InterPodAffinity: pods that want to be near others, or far from them. "Near" is having the same value of a node label.
  *
- * Once a pod, all pods that matter are counted by (label, value); a node is then asked by its own values. */
+ * Once a pod, all pods that matter are counted by the values of the labels, class by class; a node is then asked by its own values. */
 #include "scheduler/scheduler_internal.h"
 
 #define HARD_WEIGHT 1 /* what a required term of a placed pod adds to the score */
 
 /* ---- counting by topology ---------------------------------------------------------------------------------------------- */
 
+struct count { /* of one topology: by value */
+	size_t topology;
+	int64_t *at;
+};
 struct counts {
-	struct map *by_place; /* label NUL value → int64_t in the arena */
+	struct count *items;
+	size_t n, cap;
 };
 
-static void counts_end(void *m)
+static struct count *count_of(struct cycle *c, struct counts *n, struct str key)
 {
-	map_free(m);
-}
+	size_t topology = snapshot_topology(c->s, key);
 
-static struct counts counts_new(struct cycle *c)
-{
-	struct counts n = { map_new(NULL) };
-
-	arena_hold(c->a, n.by_place, counts_end);
-	return n;
-}
-
-static struct str place_key(struct cycle *c, struct str label, struct str value)
-{
-	char *p = arena_alloc(c->a, label.n + value.n + 1);
-
-	memcpy(p, label.p, label.n);
-	p[label.n] = 0;
-	if (value.n)
-		memcpy(p + label.n + 1, value.p, value.n);
-	return str_n(p, label.n + value.n + 1);
-}
-
-static void count(struct cycle *c, struct counts *n, struct str label, const struct node_info *node, int64_t by)
-{
-	struct val value = val_get_str(node_labels(node), label);
-	struct str key;
-	int64_t *at;
-
-	if (!node->doc || !val_has(value))
-		return;
-	key = place_key(c, label, val_str(value));
-	at = map_get(n->by_place, key);
-	if (!at) {
-		at = ARENA_NEW(c->a, int64_t);
-		map_put(n->by_place, key, at);
+	for (size_t i = 0; i < n->n; i++)
+		if (n->items[i].topology == topology)
+			return &n->items[i];
+	if (n->n == n->cap) {
+		struct count *more = ARENA_ARRAY(c->a, struct count, n->cap = n->cap ? n->cap * 2 : 4);
+		if (n->n)
+			memcpy(more, n->items, n->n * sizeof(*more));
+		n->items = more;
 	}
-	*at += by;
+	n->items[n->n] = (struct count){ topology, ARENA_ARRAY(c->a, int64_t, c->s->topologies[topology].n + 1) };
+	return &n->items[n->n++];
 }
 
-static int64_t count_at(struct cycle *c, const struct counts *n, struct str label, struct val value)
+static int64_t count_at(const struct count *n, const struct node_info *node)
 {
-	int64_t *at = map_get(n->by_place, place_key(c, label, val_str(value)));
+	int32_t place = node->places[n->topology];
 
-	return at ? *at : 0;
+	return place == NO_PLACE ? 0 : n->at[place];
+}
+
+/* All pods of the class, where they are. */
+static void count_class(struct cycle *c, struct counts *n, struct str key, const struct pod_class *k, int64_t by)
+{
+	struct count *count = count_of(c, n, key);
+
+	for (size_t i = 0; i < k->n; i++) {
+		int32_t place = k->nodes[i].node->doc ? k->nodes[i].node->places[count->topology] : NO_PLACE;
+		if (place != NO_PLACE)
+			count->at[place] += by * k->nodes[i].pods;
+	}
+}
+
+static bool is_anywhere(const struct pod_class *k)
+{
+	for (size_t i = 0; i < k->n; i++)
+		if (k->nodes[i].node->doc)
+			return true;
+	return false;
 }
 
 /* ---- terms ---------------------------------------------------------------------------------------------------------------- */
@@ -76,17 +77,31 @@ static bool term_wants_ns(struct snapshot *s, const struct affinity_term *t, str
 	return d && selector_matches(t->namespaces, doc_get(d, "metadata.labels"));
 }
 
-static bool term_wants(struct snapshot *s, const struct affinity_term *t, const struct doc *pod)
-{
-	struct val labels = doc_get(pod, "metadata.labels");
+/* A pod as terms ask for it. */
+struct other {
+	struct val labels;
+	struct str ns;
+};
 
-	return selector_matches(t->labels, labels) && label_pairs_match(t->pairs, labels) && term_wants_ns(s, t, doc_ns(pod));
+static struct other other_pod(const struct doc *pod)
+{
+	return (struct other){ doc_get(pod, "metadata.labels"), doc_ns(pod) };
 }
 
-static bool all_want(struct snapshot *s, const struct affinity_terms *terms, const struct doc *pod)
+static struct other any_of(const struct pod_class *k)
+{
+	return (struct other){ k->labels, k->ns };
+}
+
+static bool term_wants(struct snapshot *s, const struct affinity_term *t, struct other o)
+{
+	return selector_matches(t->labels, o.labels) && label_pairs_match(t->pairs, o.labels) && term_wants_ns(s, t, o.ns);
+}
+
+static bool all_want(struct snapshot *s, const struct affinity_terms *terms, struct other o)
 {
 	for (size_t i = 0; i < terms->n; i++)
-		if (!term_wants(s, &terms->items[i], pod))
+		if (!term_wants(s, &terms->items[i], o))
 			return false;
 	return terms->n > 0;
 }
@@ -95,42 +110,39 @@ static bool all_want(struct snapshot *s, const struct affinity_terms *terms, con
 
 struct affinity {
 	struct counts near, far, refused; /* refused: by pods that are there */
-	bool any_near, any_refused;
+	bool any_near;
 };
 
 static void count_wanted(struct cycle *c, struct affinity *f)
 {
 	const struct pod_terms *mine = c->pod->terms;
+	void *value;
 
-	for (size_t i = 0; i < c->s->n; i++) {
-		struct node_info *node = c->s->list[i];
+	for (size_t i = 0; map_next(c->s->classes_of_pods, &i, NULL, &value);) {
+		struct pod_class *k = value;
 
-		for (size_t k = 0; k < node->n_pods; k++) {
-			const struct doc *other = node->pods[k]->doc;
-
-			if (all_want(c->s, &mine->required, other)) {
-				f->any_near = true;
-				for (size_t t = 0; t < mine->required.n; t++)
-					count(c, &f->near, mine->required.items[t].topology_key, node, 1);
-			}
-			for (size_t t = 0; t < mine->anti_required.n; t++)
-				if (term_wants(c->s, &mine->anti_required.items[t], other))
-					count(c, &f->far, mine->anti_required.items[t].topology_key, node, 1);
+		if (all_want(c->s, &mine->required, any_of(k)) && is_anywhere(k)) {
+			f->any_near = true;
+			for (size_t t = 0; t < mine->required.n; t++)
+				count_class(c, &f->near, mine->required.items[t].topology_key, k, 1);
 		}
+		for (size_t t = 0; t < mine->anti_required.n; t++)
+			if (term_wants(c->s, &mine->anti_required.items[t], any_of(k)))
+				count_class(c, &f->far, mine->anti_required.items[t].topology_key, k, 1);
 	}
 }
 
 static void count_refused(struct cycle *c, struct affinity *f)
 {
-	for (struct pod_info *p = c->s->with_terms; p; p = p->newer) {
-		for (size_t t = 0; t < p->terms->anti_required.n; t++) {
-			const struct affinity_term *term = &p->terms->anti_required.items[t];
+	struct other pod = other_pod(c->pod->doc);
+	void *value;
 
-			if (!term_wants(c->s, term, c->pod->doc))
-				continue;
-			f->any_refused = true;
-			count(c, &f->refused, term->topology_key, p->node, 1);
-		}
+	for (size_t i = 0; map_next(c->s->classes_of_pods, &i, NULL, &value);) {
+		struct pod_class *k = value;
+
+		for (size_t t = 0; k->terms && t < k->terms->anti_required.n; t++)
+			if (term_wants(c->s, &k->terms->anti_required.items[t], pod))
+				count_class(c, &f->refused, k->terms->anti_required.items[t].topology_key, k, 1);
 	}
 }
 
@@ -138,56 +150,35 @@ bool affinity_prepare(struct cycle *c)
 {
 	const struct pod_terms *mine = c->pod->terms;
 	bool wants = mine && (mine->required.n || mine->anti_required.n);
-	struct affinity *f;
+	struct affinity *f = ARENA_NEW(c->a, struct affinity);
 
-	if (!wants && !c->s->with_terms)
-		return false;
-	f = ARENA_NEW(c->a, struct affinity);
-	f->near = counts_new(c);
-	f->far = counts_new(c);
-	f->refused = counts_new(c);
 	if (wants)
 		count_wanted(c, f);
 	count_refused(c, f);
+	/* so that a node can be asked by the terms' keys, whoever is there */
+	for (size_t t = 0; wants && t < mine->required.n; t++)
+		(void)count_of(c, &f->near, mine->required.items[t].topology_key);
 	CYCLE_STATE(c) = f;
-	return wants || f->any_refused;
+	return wants || f->refused.n;
 }
 
 /* The first of a group that wants to be near itself may go anywhere that has the labels. */
 static bool near_enough(struct cycle *c, struct affinity *f, const struct node_info *n)
 {
-	const struct affinity_terms *terms = &c->pod->terms->required;
 	bool all = true;
 
-	for (size_t i = 0; i < terms->n; i++) {
-		struct val value = val_get_str(node_labels(n), terms->items[i].topology_key);
-
-		if (!val_has(value))
+	for (size_t i = 0; i < f->near.n; i++) {
+		if (n->places[f->near.items[i].topology] == NO_PLACE)
 			return false;
-		all &= count_at(c, &f->near, terms->items[i].topology_key, value) > 0;
+		all &= count_at(&f->near.items[i], n) > 0;
 	}
-	return all || (!f->any_near && all_want(c->s, terms, c->pod->doc));
+	return all || (!f->any_near && all_want(c->s, &c->pod->terms->required, other_pod(c->pod->doc)));
 }
 
-static bool far_enough(struct cycle *c, struct affinity *f, const struct node_info *n)
+static bool is_there(const struct counts *counts, const struct node_info *n)
 {
-	const struct affinity_terms *terms = &c->pod->terms->anti_required;
-
-	for (size_t i = 0; i < terms->n; i++) {
-		struct val value = val_get_str(node_labels(n), terms->items[i].topology_key);
-
-		if (val_has(value) && count_at(c, &f->far, terms->items[i].topology_key, value) > 0)
-			return false;
-	}
-	return true;
-}
-
-static bool is_refused(struct cycle *c, struct affinity *f, const struct node_info *n)
-{
-	if (!f->any_refused)
-		return false;
-	for (struct val_iter it = val_iter(node_labels(n)); val_next(&it);)
-		if (count_at(c, &f->refused, it.key, it.val) > 0)
+	for (size_t i = 0; i < counts->n; i++)
+		if (count_at(&counts->items[i], n) > 0)
 			return true;
 	return false;
 }
@@ -200,11 +191,11 @@ enum verdict affinity_filter(struct cycle *c, const struct node_info *n)
 		cycle_reason(c, "node(s) didn't match pod affinity rules");
 		return NEVER;
 	}
-	if (c->pod->terms && !far_enough(c, f, n)) {
+	if (is_there(&f->far, n)) {
 		cycle_reason(c, "node(s) didn't match pod anti-affinity rules");
 		return NO_ROOM;
 	}
-	if (is_refused(c, f, n)) {
+	if (is_there(&f->refused, n)) {
 		cycle_reason(c, "node(s) didn't satisfy existing pods anti-affinity rules");
 		return NO_ROOM;
 	}
@@ -213,12 +204,13 @@ enum verdict affinity_filter(struct cycle *c, const struct node_info *n)
 
 /* ---- score --------------------------------------------------------------------------------------------------------------------- */
 
-static void weigh(struct cycle *c, struct counts *n, const struct affinity_terms *terms, const struct doc *wanted, const struct node_info *node,
-	int64_t sign, int64_t weight)
+/* Pods of the class pull the pod to where they are, or push it away: by their own terms or by the pod's. */
+static void weigh(struct cycle *c, struct counts *n, const struct affinity_terms *terms, struct other wanted, const struct pod_class *k, int64_t sign,
+	int64_t weight)
 {
 	for (size_t i = 0; i < terms->n; i++)
 		if (term_wants(c->s, &terms->items[i], wanted))
-			count(c, n, terms->items[i].topology_key, node, sign * (weight ? weight : terms->items[i].weight));
+			count_class(c, n, terms->items[i].topology_key, k, sign * (weight ? weight : terms->items[i].weight));
 }
 
 static bool prefers(const struct pod_terms *t)
@@ -226,28 +218,29 @@ static bool prefers(const struct pod_terms *t)
 	return t && (t->preferred.n || t->anti_preferred.n);
 }
 
-bool affinity_prepare_score(struct cycle *c, const struct candidates *k)
+bool affinity_prepare_score(struct cycle *c, const struct candidates *candidates)
 {
 	const struct pod_terms *mine = c->pod->terms;
 	struct counts *n = ARENA_NEW(c->a, struct counts);
+	struct other pod = other_pod(c->pod->doc);
+	void *value;
 
-	(void)k;
-	*n = counts_new(c);
+	(void)candidates;
 	CYCLE_SCORE(c) = n;
-	for (size_t i = 0; prefers(mine) && i < c->s->n; i++) {
-		struct node_info *node = c->s->list[i];
+	for (size_t i = 0; map_next(c->s->classes_of_pods, &i, NULL, &value);) {
+		struct pod_class *k = value;
 
-		for (size_t p = 0; p < node->n_pods; p++) {
-			weigh(c, n, &mine->preferred, node->pods[p]->doc, node, 1, 0);
-			weigh(c, n, &mine->anti_preferred, node->pods[p]->doc, node, -1, 0);
+		if (prefers(mine)) {
+			weigh(c, n, &mine->preferred, any_of(k), k, 1, 0);
+			weigh(c, n, &mine->anti_preferred, any_of(k), k, -1, 0);
 		}
+		if (!k->terms)
+			continue;
+		weigh(c, n, &k->terms->required, pod, k, 1, HARD_WEIGHT);
+		weigh(c, n, &k->terms->preferred, pod, k, 1, 0);
+		weigh(c, n, &k->terms->anti_preferred, pod, k, -1, 0);
 	}
-	for (struct pod_info *p = c->s->with_terms; p; p = p->newer) {
-		weigh(c, n, &p->terms->required, c->pod->doc, p->node, 1, HARD_WEIGHT);
-		weigh(c, n, &p->terms->preferred, c->pod->doc, p->node, 1, 0);
-		weigh(c, n, &p->terms->anti_preferred, c->pod->doc, p->node, -1, 0);
-	}
-	return map_len(n->by_place) > 0;
+	return n->n > 0;
 }
 
 int64_t affinity_score(struct cycle *c, const struct node_info *n)
@@ -255,8 +248,8 @@ int64_t affinity_score(struct cycle *c, const struct node_info *n)
 	struct counts *counts = CYCLE_SCORE(c);
 	int64_t sum = 0;
 
-	for (struct val_iter it = val_iter(node_labels(n)); val_next(&it);)
-		sum += count_at(c, counts, it.key, it.val);
+	for (size_t i = 0; i < counts->n; i++)
+		sum += count_at(&counts->items[i], n);
 	return sum;
 }
 

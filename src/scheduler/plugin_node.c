@@ -28,7 +28,7 @@ static bool any_tolerates(const struct doc *pod, struct str key, struct str valu
 
 enum verdict unschedulable_filter(struct cycle *c, const struct node_info *n)
 {
-	if (!doc_bool(n->doc, "spec.unschedulable", false) || any_tolerates(c->pod->doc, STR(UNSCHEDULABLE), STR(""), STR("NoSchedule")))
+	if (!n->unschedulable || any_tolerates(c->pod->doc, STR(UNSCHEDULABLE), STR(""), STR("NoSchedule")))
 		return FITS;
 	cycle_reason(c, "node(s) were unschedulable");
 	return NEVER;
@@ -41,7 +41,9 @@ bool taint_tolerated(const struct doc *pod, struct val taint)
 
 struct val taint_against(const struct doc *pod, const struct node_info *n)
 {
-	for (struct val_iter it = val_iter(doc_get(n->doc, "spec.taints")); val_next(&it);)
+	if (!val_has(n->taints))
+		return VAL_NONE;
+	for (struct val_iter it = val_iter(n->taints); val_next(&it);)
 		if (!val_is(val_get(it.val, "effect"), "PreferNoSchedule") && !taint_tolerated(pod, it.val))
 			return it.val;
 	return VAL_NONE;
@@ -59,11 +61,20 @@ enum verdict taints_filter(struct cycle *c, const struct node_info *n)
 	return NEVER;
 }
 
+bool taints_prepare_score(struct cycle *c, const struct candidates *k)
+{
+	(void)c;
+	for (size_t i = 0; i < k->n; i++)
+		if (k->nodes[i]->prefers_away)
+			return true;
+	return false;
+}
+
 int64_t taints_score(struct cycle *c, const struct node_info *n)
 {
 	int64_t against = 0;
 
-	for (struct val_iter it = val_iter(doc_get(n->doc, "spec.taints")); val_next(&it);)
+	for (struct val_iter it = val_iter(n->taints); val_next(&it);)
 		against += val_is(val_get(it.val, "effect"), "PreferNoSchedule") && !taint_tolerated(c->pod->doc, it.val);
 	return against;
 }
@@ -75,9 +86,14 @@ bool node_wanted(const struct doc *pod, const struct node_info *n)
 	return affinity_required_met(doc_get(pod, "spec"), node_labels(n), n->name);
 }
 
+bool is_picky(const struct doc *pod)
+{
+	return val_len(doc_get(pod, "spec.nodeSelector")) || val_len(doc_get(pod, "spec.affinity.nodeAffinity"));
+}
+
 bool node_affinity_prepare(struct cycle *c)
 {
-	return val_len(doc_get(c->pod->doc, "spec.nodeSelector")) || val_len(doc_get(c->pod->doc, "spec.affinity.nodeAffinity"));
+	return is_picky(c->pod->doc);
 }
 
 enum verdict node_affinity_filter(struct cycle *c, const struct node_info *n)
@@ -198,8 +214,9 @@ bool images_prepare_score(struct cycle *c, const struct candidates *k)
 	want_images(c, w, init);
 	want_images(c, w, containers);
 	for (size_t i = 0; i < w->n; i++) {
-		for (size_t at = 0; at < c->s->n; at++)
-			w->items[i].nodes += image_bytes(c->s->list[at], &w->items[i]) > 0;
+		w->items[i].nodes = snapshot_image_nodes(c->s, w->items[i].name);
+		if (!w->items[i].nodes)
+			w->items[i].nodes = snapshot_image_nodes(c->s, w->items[i].with_tag);
 		found += w->items[i].nodes;
 	}
 	CYCLE_SCORE(c) = w;

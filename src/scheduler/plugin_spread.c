@@ -1,55 +1,46 @@
 /* PodTopologySpread: pods of a kind spread evenly over the values of a node label. */
 #include "scheduler/scheduler_internal.h"
 
-struct domain {
-	int64_t pods;
-};
+#define NO_DOMAIN (-1)
+
 struct constraint {
 	struct str key;
 	const struct selector *selector; /* NULL: whoever has the same controller */
 	struct label_pairs pairs;
 	int64_t max_skew, min_domains;
 	bool honor_affinity, honor_taints, self;
-	struct map *domains; /* value → struct domain in the arena */
-	int64_t least;	     /* pods of the emptiest domain */
-	int64_t weight;	     /* of its score, in thousandths */
+	size_t topology;
+	int64_t *domains; /* by value of the label: pods, NO_DOMAIN: no node of it counts */
+	int64_t least;	  /* pods of the emptiest domain */
+	int64_t weight;	  /* of its score, in thousandths */
 };
 struct constraints {
 	struct constraint *items;
 	size_t n;
 	bool implied;	/* not asked for: nodes without the label count too */
+	bool picky;	/* the pod has a node selector or affinity */
 	bool *excluded; /* by candidate: lacks a label */
 };
 
-static void map_end(void *m)
+static bool selects(const struct constraint *k, struct val labels)
 {
-	map_free(m);
-}
-
-static struct str controller_uid(const struct doc *d)
-{
-	for (struct val_iter it = val_iter(doc_get(d, "metadata.ownerReferences")); val_next(&it);)
-		if (val_bool(val_get(it.val, "controller"), false))
-			return val_str(val_get(it.val, "uid"));
-	return STR_NULL;
-}
-
-static bool counts_pod(const struct constraint *k, const struct doc *pod, const struct doc *other)
-{
-	struct val labels = doc_get(other, "metadata.labels");
-
-	if (!str_eq(doc_ns(pod), doc_ns(other)) || pod_is_deleting(other))
-		return false;
-	if (!k->selector)
-		return str_eq(controller_uid(pod), controller_uid(other));
 	return selector_matches(k->selector, labels) && label_pairs_match(k->pairs, labels);
+}
+
+static bool counts_class(const struct constraint *k, const struct pod_class *class, struct str ns, struct str controller)
+{
+	if (class->deleting || !str_eq(class->ns, ns))
+		return false;
+	return k->selector ? selects(k, class->labels) : str_eq(class->controller, controller);
 }
 
 static void add_constraint(struct cycle *c, struct constraints *all, struct constraint k)
 {
-	k.domains = map_new(NULL);
-	arena_hold(c->a, k.domains, map_end);
-	k.self = counts_pod(&k, c->pod->doc, c->pod->doc);
+	k.topology = snapshot_topology(c->s, k.key);
+	k.domains = ARENA_ARRAY(c->a, int64_t, c->s->topologies[k.topology].n + 1);
+	for (size_t i = 0; i < c->s->topologies[k.topology].n; i++)
+		k.domains[i] = NO_DOMAIN;
+	k.self = !pod_is_deleting(c->pod->doc) && (!k.selector || selects(&k, doc_get(c->pod->doc, "metadata.labels")));
 	all->items[all->n++] = k;
 }
 
@@ -60,6 +51,7 @@ static struct constraints *constraints_of(struct cycle *c, const char *when)
 	struct err e;
 
 	all->items = ARENA_ARRAY(c->a, struct constraint, val_len(list) + 2);
+	all->picky = is_picky(c->pod->doc);
 	for (struct val_iter it = val_iter(list); val_next(&it);) {
 		struct constraint k = {
 			.key = val_str(val_get(it.val, "topologyKey")),
@@ -80,64 +72,71 @@ static struct constraints *constraints_of(struct cycle *c, const char *when)
 /* A pod that says nothing spreads over zones and nodes among those of its controller. */
 static void imply(struct cycle *c, struct constraints *all)
 {
-	if (val_len(doc_get(c->pod->doc, "spec.topologySpreadConstraints")) || !controller_uid(c->pod->doc).n)
+	if (val_len(doc_get(c->pod->doc, "spec.topologySpreadConstraints")) || !pod_controller_uid(c->pod->doc).n)
 		return;
 	all->implied = true;
 	add_constraint(c, all, (struct constraint){ .key = STR("kubernetes.io/hostname"), .max_skew = 3, .honor_affinity = true });
 	add_constraint(c, all, (struct constraint){ .key = STR("topology.kubernetes.io/zone"), .max_skew = 5, .honor_affinity = true });
 }
 
+static bool has_key(const struct constraint *k, const struct node_info *n)
+{
+	return n->places[k->topology] != NO_PLACE;
+}
+
 static bool has_all_keys(const struct constraints *all, const struct node_info *n)
 {
 	for (size_t i = 0; i < all->n; i++)
-		if (!val_has(val_get_str(node_labels(n), all->items[i].key)))
+		if (!has_key(&all->items[i], n))
 			return false;
 	return true;
 }
 
-static bool eligible(struct cycle *c, const struct constraint *k, const struct node_info *n)
+static bool eligible(struct cycle *c, const struct constraints *all, const struct constraint *k, const struct node_info *n)
 {
-	if (k->honor_affinity && !node_wanted(c->pod->doc, n))
+	if (k->honor_affinity && all->picky && !node_wanted(c->pod->doc, n))
 		return false;
 	return !k->honor_taints || !val_has(taint_against(c->pod->doc, n));
 }
 
-static int64_t pods_that_count(struct cycle *c, const struct constraint *k, const struct node_info *n)
+static int64_t *domain_at(struct constraint *k, const struct node_info *n)
 {
-	int64_t sum = 0;
-
-	for (size_t i = 0; i < n->n_pods; i++)
-		sum += counts_pod(k, c->pod->doc, n->pods[i]->doc);
-	return sum;
+	return &k->domains[n->places[k->topology]];
 }
 
-static struct domain *domain_at(struct constraint *k, const struct node_info *n)
+/* Pods that count, in the domains that are there. */
+static void add_pods(struct cycle *c, struct constraints *all, struct constraint *k)
 {
-	return map_get(k->domains, val_str(val_get_str(node_labels(n), k->key)));
-}
+	struct str ns = doc_ns(c->pod->doc), controller = k->selector ? STR_NULL : pod_controller_uid(c->pod->doc);
+	void *value;
 
-static struct domain *domain_need(struct cycle *c, struct constraint *k, const struct node_info *n)
-{
-	struct str value = val_str(val_get_str(node_labels(n), k->key));
-	struct domain *d = map_get(k->domains, value);
+	for (size_t i = 0; map_next(c->s->classes_of_pods, &i, NULL, &value);) {
+		struct pod_class *class = value;
 
-	if (!d) {
-		d = ARENA_NEW(c->a, struct domain);
-		map_put(k->domains, value, d);
+		if (!counts_class(k, class, ns, controller))
+			continue;
+		for (size_t at = 0; at < class->n; at++) {
+			struct node_info *n = class->nodes[at].node;
+			if (n->doc && has_key(k, n) && (all->implied || has_all_keys(all, n)) && *domain_at(k, n) != NO_DOMAIN && eligible(c, all, k, n))
+				*domain_at(k, n) += class->nodes[at].pods;
+		}
 	}
-	return d;
 }
 
 /* ---- filter ------------------------------------------------------------------------------------------------------------- */
 
-static void find_least(struct constraint *k)
+static void find_least(struct cycle *c, struct constraint *k)
 {
-	void *d;
+	int64_t domains = 0;
 
-	k->least = map_len(k->domains) ? INT64_MAX : 0;
-	for (size_t i = 0; map_next(k->domains, &i, NULL, &d);)
-		k->least = MIN(k->least, ((struct domain *)d)->pods);
-	if ((int64_t)map_len(k->domains) < k->min_domains)
+	k->least = INT64_MAX;
+	for (size_t i = 0; i < c->s->topologies[k->topology].n; i++) {
+		if (k->domains[i] == NO_DOMAIN)
+			continue;
+		domains++;
+		k->least = MIN(k->least, k->domains[i]);
+	}
+	if (!domains || domains < k->min_domains)
 		k->least = 0;
 }
 
@@ -152,14 +151,14 @@ bool spread_prepare(struct cycle *c)
 	for (size_t i = 0; all->n && i < c->s->n; i++) {
 		struct node_info *n = c->s->list[i];
 
-		if (!has_all_keys(all, n))
-			continue;
-		for (size_t k = 0; k < all->n; k++)
-			if (eligible(c, &all->items[k], n))
-				domain_need(c, &all->items[k], n)->pods += pods_that_count(c, &all->items[k], n);
+		for (size_t k = 0; has_all_keys(all, n) && k < all->n; k++)
+			if (eligible(c, all, &all->items[k], n))
+				*domain_at(&all->items[k], n) = 0;
 	}
-	for (size_t k = 0; k < all->n; k++)
-		find_least(&all->items[k]);
+	for (size_t k = 0; k < all->n; k++) {
+		add_pods(c, all, &all->items[k]);
+		find_least(c, &all->items[k]);
+	}
 	return all->n > 0;
 }
 
@@ -169,14 +168,14 @@ enum verdict spread_filter(struct cycle *c, const struct node_info *n)
 
 	for (size_t i = 0; i < all->n; i++) {
 		struct constraint *k = &all->items[i];
-		struct domain *d;
+		int64_t pods;
 
-		if (!val_has(val_get_str(node_labels(n), k->key))) {
+		if (!has_key(k, n)) {
 			cycle_reason(c, "node(s) didn't match pod topology spread constraints (missing required label)");
 			return NEVER;
 		}
-		d = domain_at(k, n);
-		if ((d ? d->pods : 0) + k->self - k->least <= k->max_skew)
+		pods = *domain_at(k, n);
+		if (MAX(pods, (int64_t)0) + k->self - k->least <= k->max_skew)
 			continue;
 		cycle_reason(c, "node(s) didn't match pod topology spread constraints");
 		return NO_ROOM;
@@ -195,17 +194,21 @@ static int64_t ln_thousandths(int64_t n)
 }
 
 /* More domains make smaller differences between them: the weight evens that out. */
-static void count_candidates(struct cycle *c, struct constraints *all, const struct candidates *k)
+static void count_candidates(struct constraints *all, const struct candidates *candidates)
 {
-	for (size_t i = 0; i < k->n; i++) {
-		if (!all->implied && !has_all_keys(all, k->nodes[i]))
-			continue;
-		for (size_t t = 0; t < all->n; t++)
-			if (val_has(val_get_str(node_labels(k->nodes[i]), all->items[t].key)))
-				domain_need(c, &all->items[t], k->nodes[i]);
+	for (size_t t = 0; t < all->n; t++) {
+		struct constraint *k = &all->items[t];
+		int64_t domains = 0;
+
+		for (size_t i = 0; i < candidates->n; i++) {
+			struct node_info *n = candidates->nodes[i];
+			if (!has_key(k, n) || (!all->implied && !has_all_keys(all, n)))
+				continue;
+			domains += *domain_at(k, n) == NO_DOMAIN;
+			*domain_at(k, n) = 0;
+		}
+		k->weight = ln_thousandths(domains + 2);
 	}
-	for (size_t t = 0; t < all->n; t++)
-		all->items[t].weight = ln_thousandths((int64_t)map_len(all->items[t].domains) + 2);
 }
 
 bool spread_prepare_score(struct cycle *c, const struct candidates *k)
@@ -216,19 +219,9 @@ bool spread_prepare_score(struct cycle *c, const struct candidates *k)
 	CYCLE_SCORE(c) = all;
 	if (!all->n)
 		return false;
-	count_candidates(c, all, k);
-	for (size_t i = 0; i < c->s->n; i++) {
-		struct node_info *n = c->s->list[i];
-
-		if (!all->implied && !has_all_keys(all, n))
-			continue;
-		for (size_t t = 0; t < all->n; t++) {
-			struct domain *d = domain_at(&all->items[t], n);
-
-			if (d && eligible(c, &all->items[t], n) && val_has(val_get_str(node_labels(n), all->items[t].key)))
-				d->pods += pods_that_count(c, &all->items[t], n);
-		}
-	}
+	count_candidates(all, k);
+	for (size_t t = 0; t < all->n; t++)
+		add_pods(c, all, &all->items[t]);
 	return true;
 }
 
@@ -242,10 +235,9 @@ int64_t spread_score(struct cycle *c, const struct node_info *n)
 		return -1;
 	for (size_t t = 0; t < all->n; t++) {
 		struct constraint *k = &all->items[t];
-		struct domain *d = val_has(val_get_str(node_labels(n), k->key)) ? domain_at(k, n) : NULL;
 
-		if (d)
-			sum += d->pods * k->weight + (k->max_skew - 1) * 1000;
+		if (has_key(k, n) && *domain_at(k, n) != NO_DOMAIN)
+			sum += *domain_at(k, n) * k->weight + (k->max_skew - 1) * 1000;
 	}
 	return sum / 100;
 }

@@ -256,10 +256,10 @@ struct volume_plan volumes_plan(struct cycle *c, const struct node_info *n)
 	struct chosen k;
 	bool no = false;
 
-	for (size_t i = 0; i < plugins_n; i++)
-		if (plugins[i].filter == volumes_filter && !(c->skip & 1u << i)) {
-			all = c->state[i];
-			plan.plugin = 1u << i;
+	for (size_t i = 0; i < c->n_filters; i++)
+		if (plugins[c->filters[i]].filter == volumes_filter) {
+			all = c->state[c->filters[i]];
+			plan.plugin = 1u << c->filters[i];
 		}
 	if (!all)
 		return plan;

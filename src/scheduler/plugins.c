@@ -10,7 +10,7 @@
 const struct plugin plugins[] = {
 	{ .name = "NodeUnschedulable", .filter = unschedulable_filter, .helps = NODE_ADDED | NODE_TAINTS },
 	{ .name = "NodeName", .prepare = node_name_prepare, .filter = node_name_filter, .helps = NODE_ADDED },
-	{ .name = "TaintToleration", .filter = taints_filter, .score = taints_score, .normalize = scores_down, .weight = 3, .helps = NODE_ADDED | NODE_TAINTS },
+	{ .name = "TaintToleration", .filter = taints_filter, .prepare_score = taints_prepare_score, .score = taints_score, .normalize = scores_down, .weight = 3, .helps = NODE_ADDED | NODE_TAINTS },
 	{ .name = "NodeAffinity",
 		.prepare = node_affinity_prepare,
 		.filter = node_affinity_filter,
@@ -60,11 +60,12 @@ unsigned happenings_that_help(unsigned failed)
 void cycle_begin(struct cycle *c, struct snapshot *s, struct arena *a, const struct pod_info *pod)
 {
 	*c = (struct cycle){ .s = s, .a = a, .pod = pod };
+	snapshot_tidy_topologies(s);
 	for (c->plugin = 0; c->plugin < plugins_n; c->plugin++) {
 		const struct plugin *p = &plugins[c->plugin];
 
-		if (!p->filter || (p->prepare && !p->prepare(c)))
-			c->skip |= 1u << c->plugin;
+		if (p->filter && (!p->prepare || p->prepare(c)))
+			c->filters[c->n_filters++] = (unsigned char)c->plugin;
 		if (!c->whole)
 			continue;
 		c->failed |= 1u << c->plugin;
@@ -76,8 +77,9 @@ enum verdict cycle_filter(struct cycle *c, const struct node_info *n)
 {
 	if (c->whole)
 		return NEVER;
-	for (c->plugin = 0; c->plugin < plugins_n; c->plugin++) {
-		enum verdict v = c->skip & 1u << c->plugin ? FITS : plugins[c->plugin].filter(c, n);
+	for (size_t i = 0; i < c->n_filters; i++) {
+		c->plugin = c->filters[i];
+		enum verdict v = plugins[c->plugin].filter(c, n);
 
 		if (v == FITS)
 			continue;

@@ -258,21 +258,31 @@ static struct affinity_terms terms_of(struct arena *a, const struct doc *pod, st
 	return out;
 }
 
-static void read_terms(struct pod_info *p)
+struct pod_terms *pod_terms_new(const struct doc *pod)
 {
 	static const char required[] = "requiredDuringSchedulingIgnoredDuringExecution", preferred[] = "preferredDuringSchedulingIgnoredDuringExecution";
-	struct val with = doc_get(p->doc, "spec.affinity.podAffinity"), against = doc_get(p->doc, "spec.affinity.podAntiAffinity");
+	struct val with = doc_get(pod, "spec.affinity.podAffinity"), against = doc_get(pod, "spec.affinity.podAntiAffinity");
+	struct pod_terms *t;
 	struct arena *a;
 
 	if (!val_len(with) && !val_len(against))
-		return;
+		return NULL;
 	a = arena_new();
-	p->terms = ARENA_NEW(a, struct pod_terms);
-	p->terms->a = a;
-	p->terms->required = terms_of(a, p->doc, val_get(with, required), false);
-	p->terms->preferred = terms_of(a, p->doc, val_get(with, preferred), true);
-	p->terms->anti_required = terms_of(a, p->doc, val_get(against, required), false);
-	p->terms->anti_preferred = terms_of(a, p->doc, val_get(against, preferred), true);
+	t = ARENA_NEW(a, struct pod_terms);
+	t->a = a;
+	t->required = terms_of(a, pod, val_get(with, required), false);
+	t->preferred = terms_of(a, pod, val_get(with, preferred), true);
+	t->anti_required = terms_of(a, pod, val_get(against, required), false);
+	t->anti_preferred = terms_of(a, pod, val_get(against, preferred), true);
+	return t;
+}
+
+struct str pod_controller_uid(const struct doc *pod)
+{
+	for (struct val_iter it = val_iter(doc_get(pod, "metadata.ownerReferences")); val_next(&it);)
+		if (val_bool(val_get(it.val, "controller"), false))
+			return val_str(val_get(it.val, "uid"));
+	return STR_NULL;
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------------------- */
@@ -285,7 +295,7 @@ struct pod_info *pod_info_new(struct doc *pod)
 	p->priority = (int32_t)doc_int(pod, "spec.priority", 0);
 	read_requests(p);
 	read_ports(p);
-	read_terms(p);
+	p->terms = pod_terms_new(pod);
 	return p;
 }
 

@@ -60,13 +60,15 @@ struct pod_info {
 	int32_t priority;
 	struct pod_terms *terms;
 	struct node_info *node; /* NULL: pending */
-	struct pod_info *older, *newer; /* of snapshot.with_terms */
+	struct pod_class *class; /* on a node */
 };
 /* Own. */
 struct pod_info *pod_info_new(struct doc *pod);
 struct pod_info *pod_info_free(struct pod_info *p);
 AUTO(struct pod_info, pod_info_free)
 int64_t pod_request(const struct pod_info *p, struct str extra);
+struct pod_terms *pod_terms_new(const struct doc *pod); /* NULL: it has none. Own: arena_free(->a); strings point into the pod */
+struct str pod_controller_uid(const struct doc *pod);
 struct label_pairs label_pairs_of(struct arena *a, struct val term, const struct doc *pod);
 bool label_pairs_match(struct label_pairs pairs, struct val labels);
 bool pod_is_ended(const struct doc *pod);
@@ -78,13 +80,40 @@ struct node_info {
 	int64_t allocatable[RES_FIXED], used[RES_FIXED], scored[2];
 	struct pod_info **pods;
 	size_t n_pods, cap, at; /* at: in snapshot.list */
+	/* of doc, read once */
+	struct val labels, taints;
+	bool unschedulable, prefers_away; /* a taint PreferNoSchedule */
+	int32_t *places; /* by topology */
+	size_t cap_places;
 	char text[];
 };
 static inline struct val node_labels(const struct node_info *n)
 {
-	return doc_get(n->doc, "metadata.labels");
+	return n->labels;
 }
 int64_t node_extra(const struct node_info *n, struct str name, int64_t *ret_used);
+
+/* kinds.c */
+#define NO_PLACE (-1)
+struct topology {
+	char *key;
+	struct map *ids; /* value → its number + 1 */
+	size_t n;
+};
+struct class_node {
+	struct node_info *node;
+	int64_t pods;
+};
+struct pod_class {
+	struct doc *doc; /* ref: one of its pods; the next ones are what rules ask for */
+	struct val labels;
+	struct str ns, controller; /* uid */
+	bool deleting;
+	struct pod_terms *terms;
+	struct class_node *nodes;
+	size_t n, cap, key_len;
+	char *key;
+};
 
 struct snapshot {
 	struct map *nodes;	/* name → node_info */
@@ -93,7 +122,10 @@ struct snapshot {
 	struct map *pods;	/* uid → pod_info on a node */
 	struct map *namespaces; /* name → doc */
 	struct map *claims, *volumes, *classes; /* "namespace/name" or name → doc */
-	struct pod_info *with_terms;
+	struct map *images; /* name → how many nodes have it */
+	struct map *classes_of_pods; /* key → pod_class */
+	struct topology *topologies;
+	size_t n_topologies;
 };
 void snapshot_init(struct snapshot *s);
 void snapshot_fini(struct snapshot *s);
@@ -105,6 +137,14 @@ void snapshot_doc(struct map *m, struct str key, struct doc *d);
 void snapshot_pod(struct snapshot *s, struct doc *pod, struct str node, bool assumed);
 void snapshot_forget_pod(struct snapshot *s, struct str uid);
 struct pod_info *snapshot_find_pod(struct snapshot *s, struct str uid);
+size_t snapshot_topology(struct snapshot *s, struct str key); /* index into node_info.places */
+void snapshot_place(struct snapshot *s, struct node_info *n);	/* after its labels changed */
+void snapshot_tidy_topologies(struct snapshot *s);		/* between decisions */
+void snapshot_forget_topologies(struct snapshot *s);
+void class_put(struct snapshot *s, struct node_info *n, struct pod_info *p);
+void class_take(struct snapshot *s, struct node_info *n, struct pod_info *p);
+void class_end(void *class);
+int64_t snapshot_image_nodes(struct snapshot *s, struct str name);
 /* For what-if questions: takes a pod from its node and puts it back. */
 void node_take(struct snapshot *s, struct pod_info *p);
 void node_put(struct snapshot *s, struct node_info *n, struct pod_info *p);
@@ -138,7 +178,9 @@ struct cycle {
 	struct arena *a;
 	const struct pod_info *pod;
 	void *state[PLUGINS_MAX], *score_state[PLUGINS_MAX];
-	unsigned skip, failed; /* bits by plugin */
+	unsigned char filters[PLUGINS_MAX]; /* those that have a say about this pod */
+	size_t n_filters;
+	unsigned failed; /* bits by plugin */
 	size_t plugin;	       /* whose turn it is */
 	struct reason reasons[32];
 	size_t n_reasons;
@@ -183,6 +225,7 @@ enum verdict node_name_filter(struct cycle *c, const struct node_info *n);
 bool node_name_prepare(struct cycle *c);
 enum verdict unschedulable_filter(struct cycle *c, const struct node_info *n);
 enum verdict taints_filter(struct cycle *c, const struct node_info *n);
+bool taints_prepare_score(struct cycle *c, const struct candidates *k);
 int64_t taints_score(struct cycle *c, const struct node_info *n);
 bool node_affinity_prepare(struct cycle *c);
 enum verdict node_affinity_filter(struct cycle *c, const struct node_info *n);
@@ -227,6 +270,7 @@ struct volume_plan volumes_plan(struct cycle *c, const struct node_info *n);
 
 /* nodeSelector and required node affinity, as spread asks too. */
 bool node_wanted(const struct doc *pod, const struct node_info *n);
+bool is_picky(const struct doc *pod); /* it has one of them */
 bool taint_tolerated(const struct doc *pod, struct val taint);
 /* A taint with NoSchedule or NoExecute that the pod does not tolerate, or a missing value. */
 struct val taint_against(const struct doc *pod, const struct node_info *n);

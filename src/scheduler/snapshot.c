@@ -16,6 +16,7 @@ static void node_end(void *p)
 	struct node_info *n = p;
 
 	doc_unref(n->doc);
+	free(n->places);
 	free(n->pods);
 	free(n);
 }
@@ -23,12 +24,16 @@ static void node_end(void *p)
 void snapshot_init(struct snapshot *s)
 {
 	*s = (struct snapshot){ .nodes = map_new(node_end), .pods = map_new(pod_end), .namespaces = map_new(doc_end),
-		.claims = map_new(doc_end), .volumes = map_new(doc_end), .classes = map_new(doc_end) };
+		.images = map_new(NULL), .classes_of_pods = map_new(class_end), .claims = map_new(doc_end), .volumes = map_new(doc_end), .classes = map_new(doc_end) };
 }
 
 void snapshot_fini(struct snapshot *s)
 {
 	map_free(s->pods);
+	map_free(s->classes_of_pods);
+	snapshot_forget_topologies(s);
+	free(s->topologies);
+	map_free(s->images);
 	map_free(s->nodes);
 	map_free(s->namespaces);
 	map_free(s->claims);
@@ -72,6 +77,35 @@ static int64_t whole(struct val v)
 	return quantity_of(v, &q) ? quantity_whole(q) : 0;
 }
 
+/* By how many nodes have each image: seldom asked for, it must not cost a walk through all nodes. */
+static void count_images(struct snapshot *s, const struct doc *node, intptr_t by)
+{
+	for (struct val_iter it = val_iter(doc_get(node, "status.images")); val_next(&it);)
+		for (struct val_iter name = val_iter(val_get(it.val, "names")); val_next(&name);) {
+			struct str key = val_str(name.val);
+			intptr_t n = (intptr_t)map_get(s->images, key) + by;
+			if (n > 0)
+				map_put(s->images, key, (void *)n); /* NOLINT(performance-no-int-to-ptr): a number, never followed */
+			else
+				map_del(s->images, key);
+		}
+}
+
+int64_t snapshot_image_nodes(struct snapshot *s, struct str name)
+{
+	return (intptr_t)map_get(s->images, name);
+}
+
+static void read_taints(struct node_info *n)
+{
+	n->taints = doc_get(n->doc, "spec.taints");
+	n->prefers_away = false;
+	for (struct val_iter it = val_iter(n->taints); val_next(&it);)
+		n->prefers_away |= val_is(val_get(it.val, "effect"), "PreferNoSchedule");
+	if (!val_len(n->taints))
+		n->taints = VAL_NONE;
+}
+
 static void read_node(struct node_info *n)
 {
 	struct val room = doc_get(n->doc, "status.allocatable");
@@ -81,6 +115,9 @@ static void read_node(struct node_info *n)
 	n->allocatable[RES_MEMORY] = whole(val_get(room, "memory"));
 	n->allocatable[RES_EPHEMERAL] = whole(val_get(room, "ephemeral-storage"));
 	n->allocatable[RES_PODS] = whole(val_get(room, "pods"));
+	n->labels = doc_get(n->doc, "metadata.labels");
+	n->unschedulable = doc_bool(n->doc, "spec.unschedulable", false);
+	read_taints(n);
 }
 
 static void list_add(struct snapshot *s, struct node_info *n)
@@ -113,12 +150,17 @@ void snapshot_node(struct snapshot *s, struct str name, struct doc *node)
 		list_add(s, n);
 	if (!node && n->doc)
 		list_remove(s, n);
+	count_images(s, node, 1);
+	count_images(s, n->doc, -1);
 	doc_unref(n->doc);
 	n->doc = node ? doc_ref(node) : NULL;
-	if (node)
+	n->labels = n->taints = VAL_NONE;
+	if (node) {
 		read_node(n);
-	else
+		snapshot_place(s, n);
+	} else {
 		drop_if_unused(s, n);
+	}
 }
 
 /* What of an extended resource the node has, and what its pods take. */
@@ -147,13 +189,7 @@ void node_put(struct snapshot *s, struct node_info *n, struct pod_info *p)
 	n->pods[n->n_pods++] = p;
 	p->node = n;
 	account(n, p, 1);
-	if (!p->terms)
-		return;
-	p->older = NULL;
-	p->newer = s->with_terms;
-	if (s->with_terms)
-		s->with_terms->older = p;
-	s->with_terms = p;
+	class_put(s, n, p);
 }
 
 void node_take(struct snapshot *s, struct pod_info *p)
@@ -167,15 +203,8 @@ void node_take(struct snapshot *s, struct pod_info *p)
 		}
 	}
 	account(n, p, -1);
+	class_take(s, n, p);
 	p->node = NULL;
-	if (!p->terms)
-		return;
-	if (p->older)
-		p->older->newer = p->newer;
-	else
-		s->with_terms = p->newer;
-	if (p->newer)
-		p->newer->older = p->older;
 }
 
 struct pod_info *snapshot_find_pod(struct snapshot *s, struct str uid)
