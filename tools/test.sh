@@ -97,7 +97,7 @@ all)
 	heading "build"
 	make -s build/kogge test-images || { echo "0 passed, 1 failed"; exit 1; }
 	heading "tests"
-	unit; sim; sanitizers; threads; fuzz; e2e
+	unit; sim; differential; sanitizers; threads; fuzz; e2e
 	;;
 check) unit; sim ;;
 e2e) e2e ;;

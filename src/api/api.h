@@ -54,6 +54,7 @@ void api_stop(struct api *api);
 
 /* For http_server_opts.handle: api is the struct api *. On a loop; never blocks. */
 void api_http_handle(void *api, struct http_request *r);
+const char *api_http_refused(int status); /* for http_server_opts: the Status of requests that never reach the API; NULL: none */
 
 /* A client without sockets: enters at authorization, hands documents through without text.
  * groups is NULL-terminated, "system:authenticated" is added. name is field manager and event source. Own: client_free(). */

@@ -138,7 +138,8 @@ static int serve(struct control *c, int listener, struct err *e)
 		.ca_file = arena_printf(c->a, "%s/ca.crt", c->l->control_pki),
 		.server = true,
 	};
-	struct http_server_opts o = { .fd = dup(listener), .loops = c->loops, .n_loops = LOOPS, .handle = api_http_handle, .arg = c->api };
+	struct http_server_opts o = { .fd = dup(listener), .loops = c->loops, .n_loops = LOOPS, .handle = api_http_handle, .refused = api_http_refused,
+		.arg = c->api };
 
 	if (tls_new(&t, &c->tls, e) < 0)
 		return -e->code;

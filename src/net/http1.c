@@ -79,13 +79,14 @@ static bool hop_by_hop(struct str name)
 /* An answer of our own to a request that cannot be handled; then the connection ends. */
 static void refuse(struct http1 *h, int status)
 {
-	const char *text = http_status_text(status);
+	const char *json = h->server->o.refused ? h->server->o.refused(status) : NULL;
+	const char *text = json ? json : http_status_text(status);
 
 	h->state = DONE;
 	h->in.n = 0;
 	put_status(h, status);
 	put_field(h, STR("date"), loop_date(h->c->loop));
-	put_field(h, STR("content-type"), STR("text/plain"));
+	put_field(h, STR("content-type"), json ? STR("application/json") : STR("text/plain"));
 	put_field(h, STR("connection"), STR("close"));
 	put_length(h, strlen(text) + 1);
 	put(h, STR("\r\n"));

@@ -201,13 +201,13 @@ static void stream_free(struct stream *s)
 
 static void refuse(struct stream *s, int status)
 {
-	const char *text = http_status_text(status);
-	struct http_header type = { STR("content-type"), STR("text/plain") };
+	const char *json = s->h->server->o.refused ? s->h->server->o.refused(status) : NULL;
+	struct http_header type = { STR("content-type"), json ? STR("application/json") : STR("text/plain") };
 
 	if (s->refused)
 		return;
 	s->refused = status;
-	parts_copy(&s->x.out, str_c(text));
+	parts_copy(&s->x.out, str_c(json ? json : http_status_text(status)));
 	s->x.ended = true;
 	answer(s, status, &type, 1);
 }

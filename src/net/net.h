@@ -128,7 +128,7 @@ struct http_server_opts {
 	int64_t header_ms;   /* to complete a request's headers and body; 0: 30 s / 60 s */
 	size_t connections_max; /* 0: 20000 */
 	void (*handle)(void *arg, struct http_request *r); /* on a loop */
-	/* Optional, on the loop, before the body arrives: true gives the request to `handle` at once with an empty body. */
+	const char *(*refused)(int status); /* JSON for requests that never reach `handle`, such as 413; NULL, or gives NULL: a line of text */
 	void *arg;
 };
 int http_server_new(const struct http_server_opts *o, struct http_server **ret, struct err *e); /* "port 6443 is taken by …" */
