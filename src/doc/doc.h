@@ -94,6 +94,7 @@ struct val_iter val_iter(struct val v);
 bool val_next(struct val_iter *it);
 
 bool val_equal(struct val a, struct val b); /* maps in any order; 1 equals 1.0 */
+uint64_t val_hash(struct val v); /* the same for equal values; another in every process */
 /* First entry of a list of maps whose `key` is the string `want` ("name": containers, "type": conditions). */
 struct val val_find(struct val list, const char *key, struct str want);
 

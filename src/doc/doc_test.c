@@ -206,6 +206,8 @@ static void compares(void **state)
 
 		assert_int_equal(val_equal(doc_root(a), doc_root(b)), cases[i].equal);
 		assert_int_equal(val_equal(doc_root(b), doc_root(a)), cases[i].equal);
+		if (cases[i].equal)
+			assert_true(val_hash(doc_root(a)) == val_hash(doc_root(b)));
 	}
 }
 

@@ -44,6 +44,28 @@ bool val_equal(struct val a, struct val b)
 	return true;
 }
 
+static uint64_t number_hash(double f)
+{
+	f += 0.0; /* no minus zero */
+	return key_hash(str_n((const char *)&f, sizeof(f)));
+}
+
+uint64_t val_hash(struct val v)
+{
+	enum val_kind k = val_kind(v);
+	uint64_t h = 0;
+
+	if (is_number(k))
+		return number_hash(val_float(v, 0));
+	if (k == VAL_STR)
+		return key_hash(val_str(v));
+	if (k < VAL_LIST)
+		return key_hash(k == VAL_MISSING ? STR("") : val_text(v)) + 1;
+	for (struct val_iter it = val_iter(v); val_next(&it);)
+		h = k == VAL_LIST ? h * 31 + val_hash(it.val) : h + (key_hash(it.key) | 1) * val_hash(it.val);
+	return h + (uint64_t)k;
+}
+
 /* A hash set of b's keys for maps where comparing each pair would take too long. */
 static bool large_maps_equal(struct val a, struct val b, size_t len)
 {

@@ -326,6 +326,29 @@ static void names_rules_it_does_not_enforce(void **state)
 	buf_fini(&b);
 }
 
+/* An element that is there twice is found however far apart the two are, and in a time that grows with the list. */
+static void long_sets_are_checked_to_the_end(void **state)
+{
+	auto_(schema_custom_free) struct schema_custom *c =
+		compile("{\"type\":\"object\",\"properties\":{\"s\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"set\",\"items\":{\"type\":\"number\"}}}}");
+	auto_buf struct buf b = BUF_INIT;
+	struct err e;
+
+	for (int again = 0; again < 2; again++) {
+		buf_reset(&b);
+		buf_c(&b, "{\"s\":[0");
+		for (int i = 1; i < 50000; i++)
+			buf_printf(&b, ",%d", i);
+		buf_printf(&b, "%s]}", again ? ",7.0" : "");
+		buf_byte(&b, 0);
+		auto_(doc_unref) struct doc *d = parse(b.p);
+		err_init(&e);
+		assert_int_equal(schema_validate(schema_custom_type(c), doc_root(d), "", &e), again ? -ERR_INVALID : 0);
+		if (again)
+			assert_string_equal(e.message, "s[50000]: Duplicate value: 7.0");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,6 +360,7 @@ int main(void)
 		cmocka_unit_test(applies_by_list_keys),
 		cmocka_unit_test(is_published),
 		cmocka_unit_test(names_rules_it_does_not_enforce),
+		cmocka_unit_test(long_sets_are_checked_to_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,24 +213,37 @@ static void fail_duplicate(struct run *w, const struct schema_rules *r, struct v
 	w->path.n = n;
 }
 
-#define SET_MAX 4096 /* beyond, comparing all pairs would cost too much: the hash alone decides */
+static bool same_element(const struct schema_rules *r, struct val x, struct val y)
+{
+	return r->list == SCHEMA_LIST_MAP ? same_keys(r->list_keys, x, y) : val_equal(x, y);
+}
 
-/* Lists of type set and map have no element twice. */
+static uint64_t element_hash(const struct schema_rules *r, struct val x)
+{
+	uint64_t h = 0;
+
+	if (r->list != SCHEMA_LIST_MAP)
+		return val_hash(x);
+	for (size_t i = 0; r->list_keys[i]; i++)
+		h = h * 31 + val_hash(val_get(x, r->list_keys[i]));
+	return h;
+}
+
+/* Lists of type set and map have no element twice. A hash set of the elements so far finds the one that is the same. */
 static void check_unique(struct run *w, const struct schema_rules *r, struct val v)
 {
-	size_t n = val_len(v);
+	size_t cap = 16, at;
+	auto_free struct val *seen = NULL;
 
-	for (size_t i = 1; i < MIN(n, (size_t)SET_MAX); i++) {
-		struct val x = val_at(v, i);
-
-		for (size_t k = 0; k < i; k++) {
-			struct val y = val_at(v, k);
-
-			if (r->list == SCHEMA_LIST_MAP ? same_keys(r->list_keys, x, y) : val_equal(x, y)) {
-				fail_duplicate(w, r, x, i);
-				break;
-			}
-		}
+	while (cap < val_len(v) * 2)
+		cap *= 2;
+	seen = xcalloc(cap, sizeof(*seen));
+	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		for (at = element_hash(r, it.val) & (cap - 1); val_has(seen[at]) && !same_element(r, it.val, seen[at]);)
+			at = (at + 1) & (cap - 1);
+		if (val_has(seen[at]))
+			fail_duplicate(w, r, it.val, it.i);
+		seen[at] = it.val;
 	}
 }
 
