@@ -175,5 +175,7 @@ const struct boot_binding boot_bindings[] = {
 	{ "system:volume-scheduler", "system:volume-scheduler", "User", "system:kube-scheduler" },
 	{ "system:kube-dns", "system:kube-dns", "ServiceAccount", "kube-system:kube-dns" },
 	{ "kogge:node-bootstrappers", "system:node-bootstrapper", "Group", "system:bootstrappers" },
+	{ "kogge:node-autoapprove-bootstrap", "system:certificates.k8s.io:certificatesigningrequests:nodeclient", "Group", "system:bootstrappers" },
+	{ "kogge:node-autoapprove-certificate-rotation", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", "Group", "system:nodes" },
 	{ NULL },
 };

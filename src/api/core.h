@@ -181,6 +181,8 @@ int admit_pod(struct rq *rq, struct node *pod, struct err *e);
 /* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass, CertificateApproval, CertificateSigning,
  * CertificateSubjectRestriction */
 int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e);
+/* strategy_csr.c: false when a node asks its own signers for another name. */
+bool csr_fits_node(struct rq *rq, struct val csr, struct str node);
 /* admit_limits.c: LimitRanger */
 void admit_limits_default(struct rq *rq, struct node *pod);
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e);

@@ -332,6 +332,8 @@ int authz_node_restriction(struct rq *rq, struct val object, struct val old, str
 		return restrict_pod(rq, node, object, old, e);
 	if (!rq->group.n && !strcmp(resource, "persistentvolumes"))
 		return restrict_volume(rq, object, old, e);
+	if (!strcmp(resource, "certificatesigningrequests") && !val_has(old) && !csr_fits_node(rq, object, node))
+		return forbidden(rq, e, rq_f(rq, "can only create a node CSR with CN=system:node:%.*s", STR_ARG(node)));
 	if (!strcmp(resource, "leases") && !str_eq(val_str(val_path(val_has(object) ? object : old, "metadata.name")), node))
 		return forbidden(rq, e, "a node may change only its own lease");
 	return 0;

@@ -5,6 +5,20 @@
 
 #define SECONDS_MIN 600
 
+bool csr_fits_node(struct rq *rq, struct val csr, struct str node)
+{
+	struct val signer = val_path(csr, "spec.signerName");
+	auto_buf struct buf pem = BUF_INIT;
+	struct pki_request request;
+	struct err ignored;
+
+	if (!val_is(signer, "kubernetes.io/kube-apiserver-client-kubelet") && !val_is(signer, "kubernetes.io/kubelet-serving"))
+		return true;
+	err_init(&ignored);
+	return base64_decode(val_str(val_path(csr, "spec.request")), &pem) >= 0 && pki_request_read(rq->a, buf_view(&pem), &request, &ignored) == 0 &&
+	       str_eq(request.cn, arena_strf(rq->a, "system:node:%.*s", STR_ARG(node)));
+}
+
 /* ---- prepare ---------------------------------------------------------------------------------------------------- */
 
 static void note_who(struct rq *rq, struct node *spec)

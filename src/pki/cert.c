@@ -232,13 +232,12 @@ int pki_signing_key(const char *dir, const char *name, struct err *e)
 }
 
 /* The names a request asks for are taken over; nothing else of its extensions is. */
-static bool copy_sans(X509 *cert, X509_REQ *request)
+static bool copy_names(X509 *cert, X509_REQ *request)
 {
-	STACK_OF(X509_EXTENSION) *wanted = X509_REQ_get_extensions(request);
-	int at = X509v3_get_ext_by_NID(wanted, NID_subject_alt_name, -1);
-	bool ok = at < 0 || X509_add_ext(cert, sk_X509_EXTENSION_value(wanted, at), -1);
+	GENERAL_NAMES *names = pki_request_names(request);
+	bool ok = sk_GENERAL_NAME_num(names) <= 0 || X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, 0) == 1;
 
-	sk_X509_EXTENSION_pop_free(wanted, X509_EXTENSION_free);
+	GENERAL_NAMES_free(names);
 	return ok;
 }
 
@@ -259,7 +258,7 @@ int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, i
 		return -e->code;
 	cert = X509_new();
 	if (!begin(cert, seconds) || !end_with(cert, ca) || !X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) ||
-		!X509_set_pubkey(cert, X509_REQ_get0_pubkey(request)) || !copy_sans(cert, request) || !finish(cert, ca, ca_key, usages))
+		!X509_set_pubkey(cert, X509_REQ_get0_pubkey(request)) || !copy_names(cert, request) || !finish(cert, ca, ca_key, usages))
 		return pki_openssl_err(e, "sign the certificate request");
 	if (pki_cert_text(cert, &text, e) < 0)
 		return -e->code;

@@ -35,7 +35,7 @@ struct pki_request {
 	struct str cn, *orgs;
 	size_t n_orgs, n_dns, n_ips, n_emails, n_uris;
 };
-/* Fails when it cannot be read or is not signed by its own key. */
+/* Fails when it cannot be read, is not signed by its own key, or its subject could be read in two ways. */
 int pki_request_read(struct arena *a, struct str pem, struct pki_request *ret, struct err *e);
 
 enum pki_usage { PKI_DIGITAL_SIGNATURE = 1, PKI_KEY_ENCIPHERMENT = 2, PKI_SERVER_AUTH = 4, PKI_CLIENT_AUTH = 8 };

@@ -111,7 +111,8 @@ static void a_token_comes_back_and_a_changed_one_does_not(void **state)
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
-static char *request_pem(const char *sans)
+/* second_cn: one more common name; its bytes may hold NULs */
+static char *request_pem(const char *sans, struct str second_cn)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509_REQ *request = X509_REQ_new();
@@ -124,6 +125,8 @@ static char *request_pem(const char *sans)
 	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const unsigned char *)"system:nodes", -1, -1, 0);
 	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const unsigned char *)"dock", -1, -1, 0);
 	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)"system:node:a", -1, -1, 0);
+	if (second_cn.p)
+		X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)second_cn.p, (int)second_cn.n, -1, 0);
 	sk_X509_EXTENSION_push(extensions, X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, sans));
 	sk_X509_EXTENSION_push(extensions, X509V3_EXT_conf_nid(NULL, NULL, NID_basic_constraints, "critical,CA:TRUE"));
 	X509_REQ_add_extensions(request, extensions);
@@ -141,7 +144,7 @@ static char *request_pem(const char *sans)
 
 static void a_request_says_what_it_asks_for(void **state)
 {
-	auto_free char *pem = request_pem("DNS:a.dock,DNS:b.dock,IP:10.0.0.1,email:a@b.c,URI:spiffe://x");
+	auto_free char *pem = request_pem("DNS:a.dock,DNS:b.dock,IP:10.0.0.1,email:a@b.c,URI:spiffe://x", STR_NULL);
 	auto_(arena_free) struct arena *a = arena_new();
 	struct pki_request r;
 	struct err e;
@@ -163,9 +166,25 @@ static void a_request_says_what_it_asks_for(void **state)
 	assert_int_equal(pki_request_read(a, str_c(pem), &r, &e), -ERR_INVALID);
 }
 
+/* Authentication would read one name, and the approver another. */
+static void a_subject_with_two_readings_is_refused(void **state)
+{
+	auto_free char *two = request_pem("DNS:a", STR("system:kube-controller-manager")), *nul = request_pem("DNS:a", STR("x\0y"));
+	auto_(arena_free) struct arena *a = arena_new();
+	struct pki_request r;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_int_equal(pki_request_read(a, str_c(two), &r, &e), -ERR_INVALID);
+	assert_non_null(strstr(e.message, "more than one common name"));
+	assert_int_equal(pki_request_read(a, str_c(nul), &r, &e), -ERR_INVALID);
+	assert_non_null(strstr(e.message, "no text"));
+}
+
 static void a_signed_request_has_its_names_and_usages_and_is_no_authority(void **state)
 {
-	auto_free char *pem = request_pem("DNS:a.dock"), *signed_pem = NULL;
+	auto_free char *pem = request_pem("DNS:a.dock", STR_NULL), *signed_pem = NULL;
 	struct err e;
 	int64_t ends;
 	X509 *cert;
@@ -199,6 +218,7 @@ int main(void)
 		cmocka_unit_test(private_keys_are_private),
 		cmocka_unit_test(half_a_certificate_authority_is_refused),
 		cmocka_unit_test(a_request_says_what_it_asks_for),
+		cmocka_unit_test(a_subject_with_two_readings_is_refused),
 		cmocka_unit_test(a_signed_request_has_its_names_and_usages_and_is_no_authority),
 		cmocka_unit_test(a_token_comes_back_and_a_changed_one_does_not),
 	};

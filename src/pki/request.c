@@ -3,19 +3,24 @@
 
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <string.h>
 
-static struct str entry_text(struct arena *a, const X509_NAME_ENTRY *entry)
+AUTO(GENERAL_NAMES, GENERAL_NAMES_free)
+
+/* false: no text, or one with a NUL byte, which authentication (net/tls.c) would not read */
+static bool entry_text(struct arena *a, const X509_NAME_ENTRY *entry, struct str *ret)
 {
-	const ASN1_STRING *s = X509_NAME_ENTRY_get_data(entry);
 	unsigned char *utf8 = NULL;
-	int n = ASN1_STRING_to_UTF8(&utf8, s);
-	struct str text = n < 0 ? STR("") : arena_str(a, str_n((char *)utf8, (size_t)n));
+	int n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(entry));
+	bool good = n >= 0 && !memchr(utf8, 0, (size_t)n);
 
+	*ret = good ? arena_str(a, str_n((char *)utf8, (size_t)n)) : STR("");
 	OPENSSL_free(utf8);
-	return text;
+	return good;
 }
 
-static void read_subject(struct arena *a, const X509_NAME *name, struct pki_request *ret)
+/* What authentication will read of the certificate must be what was looked at here: two common names are refused. */
+static int read_subject(struct arena *a, const X509_NAME *name, struct pki_request *ret, struct err *e)
 {
 	int n = X509_NAME_entry_count(name);
 
@@ -23,46 +28,53 @@ static void read_subject(struct arena *a, const X509_NAME *name, struct pki_requ
 	for (int i = 0; i < n; i++) {
 		const X509_NAME_ENTRY *entry = X509_NAME_get_entry(name, i);
 		int nid = OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry));
-		if (nid == NID_commonName)
-			ret->cn = entry_text(a, entry);
-		else if (nid == NID_organizationName)
-			ret->orgs[ret->n_orgs++] = entry_text(a, entry);
+		struct str text;
+		if (nid != NID_commonName && nid != NID_organizationName)
+			continue;
+		if (!entry_text(a, entry, &text))
+			return err_set(e, ERR_INVALID, "the request has a subject that is no text");
+		if (nid == NID_organizationName)
+			ret->orgs[ret->n_orgs++] = text;
+		else if (ret->cn.p)
+			return err_set(e, ERR_INVALID, "the request has more than one common name");
+		else
+			ret->cn = text;
 	}
+	return 0;
 }
 
-static void count_names(const STACK_OF(X509_EXTENSION) *extensions, struct pki_request *ret)
+GENERAL_NAMES *pki_request_names(X509_REQ *request)
 {
+	STACK_OF(X509_EXTENSION) *extensions = X509_REQ_get_extensions(request);
 	GENERAL_NAMES *names = X509V3_get_d2i(extensions, NID_subject_alt_name, NULL, NULL);
 
-	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
-		switch (sk_GENERAL_NAME_value(names, i)->type) {
-		case GEN_DNS:
-			ret->n_dns++;
-			break;
-		case GEN_IPADD:
-			ret->n_ips++;
-			break;
-		case GEN_EMAIL:
-			ret->n_emails++;
-			break;
-		case GEN_URI:
-			ret->n_uris++;
-			break;
-		default:
-			break;
-		}
+	sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+	for (int i = sk_GENERAL_NAME_num(names) - 1; i >= 0; i--) {
+		int type = sk_GENERAL_NAME_value(names, i)->type;
+		if (type != GEN_DNS && type != GEN_IPADD && type != GEN_EMAIL && type != GEN_URI)
+			GENERAL_NAME_free(sk_GENERAL_NAME_delete(names, i));
 	}
-	GENERAL_NAMES_free(names);
+	return names;
+}
+
+static void count_names(X509_REQ *request, struct pki_request *ret)
+{
+	auto_(GENERAL_NAMES_free) GENERAL_NAMES *names = pki_request_names(request);
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+		int type = sk_GENERAL_NAME_value(names, i)->type;
+		*(type == GEN_DNS ? &ret->n_dns : type == GEN_IPADD ? &ret->n_ips : type == GEN_EMAIL ? &ret->n_emails : &ret->n_uris) += 1;
+	}
 }
 
 int pki_request_parse(struct str pem, X509_REQ **ret, struct err *e)
 {
-	auto_(BIO_free) BIO *bio = BIO_new_mem_buf(pem.p, (int)MIN(pem.n, (size_t)PKI_REQUEST_MAX));
+	auto_(BIO_free) BIO *bio = BIO_new_mem_buf(pem.p ? pem.p : "", (int)MIN(pem.n, (size_t)PKI_REQUEST_MAX));
 	auto_(X509_REQ_free) X509_REQ *request = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
 
 	if (!request)
 		return err_set(e, ERR_INVALID, "PEM block type must be CERTIFICATE REQUEST, with a request that can be read");
-	if (X509_REQ_verify(request, X509_REQ_get0_pubkey(request)) != 1)
+	if (!X509_REQ_get0_pubkey(request) || X509_REQ_verify(request, X509_REQ_get0_pubkey(request)) != 1)
 		return err_set(e, ERR_INVALID, "the request is not signed by its own key");
 	*ret = TAKE(request);
 	return 0;
@@ -71,21 +83,17 @@ int pki_request_parse(struct str pem, X509_REQ **ret, struct err *e)
 int pki_request_read(struct arena *a, struct str pem, struct pki_request *ret, struct err *e)
 {
 	auto_(X509_REQ_free) X509_REQ *request = NULL;
-	STACK_OF(X509_EXTENSION) *extensions;
 
 	*ret = (struct pki_request){ 0 };
-	if (pki_request_parse(pem, &request, e) < 0)
+	if (pki_request_parse(pem, &request, e) < 0 || read_subject(a, X509_REQ_get_subject_name(request), ret, e) < 0)
 		return -e->code;
-	read_subject(a, X509_REQ_get_subject_name(request), ret);
-	extensions = X509_REQ_get_extensions(request);
-	count_names(extensions, ret);
-	sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+	count_names(request, ret);
 	return 0;
 }
 
 int pki_certificate_ends(struct str pem, int64_t *ret_s, struct err *e)
 {
-	auto_(BIO_free) BIO *bio = BIO_new_mem_buf(pem.p, (int)MIN(pem.n, (size_t)PKI_REQUEST_MAX));
+	auto_(BIO_free) BIO *bio = BIO_new_mem_buf(pem.p ? pem.p : "", (int)MIN(pem.n, (size_t)PKI_REQUEST_MAX));
 	auto_(X509_free) X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
 	struct tm tm;
 

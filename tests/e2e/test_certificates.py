@@ -3,11 +3,10 @@ import base64
 import subprocess
 
 import pytest
+from certificates import CLIENT, NODE, SERVING, Request, ask, certificate, decide
 from conftest import KUBECTLS, Kubectl
 from kube import ApiError, Kube, path, until
-
-CLIENT, NODE, SERVING = (f"kubernetes.io/{name}" for name in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving"))
-
+from test_security import plain_tls
 
 @pytest.fixture(scope="module")
 def server():
@@ -19,37 +18,8 @@ def server():
         made.end()
 
 
-class Request:
-    """A key of one's own and what is asked for it."""
-
-    def __init__(self, folder, subject, sans=None):
-        self.key, csr = folder / "key.pem", folder / "csr.pem"
-        more = ["-addext", f"subjectAltName={sans}"] if sans else []
-        subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key, "-out", csr,
-                        "-subj", subject, *more], check=True, capture_output=True)
-        self.pem = csr.read_bytes()
-
-    def body(self, name, signer=CLIENT, usages=("client auth",), **spec):
-        return {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
-                "spec": {"request": base64.b64encode(self.pem).decode(), "signerName": signer, "usages": list(usages), **spec}}
-
-
-def ask(kube, body):
-    return kube.create(path("certificatesigningrequests"), body)
-
-
 def get(server, name):
     return server.kube.get(path("certificatesigningrequests", None, name))
-
-
-def decide(server, name, kind):
-    request = get(server, name)
-    request["status"] = {"conditions": request["status"].get("conditions", []) + [{"type": kind, "status": "True", "reason": "Test", "message": "said so"}]}
-    return server.kube.call("PUT", path("certificatesigningrequests", None, name, "approval"), request)
-
-
-def certificate(server, name):
-    return until(lambda: get(server, name)["status"].get("certificate"), 10, f"a certificate for {name}")
 
 
 def condition(request, kind):
@@ -81,7 +51,7 @@ def test_a_user_asks_an_administrator_approves_and_the_user_is_let_in(server, tm
     ask(server.kube, asked.body(name, expirationSeconds=3600))
     assert "Pending" in kubectl("get", "csr", name)
     kubectl("certificate", "approve", name)
-    pem = certificate(server, name)
+    pem = certificate(server.kube, name)
     assert "Approved,Issued" in kubectl("get", "csr", name)
     anna = Kube(config_with(server, tmp_path, pem, asked.key))
     who = anna.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", {})["status"]["userInfo"]
@@ -95,11 +65,11 @@ def test_what_is_denied_is_not_signed_and_a_verdict_stays(server, tmp_path):
     kubectl = Kubectl(KUBECTLS[-1][1], server, tmp_path)
     ask(server.kube, Request(tmp_path, "/CN=ben").body("ben"))
     kubectl("certificate", "deny", "ben")
-    assert "mutually exclusive" in refused(422, decide, server, "ben", "Approved")
+    assert "mutually exclusive" in refused(422, decide, server.kube, "ben", "Approved")
     assert "certificate" not in get(server, "ben")["status"]
     ask(server.kube, Request(tmp_path, "/CN=cleo").body("cleo"))
-    decide(server, "cleo", "Approved")
-    certificate(server, "cleo")
+    decide(server.kube, "cleo", "Approved")
+    certificate(server.kube, "cleo")
     request = get(server, "cleo")
     request["status"]["conditions"] = []
     message = refused(422, server.kube.call, "PUT", path("certificatesigningrequests", None, "cleo", "approval"), request)
@@ -150,7 +120,7 @@ def test_nobody_becomes_a_master(server, tmp_path):
 def test_what_a_signer_does_not_sign_fails(server, tmp_path, name, signer, usages, subject, sans):
     body = Request(tmp_path, subject, sans).body(name, signer, usages)
     ask(server.kube, body)
-    decide(server, name, "Approved")
+    decide(server.kube, name, "Approved")
     failed = until(lambda: condition(get(server, name), "Failed"), 10, f"{name} failed")
     assert failed["reason"] == "SignerValidationFailure" and "certificate" not in get(server, name)["status"]
 
@@ -159,33 +129,37 @@ def test_a_node_that_may_is_approved_by_itself(server, tmp_path):
     """As with bootstrap tokens: the right to ask, and the right to be approved, are two ClusterRoles."""
     node = Request(tmp_path, "/O=system:nodes/CN=system:node:new")
     usages = ("digital signature", "client auth")
-    ask(server.kube, node.body("not-for-all", NODE, usages))  # the administrator may, as he may do everything
-    certificate(server, "not-for-all")
+    ask(server.kube, node.body("by-master", NODE, usages))  # the administrator may, as he may do everything
+    certificate(server.kube, "by-master")
     token = {"metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"}, "type": "bootstrap.kubernetes.io/token",
              "stringData": {"token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true"}}
     server.kube.create(path("secrets", "kube-system"), token)
     joiner = server.kube.clone()
-    joiner.tls = __import__("ssl").create_default_context(cadata=server.kube._text(cluster_of(server), "certificate-authority"))
+    joiner.tls = plain_tls(server)
     joiner.token = "abcdef.0123456789abcdef"
-    bind(server, "ask", "system:node-bootstrapper")
-    until(lambda: ask(joiner, node.body("patient", NODE, usages)), 10, "the right to ask")
-    assert get(server, "patient")["spec"]["username"] == "system:bootstrap:abcdef"
-    bind(server, "approve", "system:certificates.k8s.io:certificatesigningrequests:nodeclient")
-    until(lambda: ask(joiner, node.body("quick", NODE, usages)), 10, "a request")
-    pem = certificate(server, "quick")
-    assert condition(get(server, "quick"), "Approved")["reason"] == "AutoApproved"
-    assert condition(get(server, "patient"), "Approved") is None
+    until(lambda: ask(joiner, node.body("joins", NODE, usages)), 10, "the right to ask")
+    assert get(server, "joins")["spec"]["username"] == "system:bootstrap:abcdef"
+    pem = certificate(server.kube, "joins")
+    assert condition(get(server, "joins"), "Approved")["reason"] == "AutoApproved"
     it = Kube(config_with(server, tmp_path, pem, node.key))
     assert it.create(path("nodes"), {"metadata": {"name": "new"}})["metadata"]["name"] == "new"
     assert refused(403, it.create, path("nodes"), {"metadata": {"name": "another"}})
+    # its next certificate it asks for itself, and no other node's
+    ask(it, node.body("again", NODE, usages))
+    certificate(server.kube, "again")
+    other = Request(tmp_path, "/O=system:nodes/CN=system:node:other")
+    assert "can only create a node CSR with CN=system:node:new" in refused(403, ask, it, other.body("other", NODE, usages))
 
 
-def cluster_of(server):
-    import yaml
-    with open(server.kubeconfig, encoding="utf-8") as f:
-        return yaml.safe_load(f)["clusters"][0]["cluster"]
-
-
-def bind(server, name, role):
-    server.kube.create(path("clusterrolebindings"), {"metadata": {"name": name}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-                       "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:bootstrappers"}]})
+def test_who_may_ask_is_not_approved_without_the_right_to_be(server, tmp_path):
+    server.kube.create(path("serviceaccounts", "default"), {"metadata": {"name": "asker"}})
+    server.kube.create(path("clusterrolebindings"), {"metadata": {"name": "asker"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                       "name": "system:node-bootstrapper"}, "subjects": [{"kind": "ServiceAccount", "name": "asker", "namespace": "default"}]})
+    asker = server.kube.clone()
+    asker.tls = plain_tls(server)
+    asker.token = server.kube.create(path("serviceaccounts", "default", "asker", "token"), {"spec": {}})["status"]["token"]
+    usages = ("digital signature", "client auth")
+    until(lambda: ask(asker, Request(tmp_path, "/O=system:nodes/CN=system:node:x").body("patient", NODE, usages)), 10, "the right to ask")
+    ask(server.kube, Request(tmp_path, "/O=system:nodes/CN=system:node:y").body("later", NODE, usages))
+    certificate(server.kube, "later")
+    assert condition(get(server, "patient"), "Approved") is None

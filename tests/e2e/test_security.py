@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from certificates import Request, node_certificate, show
 from kube import ApiError, path
 from rbac import Rbac
 
@@ -249,7 +250,7 @@ def test_tokens_go_with_what_they_are_bound_to(spaces):
 
 # ---- nodes ------------------------------------------------------------------------------------------------------------
 
-def test_a_node_sees_only_what_its_pods_need(spaces):
+def test_a_node_sees_only_what_its_pods_need(spaces, tmp_path):
     kube = spaces.kube
     for n in ("mine", "theirs"):
         kube.create(path("nodes"), {"metadata": {"name": f"node-{n}"}})
@@ -263,7 +264,14 @@ def test_a_node_sees_only_what_its_pods_need(spaces):
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": f"pv-{n}"}})
         kube.create("/api/v1/persistentvolumes", {"metadata": {"name": f"pv-{n}"}, "spec": {
             "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/tmp"}, "claimRef": {"namespace": "here", "name": n}}})
-    call = Caller(spaces, impersonate={"User": "system:node:node-mine", "Group": "system:nodes"})
+    check_node(kube, Caller(spaces, impersonate={"User": "system:node:node-mine", "Group": "system:nodes"}))
+    real = Caller(spaces)
+    node_certificate(kube, tmp_path, "node-mine", real.tls)
+    check_node(kube, real)
+
+
+def check_node(kube, call):
+    """What the identity of node-mine, however it came to it, may and may not do."""
     for resource in ("secrets", "configmaps"):
         assert call("GET", path(resource, "here", "mine"))[0] == 200
         assert call("GET", path(resource, "here", "theirs"))[0] == 403
@@ -284,3 +292,24 @@ def test_a_node_sees_only_what_its_pods_need(spaces):
     assert call("PATCH", "/api/v1/nodes/node-mine", {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}, merge)[0] == 403
     assert call("POST", path("pods", "here"), {"metadata": {"name": "p"}, "spec": {"nodeName": "node-mine", "containers": [{"name": "c", "image": "x"}]}})[0] == 403
     assert call("POST", f"{RBAC}/clusterrolebindings", {"metadata": {"name": "up"}})[0] == 403
+
+
+# ---- certificates -----------------------------------------------------------------------------------------------------
+
+def test_certificates_that_do_not_count(spaces, tmp_path):
+    """One that nobody vouches for, and one of the cluster's own authority that has ended."""
+    request, ca = Request(tmp_path, "/O=system:masters/CN=kubernetes-admin"), find(spaces.data, "ca.key")
+    asked = tmp_path / "asked.pem"
+    asked.write_bytes(request.pem)
+    signed = ["x509", "-req", "-in", asked, "-CA", ca[:-3] + "crt", "-CAkey", ca, "-days"]
+    commands = {"its own": ["req", "-x509", "-key", request.key, "-subj", request.subject], "ended": [*signed, "-1"], "good": [*signed, "1"]}
+    answers = {}
+    for why, command in commands.items():
+        call = Caller(spaces)
+        show(call.tls, request, subprocess.run(["openssl", *command], capture_output=True, check=True).stdout)
+        try:
+            answers[why] = call("GET", "/api/v1/namespaces/here/configmaps")[0]
+        except OSError:
+            answers[why] = "refused"
+    assert answers.pop("good") == 200  # so that the refusals mean something
+    assert set(answers.values()) <= {401, 403, "refused"}, answers
