@@ -44,10 +44,18 @@ static void handle(struct node_agent *n, struct str message)
 		return;
 	if (env->event && strcmp(env->topic, "/tasks/exit") == 0) {
 		Ctd__TaskExit *x = ctd__task_exit__unpack(NULL, env->event->value.len, env->event->value.data);
-		if (x && strcmp(x->container_id, x->id) == 0) /* else: an exec in it ended */
+		if (x && strcmp(x->container_id, x->id) == 0)
 			wake_owner(n, x->container_id, true);
+		else if (x)
+			exec_ended(n, x->id);
 		if (x)
 			ctd__task_exit__free_unpacked(x, NULL);
+	} else if (env->event && strcmp(env->topic, "/tasks/exec-added") == 0) {
+		Ctd__TaskExecAdded *x = ctd__task_exec_added__unpack(NULL, env->event->value.len, env->event->value.data);
+		if (x)
+			exec_added(n, x->container_id, x->exec_id);
+		if (x)
+			ctd__task_exec_added__free_unpacked(x, NULL);
 	} else if (env->event && (strcmp(env->topic, "/tasks/delete") == 0 || strcmp(env->topic, "/tasks/oom") == 0)) {
 		Ctd__TaskOom *x = ctd__task_oom__unpack(NULL, env->event->value.len, env->event->value.data); /* both begin with the id */
 		if (x)
@@ -62,7 +70,7 @@ static struct grpc_stream *subscribe(struct node_agent *n, struct err *e)
 {
 	Ctd__SubscribeRequest rq = CTD__SUBSCRIBE_REQUEST__INIT;
 	char *filters[] = { (char *)"namespace==k8s.io,topic==\"/tasks/exit\"", (char *)"namespace==k8s.io,topic==\"/tasks/delete\"",
-		(char *)"namespace==k8s.io,topic==\"/tasks/oom\"" };
+		(char *)"namespace==k8s.io,topic==\"/tasks/oom\"", (char *)"namespace==k8s.io,topic==\"/tasks/exec-added\"" };
 	struct grpc_stream *s = NULL;
 	uint8_t bytes[512];
 	size_t len;
@@ -157,6 +165,7 @@ void events_run(void *node)
 		publish_stream(n, s);
 		read_events(n, s);
 		publish_stream(n, NULL);
+		exec_release_all(n); /* nobody would tell of their end */
 		grpc_stream_free(s);
 		/* refused at once: this runtime has no such service */
 		if (!stop_sleep_ms(n->stop, mono_ms_between(began, mono_now()) < RELIST_BLIND_MS ? RELIST_BLIND_MS : 50))

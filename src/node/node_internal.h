@@ -181,6 +181,7 @@ struct node_agent {
 	int workers;		  /* running tasks that use the node */
 	struct queue *wake, *writes;
 	bool pods_synced, stopping;
+	struct map *exec_holds; /* exec_hold.c's own */
 	bool adopted, looking; /* the first look for leftovers is done; another is under way */
 	struct doc *node_doc;	  /* our Node as last seen, own */
 	int cgroup_version;
@@ -224,6 +225,10 @@ void pod_logs_remove(struct pod *p);
 /* leftovers.c */
 int leftovers_remove(struct node_agent *n); /* fails while the runtime does not answer */
 void leftovers_look(struct node_agent *n);  /* the same on a task of its own, once the pods are known */
+/* exec_hold.c */
+void exec_added(struct node_agent *n, const char *container, const char *exec);
+void exec_ended(struct node_agent *n, const char *exec);
+void exec_release_all(struct node_agent *n);
 /* shims.c: those that the runtime, whose sandboxes and containers are in known, has forgotten. Our own runtime only. */
 void shims_end_unknown(struct node_agent *n, const struct map *known);
 /* node.c */
