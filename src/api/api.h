@@ -46,10 +46,11 @@ struct api_opts {
 /* Loads every resource from the store, begins to watch it and writes what every cluster has (api_bootstrap).
  * Fails with the object that could not be read. */
 int api_new(const struct api_opts *o, struct api **ret, struct err *e);
-/* Stops lanes and watches (streams end cleanly), then frees. No request may be in flight from the caller's side. */
+/* Stops and frees. After store_close(), whose events end in the caches here. No request may be in flight from the caller's side. */
 struct api *api_free(struct api *api);
 AUTO(struct api, api_free)
-/* New work is refused with 503 and /readyz fails, streams end; called before the listener closes. */
+/* New work is refused with 503 and /readyz fails, streams end; called before the listener closes. Waits for what was begun: after it, nothing
+ * here touches the store. */
 void api_stop(struct api *api);
 
 /* For http_server_opts.handle: api is the struct api *. On a loop; never blocks. */

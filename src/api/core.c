@@ -128,18 +128,17 @@ void api_stop(struct api *api)
 	if (api->aggregates)
 		aggregates_stop(api->aggregates);
 	api->upkeep = upkeep_free(api->upkeep);
+	if (api->outgoing)
+		outgoing_stop(api->outgoing);
+	if (api->lanes)
+		lanes_stop(api->lanes);
 }
 
-/* The store must be closed first or have no more events: the caches end here. */
 struct api *api_free(struct api *api)
 {
 	if (!api)
 		return NULL;
 	api_stop(api);
-	if (api->outgoing)
-		outgoing_stop(api->outgoing);
-	if (api->lanes)
-		lanes_stop(api->lanes);
 	watches_free(api->watches);
 	watches_free(api->slow_watches);
 	crds_free(api->crds);

@@ -244,8 +244,8 @@ static void stop_all(struct control *c)
 	informers_free(c->informers);
 	client_free(c->scheduler_client);
 	client_free(c->informer_client);
-	api_free(c->api);
 	store_close(c->store);
+	api_free(c->api);
 	seal_free(c->seal);
 	for (size_t i = 0; i < LOOPS; i++)
 		net_loop_free(c->loops[i]);
