@@ -591,21 +591,30 @@ static int track_adopted(struct work *w, struct err *e)
 	return 0;
 }
 
-/* The Job is gone: nobody counts its pods any more. */
-static int release_orphans(struct ctl *c, struct arena *a, struct str key, struct str ns, struct str name, struct doc *job, struct err *e)
+/* Whether nobody will count a tracked pod: its Job is gone or another one, or it does not fit the Job's selector any more and claim() lets
+ * it go, or it was let go and has lost its labels. selector: the Job's, NULL without one. */
+static bool is_left(struct doc *pod, struct str name, struct doc *job, const struct selector *selector)
+{
+	struct val ref = controller_ref(pod), labels = doc_get(pod, "metadata.labels");
+	struct str label = val_str(val_get(labels, "batch.kubernetes.io/job-name"));
+
+	if (!val_has(ref))
+		return str_eq(label, name) || !label.n;
+	if (!val_is(val_get(ref, "kind"), "Job") || !str_eq(val_str(val_get(ref, "name")), name))
+		return false;
+	return !job || !controlled_by(pod, doc_uid(job)) || (!is_deleting(pod) && !is_deleting(job) && !selector_matches(selector, labels));
+}
+
+static int release_left(struct ctl *c, struct arena *a, struct str key, struct str ns, struct str name, struct doc *job, struct err *e)
 {
 	struct informer_list all = informer_list(ctl_informer(c, res_pods), a, "ns", ns);
+	const struct selector *selector = NULL;
 
-	for (size_t i = 0; i < all.n; i++) {
-		struct val ref = controller_ref(all.items[i]);
-		struct str label = val_str(val_get(doc_get(all.items[i], "metadata.labels"), "batch.kubernetes.io/job-name"));
-		bool ours = val_is(val_get(ref, "kind"), "Job") ? str_eq(val_str(val_get(ref, "name")), name) : !val_has(ref) && str_eq(label, name);
-
-		if (!ours || !job_pod_tracked(all.items[i]) || (job && val_has(ref) && str_eq(val_str(val_get(ref, "uid")), doc_uid(job))))
-			continue;
-		if (set_tracked(c, a, key, all.items[i], false, e) < 0)
+	if (job && selector_of(a, doc_get(job, "spec.selector"), &selector, e) < 0)
+		return -e->code;
+	for (size_t i = 0; i < all.n; i++)
+		if (job_pod_tracked(all.items[i]) && is_left(all.items[i], name, job, selector) && set_tracked(c, a, key, all.items[i], false, e) < 0)
 			return -e->code;
-	}
 	return 0;
 }
 
@@ -643,8 +652,9 @@ static int sync_job(struct work *w, struct err *e)
 		return -e->code;
 	if (w->next_ms)
 		ctl_add_after(w->c, w->key, w->next_ms);
-	if (failed.code)
-		err_copy(e, &failed);
+	if (!failed.code || namespace_ends(&failed))
+		return 0;
+	err_copy(e, &failed);
 	return -failed.code;
 }
 
@@ -661,7 +671,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	if (client_get(c->client, res_jobs, ns, name, &job, e) < 0 && e->code != ERR_NOT_FOUND)
 		return -e->code;
 	err_init(e);
-	if (release_orphans(c, a, key, ns, name, job, e) < 0 || !job)
+	if (release_left(c, a, key, ns, name, job, e) < 0 || !job)
 		return -e->code;
 	w.job = job;
 	w.pods = claim(c, a, job, doc_get(job, "spec.selector"), res_pods, e);
