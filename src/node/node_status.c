@@ -176,12 +176,51 @@ static struct node *conditions(struct node_agent *n, struct arena *a, const stru
 	return list;
 }
 
+/* ---- extended resources ----------------------------------------------------------------------------------------------------------
+ * Anybody may add them to a Node's capacity; the node takes them over as allocatable. Source: Kubernetes' documentation, "Advertise Extended
+ * Resources for a Node". */
+
+static bool is_extended(struct str name)
+{
+	return str_has(name, STR("/")) && !str_has(name, STR("kubernetes.io/"));
+}
+
+static struct node *allocatable(struct node_agent *n, struct arena *a)
+{
+	struct node *list = capacity(n, a);
+	struct val advertised = n->node_doc ? doc_get(n->node_doc, "status.capacity") : VAL_NONE;
+	struct val before = n->node_doc ? doc_get(n->node_doc, "status.allocatable") : VAL_NONE;
+
+	for (struct val_iter it = val_iter(before); val_next(&it);)
+		if (is_extended(it.key))
+			node_set(list, it.key, node_null(a));
+	for (struct val_iter it = val_iter(advertised); val_next(&it);)
+		if (is_extended(it.key))
+			node_set(list, it.key, node_from(a, it.val));
+	return list;
+}
+
+/* Whether somebody changed the capacity since our last write; the newest Node is kept. */
+static bool capacity_changed(struct node_agent *n)
+{
+	struct doc *now = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (client_get(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), &now, &e) < 0)
+		return false; /* the next write says what is wrong */
+	bool changed = !val_equal(doc_get(now, "status.capacity"), doc_get(n->node_doc, "status.capacity"));
+	doc_unref(n->node_doc);
+	n->node_doc = now;
+	return changed;
+}
+
 static struct node *status_of(struct node_agent *n, struct arena *a, const struct ready *r)
 {
 	int port = node_port(n);
 
 	return node_pack(a, "{addresses:o, allocatable:o, capacity:o, conditions:o, daemonEndpoints:{kubeletEndpoint:{Port:i}}, images:o, nodeInfo:o}",
-		addresses(n, a), capacity(n, a), capacity(n, a), conditions(n, a, r), port ? port : NODE_PORT, image_list(n, a), node_info(n, a));
+		addresses(n, a), allocatable(n, a), capacity(n, a), conditions(n, a, r), port ? port : NODE_PORT, image_list(n, a), node_info(n, a));
 }
 
 /* ---- registering --------------------------------------------------------------------------------------------------------------- */
@@ -365,10 +404,11 @@ void node_status_run(void *agent)
 		}
 		if (!mono_before(now, lease)) {
 			err_init(&e);
-			if (renew(n, &e) == 0)
-				lease = mono_add_ms(now, LEASE_MS);
-			else
-				lease = mono_add_ms(now, 1000);
+			lease = mono_add_ms(now, renew(n, &e) == 0 ? LEASE_MS : 1000);
+			if (n->node_doc && capacity_changed(n)) {
+				status = now;
+				continue;
+			}
 		}
 		int64_t wait = MIN(mono_ms_between(mono_now(), lease), (int64_t)LEASE_MS);
 		if (!rest(n, news, !r.ok || !told_once ? HURRY_MS : MAX(wait, (int64_t)1)))

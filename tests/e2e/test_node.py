@@ -285,3 +285,21 @@ def test_what_unknown_pods_left_is_removed(cluster):
             if f.read().strip() == "kogge-node":
                 os.kill(pid, signal.SIGKILL)
     until(lambda: not [f for f in folders if os.path.exists(os.path.dirname(f))] and not os.path.lexists(link), 60, f"{folders} and {link} are gone")
+
+
+def test_extended_resources_become_allocatable(cluster, space):
+    """As Kubernetes' documentation tells to advertise them: a patch of the Node's capacity."""
+    node = cluster.nodes()[0]["metadata"]["name"]
+    where, kind = path("nodes", None, node, "status"), "application/json-patch+json"
+    cluster.kube.patch(where, [{"op": "add", "path": "/status/capacity/example.com~1dongle", "value": "2"}], kind)
+    try:
+        until(lambda: cluster.nodes()[0]["status"]["allocatable"].get("example.com/dongle") == "2", 30, "dongles to give")
+        limits = {"container": {"resources": {"limits": {"example.com/dongle": "2"}}}}
+        space.box("first", **limits)
+        space.wait("pods", "first", is_ready)
+        space.box("second", **limits)
+        space.wait("pods", "second", lambda p: "Insufficient example.com/dongle" in str(p["status"].get("conditions")))
+        cluster.kube.delete(path("pods", space.name, "second"))
+    finally:
+        cluster.kube.patch(where, [{"op": "remove", "path": "/status/capacity/example.com~1dongle"}], kind)
+    until(lambda: "example.com/dongle" not in cluster.nodes()[0]["status"]["allocatable"], 30, "no dongles")
