@@ -47,6 +47,9 @@ fairness: build/kogge ## leases and /readyz stay quick among hanging, half-open 
 stress: build/kogge test-images ## what breaks only under load; PARTS="streams churn jobs", MINUTES=10 for churn, SEED=N
 	@/usr/bin/python3 tests/stress/run.py
 
+conformance: build/kogge ## upstream's suite, built before (../shared/conformance), against one node; ARGS="--focus RE"
+	@/usr/bin/python3 tests/conformance/run.py $(ARGS)
+
 fuzz: ## every fuzz target for SECONDS each (60)
 	@SECONDS_EACH=$${SECONDS_EACH:-60} tools/test.sh fuzz
 
