@@ -30,13 +30,25 @@ static int patch_kind(struct rq *rq, struct err *e)
 		rq->res->custom ? "" : "application/strategic-merge-patch+json, ");
 }
 
+/* An operation that does not apply is a cause, too: of an invalid object kubectl shows its causes alone. */
+static int patch_operations(struct rq *rq, struct node **target, struct val patch, struct err *e)
+{
+	int rc = patch_json(rq->a, target, patch, COPY_MAX, e);
+
+	if (rc == -ERR_INVALID) {
+		char *why = rq_f(rq, "%s", e->message);
+		err_cause(e, "FieldValueInvalid", "patch", "%s", why);
+	}
+	return rc;
+}
+
 static int patch_tree(struct rq *rq, struct node **target, struct doc *patch, struct err *e)
 {
 	struct val p = doc_root(patch);
 
 	switch (rq->patch) {
 	case PATCH_JSON:
-		return patch_json(rq->a, target, p, COPY_MAX, e);
+		return patch_operations(rq, target, p, e);
 	case PATCH_MERGE:
 		if (val_kind(p) != VAL_MAP && val_kind(p) != VAL_LIST)
 			return err_set(e, ERR_BAD_REQUEST, "a merge patch is an object");

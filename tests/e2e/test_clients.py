@@ -88,6 +88,8 @@ def test_kubectl(cluster, space, tmp_path, version, program):
     kubectl("patch", "deployment", "web", "-p", '{"spec": {"template": {"spec": {"containers": [{"name": "side", "image": "web:v1"}]}}}}')
     kubectl("patch", "deployment", "web", "--type", "merge", "-p", '{"metadata": {"labels": {"tier": "front"}}}')
     kubectl("patch", "deployment", "web", "--type", "json", "-p", '[{"op": "add", "path": "/spec/paused", "value": true}]')
+    said = kubectl.fails("patch", "deployment", "web", "--type", "json", "-p", '[{"op": "remove", "path": "/spec/strange"}]')
+    assert "remove operation does not apply: doc is missing path" in said and "/spec/strange" in said
     made = space.get("deployments", "web")
     assert {c["name"] for c in made["spec"]["template"]["spec"]["containers"]} == {"web", "side"}
     assert made["metadata"]["labels"] == {"tier": "front"} and made["spec"]["paused"]
