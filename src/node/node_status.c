@@ -302,6 +302,8 @@ static int write_status(struct node_agent *n, const struct ready *r, struct err 
 	int code = client_patch(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), "status", PATCH_STRATEGIC, patch, &fresh, e);
 
 	if (code == 0) {
+		if (!val_equal(doc_get(fresh, "status.capacity"), doc_get(n->node_doc, "status.capacity")))
+			node_status_wake(n); /* somebody advertised something meanwhile: it becomes allocatable by another write */
 		doc_unref(n->node_doc);
 		n->node_doc = fresh;
 	}
