@@ -29,11 +29,6 @@ struct aggregates {
 
 static char mark;
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static void entry_end(void *value)
 {
 	struct entry *x = value;
@@ -69,7 +64,7 @@ static struct aggregate copy_of(struct arena *a, const struct aggregate *x)
 	out.target.ca_pem = keep(a, x->target.ca_pem);
 	if (x->list) {
 		out.list = doc_ref(x->list);
-		arena_hold(a, out.list, end_doc);
+		doc_hold(a, out.list);
 	}
 	return out;
 }
@@ -149,7 +144,7 @@ static struct verdict ask(struct aggregates *g, struct arena *a, struct aggregat
 	int status = r.status;
 	if (status == 200 && doc_parse(buf_view(&r.body), &list, &e) == 0) {
 		x->list = list;
-		arena_hold(a, list, end_doc);
+		doc_hold(a, list);
 	}
 	http_reply_fini(&r);
 	if (status < 200 || status >= 300)
@@ -201,7 +196,7 @@ static void put_entry(struct aggregates *g, struct str name, struct entry *take)
 	struct entry *was = map_get(g->entries, name);
 	if (take && was && !take->is.list && was->is.list) { /* what it had said last */
 		take->is.list = doc_ref(was->is.list);
-		arena_hold(take->a, take->is.list, end_doc);
+		doc_hold(take->a, take->is.list);
 	}
 	bool changed = !was != !take ||
 		       (was && take && (was->is.available != take->is.available || was->is.list != take->is.list));

@@ -5,11 +5,6 @@
 #define LOG_MODULE "crd"
 #define WEBHOOK_MS 30000
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 /* n in the form of row res: unknown fields go, defaults come. */
 static int shape(struct arena *a, const struct resource *res, struct node *n, struct err *e)
 {
@@ -141,7 +136,7 @@ static int by_webhook(struct rq *rq, const struct resource *res, struct arena *a
 	doc_unref(q);
 	if (rc < 0)
 		return rc;
-	arena_hold(a, answer, end_doc);
+	doc_hold(a, answer);
 	if ((rc = check_answer(c, answer, uid, val_get(objects[0], "apiVersion"), n, e)) < 0)
 		return rc;
 	for (size_t i = 0; i < n && rc >= 0; i++) {
@@ -217,7 +212,7 @@ int custom_list_as_served(struct rq *rq, struct doc **docs, size_t n, struct err
 		if (rc < 0)
 			break;
 		docs[where[i]] = published(out[i], docs[where[i]]);
-		arena_hold(rq->a, docs[where[i]], end_doc);
+		doc_hold(rq->a, docs[where[i]]);
 	}
 	return rc;
 }
@@ -232,7 +227,7 @@ int custom_as_stored(struct rq *rq, struct node *object, struct node **ret, stru
 		return 0;
 	}
 	d = node_publish(object);
-	arena_hold(rq->a, d, end_doc);
+	doc_hold(rq->a, d);
 	return convert(rq, to, rq->a, doc_root(d), ret, e);
 }
 

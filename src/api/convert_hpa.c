@@ -105,7 +105,7 @@ static struct node *take_text(struct arena *a, struct node *o, const char *key)
 	if (!text)
 		return NULL;
 	if (doc_parse(node_text_str(text), &d, &e) >= 0)
-		arena_hold(a, d, (void (*)(void *))(void *)doc_unref);
+		doc_hold(a, d);
 	node_delc(annotations, key);
 	if (!node_len(annotations))
 		node_delc(node_getc(o, "metadata"), "annotations");

@@ -22,11 +22,6 @@ struct crds {
 
 static char mark;
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 void crds_changed(struct crds *c, struct str name)
 {
 	task_lock(&c->lock);
@@ -212,7 +207,7 @@ static struct doc *with_status(struct arena *a, struct doc *crd, struct node *st
 
 	node_setc(n, "status", node_copy(a, status));
 	d = node_publish(n);
-	arena_hold(a, d, end_doc);
+	arena_hold(a, d, doc_end);
 	return d;
 }
 
@@ -319,7 +314,7 @@ struct crds *crds_new(struct api *api)
 	task_cond_init(&c->wake);
 	c->queue = map_new(NULL);
 	c->again = map_new(NULL);
-	c->served = map_new(end_doc);
+	c->served = map_new(doc_end);
 	struct cache_list all = cache_list(api_cache(api, GROUP, RESOURCE), a, STR_NULL, STR_NULL, 0, &rev);
 	for (size_t i = 0; i < all.n; i++) {
 		struct doc *d = all.items[i].doc;

@@ -40,11 +40,6 @@ static int strict_finish(struct strict *s, const char *version, const char *kind
 	return rc;
 }
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 /* As upstream's: what could not be read, and how it begins: as text where it looks like JSON. */
 static int unrecognized(struct rq *rq, const char *kind, struct err *e)
 {
@@ -178,7 +173,7 @@ int decode_body(struct rq *rq, const struct schema_type *type, const char *api_v
 				err_wrap(e, "couldn't get version/kind; json parse error");
 			return rq->local ? rc : unrecognized(rq, kind, e);
 		}
-		arena_hold(rq->a, d, end_doc);
+		doc_hold(rq->a, d);
 		n = val_kind(doc_root(d)) == VAL_NULL ? node_map(rq->a) : node_from(rq->a, doc_root(d)); /* null: all is as if left out */
 	}
 	rc = check_kind(rq, n, api_version, kind, e);

@@ -266,17 +266,12 @@ static int invalid(struct rq *rq, struct node *svc, struct err *e, const char *f
 	return -ERR_INVALID;
 }
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 /* The value as it stands in the Service. Lives as long as the request. */
 static struct val asked(struct rq *rq, struct node *n)
 {
 	struct doc *d = node_publish(node_pack(rq->a, "{v:o}", n));
 
-	arena_hold(rq->a, d, end_doc);
+	doc_hold(rq->a, d);
 	return val_get(doc_root(d), "v");
 }
 

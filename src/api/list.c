@@ -18,11 +18,6 @@ struct list_query {
 	struct str from; /* key */
 };
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static void listing_add(struct rq *rq, struct listing *l, struct str key, struct doc *d)
 {
 	if (l->n == l->room) {
@@ -47,7 +42,7 @@ static struct doc *served(struct rq *rq, struct doc *borrowed)
 	if (rq->res->stored == rq->res || rq->res->custom) /* custom kinds: all together, at the end */
 		return borrowed;
 	struct doc *d = doc_as_served(rq->a, rq->res, doc_ref(borrowed));
-	arena_hold(rq->a, d, end_doc);
+	doc_hold(rq->a, d);
 	return d;
 }
 
@@ -64,7 +59,7 @@ static void list_one(struct rq *rq, struct listing *l, const struct list_query *
 	struct doc *d = cache_get(c, cache_key(rq->a, rq->res, rq->ns, name));
 	if (!d)
 		return;
-	arena_hold(rq->a, d, end_doc);
+	doc_hold(rq->a, d);
 	d = served(rq, d);
 	if (filter_matches(&q->filter, d))
 		listing_add(rq, l, name, d);
@@ -124,7 +119,7 @@ static bool history_each(void *arg, const struct store_kv *kv)
 		h->failed = true;
 		return false;
 	}
-	arena_hold(h->rq->a, d, end_doc);
+	doc_hold(h->rq->a, d);
 	d = served(h->rq, d);
 	if (h->all || filter_matches(&h->q->filter, d))
 		listing_add(h->rq, h->l, key, d);

@@ -55,11 +55,6 @@ static const char *const *verb_list(struct rq *rq, unsigned verbs)
 	return list;
 }
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static struct openapi_resource *collect(struct rq *rq, size_t *ret_n)
 {
 	size_t rows_n, n = 0;
@@ -75,7 +70,7 @@ static struct openapi_resource *collect(struct rq *rq, size_t *ret_n)
 		if (rows[i]->custom) {
 			out[n].list_type = schema_custom_list_type(rows[i]->custom->schema);
 			struct doc *crd = custom_crd(rows[i]->custom);
-			arena_hold(rq->a, crd, end_doc);
+			doc_hold(rq->a, crd);
 			out[n].schema = crd ? custom_schema(rows[i]->custom, crd) : VAL_NONE;
 		}
 		n++;

@@ -139,11 +139,6 @@ static int patch_once(struct rq *rq, struct doc *patch, bool report, struct outc
 
 /* ---- server-side apply ------------------------------------------------------------------------------------------------------ */
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 /* The configuration as sent, checked like a body. */
 static int applied_config(struct rq *rq, struct doc *patch, bool report, struct doc **ret, struct err *e)
 {
@@ -171,7 +166,7 @@ static int applied_config(struct rq *rq, struct doc *patch, bool report, struct 
 		return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)",
 			STR_ARG(name), STR_ARG(rq->name));
 	*ret = node_publish(n);
-	arena_hold(rq->a, *ret, end_doc);
+	doc_hold(rq->a, *ret);
 	return 0;
 }
 
@@ -215,7 +210,7 @@ int write_patch(struct rq *rq, struct outcome *out, struct err *e)
 
 	if ((rc = patch_kind(rq, e)) < 0 || (rc = decode_any(rq, &patch, e)) < 0)
 		return rc;
-	arena_hold(rq->a, patch, end_doc);
+	doc_hold(rq->a, patch);
 	if (rq->force && rq->patch != PATCH_APPLY)
 		v_forbidden(e, "force", "may not be specified for non-apply patch");
 	if (rq->patch == PATCH_APPLY) {

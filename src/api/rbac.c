@@ -81,7 +81,7 @@ static struct val role_rules(struct api *api, struct arena *a, struct val ref, s
 
 	if (!role)
 		return VAL_NONE;
-	arena_hold(a, role, (void (*)(void *))(void *)doc_unref);
+	doc_hold(a, role);
 	return doc_get(role, "rules");
 }
 
@@ -112,7 +112,7 @@ static void compile_bindings(struct api *api, struct policy *p, const char *reso
 	struct cache_list all = cache_list(api_cache(api, RBAC_GROUP, resource), scratch, STR_NULL, STR_NULL, 0, &revision);
 
 	for (size_t i = 0; i < all.n; i++) {
-		arena_hold(p->a, doc_ref(all.items[i].doc), (void (*)(void *))(void *)doc_unref);
+		doc_hold(p->a, doc_ref(all.items[i].doc));
 		compile_binding(api, p, all.items[i].doc);
 	}
 }

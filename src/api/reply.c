@@ -221,11 +221,6 @@ void reply_text(struct rq *rq, int status, const char *content_type, const char 
 	reply_pieces(rq, status, content_type, NULL, 0, &p, 1);
 }
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static bool pretty_text(struct str in, struct buf *out)
 {
 	int depth = 0;
@@ -268,7 +263,7 @@ void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct sc
 	struct net_piece p = { doc_text(take_d), NULL, NULL };
 	struct buf b = BUF_INIT;
 
-	arena_hold(rq->a, take_d, end_doc);
+	doc_hold(rq->a, take_d);
 	if (val_is(doc_get(take_d, "kind"), "Status"))
 		type = schema_builtin(STR(""), STR("v1"), STR("Status"));
 	if (rq->media == MEDIA_PROTOBUF && type) {
@@ -295,7 +290,7 @@ void reply_doc(struct rq *rq, int status, struct doc *take_d)
 	bool status_kind = val_is(doc_get(take_d, "kind"), "Status");
 
 	if (rq->render == RENDER_TABLE && !status_kind && !rq->sub.n) {
-		arena_hold(rq->a, take_d, end_doc);
+		doc_hold(rq->a, take_d);
 		table_head(rq, rq->res, true, doc_revision(take_d), STR_NULL, 0, &b);
 		table_row(rq, rq->res, take_d, &b);
 		buf_c(&b, "]}");
@@ -303,7 +298,7 @@ void reply_doc(struct rq *rq, int status, struct doc *take_d)
 		return;
 	}
 	if (rq->render == RENDER_METADATA && !status_kind && !rq->sub.n) {
-		arena_hold(rq->a, take_d, end_doc);
+		doc_hold(rq->a, take_d);
 		metadata_object(take_d, true, rq->table_beta, &b);
 		if (rq->media == MEDIA_PROTOBUF) {
 			struct buf pb = BUF_INIT;

@@ -159,7 +159,7 @@ static struct val with_claims(struct rq *rq, struct val o)
 		node_add(volumes, node_pack(rq->a, "{name:S, persistentVolumeClaim:{claimName:S}}", name, name));
 	}
 	d = node_publish(whole);
-	arena_hold(rq->a, d, (void (*)(void *))(void *)doc_unref);
+	doc_hold(rq->a, d);
 	return doc_root(d);
 }
 

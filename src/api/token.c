@@ -21,17 +21,12 @@ struct token_cache {
 	struct map *payloads; /* token → struct doc */
 };
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 struct token_cache *token_cache_new(void)
 {
 	struct token_cache *c = xcalloc(1, sizeof(*c));
 
 	task_mutex_init(&c->lock);
-	c->payloads = map_new(end_doc);
+	c->payloads = map_new(doc_end);
 	return c;
 }
 

@@ -53,11 +53,6 @@ static void asker(void *arg)
 	}
 }
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static void ask_all(struct ask *k)
 {
 	struct task *tasks[ASKERS_MAX];
@@ -73,7 +68,7 @@ static void ask_all(struct ask *k)
 	task_mutex_fini(&k->lock);
 	for (size_t i = 0; i < k->n; i++)
 		if (k->answers[i])
-			arena_hold(k->rq->a, k->answers[i], end_doc);
+			doc_hold(k->rq->a, k->answers[i]);
 }
 
 /* All nodes, or one. */
@@ -115,7 +110,7 @@ static void add(struct rq *rq, struct doc **list, size_t *n, struct node *object
 {
 	struct doc *d = node_publish(object);
 
-	arena_hold(rq->a, d, end_doc);
+	doc_hold(rq->a, d);
 	list[(*n)++] = d;
 }
 
@@ -136,7 +131,7 @@ int usage_nodes(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n
 		struct str now = val_str(val_path(of, "cpu.time"));
 		if (!node)
 			continue;
-		arena_hold(rq->a, node, end_doc);
+		doc_hold(rq->a, node);
 		add(rq, *ret, ret_n,
 			node_pack(rq->a,
 				"{kind:'NodeMetrics', apiVersion:'metrics.k8s.io/v1beta1', metadata:o, timestamp:S, "
@@ -166,7 +161,7 @@ static void add_pod(struct rq *rq, struct val pod, struct doc **list, size_t *n)
 
 	if (!d)
 		return;
-	arena_hold(rq->a, d, end_doc);
+	doc_hold(rq->a, d);
 	if (!str_eq(doc_uid(d), val_str(val_path(pod, "podRef.uid"))) || !val_len(val_get(pod, "containers")))
 		return;
 	add(rq, list, n,
@@ -191,7 +186,7 @@ int usage_pods(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n,
 	struct ask k;
 
 	if (one) {
-		arena_hold(rq->a, one, end_doc);
+		doc_hold(rq->a, one);
 		node = doc_str(one, "spec.nodeName");
 	}
 	if (name.n && !node.n)

@@ -87,11 +87,6 @@ static void stream_closed(void *arg)
 
 static const struct http_stream_ops stream_ops = { stream_writable, stream_closed };
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static void out_write(struct watch *w, struct net_piece *p, size_t n)
 {
 	if (w->rq->http)
@@ -193,7 +188,7 @@ static void emit(struct watch *w, struct batch *b, const char *type, struct doc 
 	}
 	if (as_is || rq->render == RENDER_OBJECT) {
 		b->p[b->n++] = (struct net_piece){ type_prefix(type), NULL, NULL };
-		b->p[b->n++] = (struct net_piece){ doc_text(take_d), take_d, end_doc };
+		b->p[b->n++] = (struct net_piece){ doc_text(take_d), take_d, doc_end };
 		b->p[b->n++] = (struct net_piece){ STR("}\n"), NULL, NULL };
 		return;
 	}

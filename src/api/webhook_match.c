@@ -1,11 +1,6 @@
 #include "api/webhook.h"
 #define LOG_MODULE "webhook"
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 size_t webhook_list(struct rq *rq, bool mutating, struct hook **ret)
 {
 	struct cache *c = api_cache(rq->api, "admissionregistration.k8s.io",
@@ -21,7 +16,7 @@ size_t webhook_list(struct rq *rq, bool mutating, struct hook **ret)
 	*ret = ARENA_ARRAY(rq->a, struct hook, n + 1);
 	n = 0;
 	for (size_t i = 0; i < l.n; i++) {
-		arena_hold(rq->a, doc_ref(l.items[i].doc), end_doc);
+		doc_hold(rq->a, doc_ref(l.items[i].doc));
 		for (struct val_iter it = val_iter(doc_get(l.items[i].doc, "webhooks")); val_next(&it);)
 			(*ret)[n++] = (struct hook){
 				.def = it.val, .name = val_str(val_get(it.val, "name")), .mutating = mutating
@@ -99,7 +94,7 @@ static struct val labels_of(struct rq *rq, struct node *object)
 	struct doc *d =
 		node_publish(node_pack(rq->a, "{labels:o}", labels ? node_copy(rq->a, labels) : node_map(rq->a)));
 
-	arena_hold(rq->a, d, end_doc);
+	doc_hold(rq->a, d);
 	return doc_get(d, "labels");
 }
 

@@ -38,11 +38,6 @@ struct client_stream {
 	bool interrupted;
 };
 
-static void object_end(void *p)
-{
-	doc_unref(p);
-}
-
 static struct doc *make(const char *name, const char *uid, int64_t rev, const char *node)
 {
 	struct arena *a = arena_new();
@@ -217,7 +212,7 @@ static const struct client_ops fake_ops = { fake_call, fake_list, fake_watch, fa
 
 static void server_init(struct server *s)
 {
-	*s = (struct server){ .rev = 10, .objects = map_new(object_end), .said = BUF_INIT };
+	*s = (struct server){ .rev = 10, .objects = map_new(doc_end), .said = BUF_INIT };
 	task_mutex_init(&s->lock);
 	task_cond_init(&s->changed);
 }
@@ -267,7 +262,7 @@ static void on_change(void *arg, struct doc *before, struct doc *now)
 
 static void seen_init(struct seen *n)
 {
-	*n = (struct seen){ .text = BUF_INIT, .state = map_new(object_end) };
+	*n = (struct seen){ .text = BUF_INIT, .state = map_new(doc_end) };
 	task_mutex_init(&n->lock);
 }
 

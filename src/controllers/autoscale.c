@@ -286,7 +286,7 @@ static void take_usage(void *arg, struct doc *take)
 {
 	struct work *w = arg;
 
-	arena_hold(w->a, take, (void (*)(void *))(void *)doc_unref);
+	doc_hold(w->a, take);
 	map_put(w->usage, doc_name(take), take);
 	w->n_usage++;
 }
@@ -426,7 +426,7 @@ static bool read_scale(struct work *w)
 	rq.res = w->target;
 	if (client_call(w->c->client, &rq, &w->scale, &e) < 0)
 		return no_scale(w, e.message);
-	arena_hold(w->a, w->scale, (void (*)(void *))(void *)doc_unref);
+	doc_hold(w->a, w->scale);
 	w->replicas = w->wished = doc_int(w->scale, "spec.replicas", 0);
 	condition(w, "AbleToScale", true, "SucceededGetScale",
 		"the HPA controller was able to get the target's current scale");

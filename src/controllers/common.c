@@ -129,7 +129,7 @@ struct val ctl_selector(struct ctl *c, struct arena *a, struct doc *set)
 	if (!gvr_eq(ctl_kind(c), res_replicationcontrollers))
 		return selector;
 	d = node_publish(node_pack(a, "{matchLabels:v}", selector));
-	arena_hold(a, d, (void (*)(void *))(void *)doc_unref);
+	doc_hold(a, d);
 	return doc_root(d);
 }
 

@@ -422,7 +422,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	d.set = informer_get(ctl_informer(c, res_daemonsets), ns, name);
 	if (!d.set)
 		return 0;
-	arena_hold(a, d.set, (void (*)(void *))(void *)doc_unref);
+	doc_hold(a, d.set);
 	if (!ctl_caught_up(c, key, ctl_informer(c, res_pods)))
 		return 0;
 	d.pods = claim(c, a, d.set, doc_get(d.set, "spec.selector"), res_pods, e);
@@ -434,7 +434,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	d.min_ready = doc_int(d.set, "spec.minReadySeconds", 0);
 	d.template = template_of(a, d.set);
 	d.published = node_publish(d.template);
-	arena_hold(a, d.published, (void (*)(void *))(void *)doc_unref);
+	doc_hold(a, d.published);
 	err_init(&failed);
 	act(&d, &failed);
 	if (finish(&d, e) < 0 || revisions_trim(c, d.set, &d.revisions, is_live, &d, e) < 0)

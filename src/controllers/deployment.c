@@ -123,7 +123,7 @@ static int scale_set(struct rollout *r, struct doc **set, int64_t to, struct err
 		recorder_event(r->c->recorder, r->d, "Normal", "ScalingReplicaSet", "Scaled %s replica set %.*s from %lld to %lld", to > from ? "up" : "down",
 			STR_ARG(doc_name(*set)), (long long)from, (long long)to);
 	ctl_wrote(r->c, r->key, answer);
-	arena_hold(r->a, answer, (void (*)(void *))(void *)doc_unref);
+	doc_hold(r->a, answer);
 	*set = TAKE(answer);
 	return 0;
 }
@@ -167,7 +167,7 @@ static int revise_new_set(struct rollout *r, struct err *e)
 	if (merge_patch(r->c, res_replicasets, r->new_set, NULL, node_pack(r->a, "{metadata:{annotations:o}, spec:o}", annotations, spec), &answer, e) < 0)
 		return err_wrap(e, "revision of %.*s", STR_ARG(doc_name(r->new_set)));
 	ctl_wrote(r->c, r->key, answer);
-	arena_hold(r->a, answer, (void (*)(void *))(void *)doc_unref);
+	doc_hold(r->a, answer);
 	r->new_set = TAKE(answer);
 	return 0;
 }
@@ -219,7 +219,7 @@ static int create_new_set(struct rollout *r, struct err *e)
 			(long long)doc_int(made, "spec.replicas", 0));
 	}
 	ctl_wrote(r->c, r->key, made);
-	arena_hold(r->a, made, (void (*)(void *))(void *)doc_unref);
+	doc_hold(r->a, made);
 	r->new_set = TAKE(made);
 	r->all.items[r->all.n++] = r->new_set; /* claim() leaves room for one more */
 	return 0;
@@ -359,7 +359,7 @@ static int annotate_revision(struct rollout *r, struct err *e)
 	node_setc(annotations, REVISION, node_str(r->a, val_str(has)));
 	if (merge_patch(r->c, res_deployments, r->d, NULL, node_pack(r->a, "{metadata:{annotations:o}}", annotations), &answer, e) < 0)
 		return err_wrap(e, "write revision");
-	arena_hold(r->a, doc_ref(answer), (void (*)(void *))(void *)doc_unref);
+	doc_hold(r->a, doc_ref(answer));
 	r->d = answer;
 	return 0;
 }
@@ -420,7 +420,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	r.d = informer_get(ctl_informer(c, res_deployments), ns, name);
 	if (!r.d)
 		return 0;
-	arena_hold(a, r.d, (void (*)(void *))(void *)doc_unref);
+	doc_hold(a, r.d);
 	if (!ctl_caught_up(c, key, ctl_informer(c, res_replicasets)))
 		return 0;
 	sets = claim(c, a, r.d, doc_get(r.d, "spec.selector"), res_replicasets, e);

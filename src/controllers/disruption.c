@@ -45,7 +45,7 @@ static bool owner_in(struct work *w, struct gvr r, struct val ref, struct doc **
 
 	if (!d || !str_eq(doc_uid(d), val_str(val_get(ref, "uid"))))
 		return false;
-	arena_hold(w->a, doc_ref(d), (void (*)(void *))(void *)doc_unref);
+	doc_hold(w->a, doc_ref(d));
 	*ret = d;
 	return true;
 }

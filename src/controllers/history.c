@@ -84,7 +84,7 @@ static int64_t newest(const struct revisions *r)
 
 static void hold(struct arena *a, struct doc *take)
 {
-	arena_hold(a, take, (void (*)(void *))(void *)doc_unref);
+	doc_hold(a, take);
 }
 
 /* An old template again: the same revision under the next number. */

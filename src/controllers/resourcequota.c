@@ -26,7 +26,7 @@ static void add_object(void *arg, struct doc *take)
 	struct count *n = arg;
 	struct quota_list usage = QUOTA_LIST(n->a);
 
-	arena_hold(n->a, take, (void (*)(void *))(void *)doc_unref);
+	doc_hold(n->a, take);
 	if (!quota_selects(doc_root(n->quota), n->res.group, n->res.resource, doc_root(take)))
 		return;
 	quota_usage(n->res.group, n->res.resource, doc_root(take), n->now_s, &usage);

@@ -377,7 +377,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	s.set = informer_get(ctl_informer(c, res_statefulsets), ns, name);
 	if (!s.set)
 		return 0;
-	arena_hold(a, s.set, (void (*)(void *))(void *)doc_unref);
+	doc_hold(a, s.set);
 	if (!ctl_caught_up(c, key, ctl_informer(c, res_pods)))
 		return 0;
 	pods = claim(c, a, s.set, doc_get(s.set, "spec.selector"), res_pods, e);

@@ -115,7 +115,7 @@ static void keep_old(void *arg, struct doc *take)
 		old->items = more;
 		old->room = old->room * 2 + 64;
 	}
-	arena_hold(old->a, take, (void (*)(void *))(void *)doc_unref);
+	doc_hold(old->a, take);
 	old->items[old->n++] = take;
 }
 

@@ -16,6 +16,16 @@ struct doc *doc_unref(struct doc *d)
 	return NULL;
 }
 
+void doc_end(void *doc)
+{
+	doc_unref(doc);
+}
+
+void doc_hold(struct arena *a, struct doc *take)
+{
+	arena_hold(a, take, doc_end);
+}
+
 struct val doc_root(const struct doc *d)
 {
 	return (struct val){ d, 0 };

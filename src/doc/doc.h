@@ -25,6 +25,9 @@ struct doc;
 struct doc *doc_ref(struct doc *d);
 struct doc *doc_unref(struct doc *d); /* NULL accepted, returns NULL */
 AUTO(struct doc, doc_unref)
+void doc_end(void *doc); /* doc_unref() for maps and others that end what they hold */
+/* Take: the reference is dropped with the arena. */
+void doc_hold(struct arena *a, struct doc *take);
 
 enum val_kind { VAL_MISSING, VAL_NULL, VAL_BOOL, VAL_INT, VAL_FLOAT, VAL_STR, VAL_LIST, VAL_MAP };
 

@@ -116,14 +116,9 @@ static struct node *new_view(struct arena *a, const struct doc *d, uint32_t at)
 	return n;
 }
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 void node_hold(struct arena *a, const struct doc *d)
 {
-	arena_hold(a, doc_ref((struct doc *)(uintptr_t)d), end_doc);
+	doc_hold(a, doc_ref((struct doc *)(uintptr_t)d));
 }
 
 struct node *node_from(struct arena *a, struct val v)

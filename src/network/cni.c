@@ -413,11 +413,6 @@ static int cmd_version(struct call *c)
 	return 0;
 }
 
-static void drop_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static int read_input(struct call *c, struct err *e)
 {
 	auto_buf struct buf in = { .max = INPUT_MAX };
@@ -440,7 +435,7 @@ static int read_input(struct call *c, struct err *e)
 		err_wrap(e, "network configuration on stdin");
 		return bad(c, e, CNI_DECODE);
 	}
-	arena_hold(c->arena, c->input, drop_doc);
+	doc_hold(c->arena, c->input);
 	c->version = doc_str(c->input, "cniVersion");
 	return 0;
 }

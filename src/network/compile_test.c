@@ -32,11 +32,6 @@ static struct str lines_of(struct arena *a, const struct compiled *c)
 	return s;
 }
 
-static void drop_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static struct val parsed(struct arena *a, const char *json)
 {
 	struct doc *d = NULL;
@@ -51,7 +46,7 @@ static struct val parsed(struct arena *a, const char *json)
 	err_init(&e);
 	if (doc_parse(str_c(text), &d, &e) < 0)
 		fail_msg("%s in %s", e.message, text);
-	arena_hold(a, d, drop_doc);
+	doc_hold(a, d);
 	return doc_root(d);
 }
 

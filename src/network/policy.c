@@ -273,11 +273,6 @@ static void add_policy(struct policies *p, struct doc *d)
 	p->n++;
 }
 
-static void drop_doc(void *d)
-{
-	doc_unref(d);
-}
-
 void policies_set(struct policies *p, struct doc **list, size_t n)
 {
 	arena_reset(p->arena);
@@ -287,7 +282,7 @@ void policies_set(struct policies *p, struct doc **list, size_t n)
 	p->peers = NULL;
 	p->n_peers = p->cap_peers = 0;
 	for (size_t i = 0; i < n; i++) {
-		arena_hold(p->arena, doc_ref(list[i]), drop_doc); /* selectors may point into it */
+		doc_hold(p->arena, doc_ref(list[i])); /* selectors may point into it */
 		add_policy(p, list[i]);
 	}
 }

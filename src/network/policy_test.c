@@ -20,16 +20,11 @@ static struct doc *parse(struct arena *a, const char *text)
 	return d;
 }
 
-static void drop_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static struct val value(struct arena *a, const char *text)
 {
 	struct doc *d = parse(a, text);
 
-	arena_hold(a, d, drop_doc);
+	doc_hold(a, d);
 	return doc_root(d);
 }
 

@@ -337,11 +337,6 @@ size_t services_names(struct services *s, struct ip ip, const char *const **ret)
 	return n ? n->n : 0;
 }
 
-static void drop_doc(void *d)
-{
-	doc_unref(d);
-}
-
 bool services_get(struct services *s, struct arena *a, struct str key, struct service *ret)
 {
 	bool found = false;
@@ -350,10 +345,10 @@ bool services_get(struct services *s, struct arena *a, struct str key, struct se
 	struct entry *e = map_get(s->entries, key);
 	if (e && e->s.service) {
 		*ret = (struct service){ doc_ref(e->s.service), ARENA_ARRAY(a, struct doc *, e->s.n + 1), e->s.n };
-		arena_hold(a, ret->service, drop_doc);
+		doc_hold(a, ret->service);
 		for (size_t i = 0; i < e->s.n; i++) {
 			ret->slices[i] = doc_ref(e->s.slices[i]);
-			arena_hold(a, ret->slices[i], drop_doc);
+			doc_hold(a, ret->slices[i]);
 		}
 		found = true;
 	}

@@ -33,11 +33,6 @@ struct client_stream {
 	bool interrupted;
 };
 
-static void object_end(void *p)
-{
-	doc_unref(p);
-}
-
 static char *key_of(const char *resource, struct str ns, struct str name)
 {
 	return xasprintf("%s %.*s/%.*s", resource, STR_ARG(ns), STR_ARG(name));
@@ -371,7 +366,7 @@ static void command(struct api *s, char *line)
 
 int main(int argc, char **argv)
 {
-	struct api s = { .objects = map_new(object_end), .mark = mono_now() };
+	struct api s = { .objects = map_new(doc_end), .mark = mono_now() };
 	static const char *const ips[] = { "127.0.0.1" }, *const dns[] = { "10.96.0.10" };
 	auto_(client_free) struct client *c = NULL;
 	struct node_agent *n = NULL;

@@ -292,16 +292,11 @@ struct docs {
 	size_t n, cap;
 };
 
-static void unref(void *d)
-{
-	doc_unref(d);
-}
-
 static void add_doc(void *arg, struct doc *take)
 {
 	struct docs *l = arg;
 
-	arena_hold(l->a, take, unref);
+	arena_hold(l->a, take, doc_end);
 	if (l->n == l->cap) {
 		struct doc **more = ARENA_ARRAY(l->a, struct doc *, l->cap = l->cap ? l->cap * 2 : 8);
 

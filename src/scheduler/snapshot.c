@@ -6,11 +6,6 @@ static void pod_end(void *p)
 	pod_info_free(p);
 }
 
-static void doc_end(void *d)
-{
-	doc_unref(d);
-}
-
 static void node_end(void *p)
 {
 	struct node_info *n = p;

@@ -30,11 +30,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void end_doc(void *d)
-{
-	doc_unref(d);
-}
-
 static struct val parse(struct env *v, const char *json)
 {
 	struct doc *d = NULL;
@@ -45,7 +40,7 @@ static struct val parse(struct env *v, const char *json)
 			*p = '"';
 	if (doc_parse(str_c(text), &d, &v->e))
 		fail_msg("%s", v->e.message);
-	arena_hold(v->a, d, end_doc);
+	doc_hold(v->a, d);
 	return doc_root(d);
 }
 
@@ -53,7 +48,7 @@ static struct val publish(struct env *v, struct node *n)
 {
 	struct doc *d = node_publish(n);
 
-	arena_hold(v->a, d, end_doc);
+	doc_hold(v->a, d);
 	return doc_root(d);
 }
 

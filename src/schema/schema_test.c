@@ -299,7 +299,7 @@ static struct val published(struct env *v, struct node *n)
 {
 	struct doc *d = node_publish(n);
 
-	arena_hold(v->a, d, (void (*)(void *))(void *)doc_unref);
+	doc_hold(v->a, d);
 	return doc_root(d);
 }
 

@@ -83,7 +83,7 @@ static void take_item(void *arg, struct doc *take)
 		return;
 	}
 	f->items[f->n++] = take;
-	arena_hold(f->a, take, (void (*)(void *))(void *)doc_unref);
+	doc_hold(f->a, take);
 }
 
 static struct found find(struct world *w, struct arena *a, struct str target)
