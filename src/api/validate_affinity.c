@@ -41,18 +41,6 @@ static void node_term(struct rq *rq, struct val term, const char *at, struct err
 		node_field(rq, val_at(fields, i), rq_f(rq, "%s.matchFields[%zu]", at, i), e);
 }
 
-static void node_affinity(struct rq *rq, struct val a, const char *at, struct err *e)
-{
-	struct val terms = val_path(a, "requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
-	struct val wishes = val_get(a, "preferredDuringSchedulingIgnoredDuringExecution");
-
-	for (size_t i = 0; i < val_len(terms); i++)
-		node_term(rq, val_at(terms, i), rq_f(rq, "%s.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[%zu]", at, i), e);
-	for (size_t i = 0; i < val_len(wishes); i++)
-		node_term(rq, val_get(val_at(wishes, i), "preference"),
-			rq_f(rq, "%s.preferredDuringSchedulingIgnoredDuringExecution[%zu].preference", at, i), e);
-}
-
 static void pod_term(struct rq *rq, struct val term, const char *at, struct err *e)
 {
 	struct val namespaces = val_get(term, "namespaces");
@@ -64,16 +52,26 @@ static void pod_term(struct rq *rq, struct val term, const char *at, struct err 
 	validate_qualified(e, rq_f(rq, "%s.topologyKey", at), val_str(val_get(term, "topologyKey")));
 }
 
+/* What must hold and what is wished for: terms of one kind, at two places. */
+static void affinity(struct rq *rq, struct val a, const char *at, const char *terms, const char *wished,
+	void (*term)(struct rq *rq, struct val term, const char *at, struct err *e), struct err *e)
+{
+	struct val must = val_path(a, terms), wishes = val_get(a, "preferredDuringSchedulingIgnoredDuringExecution");
+
+	for (size_t i = 0; i < val_len(must); i++)
+		term(rq, val_at(must, i), rq_f(rq, "%s.%s[%zu]", at, terms, i), e);
+	for (size_t i = 0; i < val_len(wishes); i++)
+		term(rq, val_get(val_at(wishes, i), wished), rq_f(rq, "%s.preferredDuringSchedulingIgnoredDuringExecution[%zu].%s", at, i, wished), e);
+}
+
+static void node_affinity(struct rq *rq, struct val a, const char *at, struct err *e)
+{
+	affinity(rq, a, at, "requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms", "preference", node_term, e);
+}
+
 static void pod_affinity(struct rq *rq, struct val a, const char *at, struct err *e)
 {
-	struct val terms = val_get(a, "requiredDuringSchedulingIgnoredDuringExecution");
-	struct val wishes = val_get(a, "preferredDuringSchedulingIgnoredDuringExecution");
-
-	for (size_t i = 0; i < val_len(terms); i++)
-		pod_term(rq, val_at(terms, i), rq_f(rq, "%s.requiredDuringSchedulingIgnoredDuringExecution[%zu]", at, i), e);
-	for (size_t i = 0; i < val_len(wishes); i++)
-		pod_term(rq, val_get(val_at(wishes, i), "podAffinityTerm"),
-			rq_f(rq, "%s.preferredDuringSchedulingIgnoredDuringExecution[%zu].podAffinityTerm", at, i), e);
+	affinity(rq, a, at, "requiredDuringSchedulingIgnoredDuringExecution", "podAffinityTerm", pod_term, e);
 }
 
 static void spread(struct rq *rq, struct val spec, const char *path, struct err *e)
