@@ -7,6 +7,11 @@
 
 #define TOKEN_PATH "/var/run/secrets/kubernetes.io/serviceaccount"
 
+int admit_forbid(struct rq *rq, struct str name, struct err *e, const char *why)
+{
+	return err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s", rq->res->group_resource, STR_ARG(name), why);
+}
+
 /* ---- NamespaceLifecycle -------------------------------------------------------------------------------------------------- */
 
 static int namespace_lifecycle(struct rq *rq, struct node *object, struct err *e)

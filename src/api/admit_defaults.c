@@ -1,13 +1,7 @@
-/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods, who may approve
- * and sign certificates, and for whom. One function each, found by the table at the end. */
-#include "api/auth.h"
-#include "pki/pki.h"
+/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods; those of certificate requests are in
+ * strategy_csr.c. One function each, found by the table at the end. */
+#include "api/api_internal.h"
 #define LOG_MODULE "api"
-
-static int forbid(struct rq *rq, struct str name, struct err *e, const char *why)
-{
-	return err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s", rq->res->group_resource, STR_ARG(name), why);
-}
 
 /* The object of a class resource that is marked as the default; of several the newest, then the first by name. Own. */
 static struct doc *default_class(struct rq *rq, const char *group, const char *resource, const char *note)
@@ -66,7 +60,7 @@ static int add_selector(struct rq *rq, struct node *pod, struct doc *class, stru
 	for (struct val_iter it = val_iter(doc_get(class, "scheduling.nodeSelector")); val_next(&it);) {
 		struct node *has = node_get(node_path(pod, "spec.nodeSelector"), it.key);
 		if (has && !str_eq(node_text_str(has), val_str(it.val)))
-			return forbid(rq, name, e,
+			return admit_forbid(rq, name, e,
 				"conflict: runtimeClass.scheduling.nodeSelector and pod.spec.nodeSelector differ");
 		node_set(node_need_map(pod, "spec.nodeSelector"), arena_str(rq->a, it.key),
 			node_str(rq->a, val_str(it.val)));
@@ -95,11 +89,11 @@ static int runtime_class(struct rq *rq, struct node *pod, struct err *e)
 		want.n ? api_get(rq->api, "node.k8s.io", "runtimeclasses", STR_NULL, want) : NULL;
 
 	if (want.n && !class)
-		return forbid(rq, name, e,
+		return admit_forbid(rq, name, e,
 			arena_printf(rq->a, "pod rejected: RuntimeClass \"%.*s\" not found", STR_ARG(want)));
 	struct val overhead = class ? doc_get(class, "overhead.podFixed") : VAL_NONE;
 	if (node_len(given) && (!class || !node_equal(given, node_from(rq->a, overhead))))
-		return forbid(rq, name, e,
+		return admit_forbid(rq, name, e,
 			class ? "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
 			      : "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
 	if (!class)
@@ -108,70 +102,6 @@ static int runtime_class(struct rq *rq, struct node *pod, struct err *e)
 		node_set_path(pod, "spec.overhead", node_from(rq->a, overhead));
 	add_tolerations(rq, pod, class);
 	return add_selector(rq, pod, class, e);
-}
-
-/* ---- certificates
- * ------------------------------------------------------------------------------------------------------------- */
-
-/* A signer may be named exactly or by its whole domain. */
-static bool may(struct rq *rq, const char *verb, struct str signer)
-{
-	struct str domain;
-	struct authz_attrs at = { .verb = str_c(verb),
-		.resource_request = true,
-		.group = STR("certificates.k8s.io"),
-		.version = STR("*"),
-		.resource = STR("signers"),
-		.name = signer };
-
-	if (authz_allowed(rq->api, &rq->id, &at, NULL, 0))
-		return true;
-	str_cut(signer, '/', &domain);
-	at.name = arena_strf(rq->a, "%.*s/*", STR_ARG(domain));
-	return authz_allowed(rq->api, &rq->id, &at, NULL, 0);
-}
-
-/* CertificateSubjectRestriction: nobody becomes a member of system:masters by a certificate. A request that cannot be read is refused by
- * its validation. */
-static int certificate_create(struct rq *rq, struct node *csr, struct err *e)
-{
-	auto_buf struct buf pem = BUF_INIT;
-	struct pki_request request;
-	struct err ignored;
-
-	err_init(&ignored);
-	if (!str_is(node_text_str(node_path(csr, "spec.signerName")), "kubernetes.io/kube-apiserver-client") ||
-		base64_decode(node_text_str(node_path(csr, "spec.request")), &pem) < 0 ||
-		pki_request_read(rq->a, buf_view(&pem), &request, &ignored) < 0)
-		return 0;
-	for (size_t i = 0; i < request.n_orgs; i++)
-		if (str_is(request.orgs[i], "system:masters"))
-			return forbid(rq, node_text_str(node_path(csr, "metadata.name")), e,
-				"use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed");
-	return 0;
-}
-
-static int certificate_update(struct rq *rq, struct node *csr, struct val old, struct err *e)
-{
-	struct str signer = val_str(val_path(old, "spec.signerName")), name = val_str(val_path(old, "metadata.name"));
-	struct node *cert = node_path(csr, "status.certificate"), *conditions = node_path(csr, "status.conditions");
-	struct val was = val_path(old, "status.certificate");
-
-	if (str_is(rq->sub, "approval") && !may(rq, "approve", signer))
-		return forbid(rq, name, e,
-			arena_printf(rq->a, "user not permitted to approve requests with signerName \"%.*s\"",
-				STR_ARG(signer)));
-	if (!str_is(rq->sub, "status"))
-		return 0;
-	bool signs = cert && !str_eq(node_text_str(cert), val_str(was)), fails = false;
-	for (size_t i = 0; i < node_len(conditions); i++)
-		fails |= str_is(node_text_str(node_getc(node_at(conditions, i), "type")), "Failed");
-	fails &= !val_has(val_find(val_path(old, "status.conditions"), "type", STR("Failed")));
-	if ((signs || fails) && !may(rq, "sign", signer))
-		return forbid(rq, name, e,
-			arena_printf(rq->a, "user not permitted to sign requests with signerName \"%.*s\"",
-				STR_ARG(signer)));
-	return 0;
 }
 
 /* ---- the table
@@ -185,7 +115,7 @@ static const struct {
 	{ "", "persistentvolumeclaims", storage_class, NULL },
 	{ "", "pods", runtime_class, NULL },
 	{ "networking.k8s.io", "ingresses", ingress_class, NULL },
-	{ "certificates.k8s.io", "certificatesigningrequests", certificate_create, certificate_update },
+	{ "certificates.k8s.io", "certificatesigningrequests", csr_admit_create, csr_admit_update },
 };
 
 int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e)

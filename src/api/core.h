@@ -178,11 +178,14 @@ int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err 
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e);
 int admit_delete(struct rq *rq, struct val old, struct err *e);
 int admit_pod(struct rq *rq, struct node *pod, struct err *e);
-/* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass, CertificateApproval, CertificateSigning,
- * CertificateSubjectRestriction */
+int admit_forbid(struct rq *rq, struct str name, struct err *e, const char *why); /* "pods "x" is forbidden: …"; -ERR_FORBIDDEN */
+/* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass, and those of strategy_csr.c */
 int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e);
-/* strategy_csr.c: false when a node asks its own signers for another name. */
-bool csr_fits_node(struct rq *rq, struct val csr, struct str node);
+/* strategy_csr.c: CertificateSubjectRestriction: nobody becomes a member of system:masters by a certificate */
+int csr_admit_create(struct rq *rq, struct node *csr, struct err *e);
+/* CertificateApproval, CertificateSigning */
+int csr_admit_update(struct rq *rq, struct node *csr, struct val old, struct err *e);
+bool csr_fits_node(struct rq *rq, struct val csr, struct str node); /* false: a node asks its own signers for another name */
 /* admit_limits.c: LimitRanger */
 void admit_limits_default(struct rq *rq, struct node *pod);
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e);

@@ -1,22 +1,90 @@
 /* CertificateSigningRequests: who asks is written down by the API, what is asked for never changes, and approval and certificate come once.
  */
-#include "api/api_internal.h"
+#include "api/auth.h"
 #include "pki/pki.h"
 
 #define SECONDS_MIN 600
 
+/* text: spec.request. Fails when it is no request, and says why. */
+static int read_request(struct rq *rq, struct str text, struct pki_request *ret, struct err *e)
+{
+	auto_buf struct buf pem = BUF_INIT;
+
+	if (base64_decode(text, &pem) < 0)
+		return err_set(e, ERR_INVALID, "must be base64");
+	return pki_request_read(rq->a, buf_view(&pem), ret, e);
+}
+
+/* ---- admission -------------------------------------------------------------------------------------------------- */
+
 bool csr_fits_node(struct rq *rq, struct val csr, struct str node)
 {
 	struct val signer = val_path(csr, "spec.signerName");
-	auto_buf struct buf pem = BUF_INIT;
 	struct pki_request request;
 	struct err ignored;
 
 	if (!val_is(signer, "kubernetes.io/kube-apiserver-client-kubelet") && !val_is(signer, "kubernetes.io/kubelet-serving"))
 		return true;
 	err_init(&ignored);
-	return base64_decode(val_str(val_path(csr, "spec.request")), &pem) >= 0 && pki_request_read(rq->a, buf_view(&pem), &request, &ignored) == 0 &&
+	return read_request(rq, val_str(val_path(csr, "spec.request")), &request, &ignored) == 0 &&
 	       str_eq(request.cn, arena_strf(rq->a, "system:node:%.*s", STR_ARG(node)));
+}
+
+int csr_admit_create(struct rq *rq, struct node *csr, struct err *e)
+{
+	struct pki_request request;
+	struct err ignored;
+
+	err_init(&ignored);
+	if (!str_is(node_text_str(node_path(csr, "spec.signerName")), "kubernetes.io/kube-apiserver-client") ||
+		read_request(rq, node_text_str(node_path(csr, "spec.request")), &request, &ignored) < 0)
+		return 0; /* one that cannot be read is refused by its validation */
+	for (size_t i = 0; i < request.n_orgs; i++)
+		if (str_is(request.orgs[i], "system:masters"))
+			return admit_forbid(rq, node_text_str(node_path(csr, "metadata.name")), e,
+				"use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed");
+	return 0;
+}
+
+/* A signer may be named exactly or by its whole domain. */
+static bool may(struct rq *rq, const char *verb, struct str signer)
+{
+	struct str domain;
+	struct authz_attrs at = { .verb = str_c(verb),
+		.resource_request = true,
+		.group = STR("certificates.k8s.io"),
+		.version = STR("*"),
+		.resource = STR("signers"),
+		.name = signer };
+
+	if (authz_allowed(rq->api, &rq->id, &at, NULL, 0))
+		return true;
+	str_cut(signer, '/', &domain);
+	at.name = arena_strf(rq->a, "%.*s/*", STR_ARG(domain));
+	return authz_allowed(rq->api, &rq->id, &at, NULL, 0);
+}
+
+int csr_admit_update(struct rq *rq, struct node *csr, struct val old, struct err *e)
+{
+	struct str signer = val_str(val_path(old, "spec.signerName")), name = val_str(val_path(old, "metadata.name"));
+	struct node *cert = node_path(csr, "status.certificate"), *conditions = node_path(csr, "status.conditions");
+	struct val was = val_path(old, "status.certificate");
+
+	if (str_is(rq->sub, "approval") && !may(rq, "approve", signer))
+		return admit_forbid(rq, name, e,
+			arena_printf(rq->a, "user not permitted to approve requests with signerName \"%.*s\"",
+				STR_ARG(signer)));
+	if (!str_is(rq->sub, "status"))
+		return 0;
+	bool signs = cert && !str_eq(node_text_str(cert), val_str(was)), fails = false;
+	for (size_t i = 0; i < node_len(conditions); i++)
+		fails |= str_is(node_text_str(node_getc(node_at(conditions, i), "type")), "Failed");
+	fails &= !val_has(val_find(val_path(old, "status.conditions"), "type", STR("Failed")));
+	if ((signs || fails) && !may(rq, "sign", signer))
+		return admit_forbid(rq, name, e,
+			arena_printf(rq->a, "user not permitted to sign requests with signerName \"%.*s\"",
+				STR_ARG(signer)));
+	return 0;
 }
 
 /* ---- prepare ---------------------------------------------------------------------------------------------------- */
@@ -78,14 +146,11 @@ static int csr_prepare(struct rq *rq, struct node *o, struct val old, struct err
 
 static void validate_request(struct rq *rq, struct val request, struct err *e)
 {
-	auto_buf struct buf pem = BUF_INIT;
 	struct pki_request ignored;
 	struct err why;
 
 	err_init(&why);
-	if (base64_decode(val_str(request), &pem) < 0)
-		v_invalid(e, "spec.request", request, "must be base64");
-	else if (pki_request_read(rq->a, buf_view(&pem), &ignored, &why) < 0)
+	if (read_request(rq, val_str(request), &ignored, &why) < 0)
 		v_invalid(e, "spec.request", request, why.message);
 }
 
