@@ -24,7 +24,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define CASE_MS (INT64_C(24) * 3600 * 1000)
+#define CASE_MS (INT64_C(48) * 3600 * 1000)
 #define LOOK_MS 1000
 
 struct script {
@@ -53,7 +53,8 @@ static struct gvr resource(struct world *w, struct str name)
 /* RESOURCE or RESOURCE@NAMESPACE. */
 static struct gvr place(struct world *w, struct str text, struct str *ret_ns)
 {
-	static const char *const cluster[] = { "nodes", "namespaces", "persistentvolumes", "storageclasses", "priorityclasses" };
+	static const char *const cluster[] = { "nodes", "namespaces", "persistentvolumes", "storageclasses", "priorityclasses",
+		"certificatesigningrequests" };
 	struct str name, ns = str_cut(text, '@', &name);
 	struct gvr r = resource(w, name);
 
