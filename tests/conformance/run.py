@@ -45,10 +45,10 @@ def main():
         options = sys.argv[1:] if "--nodes" in sys.argv else ["--nodes", "6", *sys.argv[1:]]
         code = subprocess.run([os.path.join(SUITE, "run.sh"), "--kubeconfig", server.kubeconfig, "--out", OUT, *options], check=False).returncode
         print(f"wall time {time.monotonic() - began:.0f} s; our processes", "are those of the start" if started(server) == before else "WERE STARTED AGAIN")
+        shutil.copy(server.log, os.path.join(OUT, "server.log"))
+        return code
     finally:
-        shutil.copy(server.log, os.path.join(OUT, "server.log")) if os.path.isdir(OUT) else None
         server.end()
-    return code
 
 
 if __name__ == "__main__":

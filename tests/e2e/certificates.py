@@ -1,7 +1,9 @@
 """Certificate requests as people make them: with openssl, through the API, and into a connection."""
 import base64
+import ssl
 import subprocess
 
+import yaml
 from kube import path, until
 
 CLIENT, NODE, SERVING = (f"kubernetes.io/{name}" for name in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving"))
@@ -50,3 +52,14 @@ def node_certificate(kube, folder, node, context):
     request = Request(folder, f"/O=system:nodes/CN=system:node:{node}")
     ask(kube, request.body(f"node-of-{node}", NODE, ("digital signature", "client auth")))
     show(context, request, base64.b64decode(certificate(kube, f"node-of-{node}")))
+
+
+def config_of(server):
+    with open(server.kubeconfig, encoding="utf-8") as f:
+        return yaml.safe_load(f)
+
+
+def plain_tls(server):
+    """Trusts the server and shows no certificate."""
+    cluster = config_of(server)["clusters"][0]["cluster"]
+    return ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())

@@ -3,10 +3,11 @@ import base64
 import subprocess
 
 import pytest
-from certificates import CLIENT, NODE, SERVING, Request, ask, certificate, decide
+import yaml
+from certificates import CLIENT, NODE, SERVING, Request, ask, certificate, config_of, decide, plain_tls
 from conftest import KUBECTLS, Kubectl
 from kube import ApiError, Kube, path, until
-from test_security import plain_tls
+
 
 @pytest.fixture(scope="module")
 def server():
@@ -28,9 +29,7 @@ def condition(request, kind):
 
 def config_with(server, folder, pem, key):
     """A kubeconfig of this server with that certificate."""
-    import yaml
-    with open(server.kubeconfig, encoding="utf-8") as f:
-        config = yaml.safe_load(f)
+    config = config_of(server)
     config["users"][0]["user"] = {"client-certificate-data": pem, "client-key-data": base64.b64encode(key.read_bytes()).decode()}
     where = folder / "kubeconfig"
     where.write_text(yaml.safe_dump(config))

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from certificates import Request, node_certificate, show
+from certificates import Request, node_certificate, plain_tls, show
 from kube import ApiError, path
 from rbac import Rbac
 
@@ -39,14 +39,6 @@ class Caller:
             self.connection.close()
             self.connection = None
         return answer.status, text.decode(errors="replace")
-
-
-def plain_tls(server):
-    import ssl
-    with open(os.path.join(server.data, "admin.kubeconfig"), encoding="utf-8") as f:
-        import yaml
-        cluster = yaml.safe_load(f)["clusters"][0]["cluster"]
-    return ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
 
 
 @pytest.fixture(scope="module")
