@@ -74,7 +74,7 @@ uninstall: ## takes those away; pods and data stay (kogge reset)
 	@tools/install.sh uninstall
 
 format: ## clang-format over the sources
-	@git ls-files 'src/*.c' 'src/*.h' 'tests/*.c' 'bench/*.c' | xargs clang-format -i
+	@find bench src tests -name '*.[ch]' | xargs clang-format -i
 
 lint: $(BUILD)/build.ninja ## arrows, banned calls, clang-tidy
 	@/usr/bin/python3 tools/check_arrows.py

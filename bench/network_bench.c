@@ -1,5 +1,5 @@
-/* How fast the service proxy and cluster DNS are, in a network namespace of its own. `network_bench [COLD] [WARM]`, as root: COLD
- * services loaded into an empty kernel (44000), one change among WARM (10000). Two endpoints each. */
+/* How fast the service proxy and cluster DNS are, in a network namespace of its own. `network_bench [COLD] [WARM]`, as
+ * root: COLD services loaded into an empty kernel (44000), one change among WARM (10000). Two endpoints each. */
 #include "base/clock.h"
 #include "base/task.h"
 #include "network/compile.h"
@@ -108,8 +108,8 @@ static void load(const struct nft_opts *o, int n, int changes)
 		put(nft, l, services[i], slices[i], i);
 	struct mono t1 = mono_now();
 	apply(nft, l, true);
-	printf("%d services cold: %.0f ms, of them %.0f ms compiling (%zu elements)\n", n, (double)(mono_now().ns - t0.ns) / 1e6,
-		(double)(t1.ns - t0.ns) / 1e6, ledger_len(l));
+	printf("%d services cold: %.0f ms, of them %.0f ms compiling (%zu elements)\n", n,
+		(double)(mono_now().ns - t0.ns) / 1e6, (double)(t1.ns - t0.ns) / 1e6, ledger_len(l));
 	for (int i = 0; i < changes; i++) {
 		auto_(doc_unref) struct doc *slice = slice_doc(a, i * 7 % n, i + 1);
 
@@ -119,7 +119,8 @@ static void load(const struct nft_opts *o, int n, int changes)
 		ns[i] = mono_now().ns - t0.ns;
 	}
 	if (changes)
-		tell(arena_printf(a, "one change among %d services, to its being in the kernel", n), ns, (size_t)changes);
+		tell(arena_printf(a, "one change among %d services, to its being in the kernel", n), ns,
+			(size_t)changes);
 	for (int i = 0; i < n; i++) {
 		doc_unref(services[i]);
 		doc_unref(slices[i]);
@@ -134,7 +135,9 @@ static void ask(int n)
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(services_free) struct services *s = services_new();
 	int64_t *ns = xcalloc(QUESTIONS, sizeof(*ns));
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(53), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in to = {
+		.sin_family = AF_INET, .sin_port = htons(53), .sin_addr = { htonl(INADDR_LOOPBACK) }
+	};
 	struct dns_opts o = { .resolv_conf = "/dev/null", .zone = { .services = s, .domain = STR("cluster.local") } };
 	struct dns *dns;
 	struct err e;
@@ -164,7 +167,8 @@ static void ask(int n)
 		name[at] = 0;
 		size_t len = dns_question(name, 1, (uint16_t)i, wire, sizeof(wire));
 		struct mono t0 = mono_now();
-		if (send(fd, wire, len, 0) < 0 || recv(fd, wire, sizeof(wire), 0) < 12 || (wire[3] & 15) || wire[7] != 1)
+		if (send(fd, wire, len, 0) < 0 || recv(fd, wire, sizeof(wire), 0) < 12 || (wire[3] & 15) ||
+			wire[7] != 1)
 			die("no DNS answer", &e);
 		ns[i] = mono_now().ns - t0.ns;
 	}

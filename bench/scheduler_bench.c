@@ -1,10 +1,13 @@
-/* How many decisions a second the scheduler makes, in this process alone: a snapshot of NODES nodes, PODS pods one after the other, each put where
- * the scheduler chose. No API and no store: what a binding costs there is `load`'s to measure.
+/* How many decisions a second the scheduler makes, in this process alone: a snapshot of NODES nodes, PODS pods one
+ * after the other, each put where the scheduler chose. No API and no store: what a binding costs there is `load`'s to
+ * measure.
  *
  *     build/release/bench/scheduler [--nodes 5000] [--pods 50000] [--apps 100]
  *
- * Every pod belongs to a ReplicaSet, so that it spreads over nodes and zones by itself. plain: requests of CPU and memory, as most pods have. spread: DoNotSchedule and ScheduleAnyway over zones and nodes. near: required affinity to pods
- * of the same app in a zone. far: required anti-affinity to pods of the same app on a node. both: the two together, with preferred ones. */
+ * Every pod belongs to a ReplicaSet, so that it spreads over nodes and zones by itself. plain: requests of CPU and
+ * memory, as most pods have. spread: DoNotSchedule and ScheduleAnyway over zones and nodes. near: required affinity to
+ * pods of the same app in a zone. far: required anti-affinity to pods of the same app on a node. both: the two
+ * together, with preferred ones. */
 #include "scheduler/scheduler_internal.h"
 
 #include <stdio.h>
@@ -56,18 +59,30 @@ static void add_nodes(struct snapshot *s, int n)
 static void constraints(struct buf *b, const char *how, int app)
 {
 	if (!strcmp(how, "spread"))
-		buf_printf(b, "\"topologySpreadConstraints\":[{\"maxSkew\":1,\"whenUnsatisfiable\":\"DoNotSchedule\"," ZONE "," SELECT
-			      "},{\"maxSkew\":1,\"whenUnsatisfiable\":\"ScheduleAnyway\"," HOST "," SELECT "}],", app, app);
+		buf_printf(b,
+			"\"topologySpreadConstraints\":[{\"maxSkew\":1,\"whenUnsatisfiable\":\"DoNotSchedule\"," ZONE
+			"," SELECT "},{\"maxSkew\":1,\"whenUnsatisfiable\":\"ScheduleAnyway\"," HOST "," SELECT "}],",
+			app, app);
 	if (!strcmp(how, "near"))
-		buf_printf(b, "\"affinity\":{\"podAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" ZONE "," SELECT "}]}},", app);
+		buf_printf(b,
+			"\"affinity\":{\"podAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" ZONE
+			"," SELECT "}]}},",
+			app);
 	if (!strcmp(how, "far"))
-		buf_printf(b, "\"affinity\":{\"podAntiAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" HOST "," SELECT "}]}},", app);
+		buf_printf(b,
+			"\"affinity\":{\"podAntiAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" HOST
+			"," SELECT "}]}},",
+			app);
 	if (!strcmp(how, "both"))
 		buf_printf(b,
-			"\"affinity\":{\"podAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" ZONE "," SELECT
-			"}],\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":10,\"podAffinityTerm\":{" ZONE "," SELECT
-			"}}]},\"podAntiAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" HOST "," SELECT
-			"}],\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":5,\"podAffinityTerm\":{" ZONE "," SELECT "}}]}},",
+			"\"affinity\":{\"podAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" ZONE
+			"," SELECT
+			"}],\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":10,\"podAffinityTerm\":{" ZONE
+			"," SELECT
+			"}}]},\"podAntiAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" HOST
+			"," SELECT
+			"}],\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":5,\"podAffinityTerm\":{" ZONE
+			"," SELECT "}}]}},",
 			app, app, app, (app + 1) % 7);
 }
 
@@ -80,7 +95,9 @@ static struct doc *pod(const char *how, int i, int app)
 		"\"ReplicaSet\",\"name\":\"app-%d\",\"uid\":\"r%d\",\"controller\":true}]},\"spec\":{",
 		i, i, app, app, app);
 	constraints(&b, how, app);
-	buf_printf(&b, "\"containers\":[{\"name\":\"c\",\"image\":\"registry/app-%d:1\",\"resources\":{\"requests\":{\"cpu\":\"100m\",\"memory\":\"200Mi\"}}}]}}", app);
+	buf_printf(&b,
+		"\"containers\":[{\"name\":\"c\",\"image\":\"registry/app-%d:1\",\"resources\":{\"requests\":{\"cpu\":\"100m\",\"memory\":\"200Mi\"}}}]}}",
+		app);
 	return parse(&b);
 }
 
@@ -116,8 +133,8 @@ static void measure(const char *how, int nodes, int pods, int apps)
 		}
 	}
 	double took = (double)(cpu_ns() - began) / 1e9;
-	printf("%-7s %d nodes, %d pods, %d apps: %d placed in %.2f s of CPU: %.0f/s, slowest %.2f ms\n", how, nodes, pods, apps, placed, took, placed / took,
-		(double)slowest / 1e6);
+	printf("%-7s %d nodes, %d pods, %d apps: %d placed in %.2f s of CPU: %.0f/s, slowest %.2f ms\n", how, nodes,
+		pods, apps, placed, took, placed / took, (double)slowest / 1e6);
 	fflush(stdout);
 	for (int i = 0; i < pods; i++)
 		doc_unref(docs[i]);
@@ -136,7 +153,8 @@ static int option(int argc, char **argv, const char *name, int otherwise)
 int main(int argc, char **argv)
 {
 	static const char *const all[] = { "plain", "spread", "near", "far", "both" };
-	int nodes = option(argc, argv, "--nodes", 5000), pods = option(argc, argv, "--pods", 50000), apps = option(argc, argv, "--apps", 100);
+	int nodes = option(argc, argv, "--nodes", 5000), pods = option(argc, argv, "--pods", 50000),
+	    apps = option(argc, argv, "--apps", 100);
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		measure(all[i], nodes, pods, apps);

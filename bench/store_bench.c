@@ -1,4 +1,5 @@
-/* How fast the store commits and the cache answers. `store_bench [DIR] [WRITERS] [SECONDS]`; DIR should be on the disk in question. */
+/* How fast the store commits and the cache answers. `store_bench [DIR] [WRITERS] [SECONDS]`; DIR should be on the disk
+ * in question. */
 #include "base/buf.h"
 #include "cache/cache.h"
 #include "store/store.h"
@@ -69,9 +70,9 @@ static void bench_writes(struct store *s, int writers, int seconds)
 	}
 	qsort(all, (size_t)n, sizeof(*all), by_size);
 	store_status(s, &after);
-	printf("%3d writers, 2 KiB: %6" PRId64 " writes/s, %.1f a commit; ms: p50 %.2f p99 %.2f most %.2f\n", writers, n / seconds,
-		(double)(after.writes - before.writes) / (double)(after.commits - before.commits), (double)all[n / 2] / 1e3,
-		(double)all[n * 99 / 100] / 1e3, (double)all[n - 1] / 1e3);
+	printf("%3d writers, 2 KiB: %6" PRId64 " writes/s, %.1f a commit; ms: p50 %.2f p99 %.2f most %.2f\n", writers,
+		n / seconds, (double)(after.writes - before.writes) / (double)(after.commits - before.commits),
+		(double)all[n / 2] / 1e3, (double)all[n * 99 / 100] / 1e3, (double)all[n - 1] / 1e3);
 	free(all);
 	free(w);
 }
@@ -86,7 +87,8 @@ static struct doc *object(int i)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 
-	return node_publish(node_pack(a, "{apiVersion:'v1', kind:'Pod', metadata:{name:s, namespace:'default'}}", arena_printf(a, "p%05d", i)));
+	return node_publish(node_pack(a, "{apiVersion:'v1', kind:'Pod', metadata:{name:s, namespace:'default'}}",
+		arena_printf(a, "p%05d", i)));
 }
 
 static void silent(void *arg)
@@ -133,7 +135,8 @@ static void bench_cache(void)
 	t = mono_now();
 	for (int i = 1; i <= 10000; i++)
 		cache_apply(c, STR("default/p05000"), d, false, OBJECTS + i);
-	printf(", a change under %zu other watches %.1f us\n", ARRAY_LEN(watches), (double)(mono_now().ns - t.ns) / 1e7);
+	printf(", a change under %zu other watches %.1f us\n", ARRAY_LEN(watches),
+		(double)(mono_now().ns - t.ns) / 1e7);
 	doc_unref(d);
 	for (size_t i = 0; i < ARRAY_LEN(watches); i++)
 		cache_watch_free(watches[i]);
@@ -157,7 +160,8 @@ static void show_memory(const char *when)
 int main(int argc, char **argv)
 {
 	const char *dir = argc > 1 ? argv[1] : ".";
-	int writers = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 32, seconds = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 2;
+	int writers = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 32,
+	    seconds = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 2;
 	static const char *const suffix[] = { "", "-wal", "-shm", "-lock" };
 	auto_free char *path = xasprintf("%s/store_bench.db", dir);
 	struct store *s;

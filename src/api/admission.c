@@ -1,5 +1,6 @@
 /* Admission: what the cluster decides about an object before its kind's own rules.
- * Changes: NamespaceLifecycle, LimitRanger, ServiceAccount, Priority, DefaultTolerationSeconds, the plugins of admit_defaults.c.
+ * Changes: NamespaceLifecycle, LimitRanger, ServiceAccount, Priority, DefaultTolerationSeconds, the plugins of
+ * admit_defaults.c.
  * Checks: LimitRanger, PodSecurity, NodeRestriction, role escalation; webhooks and ResourceQuota follow in write.c. */
 #include "api/api_internal.h"
 #include <stdio.h>
@@ -12,7 +13,7 @@ int admit_forbid(struct rq *rq, struct str name, struct err *e, const char *why)
 	return err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s", rq->res->group_resource, STR_ARG(name), why);
 }
 
-/* ---- NamespaceLifecycle -------------------------------------------------------------------------------------------------- */
+/* ---- NamespaceLifecycle ---------------------------------------------------------------------- */
 
 static int namespace_lifecycle(struct rq *rq, struct node *object, struct err *e)
 {
@@ -34,7 +35,8 @@ static int namespace_lifecycle(struct rq *rq, struct node *object, struct err *e
 	err_set(e, ERR_FORBIDDEN,
 		"%s \"%.*s\" is forbidden: unable to create new content in namespace %.*s because it is being terminated",
 		rq->res->group_resource, STR_ARG(name), STR_ARG(rq->ns));
-	err_cause(e, "NamespaceTerminating", "metadata.namespace", "namespace %.*s is being terminated", STR_ARG(rq->ns));
+	err_cause(
+		e, "NamespaceTerminating", "metadata.namespace", "namespace %.*s is being terminated", STR_ARG(rq->ns));
 	return -ERR_FORBIDDEN;
 }
 
@@ -44,7 +46,7 @@ static bool immortal(struct str name)
 		str_is(name, "kube-node-lease");
 }
 
-/* ---- ServiceAccount ------------------------------------------------------------------------------------------------------------- */
+/* ---- ServiceAccount -------------------------------------------------------------------------- */
 
 static bool mounts_token(struct node *container)
 {
@@ -113,7 +115,8 @@ static int service_account(struct rq *rq, struct node *pod, struct err *e)
 
 	if (node_getc(notes, "kubernetes.io/config.mirror")) {
 		if (name.n)
-			return err_set(e, ERR_FORBIDDEN, "pods \"%.*s\" is forbidden: a mirror pod may not reference service accounts",
+			return err_set(e, ERR_FORBIDDEN,
+				"pods \"%.*s\" is forbidden: a mirror pod may not reference service accounts",
 				STR_ARG(node_text_str(node_path(pod, "metadata.name"))));
 		return 0;
 	}
@@ -125,9 +128,10 @@ static int service_account(struct rq *rq, struct node *pod, struct err *e)
 	if (!sa)
 		return err_set(e, ERR_FORBIDDEN,
 			"pods \"%.*s\" is forbidden: error looking up service account %.*s/%.*s: serviceaccount \"%.*s\" not found",
-			STR_ARG(node_text_str(node_path(pod, "metadata.name"))), STR_ARG(rq->ns), STR_ARG(name), STR_ARG(name));
-	bool wanted = node_bool_of(node_getc(spec, "automountServiceAccountToken"),
-		doc_bool(sa, "automountServiceAccountToken", true));
+			STR_ARG(node_text_str(node_path(pod, "metadata.name"))), STR_ARG(rq->ns), STR_ARG(name),
+			STR_ARG(name));
+	bool wanted = node_bool_of(
+		node_getc(spec, "automountServiceAccountToken"), doc_bool(sa, "automountServiceAccountToken", true));
 	struct val secrets = doc_get(sa, "imagePullSecrets");
 	if (!node_len(node_getc(spec, "imagePullSecrets")) && val_len(secrets))
 		node_setc(spec, "imagePullSecrets", node_from(rq->a, secrets));
@@ -137,7 +141,7 @@ static int service_account(struct rq *rq, struct node *pod, struct err *e)
 	return 0;
 }
 
-/* ---- Priority ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Priority -------------------------------------------------------------------------------- */
 
 static struct doc *default_priority_class(struct rq *rq)
 {
@@ -163,8 +167,9 @@ static int priority(struct rq *rq, struct node *pod, struct err *e)
 	struct str pod_name = node_text_str(node_path(pod, "metadata.name"));
 
 	if (name.n && !pc)
-		return err_set(e, ERR_FORBIDDEN, "pods \"%.*s\" is forbidden: no PriorityClass with name %.*s was found",
-			STR_ARG(pod_name), STR_ARG(name));
+		return err_set(e, ERR_FORBIDDEN,
+			"pods \"%.*s\" is forbidden: no PriorityClass with name %.*s was found", STR_ARG(pod_name),
+			STR_ARG(name));
 	int64_t value = pc ? doc_int(pc, "value", 0) : 0;
 	struct str preempt = pc ? doc_str(pc, "preemptionPolicy") : STR_NULL;
 	int rc = 0;
@@ -177,13 +182,14 @@ static int priority(struct rq *rq, struct node *pod, struct err *e)
 			node_setc(spec, "priorityClassName", node_str(rq->a, doc_name(pc)));
 		node_setc(spec, "priority", node_int(rq->a, value));
 		if (!node_getc(spec, "preemptionPolicy"))
-			node_setc(spec, "preemptionPolicy", preempt.n ? node_str(rq->a, preempt) : node_c(rq->a, "PreemptLowerPriority"));
+			node_setc(spec, "preemptionPolicy",
+				preempt.n ? node_str(rq->a, preempt) : node_c(rq->a, "PreemptLowerPriority"));
 	}
 	doc_unref(pc);
 	return rc;
 }
 
-/* ---- DefaultTolerationSeconds --------------------------------------------------------------------------------------------------------- */
+/* ---- DefaultTolerationSeconds ---------------------------------------------------------------- */
 
 static bool tolerates(struct node *list, const char *key)
 {
@@ -204,7 +210,9 @@ static void default_tolerations(struct rq *rq, struct node *pod)
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
 		if (!tolerates(node_getc(spec, "tolerations"), keys[i]))
 			node_add(node_need_list(spec, "tolerations"),
-				node_pack(rq->a, "{key:s, operator:'Exists', effect:'NoExecute', tolerationSeconds:300}", keys[i]));
+				node_pack(rq->a,
+					"{key:s, operator:'Exists', effect:'NoExecute', tolerationSeconds:300}",
+					keys[i]));
 }
 
 int admit_pod(struct rq *rq, struct node *pod, struct err *e)
@@ -220,7 +228,7 @@ int admit_pod(struct rq *rq, struct node *pod, struct err *e)
 	return rc;
 }
 
-/* ---- the chain ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err *e)
 {
@@ -257,7 +265,8 @@ int admit_delete(struct rq *rq, struct val old, struct err *e)
 	struct str name = val_str(val_path(old, "metadata.name"));
 
 	if (!strcmp(rq->res->def.resource, "namespaces") && immortal(name))
-		return err_set(e, ERR_FORBIDDEN, "namespaces \"%.*s\" is forbidden: this namespace may not be deleted", STR_ARG(name));
+		return err_set(e, ERR_FORBIDDEN, "namespaces \"%.*s\" is forbidden: this namespace may not be deleted",
+			STR_ARG(name));
 	if (rq->api->opts.no_authz)
 		return 0;
 	return authz_node_restriction(rq, VAL_NONE, old, e);

@@ -1,5 +1,5 @@
-/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods; those of certificate requests are in
- * strategy_csr.c. One function each, found by the table at the end. */
+/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods; those of
+ * certificate requests are in strategy_csr.c. One function each, found by the table at the end. */
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
@@ -15,8 +15,9 @@ static struct doc *default_class(struct rq *rq, const char *group, const char *r
 		struct doc *d = l.items[i].doc;
 		if (!val_is(val_get(doc_get(d, "metadata.annotations"), note), "true"))
 			continue;
-		if (!best || str_cmp(doc_str(d, "metadata.creationTimestamp"),
-				     doc_str(best, "metadata.creationTimestamp")) > 0)
+		if (!best ||
+			str_cmp(doc_str(d, "metadata.creationTimestamp"), doc_str(best, "metadata.creationTimestamp")) >
+				0)
 			best = d;
 	}
 	return best ? doc_ref(best) : NULL;
@@ -94,8 +95,8 @@ static int runtime_class(struct rq *rq, struct node *pod, struct err *e)
 	struct val overhead = class ? doc_get(class, "overhead.podFixed") : VAL_NONE;
 	if (node_len(given) && (!class || !node_equal(given, node_from(rq->a, overhead))))
 		return admit_forbid(rq, name, e,
-			class ? "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
-			      : "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
+			class ? "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead" :
+				"pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
 	if (!class)
 		return 0;
 	if (val_len(overhead))

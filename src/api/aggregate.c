@@ -199,7 +199,7 @@ static void put_entry(struct aggregates *g, struct str name, struct entry *take)
 		doc_hold(take->a, take->is.list);
 	}
 	bool changed = !was != !take ||
-		       (was && take && (was->is.available != take->is.available || was->is.list != take->is.list));
+		(was && take && (was->is.available != take->is.available || was->is.list != take->is.list));
 	if (take)
 		map_put(g->entries, name, take);
 	else

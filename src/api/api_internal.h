@@ -19,22 +19,22 @@ struct crds;
 struct aggregates;
 struct held_event;
 
-/* ---- verbs ------------------------------------------------------------------------------------------------------------ */
+/* ---- verbs ----------------------------------------------------------------------------------- */
 
 enum verb { V_NONE, V_GET, V_LIST, V_WATCH, V_CREATE, V_UPDATE, V_PATCH, V_DELETE, V_DELETE_COLLECTION, V_CONNECT };
 #define VERB_BIT(v) (1u << (v))
 #define VERBS_READ (VERB_BIT(V_GET) | VERB_BIT(V_LIST) | VERB_BIT(V_WATCH))
-#define VERBS_ALL                                                                                                      \
-	(VERBS_READ | VERB_BIT(V_CREATE) | VERB_BIT(V_UPDATE) | VERB_BIT(V_PATCH) | VERB_BIT(V_DELETE) |               \
+#define VERBS_ALL                                                                                        \
+	(VERBS_READ | VERB_BIT(V_CREATE) | VERB_BIT(V_UPDATE) | VERB_BIT(V_PATCH) | VERB_BIT(V_DELETE) | \
 		VERB_BIT(V_DELETE_COLLECTION))
 #define VERBS_GET_WRITE (VERB_BIT(V_GET) | VERB_BIT(V_UPDATE) | VERB_BIT(V_PATCH))
 const char *verb_name(enum verb v); /* "get", "deletecollection"; connect has the HTTP method's verb instead */
 
-/* ---- the table of resources -------------------------------------------------------------------------------------------- */
+/* ---- the table of resources ------------------------------------------------------------------ */
 
 struct column {
 	const char *name, *type, *format; /* type "string", "integer", "date"; format "name" for the first column */
-	int priority;			  /* 1: only with -o wide */
+	int priority;                     /* 1: only with -o wide */
 	const char *help;
 };
 /* Where a row's cells are built: strings and numbers appended to a JSON list. */
@@ -45,8 +45,8 @@ enum name_rule { NAME_SUBDOMAIN, NAME_LABEL, NAME_LABEL_1035, NAME_PATH };
 
 /* What a kind adds to the common write path. Every member may be NULL. All run on the writer's task. */
 struct strategy {
-	/* Before defaulting of metadata, after decoding: sets status away on create, keeps it on update, bumps what only
-	 * the kind knows. old is missing on create. May fail (allocation of addresses …). */
+	/* Before defaulting of metadata, after decoding: sets status away on create, keeps it on update, bumps what
+	 * only the kind knows. old is missing on create. May fail (allocation of addresses …). */
 	int (*prepare)(struct rq *rq, struct node *object, struct val old, struct err *e);
 	/* Adds causes with err_cause(); the caller makes the message. */
 	void (*validate)(struct rq *rq, struct val object, struct val old, struct err *e);
@@ -54,13 +54,13 @@ struct strategy {
 	void (*release)(struct rq *rq, struct val object);
 	bool create_on_update; /* PUT to a name that is not there creates */
 	bool create_status;    /* a creator may set the status (nodes) */
-	bool graceful;	       /* DELETE answers the object and honours gracePeriodSeconds (pods) */
+	bool graceful;         /* DELETE answers the object and honours gracePeriodSeconds (pods) */
 };
 
 struct subresource {
-	const char *name;		     /* "status", "scale", "binding" … */
-	const char *group, *version, *kind;  /* of its body; NULL kind: the resource's own */
-	const char *old_api_version;	     /* that bodies may say, too; NULL: none */
+	const char *name;                   /* "status", "scale", "binding" … */
+	const char *group, *version, *kind; /* of its body; NULL kind: the resource's own */
+	const char *old_api_version;        /* that bodies may say, too; NULL: none */
 	unsigned verbs;
 	/* POST to the subresource (binding, eviction, token) in the writer's task. *body is the decoded object and is
 	 * replaced by the answer. NULL: handled by update/patch/get of the common path, or by relay.c. */
@@ -70,28 +70,29 @@ struct subresource {
 
 struct resource_def {
 	const char *group, *version, *resource, *singular, *kind, *list_kind; /* list_kind NULL: kind + "List" */
-	const char *const *short_names, *const *categories; /* NULL-terminated or NULL */
+	const char *const *short_names, *const *categories;                   /* NULL-terminated or NULL */
 	bool namespaced;
 	unsigned verbs;
 	const struct subresource *subs; /* ended by a NULL name; or NULL */
 	enum name_rule names;
 	const struct strategy *strategy; /* or NULL */
-	const struct column *columns;	 /* after Name; ended by a NULL name; NULL: Age only */
+	const struct column *columns;    /* after Name; ended by a NULL name; NULL: Age only */
 	/* Appends the cells that columns name. NULL with columns NULL. */
 	void (*cells)(struct cells *c, struct val object);
-	bool columns_without_name; /* Event */
+	bool columns_without_name;          /* Event */
 	const char *const *field_selectors; /* paths besides metadata.name and .namespace; NULL-terminated or NULL */
 	/* The value of a field that is not simply at its path. false: it is. */
 	bool (*field_value)(struct val object, struct str field, char *ret, size_t ret_max);
 	/* No storage: POST is answered by this (reviews). *body is replaced by the answer. */
 	int (*create)(struct rq *rq, struct node **body, struct err *e);
-	/* No storage: what GET (name given) and LIST show, computed now, on a task that may wait. The documents live as long as rq->a;
+	/* No storage: what GET (name given) and LIST show, computed now, on a task that may wait. The documents live as
+	 * long as rq->a;
 	 * a name that is not there is an error. Selectors are applied by the caller. */
 	int (*compute)(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e);
 	bool has_controller; /* needs one: until api_controller_present() was called for it, writes answer with a Warning */
 	bool generation;     /* metadata.generation is kept */
-	bool shows_deleted;  /* DELETE answers the object that is gone, not a Status */
-	bool orphans;	     /* a deletion that does not say what becomes of dependents leaves them */
+	bool shows_deleted; /* DELETE answers the object that is gone, not a Status */
+	bool orphans;       /* a deletion that does not say what becomes of dependents leaves them */
 	/* Another served form of a stored row: "group/version/resource" of the storing row and the way between. */
 	const char *stored_as;
 	void (*to_stored)(struct arena *a, struct node *object);
@@ -103,16 +104,16 @@ struct resource {
 	struct resource_def def;
 	const struct schema_type *type;
 	char list_kind[96], api_version[160], group_resource[160]; /* "apps/v1", "deployments.apps" */
-	char key_prefix[168];  /* of its keys in the store: "deployments.apps/" */
+	char key_prefix[168];                                      /* of its keys in the store: "deployments.apps/" */
 	struct resource *stored; /* the row that has the cache: itself, or stored_as */
-	struct cache *cache;	 /* NULL for rows without storage and for other forms */
+	struct cache *cache;     /* NULL for rows without storage and for other forms */
 	bool removed;
 	bool controller_present; /* atomic, see api_controller_present() */
-	size_t stale;		 /* values met that upkeep.c will write again; loading and upkeep only */
-	int64_t last_event;	 /* atomic: revision of its latest change */
+	size_t stale;            /* values met that upkeep.c will write again; loading and upkeep only */
+	int64_t last_event;      /* atomic: revision of its latest change */
 	uint64_t storage_hash;
 	struct custom *custom; /* own: of a custom kind, see custom.h; else NULL */
-	int users;	       /* atomic: requests that hold it */
+	int users;             /* atomic: requests that hold it */
 	struct mono removed_at;
 	/* While it is filled beside a running store: events wait in `held`. */
 	struct task_mutex load_lock;
@@ -135,7 +136,7 @@ struct cache *api_cache(struct api *api, const char *group, const char *resource
 struct doc *api_get(struct api *api, const char *group, const char *resource, struct str ns, struct str name);
 const struct subresource *resource_sub(const struct resource *r, struct str sub);
 
-/* ---- the server -------------------------------------------------------------------------------------------------------- */
+/* ---- the server ------------------------------------------------------------------------------ */
 
 struct lanes;
 struct audit;
@@ -149,13 +150,13 @@ struct ipalloc;
 struct auth; /* state of authn.c, rbac.c, token.c: theirs alone */
 
 struct api {
-	struct api_opts opts; /* strings copied into arena */
-	struct arena *arena;  /* lives as long as the api; only touched while it is made */
-	struct task_mutex lock; /* table, health and metrics lists */
-	struct map *rows;	/* "group/version/resource" → struct resource */
+	struct api_opts opts;     /* strings copied into arena */
+	struct arena *arena;      /* lives as long as the api; only touched while it is made */
+	struct task_mutex lock;   /* table, health and metrics lists */
+	struct map *rows;         /* "group/version/resource" → struct resource */
 	struct map *removed_rows; /* kept until the end */
-	struct map *prefixes;	/* key prefix without '/' → struct resource that stores */
-	int64_t table_version;	/* atomic: grows with every change of the table */
+	struct map *prefixes;     /* key prefix without '/' → struct resource that stores */
+	int64_t table_version;    /* atomic: grows with every change of the table */
 	struct cache_budget *budget;
 	struct lanes *lanes;
 	struct audit *audit;
@@ -176,7 +177,7 @@ struct api {
 	char cluster_uid[40];
 };
 
-/* ---- one request --------------------------------------------------------------------------------------------------------- */
+/* ---- one request ----------------------------------------------------------------------------- */
 
 struct param {
 	struct str key, value; /* decoded */
@@ -197,7 +198,7 @@ struct rq {
 	size_t n_headers;
 	struct param *params;
 	size_t n_params;
-	struct doc *body_doc;	   /* local client: the body as a document, own */
+	struct doc *body_doc;      /* local client: the body as a document, own */
 	struct http_request *http; /* NULL: no socket */
 	const struct api_sink *sink;
 	void *sink_arg;
@@ -209,7 +210,7 @@ struct rq {
 	struct str verb_text; /* for authorization and audit: "get", "create" … */
 	struct str group, version, resource_name, ns, name, sub, sub_path;
 	bool resource_request, too_long; /* too_long: there is more of the path after sub */
-	struct resource *res;	      /* the row as it was asked for */
+	struct resource *res;            /* the row as it was asked for */
 	const struct subresource *subres;
 	/* how to answer */
 	enum media media;
@@ -226,26 +227,26 @@ struct rq {
 		bool set;
 		const char *group, *kind; /* kind NULL: nobody, `details: {}` */
 		struct str name;
-	} about;		       /* whom the error's details name, where it is not the resource that was asked for */
+	} about; /* whom the error's details name, where it is not the resource that was asked for */
 	char *warnings[RQ_WARNINGS_MAX];
 	size_t n_warnings;
 	int status;
 	char audit_id[UUID_TEXT_MAX];
 	struct mono began;
 	enum lane lane;
-	struct str source;	       /* the peer's address */
+	struct str source;             /* the peer's address */
 	const char *decision, *reason; /* of authorization, for the audit record */
-	int deny_code;		       /* of a webhook's refusal, with the reason it gave: what the client sees. 0: none */
+	int deny_code; /* of a webhook's refusal, with the reason it gave: what the client sees. 0: none */
 	const char *deny_reason;
-	struct str audit_answer;       /* what was answered, when the record is to have it */
-	struct identity_extra *notes;  /* audit annotations */
+	struct str audit_answer;      /* what was answered, when the record is to have it */
+	struct identity_extra *notes; /* audit annotations */
 	size_t n_notes;
-	struct quota_charge *charges;  /* of ResourceQuotas, given back when the write fails */
-	struct map *allocated;	       /* addresses and ports taken for this write, given back when it fails */
-	struct doc *answer_doc;	       /* local: own, the answer */
-	void (*run)(struct rq *rq);    /* what a lane does with it */
-	struct rq *next;	       /* in its lane's queue */
-	bool on_lane;		       /* a lane's thread runs it */
+	struct quota_charge *charges; /* of ResourceQuotas, given back when the write fails */
+	struct map *allocated;        /* addresses and ports taken for this write, given back when it fails */
+	struct doc *answer_doc;       /* local: own, the answer */
+	void (*run)(struct rq *rq);   /* what a lane does with it */
+	struct rq *next;              /* in its lane's queue */
+	bool on_lane;                 /* a lane's thread runs it */
 	bool answered;
 };
 struct str rq_param(const struct rq *rq, const char *key); /* first value; p NULL: absent */
@@ -254,7 +255,7 @@ void rq_warn(struct rq *rq, const char *fmt, ...) PRINTF(2, 3);
 /* The current time as RFC 3339, in the arena. */
 struct str rq_now(struct rq *rq);
 
-/* ---- authorization: implemented in rbac.c ---------------------------------------------------------------------------------- */
+/* ---- authorization: implemented in rbac.c ---------------------------------------------------- */
 
 struct authz_attrs {
 	struct str verb;
@@ -263,26 +264,28 @@ struct authz_attrs {
 	struct str path; /* of other requests */
 	struct str field_selector, label_selector;
 };
-/* RBAC, node authorizer and system:masters. reason (may be NULL) is why, for reviews and the audit record. Any thread, never waits. */
-bool authz_allowed(struct api *api, const struct identity *id, const struct authz_attrs *at, char *reason, size_t reason_max);
+/* RBAC, node authorizer and system:masters. reason (may be NULL) is why, for reviews and the audit record. Any thread,
+ * never waits. */
+bool authz_allowed(
+	struct api *api, const struct identity *id, const struct authz_attrs *at, char *reason, size_t reason_max);
 /* Roles and bindings must not give what the writer lacks. ERR_FORBIDDEN. Called for every create, update and patch of
  * rbac.authorization.k8s.io with the new object. */
 int authz_check_grant(struct rq *rq, struct val object, struct val old, struct err *e);
 /* NodeRestriction: what a node identity may write. old missing: create; object missing: delete. ERR_FORBIDDEN. */
 int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e);
 
-/* ---- authentication: authn.c -------------------------------------------------------------------------------------------------- */
+/* ---- authentication: authn.c ----------------------------------------------------------------- */
 
 int auth_new(struct api *api, struct err *e); /* sets api->auth; keys are read from opts.pki_dir (may be NULL) */
 void auth_free(struct api *api);
-/* Who sends this: client certificate, bearer token (also from the WebSocket sub-protocol), impersonation headers (which it
- * authorizes), else system:anonymous. Strings in a. ERR_UNAUTHORIZED, ERR_FORBIDDEN. On a loop: must not wait. */
+/* Who sends this: client certificate, bearer token (also from the WebSocket sub-protocol), impersonation headers (which
+ * it authorizes), else system:anonymous. Strings in a. ERR_UNAUTHORIZED, ERR_FORBIDDEN. On a loop: must not wait. */
 int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret, struct err *e);
 /* Impersonation headers for api_call(), applied to *id. */
-int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a, struct identity *id,
-	struct err *e);
+int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a,
+	struct identity *id, struct err *e);
 
-/* ---- reviews and tokens: review.c, token.c ----------------------------------------------------------------------------------------- */
+/* ---- reviews and tokens: review.c, token.c --------------------------------------------------- */
 
 int review_token(struct rq *rq, struct node **body, struct err *e);
 int review_self(struct rq *rq, struct node **body, struct err *e);
@@ -295,17 +298,18 @@ int token_create(struct rq *rq, struct node **body, struct err *e);
 /* /.well-known/openid-configuration and /openid/v1/jwks; false: no key. */
 bool token_openid(struct api *api, bool jwks, struct buf *out);
 
-/* ---- bootstrap: bootstrap.c --------------------------------------------------------------------------------------------------------- */
+/* ---- bootstrap: bootstrap.c ------------------------------------------------------------------ */
 
-/* What every cluster has: namespaces, roles, bindings, priority classes, default/kubernetes … Called once by api_new() when
- * writes work; creates what is missing and leaves changes of the user alone (roles with autoupdate are reconciled). */
+/* What every cluster has: namespaces, roles, bindings, priority classes, default/kubernetes … Called once by api_new()
+ * when writes work; creates what is missing and leaves changes of the user alone (roles with autoupdate are
+ * reconciled). */
 int api_bootstrap(struct api *api, struct err *e);
 /* For bootstrap.c and others inside: a write as system:masters, past authorization and lanes. body is a published doc.
  * ret may be NULL. */
 int api_write(struct api *api, enum verb verb, const char *group, const char *resource, struct str ns, struct str name,
 	struct doc *body, struct doc **ret, struct err *e);
 /* The same of a sub-resource: "status". */
-int api_write_sub(struct api *api, enum verb verb, const char *group, const char *resource, const char *sub, struct str ns, struct str name,
-	struct doc *body, struct doc **ret, struct err *e);
+int api_write_sub(struct api *api, enum verb verb, const char *group, const char *resource, const char *sub,
+	struct str ns, struct str name, struct doc *body, struct doc **ret, struct err *e);
 
 #include "api/core.h"

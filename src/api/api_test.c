@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-/* ---- a sink that keeps what it gets ------------------------------------------------------------------------------------- */
+/* ---- a sink that keeps what it gets ---------------------------------------------------------- */
 
 struct answer {
 	struct task_mutex lock;
@@ -46,7 +46,8 @@ static void keep_pieces(struct answer *a, const struct net_piece *p, size_t n)
 		p[n - 1].end(p[n - 1].owner);
 }
 
-static void sink_reply(void *arg, int status, const struct http_header *h, size_t n_h, const struct net_piece *p, size_t n)
+static void sink_reply(
+	void *arg, int status, const struct http_header *h, size_t n_h, const struct net_piece *p, size_t n)
 {
 	struct answer *a = arg;
 
@@ -59,7 +60,8 @@ static void sink_reply(void *arg, int status, const struct http_header *h, size_
 	task_unlock(&a->lock);
 }
 
-static void *sink_stream(void *arg, int status, const struct http_header *h, size_t n_h, const struct http_stream_ops *ops, void *ops_arg)
+static void *sink_stream(void *arg, int status, const struct http_header *h, size_t n_h,
+	const struct http_stream_ops *ops, void *ops_arg)
 {
 	struct answer *a = arg;
 
@@ -102,7 +104,7 @@ static void sink_end(void *stream)
 
 static const struct api_sink sink = { sink_reply, sink_stream, sink_write, sink_unsent, sink_end, sink_end };
 
-/* ---- a server and calls -------------------------------------------------------------------------------------------------- */
+/* ---- a server and calls ---------------------------------------------------------------------- */
 
 struct fixture {
 	struct store *store;
@@ -134,14 +136,22 @@ static void answer_free(struct answer *a)
 static const struct str master_groups[] = { { "system:masters", 14 }, { "system:authenticated", 20 } };
 static const struct identity master = { .user = { "admin", 5 }, .groups = master_groups, .n_groups = 2 };
 
-static struct answer *start(struct fixture *f, const char *method, const char *url, const char *type, const char *accept, const char *body)
+static struct answer *start(
+	struct fixture *f, const char *method, const char *url, const char *type, const char *accept, const char *body)
 {
 	struct answer *a = answer_new();
 	struct str path, query = str_cut(str_c(url), '?', &path);
 	struct http_header h[] = { { STR("Content-Type"), str_c(type ? type : "application/json") },
 		{ STR("Accept"), str_c(accept ? accept : "application/json") }, { STR("User-Agent"), STR("test/1") } };
-	struct api_call c = { .method = str_c(method), .path = path, .query = query, .headers = h, .n_headers = 3,
-		.body = str_c(body), .identity = &master, .sink = &sink, .sink_arg = a };
+	struct api_call c = { .method = str_c(method),
+		.path = path,
+		.query = query,
+		.headers = h,
+		.n_headers = 3,
+		.body = str_c(body),
+		.identity = &master,
+		.sink = &sink,
+		.sink_arg = a };
 
 	api_call(f->api, &c);
 	task_lock(&a->lock);
@@ -151,7 +161,8 @@ static struct answer *start(struct fixture *f, const char *method, const char *u
 	return a;
 }
 
-static int call_as(struct fixture *f, const char *method, const char *url, const char *type, const char *accept, const char *body)
+static int call_as(
+	struct fixture *f, const char *method, const char *url, const char *type, const char *accept, const char *body)
 {
 	struct err e;
 
@@ -186,12 +197,12 @@ static void show(struct fixture *f)
 	print_message("%d %.*s\n", f->last->status, (int)f->last->body.n, f->last->body.p);
 }
 
-#define expect(f, want, ...)                                                                                           \
-	do {                                                                                                           \
-		int status_ = (__VA_ARGS__);                                                                           \
-		if (status_ != (want))                                                                                 \
-			show(f);                                                                                       \
-		assert_int_equal(status_, want);                                                                       \
+#define expect(f, want, ...)                     \
+	do {                                     \
+		int status_ = (__VA_ARGS__);     \
+		if (status_ != (want))           \
+			show(f);                 \
+		assert_int_equal(status_, want); \
 	} while (0)
 
 static int setup(void **state)
@@ -230,7 +241,9 @@ static void creates_reads_updates_deletes(void **state)
 {
 	struct fixture *f = *state;
 
-	expect(f, 201, call(f, "POST", CM, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"},\"data\":{\"k\":\"v\"}}"));
+	expect(f, 201,
+		call(f, "POST", CM,
+			"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"},\"data\":{\"k\":\"v\"}}"));
 	assert_string_equal(get(f, "metadata.namespace"), "default");
 	assert_true(strlen(get(f, "metadata.uid")) == 36);
 	char *rv = xstrdup(get(f, "metadata.resourceVersion"));
@@ -242,7 +255,9 @@ static void creates_reads_updates_deletes(void **state)
 	assert_string_equal(get(f, "message"), "configmaps \"a\" already exists");
 	char *body = xasprintf("{\"metadata\":{\"name\":\"a\",\"resourceVersion\":\"%s\"},\"data\":{\"k\":\"w\"}}", rv);
 	expect(f, 200, call(f, "PUT", CM "/a", body));
-	expect(f, 409, call(f, "PUT", CM "/a", "{\"metadata\":{\"name\":\"a\",\"resourceVersion\":\"1\"},\"data\":{\"k\":\"x\"}}"));
+	expect(f, 409,
+		call(f, "PUT", CM "/a",
+			"{\"metadata\":{\"name\":\"a\",\"resourceVersion\":\"1\"},\"data\":{\"k\":\"x\"}}"));
 	assert_string_equal(get(f, "reason"), "Conflict");
 	expect(f, 200, call(f, "DELETE", CM "/a", NULL));
 	assert_string_equal(get(f, "status"), "Success");
@@ -260,7 +275,8 @@ static void same_update_writes_nothing(void **state)
 	char *rv = xstrdup(get(f, "metadata.resourceVersion"));
 	expect(f, 200, call(f, "PUT", CM "/same", "{\"metadata\":{\"name\":\"same\"},\"data\":{\"k\":\"v\"}}"));
 	assert_string_equal(get(f, "metadata.resourceVersion"), rv);
-	expect(f, 200, call_as(f, "PATCH", CM "/same", "application/merge-patch+json", NULL, "{\"data\":{\"k\":\"v\"}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/same", "application/merge-patch+json", NULL, "{\"data\":{\"k\":\"v\"}}"));
 	assert_string_equal(get(f, "metadata.resourceVersion"), rv);
 	free(rv);
 }
@@ -269,7 +285,9 @@ static const char deployment[] =
 	"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},"
 	"\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"busybox\"}]}}}}";
 #define NETPOL "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
-#define NETPOL_JSON(spec) "{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"generateName\":\"p\"},\"spec\":" spec "}"
+#define NETPOL_JSON(spec)                                                                                                          \
+	"{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{\"generateName\":\"p\"},\"spec\":" spec \
+	"}"
 
 static void network_policies_make_sense(void **state)
 {
@@ -278,17 +296,32 @@ static void network_policies_make_sense(void **state)
 		const char *json, *says;
 	} cases[] = {
 		{ 201, NETPOL_JSON("{\"podSelector\":{}}"), "" },
-		{ 201, NETPOL_JSON("{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{}}],\"ports\":[{\"port\":1,\"endPort\":9},{\"port\":\"web\"}]}]}"), "" },
-		{ 422, NETPOL_JSON("{\"podSelector\":{},\"ingress\":[{\"from\":[{}]}]}"), "spec.ingress[0].from[0]: Required value: must specify a peer" },
-		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"to\":[{\"podSelector\":{},\"ipBlock\":{\"cidr\":\"10.0.0.0/8\"}}]}]}"),
+		{ 201,
+			NETPOL_JSON(
+				"{\"podSelector\":{},\"ingress\":[{\"from\":[{\"podSelector\":{}}],\"ports\":[{\"port\":1,\"endPort\":9},{\"port\":\"web\"}]}]}"),
+			"" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"ingress\":[{\"from\":[{}]}]}"),
+			"spec.ingress[0].from[0]: Required value: must specify a peer" },
+		{ 422,
+			NETPOL_JSON(
+				"{\"podSelector\":{},\"egress\":[{\"to\":[{\"podSelector\":{},\"ipBlock\":{\"cidr\":\"10.0.0.0/8\"}}]}]}"),
 			"may not specify both ipBlock and another peer" },
-		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"to\":[{\"ipBlock\":{\"cidr\":\"10.0.0.0/8\",\"except\":[\"11.0.0.0/9\"]}}]}]}"),
+		{ 422,
+			NETPOL_JSON(
+				"{\"podSelector\":{},\"egress\":[{\"to\":[{\"ipBlock\":{\"cidr\":\"10.0.0.0/8\",\"except\":[\"11.0.0.0/9\"]}}]}]}"),
 			"spec.egress[0].to[0].ipBlock.except[0]: Invalid value: \\\"11.0.0.0/9\\\": must be a strict subset of `cidr`" },
-		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"to\":[{\"ipBlock\":{\"cidr\":\"10.0.0.0\"}}]}]}"), "must be a valid CIDR value" },
-		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":9,\"endPort\":8}]}]}"), "must be greater than or equal to `port`" },
-		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":\"web\",\"endPort\":8}]}]}"), "when `port` is non-numeric" },
-		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"endPort\":8}]}]}"), "when `port` is not specified" },
-		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":0}]}]}"), "must be between 1 and 65535" },
+		{ 422,
+			NETPOL_JSON(
+				"{\"podSelector\":{},\"egress\":[{\"to\":[{\"ipBlock\":{\"cidr\":\"10.0.0.0\"}}]}]}"),
+			"must be a valid CIDR value" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":9,\"endPort\":8}]}]}"),
+			"must be greater than or equal to `port`" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":\"web\",\"endPort\":8}]}]}"),
+			"when `port` is non-numeric" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"endPort\":8}]}]}"),
+			"when `port` is not specified" },
+		{ 422, NETPOL_JSON("{\"podSelector\":{},\"egress\":[{\"ports\":[{\"port\":0}]}]}"),
+			"must be between 1 and 65535" },
 	};
 	struct fixture *f = *state;
 
@@ -310,21 +343,28 @@ static void deployment_gets_defaults_and_generation(void **state)
 	assert_string_equal(get(f, "spec.template.spec.restartPolicy"), "Always");
 	assert_string_equal(get(f, "metadata.generation"), "1");
 	assert_non_null(strstr(f->last->warning, "no controller"));
-	expect(f, 200, call_as(f, "PATCH", DEPLOY "/web", "application/strategic-merge-patch+json", NULL,
-			       "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"busybox:2\"}]}}}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", DEPLOY "/web", "application/strategic-merge-patch+json", NULL,
+			"{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"busybox:2\"}]}}}}"));
 	assert_string_equal(get(f, "metadata.generation"), "2");
 	assert_string_equal(get(f, "spec.replicas"), "2");
-	expect(f, 200, call_as(f, "PATCH", DEPLOY "/web/scale", "application/merge-patch+json", NULL, "{\"spec\":{\"replicas\":5}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", DEPLOY "/web/scale", "application/merge-patch+json", NULL,
+			"{\"spec\":{\"replicas\":5}}"));
 	assert_string_equal(get(f, "kind"), "Scale");
 	assert_string_equal(get(f, "spec.replicas"), "5");
 	assert_string_equal(get(f, "status.selector"), "app=web");
 	expect(f, 200, call(f, "GET", DEPLOY "/web", NULL));
 	assert_string_equal(get(f, "metadata.generation"), "3");
-	expect(f, 200, call_as(f, "PATCH", DEPLOY "/web/status", "application/merge-patch+json", NULL, "{\"status\":{\"replicas\":3},\"spec\":{\"replicas\":9}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", DEPLOY "/web/status", "application/merge-patch+json", NULL,
+			"{\"status\":{\"replicas\":3},\"spec\":{\"replicas\":9}}"));
 	assert_string_equal(get(f, "spec.replicas"), "5");
 	assert_string_equal(get(f, "status.replicas"), "3");
 	assert_string_equal(get(f, "metadata.generation"), "3");
-	expect(f, 422, call_as(f, "PATCH", DEPLOY "/web", "application/merge-patch+json", NULL, "{\"spec\":{\"selector\":{\"matchLabels\":{\"app\":\"x\"}}}}"));
+	expect(f, 422,
+		call_as(f, "PATCH", DEPLOY "/web", "application/merge-patch+json", NULL,
+			"{\"spec\":{\"selector\":{\"matchLabels\":{\"app\":\"x\"}}}}"));
 	assert_non_null(strstr(get(f, "message"), "Deployment.apps \"web\" is invalid"));
 	assert_non_null(strstr(get(f, "message"), "field is immutable"));
 }
@@ -337,11 +377,13 @@ static void apply_takes_and_refuses_fields(void **state)
 	expect(f, 422, call_as(f, "PATCH", CM "/ssa", "application/apply-patch+yaml", NULL, config));
 	expect(f, 201, call_as(f, "PATCH", CM "/ssa?fieldManager=one", "application/apply-patch+yaml", NULL, config));
 	assert_string_equal(get(f, "metadata.managedFields"), get(f, "metadata.managedFields"));
-	expect(f, 409, call_as(f, "PATCH", CM "/ssa?fieldManager=two", "application/apply-patch+yaml", NULL,
-			       "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"ssa\"},\"data\":{\"a\":\"2\"}}"));
+	expect(f, 409,
+		call_as(f, "PATCH", CM "/ssa?fieldManager=two", "application/apply-patch+yaml", NULL,
+			"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"ssa\"},\"data\":{\"a\":\"2\"}}"));
 	assert_non_null(strstr(get(f, "message"), "conflict with \"one\""));
-	expect(f, 200, call_as(f, "PATCH", CM "/ssa?fieldManager=two&force=true", "application/apply-patch+yaml", NULL,
-			       "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"ssa\"},\"data\":{\"a\":\"2\"}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/ssa?fieldManager=two&force=true", "application/apply-patch+yaml", NULL,
+			"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"ssa\"},\"data\":{\"a\":\"2\"}}"));
 	assert_string_equal(get(f, "data.a"), "2");
 }
 
@@ -381,7 +423,9 @@ static void an_old_autoscaler_keeps_what_it_cannot_say(void **state)
 	assert_string_equal(get(f, "spec.targetCPUUtilizationPercentage"), "60");
 	assert_false(val_has(doc_get(f->doc, "spec.metrics")));
 	assert_non_null(strstr(get(f, "metadata.annotations"), "\\\"targetAverageValue\\\":\\\"90Mi\\\""));
-	expect(f, 200, call_as(f, "PATCH", url1, "application/merge-patch+json", NULL, "{\"spec\":{\"maxReplicas\":5,\"targetCPUUtilizationPercentage\":70}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", url1, "application/merge-patch+json", NULL,
+			"{\"spec\":{\"maxReplicas\":5,\"targetCPUUtilizationPercentage\":70}}"));
 	expect(f, 200, call(f, "GET", url2, NULL));
 	assert_string_equal(get(f, "spec.maxReplicas"), "5");
 	assert_string_equal(get(f, "spec.behavior"), behavior);
@@ -411,7 +455,8 @@ static void pod_is_admitted_bound_and_deleted_with_grace(void **state)
 	expect(f, 409, call(f, "POST", bind, "{\"target\":{\"kind\":\"Node\",\"name\":\"n2\"}}"));
 	expect(f, 200, call(f, "GET", url, NULL));
 	assert_string_equal(get(f, "spec.nodeName"), "n1");
-	expect(f, 422, call_as(f, "PATCH", url, "application/merge-patch+json", NULL, "{\"spec\":{\"nodeName\":\"n3\"}}"));
+	expect(f, 422,
+		call_as(f, "PATCH", url, "application/merge-patch+json", NULL, "{\"spec\":{\"nodeName\":\"n3\"}}"));
 	expect(f, 200, call(f, "GET", PODS "?fieldSelector=spec.nodeName%3Dn1&labelSelector=app=p", NULL));
 	assert_int_equal(val_len(doc_get(f->doc, "items")), 1);
 	expect(f, 200, call(f, "GET", PODS "?fieldSelector=spec.nodeName!%3Dn1", NULL));
@@ -419,7 +464,8 @@ static void pod_is_admitted_bound_and_deleted_with_grace(void **state)
 	expect(f, 200, call(f, "DELETE", url, NULL));
 	assert_string_equal(get(f, "metadata.deletionGracePeriodSeconds"), "30");
 	assert_string_equal(get(f, "metadata.generation"), "2");
-	expect(f, 200, call(f, "DELETE", url, "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}"));
+	expect(f, 200,
+		call(f, "DELETE", url, "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}"));
 	expect(f, 404, call(f, "GET", url, NULL));
 	free(url);
 	free(bind);
@@ -429,7 +475,9 @@ static void invalid_pod_lists_every_cause(void **state)
 {
 	struct fixture *f = *state;
 
-	expect(f, 422, call(f, "POST", PODS, "{\"metadata\":{\"name\":\"Bad\"},\"spec\":{\"containers\":[{\"name\":\"C\",\"volumeMounts\":[{\"name\":\"x\",\"mountPath\":\"/x\"}]}]}}"));
+	expect(f, 422,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"Bad\"},\"spec\":{\"containers\":[{\"name\":\"C\",\"volumeMounts\":[{\"name\":\"x\",\"mountPath\":\"/x\"}]}]}}"));
 	assert_string_equal(get(f, "details.kind"), "Pod");
 	assert_true(val_len(doc_get(f->doc, "details.causes")) >= 3);
 	assert_non_null(strstr(get(f, "message"), "spec.containers[0].image: Required value"));
@@ -438,18 +486,25 @@ static void invalid_pod_lists_every_cause(void **state)
 static void service_gets_address_and_gives_it_back(void **state)
 {
 	struct fixture *f = *state;
-	static const char np[] = "{\"metadata\":{\"name\":\"s1\"},\"spec\":{\"type\":\"NodePort\",\"clusterIP\":\"10.96.0.77\",\"selector\":{\"a\":\"b\"},\"ports\":[{\"port\":80,\"nodePort\":30080}]}}";
+	static const char np[] =
+		"{\"metadata\":{\"name\":\"s1\"},\"spec\":{\"type\":\"NodePort\",\"clusterIP\":\"10.96.0.77\",\"selector\":{\"a\":\"b\"},\"ports\":[{\"port\":80,\"nodePort\":30080}]}}";
 
 	expect(f, 201, call(f, "POST", "/api/v1/namespaces/default/services", np));
 	assert_string_equal(get(f, "spec.clusterIPs"), "[\"10.96.0.77\"]");
 	assert_string_equal(get(f, "spec.ipFamilies"), "[\"IPv4\"]");
-	expect(f, 422, call(f, "POST", "/api/v1/namespaces/default/services", "{\"metadata\":{\"name\":\"s2\"},\"spec\":{\"clusterIP\":\"10.96.0.77\",\"ports\":[{\"port\":80}]}}"));
+	expect(f, 422,
+		call(f, "POST", "/api/v1/namespaces/default/services",
+			"{\"metadata\":{\"name\":\"s2\"},\"spec\":{\"clusterIP\":\"10.96.0.77\",\"ports\":[{\"port\":80}]}}"));
 	assert_non_null(strstr(get(f, "message"), "already allocated"));
-	expect(f, 201, call(f, "POST", "/api/v1/namespaces/default/services", "{\"metadata\":{\"name\":\"s3\"},\"spec\":{\"ports\":[{\"port\":80}]}}"));
+	expect(f, 201,
+		call(f, "POST", "/api/v1/namespaces/default/services",
+			"{\"metadata\":{\"name\":\"s3\"},\"spec\":{\"ports\":[{\"port\":80}]}}"));
 	assert_non_null(strstr(get(f, "spec.clusterIP"), "10."));
 	expect(f, 200, call(f, "DELETE", "/api/v1/namespaces/default/services/s1", NULL));
 	expect(f, 201, call(f, "POST", "/api/v1/namespaces/default/services", np));
-	expect(f, 201, call(f, "POST", "/api/v1/namespaces/default/services", "{\"metadata\":{\"name\":\"hl\"},\"spec\":{\"clusterIP\":\"None\",\"selector\":{\"a\":\"b\"},\"ports\":[{\"port\":80}]}}"));
+	expect(f, 201,
+		call(f, "POST", "/api/v1/namespaces/default/services",
+			"{\"metadata\":{\"name\":\"hl\"},\"spec\":{\"clusterIP\":\"None\",\"selector\":{\"a\":\"b\"},\"ports\":[{\"port\":80}]}}"));
 	assert_string_equal(get(f, "spec.clusterIPs"), "[\"None\"]");
 }
 
@@ -484,16 +539,22 @@ static void watch_tells_entering_and_leaving(void **state)
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"w1\",\"labels\":{\"in\":\"yes\"}}}"));
 	struct answer *w = start(f, "GET", CM "?watch=1&labelSelector=in%3Dyes", NULL, NULL, NULL);
 	assert_int_equal(w->status, 200);
-	assert_true(stream_has(w, "{\"type\":\"ADDED\",\"object\":{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"", 1000));
+	assert_true(
+		stream_has(w, "{\"type\":\"ADDED\",\"object\":{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"", 1000));
 	expect(f, 200, call_as(f, "PATCH", CM "/w1", "application/merge-patch+json", NULL, "{\"data\":{\"x\":\"1\"}}"));
 	assert_true(stream_has(w, "\"MODIFIED\"", 1000));
-	expect(f, 200, call_as(f, "PATCH", CM "/w1", "application/merge-patch+json", NULL, "{\"metadata\":{\"labels\":{\"in\":\"no\"}}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/w1", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"labels\":{\"in\":\"no\"}}}"));
 	assert_true(stream_has(w, "\"DELETED\"", 1000));
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"w2\"}}"));
-	expect(f, 200, call_as(f, "PATCH", CM "/w2", "application/merge-patch+json", NULL, "{\"metadata\":{\"labels\":{\"in\":\"yes\"}}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/w2", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"labels\":{\"in\":\"yes\"}}}"));
 	assert_true(stream_has(w, "\"name\":\"w2\"", 1000));
 	stream_close(w);
-	w = start(f, "GET", CM "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan", NULL,
+	w = start(f, "GET",
+		CM "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan", NULL,
 		"application/json;as=Table;v=v1;g=meta.k8s.io,application/json", NULL);
 	assert_true(stream_has(w, "columnDefinitions\":[{\"name\":\"Name\"", 1000));
 	assert_true(stream_has(w, "k8s.io/initial-events-end", 1000));
@@ -522,13 +583,16 @@ static void lists_page_and_tables_have_columns(void **state)
 	assert_int_equal(val_len(doc_get(f->doc, "items")), 2);
 	assert_true(strtol(get(f, "metadata.remainingItemCount"), NULL, 10) >= 3);
 	assert_false(val_has(val_get(val_at(doc_get(f->doc, "items"), 0), "kind")));
-	char *url = xasprintf("/api/v1/namespaces/kube-public/configmaps?limit=100&continue=%s", get(f, "metadata.continue"));
+	char *url = xasprintf(
+		"/api/v1/namespaces/kube-public/configmaps?limit=100&continue=%s", get(f, "metadata.continue"));
 	char *rv = xstrdup(get(f, "metadata.resourceVersion"));
 	expect(f, 200, call(f, "DELETE", "/api/v1/namespaces/kube-public/configmaps/page4", NULL));
 	expect(f, 200, call(f, "GET", url, NULL)); /* the page of then: from history */
 	assert_string_equal(get(f, "metadata.resourceVersion"), rv);
 	assert_non_null(strstr(f->last->body.p, "page4"));
-	expect(f, 200, call_as(f, "GET", "/api/v1/namespaces", NULL, "application/json;as=Table;v=v1;g=meta.k8s.io,application/json", NULL));
+	expect(f, 200,
+		call_as(f, "GET", "/api/v1/namespaces", NULL,
+			"application/json;as=Table;v=v1;g=meta.k8s.io,application/json", NULL));
 	assert_string_equal(get(f, "kind"), "Table");
 	assert_int_equal(val_len(doc_get(f->doc, "columnDefinitions")), 3);
 	assert_true(val_len(doc_get(f->doc, "rows")) >= 4);
@@ -552,8 +616,12 @@ static void finalizers_hold_an_object(void **state)
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"fin\",\"finalizers\":[\"example.com/x\"]}}"));
 	expect(f, 200, call(f, "DELETE", CM "/fin", NULL));
 	assert_true(strlen(get(f, "metadata.deletionTimestamp")) > 0);
-	expect(f, 422, call_as(f, "PATCH", CM "/fin", "application/merge-patch+json", NULL, "{\"metadata\":{\"finalizers\":[\"example.com/x\",\"example.com/y\"]}}"));
-	expect(f, 200, call_as(f, "PATCH", CM "/fin", "application/json-patch+json", NULL, "[{\"op\":\"remove\",\"path\":\"/metadata/finalizers\"}]"));
+	expect(f, 422,
+		call_as(f, "PATCH", CM "/fin", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"finalizers\":[\"example.com/x\",\"example.com/y\"]}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/fin", "application/json-patch+json", NULL,
+			"[{\"op\":\"remove\",\"path\":\"/metadata/finalizers\"}]"));
 	expect(f, 404, call(f, "GET", CM "/fin", NULL));
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"fg\"}}"));
 	expect(f, 200, call(f, "DELETE", CM "/fg?propagationPolicy=Foreground", NULL));
@@ -569,7 +637,9 @@ static void namespaces_end_in_two_steps(void **state)
 	expect(f, 200, call(f, "DELETE", "/api/v1/namespaces/gone", NULL));
 	assert_string_equal(get(f, "status.phase"), "Terminating");
 	expect(f, 403, call(f, "POST", "/api/v1/namespaces/gone/configmaps", "{\"metadata\":{\"name\":\"x\"}}"));
-	expect(f, 200, call(f, "PUT", "/api/v1/namespaces/gone/finalize", "{\"metadata\":{\"name\":\"gone\"},\"spec\":{\"finalizers\":[]}}"));
+	expect(f, 200,
+		call(f, "PUT", "/api/v1/namespaces/gone/finalize",
+			"{\"metadata\":{\"name\":\"gone\"},\"spec\":{\"finalizers\":[]}}"));
 	expect(f, 404, call(f, "GET", "/api/v1/namespaces/gone", NULL));
 	expect(f, 404, call(f, "POST", "/api/v1/namespaces/gone/configmaps", "{\"metadata\":{\"name\":\"x\"}}"));
 }
@@ -584,7 +654,9 @@ static void discovery_speaks_old_and_new(void **state)
 	expect(f, 200, call(f, "GET", "/apis/apps", NULL));
 	expect(f, 200, call(f, "GET", "/apis/apps/v1", NULL));
 	expect(f, 404, call(f, "GET", "/apis/extensions/v1beta1", NULL));
-	expect(f, 200, call_as(f, "GET", "/apis", NULL, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json", NULL));
+	expect(f, 200,
+		call_as(f, "GET", "/apis", NULL,
+			"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json", NULL));
 	assert_string_equal(get(f, "kind"), "APIGroupDiscoveryList");
 	assert_int_equal(f->last->etag[0], '"');
 	expect(f, 200, call(f, "GET", "/version", NULL));
@@ -600,18 +672,23 @@ static void events_are_served_in_both_groups(void **state)
 {
 	struct fixture *f = *state;
 
-	expect(f, 201, call(f, "POST", "/api/v1/namespaces/default/events", "{\"metadata\":{\"name\":\"e1\"},\"involvedObject\":{\"kind\":\"Pod\",\"name\":\"x\",\"namespace\":\"default\"},\"message\":\"hi\",\"reason\":\"R\",\"type\":\"Normal\"}"));
+	expect(f, 201,
+		call(f, "POST", "/api/v1/namespaces/default/events",
+			"{\"metadata\":{\"name\":\"e1\"},\"involvedObject\":{\"kind\":\"Pod\",\"name\":\"x\",\"namespace\":\"default\"},\"message\":\"hi\",\"reason\":\"R\",\"type\":\"Normal\"}"));
 	expect(f, 200, call(f, "GET", "/apis/events.k8s.io/v1/namespaces/default/events/e1", NULL));
 	assert_string_equal(get(f, "note"), "hi");
 	assert_string_equal(get(f, "regarding.name"), "x");
-	expect(f, 200, call(f, "GET", "/apis/events.k8s.io/v1/namespaces/default/events?fieldSelector=regarding.name%3Dx", NULL));
+	expect(f, 200,
+		call(f, "GET", "/apis/events.k8s.io/v1/namespaces/default/events?fieldSelector=regarding.name%3Dx",
+			NULL));
 	assert_int_equal(val_len(doc_get(f->doc, "items")), 1);
 }
 
 static void local_client_sees_the_same(void **state)
 {
 	struct fixture *f = *state;
-	struct client *c = api_local_client(f->api, "system:kube-test", (const char *const[]){ "system:masters", NULL }, "tester");
+	struct client *c =
+		api_local_client(f->api, "system:kube-test", (const char *const[]){ "system:masters", NULL }, "tester");
 	struct client_request w = { .verb = VERB_WATCH, .res = res_configmaps, .ns = STR("default") };
 	struct client_stream *s;
 	struct client_event ev;
@@ -632,7 +709,9 @@ static void local_client_sees_the_same(void **state)
 	assert_true(str_is(doc_name(ev.object), "lc"));
 	doc_unref(ev.object);
 	assert_int_equal(client_create(c, res_configmaps, STR("default"), body, NULL, &e), -ERR_EXISTS);
-	assert_int_equal(client_delete(c, res_configmaps, STR("default"), STR("lc"), (struct client_delete){ .grace_s = -1 }, &e), 0);
+	assert_int_equal(client_delete(c, res_configmaps, STR("default"), STR("lc"),
+				 (struct client_delete){ .grace_s = -1 }, &e),
+		0);
 	assert_int_equal(client_next(c, s, 1000, &ev, &e), 0);
 	assert_int_equal(ev.type, EVENT_DELETED);
 	doc_unref(ev.object);

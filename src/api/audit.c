@@ -250,7 +250,7 @@ static void bodies_json(const struct rq *rq, const struct audit_decision *how, e
 bool audit_wants_answer(struct audit *a, const struct rq *rq)
 {
 	return a && a->fd >= 0 && a->policy && rq->resource_request &&
-	       audit_decide(a->policy, rq).level == AUDIT_RESPONSE;
+		audit_decide(a->policy, rq).level == AUDIT_RESPONSE;
 }
 
 /* ---- the record

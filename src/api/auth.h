@@ -3,15 +3,15 @@
 #include "api/api_internal.h"
 #include "pki/pki.h"
 
-struct policy;	    /* rbac.c: roles and bindings, compiled */
+struct policy;      /* rbac.c: roles and bindings, compiled */
 struct token_cache; /* token.c: payloads whose signature was right */
 
 struct auth {
 	struct pki_signer *signer; /* NULL: no tokens */
 	const char *issuer;
 	struct task_mutex lock;
-	struct policy *policy;	/* newest, one reference is ours; under lock */
-	bool policy_stale;	/* atomic: a role or binding changed */
+	struct policy *policy; /* newest, one reference is ours; under lock */
+	bool policy_stale;     /* atomic: a role or binding changed */
 	struct cache_watch *policy_watches[4];
 	struct token_cache *tokens;
 };
@@ -19,9 +19,11 @@ struct auth {
 /* rbac.c */
 void policy_new(struct api *api);
 void policy_free(struct auth *auth);
-/* Calls each() with every rule that holds for the identity in ns ("" = cluster scope only). each() returns true to end the walk;
+/* Calls each() with every rule that holds for the identity in ns ("" = cluster scope only). each() returns true to end
+ * the walk;
  * then so does this. */
-bool policy_rules(struct api *api, const struct identity *id, struct str ns, bool (*each)(void *arg, struct val rule, const char *why), void *arg);
+bool policy_rules(struct api *api, const struct identity *id, struct str ns,
+	bool (*each)(void *arg, struct val rule, const char *why), void *arg);
 bool rule_allows(struct val rule, const struct authz_attrs *at);
 
 /* node_authz.c. Name of the node that an identity is, empty: it is none. */
@@ -31,8 +33,10 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 /* token.c */
 struct token_cache *token_cache_new(void);
 struct token_cache *token_cache_free(struct token_cache *c);
-/* Checks signature, times, audience (empty: the API's own) and that ServiceAccount and bound object still are. Strings in a. */
-int token_identity(struct api *api, struct arena *a, struct str token, const struct val *audiences, struct identity *ret, struct err *e);
+/* Checks signature, times, audience (empty: the API's own) and that ServiceAccount and bound object still are. Strings
+ * in a. */
+int token_identity(struct api *api, struct arena *a, struct str token, const struct val *audiences,
+	struct identity *ret, struct err *e);
 /* Bootstrap tokens "id.secret", kept in kube-system Secrets. */
 int bootstrap_token_identity(struct api *api, struct arena *a, struct str token, struct identity *ret, struct err *e);
 

@@ -76,7 +76,8 @@ struct node *identity_node_tree(struct arena *a, const struct identity *id)
 
 	for (size_t i = 0; i < id->n_groups; i++)
 		node_add(groups, node_str(a, id->groups[i]));
-	return node_pack(a, "{username:S, uid:S, groups:o, extra:o}", id->user, id->uid.n ? id->uid : STR_NULL, groups, extra_tree(a, id));
+	return node_pack(a, "{username:S, uid:S, groups:o, extra:o}", id->user, id->uid.n ? id->uid : STR_NULL, groups,
+		extra_tree(a, id));
 }
 
 static void from_certificate(struct arena *a, const struct http_peer *peer, struct identity *ret)
@@ -147,19 +148,26 @@ int authn_http(struct api *api, const struct http_request *r, struct arena *a, s
 	return 0;
 }
 
-/* ---- impersonation ------------------------------------------------------------------------------------------------ */
+/* ---- impersonation --------------------------------------------------------------------------- */
 
-static int may_impersonate(struct api *api, const struct identity *id, const char *group, const char *resource, const char *sub, struct str ns,
-	struct str name, struct err *e)
+static int may_impersonate(struct api *api, const struct identity *id, const char *group, const char *resource,
+	const char *sub, struct str ns, struct str name, struct err *e)
 {
-	const struct authz_attrs at = { .verb = STR("impersonate"), .resource_request = true, .group = str_c(group), .version = STR("v1"),
-		.resource = str_c(resource), .sub = str_c(sub), .ns = ns, .name = name };
+	const struct authz_attrs at = { .verb = STR("impersonate"),
+		.resource_request = true,
+		.group = str_c(group),
+		.version = STR("v1"),
+		.resource = str_c(resource),
+		.sub = str_c(sub),
+		.ns = ns,
+		.name = name };
 
 	if (authz_allowed(api, id, &at, NULL, 0))
 		return 0;
-	return err_set(e, ERR_FORBIDDEN, "%s%s%s \"%.*s\" is forbidden: User \"%.*s\" cannot impersonate resource \"%s\" in API group \"%s\" %s%.*s%s",
-		resource, group[0] ? "." : "", group, STR_ARG(name), STR_ARG(id->user), resource, group, ns.n ? "in the namespace \"" : "at the cluster scope",
-		STR_ARG(ns), ns.n ? "\"" : "");
+	return err_set(e, ERR_FORBIDDEN,
+		"%s%s%s \"%.*s\" is forbidden: User \"%.*s\" cannot impersonate resource \"%s\" in API group \"%s\" %s%.*s%s",
+		resource, group[0] ? "." : "", group, STR_ARG(name), STR_ARG(id->user), resource, group,
+		ns.n ? "in the namespace \"" : "at the cluster scope", STR_ARG(ns), ns.n ? "\"" : "");
 }
 
 static int impersonate_user(struct api *api, const struct identity *id, struct str user, struct err *e)
@@ -197,7 +205,8 @@ static void add_extra(struct arena *a, struct identity *id, struct str key, stru
 	id->extra = more;
 }
 
-int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a, struct identity *id, struct err *e)
+int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a,
+	struct identity *id, struct err *e)
 {
 	struct identity as = { .impersonated = true, .real_user = id->user };
 	const struct str extra_prefix = STR("impersonate-extra-");
@@ -225,7 +234,8 @@ int authn_impersonate(struct api *api, const struct http_header *headers, size_t
 			struct str key = arena_str(a, str_sub(name, extra_prefix.n, name.n));
 
 			add_extra(a, &as, key, value);
-			failed = may_impersonate(api, id, "authentication.k8s.io", "userextras", arena_cstr(a, key), STR_NULL, value, e);
+			failed = may_impersonate(
+				api, id, "authentication.k8s.io", "userextras", arena_cstr(a, key), STR_NULL, value, e);
 		}
 		if (failed < 0)
 			return failed;
@@ -233,7 +243,8 @@ int authn_impersonate(struct api *api, const struct http_header *headers, size_t
 	if (!asked)
 		return 0;
 	if (!as.user.n)
-		return err_set(e, ERR_BAD_REQUEST, "requested %s without impersonating a user", groups ? "[{Group }]" : "[{UID }]");
+		return err_set(e, ERR_BAD_REQUEST, "requested %s without impersonating a user",
+			groups ? "[{Group }]" : "[{UID }]");
 	add_implied_groups(a, &as);
 	*id = as;
 	return 0;

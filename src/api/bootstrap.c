@@ -1,9 +1,9 @@
 /* What every cluster has: namespaces, roles and their bindings, priority classes, default/kubernetes.
  *
- * All wishes are collected first and written by a few tasks at once, so that the store commits them in groups. What is there stays
- * as its owner made it, except roles with autoupdate, which get back the rules they lack. */
-#include "api/auth.h"
+ * All wishes are collected first and written by a few tasks at once, so that the store commits them in groups. What is
+ * there stays as its owner made it, except roles with autoupdate, which get back the rules they lack. */
 #include "api/bootstrap.h"
+#include "api/auth.h"
 #include "claims/claims.h"
 
 #include <arpa/inet.h>
@@ -27,7 +27,7 @@ struct bootstrap {
 	struct arena *a;
 	struct wish *wishes;
 	size_t n, room;
-	size_t next;	       /* atomic: the first that no writer has taken */
+	size_t next; /* atomic: the first that no writer has taken */
 	struct task_mutex lock;
 	struct err first_error;
 };
@@ -45,12 +45,14 @@ static void wish(struct bootstrap *b, enum verb verb, const char *group, const c
 }
 
 /* Own: one reference; NULL: not there. */
-static struct doc *existing(struct bootstrap *b, const char *group, const char *resource, const char *ns, const char *name)
+static struct doc *existing(
+	struct bootstrap *b, const char *group, const char *resource, const char *ns, const char *name)
 {
 	return api_get(b->api, group, resource, str_c(ns), str_c(name));
 }
 
-static void need(struct bootstrap *b, const char *group, const char *resource, const char *ns, const char *name, struct node *object)
+static void need(struct bootstrap *b, const char *group, const char *resource, const char *ns, const char *name,
+	struct node *object)
 {
 	auto_(doc_unref) struct doc *d = existing(b, group, resource, ns, name);
 
@@ -58,7 +60,7 @@ static void need(struct bootstrap *b, const char *group, const char *resource, c
 		wish(b, V_CREATE, group, resource, object);
 }
 
-/* ---- roles ------------------------------------------------------------------------------------------------------- */
+/* ---- roles ----------------------------------------------------------------------------------- */
 
 static struct node *words(struct arena *a, struct str text)
 {
@@ -71,12 +73,13 @@ static struct node *words(struct arena *a, struct str text)
 
 static struct node *rule(struct arena *a, struct str line)
 {
-	struct str groups, resources, verbs, names = str_cut(str_cut(str_cut(line, ' ', &groups), ' ', &resources), ' ', &verbs);
+	struct str groups, resources, verbs,
+		names = str_cut(str_cut(str_cut(line, ' ', &groups), ' ', &resources), ' ', &verbs);
 
 	if (str_is(groups, "url"))
 		return node_pack(a, "{nonResourceURLs:o, verbs:o}", words(a, resources), words(a, verbs));
-	return node_pack(a, "{apiGroups:o, resources:o, resourceNames:o, verbs:o}", words(a, groups), words(a, resources),
-		names.n ? words(a, names) : NULL, words(a, verbs));
+	return node_pack(a, "{apiGroups:o, resources:o, resourceNames:o, verbs:o}", words(a, groups),
+		words(a, resources), names.n ? words(a, names) : NULL, words(a, verbs));
 }
 
 static struct node *rules_of(struct arena *a, const char *text)
@@ -121,7 +124,8 @@ static struct node *rbac_metadata(struct arena *a, const char *ns, const char *n
 	struct node *labels = node_pack(a, "{'kubernetes.io/bootstrapping':'rbac-defaults'}");
 
 	if (part_of) {
-		node_set(labels, arena_strf(a, "rbac.authorization.k8s.io/aggregate-to-%s", part_of), node_c(a, "true"));
+		node_set(
+			labels, arena_strf(a, "rbac.authorization.k8s.io/aggregate-to-%s", part_of), node_c(a, "true"));
 		if (!strcmp(part_of, "view"))
 			node_setc(labels, "rbac.authorization.k8s.io/aggregate-to-edit", node_c(a, "true"));
 		if (strcmp(part_of, "admin") != 0)
@@ -156,11 +160,14 @@ static void reconcile_role(struct bootstrap *b, const char *resource, struct doc
 		wish(b, V_UPDATE, RBAC, resource, fresh);
 }
 
-static void need_role(struct bootstrap *b, const char *kind, const char *resource, const char *ns, const char *name, const struct boot_role *r)
+static void need_role(struct bootstrap *b, const char *kind, const char *resource, const char *ns, const char *name,
+	const struct boot_role *r)
 {
 	struct node *rules = r->aggregates ? aggregated_rules(b->a, r->aggregates) : rules_of(b->a, r->rules);
-	struct node *object = node_pack(b->a, "{apiVersion:'" RBAC "/v1', kind:s, metadata:o, aggregationRule:o, rules:o}", kind,
-		rbac_metadata(b->a, ns, name, r->part_of), r->aggregates ? aggregation_rule(b->a, r->aggregates) : NULL, rules);
+	struct node *object =
+		node_pack(b->a, "{apiVersion:'" RBAC "/v1', kind:s, metadata:o, aggregationRule:o, rules:o}", kind,
+			rbac_metadata(b->a, ns, name, r->part_of),
+			r->aggregates ? aggregation_rule(b->a, r->aggregates) : NULL, rules);
 	auto_(doc_unref) struct doc *stored = existing(b, RBAC, resource, ns, name);
 
 	if (!stored)
@@ -185,7 +192,9 @@ static void need_binding(struct bootstrap *b, const struct boot_binding *binding
 	for (struct str part, rest = str_c(binding->subjects); str_next(&rest, ',', &part);)
 		node_add(subjects, subject(b->a, binding->kind, part));
 	need(b, RBAC, "clusterrolebindings", NULL, binding->name,
-		node_pack(b->a, "{apiVersion:'" RBAC "/v1', kind:'ClusterRoleBinding', metadata:o, roleRef:{apiGroup:'" RBAC "', kind:'ClusterRole', name:s}, subjects:o}",
+		node_pack(b->a,
+			"{apiVersion:'" RBAC "/v1', kind:'ClusterRoleBinding', metadata:o, roleRef:{apiGroup:'" RBAC
+			"', kind:'ClusterRole', name:s}, subjects:o}",
 			rbac_metadata(b->a, NULL, binding->name, NULL), binding->role, subjects));
 }
 
@@ -196,7 +205,8 @@ static void need_roles(struct bootstrap *b)
 	for (const struct boot_role *r = boot_cluster_roles; r->name; r++) {
 		need_role(b, "ClusterRole", "clusterroles", NULL, r->name, r);
 		if (str_starts(str_c(r->name), controller)) {
-			const struct boot_binding own = { r->name, r->name, "ServiceAccount", arena_printf(b->a, "kube-system:%s", r->name + controller.n) };
+			const struct boot_binding own = { r->name, r->name, "ServiceAccount",
+				arena_printf(b->a, "kube-system:%s", r->name + controller.n) };
 
 			need_binding(b, &own);
 		}
@@ -210,14 +220,15 @@ static void need_roles(struct bootstrap *b)
 	}
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------------------------ */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 static void need_namespaces(struct bootstrap *b)
 {
 	static const char *const names[] = { "default", "kube-system", "kube-public", "kube-node-lease" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		need(b, "", "namespaces", NULL, names[i], node_pack(b->a, "{apiVersion:'v1', kind:'Namespace', metadata:{name:s}}", names[i]));
+		need(b, "", "namespaces", NULL, names[i],
+			node_pack(b->a, "{apiVersion:'v1', kind:'Namespace', metadata:{name:s}}", names[i]));
 }
 
 static void need_priorities(struct bootstrap *b)
@@ -226,13 +237,17 @@ static void need_priorities(struct bootstrap *b)
 		const char *name, *what;
 		int64_t value;
 	} classes[] = {
-		{ "system-cluster-critical", "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.", 2000000000 },
-		{ "system-node-critical", "Used for system critical pods that must not be moved from their current node.", 2000001000 },
+		{ "system-cluster-critical",
+			"Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+			2000000000 },
+		{ "system-node-critical",
+			"Used for system critical pods that must not be moved from their current node.", 2000001000 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
 		need(b, "scheduling.k8s.io", "priorityclasses", NULL, classes[i].name,
-			node_pack(b->a, "{apiVersion:'scheduling.k8s.io/v1', kind:'PriorityClass', metadata:{name:s}, value:I, globalDefault:false, description:s}",
+			node_pack(b->a,
+				"{apiVersion:'scheduling.k8s.io/v1', kind:'PriorityClass', metadata:{name:s}, value:I, globalDefault:false, description:s}",
 				classes[i].name, classes[i].value, classes[i].what));
 }
 
@@ -258,21 +273,24 @@ static void need_authentication_config(struct bootstrap *b)
 		return;
 	read_whole(arena_printf(b->a, "%s/front-ca.crt", dir), &front);
 	need(b, "", "configmaps", "kube-system", "extension-apiserver-authentication",
-		node_pack(b->a, "{apiVersion:'v1', kind:'ConfigMap', metadata:{name:'extension-apiserver-authentication', namespace:'kube-system'}, data:o}",
-			node_pack(b->a, "{'client-ca-file':S, 'requestheader-client-ca-file':S, 'requestheader-allowed-names':s, "
-					"'requestheader-username-headers':s, 'requestheader-group-headers':s, 'requestheader-extra-headers-prefix':s}",
-				buf_view(&ca), front.n ? buf_view(&front) : STR_NULL, "[\"front-proxy-client\"]", "[\"X-Remote-User\"]",
-				"[\"X-Remote-Group\"]", "[\"X-Remote-Extra-\"]")));
+		node_pack(b->a,
+			"{apiVersion:'v1', kind:'ConfigMap', metadata:{name:'extension-apiserver-authentication', namespace:'kube-system'}, data:o}",
+			node_pack(b->a,
+				"{'client-ca-file':S, 'requestheader-client-ca-file':S, 'requestheader-allowed-names':s, "
+				"'requestheader-username-headers':s, 'requestheader-group-headers':s, 'requestheader-extra-headers-prefix':s}",
+				buf_view(&ca), front.n ? buf_view(&front) : STR_NULL, "[\"front-proxy-client\"]",
+				"[\"X-Remote-User\"]", "[\"X-Remote-Group\"]", "[\"X-Remote-Extra-\"]")));
 }
 
-/* ---- once in a cluster's life: who deletes or changes it, has the last word ---------------------------------------- */
+/* ---- once in a cluster's life: who deletes or changes it, has the last word ------------------ */
 
 #define MADE_ONCE "kogge-made-once"
 
 static bool has_default_class(struct bootstrap *b)
 {
 	int64_t revision;
-	struct cache_list all = cache_list(api_cache(b->api, "storage.k8s.io", "storageclasses"), b->a, STR(""), STR_NULL, 0, &revision);
+	struct cache_list all = cache_list(
+		api_cache(b->api, "storage.k8s.io", "storageclasses"), b->a, STR(""), STR_NULL, 0, &revision);
 
 	for (size_t i = 0; i < all.n; i++)
 		if (str_is(claim_note(all.items[i].doc, DEFAULT_CLASS), "true"))
@@ -288,8 +306,10 @@ static bool need_storage_class(struct bootstrap *b)
 	if (made)
 		return false;
 	need(b, "storage.k8s.io", "storageclasses", NULL, "local-path",
-		node_pack(b->a, "{apiVersion:'storage.k8s.io/v1', kind:'StorageClass', metadata:{name:'local-path', annotations:{'" DEFAULT_CLASS "':s}}, provisioner:'"
-				LOCAL_PATH_PROVISIONER "', reclaimPolicy:'Delete', volumeBindingMode:'WaitForFirstConsumer'}",
+		node_pack(b->a,
+			"{apiVersion:'storage.k8s.io/v1', kind:'StorageClass', metadata:{name:'local-path', annotations:{'" DEFAULT_CLASS
+			"':s}}, provisioner:'" LOCAL_PATH_PROVISIONER
+			"', reclaimPolicy:'Delete', volumeBindingMode:'WaitForFirstConsumer'}",
 			has_default_class(b) ? "false" : "true"));
 	return true;
 }
@@ -298,9 +318,11 @@ static bool need_storage_class(struct bootstrap *b)
 static void note_made_once(struct bootstrap *b)
 {
 	need(b, "", "configmaps", "kube-system", MADE_ONCE,
-		node_pack(b->a, "{apiVersion:'v1', kind:'ConfigMap', metadata:{name:'" MADE_ONCE "', namespace:'kube-system', annotations:{'kubernetes.io/description':"
-				"'What Kogge makes at the first start only, so that deleting or changing it lasts. Delete this to have it made again.'}}, "
-				"data:{storageclass:'local-path'}}"));
+		node_pack(b->a,
+			"{apiVersion:'v1', kind:'ConfigMap', metadata:{name:'" MADE_ONCE
+			"', namespace:'kube-system', annotations:{'kubernetes.io/description':"
+			"'What Kogge makes at the first start only, so that deleting or changing it lasts. Delete this to have it made again.'}}, "
+			"data:{storageclass:'local-path'}}"));
 }
 
 /* Written last and again at every start: the address may be another than it was. */
@@ -316,13 +338,18 @@ static void need_endpoints(struct bootstrap *b)
 		return;
 	endpoints = existing(b, "", "endpoints", "default", "kubernetes");
 	slice = existing(b, "discovery.k8s.io", "endpointslices", "default", "kubernetes");
-	subset = node_pack(b->a, "[{addresses:[{ip:s}], ports:[{name:'https', port:i, protocol:'TCP'}]}]", o->advertise_address, port);
-	whole = node_pack(b->a, "{apiVersion:'v1', kind:'Endpoints', metadata:{name:'kubernetes', namespace:'default', "
-				"labels:{'endpointslice.kubernetes.io/skip-mirror':'true'}}, subsets:o}", subset);
+	subset = node_pack(b->a, "[{addresses:[{ip:s}], ports:[{name:'https', port:i, protocol:'TCP'}]}]",
+		o->advertise_address, port);
+	whole = node_pack(b->a,
+		"{apiVersion:'v1', kind:'Endpoints', metadata:{name:'kubernetes', namespace:'default', "
+		"labels:{'endpointslice.kubernetes.io/skip-mirror':'true'}}, subsets:o}",
+		subset);
 	wish(b, endpoints ? V_UPDATE : V_CREATE, "", "endpoints", whole);
-	whole = node_pack(b->a, "{apiVersion:'discovery.k8s.io/v1', kind:'EndpointSlice', metadata:{name:'kubernetes', namespace:'default', "
-				"labels:{'kubernetes.io/service-name':'kubernetes'}}, addressType:s, endpoints:[{addresses:[s], conditions:{ready:true}}], "
-				"ports:[{name:'https', port:i, protocol:'TCP'}]}", family, o->advertise_address, port);
+	whole = node_pack(b->a,
+		"{apiVersion:'discovery.k8s.io/v1', kind:'EndpointSlice', metadata:{name:'kubernetes', namespace:'default', "
+		"labels:{'kubernetes.io/service-name':'kubernetes'}}, addressType:s, endpoints:[{addresses:[s], conditions:{ready:true}}], "
+		"ports:[{name:'https', port:i, protocol:'TCP'}]}",
+		family, o->advertise_address, port);
 	wish(b, slice ? V_UPDATE : V_CREATE, "discovery.k8s.io", "endpointslices", whole);
 }
 
@@ -330,7 +357,9 @@ static void need_endpoints(struct bootstrap *b)
 static const char *first_service_ip(struct bootstrap *b)
 {
 	const char *ranges = b->api->opts.service_cidrs ? b->api->opts.service_cidrs : "10.96.0.0/16";
-	int family = strchr(ranges, ':') && (!strchr(ranges, '.') || strchr(ranges, ':') < strchr(ranges, '.')) ? AF_INET6 : AF_INET;
+	int family = strchr(ranges, ':') && (!strchr(ranges, '.') || strchr(ranges, ':') < strchr(ranges, '.')) ?
+		AF_INET6 :
+		AF_INET;
 	unsigned char ip[16];
 	char text[INET6_ADDRSTRLEN];
 	struct str base;
@@ -347,12 +376,13 @@ static void need_service(struct bootstrap *b)
 	const struct api_opts *o = &b->api->opts;
 
 	need(b, "", "services", "default", "kubernetes",
-		node_pack(b->a, "{apiVersion:'v1', kind:'Service', metadata:{name:'kubernetes', namespace:'default', labels:{component:'apiserver', provider:'kubernetes'}}, "
-				"spec:{type:'ClusterIP', clusterIP:s, sessionAffinity:'None', ports:[{name:'https', port:443, protocol:'TCP', targetPort:i}]}}",
+		node_pack(b->a,
+			"{apiVersion:'v1', kind:'Service', metadata:{name:'kubernetes', namespace:'default', labels:{component:'apiserver', provider:'kubernetes'}}, "
+			"spec:{type:'ClusterIP', clusterIP:s, sessionAffinity:'None', ports:[{name:'https', port:443, protocol:'TCP', targetPort:i}]}}",
 			first_service_ip(b), o->advertise_port ? o->advertise_port : 6443));
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void write_wishes(void *arg)
 {
@@ -363,7 +393,8 @@ static void write_wishes(void *arg)
 		struct wish *w = &b->wishes[i];
 
 		err_init(&e);
-		if (api_write(b->api, w->verb, w->group, w->resource, w->ns, w->name, w->object, NULL, &e) >= 0 || e.code == ERR_EXISTS)
+		if (api_write(b->api, w->verb, w->group, w->resource, w->ns, w->name, w->object, NULL, &e) >= 0 ||
+			e.code == ERR_EXISTS)
 			continue;
 		task_lock(&b->lock);
 		if (!b->first_error.code) {

@@ -3,10 +3,10 @@
 #include "api/api_internal.h"
 
 struct boot_role {
-	const char *name;  /* "NAMESPACE/NAME" for roles */
-	const char *rules; /* lines, see bootstrap_roles.c */
-	const char *aggregates;	 /* its rules are those of all roles labelled aggregate-to-THIS */
-	const char *part_of;	 /* it is labelled aggregate-to-THIS */
+	const char *name;       /* "NAMESPACE/NAME" for roles */
+	const char *rules;      /* lines, see bootstrap_roles.c */
+	const char *aggregates; /* its rules are those of all roles labelled aggregate-to-THIS */
+	const char *part_of;    /* it is labelled aggregate-to-THIS */
 };
 struct boot_binding {
 	const char *name, *role, *kind, *subjects; /* subjects: commas; a ServiceAccount is NAMESPACE:NAME */

@@ -2,32 +2,53 @@
 #include "api/cells.h"
 #include <stdio.h>
 
-#define AGE { "Age", "string", "", 0, "Time since it was created." }
-#define CONTAINERS { "Containers", "string", "", 1, "Names of the template's containers." }
-#define IMAGES { "Images", "string", "", 1, "Images of the template's containers." }
-#define SELECTOR { "Selector", "string", "", 1, "Which pods belong to it." }
-#define STRING(name, help) { name, "string", "", 0, help }
-#define INT(name, help) { name, "integer", "", 0, help }
+#define AGE                                                          \
+	{                                                            \
+		"Age", "string", "", 0, "Time since it was created." \
+	}
+#define CONTAINERS                                                                   \
+	{                                                                            \
+		"Containers", "string", "", 1, "Names of the template's containers." \
+	}
+#define IMAGES                                                                    \
+	{                                                                         \
+		"Images", "string", "", 1, "Images of the template's containers." \
+	}
+#define SELECTOR                                                        \
+	{                                                               \
+		"Selector", "string", "", 1, "Which pods belong to it." \
+	}
+#define STRING(name, help)                  \
+	{                                   \
+		name, "string", "", 0, help \
+	}
+#define INT(name, help)                      \
+	{                                    \
+		name, "integer", "", 0, help \
+	}
 
 const struct column columns_deployment[] = { STRING("Ready", "Pods that are ready, of those wished."),
-	STRING("Up-to-date", "Pods of the newest template."), STRING("Available", "Pods that have been ready long enough."), AGE,
-	CONTAINERS, IMAGES, SELECTOR, {} };
-const struct column columns_statefulset[] = { STRING("Ready", "Pods that are ready, of those wished."), AGE, CONTAINERS, IMAGES,
-	{} };
+	STRING("Up-to-date", "Pods of the newest template."),
+	STRING("Available", "Pods that have been ready long enough."), AGE, CONTAINERS, IMAGES, SELECTOR, {} };
+const struct column columns_statefulset[] = { STRING("Ready", "Pods that are ready, of those wished."), AGE, CONTAINERS,
+	IMAGES, {} };
 const struct column columns_replicaset[] = { INT("Desired", "Pods wished."), INT("Current", "Pods that exist."),
 	INT("Ready", "Pods that are ready."), AGE, CONTAINERS, IMAGES, SELECTOR, {} };
-const struct column columns_daemonset[] = { INT("Desired", "Nodes that should have one."), INT("Current", "Nodes that have one."),
-	INT("Ready", "Nodes whose pod is ready."), INT("Up-to-date", "Pods of the newest template."),
-	INT("Available", "Pods that have been ready long enough."), STRING("Node Selector", "Labels that a node must have."), AGE,
+const struct column columns_daemonset[] = { INT("Desired", "Nodes that should have one."),
+	INT("Current", "Nodes that have one."), INT("Ready", "Nodes whose pod is ready."),
+	INT("Up-to-date", "Pods of the newest template."), INT("Available", "Pods that have been ready long enough."),
+	STRING("Node Selector", "Labels that a node must have."), AGE, CONTAINERS, IMAGES, SELECTOR, {} };
+const struct column columns_job[] = { STRING("Status", "How far it is."),
+	STRING("Completions", "Pods that succeeded, of those wished."), STRING("Duration", "How long it ran."), AGE,
 	CONTAINERS, IMAGES, SELECTOR, {} };
-const struct column columns_job[] = { STRING("Status", "How far it is."), STRING("Completions", "Pods that succeeded, of those wished."),
-	STRING("Duration", "How long it ran."), AGE, CONTAINERS, IMAGES, SELECTOR, {} };
-const struct column columns_cronjob[] = { STRING("Schedule", "When it runs."), STRING("Timezone", "Whose clock that is."),
-	{ "Suspend", "boolean", "", 0, "Whether it is held." }, INT("Active", "Jobs that run now."),
-	STRING("Last Schedule", "Time since its last job."), AGE, CONTAINERS, IMAGES, SELECTOR, {} };
-const struct column columns_controllerrevision[] = { STRING("Controller", "Whose history it is."), INT("Revision", "Its number."), AGE, {} };
-const struct column columns_podtemplate[] = { STRING("Containers", "Names of the containers."), STRING("Images", "Their images."),
-	STRING("Pod Labels", "Labels of the pods."), {} };
+const struct column columns_cronjob[] = { STRING("Schedule", "When it runs."),
+	STRING("Timezone", "Whose clock that is."), { "Suspend", "boolean", "", 0, "Whether it is held." },
+	INT("Active", "Jobs that run now."), STRING("Last Schedule", "Time since its last job."), AGE, CONTAINERS,
+	IMAGES, SELECTOR, {} };
+const struct column columns_controllerrevision[] = { STRING("Controller", "Whose history it is."),
+	INT("Revision", "Its number."), AGE, {} };
+const struct column columns_podtemplate[] = { STRING("Containers", "Names of the containers."),
+	STRING("Images", "Their images."), STRING("Pod Labels", "Labels of the pods."), {} };
 
 static void containers(struct cells *c, struct val template)
 {

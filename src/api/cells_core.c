@@ -2,33 +2,45 @@
 #include "api/cells.h"
 #include <stdio.h>
 
-#define AGE { "Age", "string", "", 0, "Time since it was created." }
-#define S(name, help) { name, "string", "", 0, help }
-#define W(name, help) { name, "string", "", 1, help }
+#define AGE                                                          \
+	{                                                            \
+		"Age", "string", "", 0, "Time since it was created." \
+	}
+#define S(name, help)                       \
+	{                                   \
+		name, "string", "", 0, help \
+	}
+#define W(name, help)                       \
+	{                                   \
+		name, "string", "", 1, help \
+	}
 
-const struct column columns_service[] = { S("Type", "How it is reached."), S("Cluster-IP", "Its address inside the cluster."),
-	S("External-IP", "Its address outside."), S("Port(s)", "Its ports."), AGE, W("Selector", "Which pods answer."), {} };
+const struct column columns_service[] = { S("Type", "How it is reached."),
+	S("Cluster-IP", "Its address inside the cluster."), S("External-IP", "Its address outside."),
+	S("Port(s)", "Its ports."), AGE, W("Selector", "Which pods answer."), {} };
 const struct column columns_endpoints[] = { S("Endpoints", "Addresses that answer."), AGE, {} };
 const struct column columns_slice[] = { S("AddressType", "IPv4, IPv6 or FQDN."), S("Ports", "Ports."),
 	S("Endpoints", "Addresses."), AGE, {} };
 const struct column columns_node[] = { S("Status", "Whether it takes pods."), S("Roles", "What it is for."), AGE,
-	S("Version", "Version of its agent."), W("Internal-IP", "Address inside."), W("External-IP", "Address outside."),
-	W("OS-Image", "Operating system."), W("Kernel-Version", "Kernel."), W("Container-Runtime", "Runtime."), {} };
+	S("Version", "Version of its agent."), W("Internal-IP", "Address inside."),
+	W("External-IP", "Address outside."), W("OS-Image", "Operating system."), W("Kernel-Version", "Kernel."),
+	W("Container-Runtime", "Runtime."), {} };
 const struct column columns_event[] = { S("Last Seen", "When it last happened."), S("Type", "Normal or Warning."),
-	S("Reason", "In one word."), S("Object", "What it is about."), W("Subobject", "Which part."), W("Source", "Who says so."),
-	S("Message", "In a sentence."), W("First Seen", "When it first happened."), W("Count", "How often."),
-	W("Name", "Name of the event."), {} };
+	S("Reason", "In one word."), S("Object", "What it is about."), W("Subobject", "Which part."),
+	W("Source", "Who says so."), S("Message", "In a sentence."), W("First Seen", "When it first happened."),
+	W("Count", "How often."), W("Name", "Name of the event."), {} };
 const struct column columns_event_new[] = { S("Last Seen", "When it last happened."), S("Type", "Normal or Warning."),
-	S("Reason", "In one word."), S("Object", "What it is about."), W("Subobject", "Which part."), W("Source", "Who says so."),
-	S("Message", "In a sentence."), W("First Seen", "When it first happened."), W("Count", "How often."),
-	W("Name", "Name of the event."), {} };
+	S("Reason", "In one word."), S("Object", "What it is about."), W("Subobject", "Which part."),
+	W("Source", "Who says so."), S("Message", "In a sentence."), W("First Seen", "When it first happened."),
+	W("Count", "How often."), W("Name", "Name of the event."), {} };
 const struct column columns_namespace[] = { S("Status", "Active or Terminating."), AGE, {} };
-const struct column columns_secret[] = { S("Type", "What it holds."), { "Data", "integer", "", 0, "Number of keys." }, AGE, {} };
+const struct column columns_secret[] = { S("Type", "What it holds."), { "Data", "integer", "", 0, "Number of keys." },
+	AGE, {} };
 const struct column columns_configmap[] = { { "Data", "integer", "", 0, "Number of keys." }, AGE, {} };
 const struct column columns_sa[] = { { "Secrets", "integer", "", 0, "Number of secrets." }, AGE, {} };
 const struct column columns_created[] = { S("Created At", "When it was created."), {} };
 
-/* ---- services ---------------------------------------------------------------------------------------------------------- */
+/* ---- services -------------------------------------------------------------------------------- */
 
 static void external_ip(struct cells *c, struct val o)
 {
@@ -43,7 +55,8 @@ static void external_ip(struct cells *c, struct val o)
 	if (str_is(type, "LoadBalancer"))
 		for (struct val_iter it = val_iter(ingress); val_next(&it);) {
 			struct str ip = val_str(val_get(it.val, "ip"));
-			buf_printf(&b, "%s%.*s", b.n ? "," : "", STR_ARG(ip.n ? ip : val_str(val_get(it.val, "hostname"))));
+			buf_printf(&b, "%s%.*s", b.n ? "," : "",
+				STR_ARG(ip.n ? ip : val_str(val_get(it.val, "hostname"))));
 		}
 	for (struct val_iter it = val_iter(extra); val_next(&it);)
 		buf_printf(&b, "%s%.*s", b.n ? "," : "", STR_ARG(val_str(it.val)));
@@ -96,7 +109,8 @@ void cells_endpoints(struct cells *c, struct val o)
 				bool v6 = str_has(ip, STR(":"));
 				buf_printf(&b, "%s%s%.*s%s", b.n ? "," : "", v6 ? "[" : "", STR_ARG(ip), v6 ? "]" : "");
 				if (val_len(ports))
-					buf_printf(&b, ":%lld", (long long)val_int(val_get(val_at(ports, p), "port"), 0));
+					buf_printf(
+						&b, ":%lld", (long long)val_int(val_get(val_at(ports, p), "port"), 0));
 			}
 	}
 	if (n > ENDPOINTS_SHOWN)
@@ -134,7 +148,7 @@ void cells_slice(struct cells *c, struct val o)
 	cell_created(c);
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 static void roles(struct cells *c, struct val o)
 {
@@ -171,9 +185,9 @@ static void info(struct cells *c, struct val o, const char *path)
 void cells_node(struct cells *c, struct val o)
 {
 	struct val ready = val_find(val_path(o, "status.conditions"), "type", STR("Ready"));
-	const char *status = !val_has(ready)				    ? "Unknown" :
-			     val_is(val_get(ready, "status"), "True") ? "Ready" :
-									    "NotReady";
+	const char *status = !val_has(ready)             ? "Unknown" :
+		val_is(val_get(ready, "status"), "True") ? "Ready" :
+							   "NotReady";
 
 	cell_f(c, "%s%s", status, val_bool(val_path(o, "spec.unschedulable"), false) ? ",SchedulingDisabled" : "");
 	roles(c, o);
@@ -186,7 +200,7 @@ void cells_node(struct cells *c, struct val o)
 	info(c, o, "status.nodeInfo.containerRuntimeVersion");
 }
 
-/* ---- events ---------------------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 struct event_names {
 	const char *about, *message, *source, *first, *last, *count, *reporter;
@@ -230,8 +244,8 @@ static void event_cells(struct cells *c, struct val o, const struct event_names 
 
 void cells_event(struct cells *c, struct val o)
 {
-	static const struct event_names names = { "involvedObject", "message", "source", "firstTimestamp", "lastTimestamp", "count",
-		"reportingComponent" };
+	static const struct event_names names = { "involvedObject", "message", "source", "firstTimestamp",
+		"lastTimestamp", "count", "reportingComponent" };
 
 	event_cells(c, o, &names);
 }
@@ -244,7 +258,7 @@ void cells_event_new(struct cells *c, struct val o)
 	event_cells(c, o, &names);
 }
 
-/* ---- the short ones ----------------------------------------------------------------------------------------------------------- */
+/* ---- the short ones -------------------------------------------------------------------------- */
 
 void cells_namespace(struct cells *c, struct val o)
 {

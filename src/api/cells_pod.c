@@ -57,7 +57,8 @@ static bool init_containers(struct tally *t, struct val pod)
 	for (size_t i = 0; i < val_len(specs); i++)
 		t->total += is_sidecar(val_at(specs, i));
 	for (size_t i = 0; i < val_len(list); i++) {
-		struct val s = val_at(list, i), ended = val_path(s, "state.terminated"), waiting = val_path(s, "state.waiting");
+		struct val s = val_at(list, i), ended = val_path(s, "state.terminated"),
+			   waiting = val_path(s, "state.waiting");
 		struct val spec = val_find(specs, "name", val_str(val_get(s, "name")));
 		t->restarts += val_int(val_get(s, "restartCount"), 0);
 		later(&t->last, val_str(val_path(s, "lastState.terminated.finishedAt")));

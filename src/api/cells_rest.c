@@ -4,34 +4,48 @@
 
 #define HPA_METRICS_SHOWN 2
 
-#define AGE { "Age", "string", "", 0, "Time since it was created." }
-#define S(name, help) { name, "string", "", 0, help }
-#define W(name, help) { name, "string", "", 1, help }
+#define AGE                                                          \
+	{                                                            \
+		"Age", "string", "", 0, "Time since it was created." \
+	}
+#define S(name, help)                       \
+	{                                   \
+		name, "string", "", 0, help \
+	}
+#define W(name, help)                       \
+	{                                   \
+		name, "string", "", 1, help \
+	}
 #define COLUMNS(x, ...) const struct column columns_##x[] = { __VA_ARGS__, {} };
 
-COLUMNS(pv, S("Capacity", "Its size."), S("Access Modes", "How it may be mounted."), S("Reclaim Policy", "What happens when it is released."),
-	S("Status", "Its state."), S("Claim", "Who has it."), S("StorageClass", "Its class."), S("VolumeAttributesClass", "Its attributes."),
+COLUMNS(pv, S("Capacity", "Its size."), S("Access Modes", "How it may be mounted."),
+	S("Reclaim Policy", "What happens when it is released."), S("Status", "Its state."), S("Claim", "Who has it."),
+	S("StorageClass", "Its class."), S("VolumeAttributesClass", "Its attributes."),
 	S("Reason", "Why it is in that state."), AGE, W("VolumeMode", "Filesystem or Block."))
 COLUMNS(pvc, S("Status", "Its state."), S("Volume", "What it got."), S("Capacity", "How much it got."),
-	S("Access Modes", "How it may be mounted."), S("StorageClass", "Its class."), S("VolumeAttributesClass", "Its attributes."), AGE,
-	W("VolumeMode", "Filesystem or Block."))
-COLUMNS(hpa, S("Reference", "What it scales."), S("Targets", "Now and wished."), S("MinPods", "Fewest."), S("MaxPods", "Most."),
-	S("Replicas", "Now."), AGE)
+	S("Access Modes", "How it may be mounted."), S("StorageClass", "Its class."),
+	S("VolumeAttributesClass", "Its attributes."), AGE, W("VolumeMode", "Filesystem or Block."))
+COLUMNS(hpa, S("Reference", "What it scales."), S("Targets", "Now and wished."), S("MinPods", "Fewest."),
+	S("MaxPods", "Most."), S("Replicas", "Now."), AGE)
 COLUMNS(pdb, S("Min Available", "Pods that must stay."), S("Max Unavailable", "Pods that may be away."),
 	{ "Allowed Disruptions", "integer", "", 0, "Pods that may go now." }, AGE)
 COLUMNS(netpol, S("Pod-Selector", "Which pods it is for."), AGE)
 COLUMNS(quota, S("Request", "Requests used and allowed."), S("Limit", "Limits used and allowed."), AGE)
-COLUMNS(priorityclass, { "Value", "integer", "", 0, "Higher goes first." }, { "Global-Default", "boolean", "", 0, "For pods that name none." },
-	AGE, S("PreemptionPolicy", "Whether others must leave."))
+COLUMNS(priorityclass, { "Value", "integer", "", 0, "Higher goes first." },
+	{ "Global-Default", "boolean", "", 0, "For pods that name none." }, AGE,
+	S("PreemptionPolicy", "Whether others must leave."))
 COLUMNS(rolebinding, S("Role", "What is granted."), AGE, W("Users", "To whom."), W("Groups", "To which groups."),
 	W("ServiceAccounts", "To which service accounts."))
-COLUMNS(csr, AGE, S("SignerName", "Who should sign."), S("Requestor", "Who asks."), S("RequestedDuration", "For how long."),
-	S("Condition", "How far it is."))
+COLUMNS(csr, AGE, S("SignerName", "Who should sign."), S("Requestor", "Who asks."),
+	S("RequestedDuration", "For how long."), S("Condition", "How far it is."))
 COLUMNS(lease, S("Holder", "Who has it."), AGE)
-COLUMNS(storageclass, { "Name", "string", "name", 0, "Its name, and whether it is the default." }, S("Provisioner", "Who makes volumes."), S("ReclaimPolicy", "What happens to released volumes."),
-	S("VolumeBindingMode", "When volumes are made."), { "AllowVolumeExpansion", "boolean", "", 0, "Whether they may grow." }, AGE)
+COLUMNS(storageclass, { "Name", "string", "name", 0, "Its name, and whether it is the default." },
+	S("Provisioner", "Who makes volumes."), S("ReclaimPolicy", "What happens to released volumes."),
+	S("VolumeBindingMode", "When volumes are made."),
+	{ "AllowVolumeExpansion", "boolean", "", 0, "Whether they may grow." }, AGE)
 COLUMNS(vac, S("DriverName", "Whose attributes."), AGE)
-COLUMNS(volumeattachment, S("Attacher", "Who attaches."), S("PV", "What."), S("Node", "Where."), S("Attached", "Whether it is."), AGE)
+COLUMNS(volumeattachment, S("Attacher", "Who attaches."), S("PV", "What."), S("Node", "Where."),
+	S("Attached", "Whether it is."), AGE)
 COLUMNS(csidriver, S("AttachRequired", "Whether volumes are attached."), S("PodInfoOnMount", "Whether pods are named."),
 	S("StorageCapacity", "Whether capacity is published."), S("TokenRequests", "Tokens it wants."),
 	S("RequiresRepublish", "Whether mounts are repeated."), S("Modes", "Life cycles."), AGE)
@@ -40,10 +54,12 @@ COLUMNS(csicapacity, S("StorageClassName", "For which class."), S("Capacity", "H
 COLUMNS(webhooks, { "Webhooks", "integer", "", 0, "Number of webhooks." }, AGE)
 COLUMNS(vap, { "Validations", "integer", "", 0, "Number of rules." }, S("ParamKind", "Kind of its parameters."), AGE)
 COLUMNS(vapbinding, S("PolicyName", "Which policy."), S("ParamRef", "Which parameters."), AGE)
-COLUMNS(flowschema, S("PriorityLevel", "Its level."), { "MatchingPrecedence", "integer", "", 0, "Lower is looked at first." },
+COLUMNS(flowschema, S("PriorityLevel", "Its level."),
+	{ "MatchingPrecedence", "integer", "", 0, "Lower is looked at first." },
 	S("DistinguisherMethod", "How flows are told apart."), AGE, S("MissingPL", "Whether its level is missing."))
-COLUMNS(plc, S("Type", "Limited or Exempt."), S("NominalConcurrencyShares", "Its share."), S("Queues", "Number of queues."),
-	S("HandSize", "Queues a flow may use."), S("QueueLengthLimit", "Length of a queue."), AGE)
+COLUMNS(plc, S("Type", "Limited or Exempt."), S("NominalConcurrencyShares", "Its share."),
+	S("Queues", "Number of queues."), S("HandSize", "Queues a flow may use."),
+	S("QueueLengthLimit", "Length of a queue."), AGE)
 COLUMNS(runtimeclass, S("Handler", "Name of the runtime's handler."), AGE)
 COLUMNS(servicecidr, S("CIDRs", "Networks."), AGE)
 COLUMNS(ipaddress, S("ParentRef", "Whose address it is."))
@@ -55,8 +71,8 @@ COLUMNS(componentstatus, S("Status", "State."), S("Message", "Message."), S("Err
 
 static void modes(struct cells *c, struct val list)
 {
-	static const char *const names[][2] = { { "ReadWriteOnce", "RWO" }, { "ReadOnlyMany", "ROX" }, { "ReadWriteMany", "RWX" },
-		{ "ReadWriteOncePod", "RWOP" } };
+	static const char *const names[][2] = { { "ReadWriteOnce", "RWO" }, { "ReadOnlyMany", "ROX" },
+		{ "ReadWriteMany", "RWX" }, { "ReadWriteOncePod", "RWOP" } };
 	struct buf b = BUF_INIT;
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -102,7 +118,8 @@ void cells_pv(struct cells *c, struct val o)
 	cell_str(c, text(o, "spec.persistentVolumeReclaimPolicy"));
 	cell_str(c, val_has(val_path(o, "metadata.deletionTimestamp")) ? STR("Terminating") : text(o, "status.phase"));
 	if (val_has(claim))
-		cell_f(c, "%.*s/%.*s", STR_ARG(val_str(val_get(claim, "namespace"))), STR_ARG(val_str(val_get(claim, "name"))));
+		cell_f(c, "%.*s/%.*s", STR_ARG(val_str(val_get(claim, "namespace"))),
+			STR_ARG(val_str(val_get(claim, "name"))));
 	else
 		cell_c(c, "");
 	cell_str(c, text(o, "spec.storageClassName"));
@@ -156,7 +173,8 @@ static void hpa_metric(struct buf *b, struct val measured, struct val metric)
 	else if (val_has(percent))
 		buf_printf(b, "<unknown>/%lld%%", (long long)val_int(percent, 0));
 	else
-		buf_printf(b, "%.*s/%.*s", STR_ARG(val_has(is) ? val_str(val_get(is, "averageValue")) : STR("<unknown>")),
+		buf_printf(b, "%.*s/%.*s",
+			STR_ARG(val_has(is) ? val_str(val_get(is, "averageValue")) : STR("<unknown>")),
 			STR_ARG(val_str(val_get(target, "averageValue"))));
 }
 
@@ -165,7 +183,8 @@ void cells_hpa(struct cells *c, struct val o)
 	struct val metrics = val_path(o, "spec.metrics"), now = val_path(o, "status.currentMetrics");
 	struct buf b = BUF_INIT;
 
-	cell_f(c, "%.*s/%.*s", STR_ARG(text(o, "spec.scaleTargetRef.kind")), STR_ARG(text(o, "spec.scaleTargetRef.name")));
+	cell_f(c, "%.*s/%.*s", STR_ARG(text(o, "spec.scaleTargetRef.kind")),
+		STR_ARG(text(o, "spec.scaleTargetRef.name")));
 	for (size_t i = 0; i < val_len(metrics) && i < HPA_METRICS_SHOWN; i++) {
 		buf_c(&b, i ? ", " : "");
 		hpa_metric(&b, now, val_at(metrics, i));
@@ -216,7 +235,8 @@ void cells_quota(struct cells *c, struct val o)
 	for (struct val_iter it = val_iter(val_path(o, "status.hard")); val_next(&it);) {
 		struct buf *to = &b[str_starts(it.key, STR("limits"))];
 		struct str used = val_str(val_get_str(val_path(o, "status.used"), it.key));
-		buf_printf(to, "%s%.*s: %.*s/%.*s", to->n ? ", " : "", STR_ARG(it.key), STR_ARG(used), STR_ARG(val_str(it.val)));
+		buf_printf(to, "%s%.*s: %.*s/%.*s", to->n ? ", " : "", STR_ARG(it.key), STR_ARG(used),
+			STR_ARG(val_str(it.val)));
 	}
 	cell_str(c, buf_view(&b[0]));
 	cell_str(c, buf_view(&b[1]));
@@ -260,7 +280,8 @@ void cells_csr(struct cells *c, struct val o)
 {
 	struct val conditions = val_path(o, "status.conditions"), seconds = val_path(o, "spec.expirationSeconds");
 	bool approved = val_has(val_find(conditions, "type", STR("Approved")));
-	bool denied = val_has(val_find(conditions, "type", STR("Denied"))), failed = val_has(val_find(conditions, "type", STR("Failed")));
+	bool denied = val_has(val_find(conditions, "type", STR("Denied"))),
+	     failed = val_has(val_find(conditions, "type", STR("Failed")));
 	char age[TIME_TEXT_MAX];
 
 	cell_created(c);
@@ -272,8 +293,11 @@ void cells_csr(struct cells *c, struct val o)
 	} else {
 		cell_c(c, "<none>");
 	}
-	cell_f(c, "%s%s%s", denied ? "Denied" : approved ? "Approved" : "Pending", failed ? ",Failed" : "",
-		text(o, "status.certificate").n ? ",Issued" : "");
+	cell_f(c, "%s%s%s",
+		denied           ? "Denied" :
+			approved ? "Approved" :
+				   "Pending",
+		failed ? ",Failed" : "", text(o, "status.certificate").n ? ",Issued" : "");
 }
 
 void cells_lease(struct cells *c, struct val o)
@@ -284,7 +308,8 @@ void cells_lease(struct cells *c, struct val o)
 
 void cells_storageclass(struct cells *c, struct val o)
 {
-	bool is_default = val_is(val_get(val_path(o, "metadata.annotations"), "storageclass.kubernetes.io/is-default-class"), "true");
+	bool is_default = val_is(
+		val_get(val_path(o, "metadata.annotations"), "storageclass.kubernetes.io/is-default-class"), "true");
 
 	cell_f(c, "%.*s%s", STR_ARG(text(o, "metadata.name")), is_default ? " (default)" : "");
 	cell_str(c, text(o, "provisioner"));
@@ -353,7 +378,8 @@ void cells_vap(struct cells *c, struct val o)
 
 	cell_int(c, (int64_t)val_len(val_path(o, "spec.validations")));
 	if (val_has(kind))
-		cell_f(c, "%.*s/%.*s", STR_ARG(val_str(val_get(kind, "apiVersion"))), STR_ARG(val_str(val_get(kind, "kind"))));
+		cell_f(c, "%.*s/%.*s", STR_ARG(val_str(val_get(kind, "apiVersion"))),
+			STR_ARG(val_str(val_get(kind, "kind"))));
 	else
 		cell_c(c, "<unset>");
 	cell_created(c);
@@ -379,7 +405,8 @@ void cells_flowschema(struct cells *c, struct val o)
 
 void cells_plc(struct cells *c, struct val o)
 {
-	struct val queuing = val_path(o, "spec.limited.limitResponse.queuing"), shares = val_path(o, "spec.limited.nominalConcurrencyShares");
+	struct val queuing = val_path(o, "spec.limited.limitResponse.queuing"),
+		   shares = val_path(o, "spec.limited.nominalConcurrencyShares");
 
 	cell_str(c, text(o, "spec.type"));
 	cell_val(c, shares);
@@ -416,10 +443,11 @@ void cells_ipaddress(struct cells *c, struct val o)
 
 void cells_claim(struct cells *c, struct val o)
 {
-	bool allocated = val_has(val_path(o, "status.allocation")), reserved = val_len(val_path(o, "status.reservedFor")) > 0;
+	bool allocated = val_has(val_path(o, "status.allocation")),
+	     reserved = val_len(val_path(o, "status.reservedFor")) > 0;
 
-	cell_f(c, "%s%s%s", val_has(val_path(o, "metadata.deletionTimestamp")) ? "deleted," : "", allocated ? "allocated" : "pending",
-		reserved ? ",reserved" : "");
+	cell_f(c, "%s%s%s", val_has(val_path(o, "metadata.deletionTimestamp")) ? "deleted," : "",
+		allocated ? "allocated" : "pending", reserved ? ",reserved" : "");
 	cell_created(c);
 }
 

@@ -71,9 +71,10 @@ static void say_target_type(struct arena *a, struct node *metric)
 
 		if (target)
 			node_setc(target, "type",
-				node_c(a, node_getc(target, "averageUtilization") ? "Utilization"
-					  : node_getc(target, "averageValue")     ? "AverageValue"
-										  : "Value"));
+				node_c(a,
+					node_getc(target, "averageUtilization")   ? "Utilization" :
+						node_getc(target, "averageValue") ? "AverageValue" :
+										    "Value"));
 	}
 }
 
@@ -185,8 +186,8 @@ void hpa_v2_from_v1(struct arena *a, struct node *o)
 			cpu ? node_pack(a,
 				      "{type:'Resource', resource:{name:'cpu', target:{type:'Utilization', "
 				      "averageUtilization:o}}}",
-				      cpu)
-			    : NULL,
+				      cpu) :
+			      NULL,
 			others, specs, ARRAY_LEN(specs));
 		if (node_kind(behavior) == VAL_MAP)
 			node_setc(spec, "behavior", behavior);
@@ -197,8 +198,8 @@ void hpa_v2_from_v1(struct arena *a, struct node *o)
 			now ? node_pack(a,
 				      "{type:'Resource', resource:{name:'cpu', current:{averageUtilization:o, "
 				      "averageValue:'0'}}}",
-				      now)
-			    : NULL,
+				      now) :
+			      NULL,
 			current, statuses, ARRAY_LEN(statuses));
 		if (node_kind(conditions) == VAL_LIST)
 			node_setc(status, "conditions", conditions);

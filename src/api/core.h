@@ -1,31 +1,31 @@
 /* Second half of api_internal.h: what the core's own files call of each other, one block a file. */
 #pragma once
 
-/* ---- rq.c: making, ending, parameters ------------------------------------------------------------------------------ */
+/* ---- rq.c: making, ending, parameters -------------------------------------------------------- */
 struct rq *rq_new(struct api *api);
 void rq_free(struct rq *rq);
 void rq_parse_query(struct rq *rq);
 struct str url_decode(struct arena *a, struct str s, bool plus_is_space);
 bool rq_param_bool(const struct rq *rq, const char *key); /* present and not false or 0 */
 bool rq_stopping(struct api *api);
-void buf_json(struct buf *b, struct str s); /* appends a quoted JSON string */
-char *rq_lower(struct rq *rq, struct str s); /* arena text */
-char *rq_f(struct rq *rq, const char *fmt, ...) PRINTF(2, 3); /* arena text */
+void buf_json(struct buf *b, struct str s);                        /* appends a quoted JSON string */
+char *rq_lower(struct rq *rq, struct str s);                       /* arena text */
+char *rq_f(struct rq *rq, const char *fmt, ...) PRINTF(2, 3);      /* arena text */
 void rq_annotate(struct rq *rq, struct str key, struct str value); /* for the audit record */
 void wall_text(struct rq *rq, struct wall t, char ret[TIME_TEXT_MAX]);
 
-/* ---- route.c ---------------------------------------------------------------------------------------------------------- */
+/* ---- route.c --------------------------------------------------------------------------------- */
 /* Takes rq: parses, authorizes, answers or hands it to a lane. Never blocks. */
 void route(struct rq *rq);
 int route_authorize(struct rq *rq, struct err *e);
 /* Options shared by all writes, from the parameters. */
 int route_write_options(struct rq *rq, struct err *e);
 
-/* ---- negotiate.c: Accept and Content-Type -------------------------------------------------------------------------------- */
+/* ---- negotiate.c: Accept and Content-Type ---------------------------------------------------- */
 int negotiate(struct rq *rq, bool discovery, struct err *e);
 int media_of_body(struct rq *rq, enum media *ret, struct err *e);
 
-/* ---- status.c, reply.c: answers. Each takes rq and ends it. ------------------------------------------------------------------ */
+/* ---- status.c, reply.c: answers. Each takes rq and ends it. ---------------------------------- */
 void status_json(const struct rq *rq, const struct err *e, struct buf *out);
 /* The error is about another object than the one asked for; kind NULL: about none. */
 void status_about(struct rq *rq, const char *group, const char *kind, struct str name);
@@ -33,7 +33,8 @@ int status_no_such(struct rq *rq, struct err *e);     /* 404 of what no part of 
 int status_not_allowed(struct rq *rq, struct err *e); /* 405 */
 struct doc *status_success(struct rq *rq, struct str name, struct str uid); /* own */
 void reply_error(struct rq *rq, const struct err *e);
-void reply_doc(struct rq *rq, int status, struct doc *take_d); /* rendered as negotiated; of type rq->res or a subresource */
+void reply_doc(
+	struct rq *rq, int status, struct doc *take_d); /* rendered as negotiated; of type rq->res or a subresource */
 void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct schema_type *type);
 void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b);
 void reply_text(struct rq *rq, int status, const char *content_type, const char *text);
@@ -48,16 +49,19 @@ void rq_done(struct rq *rq, int status);
 bool gzip_bytes(struct str in, struct buf *out, int level);
 bool gunzip_bytes(struct str in, struct buf *out);
 
-/* ---- read.c, list.c, watch.c --------------------------------------------------------------------------------------------------- */
+/* ---- read.c, list.c, watch.c ----------------------------------------------------------------- */
 void read_get(struct rq *rq);
 int query_number(struct rq *rq, const char *name, int64_t *ret, struct err *e); /* 0 where it is not given */
 void read_list(struct rq *rq);
-void list_reply(struct rq *rq, struct doc **docs, size_t n); /* the answer to a LIST: these, as negotiated; borrowed until rq ends */
+void list_reply(struct rq *rq, struct doc **docs,
+	size_t n);                 /* the answer to a LIST: these, as negotiated; borrowed until rq ends */
 void computed_read(struct rq *rq); /* computed.c: GET and LIST of a row with compute() */
 /* f NULL: all. The documents live as long as rq->a. */
 struct filter;
-int computed_collect(struct rq *rq, struct str name, const struct filter *f, struct doc ***ret, size_t *ret_n, struct err *e);
-int usage_nodes(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e); /* usage.c: metrics.k8s.io */
+int computed_collect(
+	struct rq *rq, struct str name, const struct filter *f, struct doc ***ret, size_t *ret_n, struct err *e);
+int usage_nodes(
+	struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e); /* usage.c: metrics.k8s.io */
 int usage_pods(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e);
 void read_watch(struct rq *rq);
 /* The object as rq asks for it (other served form): own. d is taken. */
@@ -67,13 +71,14 @@ int doc_served(struct rq *rq, struct doc *take_d, struct doc **ret, struct err *
 struct str cache_key(struct arena *a, const struct resource *r, struct str ns, struct str name);
 int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e);
 
-struct filter { /* what a list or watch selects */
+struct filter {                        /* what a list or watch selects */
 	const struct selector *labels; /* NULL: all */
 	struct field_term *fields;
 	size_t n_fields;
 	const struct resource *res;
 };
-int filter_parse(struct rq *rq, struct str label_selector, struct str field_selector, struct filter *ret, struct err *e);
+int filter_parse(
+	struct rq *rq, struct str label_selector, struct str field_selector, struct filter *ret, struct err *e);
 bool filter_matches(const struct filter *f, const struct doc *d);
 static inline bool filter_is_all(const struct filter *f)
 {
@@ -82,9 +87,10 @@ static inline bool filter_is_all(const struct filter *f)
 /* Name set by fieldSelector=metadata.name=x; p NULL: none. */
 struct str filter_name(const struct filter *f);
 
-int list_collect(struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e);
+int list_collect(
+	struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e);
 
-/* ---- upkeep.c: what nobody asks for ------------------------------------------------------------------------------------------- */
+/* ---- upkeep.c: what nobody asks for ---------------------------------------------------------- */
 struct upkeep *upkeep_start(struct api *api);
 struct upkeep *upkeep_free(struct upkeep *u);
 
@@ -94,8 +100,9 @@ void watches_end_of(struct watches *w, const struct resource *r); /* ends the st
 void watches_free(struct watches *w);
 size_t watches_len(struct watches *w);
 
-/* ---- table.c, cells_*.c ----------------------------------------------------------------------------------------------------------- */
-void table_head(struct rq *rq, const struct resource *res, bool with_columns, int64_t rev, struct str cont, int64_t remaining, struct buf *out);
+/* ---- table.c, cells_*.c ---------------------------------------------------------------------- */
+void table_head(struct rq *rq, const struct resource *res, bool with_columns, int64_t rev, struct str cont,
+	int64_t remaining, struct buf *out);
 void table_row(struct rq *rq, const struct resource *res, const struct doc *d, struct buf *out);
 void metadata_object(const struct doc *d, bool with_kind, bool beta, struct buf *out);
 struct cells {
@@ -114,21 +121,21 @@ void cell_val(struct cells *c, struct val v); /* string, number or bool as text;
 void cell_age(struct cells *c, struct val time);
 void cell_created(struct cells *c); /* age of the object */
 
-/* ---- lanes.c ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- lanes.c --------------------------------------------------------------------------------- */
 struct lanes *lanes_new(struct api *api);
 void lanes_stop(struct lanes *l); /* waits for what runs */
 void lanes_free(struct lanes *l);
 /* Takes rq; rq->run(rq) happens on a lane's thread. Full: answers 429. */
 void lanes_submit(struct lanes *l, struct rq *rq);
-/* Around a wait for another server (outgoing.h does it): the request's thread gives its place in the lane away. rq may be NULL or
- * not on a lane. ERR_TOO_MANY: so many wait already. */
+/* Around a wait for another server (outgoing.h does it): the request's thread gives its place in the lane away. rq may
+ * be NULL or not on a lane. ERR_TOO_MANY: so many wait already. */
 int lanes_leave(struct lanes *l, struct rq *rq, struct err *e);
 void lanes_return(struct lanes *l, struct rq *rq);
 
-/* ---- write.c and its verbs: on a lane or the local caller's task -------------------------------------------------------------------------- */
+/* ---- write.c and its verbs: on a lane or the local caller's task ----------------------------- */
 struct outcome {
 	int status;
-	struct doc *doc; /* own; in the served form, or a Status */
+	struct doc *doc;                /* own; in the served form, or a Status */
 	const struct schema_type *type; /* NULL: the resource's own */
 };
 int write_run(struct rq *rq, struct outcome *out, struct err *e);
@@ -141,7 +148,8 @@ int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e);
 int scale_get(struct rq *rq, struct doc **ret, struct err *e);
 int scale_write(struct rq *rq, struct outcome *out, struct err *e);
 /* decode.c: the body as a tree of type; checks apiVersion and kind. */
-int decode_body(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind, struct node **ret, struct err *e);
+int decode_body(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
+	struct node **ret, struct err *e);
 /* A tree made by a patch; report: field validation applies. */
 int decode_node(struct rq *rq, const struct schema_type *type, struct node *n, bool report, struct err *e);
 int decode_any(struct rq *rq, struct doc **ret, struct err *e); /* own: parsed JSON or YAML without a type */
@@ -150,42 +158,48 @@ int write_live(struct rq *rq, struct doc **ret, struct err *e);
 int write_not_found(struct rq *rq, struct str name, struct err *e);
 /* store.c of the api: one object to the store. live NULL: create. The doc is stamped. */
 int write_put(struct rq *rq, struct str ns, struct str name, struct doc *d, int64_t expect, struct err *e);
-int write_del(struct rq *rq, struct str ns, struct str name, struct node *last_state, int64_t expect, struct doc **ret, struct err *e);
-/* The second half of update and patch: object is decoded, in the stored form. create: live is NULL. sub: "" or "status" …
- * apply: managedFields are in it already. */
+int write_del(struct rq *rq, struct str ns, struct str name, struct node *last_state, int64_t expect, struct doc **ret,
+	struct err *e);
+/* The second half of update and patch: object is decoded, in the stored form. create: live is NULL. sub: "" or "status"
+ * … apply: managedFields are in it already. */
 struct write_job {
 	struct node *object;
 	struct doc *live; /* borrow; NULL: create */
-	bool applied;	  /* managedFields are done */
+	bool applied;     /* managedFields are done */
 };
 int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
 int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
 bool write_removable(struct rq *rq, struct node *object); /* being deleted, and nothing holds it any more */
 
 /* store_events.c: from the store to the caches */
-/* A stored value, decrypted where it is, as a document that carries its revision. Own. stale (may be NULL): see seal.h. */
-int stored_doc(struct api *api, const struct resource *r, const struct store_kv *kv, bool *stale, struct doc **ret, struct err *e);
+/* A stored value, decrypted where it is, as a document that carries its revision. Own. stale (may be NULL): see
+ * seal.h. */
+int stored_doc(struct api *api, const struct resource *r, const struct store_kv *kv, bool *stale, struct doc **ret,
+	struct err *e);
 /* How d goes to the store: stamped when its revision is known, encrypted in room where its resource is. */
-struct store_write store_write_of(struct api *api, const struct resource *r, struct str key, struct doc *d, int64_t expect, struct buf *room);
+struct store_write store_write_of(
+	struct api *api, const struct resource *r, struct str key, struct doc *d, int64_t expect, struct buf *room);
 int events_load(struct api *api, struct resource *r, struct err *e);
 /* As events_load() while the store's events already come in: r->loading is set before r is found by its prefix. */
 int events_load_live(struct api *api, struct resource *r, struct err *e);
 void events_held_free(struct resource *r);
 void events_on(void *arg, const struct store_event *ev);
 
-/* ---- admission.c -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- admission.c ----------------------------------------------------------------------------- */
 int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err *e);
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e);
 int admit_delete(struct rq *rq, struct val old, struct err *e);
 int admit_pod(struct rq *rq, struct node *pod, struct err *e);
-int admit_forbid(struct rq *rq, struct str name, struct err *e, const char *why); /* "pods "x" is forbidden: …"; -ERR_FORBIDDEN */
+int admit_forbid(struct rq *rq, struct str name, struct err *e,
+	const char *why); /* "pods "x" is forbidden: …"; -ERR_FORBIDDEN */
 /* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass, and those of strategy_csr.c */
 int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e);
 /* strategy_csr.c: CertificateSubjectRestriction: nobody becomes a member of system:masters by a certificate */
 int csr_admit_create(struct rq *rq, struct node *csr, struct err *e);
 /* CertificateApproval, CertificateSigning */
 int csr_admit_update(struct rq *rq, struct node *csr, struct val old, struct err *e);
-bool csr_fits_node(struct rq *rq, struct val csr, struct str node); /* false: a node asks its own signers for another name */
+bool csr_fits_node(
+	struct rq *rq, struct val csr, struct str node); /* false: a node asks its own signers for another name */
 /* admit_limits.c: LimitRanger */
 void admit_limits_default(struct rq *rq, struct node *pod);
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e);
@@ -197,20 +211,22 @@ void podsecurity_namespace(struct rq *rq, struct val ns, struct val old); /* war
 int admit_quota(struct rq *rq, struct val object, struct val old, struct err *e);
 void admit_quota_undo(struct rq *rq);
 
-/* ---- webhook.c: what other servers decide; all of it may wait, so never on a loop ---------------------------------------------------------------- */
+/* ---- webhook.c: what other servers decide; all of it may wait, so never on a loop ------------ */
 /* *object may be replaced by a changed one. */
 int webhook_mutate(struct rq *rq, struct node **object, struct val old, bool *changed, struct err *e);
 int webhook_validate(struct rq *rq, struct val object, struct val old, struct err *e); /* in the form of rq->res */
 int webhook_action(struct rq *rq, struct node **body, struct err *e); /* both, for a body that is not stored */
 int webhook_delete(struct rq *rq, struct doc *stored, struct err *e);
 bool webhook_on_connect(struct rq *rq); /* whether anybody must be asked before a stream begins; does not wait */
-void webhook_connect(struct rq *rq);	/* for rq->run: asks, then relay_start() */
+void webhook_connect(struct rq *rq);    /* for rq->run: asks, then relay_start() */
 
-/* ---- strategies (strategy_*.c) and validation (validate_*.c) -------------------------------------------------------------------------------------- */
-extern const struct strategy strategy_pod, strategy_service, strategy_namespace, strategy_node, strategy_deployment, strategy_replicaset,
-	strategy_rc, strategy_statefulset, strategy_daemonset, strategy_job, strategy_cronjob, strategy_secret, strategy_configmap,
-	strategy_role, strategy_binding, strategy_lease, strategy_pvc, strategy_pv, strategy_ingress, strategy_endpoints, strategy_slice,
-	strategy_csr, strategy_priorityclass, strategy_sa, strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_apiservice, strategy_webhook, strategy_networkpolicy;
+/* ---- strategies (strategy_*.c) and validation (validate_*.c) --------------------------------- */
+extern const struct strategy strategy_pod, strategy_service, strategy_namespace, strategy_node, strategy_deployment,
+	strategy_replicaset, strategy_rc, strategy_statefulset, strategy_daemonset, strategy_job, strategy_cronjob,
+	strategy_secret, strategy_configmap, strategy_role, strategy_binding, strategy_lease, strategy_pvc, strategy_pv,
+	strategy_ingress, strategy_endpoints, strategy_slice, strategy_csr, strategy_priorityclass, strategy_sa,
+	strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_apiservice, strategy_webhook,
+	strategy_networkpolicy;
 int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
@@ -239,18 +255,21 @@ void validate_label_selector(struct rq *rq, struct val sel, const char *path, st
 void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_containers(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_volumes(struct rq *rq, struct val spec, const char *path, struct err *e);
-void validate_placement(struct rq *rq, struct val spec, const char *path, struct err *e); /* affinity, spread, tolerations */
+void validate_placement(
+	struct rq *rq, struct val spec, const char *path, struct err *e); /* affinity, spread, tolerations */
 void validate_seccomp(struct rq *rq, struct val profile, const char *at, struct err *e);
 void validate_field_ref(struct rq *rq, struct val ref, const char *at, const char *const *allowed, struct err *e);
 void validate_resource_ref(struct rq *rq, struct val ref, const char *at, bool volume, struct err *e);
-void validate_path_below(struct err *e, const char *at, struct str path); /* relative, and without ".."; empty is fine */
-void validate_data_key(struct err *e, const char *path, struct str key);  /* of a ConfigMap or Secret */
-bool validate_ip(struct err *e, const char *path, struct str ip); /* true: it is one */
+void validate_path_below(
+	struct err *e, const char *at, struct str path);                 /* relative, and without ".."; empty is fine */
+void validate_data_key(struct err *e, const char *path, struct str key); /* of a ConfigMap or Secret */
+bool validate_ip(struct err *e, const char *path, struct str ip);        /* true: it is one */
 void validate_endpoint_ip(struct err *e, const char *path, struct str ip); /* one that traffic may be sent to */
 void validate_cidr(struct err *e, const char *path, struct str cidr);
 void validate_port_name(struct err *e, const char *path, struct str name);
 void validate_port_or_name(struct err *e, const char *path, struct val port);
-void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector, const char *restart_only, struct err *e);
+void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector,
+	const char *restart_only, struct err *e);
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old);
 void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e);
 void validate_port(struct err *e, const char *path, struct val port);
@@ -258,21 +277,22 @@ void causes_add(struct err *e, const struct err *from); /* appends the causes of
 /* The same of another object than rq's, or of the options: "DeleteOptions". 0 or -ERR_INVALID. */
 int validate_finish_as(struct rq *rq, const char *group, const char *kind, struct str name, struct err *e);
 int validate_options(struct rq *rq, const char *kind, struct err *e);
-bool validate_finish(struct rq *rq, struct str name, struct err *e); /* makes the message of the causes; true: there were some */
+bool validate_finish(
+	struct rq *rq, struct str name, struct err *e); /* makes the message of the causes; true: there were some */
 
-/* ---- ipalloc.c ------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- ipalloc.c ------------------------------------------------------------------------------- */
 struct ipalloc *ipalloc_new(struct api *api, struct err *e);
 void ipalloc_free(struct ipalloc *p);
 int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err *e);
 void ipalloc_event(struct ipalloc *p, const struct doc *before, const struct doc *after); /* gives back */
 void ipalloc_undo(struct rq *rq);
 bool ipalloc_is_cidr(struct str s);
-bool ipalloc_is_part(struct str part, struct str whole); /* a network that is smaller and lies inside */
+bool ipalloc_is_part(struct str part, struct str whole);           /* a network that is smaller and lies inside */
 int ipalloc_families(const struct ipalloc *p, const char *ret[2]); /* "IPv4", "IPv6" in order */
 
-/* ---- discovery.c, openapi.c, health.c, metrics.c, audit.c, relay.c ------------------------------------------------------------------------------------ */
+/* ---- discovery.c, openapi.c, health.c, metrics.c, audit.c, relay.c --------------------------- */
 void discovery_index(struct rq *rq, int status); /* the paths that are served */
-bool discovery_answer(struct rq *rq); /* /api, /apis … ; true: taken */
+bool discovery_answer(struct rq *rq);            /* /api, /apis … ; true: taken */
 bool openapi_answer(struct rq *rq);
 void openapi_free(struct openapi_cache *o);
 bool health_answer(struct rq *rq);
@@ -292,7 +312,7 @@ void relay_start(struct rq *rq);
 struct relays *relays_new(struct api *api);
 void relays_free(struct relays *r);
 
-/* ---- resource.c, resources_builtin.c --------------------------------------------------------------------------------------------------------------------- */
+/* ---- resource.c, resources_builtin.c --------------------------------------------------------- */
 extern const struct resource_def builtin_resources[];
 extern const size_t builtin_resources_n;
 struct resource *resource_by_prefix(struct api *api, struct str prefix);

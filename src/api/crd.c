@@ -47,8 +47,8 @@ static void look_again(struct crds *c, struct str name)
 static bool same_definition(const struct doc *x, const struct doc *y)
 {
 	return val_equal(doc_get(x, "spec"), doc_get(y, "spec")) &&
-	       val_equal(doc_get(x, "status.acceptedNames"), doc_get(y, "status.acceptedNames")) &&
-	       val_has(doc_get(x, "metadata.deletionTimestamp")) == val_has(doc_get(y, "metadata.deletionTimestamp"));
+		val_equal(doc_get(x, "status.acceptedNames"), doc_get(y, "status.acceptedNames")) &&
+		val_has(doc_get(x, "metadata.deletionTimestamp")) == val_has(doc_get(y, "metadata.deletionTimestamp"));
 }
 
 static size_t order_versions(struct doc *crd, size_t order[VERSIONS_MAX])
@@ -235,9 +235,9 @@ static void look_at(struct crds *c, struct str name)
 		crd_condition(a, status, "Established", "True", "InitialNamesAccepted",
 			"the initial names have been accepted");
 		map_put(c->served, name,
-			doc_ref(val_equal(doc_get(crd, "status.acceptedNames"), doc_get(now, "status.acceptedNames"))
-					? crd
-					: now));
+			doc_ref(val_equal(doc_get(crd, "status.acceptedNames"), doc_get(now, "status.acceptedNames")) ?
+					crd :
+					now));
 	} else {
 		crd_condition(a, status, "Established", "False", "NotAccepted", "not all names are accepted");
 	}

@@ -93,7 +93,7 @@ static void one_cell(struct cells *cells, const char *type, struct val v)
 	else if (!strcmp(type, "integer") && k == VAL_FLOAT)
 		cell_int(cells, (int64_t)val_float(v, 0));
 	else if (((!strcmp(type, "integer") || !strcmp(type, "number")) && (k == VAL_INT || k == VAL_FLOAT)) ||
-		 (!strcmp(type, "boolean") && k == VAL_BOOL))
+		(!strcmp(type, "boolean") && k == VAL_BOOL))
 		raw_cell(cells, val_text(v));
 	else
 		raw_cell(cells, STR("null"));
@@ -156,8 +156,8 @@ static void make_warning(struct custom *c, struct val version)
 
 	if (!val_bool(val_get(version, "deprecated"), false))
 		return;
-	c->warning = given.n ? arena_cstr(c->a, given)
-			     : arena_printf(c->a, "%s/%s %s is deprecated", c->def.group, c->def.version, c->def.kind);
+	c->warning = given.n ? arena_cstr(c->a, given) :
+			       arena_printf(c->a, "%s/%s %s is deprecated", c->def.group, c->def.version, c->def.kind);
 }
 
 static void make_def(struct custom *c, const struct doc *crd)

@@ -34,8 +34,9 @@ static int strict_finish(struct strict *s, const char *version, const char *kind
 	int rc = 0;
 
 	if (s->n && s->rq->field_validation == VALIDATE_STRICT)
-		rc = err_set(e, ERR_BAD_REQUEST, "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %.*s", kind,
-			version, kind, (int)s->text.n, s->text.p);
+		rc = err_set(e, ERR_BAD_REQUEST,
+			"%s in version \"%s\" cannot be handled as a %s: strict decoding error: %.*s", kind, version,
+			kind, (int)s->text.n, s->text.p);
 	buf_fini(&s->text);
 	return rc;
 }
@@ -51,8 +52,8 @@ static int unrecognized(struct rq *rq, const char *kind, struct err *e)
 		buf_printf(&b, json ? "%c" : "%02x", (unsigned char)s.p[i]);
 	struct err why;
 	err_copy(&why, e);
-	return err_set(e, why.code, "the object provided is unrecognized (must be of type %s): %s (%.*s%s)", kind, why.message,
-		STR_ARG(s.n ? buf_view(&b) : STR("<empty>")), more ? " ..." : "");
+	return err_set(e, why.code, "the object provided is unrecognized (must be of type %s): %s (%.*s%s)", kind,
+		why.message, STR_ARG(s.n ? buf_view(&b) : STR("<empty>")), more ? " ..." : "");
 }
 
 static int parse_text(struct rq *rq, enum media m, struct strict *s, struct doc **ret, struct err *e)
@@ -92,7 +93,8 @@ int decode_any(struct rq *rq, struct doc **ret, struct err *e)
 
 static const char *json_name(enum val_kind k)
 {
-	static const char *const names[] = { "nothing", "null", "bool", "number", "number", "string", "array", "object" };
+	static const char *const names[] = { "nothing", "null", "bool", "number", "number", "string", "array",
+		"object" };
 
 	return names[k];
 }
@@ -103,27 +105,32 @@ static int check_kind(struct rq *rq, struct node *n, const char *api_version, co
 	struct str v = node_text_str(node_getc(n, "apiVersion")), k = node_text_str(node_getc(n, "kind"));
 
 	if (node_kind(n) != VAL_MAP) {
-		err_set(e, ERR_BAD_REQUEST, "couldn't get version/kind; json parse error: the body is %s, not an object", json_name(node_kind(n)));
+		err_set(e, ERR_BAD_REQUEST,
+			"couldn't get version/kind; json parse error: the body is %s, not an object",
+			json_name(node_kind(n)));
 		return unrecognized(rq, kind, e);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		struct node *w = node_getc(n, words[i]);
 		if (!w || node_kind(w) == VAL_STR || node_kind(w) == VAL_NULL)
 			continue;
-		err_set(e, ERR_BAD_REQUEST, "couldn't get version/kind; json parse error: json: cannot unmarshal %s into Go struct field .%s of type string",
+		err_set(e, ERR_BAD_REQUEST,
+			"couldn't get version/kind; json parse error: json: cannot unmarshal %s into Go struct field .%s of type string",
 			json_name(node_kind(w)), words[i]);
 		return unrecognized(rq, kind, e);
 	}
 	if (k.n && !str_is(k, kind))
-		return err_set(e, ERR_BAD_REQUEST, "%.*s in version \"%s\" cannot be handled as a %s: the kind in the data (%.*s) does not match the expected kind (%s)",
+		return err_set(e, ERR_BAD_REQUEST,
+			"%.*s in version \"%s\" cannot be handled as a %s: the kind in the data (%.*s) does not match the expected kind (%s)",
 			STR_ARG(k), api_version, kind, STR_ARG(k), kind);
 	if (v.n && rq->subres && rq->subres->old_api_version && str_is(v, rq->subres->old_api_version)) {
 		node_setc(n, "apiVersion", node_c(rq->a, api_version));
 		v = str_c(api_version);
 	}
 	if (v.n && !str_is(v, api_version))
-		return err_set(e, ERR_BAD_REQUEST, "the API version in the data (%.*s) does not match the expected API version (%s)",
-			STR_ARG(v), api_version);
+		return err_set(e, ERR_BAD_REQUEST,
+			"the API version in the data (%.*s) does not match the expected API version (%s)", STR_ARG(v),
+			api_version);
 	if (!v.n)
 		node_setc(n, "apiVersion", node_c(rq->a, api_version));
 	if (!k.n)
@@ -151,7 +158,8 @@ int decode_node(struct rq *rq, const struct schema_type *type, struct node *n, b
 	return strict_finish(&s, rq->res->def.version, rq->res->def.kind, e);
 }
 
-int decode_body(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind, struct node **ret, struct err *e)
+int decode_body(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
+	struct node **ret, struct err *e)
 {
 	struct strict s = { .rq = rq, .text = BUF_INIT };
 	struct schema_report rep = { strict_unknown, &s };
@@ -174,10 +182,12 @@ int decode_body(struct rq *rq, const struct schema_type *type, const char *api_v
 			return rq->local ? rc : unrecognized(rq, kind, e);
 		}
 		doc_hold(rq->a, d);
-		n = val_kind(doc_root(d)) == VAL_NULL ? node_map(rq->a) : node_from(rq->a, doc_root(d)); /* null: all is as if left out */
+		n = val_kind(doc_root(d)) == VAL_NULL ? node_map(rq->a) :
+							node_from(rq->a, doc_root(d)); /* null: all is as if left out */
 	}
 	rc = check_kind(rq, n, api_version, kind, e);
-	if (rc == 0 && type && (rc = schema_decode(type, rq->a, n, rq->field_validation == VALIDATE_IGNORE ? NULL : &rep, e)) < 0)
+	if (rc == 0 && type &&
+		(rc = schema_decode(type, rq->a, n, rq->field_validation == VALIDATE_IGNORE ? NULL : &rep, e)) < 0)
 		err_wrap(e, "%s in version \"%s\" cannot be handled as a %s", kind, version_of(api_version), kind);
 	if (rc < 0) {
 		buf_fini(&s.text);

@@ -15,7 +15,9 @@ static int options_kind(struct node *n, struct err *e)
 	if (node_kind(n) != VAL_MAP)
 		return err_set(e, ERR_BAD_REQUEST, "the options of a deletion are an object");
 	if (kind.n && !str_is(kind, "DeleteOptions"))
-		return err_set(e, ERR_BAD_REQUEST, "no kind \"%.*s\" is registered for version \"%.*s\" as options of a deletion", STR_ARG(kind), STR_ARG(version));
+		return err_set(e, ERR_BAD_REQUEST,
+			"no kind \"%.*s\" is registered for version \"%.*s\" as options of a deletion", STR_ARG(kind),
+			STR_ARG(version));
 	return 0;
 }
 
@@ -29,7 +31,8 @@ static void check_dry_run(struct node *list, struct err *e)
 	if (all)
 		return;
 	node_write(list, &b);
-	err_cause(e, "FieldValueNotSupported", "dryRun", "Unsupported value: %.*s: supported values: \"All\"", STR_ARG(buf_view(&b)));
+	err_cause(e, "FieldValueNotSupported", "dryRun", "Unsupported value: %.*s: supported values: \"All\"",
+		STR_ARG(buf_view(&b)));
 }
 
 static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
@@ -69,7 +72,8 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 	}
 	s = rq_param(rq, "gracePeriodSeconds");
 	if (s.n && !str_i64(s, &o->grace))
-		return err_set(e, ERR_BAD_REQUEST, "gracePeriodSeconds: Invalid value: \"%.*s\": must be a number", STR_ARG(s));
+		return err_set(e, ERR_BAD_REQUEST, "gracePeriodSeconds: Invalid value: \"%.*s\": must be a number",
+			STR_ARG(s));
 	if ((s = rq_param(rq, "propagationPolicy")).n)
 		o->propagation = s;
 	if ((s = rq_param(rq, "orphanDependents")).n) {
@@ -78,7 +82,8 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 	}
 	if (o->propagation.n && o->orphan_given)
 		err_cause(e, "FieldValueInvalid", "propagationPolicy",
-			"Invalid value: \"%.*s\": orphanDependents and deletionPropagation cannot be both set", STR_ARG(o->propagation));
+			"Invalid value: \"%.*s\": orphanDependents and deletionPropagation cannot be both set",
+			STR_ARG(o->propagation));
 	if (o->propagation.n && !str_is(o->propagation, "Foreground") && !str_is(o->propagation, "Background") &&
 		!str_is(o->propagation, "Orphan"))
 		err_cause(e, "FieldValueNotSupported", "propagationPolicy",
@@ -99,7 +104,8 @@ static int differs(struct rq *rq, const char *what, struct str want, struct str 
 	return err_set(e, ERR_CONFLICT,
 		"Operation cannot be fulfilled on %s%s%s \"%.*s\": the %s in the precondition (%.*s) does not match the %s in record (%.*s). "
 		"The object might have been %s",
-		def->kind, def->group[0] ? "." : "", def->group, STR_ARG(rq->name), what, STR_ARG(want), what, STR_ARG(is), because);
+		def->kind, def->group[0] ? "." : "", def->group, STR_ARG(rq->name), what, STR_ARG(want), what,
+		STR_ARG(is), because);
 }
 
 static int check_preconditions(struct rq *rq, const struct delete_options *o, struct doc *live, struct err *e)
@@ -135,7 +141,9 @@ static void set_propagation(struct rq *rq, struct node *meta, struct str policy)
 
 	if (!policy.n && rq->res->def.orphans && !list_has(list, "foregroundDeletion"))
 		policy = STR("Orphan");
-	const char *want = str_is(policy, "Foreground") ? "foregroundDeletion" : str_is(policy, "Orphan") ? "orphan" : NULL;
+	const char *want = str_is(policy, "Foreground") ? "foregroundDeletion" :
+		str_is(policy, "Orphan")                ? "orphan" :
+							  NULL;
 
 	if (!policy.n && list)
 		return; /* not said: what the object already has */
@@ -185,7 +193,8 @@ static void mark(struct rq *rq, struct node *o, struct doc *live, int64_t grace)
 static int put(struct rq *rq, struct node *o, struct doc *live, struct outcome *out, struct err *e)
 {
 	struct doc *d = node_publish_versioned(o);
-	int rc = write_put(rq, arena_str(rq->a, doc_ns(live)), arena_str(rq->a, doc_name(live)), d, doc_revision(live), e);
+	int rc = write_put(
+		rq, arena_str(rq->a, doc_ns(live)), arena_str(rq->a, doc_name(live)), d, doc_revision(live), e);
 
 	if (rc < 0) {
 		doc_unref(d);
@@ -215,7 +224,8 @@ static int remove_now(struct rq *rq, struct node *o, struct doc *live, bool obje
 }
 
 /* live is in the stored form here: a deletion changes nothing that the other forms name differently. */
-static int delete_live(struct rq *rq, const struct delete_options *opts, struct doc *live, struct outcome *out, struct err *e)
+static int delete_live(
+	struct rq *rq, const struct delete_options *opts, struct doc *live, struct outcome *out, struct err *e)
 {
 	const struct strategy *s = rq->res->def.strategy;
 	bool graceful = s && s->graceful, deleting = val_has(doc_get(live, "metadata.deletionTimestamp"));
@@ -309,8 +319,8 @@ int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e)
 	for (size_t i = 0; i < n; i++)
 		node_add(items, node_from(rq->a, doc_root(docs[i])));
 	out->status = 200;
-	out->doc = node_publish(node_pack(rq->a, "{kind:s, apiVersion:s, metadata:o, items:o}", rq->res->list_kind, rq->res->api_version,
-		meta, items));
+	out->doc = node_publish(node_pack(rq->a, "{kind:s, apiVersion:s, metadata:o, items:o}", rq->res->list_kind,
+		rq->res->api_version, meta, items));
 	out->type = schema_builtin(str_c(rq->res->def.group), str_c(rq->res->def.version), str_c(rq->res->list_kind));
 	if (!out->type)
 		out->type = rq->res->type;

@@ -54,7 +54,8 @@ static void order_versions(struct table *t)
 		size_t to = i;
 
 		for (size_t k = 0; r->custom && k < i && to == i; k++)
-			if (t->rows[k]->custom && !strcmp(t->rows[k]->def.group, r->def.group) && version_rank(r->def.version) > version_rank(t->rows[k]->def.version))
+			if (t->rows[k]->custom && !strcmp(t->rows[k]->def.group, r->def.group) &&
+				version_rank(r->def.version) > version_rank(t->rows[k]->def.version))
 				to = k;
 		memmove(&t->rows[to + 1], &t->rows[to], (i - to) * sizeof(*t->rows));
 		t->rows[to] = r;
@@ -88,7 +89,8 @@ static struct table table_of(struct rq *rq)
 
 static void verbs_json(unsigned verbs, struct buf *b)
 {
-	static const enum verb order[] = { V_CREATE, V_DELETE, V_DELETE_COLLECTION, V_GET, V_LIST, V_PATCH, V_UPDATE, V_WATCH };
+	static const enum verb order[] = { V_CREATE, V_DELETE, V_DELETE_COLLECTION, V_GET, V_LIST, V_PATCH, V_UPDATE,
+		V_WATCH };
 	bool first = true;
 
 	buf_byte(b, '[');
@@ -138,7 +140,8 @@ static void other_versions(const struct table *t, const char *group, bool more, 
 
 		if (strcmp(o->group, group) != 0)
 			continue;
-		buf_printf(b, "%s{\"groupVersion\":\"%s/%s\",\"version\":\"%s\"}", more ? "," : "", group, o->version, o->version);
+		buf_printf(b, "%s{\"groupVersion\":\"%s/%s\",\"version\":\"%s\"}", more ? "," : "", group, o->version,
+			o->version);
 		more = true;
 	}
 }
@@ -148,7 +151,8 @@ static void other_group_json(const struct table *t, const struct aggregate *o, b
 	buf_c(b, with_kind ? "{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\"," : "{");
 	buf_printf(b, "\"name\":\"%s\",\"versions\":[", o->group);
 	other_versions(t, o->group, false, b);
-	buf_printf(b, "],\"preferredVersion\":{\"groupVersion\":\"%s/%s\",\"version\":\"%s\"}}", o->group, o->version, o->version);
+	buf_printf(b, "],\"preferredVersion\":{\"groupVersion\":\"%s/%s\",\"version\":\"%s\"}}", o->group, o->version,
+		o->version);
 }
 
 static void group_json(const struct table *t, size_t first, bool with_kind, struct buf *b)
@@ -162,12 +166,13 @@ static void group_json(const struct table *t, size_t first, bool with_kind, stru
 		const struct resource *r = t->rows[i];
 		if (strcmp(r->def.group, group) || !first_of_version(t, i))
 			continue;
-		buf_printf(b, "%s{\"groupVersion\":\"%s\",\"version\":\"%s\"}", more ? "," : "", r->api_version, r->def.version);
+		buf_printf(b, "%s{\"groupVersion\":\"%s\",\"version\":\"%s\"}", more ? "," : "", r->api_version,
+			r->def.version);
 		more = true;
 	}
 	other_versions(t, group, more, b);
-	buf_printf(b, "],\"preferredVersion\":{\"groupVersion\":\"%s\",\"version\":\"%s\"}}", t->rows[first]->api_version,
-		t->rows[first]->def.version);
+	buf_printf(b, "],\"preferredVersion\":{\"groupVersion\":\"%s\",\"version\":\"%s\"}}",
+		t->rows[first]->api_version, t->rows[first]->def.version);
 }
 
 static void answer(struct rq *rq, struct buf *b)
@@ -232,8 +237,9 @@ static void resource_json(const struct resource *r, struct buf *b)
 {
 	const struct resource_def *d = &r->def;
 
-	buf_printf(b, "{\"name\":\"%s\",\"singularName\":\"%s\",\"namespaced\":%s,\"kind\":\"%s\",\"verbs\":", d->resource, d->singular,
-		d->namespaced ? "true" : "false", d->kind);
+	buf_printf(b,
+		"{\"name\":\"%s\",\"singularName\":\"%s\",\"namespaced\":%s,\"kind\":\"%s\",\"verbs\":", d->resource,
+		d->singular, d->namespaced ? "true" : "false", d->kind);
 	verbs_json(d->verbs, b);
 	list_json("shortNames", d->short_names, b);
 	list_json("categories", d->categories, b);
@@ -262,7 +268,8 @@ static bool resource_list(struct rq *rq, struct str group, struct str version)
 		if (!str_is(group, r->def.group) || !str_is(version, r->def.version))
 			continue;
 		if (!more)
-			buf_printf(&b, "{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":\"%s\",\"resources\":[",
+			buf_printf(&b,
+				"{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":\"%s\",\"resources\":[",
 				r->api_version);
 		else
 			buf_byte(&b, ',');
@@ -276,7 +283,7 @@ static bool resource_list(struct rq *rq, struct str group, struct str version)
 	return true;
 }
 
-/* ---- the aggregated document ------------------------------------------------------------------------------------------------ */
+/* ---- the aggregated document ----------------------------------------------------------------- */
 
 static void kind_json(const char *group, const char *version, const char *kind, struct buf *b)
 {
@@ -289,7 +296,9 @@ static void aggregated_resource(const struct resource *r, struct buf *b)
 
 	buf_printf(b, "{\"resource\":\"%s\",", d->resource);
 	kind_json(d->group, d->version, d->kind, b);
-	buf_printf(b, ",\"scope\":\"%s\",\"singularResource\":\"%s\",\"verbs\":", d->namespaced ? "Namespaced" : "Cluster", d->singular);
+	buf_printf(b,
+		",\"scope\":\"%s\",\"singularResource\":\"%s\",\"verbs\":", d->namespaced ? "Namespaced" : "Cluster",
+		d->singular);
 	verbs_json(d->verbs, b);
 	list_json("shortNames", d->short_names, b);
 	list_json("categories", d->categories, b);
@@ -324,7 +333,7 @@ static void aggregated_version(const struct table *t, size_t first, struct buf *
 	buf_c(b, "],\"freshness\":\"Current\"}");
 }
 
-/* ---- what other servers said of theirs ---------------------------------------------------------------------------------------- */
+/* ---- what other servers said of theirs ------------------------------------------------------- */
 
 static void strings(const char *key, struct val list, struct buf *b)
 {
@@ -336,8 +345,9 @@ static void response_kind(const struct aggregate *o, struct val r, struct buf *b
 {
 	struct str group = val_str(val_get(r, "group")), version = val_str(val_get(r, "version"));
 
-	buf_printf(b, "\"responseKind\":{\"group\":\"%.*s\",\"version\":\"%.*s\",\"kind\":\"%.*s\"}", STR_ARG(version.n ? group : str_c(o->group)),
-		STR_ARG(version.n ? version : str_c(o->version)), STR_ARG(val_str(val_get(r, "kind"))));
+	buf_printf(b, "\"responseKind\":{\"group\":\"%.*s\",\"version\":\"%.*s\",\"kind\":\"%.*s\"}",
+		STR_ARG(version.n ? group : str_c(o->group)), STR_ARG(version.n ? version : str_c(o->version)),
+		STR_ARG(val_str(val_get(r, "kind"))));
 }
 
 static void other_subs(const struct aggregate *o, struct val all, struct str resource, struct buf *b)
@@ -372,7 +382,8 @@ static void other_resources(const struct aggregate *o, struct buf *b)
 		buf_printf(b, "%s{\"resource\":\"%.*s\",", any ? "," : "", STR_ARG(name));
 		any = true;
 		response_kind(o, it.val, b);
-		buf_printf(b, ",\"scope\":\"%s\",\"singularResource\":\"%.*s\"", val_bool(val_get(it.val, "namespaced"), false) ? "Namespaced" : "Cluster",
+		buf_printf(b, ",\"scope\":\"%s\",\"singularResource\":\"%.*s\"",
+			val_bool(val_get(it.val, "namespaced"), false) ? "Namespaced" : "Cluster",
 			STR_ARG(val_str(val_get(it.val, "singularName"))));
 		strings("verbs", val_get(it.val, "verbs"), b);
 		strings("shortNames", val_get(it.val, "shortNames"), b);
@@ -437,7 +448,8 @@ static void aggregated(struct rq *rq, bool core)
 	struct buf b = BUF_INIT;
 	bool more = false;
 
-	buf_c(&b, "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/v2\",\"metadata\":{},\"items\":[");
+	buf_c(&b,
+		"{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/v2\",\"metadata\":{},\"items\":[");
 	for (size_t i = 0; i < t.n; i++) {
 		if ((t.rows[i]->def.group[0] != 0) == core || !first_of_group(&t, i))
 			continue;
@@ -448,7 +460,8 @@ static void aggregated(struct rq *rq, bool core)
 	}
 	for (size_t i = 0; !core && i < t.n_others; i++)
 		if (first_of_others(&t, i)) {
-			buf_printf(&b, "%s{\"metadata\":{\"name\":\"%s\",\"creationTimestamp\":null},\"versions\":[", more ? "," : "", t.others[i].group);
+			buf_printf(&b, "%s{\"metadata\":{\"name\":\"%s\",\"creationTimestamp\":null},\"versions\":[",
+				more ? "," : "", t.others[i].group);
 			more = true;
 			aggregated_others(&t, t.others[i].group, false, &b);
 			buf_c(&b, "]}");
@@ -470,9 +483,11 @@ static void core_versions(struct rq *rq)
 {
 	struct buf b = BUF_INIT;
 
-	buf_c(&b, "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/0\",\"serverAddress\":");
-	buf_json(&b, str_c(rq_f(rq, "%s:%d", rq->api->opts.advertise_address ? rq->api->opts.advertise_address : "127.0.0.1",
-			     rq->api->opts.advertise_port)));
+	buf_c(&b,
+		"{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/0\",\"serverAddress\":");
+	buf_json(&b,
+		str_c(rq_f(rq, "%s:%d", rq->api->opts.advertise_address ? rq->api->opts.advertise_address : "127.0.0.1",
+			rq->api->opts.advertise_port)));
 	buf_c(&b, "}]}");
 	answer(rq, &b);
 }
@@ -483,7 +498,8 @@ static void version(struct rq *rq)
 
 	buf_printf(&b,
 		"{\"major\":\"1\",\"minor\":\"34\",\"emulationMajor\":\"1\",\"emulationMinor\":\"34\",\"minCompatibilityMajor\":\"1\","
-		"\"minCompatibilityMinor\":\"33\",\"gitVersion\":\"v1.34.0+kogge%s\",\"gitCommit\":\"" KOGGE_COMMIT "\",\"gitTreeState\":\"clean\","
+		"\"minCompatibilityMinor\":\"33\",\"gitVersion\":\"v1.34.0+kogge%s\",\"gitCommit\":\"" KOGGE_COMMIT
+		"\",\"gitTreeState\":\"clean\","
 		"\"buildDate\":\"2026-01-01T00:00:00Z\",\"goVersion\":\"go0 (C)\",\"compiler\":\"gcc\",\"platform\":\"linux/"
 #if defined(__x86_64__)
 		"amd64"
@@ -518,8 +534,9 @@ static int path_order(const void *a, const void *b)
 
 void discovery_index(struct rq *rq, int status)
 {
-	static const char *const fixed[] = { "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
-		"/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version" };
+	static const char *const fixed[] = { "/.well-known/openid-configuration", "/api", "/api/v1", "/apis",
+		"/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz",
+		"/version" };
 	struct table t = table_of(rq);
 	char **paths = ARENA_ARRAY(rq->a, char *, ARRAY_LEN(fixed) + 2 * t.n);
 	struct buf b = BUF_INIT;

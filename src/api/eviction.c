@@ -29,7 +29,7 @@ static bool is_over(const struct doc *pod)
 	struct str phase = doc_str(pod, "status.phase");
 
 	return str_is(phase, "Succeeded") || str_is(phase, "Failed") ||
-	       val_has(doc_get(pod, "metadata.deletionTimestamp"));
+		val_has(doc_get(pod, "metadata.deletionTimestamp"));
 }
 
 /* ---- the budget
@@ -80,10 +80,11 @@ static void note_insufficient(struct rq *rq, struct node *status, int64_t genera
 	for (size_t i = node_len(list); i-- > 0;)
 		if (str_is(node_text_str(node_getc(node_at(list, i), "type")), "DisruptionAllowed"))
 			node_remove_at(list, i);
-	node_add(list, node_pack(rq->a,
-			       "{type:'DisruptionAllowed', status:'False', observedGeneration:I, lastTransitionTime:S, "
-			       "reason:'InsufficientPods', message:''}",
-			       generation, rq_now(rq)));
+	node_add(list,
+		node_pack(rq->a,
+			"{type:'DisruptionAllowed', status:'False', observedGeneration:I, lastTransitionTime:S, "
+			"reason:'InsufficientPods', message:''}",
+			generation, rq_now(rq)));
 }
 
 static int take(struct eviction *v, struct doc *pdb, struct doc *pod, struct err *e)
@@ -113,8 +114,9 @@ static bool goes_unready(const struct doc *pdb, const struct doc *pod)
 {
 	int64_t desired = doc_int(pdb, "status.desiredHealthy", 0);
 
-	return !is_ready(pod) && (str_is(doc_str(pdb, "spec.unhealthyPodEvictionPolicy"), "AlwaysAllow") ||
-					 (desired > 0 && doc_int(pdb, "status.currentHealthy", 0) >= desired));
+	return !is_ready(pod) &&
+		(str_is(doc_str(pdb, "spec.unhealthyPodEvictionPolicy"), "AlwaysAllow") ||
+			(desired > 0 && doc_int(pdb, "status.currentHealthy", 0) >= desired));
 }
 
 static int budget_of(struct eviction *v, struct doc *pod, struct doc **ret, struct err *e)
@@ -201,11 +203,12 @@ static int tell(struct eviction *v, struct doc *pod, int64_t *revision, struct e
 	for (size_t i = node_len(list); i-- > 0;)
 		if (str_is(node_text_str(node_getc(node_at(list, i), "type")), "DisruptionTarget"))
 			node_remove_at(list, i);
-	node_add(list, node_pack(rq->a,
-			       "{type:'DisruptionTarget', status:'True', lastProbeTime:n, lastTransitionTime:S, "
-			       "reason:'EvictionByEvictionAPI', "
-			       "message:'Eviction API: evicting'}",
-			       rq_now(rq)));
+	node_add(list,
+		node_pack(rq->a,
+			"{type:'DisruptionTarget', status:'True', lastProbeTime:n, lastTransitionTime:S, "
+			"reason:'EvictionByEvictionAPI', "
+			"message:'Eviction API: evicting'}",
+			rq_now(rq)));
 	d = node_publish_versioned(o);
 	if (write_put(rq, rq->ns, rq->name, d, *revision, e) < 0)
 		return -e->code;

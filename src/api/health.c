@@ -121,7 +121,8 @@ static bool answer_one(struct rq *rq, struct str name)
 		if (!str_is(name, h->checks[i].name))
 			continue;
 		const char *why = h->checks[i].run(h->checks[i].arg);
-		reply_text(rq, why ? 500 : 200, "text/plain; charset=utf-8", why ? rq_f(rq, "internal server error: %s\n", why) : "ok");
+		reply_text(rq, why ? 500 : 200, "text/plain; charset=utf-8",
+			why ? rq_f(rq, "internal server error: %s\n", why) : "ok");
 		return true;
 	}
 	return false;

@@ -4,9 +4,10 @@
 
 const char *api_http_refused(int status)
 {
-	return status == 413 ? "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"Request entity too large: "
-			       "limit is 3145728\",\"reason\":\"RequestEntityTooLarge\",\"code\":413}"
-			     : NULL;
+	return status == 413 ?
+		"{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"Request entity too large: "
+		"limit is 3145728\",\"reason\":\"RequestEntityTooLarge\",\"code\":413}" :
+		NULL;
 }
 
 void api_http_handle(void *arg, struct http_request *r)

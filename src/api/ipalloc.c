@@ -78,7 +78,8 @@ bool ipalloc_is_part(struct str part, struct str whole)
 {
 	struct cidr in, out;
 
-	return cidr_parse(part, &in) && cidr_parse(whole, &out) && in.v4 == out.v4 && in.bits > out.bits && cidr_has(&out, in.net);
+	return cidr_parse(part, &in) && cidr_parse(whole, &out) && in.v4 == out.v4 && in.bits > out.bits &&
+		cidr_has(&out, in.net);
 }
 
 static bool take(struct ipalloc *p, struct str key)
@@ -147,7 +148,8 @@ struct ipalloc *ipalloc_new(struct api *api, struct err *e)
 	p->port_last = api->opts.node_port_last;
 	for (struct str part, rest = str_c(api->opts.service_cidrs); str_next(&rest, ',', &part);) {
 		if (p->n_cidrs == 2 || !cidr_parse(str_trim(part), &p->cidr[p->n_cidrs])) {
-			err_set(e, ERR_BAD_REQUEST, "service CIDRs \"%s\": one or two networks, such as 10.96.0.0/12", api->opts.service_cidrs);
+			err_set(e, ERR_BAD_REQUEST, "service CIDRs \"%s\": one or two networks, such as 10.96.0.0/12",
+				api->opts.service_cidrs);
 			arena_free(a);
 			ipalloc_free(p);
 			return NULL;
@@ -177,7 +179,7 @@ int ipalloc_families(const struct ipalloc *p, const char *ret[2])
 	return p->n_cidrs;
 }
 
-/* ---- what events and failures give back ------------------------------------------------------------------------------------ */
+/* ---- what events and failures give back ------------------------------------------------------ */
 
 struct compare {
 	struct ipalloc *p;
@@ -233,14 +235,15 @@ void ipalloc_undo(struct rq *rq)
 	map_clear(rq->allocated);
 }
 
-/* ---- allocation ---------------------------------------------------------------------------------------------------------------- */
+/* ---- allocation ------------------------------------------------------------------------------ */
 
 static int take_any_ip(struct rq *rq, const struct cidr *c, char ret[64], struct err *e)
 {
 	int host_bits = MIN(128 - c->bits, 40);
 	uint64_t size = (uint64_t)1 << host_bits;
 
-	/* The first sixteenth, at most 256, is for people who name an address; network and last address are never used. */
+	/* The first sixteenth, at most 256, is for people who name an address; network and last address are never
+	 * used. */
 	uint64_t low = MIN(size / 16, (uint64_t)256);
 	for (int i = 0; i < 512; i++) {
 		unsigned char ip[16];
@@ -289,8 +292,9 @@ static int take_ip(struct rq *rq, struct node *svc, size_t at, struct str ip, st
 		in |= cidr_has(&p->cidr[i], b);
 	if (!in)
 		return invalid(rq, svc, e, "spec.clusterIPs", asked(rq, ips),
-			rq_f(rq, "failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The range of valid IPs is %s", STR_ARG(ip),
-				STR_ARG(ip), rq->api->opts.service_cidrs));
+			rq_f(rq,
+				"failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The range of valid IPs is %s",
+				STR_ARG(ip), STR_ARG(ip), rq->api->opts.service_cidrs));
 	if (!take(p, ip))
 		return invalid(rq, svc, e, "spec.clusterIPs", asked(rq, ips),
 			rq_f(rq, "failed to allocate IP %.*s: provided IP is already allocated", STR_ARG(ip)));
@@ -318,11 +322,13 @@ static int choose_families(struct rq *rq, struct node *svc, struct err *e)
 	if (!policy.n)
 		policy = dual_wanted ? STR("RequireDualStack") : STR("SingleStack");
 	if (str_is(policy, "RequireDualStack") && p->n_cidrs < 2)
-		return invalid(rq, svc, e, "spec.ipFamilyPolicy", asked(rq, node_str(rq->a, policy)), "this cluster is not configured for dual-stack services");
+		return invalid(rq, svc, e, "spec.ipFamilyPolicy", asked(rq, node_str(rq->a, policy)),
+			"this cluster is not configured for dual-stack services");
 	node_setc(spec, "ipFamilyPolicy", node_str(rq->a, policy));
 	for (size_t i = 0; i < node_len(families); i++)
 		if (!cidr_of(p, node_text_str(node_at(families, i))))
-			return invalid(rq, svc, e, rq_f(rq, "spec.ipFamilies[%zu]", i), asked(rq, node_at(families, i)), "not configured on this cluster");
+			return invalid(rq, svc, e, rq_f(rq, "spec.ipFamilies[%zu]", i), asked(rq, node_at(families, i)),
+				"not configured on this cluster");
 	families = node_need_list(spec, "ipFamilies");
 	if (!node_len(families)) {
 		struct str ip = node_text_str(node_len(ips) ? node_at(ips, 0) : node_getc(spec, "clusterIP"));
@@ -334,7 +340,8 @@ static int choose_families(struct rq *rq, struct node *svc, struct err *e)
 	}
 	bool dual = !str_is(policy, "SingleStack") && p->n_cidrs == 2;
 	if (dual && node_len(families) == 1)
-		node_add(families, node_c(rq->a, str_is(node_text_str(node_at(families, 0)), "IPv4") ? "IPv6" : "IPv4"));
+		node_add(
+			families, node_c(rq->a, str_is(node_text_str(node_at(families, 0)), "IPv4") ? "IPv6" : "IPv4"));
 	while (!dual && node_len(families) > 1)
 		node_remove_at(families, node_len(families) - 1);
 	return 0;
@@ -385,7 +392,8 @@ static int allocate_ips(struct rq *rq, struct node *svc, struct val old, struct 
 static bool had_port(struct val old, struct str proto, int64_t port)
 {
 	for (struct val_iter it = val_iter(val_path(old, "spec.ports")); val_next(&it);)
-		if (val_int(val_get(it.val, "nodePort"), 0) == port && str_eq(val_str(val_get(it.val, "protocol")), proto))
+		if (val_int(val_get(it.val, "nodePort"), 0) == port &&
+			str_eq(val_str(val_get(it.val, "protocol")), proto))
 			return true;
 	return false;
 }
@@ -426,7 +434,8 @@ static int take_port(struct rq *rq, struct node *svc, size_t i, struct str proto
 
 	if (port < p->port_first || port > p->port_last)
 		return invalid(rq, svc, e, field, value,
-			rq_f(rq, "provided port is not in the valid range. The range of valid ports is %d-%d", p->port_first, p->port_last));
+			rq_f(rq, "provided port is not in the valid range. The range of valid ports is %d-%d",
+				p->port_first, p->port_last));
 	if (!take(p, key))
 		return invalid(rq, svc, e, field, value, "provided port is already allocated");
 	remember(rq, key);
@@ -486,7 +495,8 @@ int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err 
 	int rc;
 
 	if (str_is(type, "ExternalName")) {
-		if (before.n && !str_is(before, "ExternalName") && str_eq(node_text_str(node_getc(spec, "clusterIP")), val_str(val_path(old, "spec.clusterIP")))) {
+		if (before.n && !str_is(before, "ExternalName") &&
+			str_eq(node_text_str(node_getc(spec, "clusterIP")), val_str(val_path(old, "spec.clusterIP")))) {
 			node_delc(spec, "clusterIP");
 			node_delc(spec, "clusterIPs");
 			node_delc(spec, "ipFamilies");
@@ -503,13 +513,15 @@ int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err 
 		return rc;
 	if (headless) {
 		node_setc(spec, "clusterIPs", node_pack(rq->a, "['None']"));
-		if (selectorless && rq->api->ipalloc->n_cidrs == 1 && !val_has(old)) /* upstream: dual where it cannot know */
+		if (selectorless && rq->api->ipalloc->n_cidrs == 1 &&
+			!val_has(old)) /* upstream: dual where it cannot know */
 			node_setc(spec, "ipFamilyPolicy", node_c(rq->a, "SingleStack"));
 	} else if ((rc = allocate_ips(rq, svc, old, e)) < 0) {
 		return rc;
 	}
 	bool balanced = str_is(type, "LoadBalancer");
-	if (str_is(type, "NodePort") || (balanced && node_bool_of(node_getc(spec, "allocateLoadBalancerNodePorts"), true)))
+	if (str_is(type, "NodePort") ||
+		(balanced && node_bool_of(node_getc(spec, "allocateLoadBalancerNodePorts"), true)))
 		rc = allocate_ports(rq, svc, old, e);
 	else if (!balanced && before.n && !str_is(before, "ClusterIP"))
 		drop_ports(spec);

@@ -1,10 +1,11 @@
 /* Lanes: who writes waits in one of three queues, each with threads of its own, fair between users.
  *
- * A lane holds one FIFO per user and takes from the users in turn, so one busy client costs the others one request each.
- * Threads are started when there is work and end when there was none for a while. Each request runs as a fiber: while it
- * waits for the store its thread takes the next one, so a few threads fill a whole group commit. A request that waits for
- * another server (a webhook) keeps its thread, and gives its place away until it is back: a separate, bounded lane
- * without a queue. */
+ * A lane holds one FIFO per user and takes from the users in turn, so one busy client costs the others one request
+ * each.
+ * Threads are started when there is work and end when there was none for a while. Each request runs as a fiber: while
+ * it waits for the store its thread takes the next one, so a few threads fill a whole group commit. A request that
+ * waits for another server (a webhook) keeps its thread, and gives its place away until it is back: a separate, bounded
+ * lane without a queue. */
 #include "api/api_internal.h"
 #include "base/fiber.h"
 #include <stdio.h>
@@ -12,7 +13,8 @@
 
 #define IDLE_MS 30000
 #define AWAY_MAX 32 /* requests of one lane that may wait for other servers at a time */
-#define RUNNING_MAX 128 /* requests of one lane that were begun, most of them waiting for the store: what fits into its next commits */
+#define RUNNING_MAX \
+	128 /* requests of one lane that were begun, most of them waiting for the store: what fits into its next commits */
 
 struct user_queue {
 	struct str user; /* borrowed from its first request's copy below */
@@ -38,7 +40,7 @@ struct lane_state {
 	struct map *users;
 	size_t waiting;
 	int threads, idle, threads_max;
-	bool waking; /* one of them is on its way: it calls the next when there is more to do */
+	bool waking;                    /* one of them is on its way: it calls the next when there is more to do */
 	struct run *ready, **ready_end; /* the store has answered them */
 	size_t ready_n, running;
 	int away; /* threads whose request waits for another server: they hold no place of the lane */
@@ -106,7 +108,7 @@ static struct rq *take_rq(struct lane_state *s)
 	return rq;
 }
 
-/* ---- requests that were begun; all under the lock ------------------------------------------------------------------------------ */
+/* ---- requests that were begun; all under the lock -------------------------------------------- */
 
 static void run_ready(struct fiber *f);
 
@@ -182,7 +184,7 @@ static bool has_work(const struct lane_state *s)
 	return s->ready || (s->turn && s->running < RUNNING_MAX);
 }
 
-/* ---- threads -------------------------------------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 static void lane_thread(void *arg);
 

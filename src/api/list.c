@@ -14,7 +14,7 @@ struct listing {
 struct list_query {
 	struct filter filter;
 	int64_t limit;
-	int64_t at;	 /* exact revision; 0: now */
+	int64_t at;      /* exact revision; 0: now */
 	struct str from; /* key */
 };
 
@@ -174,7 +174,9 @@ static int token_read(struct rq *rq, struct str token, int64_t *rev, struct str 
 	*rev = doc_int(d, "rv", 0);
 	*start = arena_str(rq->a, doc_str(d, "start"));
 	doc_unref(d);
-	return start->n ? 0 : err_set(e, ERR_BAD_REQUEST, "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)");
+	return start->n ? 0 :
+			  err_set(e, ERR_BAD_REQUEST,
+				  "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)");
 }
 
 static int invalid_option(struct rq *rq, struct err *e, const char *field, const char *why)
@@ -193,18 +195,22 @@ static int query_revision(struct rq *rq, struct list_query *q, struct err *e)
 	if (rq_param(rq, "sendInitialEvents").p)
 		return invalid_option(rq, e, "sendInitialEvents", "sendInitialEvents is forbidden for list");
 	if (match.n && cont.n)
-		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
+		return invalid_option(
+			rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
 	if (match.n && !rv.n)
-		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided");
+		return invalid_option(rq, e, "resourceVersionMatch",
+			"resourceVersionMatch is forbidden unless resourceVersion is provided");
 	if (match.n && !str_is(match, "Exact") && !str_is(match, "NotOlderThan"))
 		v_unsupported(e, "resourceVersionMatch", match, known);
 	if (e->causes_len)
 		return validate_options(rq, "ListOptions", e);
 	if (str_is(match, "Exact") && str_is(rv, "0"))
-		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+		return invalid_option(rq, e, "resourceVersionMatch",
+			"resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
 	if (cont.n) {
 		if (rv.n && !str_is(rv, "0"))
-			return err_set(e, ERR_BAD_REQUEST, "specifying resource version is not allowed when using continue");
+			return err_set(
+				e, ERR_BAD_REQUEST, "specifying resource version is not allowed when using continue");
 		return token_read(rq, cont, &q->at, &q->from, e);
 	}
 	if (check_revision(rq, rv, &want, e) < 0)
@@ -260,7 +266,8 @@ static int list_run(struct rq *rq, const struct list_query *q, struct listing *l
 	return rq->res->custom ? custom_list_as_served(rq, l->docs, l->n, e) : 0;
 }
 
-int list_collect(struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e)
+int list_collect(
+	struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e)
 {
 	struct list_query q = { .filter = *f };
 	struct listing l;
@@ -330,8 +337,8 @@ static int reply_protobuf(struct rq *rq, const struct listing *l, struct str tok
 	buf_fini(&meta);
 	if (rc < 0)
 		return rc;
-	rc = schema_list_to_protobuf(str_c(rq->res->api_version), str_c(rq->res->list_kind), rq->res->type, doc_get(m, "metadata"),
-		next_item, &it, &b, e);
+	rc = schema_list_to_protobuf(str_c(rq->res->api_version), str_c(rq->res->list_kind), rq->res->type,
+		doc_get(m, "metadata"), next_item, &it, &b, e);
 	doc_unref(m);
 	if (rc < 0) {
 		buf_fini(&b);
@@ -345,7 +352,8 @@ static void reply_metadata(struct rq *rq, const struct listing *l, struct str to
 {
 	struct buf b = BUF_INIT;
 
-	buf_printf(&b, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/%s\",", rq->table_beta ? "v1beta1" : "v1");
+	buf_printf(&b, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/%s\",",
+		rq->table_beta ? "v1beta1" : "v1");
 	list_meta(l, token, count, &b);
 	buf_c(&b, ",\"items\":[");
 	for (size_t i = 0; i < l->n; i++) {
@@ -359,7 +367,8 @@ static void reply_metadata(struct rq *rq, const struct listing *l, struct str to
 		struct err e;
 		struct doc *d = NULL;
 		err_init(&e);
-		const struct schema_type *t = schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadataList"));
+		const struct schema_type *t =
+			schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadataList"));
 		if (t && doc_parse(buf_view(&b), &d, &e) == 0 && schema_to_protobuf(t, doc_root(d), &pb, &e) == 0) {
 			doc_unref(d);
 			buf_fini(&b);

@@ -25,7 +25,8 @@ struct client_stream {
 
 static enum verb verb_of(enum client_verb v)
 {
-	static const enum verb map[] = { V_GET, V_LIST, V_CREATE, V_UPDATE, V_PATCH, V_DELETE, V_DELETE_COLLECTION, V_WATCH };
+	static const enum verb map[] = { V_GET, V_LIST, V_CREATE, V_UPDATE, V_PATCH, V_DELETE, V_DELETE_COLLECTION,
+		V_WATCH };
 
 	return map[v];
 }
@@ -64,8 +65,9 @@ static int begin(struct local *l, const struct client_request *c, struct rq **re
 	rq->params = ARENA_ARRAY(rq->a, struct param, 4);
 	add_param(rq, "labelSelector", c->label_selector);
 	add_param(rq, "fieldSelector", c->field_selector);
-	rq->path = arena_strf(rq->a, "/%s%s%s/%s%s%.*s/%s", c->res.group[0] ? "apis/" : "api", c->res.group, c->res.group[0] ? "" : "",
-		c->res.version, c->ns.n ? "/namespaces/" : "", STR_ARG(c->ns), c->res.resource);
+	rq->path = arena_strf(rq->a, "/%s%s%s/%s%s%.*s/%s", c->res.group[0] ? "apis/" : "api", c->res.group,
+		c->res.group[0] ? "" : "", c->res.version, c->ns.n ? "/namespaces/" : "", STR_ARG(c->ns),
+		c->res.resource);
 	if (!rq->name.n && c->body && rq->verb == V_UPDATE)
 		rq->name = arena_str(rq->a, doc_name(c->body));
 	rq->res = api_resource(l->api, rq->group, rq->version, rq->resource_name);
@@ -137,8 +139,8 @@ static int local_call(void *self, const struct client_request *c, struct doc **r
 	return rc < 0 ? rc : 0;
 }
 
-static int local_list(void *self, const struct client_request *c, void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24],
-	struct err *e)
+static int local_list(void *self, const struct client_request *c, void (*each)(void *arg, struct doc *take), void *arg,
+	char ret_rev[24], struct err *e)
 {
 	struct doc **docs;
 	struct filter f;
@@ -153,7 +155,8 @@ static int local_list(void *self, const struct client_request *c, void (*each)(v
 	if (!rq->res->stored->cache && !computed)
 		rc = err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
 	if (rc >= 0 && (rc = filter_parse(rq, c->label_selector, c->field_selector, &f, e)) >= 0 &&
-		(rc = computed ? computed_collect(rq, STR_NULL, &f, &docs, &n, e) : list_collect(rq, &f, &docs, &n, &rev, e)) >= 0) {
+		(rc = computed ? computed_collect(rq, STR_NULL, &f, &docs, &n, e) :
+				 list_collect(rq, &f, &docs, &n, &rev, e)) >= 0) {
 		for (size_t i = 0; i < n; i++)
 			each(arg, doc_ref(docs[i]));
 		if (ret_rev)
@@ -163,7 +166,7 @@ static int local_list(void *self, const struct client_request *c, void (*each)(v
 	return rc < 0 ? rc : 0;
 }
 
-/* ---- watch --------------------------------------------------------------------------------------------------------------- */
+/* ---- watch ----------------------------------------------------------------------------------- */
 
 static void notify(void *arg)
 {
@@ -214,11 +217,13 @@ static int local_watch(void *self, const struct client_request *c, struct client
 	task_cond_init(&s->wake);
 	struct cache *cache = rq->res->stored->cache;
 	if (c->resource_version.n && !str_u64(c->resource_version, &u))
-		rc = err_set(e, ERR_BAD_REQUEST, "resourceVersion \"%.*s\" is not a number", STR_ARG(c->resource_version));
+		rc = err_set(
+			e, ERR_BAD_REQUEST, "resourceVersion \"%.*s\" is not a number", STR_ARG(c->resource_version));
 	else if (!cache)
 		rc = err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
 	else
-		rc = filter_parse(rq, arena_str(rq->a, c->label_selector), arena_str(rq->a, c->field_selector), &s->filter, e);
+		rc = filter_parse(
+			rq, arena_str(rq->a, c->label_selector), arena_str(rq->a, c->field_selector), &s->filter, e);
 	since = (int64_t)u;
 	if (rc >= 0) {
 		struct str prefix = prefix_of(rq, &s->filter);
@@ -343,7 +348,8 @@ static void local_free(void *self)
 	arena_free(l->a);
 }
 
-static const struct client_ops local_ops = { local_call, local_list, local_watch, local_next, local_interrupt, local_close, local_free };
+static const struct client_ops local_ops = { local_call, local_list, local_watch, local_next, local_interrupt,
+	local_close, local_free };
 
 struct client *api_local_client(struct api *api, const char *user, const char *const *groups, const char *name)
 {
@@ -366,16 +372,16 @@ struct client *api_local_client(struct api *api, const char *user, const char *c
 	return client_new(&local_ops, l, name);
 }
 
-/* ---- writes of the server itself ----------------------------------------------------------------------------------------------- */
+/* ---- writes of the server itself ------------------------------------------------------------- */
 
-int api_write(struct api *api, enum verb verb, const char *group, const char *resource, struct str ns, struct str name, struct doc *body,
-	struct doc **ret, struct err *e)
+int api_write(struct api *api, enum verb verb, const char *group, const char *resource, struct str ns, struct str name,
+	struct doc *body, struct doc **ret, struct err *e)
 {
 	return api_write_sub(api, verb, group, resource, NULL, ns, name, body, ret, e);
 }
 
-int api_write_sub(struct api *api, enum verb verb, const char *group, const char *resource, const char *sub, struct str ns, struct str name,
-	struct doc *body, struct doc **ret, struct err *e)
+int api_write_sub(struct api *api, enum verb verb, const char *group, const char *resource, const char *sub,
+	struct str ns, struct str name, struct doc *body, struct doc **ret, struct err *e)
 {
 	static const struct str masters[] = { { "system:masters", 14 }, { "system:authenticated", 20 } };
 	struct outcome out = { 0 };

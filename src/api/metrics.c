@@ -3,7 +3,8 @@
 #include <stdio.h>
 #define LOG_MODULE "api"
 
-static const double bounds[] = { 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60 };
+static const double bounds[] = { 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15,
+	20, 30, 45, 60 };
 #define PRODUCERS_MAX 16
 
 struct series {
@@ -68,8 +69,8 @@ static void *need(struct map *m, struct str key, size_t size)
 
 void metrics_record(struct metrics *m, const struct rq *rq, int status)
 {
-	static const char *const http_verbs[] = { "", "GET", "LIST", "WATCH", "POST", "PUT", "PATCH", "DELETE", "DELETECOLLECTION",
-		"CONNECT" };
+	static const char *const http_verbs[] = { "", "GET", "LIST", "WATCH", "POST", "PUT", "PATCH", "DELETE",
+		"DELETECOLLECTION", "CONNECT" };
 	char labels[512], with_code[560];
 	const char *scope = !rq->resource_request ? "" : rq->name.n ? "resource" : rq->ns.n ? "namespace" : "cluster";
 	double s = (double)(mono_now().ns - rq->began.ns) / 1e9;
@@ -101,17 +102,20 @@ static void write_requests(struct metrics *m, struct buf *b)
 
 	buf_c(b, "# HELP apiserver_request_total Requests answered.\n# TYPE apiserver_request_total counter\n");
 	for (size_t i = 0; map_next(m->totals, &i, &key, &value);)
-		buf_printf(b, "apiserver_request_total{%.*s} %llu\n", STR_ARG(key), (unsigned long long)*(uint64_t *)value);
-	buf_c(b, "# HELP apiserver_request_duration_seconds Time until the answer.\n# TYPE apiserver_request_duration_seconds histogram\n");
+		buf_printf(b, "apiserver_request_total{%.*s} %llu\n", STR_ARG(key),
+			(unsigned long long)*(uint64_t *)value);
+	buf_c(b,
+		"# HELP apiserver_request_duration_seconds Time until the answer.\n# TYPE apiserver_request_duration_seconds histogram\n");
 	for (size_t i = 0; map_next(m->durations, &i, &key, &value);) {
 		struct series *d = value;
 		for (size_t k = 0; k < ARRAY_LEN(bounds); k++)
-			buf_printf(b, "apiserver_request_duration_seconds_bucket{%.*s,le=\"%g\"} %llu\n", STR_ARG(key), bounds[k],
-				(unsigned long long)d->bucket[k]);
+			buf_printf(b, "apiserver_request_duration_seconds_bucket{%.*s,le=\"%g\"} %llu\n", STR_ARG(key),
+				bounds[k], (unsigned long long)d->bucket[k]);
 		buf_printf(b, "apiserver_request_duration_seconds_bucket{%.*s,le=\"+Inf\"} %llu\n", STR_ARG(key),
 			(unsigned long long)d->count);
 		buf_printf(b, "apiserver_request_duration_seconds_sum{%.*s} %g\n", STR_ARG(key), d->sum);
-		buf_printf(b, "apiserver_request_duration_seconds_count{%.*s} %llu\n", STR_ARG(key), (unsigned long long)d->count);
+		buf_printf(b, "apiserver_request_duration_seconds_count{%.*s} %llu\n", STR_ARG(key),
+			(unsigned long long)d->count);
 	}
 }
 
@@ -123,8 +127,10 @@ static void write_objects(struct rq *rq, struct buf *b)
 	buf_c(b, "# HELP apiserver_storage_objects Objects stored.\n# TYPE apiserver_storage_objects gauge\n");
 	for (size_t i = 0; i < n; i++)
 		if (rows[i]->cache)
-			buf_printf(b, "apiserver_storage_objects{resource=\"%s\"} %zu\n", rows[i]->group_resource, cache_len(rows[i]->cache));
-	buf_printf(b, "# TYPE apiserver_longrunning_requests gauge\napiserver_longrunning_requests{verb=\"WATCH\"} %zu\n",
+			buf_printf(b, "apiserver_storage_objects{resource=\"%s\"} %zu\n", rows[i]->group_resource,
+				cache_len(rows[i]->cache));
+	buf_printf(b,
+		"# TYPE apiserver_longrunning_requests gauge\napiserver_longrunning_requests{verb=\"WATCH\"} %zu\n",
 		watches_len(rq->api->watches));
 }
 

@@ -56,8 +56,8 @@ static bool accept_take(struct rq *rq, struct accept a, bool discovery)
 		return true;
 	}
 	if (discovery) {
-		if (!str_is(a.as, "APIGroupDiscoveryList") || !str_is(a.g, "apidiscovery.k8s.io") || !str_is(a.v, "v2") ||
-			m != MEDIA_JSON)
+		if (!str_is(a.as, "APIGroupDiscoveryList") || !str_is(a.g, "apidiscovery.k8s.io") ||
+			!str_is(a.v, "v2") || m != MEDIA_JSON)
 			return false;
 		rq->render = RENDER_DISCOVERY;
 		rq->media = m;
@@ -82,8 +82,9 @@ int negotiate(struct rq *rq, bool discovery, struct err *e)
 	struct str ua = rq->user_agent;
 	struct str pretty = rq_param(rq, "pretty");
 
-	rq->pretty = pretty.p ? str_is(pretty, "true") || str_is(pretty, "1") :
-				str_starts(ua, STR("curl")) || str_starts(ua, STR("Wget")) || str_starts(ua, STR("Mozilla/5.0"));
+	rq->pretty = pretty.p ?
+		str_is(pretty, "true") || str_is(pretty, "1") :
+		str_starts(ua, STR("curl")) || str_starts(ua, STR("Wget")) || str_starts(ua, STR("Mozilla/5.0"));
 	rq->include_object = rq_param(rq, "includeObject");
 	if (!rq->accept.n)
 		return 0;

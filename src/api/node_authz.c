@@ -61,7 +61,7 @@ static bool rule_list_allows(const struct authz_attrs *at)
 	return false;
 }
 
-/* ---- what the pods of a node refer to ----------------------------------------------------------------------------- */
+/* ---- what the pods of a node refer to -------------------------------------------------------- */
 
 static bool env_refers(struct val container, const char *key_ref, const char *from_ref, struct str name)
 {
@@ -93,7 +93,8 @@ static bool pod_refers(struct val spec, bool secret, struct str name)
 			return true;
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		for (struct val_iter it = val_iter(val_get(spec, lists[i])); val_next(&it);)
-			if (env_refers(it.val, secret ? "secretKeyRef" : "configMapKeyRef", secret ? "secretRef" : "configMapRef", name))
+			if (env_refers(it.val, secret ? "secretKeyRef" : "configMapKeyRef",
+				    secret ? "secretRef" : "configMapRef", name))
 				return true;
 	if (!secret)
 		return str_is(name, "kube-root-ca.crt"); /* every pod's projected volume has it */
@@ -107,7 +108,8 @@ static bool any_pod(struct api *api, struct str node, struct str ns, pod_test *t
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	int64_t revision;
-	struct cache_list pods = cache_list(api_cache(api, "", "pods"), a, arena_strf(a, "%.*s/", STR_ARG(ns)), STR_NULL, 0, &revision);
+	struct cache_list pods =
+		cache_list(api_cache(api, "", "pods"), a, arena_strf(a, "%.*s/", STR_ARG(ns)), STR_NULL, 0, &revision);
 
 	for (size_t i = 0; i < pods.n; i++) {
 		struct val pod = doc_root(pods.items[i].doc);
@@ -145,7 +147,8 @@ static bool test_claim(struct val pod, const void *arg)
 		if (str_eq(val_str(val_path(it.val, "persistentVolumeClaim.claimName")), name))
 			return true;
 		/* A generic ephemeral volume's claim is named POD-VOLUME. */
-		if (val_has(val_get(it.val, "ephemeral")) && name.n == of_pod.n + volume.n + 1 && str_starts(name, of_pod) && str_ends(name, volume))
+		if (val_has(val_get(it.val, "ephemeral")) && name.n == of_pod.n + volume.n + 1 &&
+			str_starts(name, of_pod) && str_ends(name, volume))
 			return true;
 	}
 	return false;
@@ -187,7 +190,8 @@ static bool volumes_allowed(struct api *api, struct str node, const struct authz
 			return false;
 		ns = doc_str(volume, "spec.claimRef.namespace");
 		claim = doc_str(volume, "spec.claimRef.name");
-	} else if (!has_word(str_is(at->sub, "status") ? "get update patch" : "get", at->verb) || (at->sub.n && !str_is(at->sub, "status"))) {
+	} else if (!has_word(str_is(at->sub, "status") ? "get update patch" : "get", at->verb) ||
+		(at->sub.n && !str_is(at->sub, "status"))) {
 		return false;
 	}
 	return ns.n && claim.n && any_pod(api, node, ns, test_claim, &claim);
@@ -216,7 +220,9 @@ static bool selects_this_node(struct str field_selector, struct str node)
 static bool pods_allowed(struct api *api, struct str node, const struct authz_attrs *at)
 {
 	if (str_is(at->verb, "list") || str_is(at->verb, "watch"))
-		return !at->sub.n && (selects_this_node(at->field_selector, node) || (at->name.n && is_bound_here(api, node, at->ns, at->name)));
+		return !at->sub.n &&
+			(selects_this_node(at->field_selector, node) ||
+				(at->name.n && is_bound_here(api, node, at->ns, at->name)));
 	if (at->sub.n && !str_is(at->sub, "status") && !str_is(at->sub, "eviction"))
 		return false;
 	if (!has_word("get delete update patch create", at->verb))
@@ -237,7 +243,8 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 
 		return reads && at->ns.n && at->name.n && any_pod(api, node, at->ns, test_reference, &r);
 	}
-	if (!at->group.n && (str_is(at->resource, "persistentvolumeclaims") || str_is(at->resource, "persistentvolumes")))
+	if (!at->group.n &&
+		(str_is(at->resource, "persistentvolumeclaims") || str_is(at->resource, "persistentvolumes")))
 		return volumes_allowed(api, node, at) || local_paths_allowed(api, node, at);
 	if (!at->group.n && str_is(at->resource, "serviceaccounts"))
 		return at->name.n && (str_is(at->sub, "token") ? str_is(at->verb, "create") : reads) &&
@@ -247,12 +254,12 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 	return rule_list_allows(at);
 }
 
-/* ---- NodeRestriction ---------------------------------------------------------------------------------------------- */
+/* ---- NodeRestriction ------------------------------------------------------------------------- */
 
 static int forbidden(struct rq *rq, struct err *e, const char *what)
 {
-	return err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s", rq->res->group_resource[0] ? rq->res->group_resource : rq->res->def.resource,
-		STR_ARG(rq->name), what);
+	return err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s",
+		rq->res->group_resource[0] ? rq->res->group_resource : rq->res->def.resource, STR_ARG(rq->name), what);
 }
 
 static int restrict_node(struct rq *rq, struct str node, struct val object, struct val old, struct err *e)
@@ -267,7 +274,8 @@ static int restrict_node(struct rq *rq, struct str node, struct val object, stru
 		if (!same && str_has(it.key, STR("node-restriction.kubernetes.io/")))
 			return forbidden(rq, e, "a node may not set labels under node-restriction.kubernetes.io/");
 	}
-	if (val_has(old) && val_has(object) && !val_equal(val_path(object, "spec.taints"), val_path(old, "spec.taints")))
+	if (val_has(old) && val_has(object) &&
+		!val_equal(val_path(object, "spec.taints"), val_path(old, "spec.taints")))
 		return forbidden(rq, e, "a node may not change its taints");
 	return 0;
 }
@@ -313,8 +321,9 @@ static int restrict_volume(struct rq *rq, struct val object, struct val old, str
 	struct val was = val_path(old, "metadata.finalizers"), is = val_path(object, "metadata.finalizers");
 
 	if (val_has(object) && val_has(old) && same_but(object, old, "metadata") &&
-		same_but(val_get(object, "metadata"), val_get(old, "metadata"), "finalizers managedFields resourceVersion") && keeps_finalizers(was, is) &&
-		keeps_finalizers(is, was))
+		same_but(val_get(object, "metadata"), val_get(old, "metadata"),
+			"finalizers managedFields resourceVersion") &&
+		keeps_finalizers(was, is) && keeps_finalizers(is, was))
 		return 0;
 	return forbidden(rq, e, "a node may change only the finalizer " LOCAL_PATH_FINALIZER " of its volumes");
 }
@@ -334,7 +343,8 @@ int authz_node_restriction(struct rq *rq, struct val object, struct val old, str
 		return restrict_volume(rq, object, old, e);
 	if (!strcmp(resource, "certificatesigningrequests") && !val_has(old) && !csr_fits_node(rq, object, node))
 		return forbidden(rq, e, rq_f(rq, "can only create a node CSR with CN=system:node:%.*s", STR_ARG(node)));
-	if (!strcmp(resource, "leases") && !str_eq(val_str(val_path(val_has(object) ? object : old, "metadata.name")), node))
+	if (!strcmp(resource, "leases") &&
+		!str_eq(val_str(val_path(val_has(object) ? object : old, "metadata.name")), node))
 		return forbidden(rq, e, "a node may change only its own lease");
 	return 0;
 }

@@ -64,8 +64,13 @@ static struct openapi_resource *collect(struct rq *rq, size_t *ret_n)
 	for (size_t i = 0; i < rows_n; i++) {
 		const struct resource_def *d = &rows[i]->def;
 		const struct subresource *st = resource_sub(rows[i], STR("status"));
-		out[n] = (struct openapi_resource){ .group = d->group, .version = d->version, .resource = d->resource,
-			.singular = d->singular, .kind = d->kind, .namespaced = d->namespaced, .verbs = verb_list(rq, d->verbs),
+		out[n] = (struct openapi_resource){ .group = d->group,
+			.version = d->version,
+			.resource = d->resource,
+			.singular = d->singular,
+			.kind = d->kind,
+			.namespaced = d->namespaced,
+			.verbs = verb_list(rq, d->verbs),
 			.type = rows[i]->type };
 		if (rows[i]->custom) {
 			out[n].list_type = schema_custom_list_type(rows[i]->custom->schema);
@@ -197,8 +202,8 @@ static void index_v3(struct rq *rq)
 		if (seen)
 			continue;
 		uint64_t hash = str_hash(str_c(av)) ^ str_hash(str_c(server_version)) ^ (uint64_t)version;
-		buf_printf(&b, "%s\"%s/%s\":{\"serverRelativeURL\":\"/openapi/v3/%s/%s?hash=%016llX\"}", more ? "," : "", prefix, av,
-			prefix, av, (unsigned long long)hash);
+		buf_printf(&b, "%s\"%s/%s\":{\"serverRelativeURL\":\"/openapi/v3/%s/%s?hash=%016llX\"}",
+			more ? "," : "", prefix, av, prefix, av, (unsigned long long)hash);
 		more = true;
 	}
 	buf_c(&b, "}}");

@@ -197,8 +197,9 @@ int outgoing_acquire(struct api *api, const struct outgoing_target *t, struct ou
 	l = o->stopped ? NULL : map_get(o->links, key);
 	if (o->stopped)
 		rc = err_set(e, ERR_UNAVAILABLE, "the server is shutting down");
-	else if (!l && (rc = link_new(api, t, arena_cstr(a, url), server_name.n ? arena_cstr(a, server_name) : NULL, &l,
-				e)) >= 0) {
+	else if (!l &&
+		(rc = link_new(api, t, arena_cstr(a, url), server_name.n ? arena_cstr(a, server_name) : NULL, &l, e)) >=
+			0) {
 		evict(o);
 		l->key = str_dup(key);
 		map_put(o->links, key, l);

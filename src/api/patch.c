@@ -11,7 +11,8 @@ static int patch_kind(struct rq *rq, struct err *e)
 		const char *type;
 		enum patch_type patch;
 	} types[] = { { "application/json-patch+json", PATCH_JSON }, { "application/merge-patch+json", PATCH_MERGE },
-		{ "application/strategic-merge-patch+json", PATCH_STRATEGIC }, { "application/apply-patch+yaml", PATCH_APPLY } };
+		{ "application/strategic-merge-patch+json", PATCH_STRATEGIC },
+		{ "application/apply-patch+yaml", PATCH_APPLY } };
 	struct str type;
 
 	if (rq->local && rq->patch == PATCH_STRATEGIC && rq->res->custom)
@@ -73,16 +74,20 @@ static int patch_invalid(struct rq *rq, struct doc *patch, const char *why, stru
 
 static int patched(struct rq *rq, struct node *object, struct doc *patch, bool report, struct err *e)
 {
-	struct str kind = node_text_str(node_getc(object, "kind")), version = node_text_str(node_getc(object, "apiVersion"));
+	struct str kind = node_text_str(node_getc(object, "kind")),
+		   version = node_text_str(node_getc(object, "apiVersion"));
 
 	if (node_kind(object) != VAL_MAP)
 		return patch_invalid(rq, patch, "the patch makes something that is no object", e);
 	if (rq->patch == PATCH_STRATEGIC) { /* upstream's is of the fields only */
 		node_setc(object, "kind", node_c(rq->a, rq->res->def.kind));
 		node_setc(object, "apiVersion", node_c(rq->a, rq->res->api_version));
-	} else if ((kind.n && !str_is(kind, rq->res->def.kind)) || (version.n && !str_is(version, rq->res->api_version))) {
+	} else if ((kind.n && !str_is(kind, rq->res->def.kind)) ||
+		(version.n && !str_is(version, rq->res->api_version))) {
 		return patch_invalid(rq, patch,
-			rq_f(rq, "no kind \"%.*s\" is registered for version \"%.*s\" at this path", STR_ARG(kind), STR_ARG(version)), e);
+			rq_f(rq, "no kind \"%.*s\" is registered for version \"%.*s\" at this path", STR_ARG(kind),
+				STR_ARG(version)),
+			e);
 	}
 	if (decode_node(rq, rq->res->type, object, report, e) < 0)
 		return patch_invalid(rq, patch, e->message, e);
@@ -137,7 +142,7 @@ static int patch_once(struct rq *rq, struct doc *patch, bool report, struct outc
 	return rc;
 }
 
-/* ---- server-side apply ------------------------------------------------------------------------------------------------------ */
+/* ---- server-side apply ----------------------------------------------------------------------- */
 
 /* The configuration as sent, checked like a body. */
 static int applied_config(struct rq *rq, struct doc *patch, bool report, struct doc **ret, struct err *e)
@@ -147,10 +152,11 @@ static int applied_config(struct rq *rq, struct doc *patch, bool report, struct 
 	int rc;
 
 	if (!kind.n || !version.n)
-		return err_set(e, ERR_BAD_REQUEST, "invalid object type: apiVersion and kind must be set in an apply configuration");
+		return err_set(e, ERR_BAD_REQUEST,
+			"invalid object type: apiVersion and kind must be set in an apply configuration");
 	if (!str_is(kind, rq->res->def.kind) || !str_is(version, rq->res->api_version))
-		return err_set(e, ERR_BAD_REQUEST, "the configuration is a %.*s %.*s, but the URL is for %s %s", STR_ARG(version),
-			STR_ARG(kind), rq->res->api_version, rq->res->def.kind);
+		return err_set(e, ERR_BAD_REQUEST, "the configuration is a %.*s %.*s, but the URL is for %s %s",
+			STR_ARG(version), STR_ARG(kind), rq->res->api_version, rq->res->def.kind);
 	if ((rc = decode_node(rq, rq->res->type, n, report, e)) < 0)
 		return rc;
 	struct node *meta = node_need_map(n, "metadata");
@@ -163,8 +169,9 @@ static int applied_config(struct rq *rq, struct doc *patch, bool report, struct 
 		node_setc(meta, "namespace", node_str(rq->a, rq->ns));
 	struct str name = node_text_str(node_getc(meta, "name"));
 	if (!str_eq(name, rq->name))
-		return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)",
-			STR_ARG(name), STR_ARG(rq->name));
+		return err_set(e, ERR_BAD_REQUEST,
+			"the name of the object (%.*s) does not match the name on the URL (%.*s)", STR_ARG(name),
+			STR_ARG(rq->name));
 	*ret = node_publish(n);
 	doc_hold(rq->a, *ret);
 	return 0;
@@ -215,7 +222,8 @@ int write_patch(struct rq *rq, struct outcome *out, struct err *e)
 		v_forbidden(e, "force", "may not be specified for non-apply patch");
 	if (rq->patch == PATCH_APPLY) {
 		if (!rq->field_manager.n)
-			err_cause(e, "FieldValueRequired", "fieldManager", "Required value: is required for apply patch");
+			err_cause(
+				e, "FieldValueRequired", "fieldManager", "Required value: is required for apply patch");
 	}
 	if (validate_options(rq, "PatchOptions", e) < 0)
 		return -ERR_INVALID;

@@ -52,15 +52,16 @@ static int to_pod(struct rq *rq, struct str name, struct str port, struct str *h
 		return err_set(e, ERR_NOT_FOUND, "pods \"%.*s\" not found", STR_ARG(name));
 	*host = arena_str(rq->a, doc_str(pod, "status.podIP"));
 	if (pod_port(pod, port, ret_port) < 0)
-		rc = err_set(e, ERR_BAD_REQUEST, "pod \"%.*s\" has no port named \"%.*s\"", STR_ARG(name), STR_ARG(port));
+		rc = err_set(
+			e, ERR_BAD_REQUEST, "pod \"%.*s\" has no port named \"%.*s\"", STR_ARG(name), STR_ARG(port));
 	else if (!host->n)
 		rc = err_set(e, ERR_UNAVAILABLE, "pod \"%.*s\" has no address yet", STR_ARG(name));
 	doc_unref(pod);
 	return rc;
 }
 
-int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host, int64_t *ret_port,
-	struct err *e)
+int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host,
+	int64_t *ret_port, struct err *e)
 {
 	struct doc *svc = api_get(api, "", "services", ns, name), *ep;
 	struct str port_name = STR_NULL;
@@ -91,7 +92,8 @@ int relay_service(struct api *api, struct arena *a, struct str ns, struct str na
 	}
 	doc_unref(ep);
 	if (!found)
-		return err_set(e, ERR_UNAVAILABLE, "no service port \"%.*s\" found for service \"%.*s\"", STR_ARG(port), STR_ARG(name));
+		return err_set(e, ERR_UNAVAILABLE, "no service port \"%.*s\" found for service \"%.*s\"", STR_ARG(port),
+			STR_ARG(name));
 	return host->n ? 0 : err_set(e, ERR_UNAVAILABLE, "no endpoints available for service \"%.*s\"", STR_ARG(name));
 }
 
@@ -104,8 +106,9 @@ static int target(struct rq *rq, struct http_client **client, struct err *e)
 	split_name(rq->name, &scheme, &name, &port);
 	if (!strcmp(rq->res->def.resource, "nodes"))
 		return relay_node(rq, name, client, e);
-	rc = !strcmp(rq->res->def.resource, "pods") ? to_pod(rq, name, port, &host, &number, e) :
-						       relay_service(rq->api, rq->a, rq->ns, name, port, &host, &number, e);
+	rc = !strcmp(rq->res->def.resource, "pods") ?
+		to_pod(rq, name, port, &host, &number, e) :
+		relay_service(rq->api, rq->a, rq->ns, name, port, &host, &number, e);
 	if (rc < 0)
 		return rc;
 	return relay_client(rq->api->relays, str_is(scheme, "https") ? "https" : "http", host, number, client, e);
@@ -113,8 +116,9 @@ static int target(struct rq *rq, struct http_client **client, struct err *e)
 
 static bool hop_by_hop(struct str name)
 {
-	static const char *const names[] = { "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-		"transfer-encoding", "upgrade", "host", "authorization", "content-length", "cookie", "date", "accept-encoding" };
+	static const char *const names[] = { "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+		"te", "trailer", "transfer-encoding", "upgrade", "host", "authorization", "content-length", "cookie",
+		"date", "accept-encoding" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (str_is(name, names[i]))
@@ -128,7 +132,8 @@ size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t 
 
 	for (size_t i = 0; i < n; i++)
 		if (!hop_by_hop(from[i].name))
-			to[k++] = (struct http_header){ arena_str(rq->a, from[i].name), arena_str(rq->a, from[i].value) };
+			to[k++] =
+				(struct http_header){ arena_str(rq->a, from[i].name), arena_str(rq->a, from[i].value) };
 	return k;
 }
 
@@ -171,7 +176,8 @@ static void run(void *arg)
 
 	err_init(&e);
 	size_t n = relay_pass_headers(rq, in, n_in, h);
-	if (http_call(p->client, arena_cstr(rq->a, rq->method), p->path, h, n, rq->body, ANSWER_MAX, 60000, &r, &e) < 0) {
+	if (http_call(p->client, arena_cstr(rq->a, rq->method), p->path, h, n, rq->body, ANSWER_MAX, 60000, &r, &e) <
+		0) {
 		err_wrap(&e, "error trying to reach service");
 		if (e.code == ERR_IO)
 			e.code = ERR_UNAVAILABLE;
@@ -189,7 +195,8 @@ void relay_proxy(struct rq *rq)
 
 	err_init(&e);
 	p->rq = rq;
-	p->path = arena_strf(rq->a, "%s%.*s%s%.*s", rq->sub_path.n ? "" : "/", STR_ARG(rq->sub_path), rq->query.n ? "?" : "", STR_ARG(rq->query));
+	p->path = arena_strf(rq->a, "%s%.*s%s%.*s", rq->sub_path.n ? "" : "/", STR_ARG(rq->sub_path),
+		rq->query.n ? "?" : "", STR_ARG(rq->query));
 	if (target(rq, &p->client, &e) >= 0) {
 		if (rq_header(rq, "upgrade").n && http_version(rq->http) == 1) {
 			relay_upgrade(rq, p->client, p->path);

@@ -1,6 +1,7 @@
 /* Role-based access: roles and bindings compiled into "subject → grants", rebuilt when one of them changes.
  *
- *     caches of the four RBAC kinds ──notify──► stale ──next question──► new policy (old one lives until its readers are done)
+ *     caches of the four RBAC kinds ──notify──► stale ──next question──► new policy (old one lives until its readers
+ *     are done)
  *
  * Source of the semantics: the Kubernetes documentation, "Using RBAC Authorization". */
 #include "api/auth.h"
@@ -13,7 +14,7 @@
 static const char *const rbac_resources[4] = { "clusterroles", "clusterrolebindings", "roles", "rolebindings" };
 
 struct grant {
-	struct str ns;	  /* empty: everywhere */
+	struct str ns;    /* empty: everywhere */
 	struct val rules; /* of the role */
 	const char *why;  /* "ClusterRoleBinding \"x\" of ClusterRole \"y\" to Group \"z\"" */
 	struct grant *next;
@@ -62,7 +63,7 @@ void policy_free(struct auth *auth)
 	auth->policy = NULL;
 }
 
-/* ---- compiling -------------------------------------------------------------------------------------------------- */
+/* ---- compiling ------------------------------------------------------------------------------- */
 
 /* A ServiceAccount is the user that its tokens carry. */
 static struct str subject_key(struct arena *a, struct val subject, struct str binding_ns)
@@ -70,14 +71,16 @@ static struct str subject_key(struct arena *a, struct val subject, struct str bi
 	struct str name = val_str(val_get(subject, "name")), ns = val_str(val_get(subject, "namespace"));
 
 	if (val_is(val_get(subject, "kind"), "ServiceAccount"))
-		return arena_strf(a, "User:system:serviceaccount:%.*s:%.*s", STR_ARG(ns.n ? ns : binding_ns), STR_ARG(name));
+		return arena_strf(
+			a, "User:system:serviceaccount:%.*s:%.*s", STR_ARG(ns.n ? ns : binding_ns), STR_ARG(name));
 	return arena_strf(a, "%.*s:%.*s", STR_ARG(val_str(val_get(subject, "kind"))), STR_ARG(name));
 }
 
 static struct val role_rules(struct api *api, struct arena *a, struct val ref, struct str ns)
 {
 	bool cluster = val_is(val_get(ref, "kind"), "ClusterRole");
-	struct doc *role = api_get(api, RBAC_GROUP, cluster ? "clusterroles" : "roles", cluster ? STR_NULL : ns, val_str(val_get(ref, "name")));
+	struct doc *role = api_get(api, RBAC_GROUP, cluster ? "clusterroles" : "roles", cluster ? STR_NULL : ns,
+		val_str(val_get(ref, "name")));
 
 	if (!role)
 		return VAL_NONE;
@@ -98,9 +101,9 @@ static void compile_binding(struct api *api, struct policy *p, struct doc *bindi
 
 		*g = (struct grant){ .ns = ns, .rules = rules, .next = map_get(p->subjects, key) };
 		g->why = arena_printf(p->a, "RBAC: allowed by %s \"%.*s%s%.*s\" of %.*s \"%.*s\" to %.*s \"%.*s\"",
-			ns.n ? "RoleBinding" : "ClusterRoleBinding", STR_ARG(doc_name(binding)), ns.n ? "/" : "", STR_ARG(ns),
-			STR_ARG(val_str(val_get(ref, "kind"))), STR_ARG(val_str(val_get(ref, "name"))), STR_ARG(val_str(val_get(it.val, "kind"))),
-			STR_ARG(val_str(val_get(it.val, "name"))));
+			ns.n ? "RoleBinding" : "ClusterRoleBinding", STR_ARG(doc_name(binding)), ns.n ? "/" : "",
+			STR_ARG(ns), STR_ARG(val_str(val_get(ref, "kind"))), STR_ARG(val_str(val_get(ref, "name"))),
+			STR_ARG(val_str(val_get(it.val, "kind"))), STR_ARG(val_str(val_get(it.val, "name"))));
 		map_put(p->subjects, key, g);
 	}
 }
@@ -109,7 +112,8 @@ static void compile_bindings(struct api *api, struct policy *p, const char *reso
 {
 	auto_(arena_free) struct arena *scratch = arena_new();
 	int64_t revision;
-	struct cache_list all = cache_list(api_cache(api, RBAC_GROUP, resource), scratch, STR_NULL, STR_NULL, 0, &revision);
+	struct cache_list all =
+		cache_list(api_cache(api, RBAC_GROUP, resource), scratch, STR_NULL, STR_NULL, 0, &revision);
 
 	for (size_t i = 0; i < all.n; i++) {
 		doc_hold(p->a, doc_ref(all.items[i].doc));
@@ -173,7 +177,7 @@ static struct policy *policy_now(struct api *api)
 	return p;
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 static bool list_has(struct val list, struct str want)
 {
@@ -250,7 +254,8 @@ static bool walk_grants(const struct policy *p, const char *kind, struct str nam
 	return false;
 }
 
-bool policy_rules(struct api *api, const struct identity *id, struct str ns, bool (*each)(void *arg, struct val rule, const char *why), void *arg)
+bool policy_rules(struct api *api, const struct identity *id, struct str ns,
+	bool (*each)(void *arg, struct val rule, const char *why), void *arg)
 {
 	struct policy *p = policy_now(api);
 	bool ended = walk_grants(p, "User", id->user, ns, each, arg);
@@ -278,7 +283,8 @@ static bool answers_question(void *arg, struct val rule, const char *why)
 	return true;
 }
 
-bool authz_allowed(struct api *api, const struct identity *id, const struct authz_attrs *at, char *reason, size_t reason_max)
+bool authz_allowed(
+	struct api *api, const struct identity *id, const struct authz_attrs *at, char *reason, size_t reason_max)
 {
 	struct question q = { at, reason, reason_max };
 	struct str node = identity_node(id);
@@ -292,12 +298,17 @@ bool authz_allowed(struct api *api, const struct identity *id, const struct auth
 	return policy_rules(api, id, at->resource_request ? at->ns : STR_NULL, answers_question, &q);
 }
 
-/* ---- nobody gives what he lacks --------------------------------------------------------------------------------- */
+/* ---- nobody gives what he lacks -------------------------------------------------------------- */
 
 static bool allowed_here(struct rq *rq, const char *verb, const char *resource, struct str ns, struct str name)
 {
-	const struct authz_attrs at = { .verb = str_c(verb), .resource_request = true, .group = STR(RBAC_GROUP), .version = STR("v1"),
-		.resource = str_c(resource), .ns = ns, .name = name };
+	const struct authz_attrs at = { .verb = str_c(verb),
+		.resource_request = true,
+		.group = STR(RBAC_GROUP),
+		.version = STR("v1"),
+		.resource = str_c(resource),
+		.ns = ns,
+		.name = name };
 
 	return authz_allowed(rq->api, &rq->id, &at, NULL, 0);
 }
@@ -346,7 +357,8 @@ static int check_rules(struct rq *rq, struct str ns, struct val rules, struct va
 		if (!rule_covered(rq, ns, it.val))
 			return err_set(e, ERR_FORBIDDEN,
 				"%.*s \"%.*s\" is forbidden: user \"%.*s\" is attempting to grant RBAC permissions not currently held: %.*s",
-				STR_ARG(str_c(rq->res->group_resource)), STR_ARG(val_str(val_path(object, "metadata.name"))), STR_ARG(rq->id.user),
+				STR_ARG(str_c(rq->res->group_resource)),
+				STR_ARG(val_str(val_path(object, "metadata.name"))), STR_ARG(rq->id.user),
 				STR_ARG(val_text(it.val)));
 	return 0;
 }

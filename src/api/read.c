@@ -51,13 +51,15 @@ int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e)
 	if (!rv.n)
 		return 0;
 	if (!str_u64(rv, &u) || u > INT64_MAX)
-		return err_set(e, ERR_BAD_REQUEST, "Invalid value: \"%.*s\": resourceVersion must be a number", STR_ARG(rv));
+		return err_set(
+			e, ERR_BAD_REQUEST, "Invalid value: \"%.*s\": resourceVersion must be a number", STR_ARG(rv));
 	*ret = (int64_t)u;
 	if (*ret > now)
 		now = store_revision(rq->api->opts.store);
 	if (*ret <= now)
 		return 0;
-	err_set(e, ERR_TIMEOUT, "Timeout: Too large resource version: %lld, current: %lld", (long long)*ret, (long long)now);
+	err_set(e, ERR_TIMEOUT, "Timeout: Too large resource version: %lld, current: %lld", (long long)*ret,
+		(long long)now);
 	err_cause(e, "ResourceVersionTooLarge", "", "Too large resource version");
 	e->retry_after_s = 1;
 	return -ERR_TIMEOUT;
@@ -101,7 +103,7 @@ void read_get(struct rq *rq)
 		reply_doc(rq, 200, d);
 }
 
-/* ---- filters ------------------------------------------------------------------------------------------------------- */
+/* ---- filters --------------------------------------------------------------------------------- */
 
 static bool field_known(const struct resource *r, struct str field)
 {
@@ -120,7 +122,9 @@ static int field_unknown(const struct resource *r, struct str field, struct err 
 	if (r->def.field_selectors)
 		return err_set(e, ERR_BAD_REQUEST, "field label not supported: %.*s", STR_ARG(field));
 	buf_go_quoted(&b, field);
-	return err_set(e, ERR_BAD_REQUEST, "%.*s is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", STR_ARG(buf_view(&b)));
+	return err_set(e, ERR_BAD_REQUEST,
+		"%.*s is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+		STR_ARG(buf_view(&b)));
 }
 
 int filter_parse(struct rq *rq, struct str label_selector, struct str field_selector, struct filter *ret, struct err *e)

@@ -62,16 +62,20 @@ void relay_over(struct relays *r)
 static int need_tls(struct relays *r, struct err *e)
 {
 	const struct api_opts *o = &r->api->opts;
-	auto_free char *ca = o->node_ca_file ? xstrdup(o->node_ca_file) : xasprintf("%s/%s.crt", o->pki_dir ? o->pki_dir : "", o->ca_name);
+	auto_free char *ca = o->node_ca_file ? xstrdup(o->node_ca_file) :
+					       xasprintf("%s/%s.crt", o->pki_dir ? o->pki_dir : "", o->ca_name);
 
 	if (!r->tls_any && tls_new(&(struct tls_opts){ .insecure = true }, &r->tls_any, e) < 0)
 		return -e->code;
 	if (r->tls)
 		return 0;
-	return tls_new(&(struct tls_opts){ .cert_file = o->node_cert_file, .key_file = o->node_key_file, .ca_file = ca }, &r->tls, e);
+	return tls_new(
+		&(struct tls_opts){ .cert_file = o->node_cert_file, .key_file = o->node_key_file, .ca_file = ca },
+		&r->tls, e);
 }
 
-int relay_client(struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e)
+int relay_client(
+	struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e)
 {
 	const struct api_opts *o = &r->api->opts;
 	bool v6 = str_has(host, STR(":")), node = !strcmp(scheme, "node");
@@ -80,14 +84,21 @@ int relay_client(struct relays *r, const char *scheme, struct str host, int64_t 
 
 	if (!o->loop || !o->node_cert_file)
 		return err_set(e, ERR_UNAVAILABLE, "this server is not set up to reach nodes");
-	snprintf(url, sizeof(url), "%s://%s%.*s%s:%lld", node ? "https" : scheme, v6 ? "[" : "", STR_ARG(host), v6 ? "]" : "", (long long)port);
+	snprintf(url, sizeof(url), "%s://%s%.*s%s:%lld", node ? "https" : scheme, v6 ? "[" : "", STR_ARG(host),
+		v6 ? "]" : "", (long long)port);
 	char key[420];
 	snprintf(key, sizeof(key), "%s %s", scheme, url);
 	task_lock(&r->lock);
 	struct http_client *c = map_get(r->clients, str_c(key));
 	if (!c && (rc = need_tls(r, e)) >= 0) {
-		struct http_client_opts co = { .url = url, .loop = o->loop, .connect_ms = 10000, .user_agent = "kogge", .http1_only = true,
-			.tls = node ? r->tls : strcmp(scheme, "http") ? r->tls_any : NULL };
+		struct http_client_opts co = { .url = url,
+			.loop = o->loop,
+			.connect_ms = 10000,
+			.user_agent = "kogge",
+			.http1_only = true,
+			.tls = node                    ? r->tls :
+				strcmp(scheme, "http") ? r->tls_any :
+							 NULL };
 		if ((rc = http_client_new(&co, &c, e)) >= 0)
 			map_put(r->clients, str_c(key), c);
 	}
@@ -96,7 +107,7 @@ int relay_client(struct relays *r, const char *scheme, struct str host, int64_t 
 	return rc;
 }
 
-/* ---- finding the node and the container ---------------------------------------------------------------------------------- */
+/* ---- finding the node and the container ------------------------------------------------------ */
 
 int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct err *e)
 {
@@ -136,19 +147,21 @@ static int choose_container(struct rq *rq, struct doc *pod, struct str *ret, str
 	if (!name.n) {
 		for (size_t i = 0; i < val_len(list); i++)
 			buf_printf(&b, "%s%.*s", i ? " " : "", STR_ARG(val_str(val_get(val_at(list, i), "name"))));
-		err_set(e, ERR_BAD_REQUEST, "a container name must be specified for pod %.*s, choose one of: [%.*s]", STR_ARG(rq->name), (int)b.n,
-			b.p);
+		err_set(e, ERR_BAD_REQUEST, "a container name must be specified for pod %.*s, choose one of: [%.*s]",
+			STR_ARG(rq->name), (int)b.n, b.p);
 		buf_fini(&b);
 		return -ERR_BAD_REQUEST;
 	}
 	if (!has_container(pod, name))
-		return err_set(e, ERR_BAD_REQUEST, "container %.*s is not valid for pod %.*s", STR_ARG(name), STR_ARG(rq->name));
+		return err_set(e, ERR_BAD_REQUEST, "container %.*s is not valid for pod %.*s", STR_ARG(name),
+			STR_ARG(rq->name));
 	*ret = arena_str(rq->a, name);
 	return 0;
 }
 
 /* The node's path for a pod's stream, and the client for its node. */
-static int pod_target(struct rq *rq, const char *what, bool container, struct str *path, struct http_client **client, struct err *e)
+static int pod_target(
+	struct rq *rq, const char *what, bool container, struct str *path, struct http_client **client, struct err *e)
 {
 	struct doc *pod = api_get(rq->api, "", "pods", rq->ns, rq->name);
 	struct str c = STR_NULL;
@@ -163,12 +176,12 @@ static int pod_target(struct rq *rq, const char *what, bool container, struct st
 	if (rc >= 0)
 		rc = relay_node(rq, doc_str(pod, "spec.nodeName"), client, e);
 	doc_unref(pod);
-	*path = arena_strf(rq->a, "/%s/%.*s/%.*s%s%.*s%s%.*s", what, STR_ARG(rq->ns), STR_ARG(rq->name), container ? "/" : "", STR_ARG(c),
-		rq->query.n ? "?" : "", STR_ARG(rq->query));
+	*path = arena_strf(rq->a, "/%s/%.*s/%.*s%s%.*s%s%.*s", what, STR_ARG(rq->ns), STR_ARG(rq->name),
+		container ? "/" : "", STR_ARG(c), rq->query.n ? "?" : "", STR_ARG(rq->query));
 	return rc;
 }
 
-/* ---- logs: an HTTP stream --------------------------------------------------------------------------------------------------- */
+/* ---- logs: an HTTP stream -------------------------------------------------------------------- */
 
 struct log_relay {
 	struct relays *all;
@@ -269,7 +282,8 @@ static void log_run(void *arg)
 	struct err e;
 
 	err_init(&e);
-	int rc = http_open(l->client, "GET", l->path, l->headers, l->n_headers, STR_NULL, 30000, &status, &l->download, &e);
+	int rc = http_open(
+		l->client, "GET", l->path, l->headers, l->n_headers, STR_NULL, 30000, &status, &l->download, &e);
 	if (rc >= 0 && status != 200) {
 		log_refused(l, status, &e);
 		rc = -e.code;
@@ -297,8 +311,8 @@ static void log_run(void *arg)
 	relay_over(all);
 }
 
-void relay_follow(struct rq *rq, struct http_client *client, struct str path, const struct http_header *headers, size_t n, const char *content_type,
-	void (*over)(void *arg), void *arg)
+void relay_follow(struct rq *rq, struct http_client *client, struct str path, const struct http_header *headers,
+	size_t n, const char *content_type, void (*over)(void *arg), void *arg)
 {
 	struct log_relay *l = ARENA_NEW(rq->a, struct log_relay);
 	struct err e;
@@ -339,7 +353,7 @@ static void log_start(struct rq *rq)
 		relay_follow(rq, client, path, NULL, 0, "text/plain", NULL, NULL);
 }
 
-/* ---- exec, attach, port-forward: two upgrades ---------------------------------------------------------------------------------- */
+/* ---- exec, attach, port-forward: two upgrades ------------------------------------------------ */
 
 static void no_data(void *arg, struct str bytes)
 {
@@ -354,7 +368,8 @@ static void nothing(void *arg)
 
 static const struct net_pipe_ops idle_ops = { no_data, nothing, nothing };
 
-static void upgraded(void *arg, struct net_pipe *p, int status, const struct http_header *headers, size_t n, struct str body)
+static void upgraded(
+	void *arg, struct net_pipe *p, int status, const struct http_header *headers, size_t n, struct str body)
 {
 	struct rq *rq = arg;
 	struct err e;
@@ -364,7 +379,8 @@ static void upgraded(void *arg, struct net_pipe *p, int status, const struct htt
 		struct doc *d;
 		struct str text = str_trim(body);
 		if (text.n && text.p[0] == '{' && doc_parse(text, &d, &e) == 0) {
-			err_set(&e, err_from_http(status, doc_str(d, "reason")), "%.*s", STR_ARG(doc_str(d, "message")));
+			err_set(&e, err_from_http(status, doc_str(d, "reason")), "%.*s",
+				STR_ARG(doc_str(d, "message")));
 			doc_unref(d);
 		} else {
 			err_set(&e, status >= 400 ? err_from_http(status, STR_NULL) : ERR_INTERNAL, "%.*s",

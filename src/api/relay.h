@@ -11,22 +11,24 @@ struct relays {
 	struct map *clients; /* "scheme url" → struct http_client */
 	struct tls *tls;     /* to nodes: checked, with our certificate */
 	struct tls *tls_any; /* to pods and services: they have no certificate that we could check */
-	int tasks; /* that run */
+	int tasks;           /* that run */
 };
 /* A slot for one more task; end it with relay_over(). false: too many, or stopping. */
 bool relay_begin(struct relays *r);
 void relay_over(struct relays *r);
 /* Borrow: lives as long as the relays. scheme "node": https with the control process's certificate. */
-int relay_client(struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e);
+int relay_client(
+	struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e);
 int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct err *e);
 /* Some ready address behind a service's port (its name or number; empty: the first), by its Endpoints. Strings in a. */
-int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host, int64_t *ret_port,
-	struct err *e);
+int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host,
+	int64_t *ret_port, struct err *e);
 /* Takes rq: passes its upgrade on and splices. */
 void relay_upgrade(struct rq *rq, struct http_client *client, struct str path);
-/* Takes rq: GET path, and the answer as it comes. over(arg) runs when client and arg are no longer needed, before rq ends. */
-void relay_follow(struct rq *rq, struct http_client *client, struct str path, const struct http_header *headers, size_t n, const char *content_type,
-	void (*over)(void *arg), void *arg);
+/* Takes rq: GET path, and the answer as it comes. over(arg) runs when client and arg are no longer needed, before rq
+ * ends. */
+void relay_follow(struct rq *rq, struct http_client *client, struct str path, const struct http_header *headers,
+	size_t n, const char *content_type, void (*over)(void *arg), void *arg);
 /* Headers that another server may see, or say: copies into rq's arena. */
 size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to);
 void relay_reply(struct rq *rq, struct http_reply *take_r); /* takes rq: answers with what another server answered */

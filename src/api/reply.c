@@ -13,7 +13,8 @@ const char *media_type(enum media m, bool watch)
 	case MEDIA_YAML:
 		return "application/yaml";
 	case MEDIA_PROTOBUF:
-		return watch ? "application/vnd.kubernetes.protobuf;stream=watch" : "application/vnd.kubernetes.protobuf";
+		return watch ? "application/vnd.kubernetes.protobuf;stream=watch" :
+			       "application/vnd.kubernetes.protobuf";
 	default:
 		return "application/json";
 	}
@@ -78,7 +79,8 @@ static void keep_answer(struct rq *rq, const struct net_piece *p, size_t n)
 }
 
 /* The last piece owns the request: its arena holds every document that the others point into. */
-static void send_pieces(struct rq *rq, int status, const struct http_header *h, size_t n_h, struct net_piece *p, size_t n)
+static void send_pieces(
+	struct rq *rq, int status, const struct http_header *h, size_t n_h, struct net_piece *p, size_t n)
 {
 	static const struct net_piece nothing;
 
@@ -281,7 +283,8 @@ void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct sc
 		reply_buf(rq, status, media_type(rq->media, false), &b);
 		return;
 	}
-	reply_pieces(rq, status, media_type(rq->media == MEDIA_PROTOBUF ? MEDIA_JSON : rq->media, false), NULL, 0, &p, 1);
+	reply_pieces(
+		rq, status, media_type(rq->media == MEDIA_PROTOBUF ? MEDIA_JSON : rq->media, false), NULL, 0, &p, 1);
 }
 
 void reply_doc(struct rq *rq, int status, struct doc *take_d)
@@ -305,8 +308,10 @@ void reply_doc(struct rq *rq, int status, struct doc *take_d)
 			struct doc *m = NULL;
 			struct err e;
 			err_init(&e);
-			const struct schema_type *t = schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata"));
-			if (t && doc_parse(buf_view(&b), &m, &e) == 0 && schema_to_protobuf(t, doc_root(m), &pb, &e) == 0) {
+			const struct schema_type *t =
+				schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata"));
+			if (t && doc_parse(buf_view(&b), &m, &e) == 0 &&
+				schema_to_protobuf(t, doc_root(m), &pb, &e) == 0) {
 				doc_unref(m);
 				buf_fini(&b);
 				reply_buf(rq, status, media_type(MEDIA_PROTOBUF, false), &pb);

@@ -195,7 +195,7 @@ void api_resource_remove(struct api *api, const char *group, const char *version
 	task_unlock(&api->lock);
 }
 
-/* ---- rows of custom kinds --------------------------------------------------------------------------------------------------- */
+/* ---- rows of custom kinds -------------------------------------------------------------------- */
 
 #define GRACE_MS 60000 /* a row that a list of rows may still name */
 
@@ -271,7 +271,8 @@ static size_t unlink_rows(struct api *api, const char *group, const char *resour
 	for (size_t i = 0; map_next(api->rows, &i, &key, &value);) {
 		struct resource *r = value;
 
-		if (!r->custom || strcmp(r->def.group, group) != 0 || strcmp(r->def.resource, resource) != 0 || n == max)
+		if (!r->custom || strcmp(r->def.group, group) != 0 || strcmp(r->def.resource, resource) != 0 ||
+			n == max)
 			continue;
 		ret[n++] = r;
 		map_take(api->rows, key);
@@ -285,7 +286,8 @@ static bool taken(struct api *api, struct resource **rows, size_t n)
 	char key[400];
 
 	for (size_t i = 0; i < n; i++) {
-		struct resource *r = map_get(api->rows, row_key(key, sizeof(key), rows[i]->def.group, rows[i]->def.version, rows[i]->def.resource));
+		struct resource *r = map_get(api->rows,
+			row_key(key, sizeof(key), rows[i]->def.group, rows[i]->def.version, rows[i]->def.resource));
 
 		if (r && !r->custom)
 			return true;
@@ -299,7 +301,10 @@ static void link_rows(struct api *api, struct resource **rows, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		if (rows[i]->custom->served)
-			map_put(api->rows, row_key(key, sizeof(key), rows[i]->def.group, rows[i]->def.version, rows[i]->def.resource), rows[i]);
+			map_put(api->rows,
+				row_key(key, sizeof(key), rows[i]->def.group, rows[i]->def.version,
+					rows[i]->def.resource),
+				rows[i]);
 		else
 			set_aside(api, rows[i], false);
 }
@@ -326,7 +331,8 @@ static int fill(struct api *api, struct resource *r, struct err *e)
 	return rc;
 }
 
-int resource_swap(struct api *api, const char *group, const char *resource, struct custom **take, size_t n, struct err *e)
+int resource_swap(
+	struct api *api, const char *group, const char *resource, struct custom **take, size_t n, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	struct resource **rows = ARENA_ARRAY(a, struct resource *, n + 1), *old[64], *hidden = NULL;

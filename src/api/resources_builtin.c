@@ -1,16 +1,25 @@
 /* The builtin rows: every stable kind of Kubernetes v1.34. */
 #include "api/cells.h"
 
-#define NAMES(...) (const char *const[]){ __VA_ARGS__, NULL }
+#define NAMES(...)                \
+	(const char *const[])     \
+	{                         \
+		__VA_ARGS__, NULL \
+	}
 #define ALL NAMES("all")
 #define EXTENSIONS NAMES("api-extensions")
 #define CELLS(x) .columns = columns_##x, .cells = cells_##x
 #define CONNECT VERB_BIT(V_CONNECT)
 #define CREATE VERB_BIT(V_CREATE)
 #define N .namespaced = true
-#define STATUS_ROW { .name = "status", .verbs = VERBS_GET_WRITE }
-#define SCALE_ROW                                                                                                      \
-	{ .name = "scale", .group = "autoscaling", .version = "v1", .kind = "Scale", .verbs = VERBS_GET_WRITE }
+#define STATUS_ROW                                         \
+	{                                                  \
+		.name = "status", .verbs = VERBS_GET_WRITE \
+	}
+#define SCALE_ROW                                                                                                   \
+	{                                                                                                           \
+		.name = "scale", .group = "autoscaling", .version = "v1", .kind = "Scale", .verbs = VERBS_GET_WRITE \
+	}
 
 static const struct subresource subs_status[] = { STATUS_ROW, {} };
 static const struct subresource subs_scale[] = { STATUS_ROW, SCALE_ROW, {} };
@@ -26,7 +35,12 @@ static const struct subresource subs_node[] = {
 };
 static const struct subresource subs_service[] = {
 	STATUS_ROW,
-	{ .name = "proxy", .group = "", .version = "v1", .kind = "ServiceProxyOptions", .verbs = CONNECT, .relay = true },
+	{ .name = "proxy",
+		.group = "",
+		.version = "v1",
+		.kind = "ServiceProxyOptions",
+		.verbs = CONNECT,
+		.relay = true },
 	{},
 };
 static const struct subresource subs_pod[] = {
@@ -139,22 +153,27 @@ const struct resource_def builtin_resources[] = {
 			"involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion",
 			"involvedObject.fieldPath", "reason", "reportingComponent", "source", "type"),
 		.field_value = event_field },
-	{ STORED("", "v1", "limitranges", "limitrange", "LimitRange"), N, .short_names = NAMES("limits"), CELLS(created) },
+	{ STORED("", "v1", "limitranges", "limitrange", "LimitRange"), N, .short_names = NAMES("limits"),
+		CELLS(created) },
 	{ ROW("", "v1", "namespaces", "namespace", "Namespace"), .short_names = NAMES("ns"), CELLS(namespace),
 		.verbs = VERBS_ALL & ~VERB_BIT(V_DELETE_COLLECTION), .names = NAME_LABEL, .subs = subs_namespace,
-		.strategy = &strategy_namespace, .has_controller = true, .field_selectors = NAMES("status.phase", "name") },
+		.strategy = &strategy_namespace, .has_controller = true,
+		.field_selectors = NAMES("status.phase", "name") },
 	{ STORED("", "v1", "nodes", "node", "Node"), .short_names = NAMES("no"), CELLS(node), .subs = subs_node,
 		.strategy = &strategy_node, .field_selectors = NAMES("spec.unschedulable") },
 	{ STORED("", "v1", "persistentvolumeclaims", "persistentvolumeclaim", "PersistentVolumeClaim"), N,
-		.short_names = NAMES("pvc"), CELLS(pvc), .subs = subs_status, .strategy = &strategy_pvc, .has_controller = true, .shows_deleted = true },
+		.short_names = NAMES("pvc"), CELLS(pvc), .subs = subs_status, .strategy = &strategy_pvc,
+		.has_controller = true, .shows_deleted = true },
 	{ STORED("", "v1", "persistentvolumes", "persistentvolume", "PersistentVolume"), .short_names = NAMES("pv"),
-		CELLS(pv), .subs = subs_status, .strategy = &strategy_pv, .has_controller = true, .shows_deleted = true },
+		CELLS(pv), .subs = subs_status, .strategy = &strategy_pv, .has_controller = true,
+		.shows_deleted = true },
 	{ STORED("", "v1", "pods", "pod", "Pod"), N, .short_names = NAMES("po"), .categories = ALL, CELLS(pod),
 		.subs = subs_pod, .strategy = &strategy_pod, .generation = true,
 		.field_selectors = NAMES("spec.nodeName", "spec.restartPolicy", "spec.schedulerName",
 			"spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs",
 			"status.nominatedNodeName") },
-	{ STORED("", "v1", "podtemplates", "podtemplate", "PodTemplate"), N, CELLS(podtemplate), .generation = true, .shows_deleted = true },
+	{ STORED("", "v1", "podtemplates", "podtemplate", "PodTemplate"), N, CELLS(podtemplate), .generation = true,
+		.shows_deleted = true },
 	{ STORED("", "v1", "replicationcontrollers", "replicationcontroller", "ReplicationController"), N,
 		.short_names = NAMES("rc"), .categories = ALL, CELLS(replicaset), .subs = subs_scale,
 		.strategy = &strategy_rc, .generation = true, .has_controller = true,
@@ -171,9 +190,9 @@ const struct resource_def builtin_resources[] = {
 
 	{ STORED("apps", "v1", "controllerrevisions", "controllerrevision", "ControllerRevision"), N,
 		CELLS(controllerrevision) },
-	{ STORED("apps", "v1", "daemonsets", "daemonset", "DaemonSet"), N, .short_names = NAMES("ds"), .categories = ALL,
-		CELLS(daemonset), .subs = subs_status, .strategy = &strategy_daemonset, .generation = true,
-		.has_controller = true },
+	{ STORED("apps", "v1", "daemonsets", "daemonset", "DaemonSet"), N, .short_names = NAMES("ds"),
+		.categories = ALL, CELLS(daemonset), .subs = subs_status, .strategy = &strategy_daemonset,
+		.generation = true, .has_controller = true },
 	{ STORED("apps", "v1", "deployments", "deployment", "Deployment"), N, .short_names = NAMES("deploy"),
 		.categories = ALL, CELLS(deployment), .subs = subs_scale, .strategy = &strategy_deployment,
 		.generation = true, .has_controller = true },
@@ -191,11 +210,11 @@ const struct resource_def builtin_resources[] = {
 		.strategy = &strategy_job, .generation = true, .has_controller = true,
 		.field_selectors = NAMES("status.successful"), .orphans = true },
 
-	{ STORED("autoscaling", "v2", "horizontalpodautoscalers", "horizontalpodautoscaler", "HorizontalPodAutoscaler"), N,
-		.short_names = NAMES("hpa"), .categories = ALL, CELLS(hpa), .subs = subs_status,
+	{ STORED("autoscaling", "v2", "horizontalpodautoscalers", "horizontalpodautoscaler", "HorizontalPodAutoscaler"),
+		N, .short_names = NAMES("hpa"), .categories = ALL, CELLS(hpa), .subs = subs_status,
 		.strategy = &strategy_hpa, .has_controller = true },
-	{ STORED("autoscaling", "v1", "horizontalpodautoscalers", "horizontalpodautoscaler", "HorizontalPodAutoscaler"), N,
-		.short_names = NAMES("hpa"), .categories = ALL, CELLS(hpa), .subs = subs_status,
+	{ STORED("autoscaling", "v1", "horizontalpodautoscalers", "horizontalpodautoscaler", "HorizontalPodAutoscaler"),
+		N, .short_names = NAMES("hpa"), .categories = ALL, CELLS(hpa), .subs = subs_status,
 		.strategy = &strategy_hpa, .has_controller = true,
 		.stored_as = "autoscaling/v2/horizontalpodautoscalers", .to_stored = hpa_v2_from_v1,
 		.from_stored = hpa_v1_from_v2 },
@@ -206,7 +225,8 @@ const struct resource_def builtin_resources[] = {
 	{ STORED("networking.k8s.io", "v1", "ingressclasses", "ingressclass", "IngressClass"), CELLS(ingressclass),
 		.generation = true },
 	{ STORED("networking.k8s.io", "v1", "networkpolicies", "networkpolicy", "NetworkPolicy"), N,
-		.short_names = NAMES("netpol"), CELLS(netpol), .strategy = &strategy_networkpolicy, .generation = true, .has_controller = true },
+		.short_names = NAMES("netpol"), CELLS(netpol), .strategy = &strategy_networkpolicy, .generation = true,
+		.has_controller = true },
 	{ STORED("networking.k8s.io", "v1", "ipaddresses", "ipaddress", "IPAddress"), .short_names = NAMES("ip"),
 		.list_kind = "IPAddressList", CELLS(ipaddress), .field_selectors = NAMES("spec.parentRef.name") },
 	{ STORED("networking.k8s.io", "v1", "servicecidrs", "servicecidr", "ServiceCIDR"), CELLS(servicecidr),
@@ -222,12 +242,13 @@ const struct resource_def builtin_resources[] = {
 		CELLS(rolebinding), .names = NAME_PATH, .strategy = &strategy_binding },
 	{ STORED("rbac.authorization.k8s.io", "v1", "clusterroles", "clusterrole", "ClusterRole"), CELLS(created),
 		.names = NAME_PATH, .strategy = &strategy_role },
-	{ STORED("rbac.authorization.k8s.io", "v1", "rolebindings", "rolebinding", "RoleBinding"), N, CELLS(rolebinding),
-		.names = NAME_PATH, .strategy = &strategy_binding },
+	{ STORED("rbac.authorization.k8s.io", "v1", "rolebindings", "rolebinding", "RoleBinding"), N,
+		CELLS(rolebinding), .names = NAME_PATH, .strategy = &strategy_binding },
 	{ STORED("rbac.authorization.k8s.io", "v1", "roles", "role", "Role"), N, CELLS(created), .names = NAME_PATH,
 		.strategy = &strategy_role },
 
-	{ STORED("storage.k8s.io", "v1", "csidrivers", "csidriver", "CSIDriver"), CELLS(csidriver), .generation = true, .shows_deleted = true },
+	{ STORED("storage.k8s.io", "v1", "csidrivers", "csidriver", "CSIDriver"), CELLS(csidriver), .generation = true,
+		.shows_deleted = true },
 	{ STORED("storage.k8s.io", "v1", "csinodes", "csinode", "CSINode"), CELLS(csinode), .shows_deleted = true },
 	{ STORED("storage.k8s.io", "v1", "csistoragecapacities", "csistoragecapacity", "CSIStorageCapacity"), N,
 		CELLS(csicapacity) },
@@ -238,7 +259,8 @@ const struct resource_def builtin_resources[] = {
 	{ STORED("storage.k8s.io", "v1", "volumeattributesclasses", "volumeattributesclass", "VolumeAttributesClass"),
 		.short_names = NAMES("vac"), CELLS(vac), .shows_deleted = true },
 
-	{ STORED("coordination.k8s.io", "v1", "leases", "lease", "Lease"), N, CELLS(lease), .strategy = &strategy_lease },
+	{ STORED("coordination.k8s.io", "v1", "leases", "lease", "Lease"), N, CELLS(lease),
+		.strategy = &strategy_lease },
 	{ STORED("certificates.k8s.io", "v1", "certificatesigningrequests", "certificatesigningrequest",
 		  "CertificateSigningRequest"),
 		.short_names = NAMES("csr"), CELLS(csr), .subs = subs_csr, .strategy = &strategy_csr,
@@ -254,7 +276,8 @@ const struct resource_def builtin_resources[] = {
 	{ ROW("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "selfsubjectaccessreview",
 		  "SelfSubjectAccessReview"),
 		.verbs = CREATE, .create = review_self_access },
-	{ ROW("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview"),
+	{ ROW("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "selfsubjectrulesreview",
+		  "SelfSubjectRulesReview"),
 		.verbs = CREATE, .create = review_self_rules },
 	{ ROW("authorization.k8s.io", "v1", "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview"),
 		.verbs = CREATE, .create = review_access },
@@ -289,18 +312,21 @@ const struct resource_def builtin_resources[] = {
 		.compute = usage_nodes },
 	{ ROW("metrics.k8s.io", "v1beta1", "pods", "", "PodMetrics"), N, .verbs = VERB_BIT(V_GET) | VERB_BIT(V_LIST),
 		.compute = usage_pods },
-	{ STORED("scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", "PriorityClass"), .short_names = NAMES("pc"),
-		CELLS(priorityclass), .strategy = &strategy_priorityclass, .generation = true },
+	{ STORED("scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", "PriorityClass"),
+		.short_names = NAMES("pc"), CELLS(priorityclass), .strategy = &strategy_priorityclass,
+		.generation = true },
 	{ STORED("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "flowschema", "FlowSchema"), CELLS(flowschema),
 		.subs = subs_status, .generation = true, .has_controller = true },
 	{ STORED("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", "prioritylevelconfiguration",
 		  "PriorityLevelConfiguration"),
 		CELLS(plc), .subs = subs_status, .generation = true, .has_controller = true },
 
-	{ STORED("resource.k8s.io", "v1", "deviceclasses", "deviceclass", "DeviceClass"), .generation = true, .shows_deleted = true },
+	{ STORED("resource.k8s.io", "v1", "deviceclasses", "deviceclass", "DeviceClass"), .generation = true,
+		.shows_deleted = true },
 	{ STORED("resource.k8s.io", "v1", "resourceclaims", "resourceclaim", "ResourceClaim"), N, CELLS(claim),
 		.subs = subs_status, .has_controller = true, .shows_deleted = true },
-	{ STORED("resource.k8s.io", "v1", "resourceclaimtemplates", "resourceclaimtemplate", "ResourceClaimTemplate"), N, .shows_deleted = true },
+	{ STORED("resource.k8s.io", "v1", "resourceclaimtemplates", "resourceclaimtemplate", "ResourceClaimTemplate"),
+		N, .shows_deleted = true },
 	{ STORED("resource.k8s.io", "v1", "resourceslices", "resourceslice", "ResourceSlice"), CELLS(slice_dra),
 		.generation = true, .field_selectors = NAMES("spec.nodeName", "spec.driver"), .shows_deleted = true },
 };

@@ -28,8 +28,8 @@ int review_token(struct rq *rq, struct node **body, struct err *e)
 
 	if (!token.n)
 		return err_set(e, ERR_BAD_REQUEST, "token is required for TokenReview in authentication");
-	known = token.n == 23 && token.p[6] == '.' ? bootstrap_token_identity(rq->api, rq->a, token, &id, e)
-						   : token_identity(rq->api, rq->a, token, &list, &id, e);
+	known = token.n == 23 && token.p[6] == '.' ? bootstrap_token_identity(rq->api, rq->a, token, &id, e) :
+						     token_identity(rq->api, rq->a, token, &list, &id, e);
 	if (known < 0) {
 		node_setc(*body, "status", node_pack(rq->a, "{authenticated:b, error:s}", 0, e->message));
 		err_init(e);

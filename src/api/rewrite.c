@@ -4,8 +4,8 @@
 /* Attributes that hold one URL. */
 static bool holds_url(struct str name)
 {
-	static const char *const names[] = { "action", "background", "cite", "data", "formaction", "href", "icon", "longdesc", "manifest", "poster",
-		"src" };
+	static const char *const names[] = { "action", "background", "cite", "data", "formaction", "href", "icon",
+		"longdesc", "manifest", "poster", "src" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (str_eq_nocase(name, str_c(names[i])))

@@ -1,5 +1,5 @@
-#include "base/test.h"
 #include "api/relay.h"
+#include "base/test.h"
 
 static void links_lead_back_through_us(void **state)
 {
@@ -9,7 +9,8 @@ static void links_lead_back_through_us(void **state)
 		{ "<a href=\"/x\">t</a>", "<a href=\"/p/x\">t</a>" },
 		{ "<img alt=a SRC='/i.png'>", "<img alt=a SRC='/p/i.png'>" },
 		{ "<form action=/go>", "<form action=/p/go>" },
-		{ "<a href=\"//other/x\"><a href=\"rel\"><a href=\"http://h/x\">", "<a href=\"//other/x\"><a href=\"rel\"><a href=\"http://h/x\">" },
+		{ "<a href=\"//other/x\"><a href=\"rel\"><a href=\"http://h/x\">",
+			"<a href=\"//other/x\"><a href=\"rel\"><a href=\"http://h/x\">" },
 		{ "href=\"/text\" <b title=\"/x\" nothref=\"/y\">", "href=\"/text\" <b title=\"/x\" nothref=\"/y\">" },
 		{ "<a href=", "<a href=" },
 		{ "", "" },

@@ -32,10 +32,10 @@ static struct doc *scale_of(struct rq *rq, struct doc *live)
 	struct val ns = doc_get(live, "metadata.namespace");
 	return node_publish(node_pack(rq->a,
 		"{kind:'Scale', apiVersion:'autoscaling/v1', metadata:{name:v, namespace:v, uid:v, resourceVersion:v, creationTimestamp:v}, spec:{replicas:I}, status:{replicas:I, selector:S}}",
-		doc_get(live, "metadata.name"), ns, doc_get(live, "metadata.uid"), doc_get(live, "metadata.resourceVersion"),
-		doc_get(live, "metadata.creationTimestamp"), doc_int(live, replicas_path(rq), 0),
-		doc_int(live, c && c->status_replicas ? c->status_replicas : "status.replicas", 0),
-		text));
+		doc_get(live, "metadata.name"), ns, doc_get(live, "metadata.uid"),
+		doc_get(live, "metadata.resourceVersion"), doc_get(live, "metadata.creationTimestamp"),
+		doc_int(live, replicas_path(rq), 0),
+		doc_int(live, c && c->status_replicas ? c->status_replicas : "status.replicas", 0), text));
 }
 
 int scale_get(struct rq *rq, struct doc **ret, struct err *e)
@@ -93,8 +93,8 @@ static int scale_once(struct rq *rq, struct outcome *out, bool *retry, struct er
 			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
 			rq->res->group_resource, STR_ARG(rq->name));
 	if (rc >= 0 && replicas < 0) {
-		err_cause(e, "FieldValueInvalid", "spec.replicas", "Invalid value: %lld: must be greater than or equal to 0",
-			(long long)replicas);
+		err_cause(e, "FieldValueInvalid", "spec.replicas",
+			"Invalid value: %lld: must be greater than or equal to 0", (long long)replicas);
 		rc = validate_finish_as(rq, "autoscaling", "Scale", rq->name, e);
 	}
 	if (rc >= 0) {

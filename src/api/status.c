@@ -38,7 +38,7 @@ static void about_json(struct buf *d, const char *group, const char *kind, struc
 static bool names_object(int code)
 {
 	return code == ERR_NOT_FOUND || code == ERR_EXISTS || code == ERR_CONFLICT || code == ERR_FORBIDDEN ||
-	       code == ERR_INVALID;
+		code == ERR_INVALID;
 }
 
 static void details_json(const struct rq *rq, const struct err *e, struct buf *out)

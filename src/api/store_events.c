@@ -4,13 +4,16 @@
 #include <stdio.h>
 #define LOG_MODULE "api"
 
-int stored_doc(struct api *api, const struct resource *r, const struct store_kv *kv, bool *stale, struct doc **ret, struct err *e)
+int stored_doc(struct api *api, const struct resource *r, const struct store_kv *kv, bool *stale, struct doc **ret,
+	struct err *e)
 {
 	auto_buf struct buf room = BUF_INIT;
 	struct str plain = kv->value;
 	struct doc *d;
 
-	if (api->opts.seal && seal_open_value(api->opts.seal, str_c(r->group_resource), kv->key, kv->value, &room, &plain, stale, e) < 0)
+	if (api->opts.seal &&
+		seal_open_value(api->opts.seal, str_c(r->group_resource), kv->key, kv->value, &room, &plain, stale, e) <
+			0)
 		return -e->code;
 	if (doc_parse_stored(plain, &d, e) < 0)
 		return -e->code;
@@ -42,7 +45,8 @@ static bool load_each(void *arg, const struct store_kv *kv)
 	}
 	l->r->stale += stale;
 	if (l->r->custom && custom_loaded(l->r, &d, l->e) < 0)
-		log_warn("%s \"%.*s\": its stored copy does not fit the schema: %s", l->r->group_resource, STR_ARG(key), l->e->message);
+		log_warn("%s \"%.*s\": its stored copy does not fit the schema: %s", l->r->group_resource, STR_ARG(key),
+			l->e->message);
 	cache_fill(l->r->cache, key, d, kv->revision);
 	if (kv->revision > l->r->last_event)
 		l->r->last_event = kv->revision;
@@ -64,7 +68,7 @@ int events_load(struct api *api, struct resource *r, struct err *e)
 	return 0;
 }
 
-/* ---- filling a row while the store goes on ------------------------------------------------------------------------------------ */
+/* ---- filling a row while the store goes on --------------------------------------------------- */
 
 struct held_event {
 	struct held_event *next;
@@ -109,7 +113,8 @@ static bool hold_event(struct api *api, struct resource *r, struct str key, cons
 	h->key = str_c(h->key_text);
 	h->doc = ev->payload ? doc_ref(ev->payload) : NULL;
 	if (!h->doc && !ev->deleted)
-		stored_doc(api, r, &(struct store_kv){ ev->key, ev->value, ev->revision, ev->create_revision }, NULL, &h->doc, &e);
+		stored_doc(api, r, &(struct store_kv){ ev->key, ev->value, ev->revision, ev->create_revision }, NULL,
+			&h->doc, &e);
 	h->revision = ev->revision;
 	h->deleted = ev->deleted;
 	*r->held_end = h;
@@ -167,7 +172,9 @@ static void apply(struct api *api, struct resource *r, struct str key, const str
 	struct err e;
 
 	err_init(&e);
-	if (!d && !ev->deleted && stored_doc(api, r, &(struct store_kv){ ev->key, ev->value, ev->revision, ev->create_revision }, NULL, &d, &e) < 0)
+	if (!d && !ev->deleted &&
+		stored_doc(api, r, &(struct store_kv){ ev->key, ev->value, ev->revision, ev->create_revision }, NULL,
+			&d, &e) < 0)
 		log_error("%s \"%.*s\": revision %lld is unreadable: %s", r->group_resource, STR_ARG(key),
 			(long long)ev->revision, e.message);
 	if (!d && ev->deleted && before) {
@@ -201,13 +208,13 @@ void events_on(void *arg, const struct store_event *ev)
 		crds_changed(api->crds, key);
 	if (r && api->aggregates && !strcmp(r->key_prefix, "apiservices.apiregistration.k8s.io/"))
 		aggregates_changed(api->aggregates, key);
-	/* After the event is in its cache: a list of that cache must not claim a revision whose event it lacks. Once a commit: its writers
-	 * are answered afterwards. */
+	/* After the event is in its cache: a list of that cache must not claim a revision whose event it lacks. Once a
+	 * commit: its writers are answered afterwards. */
 	if (!ev->more)
 		advance_all(api, r, ev->revision);
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void stamp(void *payload, int64_t revision)
 {
@@ -238,9 +245,12 @@ static int verdict(struct rq *rq, struct str name, int rc, struct err *e)
 	return rc;
 }
 
-struct store_write store_write_of(struct api *api, const struct resource *r, struct str key, struct doc *d, int64_t expect, struct buf *room)
+struct store_write store_write_of(
+	struct api *api, const struct resource *r, struct str key, struct doc *d, int64_t expect, struct buf *room)
 {
-	struct store_write w = { .key = key, .expect_revision = expect, .value = doc_text(d), .payload = d, .stamp = stamp };
+	struct store_write w = {
+		.key = key, .expect_revision = expect, .value = doc_text(d), .payload = d, .stamp = stamp
+	};
 
 	if (api->opts.seal && seal_covers(api->opts.seal, str_c(r->group_resource))) {
 		seal_value(api->opts.seal, str_c(r->group_resource), key, w.value, room);
@@ -265,7 +275,8 @@ int write_put(struct rq *rq, struct str ns, struct str name, struct doc *d, int6
 	return rc < 0 ? verdict(rq, name, rc, e) : 0;
 }
 
-int write_del(struct rq *rq, struct str ns, struct str name, struct node *last_state, int64_t expect, struct doc **ret, struct err *e)
+int write_del(struct rq *rq, struct str ns, struct str name, struct node *last_state, int64_t expect, struct doc **ret,
+	struct err *e)
 {
 	int64_t rev;
 	struct doc *d = node_publish_versioned(last_state);

@@ -89,7 +89,8 @@ static void check_frozen(struct rq *rq, struct val o, struct val old, const char
 	if (!val_bool(val_get(o, "immutable"), false))
 		v_forbidden(e, "immutable", "field is immutable when `immutable` is set");
 	for (; *keys; keys++)
-		if ((val_has(val_get(o, *keys)) || val_has(val_get(old, *keys))) && !val_equal(val_get(o, *keys), val_get(old, *keys)))
+		if ((val_has(val_get(o, *keys)) || val_has(val_get(old, *keys))) &&
+			!val_equal(val_get(o, *keys), val_get(old, *keys)))
 			v_forbidden(e, *keys, "field is immutable when `immutable` is set");
 	(void)rq;
 }
@@ -126,7 +127,8 @@ static void configmap_validate(struct rq *rq, struct val o, struct val old, stru
 	bytes += check_keys(rq, val_get(o, "binaryData"), "binaryData", e) * 3 / 4;
 	for (struct val_iter it = val_iter(val_get(o, "data")); val_next(&it);)
 		if (val_has(val_get_str(val_get(o, "binaryData"), it.key)))
-			v_invalid_str(e, rq_f(rq, "data[%.*s]", STR_ARG(it.key)), it.key, "duplicate of key present in binaryData");
+			v_invalid_str(e, rq_f(rq, "data[%.*s]", STR_ARG(it.key)), it.key,
+				"duplicate of key present in binaryData");
 	if (bytes > 1024 * 1024)
 		v_too_long(e, "[]", 1024 * 1024); /* as upstream names an object's root */
 	check_frozen(rq, o, old, keys, e);
@@ -177,9 +179,10 @@ static void claim_changes(struct rq *rq, struct val o, struct val old, struct er
 	if (bound && node_path(now, "resources.requests"))
 		as_before(node_path(now, "resources.requests"), node_path(was, "resources.requests"), "storage");
 	if (!node_equal(now, was))
-		v_forbidden(e, "spec", "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
-	else if (quantity_of(val_path(o, "spec.resources.requests.storage"), &a) && quantity_of(val_path(old, "spec.resources.requests.storage"), &b) &&
-		quantity_cmp(a, b) < 0)
+		v_forbidden(e, "spec",
+			"spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
+	else if (quantity_of(val_path(o, "spec.resources.requests.storage"), &a) &&
+		quantity_of(val_path(old, "spec.resources.requests.storage"), &b) && quantity_cmp(a, b) < 0)
 		v_forbidden(e, "spec.resources.requests.storage", "field can not be less than previous value");
 }
 
@@ -251,4 +254,3 @@ const struct strategy strategy_priorityclass = { .validate = priorityclass_valid
 const struct strategy strategy_event = { .prepare = event_prepare, .create_on_update = true };
 const struct strategy strategy_role = { .create_on_update = true };
 const struct strategy strategy_binding = { .validate = binding_validate, .create_on_update = true };
-

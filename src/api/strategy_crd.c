@@ -211,7 +211,7 @@ static void check_selectable(struct rq *rq, struct val version, struct val field
 	if (!val_has(s))
 		v_invalid(e, path, jp, "is an invalid path: does not refer to a valid field");
 	else if (!val_is(val_get(s, "type"), "string") && !val_is(val_get(s, "type"), "boolean") &&
-		 !val_is(val_get(s, "type"), "integer"))
+		!val_is(val_get(s, "type"), "integer"))
 		v_invalid(e, path, jp,
 			"is an invalid path: must point to a field of type string, boolean or integer. Enum string "
 			"fields and strings with formats are allowed.");

@@ -1,4 +1,5 @@
-/* CertificateSigningRequests: who asks is written down by the API, what is asked for never changes, and approval and certificate come once.
+/* CertificateSigningRequests: who asks is written down by the API, what is asked for never changes, and approval and
+ * certificate come once.
  */
 #include "api/auth.h"
 #include "pki/pki.h"
@@ -15,7 +16,7 @@ static int read_request(struct rq *rq, struct str text, struct pki_request *ret,
 	return pki_request_read(rq->a, buf_view(&pem), ret, e);
 }
 
-/* ---- admission -------------------------------------------------------------------------------------------------- */
+/* ---- admission ------------------------------------------------------------------------------- */
 
 bool csr_fits_node(struct rq *rq, struct val csr, struct str node)
 {
@@ -23,11 +24,12 @@ bool csr_fits_node(struct rq *rq, struct val csr, struct str node)
 	struct pki_request request;
 	struct err ignored;
 
-	if (!val_is(signer, "kubernetes.io/kube-apiserver-client-kubelet") && !val_is(signer, "kubernetes.io/kubelet-serving"))
+	if (!val_is(signer, "kubernetes.io/kube-apiserver-client-kubelet") &&
+		!val_is(signer, "kubernetes.io/kubelet-serving"))
 		return true;
 	err_init(&ignored);
 	return read_request(rq, val_str(val_path(csr, "spec.request")), &request, &ignored) == 0 &&
-	       str_eq(request.cn, arena_strf(rq->a, "system:node:%.*s", STR_ARG(node)));
+		str_eq(request.cn, arena_strf(rq->a, "system:node:%.*s", STR_ARG(node)));
 }
 
 int csr_admit_create(struct rq *rq, struct node *csr, struct err *e)
@@ -87,7 +89,7 @@ int csr_admit_update(struct rq *rq, struct node *csr, struct val old, struct err
 	return 0;
 }
 
-/* ---- prepare ---------------------------------------------------------------------------------------------------- */
+/* ---- prepare --------------------------------------------------------------------------------- */
 
 static void note_who(struct rq *rq, struct node *spec)
 {
@@ -142,7 +144,7 @@ static int csr_prepare(struct rq *rq, struct node *o, struct val old, struct err
 	return 0;
 }
 
-/* ---- spec ------------------------------------------------------------------------------------------------------- */
+/* ---- spec ------------------------------------------------------------------------------------ */
 
 static void validate_request(struct rq *rq, struct val request, struct err *e)
 {
@@ -163,15 +165,17 @@ static void validate_signer(struct val signer, struct err *e)
 	else if (str_is(name, "kubernetes.io/legacy-unknown"))
 		v_invalid(e, "spec.signerName", signer, "the legacy signerName is not allowed via this API version");
 	else if (!path.n || !str_has(domain, STR(".")))
-		v_invalid(e, "spec.signerName", signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
+		v_invalid(e, "spec.signerName", signer,
+			"must be a fully qualified domain and path of the form 'example.com/signer-name'");
 }
 
 static void validate_usages(struct rq *rq, struct val usages, struct err *e)
 {
-	static const char *const known[] = { "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment",
-		"decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user",
-		"key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing",
-		"timestamping", NULL };
+	static const char *const known[] = { "any", "cert sign", "client auth", "code signing", "content commitment",
+		"crl sign", "data encipherment", "decipher only", "digital signature", "email protection",
+		"encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment",
+		"microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping",
+		NULL };
 
 	if (!val_len(usages))
 		v_required(e, "spec.usages", "");
@@ -189,7 +193,7 @@ static void validate_usages(struct rq *rq, struct val usages, struct err *e)
 	}
 }
 
-/* ---- status ----------------------------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static bool is_verdict(struct str type)
 {
@@ -219,7 +223,8 @@ static void validate_conditions(struct rq *rq, struct val conditions, struct err
 		else if (seen_before(conditions, i, type))
 			v_duplicate(e, rq_f(rq, "%s.type", at), type);
 		else if (is_verdict(type) && verdict)
-			v_invalid_str(e, rq_f(rq, "%s.type", at), type, "Approved and Denied conditions are mutually exclusive");
+			v_invalid_str(e, rq_f(rq, "%s.type", at), type,
+				"Approved and Denied conditions are mutually exclusive");
 		verdict |= is_verdict(type);
 		if (!status.n)
 			v_required(e, rq_f(rq, "%s.status", at), "");
@@ -233,9 +238,11 @@ static void keeps_verdict(struct rq *rq, struct val now, struct val old, const c
 	struct val is = val_find(now, "type", str_c(type)), was = val_find(old, "type", str_c(type));
 
 	if (val_has(was) && !val_has(is))
-		v_forbidden(e, "status.conditions", rq_f(rq, "updates may not remove a condition of type \"%s\"", type));
+		v_forbidden(
+			e, "status.conditions", rq_f(rq, "updates may not remove a condition of type \"%s\"", type));
 	else if (val_has(was) && !val_equal(is, was))
-		v_forbidden(e, "status.conditions", rq_f(rq, "updates may not modify a condition of type \"%s\"", type));
+		v_forbidden(
+			e, "status.conditions", rq_f(rq, "updates may not modify a condition of type \"%s\"", type));
 	else if (val_has(is) && !val_has(was) && !str_is(rq->sub, "approval"))
 		v_forbidden(e, "status.conditions", rq_f(rq, "updates may not add a condition of type \"%s\"", type));
 }
@@ -257,7 +264,8 @@ static void validate_certificate(struct val now, struct val old, struct err *e)
 
 static void csr_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	struct val spec = val_get(o, "spec"), status = val_get(o, "status"), was = val_get(old, "status"), life = val_get(spec, "expirationSeconds");
+	struct val spec = val_get(o, "spec"), status = val_get(o, "status"), was = val_get(old, "status"),
+		   life = val_get(spec, "expirationSeconds");
 	struct val conditions = val_get(status, "conditions");
 
 	if (!val_has(old)) {
@@ -265,7 +273,8 @@ static void csr_validate(struct rq *rq, struct val o, struct val old, struct err
 		validate_signer(val_get(spec, "signerName"), e);
 		validate_usages(rq, val_get(spec, "usages"), e);
 		if (val_has(life) && val_int(life, 0) < SECONDS_MIN)
-			v_invalid(e, "spec.expirationSeconds", life, "may not specify a duration less than 600 seconds (10 minutes)");
+			v_invalid(e, "spec.expirationSeconds", life,
+				"may not specify a duration less than 600 seconds (10 minutes)");
 		return;
 	}
 	if (!rq->sub.n)

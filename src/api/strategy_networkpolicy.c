@@ -55,7 +55,8 @@ static void validate_block(struct rq *rq, struct val block, const char *path, st
 
 static void validate_peer(struct rq *rq, struct val peer, const char *path, struct err *e)
 {
-	struct val pods = val_get(peer, "podSelector"), namespaces = val_get(peer, "namespaceSelector"), block = val_get(peer, "ipBlock");
+	struct val pods = val_get(peer, "podSelector"), namespaces = val_get(peer, "namespaceSelector"),
+		   block = val_get(peer, "ipBlock");
 
 	if (val_has(pods))
 		validate_label_selector(rq, pods, rq_f(rq, "%s.podSelector", path), e);
@@ -91,7 +92,8 @@ static void networkpolicy_validate(struct rq *rq, struct val o, struct val old, 
 	validate_rules(rq, val_get(spec, "ingress"), "spec.ingress", "from", e);
 	validate_rules(rq, val_get(spec, "egress"), "spec.egress", "to", e);
 	if (val_len(val_get(spec, "policyTypes")) > 2) {
-		v_invalid(e, "spec.policyTypes", val_get(spec, "policyTypes"), "may not specify more than two policyTypes");
+		v_invalid(e, "spec.policyTypes", val_get(spec, "policyTypes"),
+			"may not specify more than two policyTypes");
 		return;
 	}
 	for (struct val_iter it = val_iter(val_get(spec, "policyTypes")); val_next(&it);) {

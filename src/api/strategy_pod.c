@@ -2,7 +2,7 @@
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
-/* ---- quality of service ------------------------------------------------------------------------------------------------- */
+/* ---- quality of service ---------------------------------------------------------------------- */
 
 static bool nonzero(struct node *list, const char *key)
 {
@@ -64,7 +64,7 @@ static int pod_prepare(struct rq *rq, struct node *o, struct val old, struct err
 	return 0;
 }
 
-/* ---- what may change ---------------------------------------------------------------------------------------------------------- */
+/* ---- what may change ------------------------------------------------------------------------- */
 
 static void forget_images(struct node *spec, struct node *old, const char *list)
 {
@@ -132,7 +132,8 @@ static void check_immutable(struct rq *rq, struct val spec, struct val old, stru
 		}
 	}
 	if (!tolerations_only_added(val_get(spec, "tolerations"), val_get(old, "tolerations")))
-		v_forbidden(e, "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
+		v_forbidden(
+			e, "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
 	if (!gates_only_removed(val_get(spec, "schedulingGates"), gates))
 		v_forbidden(e, "spec.schedulingGates", "only deletion is allowed, but found new scheduling gate");
 	forget_images(a, b, "containers");
@@ -171,7 +172,7 @@ static void pod_validate(struct rq *rq, struct val o, struct val old, struct err
 
 const struct strategy strategy_pod = { .prepare = pod_prepare, .validate = pod_validate, .graceful = true };
 
-/* ---- binding -------------------------------------------------------------------------------------------------------------------- */
+/* ---- binding --------------------------------------------------------------------------------- */
 
 static void set_condition(struct rq *rq, struct node *pod, const char *type)
 {
@@ -180,7 +181,8 @@ static void set_condition(struct rq *rq, struct node *pod, const char *type)
 	for (size_t i = node_len(list); i-- > 0;)
 		if (str_is(node_text_str(node_getc(node_at(list, i), "type")), type))
 			node_remove_at(list, i);
-	node_add(list, node_pack(rq->a, "{type:s, status:'True', lastProbeTime:n, lastTransitionTime:S}", type, rq_now(rq)));
+	node_add(list,
+		node_pack(rq->a, "{type:s, status:'True', lastProbeTime:n, lastTransitionTime:S}", type, rq_now(rq)));
 }
 
 static int bind_once(struct rq *rq, struct node *binding, struct err *e)
@@ -197,20 +199,27 @@ static int bind_once(struct rq *rq, struct node *binding, struct err *e)
 		return rc;
 	status_about(rq, "", "pods/binding", rq->name); /* whatever follows is about the binding */
 	if (kind.n && !str_is(kind, "Node"))
-		rc = err_set(e, ERR_BAD_REQUEST, "target.kind: Unsupported value: \"%.*s\": supported values: \"Node\", \"<empty>\"", STR_ARG(kind));
+		rc = err_set(e, ERR_BAD_REQUEST,
+			"target.kind: Unsupported value: \"%.*s\": supported values: \"Node\", \"<empty>\"",
+			STR_ARG(kind));
 	else if (!node.n)
-		rc = err_set(e, ERR_INVALID, "Binding \"%.*s\" is invalid: target.name: Required value", STR_ARG(rq->name));
+		rc = err_set(
+			e, ERR_INVALID, "Binding \"%.*s\" is invalid: target.name: Required value", STR_ARG(rq->name));
 	else if (uid.n && !str_eq(uid, doc_uid(live)))
-		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
+		rc = err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on pods/binding \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
 			STR_ARG(rq->name), STR_ARG(uid), STR_ARG(doc_uid(live)));
 	else if (val_has(doc_get(live, "metadata.deletionTimestamp")))
-		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s is being deleted, cannot be assigned to a host",
+		rc = err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s is being deleted, cannot be assigned to a host",
 			STR_ARG(rq->name), STR_ARG(rq->name));
 	else if (doc_str(live, "spec.nodeName").n)
-		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s is already assigned to node \"%.*s\"",
+		rc = err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s is already assigned to node \"%.*s\"",
 			STR_ARG(rq->name), STR_ARG(rq->name), STR_ARG(doc_str(live, "spec.nodeName")));
 	else if (val_len(doc_get(live, "spec.schedulingGates")))
-		rc = err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s has non-empty .spec.schedulingGates",
+		rc = err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on pods/binding \"%.*s\": pod %.*s has non-empty .spec.schedulingGates",
 			STR_ARG(rq->name), STR_ARG(rq->name));
 	if (rc >= 0) {
 		struct node *o = node_from(rq->a, doc_root(live));

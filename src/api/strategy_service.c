@@ -30,14 +30,17 @@ static bool checks_health(struct str type, struct str policy)
 static void drop_what_the_type_had(struct node *spec, struct val old)
 {
 	struct val was = val_get(old, "spec");
-	struct str type = node_text_str(node_getc(spec, "type")), policy = node_text_str(node_getc(spec, "externalTrafficPolicy"));
+	struct str type = node_text_str(node_getc(spec, "type")),
+		   policy = node_text_str(node_getc(spec, "externalTrafficPolicy"));
 	bool outside = reached_from_outside(type, node_len(node_getc(spec, "externalIPs")));
 
 	if (!outside && reached_from_outside(val_str(val_get(was, "type")), val_len(val_get(was, "externalIPs"))) &&
 		str_eq(policy, val_str(val_get(was, "externalTrafficPolicy"))))
 		node_delc(spec, "externalTrafficPolicy");
-	if (!checks_health(type, policy) && checks_health(val_str(val_get(was, "type")), val_str(val_get(was, "externalTrafficPolicy"))) &&
-		node_int_of(node_getc(spec, "healthCheckNodePort"), 0) == val_int(val_get(was, "healthCheckNodePort"), 0))
+	if (!checks_health(type, policy) &&
+		checks_health(val_str(val_get(was, "type")), val_str(val_get(was, "externalTrafficPolicy"))) &&
+		node_int_of(node_getc(spec, "healthCheckNodePort"), 0) ==
+			val_int(val_get(was, "healthCheckNodePort"), 0))
 		node_delc(spec, "healthCheckNodePort");
 }
 
@@ -48,7 +51,8 @@ static void follow_cluster_ip(struct rq *rq, struct node *spec, struct val old)
 	struct str ip = node_text_str(node_getc(spec, "clusterIP"));
 	struct node *ips = node_getc(spec, "clusterIPs");
 
-	if (str_eq(ip, val_str(val_get(was, "clusterIP"))) || !node_equal(ips, node_from(rq->a, val_get(was, "clusterIPs"))))
+	if (str_eq(ip, val_str(val_get(was, "clusterIP"))) ||
+		!node_equal(ips, node_from(rq->a, val_get(was, "clusterIPs"))))
 		return;
 	if (!ip.n)
 		node_delc(spec, "clusterIPs");
@@ -94,8 +98,9 @@ static void check_ports(struct rq *rq, struct val spec, struct err *e)
 			if (name.n && str_eq(name, val_str(val_get(q, "name"))))
 				v_duplicate(e, rq_f(rq, "%s.name", at), name);
 			if (val_equal(port, val_get(q, "port")) && val_equal(protocol, val_get(q, "protocol")))
-				err_cause(e, "FieldValueDuplicate", at, "Duplicate value: {\"protocol\":%.*s,\"port\":%.*s}", STR_ARG(val_text(protocol)),
-					STR_ARG(val_text(port)));
+				err_cause(e, "FieldValueDuplicate", at,
+					"Duplicate value: {\"protocol\":%.*s,\"port\":%.*s}",
+					STR_ARG(val_text(protocol)), STR_ARG(val_text(port)));
 		}
 	}
 }
@@ -110,9 +115,11 @@ static void check_outside(struct rq *rq, struct val spec, struct err *e)
 	for (size_t i = 0; i < val_len(ips); i++)
 		validate_endpoint_ip(e, rq_f(rq, "spec.externalIPs[%zu]", i), val_str(val_at(ips, i)));
 	if (policy.n && !reached_from_outside(type, val_len(ips)))
-		v_invalid_str(e, "spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services");
+		v_invalid_str(
+			e, "spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services");
 	if (val_int(health, 0) && !checks_health(type, policy))
-		v_invalid(e, "spec.healthCheckNodePort", health, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
+		v_invalid(e, "spec.healthCheckNodePort", health,
+			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
 	if (val_len(ranges) && !balanced)
 		v_forbidden(e, "spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'");
 	for (size_t i = 0; balanced && i < val_len(ranges); i++)
@@ -147,7 +154,8 @@ static void service_validate(struct rq *rq, struct val o, struct val old, struct
 	if (!external && !val_len(val_get(spec, "ports")) && !str_is(ip, "None"))
 		v_required(e, "spec.ports", "");
 	if (str_is(ip, "None") && (str_is(type, "NodePort") || str_is(type, "LoadBalancer")))
-		v_invalid_str(e, "spec.clusterIPs[0]", ip, rq_f(rq, "may not be set to 'None' for %.*s services", STR_ARG(type)));
+		v_invalid_str(e, "spec.clusterIPs[0]", ip,
+			rq_f(rq, "may not be set to 'None' for %.*s services", STR_ARG(type)));
 	if (old_ip.n && !external && !val_is(val_path(old, "spec.type"), "ExternalName") && !str_eq(ip, old_ip))
 		v_invalid(e, "spec.clusterIPs[0]", ips, "may not change once set");
 	check_ports(rq, spec, e);
@@ -165,7 +173,8 @@ static void endpoints_validate(struct rq *rq, struct val o, struct val old, stru
 	for (size_t i = 0; i < val_len(subsets); i++) {
 		struct val list = val_get(val_at(subsets, i), "addresses");
 		for (size_t k = 0; k < val_len(list); k++)
-			validate_endpoint_ip(e, rq_f(rq, "subsets[%zu].addresses[%zu].ip", i, k), val_str(val_get(val_at(list, k), "ip")));
+			validate_endpoint_ip(e, rq_f(rq, "subsets[%zu].addresses[%zu].ip", i, k),
+				val_str(val_get(val_at(list, k), "ip")));
 	}
 }
 
@@ -179,7 +188,8 @@ static void slice_validate(struct rq *rq, struct val o, struct val old, struct e
 		if (!val_len(addresses))
 			v_required(e, rq_f(rq, "endpoints[%zu].addresses", i), "must contain at least 1 address");
 		for (size_t k = 0; !fqdn && k < val_len(addresses); k++)
-			validate_endpoint_ip(e, rq_f(rq, "endpoints[%zu].addresses[%zu]", i, k), val_str(val_at(addresses, k)));
+			validate_endpoint_ip(
+				e, rq_f(rq, "endpoints[%zu].addresses[%zu]", i, k), val_str(val_at(addresses, k)));
 	}
 	if (val_has(old))
 		validate_immutable(e, "addressType", val_get(o, "addressType"), val_get(old, "addressType"));
@@ -203,7 +213,8 @@ static void ingress_validate(struct rq *rq, struct val o, struct val old, struct
 				v_required(e, rq_f(rq, "%s.pathType", at), "pathType must be specified");
 			else if (!val_is(val_get(p, "pathType"), "ImplementationSpecific") &&
 				!str_starts(val_str(val_get(p, "path")), STR("/")))
-				v_invalid_str(e, rq_f(rq, "%s.path", at), val_str(val_get(p, "path")), "must be an absolute path");
+				v_invalid_str(e, rq_f(rq, "%s.path", at), val_str(val_get(p, "path")),
+					"must be an absolute path");
 		}
 	}
 }

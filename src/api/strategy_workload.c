@@ -6,7 +6,8 @@
 #define LOG_MODULE "api"
 #define CRONJOB_NAME_MAX 52 /* a Job's name has 63, and a dash and the minute follow */
 
-/* Whether the selector is one: else nothing can be said of what it selects. owner: "deployment", as messages have it. */
+/* Whether the selector is one: else nothing can be said of what it selects. owner: "deployment", as messages have
+ * it. */
 static bool selector_ok(struct rq *rq, struct val sel, const char *owner, struct err *e)
 {
 	const struct selector *parsed;
@@ -31,7 +32,9 @@ static void count_or_percent(struct val v, const char *path, bool all_is_most, i
 	bool percent = val_kind(v) == VAL_STR;
 
 	*ret = 0;
-	if (percent && (!str_ends(text, STR("%")) || !isdigit((unsigned char)text.p[0]) || !str_i64(str_sub(text, 0, text.n - 1), ret)))
+	if (percent &&
+		(!str_ends(text, STR("%")) || !isdigit((unsigned char)text.p[0]) ||
+			!str_i64(str_sub(text, 0, text.n - 1), ret)))
 		v_invalid(e, path, v,
 			"a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')");
 	else if (percent && all_is_most && *ret > 100)
@@ -57,7 +60,8 @@ static void workload(struct rq *rq, struct val o, const char *owner, struct err 
 	if (!selector_ok(rq, sel, owner, e))
 		return;
 	if (!val_has(sel)) /* selects nothing */
-		v_invalid(e, "spec.template.metadata.labels", val_path(template, "metadata.labels"), "`selector` does not match template `labels`");
+		v_invalid(e, "spec.template.metadata.labels", val_path(template, "metadata.labels"),
+			"`selector` does not match template `labels`");
 	validate_pod_template(rq, template, "spec.template", sel, "Always", e);
 }
 
@@ -75,10 +79,13 @@ static void deployment_validate(struct rq *rq, struct val o, struct val old, str
 	if (!val_is(val_get(strategy, "type"), "Recreate") && !val_is(val_get(strategy, "type"), "RollingUpdate"))
 		v_unsupported_val(e, "spec.strategy", strategy, strategies);
 	if (deadline <= val_int(val_path(o, "spec.minReadySeconds"), 0))
-		v_invalid(e, "spec.progressDeadlineSeconds", val_path(o, "spec.progressDeadlineSeconds"), "must be greater than minReadySeconds");
+		v_invalid(e, "spec.progressDeadlineSeconds", val_path(o, "spec.progressDeadlineSeconds"),
+			"must be greater than minReadySeconds");
 	if (val_is(val_get(strategy, "type"), "Recreate") && val_has(rolling))
-		v_forbidden(e, "spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'");
-	count_or_percent(val_get(rolling, "maxUnavailable"), "spec.strategy.rollingUpdate.maxUnavailable", true, &unavailable, e);
+		v_forbidden(
+			e, "spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'");
+	count_or_percent(val_get(rolling, "maxUnavailable"), "spec.strategy.rollingUpdate.maxUnavailable", true,
+		&unavailable, e);
 	count_or_percent(val_get(rolling, "maxSurge"), "spec.strategy.rollingUpdate.maxSurge", false, &surge, e);
 	if (val_has(rolling) && !surge && !unavailable && !e->code)
 		v_invalid(e, "spec.strategy.rollingUpdate.maxUnavailable", val_get(rolling, "maxUnavailable"),
@@ -122,10 +129,12 @@ static void daemonset_validate(struct rq *rq, struct val o, struct val old, stru
 	no_deadline(o, "DaemonSet", e);
 	if (!val_is(val_path(o, "spec.updateStrategy.type"), "RollingUpdate") || !val_has(rolling))
 		return;
-	count_or_percent(val_get(rolling, "maxUnavailable"), "spec.updateStrategy.rollingUpdate.maxUnavailable", true, &unavailable, e);
+	count_or_percent(val_get(rolling, "maxUnavailable"), "spec.updateStrategy.rollingUpdate.maxUnavailable", true,
+		&unavailable, e);
 	count_or_percent(surge_val, "spec.updateStrategy.rollingUpdate.maxSurge", true, &surge, e);
 	if (surge && unavailable)
-		v_invalid(e, "spec.updateStrategy.rollingUpdate.maxSurge", surge_val, "may not be set when maxUnavailable is non-zero");
+		v_invalid(e, "spec.updateStrategy.rollingUpdate.maxSurge", surge_val,
+			"may not be set when maxUnavailable is non-zero");
 	else if (!surge && !unavailable && !e->code)
 		v_required(e, "spec.updateStrategy.rollingUpdate.maxUnavailable", "cannot be 0 when maxSurge is 0");
 }
@@ -135,9 +144,11 @@ static void statefulset_strategy(struct val strategy, struct err *e)
 	struct val rolling = val_get(strategy, "rollingUpdate"), partition = val_get(rolling, "partition");
 
 	if (val_is(val_get(strategy, "type"), "OnDelete") && val_has(rolling))
-		v_invalid(e, "spec.updateStrategy.rollingUpdate", rolling, "only allowed for updateStrategy 'RollingUpdate'");
+		v_invalid(e, "spec.updateStrategy.rollingUpdate", rolling,
+			"only allowed for updateStrategy 'RollingUpdate'");
 	else if (val_int(partition, 0) < 0)
-		v_invalid(e, "spec.updateStrategy.rollingUpdate.partition", partition, "must be greater than or equal to 0");
+		v_invalid(e, "spec.updateStrategy.rollingUpdate.partition", partition,
+			"must be greater than or equal to 0");
 }
 
 /* A template may mount what volumeClaimTemplates name: the controller adds these volumes to each pod. */
@@ -195,14 +206,15 @@ static void rc_validate(struct rq *rq, struct val o, struct val old, struct err 
 		v_required(e, "spec.selector", "");
 	for (struct val_iter it = val_iter(sel); val_next(&it);)
 		if (!val_equal(it.val, val_get_str(labels, it.key))) {
-			v_invalid(e, "spec.template.metadata.labels", labels, "`selector` does not match template `labels`");
+			v_invalid(e, "spec.template.metadata.labels", labels,
+				"`selector` does not match template `labels`");
 			break;
 		}
 	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", VAL_NONE, "Always", e);
 	no_deadline(o, "ReplicationController", e);
 }
 
-/* ---- jobs ---------------------------------------------------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 static int job_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
@@ -222,15 +234,18 @@ static int job_prepare(struct rq *rq, struct node *o, struct val old, struct err
 	struct node *own = node_need_map(o, "metadata.labels");
 	if (!node_len(own))
 		for (size_t i = 0; i < node_len(labels); i++)
-			node_set(own, node_key_at(labels, i), node_copy(rq->a, node_get(labels, node_key_at(labels, i))));
-	node_setc(spec, "selector", node_pack(rq->a, "{matchLabels:{'batch.kubernetes.io/controller-uid':o}}", node_getc(meta, "uid")));
+			node_set(own, node_key_at(labels, i),
+				node_copy(rq->a, node_get(labels, node_key_at(labels, i))));
+	node_setc(spec, "selector",
+		node_pack(rq->a, "{matchLabels:{'batch.kubernetes.io/controller-uid':o}}", node_getc(meta, "uid")));
 	return 0;
 }
 
 /* An Indexed Job may grow and shrink by its completions and parallelism together. */
 static bool elastic(struct val o, struct val old)
 {
-	return val_is(val_path(o, "spec.completionMode"), "Indexed") && val_equal(val_path(o, "spec.completions"), val_path(o, "spec.parallelism")) &&
+	return val_is(val_path(o, "spec.completionMode"), "Indexed") &&
+		val_equal(val_path(o, "spec.completions"), val_path(o, "spec.parallelism")) &&
 		val_equal(val_path(old, "spec.completions"), val_path(old, "spec.parallelism"));
 }
 
@@ -238,16 +253,18 @@ static void job_validate(struct rq *rq, struct val o, struct val old, struct err
 {
 	if (rq->sub.n)
 		return;
-	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", val_path(o, "spec.selector"), "OnFailure,Never", e);
+	validate_pod_template(
+		rq, val_path(o, "spec.template"), "spec.template", val_path(o, "spec.selector"), "OnFailure,Never", e);
 	if (!val_has(old))
 		return;
 	if (!elastic(o, old))
-		validate_immutable(e, "spec.completions", val_path(o, "spec.completions"), val_path(old, "spec.completions"));
+		validate_immutable(
+			e, "spec.completions", val_path(o, "spec.completions"), val_path(old, "spec.completions"));
 	if (!val_bool(val_path(old, "spec.suspend"), false))
 		validate_immutable(e, "spec.template", val_path(o, "spec.template"), val_path(old, "spec.template"));
 }
 
-/* ---- cron jobs ----------------------------------------------------------------------------------------------------------- */
+/* ---- cron jobs ------------------------------------------------------------------------------- */
 
 static void validate_schedule(struct str schedule, struct err *e)
 {
@@ -258,7 +275,8 @@ static void validate_schedule(struct str schedule, struct err *e)
 	if (!schedule.n)
 		v_required(e, "spec.schedule", "");
 	else if (str_has(schedule, STR("TZ")))
-		v_invalid_str(e, "spec.schedule", schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+		v_invalid_str(e, "spec.schedule", schedule,
+			"cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
 	else if (cron_parse(schedule, &parsed, &why) < 0)
 		v_invalid_str(e, "spec.schedule", schedule, why.message);
 }
@@ -272,7 +290,8 @@ static void validate_time_zone(struct str name, struct err *e)
 	if (!name.n)
 		v_invalid_str(e, "spec.timeZone", name, "timeZone must be nil or non-empty string");
 	else if (str_eq_nocase(name, STR("Local")))
-		v_invalid_str(e, "spec.timeZone", name, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+		v_invalid_str(e, "spec.timeZone", name,
+			"timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
 	else if (zone_load(name, &zone, &why) < 0)
 		v_invalid_str(e, "spec.timeZone", name, why.message);
 }
@@ -290,10 +309,12 @@ static void cronjob_validate(struct rq *rq, struct val o, struct val old, struct
 	if (!val_has(old) && doc_name(o.d).n > CRONJOB_NAME_MAX)
 		v_invalid_str(e, "metadata.name", doc_name(o.d), "must be no more than 52 characters");
 	if (val_has(val_get(template, "selector")))
-		v_invalid(e, "spec.jobTemplate.spec.selector", val_get(template, "selector"), "`selector` will be auto-generated");
+		v_invalid(e, "spec.jobTemplate.spec.selector", val_get(template, "selector"),
+			"`selector` will be auto-generated");
 	if (val_bool(val_get(template, "manualSelector"), false))
 		v_unsupported(e, "spec.jobTemplate.spec.manualSelector", STR("true"), manual);
-	validate_pod_template(rq, val_get(template, "template"), "spec.jobTemplate.spec.template", VAL_NONE, "OnFailure,Never", e);
+	validate_pod_template(
+		rq, val_get(template, "template"), "spec.jobTemplate.spec.template", VAL_NONE, "OnFailure,Never", e);
 }
 
 static void pdb_validate(struct rq *rq, struct val o, struct val old, struct err *e)

@@ -6,7 +6,8 @@
 
 static const struct column column_age[] = { { "Age", "string", "", 0, "Time since it was created." }, {} };
 
-static void column_json(const char *name, const char *type, const char *format, int priority, const char *help, struct buf *out)
+static void column_json(
+	const char *name, const char *type, const char *format, int priority, const char *help, struct buf *out)
 {
 	buf_c(out, "{\"name\":");
 	buf_json(out, str_c(name));
@@ -15,11 +16,13 @@ static void column_json(const char *name, const char *type, const char *format, 
 	buf_printf(out, ",\"priority\":%d}", priority);
 }
 
-void table_head(struct rq *rq, const struct resource *res, bool with_columns, int64_t rev, struct str cont, int64_t remaining, struct buf *out)
+void table_head(struct rq *rq, const struct resource *res, bool with_columns, int64_t rev, struct str cont,
+	int64_t remaining, struct buf *out)
 {
 	const struct column *c = res->def.columns ? res->def.columns : column_age;
 
-	buf_printf(out, "{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":{\"resourceVersion\":\"%lld\"",
+	buf_printf(out,
+		"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":{\"resourceVersion\":\"%lld\"",
 		rq->table_beta ? "v1beta1" : "v1", (long long)rev);
 	if (cont.n)
 		buf_printf(out, ",\"continue\":\"%.*s\"", STR_ARG(cont));
@@ -32,7 +35,8 @@ void table_head(struct rq *rq, const struct resource *res, bool with_columns, in
 	}
 	buf_byte(out, '[');
 	if (!res->def.columns_without_name)
-		column_json("Name", "string", "name", 0, "Name of the object, unique for its kind within a namespace.", out);
+		column_json("Name", "string", "name", 0, "Name of the object, unique for its kind within a namespace.",
+			out);
 	for (size_t i = 0; c[i].name; i++) {
 		if (i || !res->def.columns_without_name)
 			buf_byte(out, ',');
@@ -64,7 +68,8 @@ void metadata_object(const struct doc *d, bool with_kind, bool beta, struct buf 
 {
 	buf_byte(out, '{');
 	if (with_kind)
-		buf_printf(out, "\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\",", beta ? "v1beta1" : "v1");
+		buf_printf(out, "\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\",",
+			beta ? "v1beta1" : "v1");
 	buf_c(out, "\"metadata\":");
 	buf_str(out, val_text(doc_get(d, "metadata")));
 	buf_byte(out, '}');
@@ -88,7 +93,8 @@ void table_row(struct rq *rq, const struct resource *res, const struct doc *d, s
 		buf_c(out, ",\"object\":");
 		buf_str(out, doc_text(d));
 	} else if (!str_is(rq->include_object, "None")) {
-		buf_printf(out, ",\"object\":{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":",
+		buf_printf(out,
+			",\"object\":{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":",
 			rq->table_beta ? "v1beta1" : "v1");
 		metadata_text(doc_get(d, "metadata"), out);
 		buf_byte(out, '}');
@@ -96,7 +102,7 @@ void table_row(struct rq *rq, const struct resource *res, const struct doc *d, s
 	buf_byte(out, '}');
 }
 
-/* ---- cells ---------------------------------------------------------------------------------------------------------------- */
+/* ---- cells ----------------------------------------------------------------------------------- */
 
 void cell_str(struct cells *c, struct str s)
 {

@@ -8,13 +8,13 @@
 #define DEFAULT_S 3600
 #define LEAST_S 600
 #define MOST_S (1LL << 32)
-#define PROJECTED_S 3607	     /* what old clients ask for: they get a year, and a warning after this time */
+#define PROJECTED_S 3607 /* what old clients ask for: they get a year, and a warning after this time */
 #define EXTENDED_S (365 * 24 * 3600)
 #define LEEWAY_S 10
 #define CACHE_MAX 1024
 #define DELETED_S 60
 
-/* ---- payloads whose signature was right: checking one costs more than everything else of a request ------------------ */
+/* ---- payloads whose signature was right: checking one costs more than everything else of a request ---- */
 
 struct token_cache {
 	struct task_mutex lock;
@@ -64,7 +64,7 @@ static int payload_of(struct auth *auth, struct str token, struct doc **ret, str
 	return 0;
 }
 
-/* ---- checking ----------------------------------------------------------------------------------------------------- */
+/* ---- checking -------------------------------------------------------------------------------- */
 
 static int check_times(struct doc *claims, struct err *e)
 {
@@ -117,7 +117,8 @@ static int check_bound(struct api *api, const char *resource, struct str ns, str
 	d = api_get(api, "", resource, ns, val_str(val_get(claim, "name")));
 	if (d && str_eq(doc_uid(d), val_str(val_get(claim, "uid"))) && !long_deleted(d))
 		return 0;
-	return err_set(e, ERR_UNAUTHORIZED, "the token was made for %s %.*s, which is gone", resource, STR_ARG(val_str(val_get(claim, "name"))));
+	return err_set(e, ERR_UNAUTHORIZED, "the token was made for %s %.*s, which is gone", resource,
+		STR_ARG(val_str(val_get(claim, "name"))));
 }
 
 static void add_extra(struct arena *a, struct identity *id, const char *key, struct str value)
@@ -133,7 +134,8 @@ static void add_extra(struct arena *a, struct identity *id, const char *key, str
 	id->extra = more;
 }
 
-static void fill_identity(struct arena *a, struct doc *claims, struct val kube, struct str ns, struct str name, struct identity *ret)
+static void fill_identity(
+	struct arena *a, struct doc *claims, struct val kube, struct str ns, struct str name, struct identity *ret)
 {
 	struct identity id = { .uid = arena_str(a, val_str(val_path(kube, "serviceaccount.uid"))) };
 
@@ -142,7 +144,8 @@ static void fill_identity(struct arena *a, struct doc *claims, struct val kube, 
 	identity_add_group(a, &id, arena_strf(a, "system:serviceaccounts:%.*s", STR_ARG(ns)));
 	identity_add_group(a, &id, STR("system:authenticated"));
 	if (doc_str(claims, "jti").n)
-		add_extra(a, &id, "authentication.kubernetes.io/credential-id", arena_strf(a, "JTI=%.*s", STR_ARG(doc_str(claims, "jti"))));
+		add_extra(a, &id, "authentication.kubernetes.io/credential-id",
+			arena_strf(a, "JTI=%.*s", STR_ARG(doc_str(claims, "jti"))));
 	add_extra(a, &id, "authentication.kubernetes.io/pod-name", val_str(val_path(kube, "pod.name")));
 	add_extra(a, &id, "authentication.kubernetes.io/pod-uid", val_str(val_path(kube, "pod.uid")));
 	add_extra(a, &id, "authentication.kubernetes.io/node-name", val_str(val_path(kube, "node.name")));
@@ -150,7 +153,8 @@ static void fill_identity(struct arena *a, struct doc *claims, struct val kube, 
 	*ret = id;
 }
 
-int token_identity(struct api *api, struct arena *a, struct str token, const struct val *audiences, struct identity *ret, struct err *e)
+int token_identity(struct api *api, struct arena *a, struct str token, const struct val *audiences,
+	struct identity *ret, struct err *e)
 {
 	struct auth *auth = api->auth;
 	auto_(doc_unref) struct doc *claims = NULL;
@@ -168,10 +172,13 @@ int token_identity(struct api *api, struct arena *a, struct str token, const str
 	kube = val_get(doc_root(claims), "kubernetes.io");
 	ns = val_str(val_get(kube, "namespace"));
 	name = val_str(val_path(kube, "serviceaccount.name"));
-	if (!name.n || !str_eq(doc_str(claims, "sub"), arena_strf(a, "system:serviceaccount:%.*s:%.*s", STR_ARG(ns), STR_ARG(name))))
+	if (!name.n ||
+		!str_eq(doc_str(claims, "sub"),
+			arena_strf(a, "system:serviceaccount:%.*s:%.*s", STR_ARG(ns), STR_ARG(name))))
 		return err_set(e, ERR_UNAUTHORIZED, "the token names no ServiceAccount");
 	if (check_bound(api, "serviceaccounts", ns, val_get(kube, "serviceaccount"), e) < 0 ||
-		check_bound(api, "pods", ns, val_get(kube, "pod"), e) < 0 || check_bound(api, "secrets", ns, val_get(kube, "secret"), e) < 0)
+		check_bound(api, "pods", ns, val_get(kube, "pod"), e) < 0 ||
+		check_bound(api, "secrets", ns, val_get(kube, "secret"), e) < 0)
 		return -e->code;
 	if (!val_has(val_get(kube, "pod")) && check_bound(api, "nodes", STR_NULL, val_get(kube, "node"), e) < 0)
 		return -e->code;
@@ -179,13 +186,14 @@ int token_identity(struct api *api, struct arena *a, struct str token, const str
 	return 0;
 }
 
-/* ---- bootstrap tokens --------------------------------------------------------------------------------------------- */
+/* ---- bootstrap tokens ------------------------------------------------------------------------ */
 
 static bool data_is(struct val data, const char *key, struct str want)
 {
 	auto_buf struct buf text = BUF_INIT;
 
-	return base64_decode(val_str(val_get(data, key)), &text) == 0 && text.n == want.n && want.n && CRYPTO_memcmp(text.p, want.p, want.n) == 0;
+	return base64_decode(val_str(val_get(data, key)), &text) == 0 && text.n == want.n && want.n &&
+		CRYPTO_memcmp(text.p, want.p, want.n) == 0;
 }
 
 static bool data_expired(struct val data)
@@ -213,12 +221,14 @@ static void add_extra_groups(struct arena *a, struct val data, struct identity *
 int bootstrap_token_identity(struct api *api, struct arena *a, struct str token, struct identity *ret, struct err *e)
 {
 	struct str id_part, secret_part = str_cut(token, '.', &id_part);
-	auto_(doc_unref) struct doc *secret = api_get(api, "", "secrets", STR("kube-system"), arena_strf(a, "bootstrap-token-%.*s", STR_ARG(id_part)));
+	auto_(doc_unref) struct doc *secret = api_get(
+		api, "", "secrets", STR("kube-system"), arena_strf(a, "bootstrap-token-%.*s", STR_ARG(id_part)));
 	struct val data = secret ? doc_get(secret, "data") : VAL_NONE;
 	struct identity id = { 0 };
 
-	if (!secret || !str_is(doc_str(secret, "type"), "bootstrap.kubernetes.io/token") || doc_str(secret, "metadata.deletionTimestamp").n ||
-		!data_is(data, "token-id", id_part) || !data_is(data, "token-secret", secret_part) ||
+	if (!secret || !str_is(doc_str(secret, "type"), "bootstrap.kubernetes.io/token") ||
+		doc_str(secret, "metadata.deletionTimestamp").n || !data_is(data, "token-id", id_part) ||
+		!data_is(data, "token-secret", secret_part) ||
 		!data_is(data, "usage-bootstrap-authentication", STR("true")) || data_expired(data))
 		return err_set(e, ERR_UNAUTHORIZED, "the bootstrap token is unknown or has expired");
 	id.user = arena_strf(a, "system:bootstrap:%.*s", STR_ARG(id_part));
@@ -229,7 +239,7 @@ int bootstrap_token_identity(struct api *api, struct arena *a, struct str token,
 	return 0;
 }
 
-/* ---- making ------------------------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 struct bound {
 	struct node *pod, *secret, *node; /* {name, uid} */
@@ -252,22 +262,29 @@ static int bind_object(struct rq *rq, struct node *ref, struct bound *ret, struc
 {
 	struct str kind = node_text_str(node_getc(ref, "kind")), name = node_text_str(node_getc(ref, "name"));
 	struct str uid = node_text_str(node_getc(ref, "uid"));
-	const char *resource = str_is(kind, "Pod") ? "pods" : str_is(kind, "Secret") ? "secrets" : str_is(kind, "Node") ? "nodes" : NULL;
+	const char *resource = str_is(kind, "Pod") ? "pods" :
+		str_is(kind, "Secret")             ? "secrets" :
+		str_is(kind, "Node")               ? "nodes" :
+						     NULL;
 	auto_(doc_unref) struct doc *d = NULL;
 
 	if (!resource) {
-		err_cause(e, "FieldValueNotSupported", "spec.boundObjectRef", "cannot bind token to object of type %.*s", STR_ARG(kind));
+		err_cause(e, "FieldValueNotSupported", "spec.boundObjectRef",
+			"cannot bind token to object of type %.*s", STR_ARG(kind));
 		return err_set(e, ERR_BAD_REQUEST, "cannot bind token to object of type %.*s", STR_ARG(kind));
 	}
 	d = api_get(rq->api, "", resource, str_is(kind, "Node") ? STR_NULL : rq->ns, name);
 	if (!d)
 		return err_set(e, ERR_NOT_FOUND, "%s \"%.*s\" not found", resource, STR_ARG(name));
 	if (uid.n && !str_eq(uid, doc_uid(d)))
-		return err_set(e, ERR_CONFLICT, "Operation cannot be fulfilled on %s \"%.*s\": the UID in the bound object reference (%.*s) does not match the UID in record",
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": the UID in the bound object reference (%.*s) does not match the UID in record",
 			resource, STR_ARG(name), STR_ARG(uid));
 	if (str_is(kind, "Pod")) {
 		if (!str_eq(doc_str(d, "spec.serviceAccountName"), rq->name))
-			return err_set(e, ERR_FORBIDDEN, "cannot bind token for serviceaccount \"%.*s\" to pod running with different serviceaccount name", STR_ARG(rq->name));
+			return err_set(e, ERR_FORBIDDEN,
+				"cannot bind token for serviceaccount \"%.*s\" to pod running with different serviceaccount name",
+				STR_ARG(rq->name));
 		ret->pod = name_and_uid(rq->a, d);
 		ret->node = node_of_pod(rq, d);
 	} else if (str_is(kind, "Secret")) {
@@ -286,7 +303,9 @@ static int check_node_asks(struct rq *rq, const struct bound *b, struct err *e)
 	if (!node.n || rq->api->opts.no_authz)
 		return 0;
 	if (!b->pod || !str_eq(node_text_str(node_getc(b->node, "name")), node))
-		return err_set(e, ERR_FORBIDDEN, "serviceaccounts \"%.*s\" is forbidden: a node may ask only for tokens bound to its pods", STR_ARG(rq->name));
+		return err_set(e, ERR_FORBIDDEN,
+			"serviceaccounts \"%.*s\" is forbidden: a node may ask only for tokens bound to its pods",
+			STR_ARG(rq->name));
 	return 0;
 }
 
@@ -305,7 +324,8 @@ static int check_seconds(int64_t seconds, struct err *e)
 {
 	if (seconds >= LEAST_S && seconds <= MOST_S)
 		return 0;
-	err_cause(e, "FieldValueInvalid", "spec.expirationSeconds", "Invalid value: %lld: may not specify a duration %s", (long long)seconds,
+	err_cause(e, "FieldValueInvalid", "spec.expirationSeconds",
+		"Invalid value: %lld: may not specify a duration %s", (long long)seconds,
 		seconds < LEAST_S ? "less than 10 minutes" : "larger than 2^32 seconds");
 	return -ERR_INVALID;
 }
@@ -315,7 +335,8 @@ int token_create(struct rq *rq, struct node **body, struct err *e)
 	struct auth *auth = rq->api->auth;
 	auto_(doc_unref) struct doc *account = api_get(rq->api, "", "serviceaccounts", rq->ns, rq->name);
 	struct node *spec = node_need_map(*body, "spec"), *ref = node_getc(spec, "boundObjectRef"), *kube, *claims;
-	int64_t asked = node_int_of(node_getc(spec, "expirationSeconds"), DEFAULT_S), lives = asked, now = wall_s(wall_now());
+	int64_t asked = node_int_of(node_getc(spec, "expirationSeconds"), DEFAULT_S), lives = asked,
+		now = wall_s(wall_now());
 	struct bound bound = { 0 };
 	auto_free char *token = NULL;
 	auto_buf struct buf text = BUF_INIT;
@@ -329,14 +350,15 @@ int token_create(struct rq *rq, struct node **body, struct err *e)
 		return validate_finish_as(rq, "authentication.k8s.io", "TokenRequest", STR_NULL, e);
 	if ((ref && bind_object(rq, ref, &bound, e) < 0) || check_node_asks(rq, &bound, e) < 0)
 		return -e->code;
-	kube = node_pack(rq->a, "{namespace:S, node:o, pod:o, secret:o, serviceaccount:o}", rq->ns, bound.node, bound.pod, bound.secret,
-		name_and_uid(rq->a, account));
+	kube = node_pack(rq->a, "{namespace:S, node:o, pod:o, secret:o, serviceaccount:o}", rq->ns, bound.node,
+		bound.pod, bound.secret, name_and_uid(rq->a, account));
 	if (asked == PROJECTED_S && bound.pod) {
 		lives = EXTENDED_S;
 		node_setc(kube, "warnafter", node_int(rq->a, now + PROJECTED_S));
 	}
 	rand_uuid(id);
-	claims = node_pack(rq->a, "{aud:o, exp:I, iat:I, iss:s, jti:s, nbf:I, sub:o}", audiences_of(rq, spec), now + lives, now, auth->issuer, id, now,
+	claims = node_pack(rq->a, "{aud:o, exp:I, iat:I, iss:s, jti:s, nbf:I, sub:o}", audiences_of(rq, spec),
+		now + lives, now, auth->issuer, id, now,
 		node_strf(rq->a, "system:serviceaccount:%.*s:%.*s", STR_ARG(rq->ns), STR_ARG(rq->name)));
 	node_setc(claims, "kubernetes.io", kube);
 	node_write(claims, &text);
@@ -358,8 +380,9 @@ bool token_openid(struct api *api, bool jwks, struct buf *out)
 	if (jwks)
 		pki_jwks(auth->signer, out);
 	else
-		buf_printf(out, "{\"issuer\":\"%s\",\"jwks_uri\":\"%s/openid/v1/jwks\",\"response_types_supported\":[\"id_token\"],"
-				"\"subject_types_supported\":[\"public\"],\"id_token_signing_alg_values_supported\":[\"ES256\"]}",
+		buf_printf(out,
+			"{\"issuer\":\"%s\",\"jwks_uri\":\"%s/openid/v1/jwks\",\"response_types_supported\":[\"id_token\"],"
+			"\"subject_types_supported\":[\"public\"],\"id_token_signing_alg_values_supported\":[\"ES256\"]}",
 			auth->issuer, auth->issuer);
 	return true;
 }

@@ -30,8 +30,8 @@ static int ask_node(struct rq *rq, struct str node, struct doc **ret, struct err
 			SUMMARY_MAX, ASK_MS, &reply, e);
 	if (r < 0)
 		return r;
-	r = reply.status == 200 ? doc_parse(buf_view(&reply.body), ret, e)
-				: err_set(e, ERR_UNAVAILABLE, "it answers with status %d", reply.status);
+	r = reply.status == 200 ? doc_parse(buf_view(&reply.body), ret, e) :
+				  err_set(e, ERR_UNAVAILABLE, "it answers with status %d", reply.status);
 	http_reply_fini(&reply);
 	return r;
 }
@@ -138,9 +138,9 @@ int usage_nodes(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n
 				"window:'" WINDOW "', usage:o}",
 				metadata(rq, node, now), now, amounts(rq->a, of)));
 	}
-	return name.n && !*ret_n
-		       ? err_set(e, ERR_UNAVAILABLE, "node \"%.*s\" does not tell what it uses", STR_ARG(name))
-		       : 0;
+	return name.n && !*ret_n ?
+		err_set(e, ERR_UNAVAILABLE, "node \"%.*s\" does not tell what it uses", STR_ARG(name)) :
+		0;
 }
 
 static struct node *containers_of(struct rq *rq, struct val pod)
@@ -148,8 +148,9 @@ static struct node *containers_of(struct rq *rq, struct val pod)
 	struct node *list = node_list(rq->a);
 
 	for (struct val_iter it = val_iter(val_get(pod, "containers")); val_next(&it);)
-		node_add(list, node_pack(rq->a, "{name:S, usage:o}", val_str(val_get(it.val, "name")),
-				       amounts(rq->a, it.val)));
+		node_add(list,
+			node_pack(
+				rq->a, "{name:S, usage:o}", val_str(val_get(it.val, "name")), amounts(rq->a, it.val)));
 	return list;
 }
 

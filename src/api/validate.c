@@ -27,7 +27,8 @@ void buf_go_quoted(struct buf *b, struct str s)
 
 void v_required(struct err *e, const char *path, const char *detail)
 {
-	err_cause(e, "FieldValueRequired", path, "Required value%s%s", detail && detail[0] ? ": " : "", detail ? detail : "");
+	err_cause(e, "FieldValueRequired", path, "Required value%s%s", detail && detail[0] ? ": " : "",
+		detail ? detail : "");
 }
 
 void v_invalid(struct err *e, const char *path, struct val v, const char *detail)
@@ -69,7 +70,8 @@ void v_unsupported_val(struct err *e, const char *path, struct val v, const char
 
 	for (size_t i = 0; known[i]; i++)
 		buf_printf(&b, "%s\"%s\"", i ? ", " : "", known[i]);
-	err_cause(e, "FieldValueNotSupported", path, "Unsupported value: %.*s: supported values: %.*s", STR_ARG(val_text(v)), STR_ARG(buf_view(&b)));
+	err_cause(e, "FieldValueNotSupported", path, "Unsupported value: %.*s: supported values: %.*s",
+		STR_ARG(val_text(v)), STR_ARG(buf_view(&b)));
 }
 
 void v_forbidden(struct err *e, const char *path, const char *detail)
@@ -134,8 +136,8 @@ static bool finish(const char *group, const char *kind, struct str name, struct 
 		struct err causes;
 		err_copy(&causes, e);
 		buf_go_quoted(&quoted, name);
-		err_set(e, ERR_INVALID, "%s%s%s %.*s is invalid: %s%.*s%s", kind, group[0] ? "." : "", group, STR_ARG(buf_view(&quoted)),
-			n > 1 ? "[" : "", (int)b.n, b.p, n > 1 ? "]" : "");
+		err_set(e, ERR_INVALID, "%s%s%s %.*s is invalid: %s%.*s%s", kind, group[0] ? "." : "", group,
+			STR_ARG(buf_view(&quoted)), n > 1 ? "[" : "", (int)b.n, b.p, n > 1 ? "]" : "");
 		causes_add(e, &causes); /* setting the message dropped them */
 	}
 	buf_fini(&b);
@@ -164,7 +166,7 @@ int validate_options(struct rq *rq, const char *kind, struct err *e)
 	return validate_finish_as(rq, "meta.k8s.io", kind, STR_NULL, e);
 }
 
-/* ---- names -------------------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool lower_alnum(char c)
 {
@@ -282,7 +284,9 @@ static struct wrong qualified_wrongs(struct str key)
 	struct str head, rest = str_cut(key, '/', &head);
 
 	if (rest.p && str_has(rest, STR("/"))) {
-		wrong_if(&w, true, "a qualified name " QUALIFIED_SHAPE " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')");
+		wrong_if(&w, true,
+			"a qualified name " QUALIFIED_SHAPE
+			" with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')");
 		return w;
 	}
 	if (rest.p) {
@@ -313,7 +317,7 @@ static void label_value(struct err *e, const char *path, struct str v)
 	tell(e, path, v, &w);
 }
 
-/* ---- metadata ------------------------------------------------------------------------------------------------------------- */
+/* ---- metadata -------------------------------------------------------------------------------- */
 
 void validate_labels(struct rq *rq, struct val labels, const char *path, struct err *e)
 {
@@ -336,9 +340,11 @@ void validate_label_selector(struct rq *rq, struct val sel, const char *path, st
 		char *at = rq_f(rq, "%s.matchExpressions[%zu]", path, i);
 		validate_qualified(e, rq_f(rq, "%s.key", at), val_str(val_get(x, "key")));
 		if ((str_is(op, "In") || str_is(op, "NotIn")) && !n)
-			v_required(e, rq_f(rq, "%s.values", at), "must be specified when `operator` is 'In' or 'NotIn'");
+			v_required(
+				e, rq_f(rq, "%s.values", at), "must be specified when `operator` is 'In' or 'NotIn'");
 		else if ((str_is(op, "Exists") || str_is(op, "DoesNotExist")) && n)
-			v_forbidden(e, rq_f(rq, "%s.values", at), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+			v_forbidden(e, rq_f(rq, "%s.values", at),
+				"may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
 	}
 }
 
@@ -346,8 +352,8 @@ static void validate_owners(struct rq *rq, struct val owners, const char *path, 
 {
 	static const struct {
 		const char *field, *why;
-	} must[] = { { "apiVersion", "version must not be empty" }, { "kind", "must not be empty" }, { "name", "must not be empty" },
-		{ "uid", "must not be empty" } };
+	} must[] = { { "apiVersion", "version must not be empty" }, { "kind", "must not be empty" },
+		{ "name", "must not be empty" }, { "uid", "must not be empty" } };
 	const char *at = rq_f(rq, "%s.ownerReferences", path);
 	struct val first = VAL_NONE;
 
@@ -361,9 +367,11 @@ static void validate_owners(struct rq *rq, struct val owners, const char *path, 
 			continue;
 		if (val_has(first))
 			v_invalid(e, at, owners,
-				rq_f(rq, "Only one reference can have Controller set to true. Found \"true\" in references for %.*s/%.*s and %.*s/%.*s",
-					STR_ARG(val_str(val_get(first, "kind"))), STR_ARG(val_str(val_get(first, "name"))),
-					STR_ARG(val_str(val_get(o, "kind"))), STR_ARG(val_str(val_get(o, "name")))));
+				rq_f(rq,
+					"Only one reference can have Controller set to true. Found \"true\" in references for %.*s/%.*s and %.*s/%.*s",
+					STR_ARG(val_str(val_get(first, "kind"))),
+					STR_ARG(val_str(val_get(first, "name"))), STR_ARG(val_str(val_get(o, "kind"))),
+					STR_ARG(val_str(val_get(o, "name")))));
 		first = o;
 	}
 }
@@ -378,7 +386,8 @@ static bool list_contains(struct val list, struct str s)
 
 static bool finalizer_known(struct str f)
 {
-	return str_has(f, STR("/")) || str_is(f, "orphan") || str_is(f, "foregroundDeletion") || str_is(f, "kubernetes");
+	return str_has(f, STR("/")) || str_is(f, "orphan") || str_is(f, "foregroundDeletion") ||
+		str_is(f, "kubernetes");
 }
 
 static void validate_finalizers(struct rq *rq, struct val meta, struct val old, const char *path, struct err *e)
@@ -392,7 +401,8 @@ static void validate_finalizers(struct rq *rq, struct val meta, struct val old, 
 			v_invalid_str(e, rq_f(rq, "%s.finalizers[%zu]", path, it.i), f,
 				"name is neither a standard finalizer name nor is it fully qualified");
 		if (deleting && !list_contains(val_get(old, "finalizers"), f))
-			v_forbidden(e, rq_f(rq, "%s.finalizers", path), "no new finalizers can be added if the object is being deleted");
+			v_forbidden(e, rq_f(rq, "%s.finalizers", path),
+				"no new finalizers can be added if the object is being deleted");
 	}
 }
 
@@ -420,7 +430,7 @@ void validate_meta(struct rq *rq, struct val meta, struct val old, const char *p
 	validate_finalizers(rq, meta, old, path, e);
 }
 
-/* ---- words --------------------------------------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 void validate_data_key(struct err *e, const char *path, struct str k)
 {
@@ -490,7 +500,7 @@ void validate_cidr(struct err *e, const char *path, struct str cidr)
 		v_invalid_str(e, path, cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
 }
 
-/* ---- small ones ---------------------------------------------------------------------------------------------------------------- */
+/* ---- small ones ------------------------------------------------------------------------------ */
 
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old)
 {

@@ -10,9 +10,11 @@ static void node_expression(struct rq *rq, struct val x, const char *at, struct 
 	if ((str_is(op, "In") || str_is(op, "NotIn")) && !n)
 		v_required(e, rq_f(rq, "%s.values", at), "must be specified when `operator` is 'In' or 'NotIn'");
 	else if ((str_is(op, "Exists") || str_is(op, "DoesNotExist")) && n)
-		v_forbidden(e, rq_f(rq, "%s.values", at), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+		v_forbidden(e, rq_f(rq, "%s.values", at),
+			"may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
 	else if ((str_is(op, "Gt") || str_is(op, "Lt")) && n != 1)
-		v_required(e, rq_f(rq, "%s.values", at), "must be specified single value when `operator` is 'Lt' or 'Gt'");
+		v_required(
+			e, rq_f(rq, "%s.values", at), "must be specified single value when `operator` is 'Lt' or 'Gt'");
 	validate_qualified(e, rq_f(rq, "%s.key", at), val_str(val_get(x, "key")));
 }
 
@@ -24,7 +26,8 @@ static void node_field(struct rq *rq, struct val x, const char *at, struct err *
 	if (!str_is(op, "In") && !str_is(op, "NotIn"))
 		v_invalid_str(e, rq_f(rq, "%s.operator", at), op, "not a valid selector operator");
 	else if (val_len(values) != 1)
-		v_required(e, rq_f(rq, "%s.values", at), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
+		v_required(e, rq_f(rq, "%s.values", at),
+			"must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
 	if (!val_is(val_get(x, "key"), "metadata.name"))
 		v_invalid(e, rq_f(rq, "%s.key", at), val_get(x, "key"), "not a valid field selector key");
 	for (size_t i = 0; i < val_len(values); i++)
@@ -61,12 +64,14 @@ static void affinity(struct rq *rq, struct val a, const char *at, const char *te
 	for (size_t i = 0; i < val_len(must); i++)
 		term(rq, val_at(must, i), rq_f(rq, "%s.%s[%zu]", at, terms, i), e);
 	for (size_t i = 0; i < val_len(wishes); i++)
-		term(rq, val_get(val_at(wishes, i), wished), rq_f(rq, "%s.preferredDuringSchedulingIgnoredDuringExecution[%zu].%s", at, i, wished), e);
+		term(rq, val_get(val_at(wishes, i), wished),
+			rq_f(rq, "%s.preferredDuringSchedulingIgnoredDuringExecution[%zu].%s", at, i, wished), e);
 }
 
 static void node_affinity(struct rq *rq, struct val a, const char *at, struct err *e)
 {
-	affinity(rq, a, at, "requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms", "preference", node_term, e);
+	affinity(rq, a, at, "requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms", "preference", node_term,
+		e);
 }
 
 static void pod_affinity(struct rq *rq, struct val a, const char *at, struct err *e)
@@ -85,9 +90,11 @@ static void spread(struct rq *rq, struct val spec, const char *path, struct err 
 		validate_label_selector(rq, val_get(c, "labelSelector"), rq_f(rq, "%s.labelSelector", at), e);
 		if (val_has(val_get(c, "minDomains")) && !val_is(when, "DoNotSchedule"))
 			v_invalid(e, rq_f(rq, "%s.minDomains", at), val_get(c, "minDomains"),
-				rq_f(rq, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not %.*s", STR_ARG(val_str(when))));
+				rq_f(rq, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not %.*s",
+					STR_ARG(val_str(when))));
 		for (size_t k = 0; k < i; k++)
-			if (val_equal(key, val_get(val_at(list, k), "topologyKey")) && val_equal(when, val_get(val_at(list, k), "whenUnsatisfiable")))
+			if (val_equal(key, val_get(val_at(list, k), "topologyKey")) &&
+				val_equal(when, val_get(val_at(list, k), "whenUnsatisfiable")))
 				v_duplicate(e, rq_f(rq, "%s.{topologyKey, whenUnsatisfiable}", at),
 					str_c(rq_f(rq, "{%.*s, %.*s}", STR_ARG(val_str(key)), STR_ARG(val_str(when)))));
 	}

@@ -2,7 +2,7 @@
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
-/* ---- ports --------------------------------------------------------------------------------------------------------------- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 void validate_port_name(struct err *e, const char *path, struct str s)
 {
@@ -41,7 +41,8 @@ static struct str host_port(struct rq *rq, struct val port)
 
 	if (!n)
 		return STR_NULL;
-	return arena_strf(rq->a, "%.*s/%.*s/%lld", STR_ARG(val_str(val_get(port, "protocol"))), STR_ARG(val_str(val_get(port, "hostIP"))), (long long)n);
+	return arena_strf(rq->a, "%.*s/%.*s/%lld", STR_ARG(val_str(val_get(port, "protocol"))),
+		STR_ARG(val_str(val_get(port, "hostIP"))), (long long)n);
 }
 
 /* Whether a port of the list before the one at [c][p] has this host port. */
@@ -86,7 +87,7 @@ static void host_ports(struct rq *rq, struct val containers, const char *path, s
 	}
 }
 
-/* ---- environment --------------------------------------------------------------------------------------------------------- */
+/* ---- environment ----------------------------------------------------------------------------- */
 
 static bool env_name_ok(struct str s)
 {
@@ -117,10 +118,10 @@ static bool subscript(struct str path, struct str *head, struct str *ret)
 
 void validate_field_ref(struct rq *rq, struct val ref, const char *at, const char *const *allowed, struct err *e)
 {
-	static const char *const convertible[] = { "metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels",
-		"metadata.annotations", "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
-		"spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs", "status.hostIP", "status.hostIPs",
-		"status.nominatedNodeName", NULL };
+	static const char *const convertible[] = { "metadata.name", "metadata.namespace", "metadata.uid",
+		"metadata.labels", "metadata.annotations", "spec.nodeName", "spec.restartPolicy", "spec.schedulerName",
+		"spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs",
+		"status.hostIP", "status.hostIPs", "status.nominatedNodeName", NULL };
 	struct str path = val_str(val_get(ref, "fieldPath")), head = path, key;
 	char *field = rq_f(rq, "%s.fieldPath", at);
 
@@ -130,9 +131,11 @@ void validate_field_ref(struct rq *rq, struct val ref, const char *at, const cha
 		if (!str_is(head, "metadata.labels") && !str_is(head, "metadata.annotations"))
 			v_invalid_str(e, field, head, "does not support subscript");
 		else
-			validate_qualified(e, field, str_is(head, "metadata.annotations") ? str_c(rq_lower(rq, key)) : key);
+			validate_qualified(
+				e, field, str_is(head, "metadata.annotations") ? str_c(rq_lower(rq, key)) : key);
 	} else if (!is_one_of(convertible, path)) {
-		v_invalid_str(e, field, path, rq_f(rq, "error converting fieldPath: field label not supported: %.*s", STR_ARG(path)));
+		v_invalid_str(e, field, path,
+			rq_f(rq, "error converting fieldPath: field label not supported: %.*s", STR_ARG(path)));
 	} else if (!is_one_of(allowed, path)) {
 		v_unsupported(e, field, path, allowed);
 	}
@@ -146,7 +149,8 @@ void validate_resource_ref(struct rq *rq, struct val ref, const char *at, bool v
 
 	if (volume && !val_str(val_get(ref, "containerName")).n)
 		v_required(e, rq_f(rq, "%s.containerName", at), "");
-	if (what.n && !is_one_of(known, what) && !str_starts(what, STR("limits.hugepages-")) && !str_starts(what, STR("requests.hugepages-")))
+	if (what.n && !is_one_of(known, what) && !str_starts(what, STR("limits.hugepages-")) &&
+		!str_starts(what, STR("requests.hugepages-")))
 		v_unsupported(e, rq_f(rq, "%s.resource", at), what, known);
 }
 
@@ -162,7 +166,8 @@ static void env_source(struct rq *rq, struct val var, const char *at, struct err
 	if (val_has(val_get(from, "fieldRef")))
 		validate_field_ref(rq, val_get(from, "fieldRef"), rq_f(rq, "%s.fieldRef", at), fields, e);
 	if (val_has(val_get(from, "resourceFieldRef")))
-		validate_resource_ref(rq, val_get(from, "resourceFieldRef"), rq_f(rq, "%s.resourceFieldRef", at), false, e);
+		validate_resource_ref(
+			rq, val_get(from, "resourceFieldRef"), rq_f(rq, "%s.resourceFieldRef", at), false, e);
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		struct val ref = val_get(from, keys[i]);
 		if (!val_has(ref))
@@ -177,7 +182,8 @@ static void env_source(struct rq *rq, struct val var, const char *at, struct err
 	else if (val_len(from) > 1)
 		v_invalid_str(e, at, STR(""), "may not have more than one field specified at a time");
 	if (!val_len(from))
-		v_invalid_str(e, at, STR(""), "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`");
+		v_invalid_str(e, at, STR(""),
+			"must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`");
 }
 
 static void env(struct rq *rq, struct val c, const char *at, struct err *e)
@@ -203,13 +209,15 @@ static void env(struct rq *rq, struct val c, const char *at, struct err *e)
 		if (val_has(secret) && !val_str(val_get(secret, "name")).n)
 			v_required(e, rq_f(rq, "%s.envFrom[%zu].secretRef.name", at, i), "");
 		if (!val_has(map) && !val_has(secret))
-			v_invalid_str(e, rq_f(rq, "%s.envFrom", at), STR(""), "must specify one of: `configMapRef` or `secretRef`");
+			v_invalid_str(e, rq_f(rq, "%s.envFrom", at), STR(""),
+				"must specify one of: `configMapRef` or `secretRef`");
 		else if (val_has(map) && val_has(secret))
-			v_invalid_str(e, rq_f(rq, "%s.envFrom", at), STR(""), "may not have more than one field specified at a time");
+			v_invalid_str(e, rq_f(rq, "%s.envFrom", at), STR(""),
+				"may not have more than one field specified at a time");
 	}
 }
 
-/* ---- mounts -------------------------------------------------------------------------------------------------------------- */
+/* ---- mounts ---------------------------------------------------------------------------------- */
 
 static bool volume_known(struct val spec, struct str name)
 {
@@ -229,12 +237,14 @@ static void mounts(struct rq *rq, struct val spec, struct val c, const char *at,
 			v_not_found(e, rq_f(rq, "%s.volumeMounts[%zu].name", at, i), name);
 		for (size_t k = 0; path.n && k < i; k++)
 			if (str_eq(path, val_str(val_get(val_at(list, k), "mountPath"))))
-				v_invalid_str(e, rq_f(rq, "%s.volumeMounts[%zu].mountPath", at, i), path, "must be unique");
+				v_invalid_str(
+					e, rq_f(rq, "%s.volumeMounts[%zu].mountPath", at, i), path, "must be unique");
 		for (size_t k = 0; k < ARRAY_LEN(subs); k++) /* upstream's path has no number here */
-			validate_path_below(e, rq_f(rq, "%s.volumeMounts.%s", at, subs[k]), val_str(val_get(m, subs[k])));
+			validate_path_below(
+				e, rq_f(rq, "%s.volumeMounts.%s", at, subs[k]), val_str(val_get(m, subs[k])));
 		if (val_str(val_get(m, "subPath")).n && val_str(val_get(m, "subPathExpr")).n)
-			v_invalid_str(e, rq_f(rq, "%s.volumeMounts[%zu].subPathExpr", at, i), val_str(val_get(m, "subPathExpr")),
-				"subPathExpr and subPath are mutually exclusive");
+			v_invalid_str(e, rq_f(rq, "%s.volumeMounts[%zu].subPathExpr", at, i),
+				val_str(val_get(m, "subPathExpr")), "subPathExpr and subPath are mutually exclusive");
 		if (val_is(val_get(m, "mountPropagation"), "Bidirectional") && !privileged)
 			v_forbidden(e, rq_f(rq, "%s.volumeMounts[%zu].mountPropagation", at, i),
 				"Bidirectional mount propagation is available only to privileged containers");
@@ -242,10 +252,11 @@ static void mounts(struct rq *rq, struct val spec, struct val c, const char *at,
 	list = val_get(c, "volumeDevices");
 	for (size_t i = 0; i < val_len(list); i++)
 		if (!volume_known(spec, val_str(val_get(val_at(list, i), "name"))))
-			v_not_found(e, rq_f(rq, "%s.volumeDevices[%zu].name", at, i), val_str(val_get(val_at(list, i), "name")));
+			v_not_found(e, rq_f(rq, "%s.volumeDevices[%zu].name", at, i),
+				val_str(val_get(val_at(list, i), "name")));
 }
 
-/* ---- resources ----------------------------------------------------------------------------------------------------------- */
+/* ---- resources ------------------------------------------------------------------------------- */
 
 static bool huge_pages(struct str name)
 {
@@ -260,10 +271,10 @@ static bool extended(struct str name)
 static void resource_name(struct err *e, const char *path, struct str name)
 {
 	static const char *const container[] = { "cpu", "memory", "ephemeral-storage", NULL };
-	static const char *const standard[] = { "cpu", "memory", "ephemeral-storage", "storage", "pods", "services", "replicationcontrollers",
-		"secrets", "configmaps", "persistentvolumeclaims", "requests.cpu", "requests.memory", "requests.storage",
-		"requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage", "services.nodeports",
-		"services.loadbalancers", "resourcequotas", NULL };
+	static const char *const standard[] = { "cpu", "memory", "ephemeral-storage", "storage", "pods", "services",
+		"replicationcontrollers", "secrets", "configmaps", "persistentvolumeclaims", "requests.cpu",
+		"requests.memory", "requests.storage", "requests.ephemeral-storage", "limits.cpu", "limits.memory",
+		"limits.ephemeral-storage", "services.nodeports", "services.loadbalancers", "resourcequotas", NULL };
 
 	validate_qualified(e, path, name);
 	if (str_has(name, STR("/")) || huge_pages(name))
@@ -293,7 +304,8 @@ static void amounts(struct rq *rq, struct val map, const char *at, struct err *e
 static void resources(struct rq *rq, struct val c, const char *at, struct err *e)
 {
 	struct val req = val_path(c, "resources.requests"), lim = val_path(c, "resources.limits");
-	bool huge = false, usual = val_has(val_get(req, "cpu")) || val_has(val_get(req, "memory")) || val_has(val_get(lim, "cpu")) ||
+	bool huge = false,
+	     usual = val_has(val_get(req, "cpu")) || val_has(val_get(req, "memory")) || val_has(val_get(lim, "cpu")) ||
 		val_has(val_get(lim, "memory"));
 	struct quantity r, l;
 
@@ -309,21 +321,24 @@ static void resources(struct rq *rq, struct val c, const char *at, struct err *e
 		if (!quantity_of(it.val, &r))
 			continue;
 		if (!val_has(limit) && !overcommit)
-			v_required(e, rq_f(rq, "%s.resources.limits", at), "Limit must be set for non overcommitable resources");
+			v_required(e, rq_f(rq, "%s.resources.limits", at),
+				"Limit must be set for non overcommitable resources");
 		if (!val_has(limit) || !quantity_of(limit, &l))
 			continue;
 		if (!overcommit && quantity_cmp(r, l))
 			v_invalid(e, rq_f(rq, "%s.resources.requests", at), it.val,
-				rq_f(rq, "must be equal to %.*s limit of %.*s", STR_ARG(it.key), STR_ARG(val_str(limit))));
+				rq_f(rq, "must be equal to %.*s limit of %.*s", STR_ARG(it.key),
+					STR_ARG(val_str(limit))));
 		else if (quantity_cmp(r, l) > 0)
 			v_invalid(e, rq_f(rq, "%s.resources.requests", at), it.val,
-				rq_f(rq, "must be less than or equal to %.*s limit of %.*s", STR_ARG(it.key), STR_ARG(val_str(limit))));
+				rq_f(rq, "must be less than or equal to %.*s limit of %.*s", STR_ARG(it.key),
+					STR_ARG(val_str(limit))));
 	}
 	if (huge && !usual)
 		v_forbidden(e, rq_f(rq, "%s.resources", at), "HugePages require cpu or memory");
 }
 
-/* ---- probes, hooks, privileges ------------------------------------------------------------------------------------------- */
+/* ---- probes, hooks, privileges --------------------------------------------------------------- */
 
 static void handler(struct rq *rq, struct val h, const char *at, struct err *e)
 {
@@ -359,7 +374,8 @@ static void probes(struct rq *rq, struct val c, const char *at, bool init_only, 
 		}
 		handler(rq, p, path, e);
 		if (i != 1 && val_int(val_get(p, "successThreshold"), 1) != 1)
-			v_invalid(e, rq_f(rq, "%s.successThreshold", path), val_get(p, "successThreshold"), "must be 1");
+			v_invalid(
+				e, rq_f(rq, "%s.successThreshold", path), val_get(p, "successThreshold"), "must be 1");
 	}
 	if (init_only && val_has(val_get(c, "lifecycle"))) {
 		v_forbidden(e, rq_f(rq, "%s.lifecycle", at), never);
@@ -394,10 +410,11 @@ static void privileges(struct rq *rq, struct val c, const char *at, struct err *
 	if (val_bool(val_get(context, "privileged"), false))
 		v_invalid(e, path, context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
 	if (adds_admin(context))
-		v_invalid(e, path, context, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
+		v_invalid(e, path, context,
+			"cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
 }
 
-/* ---- all together -------------------------------------------------------------------------------------------------------- */
+/* ---- all together ---------------------------------------------------------------------------- */
 
 static void container(struct rq *rq, struct val spec, struct val c, const char *at, bool init, struct err *e)
 {

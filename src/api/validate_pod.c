@@ -1,5 +1,5 @@
-/* Pods and pod templates: what the fields of a spec demand of each other. Single fields are checked by the schema, containers,
- * volumes and placement each in a file of their own. */
+/* Pods and pod templates: what the fields of a spec demand of each other. Single fields are checked by the schema,
+ * containers, volumes and placement each in a file of their own. */
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
@@ -11,7 +11,8 @@ void validate_seccomp(struct rq *rq, struct val profile, const char *at, struct 
 		return;
 	if (!val_is(val_get(profile, "type"), "Localhost")) {
 		if (val_has(local))
-			v_invalid(e, rq_f(rq, "%s.localhostProfile", at), local, "can only be set when seccomp type is Localhost");
+			v_invalid(e, rq_f(rq, "%s.localhostProfile", at), local,
+				"can only be set when seccomp type is Localhost");
 	} else if (!val_has(local)) {
 		v_required(e, rq_f(rq, "%s.localhostProfile", at), "must be set when seccomp type is Localhost");
 	} else {
@@ -26,7 +27,8 @@ static bool sysctl_ok(struct str s)
 
 	for (size_t i = 0; i < s.n; i++) {
 		char c = s.p[i];
-		bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'), inner = c == '-' || c == '_', between = c == '.' || c == '/';
+		bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'), inner = c == '-' || c == '_',
+		     between = c == '.' || c == '/';
 		bool last = i + 1 == s.n || s.p[i + 1] == '.' || s.p[i + 1] == '/';
 		if ((!plain && !inner && !between) || (edge && !plain) || (inner && last))
 			return false;
@@ -62,9 +64,11 @@ static void dns(struct rq *rq, struct val spec, const char *path, struct err *e)
 	if (none && !val_has(config))
 		v_required(e, rq_f(rq, "%s.dnsConfig", path), "must provide `dnsConfig` when `dnsPolicy` is None");
 	else if (none && !val_len(servers))
-		v_required(e, rq_f(rq, "%s.dnsConfig.nameservers", path), "must provide at least one DNS nameserver when `dnsPolicy` is None");
+		v_required(e, rq_f(rq, "%s.dnsConfig.nameservers", path),
+			"must provide at least one DNS nameserver when `dnsPolicy` is None");
 	if (val_len(servers) > 3)
-		v_invalid(e, rq_f(rq, "%s.dnsConfig.nameservers", path), servers, "must not have more than 3 nameservers");
+		v_invalid(e, rq_f(rq, "%s.dnsConfig.nameservers", path), servers,
+			"must not have more than 3 nameservers");
 	for (size_t i = 0; i < val_len(servers); i++)
 		validate_ip(e, rq_f(rq, "%s.dnsConfig.nameservers[%zu]", path, i), val_str(val_at(servers, i)));
 }
@@ -77,7 +81,8 @@ static void hosts(struct rq *rq, struct val spec, const char *path, struct err *
 		struct val names = val_get(val_at(list, i), "hostnames");
 		validate_ip(e, rq_f(rq, "%s.hostAliases[%zu].ip", path, i), val_str(val_get(val_at(list, i), "ip")));
 		for (size_t k = 0; k < val_len(names); k++)
-			validate_name(e, rq_f(rq, "%s.hostAliases[%zu].hostnames[%zu]", path, i, k), val_str(val_at(names, k)), NAME_SUBDOMAIN);
+			validate_name(e, rq_f(rq, "%s.hostAliases[%zu].hostnames[%zu]", path, i, k),
+				val_str(val_at(names, k)), NAME_SUBDOMAIN);
 	}
 }
 
@@ -86,8 +91,8 @@ static void names(struct rq *rq, struct val spec, const char *path, struct err *
 	static const struct {
 		const char *field;
 		enum name_rule rule;
-	} words[] = { { "serviceAccountName", NAME_SUBDOMAIN }, { "nodeName", NAME_SUBDOMAIN }, { "hostname", NAME_LABEL },
-		{ "subdomain", NAME_LABEL } };
+	} words[] = { { "serviceAccountName", NAME_SUBDOMAIN }, { "nodeName", NAME_SUBDOMAIN },
+		{ "hostname", NAME_LABEL }, { "subdomain", NAME_LABEL } };
 	struct val gates = val_get(spec, "readinessGates");
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
@@ -96,7 +101,8 @@ static void names(struct rq *rq, struct val spec, const char *path, struct err *
 			validate_name(e, rq_f(rq, "%s.%s", path, words[i].field), s, words[i].rule);
 	}
 	for (size_t i = 0; i < val_len(gates); i++)
-		validate_qualified(e, rq_f(rq, "%s.readinessGates[%zu].conditionType", path, i), val_str(val_get(val_at(gates, i), "conditionType")));
+		validate_qualified(e, rq_f(rq, "%s.readinessGates[%zu].conditionType", path, i),
+			val_str(val_get(val_at(gates, i), "conditionType")));
 }
 
 void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct err *e)
@@ -111,8 +117,8 @@ void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct 
 }
 
 /* restart_only: the restart policies that the owner allows, "Always" or "OnFailure,Never". */
-void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector, const char *restart_only,
-	struct err *e)
+void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector,
+	const char *restart_only, struct err *e)
 {
 	struct val labels = val_path(template, "metadata.labels");
 	struct str restart = val_str(val_path(template, "spec.restartPolicy"));
@@ -122,9 +128,11 @@ void validate_pod_template(struct rq *rq, struct val template, const char *path,
 	err_init(&ignored);
 	validate_labels(rq, labels, rq_f(rq, "%s.metadata.labels", path), e);
 	if (val_has(selector) && selector_of(rq->a, selector, &sel, &ignored) >= 0 && !selector_matches(sel, labels))
-		v_invalid(e, rq_f(rq, "%s.metadata.labels", path), labels, "`selector` does not match template `labels`");
+		v_invalid(
+			e, rq_f(rq, "%s.metadata.labels", path), labels, "`selector` does not match template `labels`");
 	if (val_len(val_path(template, "spec.ephemeralContainers")))
-		v_forbidden(e, rq_f(rq, "%s.spec.ephemeralContainers", path), "ephemeral containers not allowed in pod template");
+		v_forbidden(e, rq_f(rq, "%s.spec.ephemeralContainers", path),
+			"ephemeral containers not allowed in pod template");
 	validate_pod_spec(rq, val_get(template, "spec"), rq_f(rq, "%s.spec", path), e);
 	if (restart_only && restart.n) {
 		bool ok = false;

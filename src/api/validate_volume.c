@@ -73,16 +73,18 @@ static void of_nfs(struct rq *rq, struct val source, const char *at, struct err 
 
 static void of_downward(struct rq *rq, struct val source, const char *at, struct err *e)
 {
-	static const char *const fields[] = { "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid",
-		NULL };
+	static const char *const fields[] = { "metadata.annotations", "metadata.labels", "metadata.name",
+		"metadata.namespace", "metadata.uid", NULL };
 	struct val list = val_get(source, "items");
 
 	items(rq, source, at, e);
 	for (size_t i = 0; i < val_len(list); i++) {
-		struct val field = val_get(val_at(list, i), "fieldRef"), resource = val_get(val_at(list, i), "resourceFieldRef");
+		struct val field = val_get(val_at(list, i), "fieldRef"),
+			   resource = val_get(val_at(list, i), "resourceFieldRef");
 		char *here = rq_f(rq, "%s.items[%zu]", at, i);
 		if (val_has(field) && val_has(resource))
-			v_invalid_str(e, here, STR("resource"), "fieldRef and resourceFieldRef can not be specified simultaneously");
+			v_invalid_str(e, here, STR("resource"),
+				"fieldRef and resourceFieldRef can not be specified simultaneously");
 		if (val_has(field))
 			validate_field_ref(rq, field, rq_f(rq, "%s.fieldRef", here), fields, e);
 		else if (val_has(resource))
@@ -97,7 +99,8 @@ static void of_token(struct rq *rq, struct val source, const char *at, struct er
 	struct val seconds = val_get(source, "expirationSeconds");
 
 	if (val_int(seconds, 0) > (int64_t)1 << 32)
-		v_invalid(e, rq_f(rq, "%s.expirationSeconds", at), seconds, "may not specify a duration larger than 2^32 seconds");
+		v_invalid(e, rq_f(rq, "%s.expirationSeconds", at), seconds,
+			"may not specify a duration larger than 2^32 seconds");
 	file_path(e, rq_f(rq, "%s.path", at), val_str(val_get(source, "path")));
 }
 
@@ -130,10 +133,11 @@ static const struct {
 	const char *name;
 	void (*check)(struct rq *rq, struct val source, const char *at, struct err *e);
 } sources[] = { { "emptyDir", NULL }, { "hostPath", of_host_path }, { "gitRepo", NULL }, { "gcePersistentDisk", NULL },
-	{ "awsElasticBlockStore", NULL }, { "secret", of_secret }, { "nfs", of_nfs }, { "iscsi", NULL }, { "glusterfs", NULL }, { "flocker", NULL },
-	{ "persistentVolumeClaim", NULL }, { "rbd", NULL }, { "cinder", NULL }, { "cephfs", NULL }, { "quobyte", NULL },
-	{ "downwardAPI", of_downward }, { "fc", NULL }, { "flexVolume", NULL }, { "configMap", of_config_map }, { "azureFile", NULL },
-	{ "vsphereVolume", NULL }, { "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", NULL }, { "storageos", NULL },
+	{ "awsElasticBlockStore", NULL }, { "secret", of_secret }, { "nfs", of_nfs }, { "iscsi", NULL },
+	{ "glusterfs", NULL }, { "flocker", NULL }, { "persistentVolumeClaim", NULL }, { "rbd", NULL },
+	{ "cinder", NULL }, { "cephfs", NULL }, { "quobyte", NULL }, { "downwardAPI", of_downward }, { "fc", NULL },
+	{ "flexVolume", NULL }, { "configMap", of_config_map }, { "azureFile", NULL }, { "vsphereVolume", NULL },
+	{ "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", NULL }, { "storageos", NULL },
 	{ "projected", of_projected }, { "scaleIO", NULL }, { "csi", NULL }, { "ephemeral", NULL }, { "image", NULL } };
 
 static void source(struct rq *rq, struct val v, const char *at, struct err *e)
@@ -145,7 +149,8 @@ static void source(struct rq *rq, struct val v, const char *at, struct err *e)
 		if (!val_has(s))
 			continue;
 		if (n++)
-			v_forbidden(e, rq_f(rq, "%s.%s", at, sources[i].name), "may not specify more than 1 volume type");
+			v_forbidden(
+				e, rq_f(rq, "%s.%s", at, sources[i].name), "may not specify more than 1 volume type");
 		else if (sources[i].check)
 			sources[i].check(rq, s, rq_f(rq, "%s.%s", at, sources[i].name), e);
 	}

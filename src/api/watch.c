@@ -3,15 +3,15 @@
  *     store task ── notify ──► ready list ──► pump task: cache_watch_next() → pieces → stream
  *     loop ── writable, closed ──┘               └─ also bookmarks and time-outs
  *
- * A watch is freed by the pump task alone, after its stream was closed. w->lock covers the stream handle: closed() takes it,
- * so nobody writes to a stream that is gone. Order of locks: w->lock, then all->lock. */
+ * A watch is freed by the pump task alone, after its stream was closed. w->lock covers the stream handle: closed()
+ * takes it, so nobody writes to a stream that is gone. Order of locks: w->lock, then all->lock. */
 #include "api/custom.h"
 #include <stdatomic.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
 
 #define BOOKMARK_MS 60000
-#define BATCH 64 /* events a write */
+#define BATCH 64   /* events a write */
 #define VISITS 128 /* watches for which the loops are woken once */
 
 struct watch {
@@ -28,7 +28,7 @@ struct watch {
 	struct arena *initial_arena;
 	bool initial_end;
 	atomic_bool full; /* the stream took no more: writable() is waited for */
-	bool expired; /* the ring no longer has what was asked for */
+	bool expired;     /* the ring no longer has what was asked for */
 	struct watch *next_ready, *prev, *next;
 };
 
@@ -112,7 +112,7 @@ static void out_end(struct watch *w)
 		w->rq->sink->end(w->stream);
 }
 
-/* ---- one event as pieces --------------------------------------------------------------------------------------------- */
+/* ---- one event as pieces --------------------------------------------------------------------- */
 
 struct batch {
 	struct net_piece p[BATCH * 3];
@@ -122,7 +122,8 @@ struct batch {
 static struct str type_prefix(const char *type)
 {
 	static const char *const text[] = { "{\"type\":\"ADDED\",\"object\":", "{\"type\":\"MODIFIED\",\"object\":",
-		"{\"type\":\"DELETED\",\"object\":", "{\"type\":\"BOOKMARK\",\"object\":", "{\"type\":\"ERROR\",\"object\":" };
+		"{\"type\":\"DELETED\",\"object\":", "{\"type\":\"BOOKMARK\",\"object\":",
+		"{\"type\":\"ERROR\",\"object\":" };
 
 	for (size_t i = 0; i < ARRAY_LEN(text); i++)
 		if (!strncmp(text[i] + 9, type, strlen(type)))
@@ -201,7 +202,8 @@ static void emit(struct watch *w, struct batch *b, const char *type, struct doc 
 		err_init(&e);
 		metadata_object(take_d, true, rq->table_beta, &m);
 		if (doc_parse(buf_view(&m), &md, &e) == 0 &&
-			protobuf_frame(type, schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata")), md, &out))
+			protobuf_frame(type,
+				schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata")), md, &out))
 			batch_buf(b, &out);
 		doc_unref(md);
 		buf_fini(&m);
@@ -286,7 +288,7 @@ static void emit_event(struct watch *w, struct batch *b, struct cache_event *ev)
 	doc_unref(after);
 }
 
-/* ---- the pump ----------------------------------------------------------------------------------------------------------- */
+/* ---- the pump -------------------------------------------------------------------------------- */
 
 static void timers(struct watch *w, struct batch *b, struct mono now)
 {
@@ -495,7 +497,7 @@ static void pump(void *arg)
 	task_unlock(&all->lock);
 }
 
-/* ---- making one ------------------------------------------------------------------------------------------------------------ */
+/* ---- making one ------------------------------------------------------------------------------ */
 
 struct watch_query {
 	int64_t since;
@@ -519,7 +521,8 @@ static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, str
 		return invalid_option(rq, e, "resourceVersionMatch",
 			"sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
 	if (match.n && !send.p)
-		return invalid_option(rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+		return invalid_option(rq, e, "resourceVersionMatch",
+			"resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
 	if (check_revision(rq, rv, &q->since, e) < 0)
 		return -e->code;
 	bool want = rq_param_bool(rq, "sendInitialEvents");

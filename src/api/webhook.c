@@ -7,7 +7,7 @@ static bool exempt(const struct rq *rq)
 {
 	/* Nobody may lock himself out, and what the server writes at its start waits for nobody. */
 	return !strcmp(rq->res->def.group, "admissionregistration.k8s.io") ||
-	       !__atomic_load_n(&rq->api->ready, __ATOMIC_ACQUIRE);
+		!__atomic_load_n(&rq->api->ready, __ATOMIC_ACQUIRE);
 }
 
 static const char *operation_of(const struct rq *rq, struct val old)
@@ -26,10 +26,9 @@ static int apply_patch(const struct review *r, const struct hook *h, struct doc 
 	struct rq *rq = r->rq;
 	auto_buf struct buf text = BUF_INIT;
 	auto_(doc_unref) struct doc *patch = NULL;
-	const struct schema_type *type =
-		rq->subres && rq->subres->kind
-			? schema_builtin(str_c(rq->subres->group), str_c(rq->subres->version), str_c(rq->subres->kind))
-			: rq->res->type;
+	const struct schema_type *type = rq->subres && rq->subres->kind ?
+		schema_builtin(str_c(rq->subres->group), str_c(rq->subres->version), str_c(rq->subres->kind)) :
+		rq->res->type;
 	struct str encoded = doc_str(response, "response.patch");
 	int rc;
 
@@ -200,7 +199,7 @@ static int validate_all(struct review *r, struct err *e)
 static bool any_validating(struct rq *rq)
 {
 	return !exempt(rq) &&
-	       cache_len(api_cache(rq->api, "admissionregistration.k8s.io", "validatingwebhookconfigurations")) > 0;
+		cache_len(api_cache(rq->api, "admissionregistration.k8s.io", "validatingwebhookconfigurations")) > 0;
 }
 
 int webhook_validate(struct rq *rq, struct val object, struct val old, struct err *e)
@@ -251,9 +250,9 @@ static struct node *connect_options(struct rq *rq)
 
 	for (size_t i = 0; i < rq->n_params; i++) {
 		struct param *p = &rq->params[i];
-		struct node *v = str_is(p->value, "true") || str_is(p->value, "1")    ? node_bool(rq->a, true)
-				 : str_is(p->value, "false") || str_is(p->value, "0") ? node_bool(rq->a, false)
-										      : node_str(rq->a, p->value);
+		struct node *v = str_is(p->value, "true") || str_is(p->value, "1") ? node_bool(rq->a, true) :
+			str_is(p->value, "false") || str_is(p->value, "0")         ? node_bool(rq->a, false) :
+										     node_str(rq->a, p->value);
 		if (str_is(p->key, "command"))
 			node_add(node_need_list(o, "command"), node_str(rq->a, p->value));
 		else

@@ -36,9 +36,9 @@ static struct node *resource_of(struct arena *a, const struct resource *as)
 static struct node *options_of(struct arena *a, const struct review *r)
 {
 	const struct rq *rq = r->rq;
-	const char *kind = !strcmp(r->operation, "CREATE")   ? "CreateOptions"
-			   : !strcmp(r->operation, "UPDATE") ? "UpdateOptions"
-							     : "DeleteOptions";
+	const char *kind = !strcmp(r->operation, "CREATE") ? "CreateOptions" :
+		!strcmp(r->operation, "UPDATE")            ? "UpdateOptions" :
+							     "DeleteOptions";
 
 	if (!strcmp(r->operation, "CONNECT"))
 		return NULL;

@@ -1,8 +1,10 @@
 /* The write path: what is common to all kinds, in the order in which it happens.
  *
- *     decode → defaults → managedFields → admission (changes) → strategy → publish → validation → admission (checks) → store
+ *     decode → defaults → managedFields → admission (changes) → strategy → publish → validation → admission (checks) →
+ *     store
  *
- * Everything works on the form that the client asked for; other forms are turned into the stored one at the very end. */
+ * Everything works on the form that the client asked for; other forms are turned into the stored one at the very
+ * end. */
 #include "api/custom.h"
 #define LOG_MODULE "api"
 
@@ -17,7 +19,7 @@ int write_live(struct rq *rq, struct doc **ret, struct err *e)
 	return doc_served(rq, d, ret, e);
 }
 
-/* ---- metadata that only the server writes -------------------------------------------------------------------------------- */
+/* ---- metadata that only the server writes ---------------------------------------------------- */
 
 static void set_or_del(struct node *meta, const char *key, struct node *v)
 {
@@ -34,15 +36,18 @@ static int check_place(struct rq *rq, struct node *meta, struct err *e)
 	if (!rq->res->def.namespaced && ns.n)
 		node_delc(meta, "namespace");
 	if (rq->res->def.namespaced && ns.n && !str_eq(ns, rq->ns))
-		return rq->verb == V_CREATE
-			? err_set(e, ERR_BAD_REQUEST, "the namespace of the provided object does not match the namespace sent on the request")
-			: err_set(e, ERR_BAD_REQUEST, "the namespace of the object (%.*s) does not match the namespace on the request (%.*s)", STR_ARG(ns),
-				  STR_ARG(rq->ns));
+		return rq->verb == V_CREATE ?
+			err_set(e, ERR_BAD_REQUEST,
+				"the namespace of the provided object does not match the namespace sent on the request") :
+			err_set(e, ERR_BAD_REQUEST,
+				"the namespace of the object (%.*s) does not match the namespace on the request (%.*s)",
+				STR_ARG(ns), STR_ARG(rq->ns));
 	if (rq->res->def.namespaced && !ns.n)
 		node_setc(meta, "namespace", node_str(rq->a, rq->ns));
 	if (rq->verb != V_CREATE && rq->name.n) {
 		if (name.n && !str_eq(name, rq->name))
-			return err_set(e, ERR_BAD_REQUEST, "the name of the object (%.*s) does not match the name on the URL (%.*s)",
+			return err_set(e, ERR_BAD_REQUEST,
+				"the name of the object (%.*s) does not match the name on the URL (%.*s)",
 				STR_ARG(name), STR_ARG(rq->name));
 		if (!name.n)
 			node_setc(meta, "name", node_str(rq->a, rq->name));
@@ -66,8 +71,8 @@ static void system_fields_create(struct rq *rq, struct node *meta)
 
 static void system_fields_update(struct rq *rq, struct node *meta, struct val live)
 {
-	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-		"generateName", "generation" };
+	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp",
+		"deletionGracePeriodSeconds", "generateName", "generation" };
 	struct val old = val_get(live, "metadata");
 
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
@@ -83,7 +88,7 @@ static bool has_status(const struct rq *rq)
 	return resource_sub(rq->res, STR("status")) != NULL;
 }
 
-/* ---- managedFields ---------------------------------------------------------------------------------------------------------- */
+/* ---- managedFields --------------------------------------------------------------------------- */
 
 static struct str manager_of(struct rq *rq)
 {
@@ -128,7 +133,7 @@ static int track(struct rq *rq, struct node *object, struct val live, struct err
 	return managed_update(rq->a, &w, live, object, e);
 }
 
-/* ---- publishing and checking ------------------------------------------------------------------------------------------------- */
+/* ---- publishing and checking ----------------------------------------------------------------- */
 
 static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
 {
@@ -175,7 +180,8 @@ static int publish(struct rq *rq, struct node *object, struct doc **ret, struct 
 	return 0;
 }
 
-/* What was written, in the form that was asked for. A webhook that fails now undoes nothing: then it is the object as it was sent. */
+/* What was written, in the form that was asked for. A webhook that fails now undoes nothing: then it is the object as
+ * it was sent. */
 static struct doc *written(struct rq *rq, struct doc *take_d, struct node *object)
 {
 	struct doc *d = doc_ref(take_d), *ret;
@@ -195,21 +201,24 @@ static void warn_no_controller(struct rq *rq)
 	struct resource *r = rq->res->stored;
 
 	if (r->def.has_controller && !__atomic_load_n(&r->controller_present, __ATOMIC_ACQUIRE) && !rq->local)
-		rq_warn(rq, "no controller for %s is running: the object is stored, but nothing acts on it", r->group_resource);
+		rq_warn(rq, "no controller for %s is running: the object is stored, but nothing acts on it",
+			r->group_resource);
 }
 
 static void first_two_keys(struct rq *rq, struct node *object)
 {
-	/* Published documents begin with apiVersion and kind; node_set() keeps a key's place, the publisher orders them. */
+	/* Published documents begin with apiVersion and kind; node_set() keeps a key's place, the publisher orders
+	 * them. */
 	node_setc(object, "apiVersion", node_c(rq->a, rq->res->api_version));
 	node_setc(object, "kind", node_c(rq->a, rq->res->def.kind));
 }
 
-/* Webhooks may change everything but what only the server writes; what they changed belongs to the writer of the request. */
+/* Webhooks may change everything but what only the server writes; what they changed belongs to the writer of the
+ * request. */
 static int webhooks_change(struct rq *rq, struct write_job *j, struct val live, struct err *e)
 {
-	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation",
-		"managedFields" };
+	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp",
+		"deletionGracePeriodSeconds", "generation", "managedFields" };
 	struct node *before = j->object, *meta;
 	bool changed;
 	int rc = webhook_mutate(rq, &j->object, live, &changed, e);
@@ -234,7 +243,7 @@ static int webhooks_change(struct rq *rq, struct write_job *j, struct val live, 
 	return rc;
 }
 
-/* ---- create --------------------------------------------------------------------------------------------------------------------- */
+/* ---- create ---------------------------------------------------------------------------------- */
 
 static void make_name(struct rq *rq, struct node *meta)
 {
@@ -372,7 +381,7 @@ int write_create(struct rq *rq, struct outcome *out, struct err *e)
 	return write_object_create(rq, &j, out, e);
 }
 
-/* ---- update ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- update ---------------------------------------------------------------------------------- */
 
 static void copy_from_live(struct rq *rq, struct node *o, struct val live, const char *key)
 {
@@ -423,7 +432,8 @@ static bool spec_changed(struct node *o, struct rq *rq, struct val live)
 
 	for (size_t i = 0; i < n; i++) {
 		struct str k = node_key_at(o, i);
-		if (str_is(k, "metadata") || (sub && str_is(k, "status")) || str_is(k, "apiVersion") || str_is(k, "kind"))
+		if (str_is(k, "metadata") || (sub && str_is(k, "status")) || str_is(k, "apiVersion") ||
+			str_is(k, "kind"))
 			continue;
 		if (!node_equal(node_get(o, k), node_get(old, k)))
 			return true;
@@ -531,7 +541,8 @@ static int update_store(struct rq *rq, struct write_job *j, struct outcome *out,
 	int rc;
 
 	if (same_object(doc_root(d), old)) {
-		rc = authz_node_restriction(rq, doc_root(d), old, e); /* who may not change it is told so also where nothing changes */
+		rc = authz_node_restriction(
+			rq, doc_root(d), old, e); /* who may not change it is told so also where nothing changes */
 		doc_unref(d);
 		if (rc < 0)
 			return rc;
@@ -642,7 +653,7 @@ int write_update(struct rq *rq, struct outcome *out, struct err *e)
 	return rc;
 }
 
-/* ---- the entry ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the entry ------------------------------------------------------------------------------- */
 
 /* Bodies that are not stored: reviews, bindings, evictions, tokens. */
 static int write_action(struct rq *rq, struct outcome *out, struct err *e)

@@ -9,7 +9,7 @@
 struct arena;
 struct arena *arena_new(void);
 struct arena *arena_new_of(size_t first_bytes); /* for those that live long and hold little; it grows as any other */
-struct arena *arena_free(struct arena *a); /* runs holds in reverse order; NULL accepted, returns NULL */
+struct arena *arena_free(struct arena *a);      /* runs holds in reverse order; NULL accepted, returns NULL */
 AUTO(struct arena, arena_free)
 void arena_reset(struct arena *a); /* as free + new, keeps the first block */
 
@@ -17,9 +17,9 @@ void *arena_alloc(struct arena *a, size_t n);  /* 16-byte aligned, not cleared *
 void *arena_zalloc(struct arena *a, size_t n); /* cleared */
 #define ARENA_NEW(a, type) ((type *)arena_zalloc((a), sizeof(type)))
 #define ARENA_ARRAY(a, type, n) ((type *)arena_zalloc((a), sizeof(type) * (n)))
-struct str arena_str(struct arena *a, struct str s);   /* copy, NUL-terminated */
+struct str arena_str(struct arena *a, struct str s); /* copy, NUL-terminated */
 char *arena_strdup(struct arena *a, const char *s);
-char *arena_cstr(struct arena *a, struct str s);       /* copy as C string */
+char *arena_cstr(struct arena *a, struct str s); /* copy as C string */
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
 struct str arena_strf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
 

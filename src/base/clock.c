@@ -23,7 +23,7 @@ struct wall wall_now(void)
 	return task_sim_active() ? sim_wall() : (struct wall){ read_clock(CLOCK_REALTIME) };
 }
 
-/* --- calendar: proleptic Gregorian, years that begin in March so that the leap day is the last --- */
+/* ---- calendar: proleptic Gregorian, years that begin in March so that the leap day is the last ---- */
 
 struct date {
 	int year, month, day;
@@ -99,7 +99,7 @@ void wall_rfc3339_micro(struct wall t, char ret[TIME_TEXT_MAX])
 	wall_text(t, 6, ret);
 }
 
-/* --- reading: a cursor that remembers that something was wrong --- */
+/* ---- reading: a cursor that remembers that something was wrong ------------------------------- */
 
 struct cursor {
 	struct str s;
@@ -212,7 +212,7 @@ bool wall_parse(struct str s, struct wall *ret)
 	return true;
 }
 
-/* --- lengths of time --- */
+/* ---- lengths of time ------------------------------------------------------------------------- */
 
 /* Below `limit` seconds the age shows `unit`, and what is left over in `rest_unit` where that is named. */
 static const struct age_row {

@@ -39,7 +39,8 @@ void wall_rfc3339_micro(struct wall t, char ret[TIME_TEXT_MAX]);
 /* RFC 3339 with any fraction and offset; false when it is not one. A time outside 1677..2262, such as Go's zero time,
  * becomes the earliest or latest we can say. */
 bool wall_parse(struct str s, struct wall *ret);
-/* Any time of the years 0 to 9999, exactly: for carrying over what others wrote. ns: 0 to 999999999, also before 1970. */
+/* Any time of the years 0 to 9999, exactly: for carrying over what others wrote. ns: 0 to 999999999, also before
+ * 1970. */
 struct instant {
 	int64_t s;
 	int ns;

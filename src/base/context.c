@@ -39,7 +39,7 @@
 #define STACK_BYTES TASK_STACK_BYTES
 #endif
 
-/* --- stacks --- */
+/* ---- stacks ---------------------------------------------------------------------------------- */
 
 static size_t page_bytes(void)
 {
@@ -75,7 +75,7 @@ void stack_free(char *stack)
 	munmap(stack - page, STACK_BYTES + page);
 }
 
-/* --- the machine's part --- */
+/* ---- the machine's part ---------------------------------------------------------------------- */
 
 #ifdef HAVE_EXCHANGE
 
@@ -158,7 +158,7 @@ static void machine_switch(struct context *from, struct context *to)
 
 #endif
 
-/* --- and the sanitizers' --- */
+/* ---- and the sanitizers' --------------------------------------------------------------------- */
 
 void context_home(struct context *c)
 {
@@ -168,7 +168,8 @@ void context_home(struct context *c)
 	pthread_attr_t attr;
 	void *stack;
 
-	PRE(pthread_getattr_np(pthread_self(), &attr) == 0 && pthread_attr_getstack(&attr, &stack, &c->stack_bytes) == 0);
+	PRE(pthread_getattr_np(pthread_self(), &attr) == 0 &&
+		pthread_attr_getstack(&attr, &stack, &c->stack_bytes) == 0);
 	pthread_attr_destroy(&attr);
 	c->stack = stack;
 #endif

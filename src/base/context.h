@@ -3,11 +3,11 @@
 #include "base/util.h"
 
 struct context {
-	void *sp;	      /* where it stands, while another runs */
-	const void *stack;    /* lowest byte; the thread's own is known under ASan only, which asks for it */
+	void *sp;          /* where it stands, while another runs */
+	const void *stack; /* lowest byte; the thread's own is known under ASan only, which asks for it */
 	size_t stack_bytes;
 	void *fake_stack, *shadow; /* ASan's, TSan's */
-	void *machine;	      /* a ucontext_t where we have no assembly */
+	void *machine;             /* a ucontext_t where we have no assembly */
 };
 
 /* The thread's own stack: begin on that thread, end with context_fini(). */

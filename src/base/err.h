@@ -9,26 +9,26 @@
 #include <stdarg.h>
 
 /*        code                 HTTP gRPC reason in the API's Status object */
-#define ERR_TABLE(X)                                                                               \
-	X(ERR_BAD_REQUEST, 400, 3, "BadRequest")                                                   \
-	X(ERR_UNAUTHORIZED, 401, 16, "Unauthorized")                                               \
-	X(ERR_FORBIDDEN, 403, 7, "Forbidden")                                                      \
-	X(ERR_NOT_FOUND, 404, 5, "NotFound")                                                       \
-	X(ERR_METHOD, 405, 12, "MethodNotAllowed")                                                 \
-	X(ERR_NOT_ACCEPTABLE, 406, 3, "NotAcceptable")                                             \
-	X(ERR_EXISTS, 409, 6, "AlreadyExists")                                                     \
-	X(ERR_CONFLICT, 409, 10, "Conflict")                                                       \
-	X(ERR_EXPIRED, 410, 11, "Expired")                                                         \
-	X(ERR_TOO_LARGE, 413, 8, "RequestEntityTooLarge")                                          \
-	X(ERR_MEDIA_TYPE, 415, 3, "UnsupportedMediaType")                                          \
-	X(ERR_INVALID, 422, 3, "Invalid")                                                          \
-	X(ERR_TOO_MANY, 429, 8, "TooManyRequests")                                                 \
-	X(ERR_INTERNAL, 500, 13, "InternalError")                                                  \
-	X(ERR_UNAVAILABLE, 503, 14, "ServiceUnavailable")                                          \
-	X(ERR_TIMEOUT, 504, 4, "Timeout")                                                          \
-	X(ERR_FULL, 507, 8, "InsufficientStorage")                                                 \
-	X(ERR_CANCELED, 499, 1, "Canceled") /* our own side gave up: stop, shutdown */             \
-	X(ERR_IO, 500, 14, "InternalError") /* a file, socket or peer failed */                    \
+#define ERR_TABLE(X)                                                                   \
+	X(ERR_BAD_REQUEST, 400, 3, "BadRequest")                                       \
+	X(ERR_UNAUTHORIZED, 401, 16, "Unauthorized")                                   \
+	X(ERR_FORBIDDEN, 403, 7, "Forbidden")                                          \
+	X(ERR_NOT_FOUND, 404, 5, "NotFound")                                           \
+	X(ERR_METHOD, 405, 12, "MethodNotAllowed")                                     \
+	X(ERR_NOT_ACCEPTABLE, 406, 3, "NotAcceptable")                                 \
+	X(ERR_EXISTS, 409, 6, "AlreadyExists")                                         \
+	X(ERR_CONFLICT, 409, 10, "Conflict")                                           \
+	X(ERR_EXPIRED, 410, 11, "Expired")                                             \
+	X(ERR_TOO_LARGE, 413, 8, "RequestEntityTooLarge")                              \
+	X(ERR_MEDIA_TYPE, 415, 3, "UnsupportedMediaType")                              \
+	X(ERR_INVALID, 422, 3, "Invalid")                                              \
+	X(ERR_TOO_MANY, 429, 8, "TooManyRequests")                                     \
+	X(ERR_INTERNAL, 500, 13, "InternalError")                                      \
+	X(ERR_UNAVAILABLE, 503, 14, "ServiceUnavailable")                              \
+	X(ERR_TIMEOUT, 504, 4, "Timeout")                                              \
+	X(ERR_FULL, 507, 8, "InsufficientStorage")                                     \
+	X(ERR_CANCELED, 499, 1, "Canceled") /* our own side gave up: stop, shutdown */ \
+	X(ERR_IO, 500, 14, "InternalError") /* a file, socket or peer failed */        \
 	X(ERR_UNSUPPORTED, 501, 12, "NotImplemented")
 
 enum err_code {
@@ -42,10 +42,10 @@ enum err_code {
 #define ERR_CAUSES_MAX 4096
 
 struct err {
-	int code;		       /* enum err_code */
-	int retry_after_s;	       /* 0: none */
-	uint16_t causes_len;	       /* bytes used in causes */
-	uint16_t causes_lost;	       /* causes that did not fit */
+	int code;                      /* enum err_code */
+	int retry_after_s;             /* 0: none */
+	uint16_t causes_len;           /* bytes used in causes */
+	uint16_t causes_lost;          /* causes that did not fit */
 	char message[ERR_MESSAGE_MAX]; /* NUL-terminated, cut with "..." when too long */
 	char causes[ERR_CAUSES_MAX];   /* records "reason\0field\0message\0" */
 };
@@ -72,8 +72,7 @@ int err_wrap(struct err *e, const char *fmt, ...) PRINTF(2, 3);
 /* Adds one cause: reason is a metav1.CauseType such as "FieldValueInvalid", field a path "spec.replicas". */
 void err_cause(struct err *e, const char *reason, const char *field, const char *fmt, ...) PRINTF(4, 5);
 /* Walks causes: *pos starts at 0; false at the end. Pointers are borrowed from e. */
-bool err_next_cause(const struct err *e, size_t *pos, const char **reason, const char **field,
-	const char **message);
+bool err_next_cause(const struct err *e, size_t *pos, const char **reason, const char **field, const char **message);
 void err_copy(struct err *to, const struct err *from);
 
 int err_http(enum err_code code);

@@ -8,9 +8,9 @@ struct map;
 struct map *map_new(void (*end)(void *value)); /* end may be NULL: values are borrowed */
 struct map *map_free(struct map *m);
 AUTO(struct map, map_free)
-void *map_get(const struct map *m, struct str key);	 /* NULL: not there */
+void *map_get(const struct map *m, struct str key);             /* NULL: not there */
 void *map_put(struct map *m, struct str key, void *take_value); /* returns NULL; a replaced value is ended */
-void *map_take(struct map *m, struct str key);		 /* own: removes without ending; NULL: not there */
+void *map_take(struct map *m, struct str key);                  /* own: removes without ending; NULL: not there */
 bool map_del(struct map *m, struct str key);
 size_t map_len(const struct map *m);
 void map_clear(struct map *m);

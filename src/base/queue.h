@@ -1,8 +1,8 @@
 /* The rate-limited work queue of controllers, scheduler and pod workers.
  *
  * Keys are byte strings. A key is handed to one worker at a time; adding it while it is worked on queues it once more
- * for afterwards; adding it twice is one visit. queue_add() ends a wait of queue_add_after() or queue_retry(): the visit
- * that it makes is the one. Any task. */
+ * for afterwards; adding it twice is one visit. queue_add() ends a wait of queue_add_after() or queue_retry(): the
+ * visit that it makes is the one. Any task. */
 #pragma once
 #include "base/str.h"
 #include "base/task.h"
@@ -16,8 +16,8 @@ struct queue *queue_free(struct queue *q);
 AUTO(struct queue, queue_free)
 void queue_add(struct queue *q, struct str key);
 void queue_add_after(struct queue *q, struct str key, int64_t ms); /* the earliest of several wins */
-void queue_retry(struct queue *q, struct str key);  /* after a failure: adds with back-off */
-void queue_forget(struct queue *q, struct str key); /* after a success: back-off starts anew */
+void queue_retry(struct queue *q, struct str key);                 /* after a failure: adds with back-off */
+void queue_forget(struct queue *q, struct str key);                /* after a success: back-off starts anew */
 int queue_failures(struct queue *q, struct str key);
 /* Waits for a key. Own: free() *ret and call queue_done() when worked on. false: stopped and drained. */
 bool queue_pop(struct queue *q, char **ret);

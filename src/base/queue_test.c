@@ -148,7 +148,7 @@ static void comes_at_its_time(void **state)
 	}
 }
 
-/* --- several workers, several keys --- */
+/* ---- several workers, several keys ----------------------------------------------------------- */
 
 enum { KEYS = 10, VISITS = 20, WORKERS = 4 };
 

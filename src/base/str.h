@@ -37,10 +37,10 @@ static inline bool str_empty(struct str s)
 int str_cmp(struct str a, struct str b); /* bytes, then length: <0, 0, >0 */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
-bool str_eq_nocase(struct str a, struct str b);		/* ASCII */
-bool str_has(struct str s, struct str needle);		/* substring */
+bool str_eq_nocase(struct str a, struct str b);          /* ASCII */
+bool str_has(struct str s, struct str needle);           /* substring */
 struct str str_sub(struct str s, size_t from, size_t n); /* clamped */
-struct str str_trim(struct str s);			/* blanks at both ends */
+struct str str_trim(struct str s);                       /* blanks at both ends */
 /* Splits at the first sep: *head before it, returns the rest; no sep: *head is all, returns STR_NULL. */
 struct str str_cut(struct str s, char sep, struct str *head);
 /* Iterates over parts: `for (struct str part, rest = s; str_next(&rest, ',', &part);)`. An empty s has no part. */

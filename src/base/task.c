@@ -131,7 +131,7 @@ void task_broadcast(struct task_cond *c)
 		pthread_cond_broadcast(&c->real);
 }
 
-/* --- stop: one bit that sleepers watch --- */
+/* ---- stop: one bit that sleepers watch ------------------------------------------------------- */
 
 struct stop {
 	struct task_mutex lock;
@@ -189,7 +189,7 @@ bool stop_sleep_ms(struct stop *s, int64_t ms)
 	return !raised;
 }
 
-/* --- randomness --- */
+/* ---- randomness ------------------------------------------------------------------------------ */
 
 void rand_bytes(void *p, size_t n)
 {

@@ -33,7 +33,10 @@ void task_mutex_init(struct task_mutex *m);
 void task_mutex_fini(struct task_mutex *m);
 void task_lock(struct task_mutex *m);
 void task_unlock(struct task_mutex *m);
-#define TASK_MUTEX_INIT { .real = PTHREAD_MUTEX_INITIALIZER }
+#define TASK_MUTEX_INIT                           \
+	{                                         \
+		.real = PTHREAD_MUTEX_INITIALIZER \
+	}
 
 struct task_cond {
 	pthread_cond_t real;

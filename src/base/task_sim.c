@@ -63,7 +63,7 @@ static struct fiber *fiber_of(struct task *t)
 	return container_of(t, struct fiber, task);
 }
 
-/* --- chance and trace --- */
+/* ---- chance and trace ------------------------------------------------------------------------ */
 
 /* splitmix64 */
 static uint64_t draw(uint64_t *state)
@@ -137,7 +137,7 @@ struct wall sim_wall(void)
 	return (struct wall){ START_WALL_NS + current->now_ns - START_MONO_NS };
 }
 
-/* --- switching --- */
+/* ---- switching ------------------------------------------------------------------------------- */
 
 static void to_fiber(struct sim *s, struct fiber *f)
 {
@@ -242,7 +242,7 @@ static void maybe_preempt(struct sim *s)
 		sim_yield();
 }
 
-/* --- fibers --- */
+/* ---- fibers ---------------------------------------------------------------------------------- */
 
 static void fiber_stack(struct sim *s, struct fiber *f)
 {
@@ -350,7 +350,7 @@ void sim_sleep_ms(int64_t ms)
 	block(s, FIBER_SLEEP);
 }
 
-/* --- locks and conditions --- */
+/* ---- locks and conditions -------------------------------------------------------------------- */
 
 static void acquire(struct sim *s, struct task_mutex *m)
 {
@@ -434,7 +434,7 @@ void sim_broadcast(struct task_cond *c)
 	maybe_preempt(current);
 }
 
-/* --- the loop --- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static void describe(struct buf *b, const struct fiber *f)
 {

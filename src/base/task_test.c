@@ -16,7 +16,7 @@ static void on_both(void (*scenario)(void *arg))
 		task_sim_run(seed, 3600000, scenario, NULL);
 }
 
-/* --- counting under a lock --- */
+/* ---- counting under a lock ------------------------------------------------------------------- */
 
 struct counter {
 	struct task_mutex lock;
@@ -94,7 +94,7 @@ static void the_simulator_finds_a_race(void **state)
 	assert_true(wrong >= 9);
 }
 
-/* --- waiting for a time --- */
+/* ---- waiting for a time ---------------------------------------------------------------------- */
 
 static void times_out(void *arg)
 {
@@ -128,7 +128,7 @@ static void waits_end_with_their_time(void **state)
 	on_both(times_out);
 }
 
-/* --- stop --- */
+/* ---- stop ------------------------------------------------------------------------------------ */
 
 static void raise_soon(void *arg)
 {
@@ -159,7 +159,7 @@ static void stop_ends_sleep(void **state)
 	on_both(sleeps_until_stopped);
 }
 
-/* --- detached tasks --- */
+/* ---- detached tasks -------------------------------------------------------------------------- */
 
 struct flag {
 	struct task_mutex lock;
@@ -199,7 +199,7 @@ static void detached_tasks_end_alone(void **state)
 	on_both(detaches);
 }
 
-/* --- randomness --- */
+/* ---- randomness ------------------------------------------------------------------------------ */
 
 static void draws(void *arg)
 {
@@ -227,7 +227,7 @@ static void randomness_is_spread(void **state)
 	on_both(draws);
 }
 
-/* --- the trace --- */
+/* ---- the trace ------------------------------------------------------------------------------- */
 
 /* A bit of everything: locks, signals, times, ends, what tasks draw and say. */
 static void bustle(void *arg)
@@ -268,7 +268,7 @@ static void what_is_said_counts(void **state)
 	task_trace("outside a simulation: nothing");
 }
 
-/* --- ends of a simulation --- */
+/* ---- ends of a simulation -------------------------------------------------------------------- */
 
 static void sleep_long(void *arg)
 {
@@ -365,7 +365,7 @@ static void reports_deadlock_by_name(void **state)
 	assert_non_null(strstr(words, "livelock"));
 }
 
-/* --- many --- */
+/* ---- many ------------------------------------------------------------------------------------ */
 
 static void nap(void *arg)
 {

@@ -17,29 +17,29 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #undef MIN
 #undef MAX
-#define MIN(a, b)                                                                                  \
-	({                                                                                         \
-		__typeof__(a) min_a_ = (a);                                                        \
-		__typeof__(b) min_b_ = (b);                                                        \
-		min_a_ < min_b_ ? min_a_ : min_b_;                                                 \
+#define MIN(a, b)                                  \
+	({                                         \
+		__typeof__(a) min_a_ = (a);        \
+		__typeof__(b) min_b_ = (b);        \
+		min_a_ < min_b_ ? min_a_ : min_b_; \
 	})
-#define MAX(a, b)                                                                                  \
-	({                                                                                         \
-		__typeof__(a) max_a_ = (a);                                                        \
-		__typeof__(b) max_b_ = (b);                                                        \
-		max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
+#define MAX(a, b)                                  \
+	({                                         \
+		__typeof__(a) max_a_ = (a);        \
+		__typeof__(b) max_b_ = (b);        \
+		max_a_ > max_b_ ? max_a_ : max_b_; \
 	})
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define UNUSED __attribute__((unused))
 #define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define MUST_USE __attribute__((warn_unused_result))
 
 /* AUTO(struct x, x_free) in a header earns `auto_(x_free) struct x *v = NULL;` in functions:
  * the variable is ended however the function returns. TAKE(v) hands it out instead. */
-#define AUTO(type, fn)                                                                             \
-	UNUSED static inline void fn##_auto(type **p)                                              \
-	{                                                                                          \
-		(void)fn(*p);                                                                      \
+#define AUTO(type, fn)                                \
+	UNUSED static inline void fn##_auto(type **p) \
+	{                                             \
+		(void)fn(*p);                         \
 	}
 #define auto_(fn) __attribute__((cleanup(fn##_auto)))
 UNUSED static inline void free_auto(void *p)
@@ -47,11 +47,11 @@ UNUSED static inline void free_auto(void *p)
 	free(*(void **)p);
 }
 #define auto_free __attribute__((cleanup(free_auto)))
-#define TAKE(p)                                                                                    \
-	({                                                                                         \
-		__typeof__(p) take_p_ = (p);                                                       \
-		(p) = NULL;                                                                        \
-		take_p_;                                                                           \
+#define TAKE(p)                              \
+	({                                   \
+		__typeof__(p) take_p_ = (p); \
+		(p) = NULL;                  \
+		take_p_;                     \
 	})
 
 /* A broken promise of our own code ends the process with file and line; never used on input. */

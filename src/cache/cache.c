@@ -49,7 +49,7 @@ struct cache *cache_free(struct cache *c)
 	return NULL;
 }
 
-/* ---- the store's side ------------------------------------------------------------------------------------------- */
+/* ---- the store's side ------------------------------------------------------------------------ */
 
 void cache_fill(struct cache *c, struct str key, struct doc *d, int64_t revision)
 {
@@ -117,7 +117,7 @@ void cache_advance(struct cache *c, int64_t revision)
 	task_unlock(&c->lock);
 }
 
-/* ---- readers ---------------------------------------------------------------------------------------------------- */
+/* ---- readers --------------------------------------------------------------------------------- */
 
 int64_t cache_revision(struct cache *c)
 {

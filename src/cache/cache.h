@@ -2,7 +2,8 @@
  *
  * Flow:   store ──► cache_apply() ──► readers (GET, LIST) and watchers (HTTP streams, controllers, nodes).
  * Thread: read from any task; cache_apply() belongs to the store's task.
- * Memory: one reference to every document it can still show; all rings of a `struct cache_budget` share its bytes. A watcher
+ * Memory: one reference to every document it can still show; all rings of a `struct cache_budget` share its bytes. A
+ * watcher
  *         that falls out of the ring gets -ERR_EXPIRED and nobody else waits for it. */
 #pragma once
 #include "base/arena.h"
@@ -20,13 +21,15 @@ struct cache *cache_new(const char *name, struct cache_budget *budget);
 struct cache *cache_free(struct cache *c); /* watchers end with -ERR_CANCELED */
 AUTO(struct cache, cache_free)
 
-/* key is "ns/name", or "name" for cluster scope. Filling at start (no events), ascending or not. Takes a reference of its own. */
+/* key is "ns/name", or "name" for cluster scope. Filling at start (no events), ascending or not. Takes a reference of
+ * its own. */
 void cache_fill(struct cache *c, struct str key, struct doc *d, int64_t revision);
 /* The initial fill is complete at revision. */
 void cache_ready(struct cache *c, int64_t revision);
 /* One change. d: the new document, or for a deletion the last state stamped with the deletion's revision. */
 void cache_apply(struct cache *c, struct str key, struct doc *d, bool deleted, int64_t revision);
-/* The store's revision moved on without a change of this resource (so that reads and bookmarks are current). Cheap: one atomic. */
+/* The store's revision moved on without a change of this resource (so that reads and bookmarks are current). Cheap: one
+ * atomic. */
 void cache_advance(struct cache *c, int64_t revision);
 int64_t cache_revision(struct cache *c);
 /* Waits until cache_revision() >= revision; false: time is up. */
@@ -45,7 +48,8 @@ struct cache_list {
 	struct cache_entry *items;
 	size_t n, more;
 };
-struct cache_list cache_list(struct cache *c, struct arena *a, struct str prefix, struct str from, size_t max, int64_t *ret_revision);
+struct cache_list cache_list(
+	struct cache *c, struct arena *a, struct str prefix, struct str from, size_t max, int64_t *ret_revision);
 
 struct cache_watch;
 struct cache_event {
@@ -54,11 +58,14 @@ struct cache_event {
 	struct doc *before; /* NULL: it is new */
 	struct doc *after;  /* the new state; for a deletion its last state with the deletion's revision */
 };
-/* Events with revision > after. notify(arg) runs (on the store's task, no locks held that cache calls need) when events became
- * available after cache_watch_next() had said "none"; keep it short. prefix limits to a namespace ("default/") or one key; empty: all.
+/* Events with revision > after. notify(arg) runs (on the store's task, no locks held that cache calls need) when events
+ * became available after cache_watch_next() had said "none"; keep it short. prefix limits to a namespace ("default/")
+ * or one key; empty: all.
  * -ERR_EXPIRED: older than the ring. */
-int cache_watch(struct cache *c, int64_t after, struct str prefix, void (*notify)(void *arg), void *arg, struct cache_watch **ret, struct err *e);
-/* 1 and *ret (own: references to before and after); 0: none now (*ret_progress: no event up to this revision is outstanding);
+int cache_watch(struct cache *c, int64_t after, struct str prefix, void (*notify)(void *arg), void *arg,
+	struct cache_watch **ret, struct err *e);
+/* 1 and *ret (own: references to before and after); 0: none now (*ret_progress: no event up to this revision is
+ * outstanding);
  * -ERR_EXPIRED fell behind; -ERR_CANCELED the cache ended. */
 int cache_watch_next(struct cache_watch *w, struct cache_event *ret, int64_t *ret_progress, struct err *e);
 /* notify() no longer runs when this returns: do not call it from notify(), nor with a lock held that notify() takes. */

@@ -24,7 +24,7 @@ static inline struct str entry_key(const struct entry *t)
 	return str_n(t->key, t->n);
 }
 
-/* ---- index.c: the caller holds the cache's lock ------------------------------------------------------------------ */
+/* ---- index.c: the caller holds the cache's lock ---------------------------------------------- */
 
 #define CHUNK_MAX 64
 struct chunk {
@@ -52,7 +52,7 @@ struct slice {
 struct slice *index_slice(const struct index *x, struct arena *a, struct str prefix, struct str from,
 	size_t max); /* borrow: the arena's */
 
-/* ---- ring.c: the caller holds the cache's lock ------------------------------------------------------------------- */
+/* ---- ring.c: the caller holds the cache's lock ----------------------------------------------- */
 
 struct change {
 	int64_t revision;

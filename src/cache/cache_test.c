@@ -130,7 +130,7 @@ static void agrees_with_a_simple_model(void **state)
 		assert_true(doc_revision(held.items[i].doc) <= 9000);
 }
 
-/* ---- watches ---------------------------------------------------------------------------------------------------- */
+/* ---- watches --------------------------------------------------------------------------------- */
 
 static void bell(void *arg)
 {
@@ -227,7 +227,7 @@ static void too_old_is_told_and_disturbs_nobody(void **state)
 	cache_budget_free(b);
 }
 
-/* ---- many tasks ------------------------------------------------------------------------------------------------- */
+/* ---- many tasks ------------------------------------------------------------------------------ */
 
 struct crowd {
 	struct cache *c;

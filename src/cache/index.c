@@ -31,7 +31,7 @@ struct entry *entry_unref(struct entry *t)
 	return NULL;
 }
 
-/* ---- chunks ----------------------------------------------------------------------------------------------------- */
+/* ---- chunks ---------------------------------------------------------------------------------- */
 
 static struct chunk *chunk_new(void)
 {
@@ -84,7 +84,7 @@ static void directory_remove(struct index *x, size_t at)
 	memmove(x->chunks + at, x->chunks + at + 1, (x->n - at) * sizeof(*x->chunks));
 }
 
-/* ---- finding ---------------------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 struct place {
 	size_t chunk;
@@ -140,7 +140,7 @@ struct entry *index_get(const struct index *x, struct str key)
 	return p.found ? x->chunks[p.chunk]->e[p.at] : NULL;
 }
 
-/* ---- changing --------------------------------------------------------------------------------------------------- */
+/* ---- changing -------------------------------------------------------------------------------- */
 
 /* Makes room in a full chunk. Keys that arrive in order leave full chunks behind. */
 static void split(struct index *x, struct place *p)
@@ -226,7 +226,7 @@ void index_fini(struct index *x)
 	*x = (struct index){ 0 };
 }
 
-/* ---- slices ----------------------------------------------------------------------------------------------------- */
+/* ---- slices ---------------------------------------------------------------------------------- */
 
 static void slice_end(void *obj)
 {

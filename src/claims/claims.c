@@ -28,7 +28,7 @@ bool volume_is_for(const struct doc *volume, const struct doc *claim)
 	struct str uid = val_str(val_get(ref, "uid"));
 
 	return val_has(ref) && str_eq(val_str(val_get(ref, "namespace")), doc_ns(claim)) &&
-	       str_eq(val_str(val_get(ref, "name")), doc_name(claim)) && (!uid.n || str_eq(uid, doc_uid(claim)));
+		str_eq(val_str(val_get(ref, "name")), doc_name(claim)) && (!uid.n || str_eq(uid, doc_uid(claim)));
 }
 
 bool volume_reaches(const struct doc *volume, struct val labels, struct str node)
@@ -101,7 +101,7 @@ const char *volume_misfit(const struct doc *volume, const struct doc *claim)
 static bool is_free(const struct doc *volume)
 {
 	return !val_has(doc_get(volume, "spec.claimRef")) && str_is(doc_str(volume, "status.phase"), "Available") &&
-	       !val_has(doc_get(volume, "metadata.deletionTimestamp"));
+		!val_has(doc_get(volume, "metadata.deletionTimestamp"));
 }
 
 static bool is_smaller(const struct doc *x, const struct doc *y)
@@ -114,7 +114,7 @@ static bool is_smaller(const struct doc *x, const struct doc *y)
 static bool was_made_for(const struct doc *volume, const struct doc *claim)
 {
 	return volume_is_for(volume, claim) && !val_has(doc_get(volume, "metadata.deletionTimestamp")) &&
-	       is_large_enough(volume, claim) && str_eq(mode_of(volume), mode_of(claim)) && has_modes(volume, claim);
+		is_large_enough(volume, claim) && str_eq(mode_of(volume), mode_of(claim)) && has_modes(volume, claim);
 }
 
 struct doc *claim_best_volume(const struct claim_search *s, const struct doc *claim, struct arena *a)

@@ -20,9 +20,9 @@
 
 /* Volumes that are folders of nodes, made by Kogge: who makes them, and how the parts speak of them. */
 #define LOCAL_PATH_PROVISIONER "kogge.io/local-path"
-#define LOCAL_PATH_FOLDER "kogge.io/local-path-folder"	 /* annotation of a Node: below which folder it makes them */
+#define LOCAL_PATH_FOLDER "kogge.io/local-path-folder"   /* annotation of a Node: below which folder it makes them */
 #define LOCAL_PATH_NODE_LABEL "kogge.io/local-path-node" /* label of a volume: the node that has it */
-#define LOCAL_PATH_FINALIZER "kogge.io/local-path"	 /* of a volume: its node has made it, and removes it */
+#define LOCAL_PATH_FINALIZER "kogge.io/local-path"       /* of a volume: its node has made it, and removes it */
 
 struct str claim_note(const struct doc *d, const char *annotation); /* empty: it has none */
 /* The class of a claim or a volume; empty: none. */

@@ -44,7 +44,7 @@ struct informer {
 	struct mono resync;
 };
 
-/* ---- handlers --------------------------------------------------------------------------------------------------- */
+/* ---- handlers -------------------------------------------------------------------------------- */
 
 static void tell(struct informer *i, struct doc *before, struct doc *after)
 {
@@ -93,7 +93,7 @@ static void forget(struct informer *i, struct str ns, struct str name)
 		tell(i, before, NULL);
 }
 
-/* ---- list ------------------------------------------------------------------------------------------------------- */
+/* ---- list ------------------------------------------------------------------------------------ */
 
 struct docs {
 	struct doc **v;
@@ -189,7 +189,7 @@ static int list_all(struct informer *i, struct err *e)
 	return 0;
 }
 
-/* ---- watch ------------------------------------------------------------------------------------------------------ */
+/* ---- watch ----------------------------------------------------------------------------------- */
 
 static bool set_stream(struct informer *i, struct client_stream *s)
 {
@@ -292,7 +292,7 @@ static int watch_once(struct informer *i, struct err *e)
 	return r;
 }
 
-/* ---- the task --------------------------------------------------------------------------------------------------- */
+/* ---- the task -------------------------------------------------------------------------------- */
 
 static void back_off(struct informer *i, const struct err *e)
 {
@@ -350,7 +350,7 @@ static void informer_run(void *arg)
 	}
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static struct str own_str(struct str s)
 {
@@ -443,7 +443,7 @@ bool informer_wait_synced(struct informer *i, int64_t timeout_ms)
 	return synced;
 }
 
-/* ---- readers ---------------------------------------------------------------------------------------------------- */
+/* ---- readers --------------------------------------------------------------------------------- */
 
 struct doc *informer_get(struct informer *i, struct str ns, struct str name)
 {

@@ -6,15 +6,16 @@
 #include "client/client.h"
 
 struct informer;
-/* Called on the informer's task, one at a time, in order; before is NULL for a new object, after NULL for a deleted one.
+/* Called on the informer's task, one at a time, in order; before is NULL for a new object, after NULL for a deleted
+ * one.
  * The index already shows `after`. Both are borrowed. Keep it short: usually queue_add(). */
 typedef void informer_handler(void *arg, struct doc *before, struct doc *after);
 
 struct informer_opts {
 	struct gvr res;
-	struct str ns;			 /* empty: all */
+	struct str ns; /* empty: all */
 	struct str label_selector, field_selector;
-	int64_t resync_ms;		 /* call the handlers again for everything this often; 0: never */
+	int64_t resync_ms; /* call the handlers again for everything this often; 0: never */
 };
 /* c is borrowed and outlives the informer. */
 struct informer *informer_new(struct client *c, struct informer_opts o);
@@ -22,9 +23,12 @@ struct informer *informer_free(struct informer *i); /* stops it; handlers no lon
 AUTO(struct informer, informer_free)
 /* Before informer_start(). `name` indexes: key_of() adds zero or more keys of an object with add(). */
 void informer_on(struct informer *i, informer_handler *h, void *arg);
-void informer_index(struct informer *i, const char *name, void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg));
-extern void informer_index_owner_uid(struct doc *d, void (*add)(void *arg, struct str key), void *arg); /* controller ownerReference's uid */
-extern void informer_index_node_name(struct doc *d, void (*add)(void *arg, struct str key), void *arg); /* spec.nodeName */
+void informer_index(struct informer *i, const char *name,
+	void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg));
+extern void informer_index_owner_uid(
+	struct doc *d, void (*add)(void *arg, struct str key), void *arg); /* controller ownerReference's uid */
+extern void informer_index_node_name(
+	struct doc *d, void (*add)(void *arg, struct str key), void *arg); /* spec.nodeName */
 extern void informer_index_ns(struct doc *d, void (*add)(void *arg, struct str key), void *arg);
 void informer_start(struct informer *i);
 /* Waits for the first complete list. false: stopped or time is up. */
@@ -52,13 +56,15 @@ struct informer *informers_need(struct informers *s, struct gvr r); /* borrow; b
 void informers_start(struct informers *s);
 bool informers_wait_synced(struct informers *s, int64_t timeout_ms);
 
-/* Kubernetes Events (core/v1 kind Event): written in the background, repeated ones counted up, rate limited, never an error. */
+/* Kubernetes Events (core/v1 kind Event): written in the background, repeated ones counted up, rate limited, never an
+ * error. */
 struct recorder;
 struct recorder *recorder_new(struct client *c, const char *component, const char *host);
 struct recorder *recorder_free(struct recorder *r); /* writes what is pending for at most a second */
 AUTO(struct recorder, recorder_free)
 /* about: the object (any kind). type "Normal" or "Warning". */
-void recorder_event(struct recorder *r, struct doc *about, const char *type, const char *reason, const char *fmt, ...) PRINTF(5, 6);
+void recorder_event(struct recorder *r, struct doc *about, const char *type, const char *reason, const char *fmt, ...)
+	PRINTF(5, 6);
 /* Same with a fieldPath of the object: "spec.containers{web}". */
-void recorder_event_field(struct recorder *r, struct doc *about, const char *field_path, const char *type, const char *reason,
-	const char *fmt, ...) PRINTF(6, 7);
+void recorder_event_field(struct recorder *r, struct doc *about, const char *field_path, const char *type,
+	const char *reason, const char *fmt, ...) PRINTF(6, 7);

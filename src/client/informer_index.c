@@ -2,7 +2,7 @@
  * append. */
 #include "client/informer_internal.h"
 
-/* ---- keys ------------------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 struct key {
 	char small[128];
@@ -30,7 +30,7 @@ static struct str item_key(const struct item *t)
 	return str_n(t->key, t->n);
 }
 
-/* ---- buckets ---------------------------------------------------------------------------------------------------- */
+/* ---- buckets --------------------------------------------------------------------------------- */
 
 static size_t bucket_find(const struct bucket *b, struct str key, bool *found)
 {
@@ -91,7 +91,7 @@ static void bucket_end(void *p)
 	free(b);
 }
 
-/* ---- indexes ---------------------------------------------------------------------------------------------------- */
+/* ---- indexes --------------------------------------------------------------------------------- */
 
 void view_add_index(struct view *v, const char *name,
 	void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg))
@@ -154,7 +154,7 @@ static void reindex(struct view *v, struct item *t, struct doc *before, struct d
 	}
 }
 
-/* ---- the view --------------------------------------------------------------------------------------------------- */
+/* ---- the view -------------------------------------------------------------------------------- */
 
 static void item_end(void *p)
 {
@@ -237,7 +237,7 @@ const struct bucket *view_bucket(struct view *v, const char *index, struct str k
 	PANIC("an informer has no index \"%s\": informer_index() comes before informer_start()", index);
 }
 
-/* ---- common indexes --------------------------------------------------------------------------------------------- */
+/* ---- common indexes -------------------------------------------------------------------------- */
 
 void informer_index_owner_uid(struct doc *d, void (*add)(void *arg, struct str key), void *arg)
 {

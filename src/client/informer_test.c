@@ -11,7 +11,7 @@
 
 #include <cmocka.h> /* wants the two above */
 
-/* ---- the server ------------------------------------------------------------------------------------------------- */
+/* ---- the server ------------------------------------------------------------------------------ */
 
 struct logged {
 	int64_t rev;
@@ -228,7 +228,7 @@ static void server_fini(struct server *s)
 	task_mutex_fini(&s->lock);
 }
 
-/* ---- what handlers saw ------------------------------------------------------------------------------------------ */
+/* ---- what handlers saw ----------------------------------------------------------------------- */
 
 struct seen {
 	struct buf text;
@@ -252,9 +252,9 @@ static void on_change(void *arg, struct doc *before, struct doc *now)
 	if (!now)
 		map_del(n->state, name);
 	buf_printf(&n->text, "%s%.*s@%" PRId64 " ",
-		before && now ? "~"
-		: now         ? "+"
-			      : "-",
+		before && now ? "~" :
+			now   ? "+" :
+				"-",
 		STR_ARG(name), doc_revision(now ? now : before));
 	n->n++;
 	task_unlock(&n->lock);
@@ -290,7 +290,7 @@ static void assert_seen(struct seen *n, const char *want)
 	task_unlock(&n->lock);
 }
 
-/* ---- cases ------------------------------------------------------------------------------------------------------ */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static void follows_a_resource(void *arg)
 {
@@ -491,7 +491,7 @@ static void is_shared(void *arg)
 	server_fini(&s);
 }
 
-/* ---- events ----------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void wait_calls(struct server *s, int n)
 {
@@ -543,14 +543,14 @@ static void records_events(void *arg)
 	server_fini(&s);
 }
 
-/* ---- both backends ---------------------------------------------------------------------------------------------- */
+/* ---- both backends --------------------------------------------------------------------------- */
 
 static void both(void (*test)(void *arg))
 {
 	test(NULL);
 	for (uint64_t seed = 1; seed <= 20; seed++)
 		assert_true(task_sim_run(seed, INT64_C(1) << 40, test, NULL) ==
-			    task_sim_run(seed, INT64_C(1) << 40, test, NULL));
+			task_sim_run(seed, INT64_C(1) << 40, test, NULL));
 }
 
 #define BOTH(test)                               \

@@ -62,7 +62,7 @@ struct recorder {
 	struct map *known, *buckets, *similar;
 };
 
-/* ---- memory of what was said ------------------------------------------------------------------------------------ */
+/* ---- memory of what was said ----------------------------------------------------------------- */
 
 static void known_end(void *p)
 {
@@ -73,7 +73,8 @@ static void known_end(void *p)
 	free(k);
 }
 
-/* Thousands of these are kept: 16 bytes instead of a long text. Two that meet would be counted as one, and never are. */
+/* Thousands of these are kept: 16 bytes instead of a long text. Two that meet would be counted as one, and never
+ * are. */
 static struct str digest(struct arena *a, struct str key)
 {
 	uint64_t h[2] = { str_hash(key), 0 };
@@ -120,7 +121,8 @@ static bool allowed(struct recorder *r, const struct entry *ev)
 static void combine(struct recorder *r, struct entry *ev)
 {
 	struct str key = digest(ev->a,
-		arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path), STR_ARG(ev->type), STR_ARG(ev->reason)));
+		arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path), STR_ARG(ev->type),
+			STR_ARG(ev->reason)));
 	uint64_t message = str_hash(ev->message);
 	struct similar *s = map_get(r->similar, key);
 	struct mono now = mono_now();
@@ -149,11 +151,12 @@ static struct str same_key(struct entry *ev)
 {
 	bool combined = str_starts(ev->message, STR("(combined"));
 
-	return digest(ev->a, arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path),
-		STR_ARG(ev->type), STR_ARG(ev->reason), STR_ARG(combined ? STR("combined") : ev->message)));
+	return digest(ev->a,
+		arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path),
+			STR_ARG(ev->type), STR_ARG(ev->reason), STR_ARG(combined ? STR("combined") : ev->message)));
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static struct str given(struct str s) /* an empty field is left out */
 {
@@ -273,7 +276,7 @@ static void recorder_run(void *arg)
 	}
 }
 
-/* ---- callers ---------------------------------------------------------------------------------------------------- */
+/* ---- callers --------------------------------------------------------------------------------- */
 
 struct recorder *recorder_new(struct client *c, const char *component, const char *host)
 {

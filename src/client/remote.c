@@ -22,7 +22,7 @@ struct remote {
 	int fds[3];
 };
 
-/* ---- one request ------------------------------------------------------------------------------------------------ */
+/* ---- one request ----------------------------------------------------------------------------- */
 
 static size_t headers_of(const struct remote *r, const struct client_request *rq, struct http_header h[3])
 {
@@ -91,7 +91,7 @@ static int remote_call(void *self, const struct client_request *rq, struct doc *
 	return code;
 }
 
-/* ---- lists ------------------------------------------------------------------------------------------------------ */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 struct page {
 	struct doc **items;
@@ -186,7 +186,7 @@ static int remote_list(void *self, const struct client_request *rq, void (*each)
 	return code;
 }
 
-/* ---- watches ---------------------------------------------------------------------------------------------------- */
+/* ---- watches --------------------------------------------------------------------------------- */
 
 struct client_stream {
 	struct http_download *d;
@@ -324,7 +324,7 @@ static void remote_close(struct client_stream *s)
 	free(s);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void remote_free(void *self)
 {

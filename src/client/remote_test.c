@@ -13,7 +13,7 @@
 
 #include <cmocka.h> /* wants the two above */
 
-/* ---- the server ------------------------------------------------------------------------------------------------- */
+/* ---- the server ------------------------------------------------------------------------------ */
 
 struct played {
 	char dir[64];
@@ -207,7 +207,7 @@ static int stop(void **state)
 	return 0;
 }
 
-/* ---- cases ------------------------------------------------------------------------------------------------------ */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 static char *base64_of(const char *dir, const char *name)
 {
@@ -261,8 +261,9 @@ static void calls(void **state)
 	must(client_delete(
 		     c, res_pods, STR("ns"), STR("x"), (struct client_delete){ .uid = STR("u1"), .grace_s = 0 }, &e),
 		&e);
-	assert_true(saw(p, "POST /base/apis/apps/v1/namespaces/ns/deployments?fieldManager=test [application/json] "
-			   "{\"kind\":\"Pod\""));
+	assert_true(saw(p,
+		"POST /base/apis/apps/v1/namespaces/ns/deployments?fieldManager=test [application/json] "
+		"{\"kind\":\"Pod\""));
 	assert_true(saw(p,
 		"PATCH /base/api/v1/namespaces/ns/pods/x/status?fieldManager=test [application/merge-patch+json] {"));
 	assert_true(saw(p, "\"gracePeriodSeconds\":0"));

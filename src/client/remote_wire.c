@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* ---- requests --------------------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static void escaped(struct buf *out, struct str s)
 {
@@ -125,7 +125,7 @@ struct str wire_split_url(const char *url, char **ret_url)
 	return prefix;
 }
 
-/* ---- answers ---------------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void add_causes(struct doc *status, struct err *e)
 {

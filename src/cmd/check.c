@@ -1,4 +1,5 @@
-/* check: everything that would keep a server from starting, as a table of questions; each bad answer says what to do. */
+/* check: everything that would keep a server from starting, as a table of questions; each bad answer says what to
+ * do. */
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/task.h"
@@ -21,7 +22,7 @@ struct question {
 	const char *name;
 	bool node_only; /* of no interest with --no-node */
 	bool start_too; /* asked before a start, not only by `kogge check` */
-	bool warning;	/* bad, but a server starts */
+	bool warning;   /* bad, but a server starts */
 	/* NULL: fine; else what is wrong and what to do, in the arena. */
 	const char *(*ask)(struct arena *a, const struct settings *s, const struct layout *l);
 };
@@ -29,7 +30,9 @@ struct question {
 static const char *ask_root(struct arena *a, const struct settings *s, const struct layout *l)
 {
 	(void)a, (void)s, (void)l;
-	return geteuid() == 0 ? NULL : "a node needs root (namespaces, mounts, nftables): use sudo, or --no-node for the API alone";
+	return geteuid() == 0 ?
+		NULL :
+		"a node needs root (namespaces, mounts, nftables): use sudo, or --no-node for the API alone";
 }
 
 /* A program on PATH. */
@@ -46,14 +49,18 @@ static bool on_path(struct arena *a, const char *name)
 static const char *ask_containerd(struct arena *a, const struct settings *s, const struct layout *l)
 {
 	if (s->cri_socket[0])
-		return access(l->containerd_socket, F_OK) == 0 ? NULL : arena_printf(a, "there is no container runtime's socket %s (--cri-socket)", s->cri_socket);
+		return access(l->containerd_socket, F_OK) == 0 ?
+			NULL :
+			arena_printf(a, "there is no container runtime's socket %s (--cri-socket)", s->cri_socket);
 	return on_path(a, "containerd") ? NULL : "containerd is not installed: apt-get install containerd";
 }
 
 static const char *ask_runc(struct arena *a, const struct settings *s, const struct layout *l)
 {
 	(void)l;
-	return s->cri_socket[0] || on_path(a, "runc") || on_path(a, "crun") ? NULL : "runc is not installed: apt-get install runc";
+	return s->cri_socket[0] || on_path(a, "runc") || on_path(a, "crun") ?
+		NULL :
+		"runc is not installed: apt-get install runc";
 }
 
 static bool port_free(const char *address, int64_t port)
@@ -111,15 +118,17 @@ static const char *ask_port(struct arena *a, const struct settings *s, const str
 {
 	if (port_for_us(l, s->bind_address, s->port))
 		return NULL;
-	return arena_printf(a, "port %lld is taken by another program (ss -ltnp 'sport = :%lld' shows which): stop it or choose --port", (long long)s->port,
-		(long long)s->port);
+	return arena_printf(a,
+		"port %lld is taken by another program (ss -ltnp 'sport = :%lld' shows which): stop it or choose --port",
+		(long long)s->port, (long long)s->port);
 }
 
 static const char *ask_node_port(struct arena *a, const struct settings *s, const struct layout *l)
 {
 	if (port_for_us(l, "0.0.0.0", s->node_port))
 		return NULL;
-	return arena_printf(a, "port %lld, of the node agent, is taken by another program (ss -ltnp 'sport = :%lld'): stop it or choose --node-port",
+	return arena_printf(a,
+		"port %lld, of the node agent, is taken by another program (ss -ltnp 'sport = :%lld'): stop it or choose --node-port",
 		(long long)s->node_port, (long long)s->node_port);
 }
 
@@ -143,7 +152,8 @@ static const char *ask_disk(struct arena *a, const struct settings *s, const str
 		return arena_printf(a, "cannot look at %s: %s", at, strerror(errno));
 	left = (uint64_t)v.f_bavail * v.f_frsize;
 	if (left < DISK_LEAST)
-		return arena_printf(a, "only %llu MiB are free for %s; at least %llu are wanted: free some, or choose another --data-dir",
+		return arena_printf(a,
+			"only %llu MiB are free for %s; at least %llu are wanted: free some, or choose another --data-dir",
 			(unsigned long long)(left >> 20), l->data, (unsigned long long)(DISK_LEAST >> 20));
 	if (v.f_favail && v.f_favail < 1000)
 		return arena_printf(a, "the file system of %s is nearly out of inodes", l->data);
@@ -163,7 +173,9 @@ static const char *ask_reachable(struct arena *a, const struct settings *s, cons
 
 		*p = 0;
 		if (stat(copy, &st) == 0 && !(st.st_mode & S_IXOTH))
-			return arena_printf(a, "the control process runs as its own user and cannot pass through %s: chmod o+x it, or choose another --data-dir", copy);
+			return arena_printf(a,
+				"the control process runs as its own user and cannot pass through %s: chmod o+x it, or choose another --data-dir",
+				copy);
 		*p = '/';
 	}
 	return NULL;
@@ -182,7 +194,9 @@ static const char *ask_forward(struct arena *a, const struct settings *s, const 
 	(void)a, (void)s, (void)l;
 	if (geteuid() != 0)
 		return NULL; /* said already */
-	return access("/proc/sys/net/ipv4/ip_forward", W_OK) == 0 ? NULL : "/proc/sys/net/ipv4/ip_forward cannot be written: pods would have no network";
+	return access("/proc/sys/net/ipv4/ip_forward", W_OK) == 0 ?
+		NULL :
+		"/proc/sys/net/ipv4/ip_forward cannot be written: pods would have no network";
 }
 
 static const char *ask_clock(struct arena *a, const struct settings *s, const struct layout *l)
@@ -216,7 +230,9 @@ static const char *ask_inotify(struct arena *a, const struct settings *s, const 
 	(void)s, (void)l;
 	if (n < 0 || n >= 128)
 		return NULL;
-	return arena_printf(a, "fs.inotify.max_user_instances is %lld; programs in pods may run out: sysctl fs.inotify.max_user_instances=1024", (long long)n);
+	return arena_printf(a,
+		"fs.inotify.max_user_instances is %lld; programs in pods may run out: sysctl fs.inotify.max_user_instances=1024",
+		(long long)n);
 }
 
 static const struct question questions[] = {
@@ -235,7 +251,8 @@ static const struct question questions[] = {
 
 static void print_json(const char *name, const char *wrong, bool warning, bool first)
 {
-	printf("%s{\"check\":\"%s\",\"ok\":%s,\"warning\":%s,\"message\":\"", first ? "" : ",", name, wrong ? "false" : "true", wrong && warning ? "true" : "false");
+	printf("%s{\"check\":\"%s\",\"ok\":%s,\"warning\":%s,\"message\":\"", first ? "" : ",", name,
+		wrong ? "false" : "true", wrong && warning ? "true" : "false");
 	for (const char *p = wrong ? wrong : ""; *p; p++)
 		printf(*p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
 	printf("\"}");

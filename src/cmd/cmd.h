@@ -11,13 +11,14 @@
 #include "base/err.h"
 #include "base/util.h"
 
-/* ---- settings.c ------------------------------------------------------------------------------------------------- */
+/* ---- settings.c ------------------------------------------------------------------------------ */
 
 struct settings {
 	const char *data_dir, *instance, *config;
 	const char *bind_address, *node_ip, *node_name, *tls_san, *cri_socket, *registries, *eviction_hard;
 	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain, *node_ports;
-	const char *without, *log_level, *output, *kubeconfig, *audit_log, *audit_policy, *encryption_config, *recovery_key_file;
+	const char *without, *log_level, *output, *kubeconfig, *audit_log, *audit_policy, *encryption_config,
+		*recovery_key_file;
 	int64_t port, node_port, audit_maxsize, audit_maxbackup, audit_maxage;
 	bool legacy_token_secrets, no_node, ephemeral, log_json, force, quiet, print, remove;
 	/* what is left of the command line */
@@ -29,19 +30,21 @@ int settings_read(struct arena *a, int argc, char **argv, struct settings *ret, 
 void settings_help(const char *only_for); /* rows that apply to a command, "server"; to stdout */
 bool settings_without(const struct settings *s, const char *part); /* part is in --without */
 
-/* ---- layout.c --------------------------------------------------------------------------------------------------- */
+/* ---- layout.c -------------------------------------------------------------------------------- */
 
 #define CONTROL_UID 64823 /* of no user database: nobody logs in with it, nothing else owns its files */
 
 struct layout {
 	const char *data, *control, *control_pki, *node, *node_pki, *images, *manifests, *containerd, *cni, *run;
-	const char *store, *audit, *admin_kubeconfig, *supervisor_lock, *containerd_socket, *containerd_pid, *containerd_config;
+	const char *store, *audit, *admin_kubeconfig, *supervisor_lock, *containerd_socket, *containerd_pid,
+		*containerd_config;
 	const char *encryption_config; /* control's own copy of --encryption-provider-config; NULL: none is given */
-	const char *sealing_keys; /* keys of encryption at rest, see seal.h */
-	const char *recovery_key; /* what unwraps the copies of them in a snapshot: for the administrator to take away */
+	const char *sealing_keys;      /* keys of encryption at rest, see seal.h */
+	const char
+		*recovery_key; /* what unwraps the copies of them in a snapshot: for the administrator to take away */
 	const char *pod_logs, *container_logs; /* container_logs: a link a container */
-	const char *links; /* record of what links.c made */
-	const char *held_off; /* names of controllers that crashed, a line each; not there: none */
+	const char *links;                     /* record of what links.c made */
+	const char *held_off;                  /* names of controllers that crashed, a line each; not there: none */
 	const char *server_url; /* https://127.0.0.1:PORT: how our own processes and the admin reach the API */
 	const char *node_name, *node_ip, *service_ip, *cluster_dns;
 	const char *cgroup; /* above the pods' cgroups of a named instance */
@@ -57,21 +60,24 @@ int layout_certificates(struct arena *a, const struct layout *l, const struct se
 /* Copies what the administrator wrote, and only root may read, to where control reads it. Again at SIGHUP. */
 int layout_hand_settings(const struct layout *l, const struct settings *s, struct err *e);
 
-/* links.c: makes the ecosystem's paths lead to ours, /var/lib/kubelet and others; what exists stays, with a warning. root: "". */
+/* links.c: makes the ecosystem's paths lead to ours, /var/lib/kubelet and others; what exists stays, with a warning.
+ * root: "". */
 void links_make(struct arena *a, const char *root, const struct layout *l);
 void links_remove(struct arena *a, const char *root, const struct layout *l);
 
-/* ---- processes -------------------------------------------------------------------------------------------------- */
+/* ---- processes ------------------------------------------------------------------------------- */
 
 /* supervisor.c: runs until SIGTERM or SIGINT; returns the exit code. */
 int supervise(struct arena *a, const struct settings *s, const struct layout *l);
 /* Before anything is asked of the machine: waits until what a killed supervisor left has ended. */
 void supervisor_await_end(const struct layout *l);
-/* notify.c: a socket on which the service manager that started us hears READY=1 and the like; -1: none listens, and nothing is told.
+/* notify.c: a socket on which the service manager that started us hears READY=1 and the like; -1: none listens, and
+ * nothing is told.
  * Before the first fork: it also takes the name out of the environment. */
 int notify_open(void);
 void notify_tell(int fd, const char *state);
-/* control.c, node_process.c: run until SIGTERM. ready_fd: a byte is written when serving; listener: the bound API socket. */
+/* control.c, node_process.c: run until SIGTERM. ready_fd: a byte is written when serving; listener: the bound API
+ * socket. */
 struct crashes;
 int control_main(const struct settings *s, const struct layout *l, struct crashes *crashes, int listener, int ready_fd);
 int node_main(const struct settings *s, const struct layout *l, int ready_fd);
@@ -80,7 +86,7 @@ int containerd_need(const struct layout *l, struct err *e);
 int containerd_stop(const struct layout *l, struct err *e);
 bool containerd_alive(const struct layout *l);
 
-/* ---- commands --------------------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 struct command {
 	const char *name, *args, *help, *examples;
@@ -98,7 +104,8 @@ int cmd_store(struct arena *a, const struct settings *s);
 int cmd_reset(struct arena *a, const struct settings *s);
 int cmd_version(struct arena *a, const struct settings *s);
 
-/* check.c: everything that would keep a server from starting; each finding is printed with what to do. The number of failures. */
+/* check.c: everything that would keep a server from starting; each finding is printed with what to do. The number of
+ * failures. */
 int check_machine(struct arena *a, const struct settings *s, const struct layout *l, bool verbose);
 /* reset.c: takes away pods, mounts, links, nft tables, cgroups, sockets, and the data folder. */
 int reset_instance(struct arena *a, const struct settings *s, const struct layout *l, struct err *e);

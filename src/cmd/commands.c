@@ -66,7 +66,7 @@ int cmd_server(struct arena *a, const struct settings *s)
 	return supervise(a, s, &l);
 }
 
-/* ---- image -------------------------------------------------------------------------------------------------------------- */
+/* ---- image ----------------------------------------------------------------------------------- */
 
 static void show_progress(void *arg, const char *what, int64_t done, int64_t total)
 {
@@ -109,9 +109,11 @@ static int image_list(const struct settings *s, const struct layout *l)
 		printf("%-60s %-22s %s\n", "IMAGE", "DIGEST", "SIZE");
 	for (size_t i = 0; i < n; i++) {
 		if (json)
-			printf("%s{\"name\":\"%s\",\"digest\":\"%s\",\"sizeBytes\":%lld}", i ? "," : "", images[i].name, images[i].digest, (long long)images[i].size_bytes);
+			printf("%s{\"name\":\"%s\",\"digest\":\"%s\",\"sizeBytes\":%lld}", i ? "," : "", images[i].name,
+				images[i].digest, (long long)images[i].size_bytes);
 		else
-			printf("%-60s %-22.22s %.1f MB\n", images[i].name, images[i].digest, (double)images[i].size_bytes / 1e6);
+			printf("%-60s %-22.22s %.1f MB\n", images[i].name, images[i].digest,
+				(double)images[i].size_bytes / 1e6);
 	}
 	if (json)
 		puts("]");

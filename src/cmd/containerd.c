@@ -38,7 +38,8 @@ static void config_text(const struct layout *l, struct buf *out)
 		"  stream_server_address = \"127.0.0.1\"\n  stream_server_port = \"0\"\n  max_container_log_line_size = 16384\n"
 		"[plugins.\"io.containerd.grpc.v1.cri\".cni]\n  bin_dir = \"%s/bin\"\n  conf_dir = \"%s/conf\"\n"
 		"[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"%s/certs.d\"\n",
-		l->containerd, l->run, l->containerd_socket, restricted ? "true" : "false", l->cni, l->cni, l->containerd);
+		l->containerd, l->run, l->containerd_socket, restricted ? "true" : "false", l->cni, l->cni,
+		l->containerd);
 }
 
 static int write_config(const struct layout *l, struct err *e)
@@ -152,7 +153,9 @@ int containerd_need(const struct layout *l, struct err *e)
 	pid_t pid;
 
 	if (!l->own_containerd)
-		return answers(l) ? 0 : err_set(e, ERR_UNAVAILABLE, "no container runtime answers on %s (--cri-socket)", l->containerd_socket);
+		return answers(l) ? 0 :
+				    err_set(e, ERR_UNAVAILABLE, "no container runtime answers on %s (--cri-socket)",
+					    l->containerd_socket);
 	if (containerd_alive(l))
 		return 0;
 	if (write_config(l, e) < 0)

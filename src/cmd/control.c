@@ -138,7 +138,11 @@ static int serve(struct control *c, int listener, struct err *e)
 		.ca_file = arena_printf(c->a, "%s/ca.crt", c->l->control_pki),
 		.server = true,
 	};
-	struct http_server_opts o = { .fd = dup(listener), .loops = c->loops, .n_loops = LOOPS, .handle = api_http_handle, .refused = api_http_refused,
+	struct http_server_opts o = { .fd = dup(listener),
+		.loops = c->loops,
+		.n_loops = LOOPS,
+		.handle = api_http_handle,
+		.refused = api_http_refused,
 		.arg = c->api };
 
 	if (tls_new(&t, &c->tls, e) < 0)
@@ -147,7 +151,7 @@ static int serve(struct control *c, int listener, struct err *e)
 	return http_server_new(&o, &c->server, e);
 }
 
-/* ---- those who work through the API ------------------------------------------------------------------------------------------ */
+/* ---- those who work through the API ---------------------------------------------------------- */
 
 static struct client *client_for(void *arg, const char *name)
 {
@@ -178,13 +182,15 @@ static void tell_held_off(struct control *c)
 
 	if (!c->held_off[0])
 		return;
-	node = node_publish(node_pack(c->a, "{apiVersion:'v1', kind:'Node', metadata:{name:s, uid:s}}", c->l->node_name, c->l->node_name));
+	node = node_publish(node_pack(
+		c->a, "{apiVersion:'v1', kind:'Node', metadata:{name:s, uid:s}}", c->l->node_name, c->l->node_name));
 	c->held_off_client = client_for(c, "node-controller");
 	c->held_off_events = recorder_new(c->held_off_client, "kogge", c->l->node_name);
 	for (size_t i = 0; c->held_off[i]; i++) {
 		api_health_note(c->api, arena_printf(c->a, "controller/%s", c->held_off[i]), held_off_text);
-		recorder_event(c->held_off_events, node, "Warning", "ControllerHeldOff", "%s %s. The API and everything else go on; restart Kogge to try it again",
-			c->held_off[i], held_off_text);
+		recorder_event(c->held_off_events, node, "Warning", "ControllerHeldOff",
+			"%s %s. The API and everything else go on; restart Kogge to try it again", c->held_off[i],
+			held_off_text);
 	}
 }
 
@@ -201,9 +207,16 @@ static void metrics(void *arg, struct buf *out)
 static void start_workers(struct control *c)
 {
 	static const char *const no_groups[] = { NULL };
-	struct controllers_opts o = { .client_for = client_for, .arg = c, .ca_pem = c->ca_pem, .host = c->l->node_name,
-		.pki_dir = c->l->control_pki, .ca_name = "ca", .legacy_token_secrets = c->s->legacy_token_secrets,
-		.hold_off = c->held_off, .working = crashes_working, .working_arg = c->crashes };
+	struct controllers_opts o = { .client_for = client_for,
+		.arg = c,
+		.ca_pem = c->ca_pem,
+		.host = c->l->node_name,
+		.pki_dir = c->l->control_pki,
+		.ca_name = "ca",
+		.legacy_token_secrets = c->s->legacy_token_secrets,
+		.hold_off = c->held_off,
+		.working = crashes_working,
+		.working_arg = c->crashes };
 
 	c->informer_client = api_local_client(c->api, "system:kube-controller-manager", no_groups, "shared-informers");
 	c->informers = informers_new(c->informer_client);
@@ -214,11 +227,12 @@ static void start_workers(struct control *c)
 		tell_held_off(c);
 	}
 	if (!settings_without(c->s, "proxy"))
-		api_controller_present(c->api, "networking.k8s.io", "networkpolicies"); /* the node's network enforces them */
+		api_controller_present(
+			c->api, "networking.k8s.io", "networkpolicies"); /* the node's network enforces them */
 	if (!settings_without(c->s, "scheduler")) {
 		c->scheduler_client = api_local_client(c->api, "system:kube-scheduler", no_groups, "default-scheduler");
-		c->scheduler = scheduler_new(
-			&(struct scheduler_opts){ .client = c->scheduler_client, .informers = c->informers, .host = c->l->node_name });
+		c->scheduler = scheduler_new(&(struct scheduler_opts){
+			.client = c->scheduler_client, .informers = c->informers, .host = c->l->node_name });
 	}
 	informers_start(c->informers);
 	if (c->controllers)

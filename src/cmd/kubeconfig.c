@@ -1,6 +1,6 @@
 /* kubeconfig: puts the cluster into kubectl's file, with a backup of what was there, and takes it out again. */
-#include "base/file.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "cmd/process.h"
 #include "doc/doc.h"
 
@@ -34,8 +34,8 @@ static int read_config(struct arena *a, const char *path, struct buf *text, stru
 		return -e->code;
 	if (str_trim(buf_view(text)).n && doc_parse_yaml(buf_view(text), NULL, NULL, &d, e) < 0)
 		return err_wrap(e, "%s", path);
-	*ret = d && val_kind(doc_root(d)) == VAL_MAP ? node_from(a, doc_root(d))
-						     : node_pack(a, "{apiVersion:'v1', kind:'Config'}");
+	*ret = d && val_kind(doc_root(d)) == VAL_MAP ? node_from(a, doc_root(d)) :
+						       node_pack(a, "{apiVersion:'v1', kind:'Config'}");
 	return 0;
 }
 
@@ -58,7 +58,7 @@ static struct str name_at(struct node *list, size_t i)
 	return node_text_str(node_getc(node_at(list, i), "name"));
 }
 
-/* ---- in --------------------------------------------------------------------------------------------------------- */
+/* ---- in -------------------------------------------------------------------------------------- */
 
 /* Entries of one list: ours replace those of their names. */
 static void merge_list(struct arena *a, struct node *into, struct node *from, const char *name)
@@ -130,7 +130,7 @@ static int put_in(struct arena *a, const struct settings *s, const char *path, s
 	return 0;
 }
 
-/* ---- out -------------------------------------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------------------------- */
 
 /* Takes out what is exactly ours: another cluster may have been given our name since. The number of entries. */
 static size_t strip(struct arena *a, struct node *whole, struct node *ours)
@@ -231,9 +231,9 @@ static int put_back(struct arena *a, const struct settings *s, const char *path,
 		remove_file(a, path);
 	if (rc == 0)
 		say(s, "%s %s", path,
-			found   ? "is as it was before"
-			: empty ? "is gone: it had nothing else"
-				: "has the cluster no more");
+			found         ? "is as it was before" :
+				empty ? "is gone: it had nothing else" :
+					"has the cluster no more");
 	globfree(&backups);
 	return rc;
 }
@@ -251,7 +251,7 @@ static int take_out(struct arena *a, const struct settings *s, const char *path,
 	return put_back(a, s, path, whole, ours, e);
 }
 
-/* ---- the command ------------------------------------------------------------------------------------------------ */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 int cmd_kubeconfig(struct arena *a, const struct settings *s)
 {

@@ -17,7 +17,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-/* ---- names and paths -------------------------------------------------------------------------------------------- */
+/* ---- names and paths ------------------------------------------------------------------------- */
 
 /* The address that traffic to the world leaves from: a UDP socket is connected, nothing is sent. */
 static const char *address_to_the_world(struct arena *a)
@@ -29,7 +29,8 @@ static const char *address_to_the_world(struct arena *a)
 	bool found;
 
 	to.sin_addr.s_addr = htonl(0xc6336401); /* 198.51.100.1, of RFC 5737: only the route to it matters */
-	found = fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && getsockname(fd, (struct sockaddr *)&from, &n) == 0 &&
+	found = fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
+		getsockname(fd, (struct sockaddr *)&from, &n) == 0 &&
 		inet_ntop(AF_INET, &from.sin_addr, text, sizeof(text));
 	if (fd >= 0)
 		close(fd);
@@ -46,7 +47,8 @@ static const char *first_address(struct arena *a)
 	if (getifaddrs(&all) < 0)
 		return NULL;
 	for (struct ifaddrs *i = all; i && !found; i = i->ifa_next) {
-		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || i->ifa_flags & IFF_LOOPBACK || !(i->ifa_flags & IFF_UP))
+		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || i->ifa_flags & IFF_LOOPBACK ||
+			!(i->ifa_flags & IFF_UP))
 			continue;
 		if (inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, text, sizeof(text)))
 			found = arena_strdup(a, text);
@@ -71,14 +73,16 @@ static const char *host_name(struct arena *a)
 }
 
 /* The nth address of an IPv4 CIDR. */
-static int nth_address(struct arena *a, const char *flag, const char *cidr, uint32_t nth, const char **ret, struct err *e)
+static int nth_address(
+	struct arena *a, const char *flag, const char *cidr, uint32_t nth, const char **ret, struct err *e)
 {
 	struct str base, bits = str_cut(str_c(cidr), '/', &base);
 	struct in_addr first;
 	char text[INET_ADDRSTRLEN];
 	int64_t length;
 
-	if (inet_pton(AF_INET, arena_cstr(a, base), &first) != 1 || !str_i64(bits, &length) || length < 8 || length > 28)
+	if (inet_pton(AF_INET, arena_cstr(a, base), &first) != 1 || !str_i64(bits, &length) || length < 8 ||
+		length > 28)
 		return err_set(e, ERR_INVALID, "--%s %s: expected an IPv4 range such as 10.96.0.0/16", flag, cidr);
 	first.s_addr = htonl((ntohl(first.s_addr) & ~(uint32_t)((1ULL << (32 - length)) - 1)) + nth);
 	inet_ntop(AF_INET, &first, text, sizeof(text));
@@ -113,7 +117,8 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 	l.control = arena_printf(a, "%s/control", l.data);
 	l.control_pki = arena_printf(a, "%s/control/pki", l.data);
 	l.store = arena_printf(a, "%s/control/store.db", l.data);
-	l.encryption_config = s->encryption_config[0] ? arena_printf(a, "%s/control/pki/encryption.yaml", l.data) : NULL;
+	l.encryption_config =
+		s->encryption_config[0] ? arena_printf(a, "%s/control/pki/encryption.yaml", l.data) : NULL;
 	l.sealing_keys = arena_printf(a, "%s/control/pki/sealing.keys", l.data);
 	l.recovery_key = arena_printf(a, "%s/recovery-key", l.data);
 	l.node = arena_printf(a, "%s/node", l.data);
@@ -150,7 +155,7 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 	return 0;
 }
 
-/* ---- folders ---------------------------------------------------------------------------------------------------- */
+/* ---- folders --------------------------------------------------------------------------------- */
 
 static int make_dir(const char *path, mode_t mode, uid_t owner, struct err *e)
 {
@@ -184,10 +189,17 @@ int layout_make(const struct layout *l, const struct settings *s, struct err *e)
 		uid_t owner;
 		bool node;
 	} dirs[] = {
-		{ l->data, 0755, 0, false },	    { l->control, 0700, control, false }, { l->control_pki, 0700, control, false },
-		{ l->node, 0755, 0, true },	    { l->node_pki, 0700, 0, true },	  { l->images, 0755, 0, true },
-		{ l->containerd, 0711, 0, true },   { l->cni, 0755, 0, true },		  { l->pod_logs, 0755, 0, true },
-		{ l->container_logs, 0755, 0, true }, { l->run, 0711, 0, true },
+		{ l->data, 0755, 0, false },
+		{ l->control, 0700, control, false },
+		{ l->control_pki, 0700, control, false },
+		{ l->node, 0755, 0, true },
+		{ l->node_pki, 0700, 0, true },
+		{ l->images, 0755, 0, true },
+		{ l->containerd, 0711, 0, true },
+		{ l->cni, 0755, 0, true },
+		{ l->pod_logs, 0755, 0, true },
+		{ l->container_logs, 0755, 0, true },
+		{ l->run, 0711, 0, true },
 	};
 
 	if (make_parents(l->data, e) < 0)
@@ -198,13 +210,14 @@ int layout_make(const struct layout *l, const struct settings *s, struct err *e)
 	return 0;
 }
 
-/* ---- certificates ----------------------------------------------------------------------------------------------- */
+/* ---- certificates ---------------------------------------------------------------------------- */
 
 /* Everything below the control process's folder belongs to it. */
 static void hand_over(const char *dir)
 {
-	static const char *const names[] = { "ca.crt", "ca.key", "front-ca.crt", "front-ca.key", "server.crt", "server.key", "node-client.crt",
-		"node-client.key", "front-client.crt", "front-client.key", "sa.key", "sa.pub", "sealing.keys", "sealing.keys-lock", "encryption.yaml" };
+	static const char *const names[] = { "ca.crt", "ca.key", "front-ca.crt", "front-ca.key", "server.crt",
+		"server.key", "node-client.crt", "node-client.key", "front-client.crt", "front-client.key", "sa.key",
+		"sa.pub", "sealing.keys", "sealing.keys-lock", "encryption.yaml" };
 
 	if (geteuid() != 0)
 		return;
@@ -228,7 +241,8 @@ static int need_sealing_keys(const struct layout *l, const struct settings *s, s
 	buf_byte(&recovery, '\n');
 	if (file_write(l->recovery_key, buf_view(&recovery), 0600, e) < 0)
 		return -e->code;
-	say(s, "Secrets are encrypted on disk. Restoring a snapshot elsewhere needs the recovery key: move %s to a safe place", l->recovery_key);
+	say(s, "Secrets are encrypted on disk. Restoring a snapshot elsewhere needs the recovery key: move %s to a safe place",
+		l->recovery_key);
 	return 0;
 }
 
@@ -239,7 +253,8 @@ static int admin_kubeconfig(struct arena *a, const struct layout *l, const struc
 	auto_free char *ca64 = NULL, *crt64 = NULL, *key64 = NULL;
 
 	if (file_read(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0 ||
-		file_read(arena_printf(a, "%s/admin.crt", l->data), &crt, e) < 0 || file_read(arena_printf(a, "%s/admin.key", l->data), &key, e) < 0)
+		file_read(arena_printf(a, "%s/admin.crt", l->data), &crt, e) < 0 ||
+		file_read(arena_printf(a, "%s/admin.key", l->data), &key, e) < 0)
 		return -e->code;
 	ca64 = base64_encode(buf_view(&ca));
 	crt64 = base64_encode(buf_view(&crt));
@@ -255,8 +270,8 @@ static int admin_kubeconfig(struct arena *a, const struct layout *l, const struc
 static const char *const *server_names(struct arena *a, const struct layout *l, const struct settings *s)
 {
 	const char *fixed[] = { "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		arena_printf(a, "kubernetes.default.svc.%s", s->cluster_domain), "localhost", "127.0.0.1", "::1", l->service_ip, l->node_ip,
-		l->node_name };
+		arena_printf(a, "kubernetes.default.svc.%s", s->cluster_domain), "localhost", "127.0.0.1", "::1",
+		l->service_ip, l->node_ip, l->node_name };
 	const char **names = ARENA_ARRAY(a, const char *, ARRAY_LEN(fixed) + strlen(s->tls_san) + 2);
 	size_t n = 0;
 
@@ -283,27 +298,39 @@ int layout_certificates(struct arena *a, const struct layout *l, const struct se
 {
 	static const char *const masters[] = { "system:masters", NULL }, *const nodes[] = { "system:nodes", NULL };
 	const char *const node_names[] = { l->node_name, l->node_ip, "127.0.0.1", "localhost", NULL };
-	const struct pki_leaf server = { .name = "server", .cn = "kube-apiserver", .sans = server_names(a, l, s), .server = true };
-	const struct pki_leaf node_client = { .name = "node-client", .cn = "kube-apiserver-kubelet-client", .orgs = masters, .client = true };
-	const struct pki_leaf front = { .name = "front-client", .cn = "front-proxy-client", .client = true };
-	const struct pki_leaf admin = { .dir = l->data, .name = "admin", .cn = "kubernetes-admin", .orgs = masters, .client = true };
-	const struct pki_leaf node = {
-		.dir = l->node_pki, .name = "client", .cn = arena_printf(a, "system:node:%s", l->node_name), .orgs = nodes, .client = true
+	const struct pki_leaf server = {
+		.name = "server", .cn = "kube-apiserver", .sans = server_names(a, l, s), .server = true
 	};
+	const struct pki_leaf node_client = {
+		.name = "node-client", .cn = "kube-apiserver-kubelet-client", .orgs = masters, .client = true
+	};
+	const struct pki_leaf front = { .name = "front-client", .cn = "front-proxy-client", .client = true };
+	const struct pki_leaf admin = {
+		.dir = l->data, .name = "admin", .cn = "kubernetes-admin", .orgs = masters, .client = true
+	};
+	const struct pki_leaf node = { .dir = l->node_pki,
+		.name = "client",
+		.cn = arena_printf(a, "system:node:%s", l->node_name),
+		.orgs = nodes,
+		.client = true };
 	const struct pki_leaf node_server = {
 		.dir = l->node_pki, .name = "server", .cn = node.cn, .orgs = nodes, .sans = node_names, .server = true
 	};
 	auto_buf struct buf ca = BUF_INIT;
 
-	if (pki_ca(l->control_pki, "ca", "kogge", e) < 0 || pki_ca(l->control_pki, "front-ca", "kogge front proxy", e) < 0 ||
-		layout_hand_settings(l, s, e) < 0 || need_sealing_keys(l, s, e) < 0 || pki_signing_key(l->control_pki, "sa", e) < 0 || pki_leaf(l->control_pki, "ca", &server, NULL, e) < 0 ||
-		pki_leaf(l->control_pki, "ca", &node_client, NULL, e) < 0 || pki_leaf(l->control_pki, "front-ca", &front, NULL, e) < 0 ||
+	if (pki_ca(l->control_pki, "ca", "kogge", e) < 0 ||
+		pki_ca(l->control_pki, "front-ca", "kogge front proxy", e) < 0 || layout_hand_settings(l, s, e) < 0 ||
+		need_sealing_keys(l, s, e) < 0 || pki_signing_key(l->control_pki, "sa", e) < 0 ||
+		pki_leaf(l->control_pki, "ca", &server, NULL, e) < 0 ||
+		pki_leaf(l->control_pki, "ca", &node_client, NULL, e) < 0 ||
+		pki_leaf(l->control_pki, "front-ca", &front, NULL, e) < 0 ||
 		pki_leaf(l->control_pki, "ca", &admin, NULL, e) < 0)
 		return -e->code;
 	hand_over(l->control_pki);
 	if (admin_kubeconfig(a, l, s, e) < 0 || s->no_node)
 		return -e->code;
-	if (pki_leaf(l->control_pki, "ca", &node, NULL, e) < 0 || pki_leaf(l->control_pki, "ca", &node_server, NULL, e) < 0 ||
+	if (pki_leaf(l->control_pki, "ca", &node, NULL, e) < 0 ||
+		pki_leaf(l->control_pki, "ca", &node_server, NULL, e) < 0 ||
 		file_read(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0)
 		return -e->code;
 	return file_write(arena_printf(a, "%s/ca.crt", l->node_pki), buf_view(&ca), 0644, e);

@@ -7,20 +7,30 @@
 #include <unistd.h>
 
 const struct command commands[] = {
-	{ "server", "", "runs an API server and a node on this machine", "  kogge server\n  kogge server --data-dir /srv/kogge --port 7443 --ephemeral\n", cmd_server },
-	{ "status", "", "one screen: server, store, nodes, what is not ready and why", "  kogge status\n  kogge status --output json\n", cmd_status },
+	{ "server", "", "runs an API server and a node on this machine",
+		"  kogge server\n  kogge server --data-dir /srv/kogge --port 7443 --ephemeral\n", cmd_server },
+	{ "status", "", "one screen: server, store, nodes, what is not ready and why",
+		"  kogge status\n  kogge status --output json\n", cmd_status },
 	{ "check", "", "looks for everything that would keep a server from starting", "  kogge check\n", cmd_check },
-	{ "image", "import FILE… | list", "loads image archives into the node; lists what it has", "  kogge image import web.tar\n  kogge image list\n", cmd_image },
-	{ "kubeconfig", "", "makes the cluster kubectl's current context (the old file is kept as a backup)", "  kogge kubeconfig\n  kogge kubeconfig --print > admin.kubeconfig\n  kogge kubeconfig --remove\n", cmd_kubeconfig },
-	{ "store", "check | snapshot FILE | restore FILE | rotate-key", "checks, saves and brings back the data; a new encryption key", "  kogge store snapshot /backup/monday.db\n  kogge store restore /backup/monday.db --recovery-key-file key.txt   # the server is stopped\n  kogge store check\n  kogge store rotate-key\n", cmd_store },
-	{ "reset", "", "takes everything away: pods, mounts, links, tables, the data folder", "  kogge reset --force\n", cmd_reset },
+	{ "image", "import FILE… | list", "loads image archives into the node; lists what it has",
+		"  kogge image import web.tar\n  kogge image list\n", cmd_image },
+	{ "kubeconfig", "", "makes the cluster kubectl's current context (the old file is kept as a backup)",
+		"  kogge kubeconfig\n  kogge kubeconfig --print > admin.kubeconfig\n  kogge kubeconfig --remove\n",
+		cmd_kubeconfig },
+	{ "store", "check | snapshot FILE | restore FILE | rotate-key",
+		"checks, saves and brings back the data; a new encryption key",
+		"  kogge store snapshot /backup/monday.db\n  kogge store restore /backup/monday.db --recovery-key-file key.txt   # the server is stopped\n  kogge store check\n  kogge store rotate-key\n",
+		cmd_store },
+	{ "reset", "", "takes everything away: pods, mounts, links, tables, the data folder", "  kogge reset --force\n",
+		cmd_reset },
 	{ "version", "", "prints the version", "  kogge version\n", cmd_version },
 };
 const size_t n_commands = ARRAY_LEN(commands);
 
 static int usage(FILE *to)
 {
-	fprintf(to, "Kogge is a highly available application platform that speaks the Kubernetes API.\n\nUsage: kogge COMMAND [FLAGS]\n\n");
+	fprintf(to,
+		"Kogge is a highly available application platform that speaks the Kubernetes API.\n\nUsage: kogge COMMAND [FLAGS]\n\n");
 	for (size_t i = 0; i < n_commands; i++)
 		fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].help);
 	fprintf(to, "\nkogge COMMAND --help shows a command's flags and examples.\n");
@@ -29,7 +39,8 @@ static int usage(FILE *to)
 
 static int command_usage(const struct command *c)
 {
-	printf("kogge %s: %s\n\nUsage: kogge %s %s%s[FLAGS]\n\nExamples:\n%s", c->name, c->help, c->name, c->args, c->args[0] ? " " : "", c->examples);
+	printf("kogge %s: %s\n\nUsage: kogge %s %s%s[FLAGS]\n\nExamples:\n%s", c->name, c->help, c->name, c->args,
+		c->args[0] ? " " : "", c->examples);
 	settings_help(c->name);
 	return 0;
 }
@@ -42,8 +53,9 @@ static const struct command *command_named(const char *name)
 	return NULL;
 }
 
-/* The C library keeps the stacks of ended threads, up to 40 MiB of them, and reads how many only when a program begins. Our processes
- * make many short threads and idle small: begin again, once, with fewer. Where that fails, it only costs memory. */
+/* The C library keeps the stacks of ended threads, up to 40 MiB of them, and reads how many only when a program begins.
+ * Our processes make many short threads and idle small: begin again, once, with fewer. Where that fails, it only costs
+ * memory. */
 static void keep_few_stacks(char **argv)
 {
 	if (getenv("GLIBC_TUNABLES") || setenv("GLIBC_TUNABLES", "glibc.pthread.stack_cache_size=2097152", 1) < 0)

@@ -96,7 +96,7 @@ void node_agent_opts(struct arena *a, const struct settings *s, const struct lay
 	};
 }
 
-/* ---- CNI: containerd finds our configuration, and our binary under the names it calls ------------------------------------------ */
+/* ---- CNI: containerd finds our configuration, and our binary under the names it calls -------- */
 
 static int make_dir(const char *path, struct err *e)
 {
@@ -136,7 +136,7 @@ static int install_cni(struct node_process *p, const struct network_opts *o, str
 	return fclose(f) ? err_errno(e, errno, "write %s", path) : 0;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static int start_all(struct node_process *p, struct err *e)
 {

@@ -1,4 +1,5 @@
-/* reset: takes away what an instance made: pods, containerd, mounts, links, tables, cgroups, sockets, the data folder. */
+/* reset: takes away what an instance made: pods, containerd, mounts, links, tables, cgroups, sockets, the data
+ * folder. */
 #include "base/log.h"
 #include "cmd/process.h"
 
@@ -44,7 +45,8 @@ static int stop_server(const struct settings *s, const struct layout *l, struct 
 	if (!pid || pid == getpid())
 		return 0;
 	if (!s->force)
-		return err_set(e, ERR_EXISTS, "a kogge server (pid %d) runs on %s: stop it first, or use --force", (int)pid, l->data);
+		return err_set(e, ERR_EXISTS, "a kogge server (pid %d) runs on %s: stop it first, or use --force",
+			(int)pid, l->data);
 	say(s, "stopping the server (pid %d)", (int)pid);
 	kill(pid, SIGTERM);
 	for (int waited = 0; waited < STOP_MS; waited += 50) {
@@ -117,11 +119,13 @@ static void purge_pods(struct arena *a, const struct settings *s, const struct l
 		log_warn("pods: %s", e.message);
 }
 
-/* What containerd, runc and their CNI library make outside the folders they are told; others may use them too: only when empty. */
+/* What containerd, runc and their CNI library make outside the folders they are told; others may use them too: only
+ * when empty. */
 static void remove_shared_folders(void)
 {
-	static const char *const folders[] = { "/run/containerd/runc/k8s.io", "/run/containerd/runc", "/run/containerd/s", "/run/containerd", "/run/netns",
-		"/var/lib/cni/results", "/var/lib/cni/cache", "/var/lib/cni" };
+	static const char *const folders[] = { "/run/containerd/runc/k8s.io", "/run/containerd/runc",
+		"/run/containerd/s", "/run/containerd", "/run/netns", "/var/lib/cni/results", "/var/lib/cni/cache",
+		"/var/lib/cni" };
 
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
 		rmdir(folders[i]);
@@ -160,7 +164,8 @@ int reset_instance(struct arena *a, const struct settings *s, const struct layou
 /* A folder that is not ours must not be emptied because of a slip of the finger. */
 static bool looks_like_ours(struct arena *a, const struct layout *l)
 {
-	return access(l->data, F_OK) < 0 || access(l->supervisor_lock, F_OK) == 0 || access(arena_printf(a, "%s/pki", l->control), F_OK) == 0;
+	return access(l->data, F_OK) < 0 || access(l->supervisor_lock, F_OK) == 0 ||
+		access(arena_printf(a, "%s/pki", l->control), F_OK) == 0;
 }
 
 int cmd_reset(struct arena *a, const struct settings *s)

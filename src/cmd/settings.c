@@ -23,38 +23,60 @@ struct option_row {
 #define AT(field) offsetof(struct settings, field)
 
 static const struct option_row options[] = {
-	{ "data-dir", OPTION_TEXT, AT(data_dir), "/var/lib/kogge", "DIR", "where everything is kept", "server check reset status image kubeconfig store" },
+	{ "data-dir", OPTION_TEXT, AT(data_dir), "/var/lib/kogge", "DIR", "where everything is kept",
+		"server check reset status image kubeconfig store" },
 	{ "port", OPTION_NUMBER, AT(port), "6443", "PORT", "of the API", "server check" },
 	{ "bind-address", OPTION_TEXT, AT(bind_address), "0.0.0.0", "ADDRESS", "the API listens on", "server check" },
-	{ "instance", OPTION_TEXT, AT(instance), "", "NAME", "a further server on this machine: names its links, tables, cgroups", "server check reset status image store" },
+	{ "instance", OPTION_TEXT, AT(instance), "", "NAME",
+		"a further server on this machine: names its links, tables, cgroups",
+		"server check reset status image store" },
 	{ "node-name", OPTION_TEXT, AT(node_name), "", "NAME", "of this node (the host's name)", "server" },
-	{ "node-ip", OPTION_TEXT, AT(node_ip), "", "ADDRESS", "of this node (the one with the default route)", "server check" },
+	{ "node-ip", OPTION_TEXT, AT(node_ip), "", "ADDRESS", "of this node (the one with the default route)",
+		"server check" },
 	{ "node-port", OPTION_NUMBER, AT(node_port), "10250", "PORT", "the node agent listens on", "server check" },
-	{ "tls-san", OPTION_TEXT, AT(tls_san), "", "NAME,...", "further names and addresses in the API's certificate", "server" },
+	{ "tls-san", OPTION_TEXT, AT(tls_san), "", "NAME,...", "further names and addresses in the API's certificate",
+		"server" },
 	{ "cluster-cidr", OPTION_TEXT, AT(cluster_cidr), "10.244.0.0/16", "CIDR", "addresses of pods", "server" },
 	{ "service-cidr", OPTION_TEXT, AT(service_cidr), "10.96.0.0/16", "CIDR", "addresses of services", "server" },
-	{ "cluster-dns", OPTION_TEXT, AT(cluster_dns), "", "ADDRESS", "of the DNS service (the tenth of --service-cidr)", "server" },
-	{ "cluster-domain", OPTION_TEXT, AT(cluster_domain), "cluster.local", "NAME", "of the cluster in DNS", "server" },
-	{ "service-node-port-range", OPTION_TEXT, AT(node_ports), "30000-32767", "FROM-TO", "ports of NodePort services", "server" },
-	{ "cri-socket", OPTION_TEXT, AT(cri_socket), "", "PATH", "use this container runtime instead of an own containerd", "server check reset" },
-	{ "registries", OPTION_TEXT, AT(registries), "/etc/kogge/registries.yaml", "FILE", "mirrors, certificates and credentials of image registries", "server" },
-	{ "eviction-hard", OPTION_TEXT, AT(eviction_hard), "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%", "LIST",
+	{ "cluster-dns", OPTION_TEXT, AT(cluster_dns), "", "ADDRESS",
+		"of the DNS service (the tenth of --service-cidr)", "server" },
+	{ "cluster-domain", OPTION_TEXT, AT(cluster_domain), "cluster.local", "NAME", "of the cluster in DNS",
+		"server" },
+	{ "service-node-port-range", OPTION_TEXT, AT(node_ports), "30000-32767", "FROM-TO",
+		"ports of NodePort services", "server" },
+	{ "cri-socket", OPTION_TEXT, AT(cri_socket), "", "PATH",
+		"use this container runtime instead of an own containerd", "server check reset" },
+	{ "registries", OPTION_TEXT, AT(registries), "/etc/kogge/registries.yaml", "FILE",
+		"mirrors, certificates and credentials of image registries", "server" },
+	{ "eviction-hard", OPTION_TEXT, AT(eviction_hard),
+		"memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%", "LIST",
 		"below these the node makes room: unused images go, then pods", "server" },
-	{ "without", OPTION_TEXT, AT(without), "", "PART,...", "leave out: dns, proxy, cni, scheduler, controllers", "server" },
-	{ "legacy-token-secrets", OPTION_FLAG, AT(legacy_token_secrets), "", "", "gives every ServiceAccount a Secret with a token, as before Kubernetes 1.24", "server" },
+	{ "without", OPTION_TEXT, AT(without), "", "PART,...", "leave out: dns, proxy, cni, scheduler, controllers",
+		"server" },
+	{ "legacy-token-secrets", OPTION_FLAG, AT(legacy_token_secrets), "", "",
+		"gives every ServiceAccount a Secret with a token, as before Kubernetes 1.24", "server" },
 	{ "no-node", OPTION_FLAG, AT(no_node), "", "", "the API only; needs no root and runs no pods", "server check" },
 	{ "ephemeral", OPTION_FLAG, AT(ephemeral), "", "", "take everything away at the end (for trials)", "server" },
-	{ "audit-log-path", OPTION_TEXT, AT(audit_log), "", "FILE", "a line for every request that the policy wants (none)", "server" },
-	{ "audit-policy-file", OPTION_TEXT, AT(audit_policy), "", "FILE", "audit.k8s.io/v1 Policy (everything at level Metadata)", "server" },
-	{ "audit-log-maxsize", OPTION_NUMBER, AT(audit_maxsize), "100", "MB", "the audit log is put aside when it is larger", "server" },
-	{ "audit-log-maxbackup", OPTION_NUMBER, AT(audit_maxbackup), "0", "N", "audit logs put aside that are kept (all)", "server" },
-	{ "audit-log-maxage", OPTION_NUMBER, AT(audit_maxage), "0", "DAYS", "for which audit logs put aside are kept (for ever)", "server" },
-	{ "encryption-provider-config", OPTION_TEXT, AT(encryption_config), "", "FILE", "EncryptionConfiguration: what is encrypted at rest, and how (Secrets, by own keys)", "server" },
-	{ "recovery-key-file", OPTION_TEXT, AT(recovery_key_file), "", "FILE", "holds the recovery key of the snapshot to restore", "store" },
+	{ "audit-log-path", OPTION_TEXT, AT(audit_log), "", "FILE",
+		"a line for every request that the policy wants (none)", "server" },
+	{ "audit-policy-file", OPTION_TEXT, AT(audit_policy), "", "FILE",
+		"audit.k8s.io/v1 Policy (everything at level Metadata)", "server" },
+	{ "audit-log-maxsize", OPTION_NUMBER, AT(audit_maxsize), "100", "MB",
+		"the audit log is put aside when it is larger", "server" },
+	{ "audit-log-maxbackup", OPTION_NUMBER, AT(audit_maxbackup), "0", "N",
+		"audit logs put aside that are kept (all)", "server" },
+	{ "audit-log-maxage", OPTION_NUMBER, AT(audit_maxage), "0", "DAYS",
+		"for which audit logs put aside are kept (for ever)", "server" },
+	{ "encryption-provider-config", OPTION_TEXT, AT(encryption_config), "", "FILE",
+		"EncryptionConfiguration: what is encrypted at rest, and how (Secrets, by own keys)", "server" },
+	{ "recovery-key-file", OPTION_TEXT, AT(recovery_key_file), "", "FILE",
+		"holds the recovery key of the snapshot to restore", "store" },
 	{ "log-level", OPTION_TEXT, AT(log_level), "info", "LEVEL", "debug, info, warn or error", "server" },
 	{ "log-json", OPTION_FLAG, AT(log_json), "", "", "log lines as JSON", "server" },
-	{ "config", OPTION_TEXT, AT(config), CONFIG_FILE, "FILE", "settings: every flag here is a key there", "server check reset status image kubeconfig store" },
-	{ "kubeconfig", OPTION_TEXT, AT(kubeconfig), "", "FILE", "to use, or to write into (~/.kube/config)", "status kubeconfig" },
+	{ "config", OPTION_TEXT, AT(config), CONFIG_FILE, "FILE", "settings: every flag here is a key there",
+		"server check reset status image kubeconfig store" },
+	{ "kubeconfig", OPTION_TEXT, AT(kubeconfig), "", "FILE", "to use, or to write into (~/.kube/config)",
+		"status kubeconfig" },
 	{ "print", OPTION_FLAG, AT(print), "", "", "print it and change nothing", "kubeconfig" },
 	{ "remove", OPTION_FLAG, AT(remove), "", "", "take the cluster out of it again", "kubeconfig" },
 	{ "output", OPTION_TEXT, AT(output), "", "FORMAT", "json for programs", "status check image version store" },
@@ -62,7 +84,8 @@ static const struct option_row options[] = {
 	{ "quiet", OPTION_FLAG, AT(quiet), "", "", "no progress", "server reset image kubeconfig store" },
 };
 
-static int store_option(struct arena *a, struct settings *s, const struct option_row *o, struct str value, struct err *e)
+static int store_option(
+	struct arena *a, struct settings *s, const struct option_row *o, struct str value, struct err *e)
 {
 	char *at = (char *)s + o->at;
 
@@ -76,7 +99,8 @@ static int store_option(struct arena *a, struct settings *s, const struct option
 		return 0;
 	case OPTION_FLAG:
 		if (!str_is(value, "true") && !str_is(value, "false"))
-			return err_set(e, ERR_INVALID, "--%s: \"%.*s\" is neither true nor false", o->name, STR_ARG(value));
+			return err_set(
+				e, ERR_INVALID, "--%s: \"%.*s\" is neither true nor false", o->name, STR_ARG(value));
 		*(bool *)at = str_is(value, "true");
 		return 0;
 	}
@@ -121,7 +145,9 @@ static int read_file(struct arena *a, struct settings *s, bool must_exist, struc
 		const struct option_row *o = option_named(it.key);
 
 		if (!o)
-			return err_set(e, ERR_INVALID, "%s: there is no setting \"%.*s\" (kogge server --help lists them)", s->config, STR_ARG(it.key));
+			return err_set(e, ERR_INVALID,
+				"%s: there is no setting \"%.*s\" (kogge server --help lists them)", s->config,
+				STR_ARG(it.key));
 		if (store_option(a, s, o, arena_str(a, file_value(a, it.val)), e) < 0)
 			return err_wrap(e, "%s", s->config);
 	}

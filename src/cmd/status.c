@@ -40,7 +40,9 @@ static void on_pod(void *arg, struct doc *take)
 	n->running += str_is(phase, "Running");
 	if (!ended && !ready) {
 		n->not_ready++;
-		node_add(n->troubles, node_pack(n->a, "{kind:'pod', namespace:S, name:S, state:S, reason:S}", doc_ns(take), doc_name(take), phase, waiting_reason(take)));
+		node_add(n->troubles,
+			node_pack(n->a, "{kind:'pod', namespace:S, name:S, state:S, reason:S}", doc_ns(take),
+				doc_name(take), phase, waiting_reason(take)));
 	}
 	doc_unref(take);
 }
@@ -52,15 +54,18 @@ static void on_node(void *arg, struct doc *take)
 
 	n->nodes++;
 	n->nodes_ready += ready;
-	node_add(n->node_list, node_pack(n->a, "{name:S, ready:b, zone:S, version:S, reason:S}", doc_name(take), ready,
-				       val_str(val_get(doc_get(take, "metadata.labels"), "topology.kubernetes.io/zone")),
-				       doc_str(take, "status.nodeInfo.kubeletVersion"), val_str(val_get(condition(take, "Ready"), "message"))));
+	node_add(n->node_list,
+		node_pack(n->a, "{name:S, ready:b, zone:S, version:S, reason:S}", doc_name(take), ready,
+			val_str(val_get(doc_get(take, "metadata.labels"), "topology.kubernetes.io/zone")),
+			doc_str(take, "status.nodeInfo.kubeletVersion"),
+			val_str(val_get(condition(take, "Ready"), "message"))));
 	doc_unref(take);
 }
 
 static int gather(struct client *c, struct counts *n, struct err *e)
 {
-	struct client_request pods = { .verb = VERB_LIST, .res = res_pods }, nodes = { .verb = VERB_LIST, .res = res_nodes };
+	struct client_request pods = { .verb = VERB_LIST, .res = res_pods },
+			      nodes = { .verb = VERB_LIST, .res = res_nodes };
 	char revision[24];
 
 	if (client_list(c, &nodes, on_node, n, revision, e) < 0)
@@ -75,23 +80,26 @@ static const char *text(struct arena *a, struct node *n, const char *key)
 
 static void print_screen(const struct counts *n)
 {
-	printf("server   ready\nnodes    %lld of %lld ready\npods     %lld, %lld running, %lld not ready\n", (long long)n->nodes_ready, (long long)n->nodes,
-		(long long)n->pods, (long long)n->running, (long long)n->not_ready);
+	printf("server   ready\nnodes    %lld of %lld ready\npods     %lld, %lld running, %lld not ready\n",
+		(long long)n->nodes_ready, (long long)n->nodes, (long long)n->pods, (long long)n->running,
+		(long long)n->not_ready);
 	for (struct str name, rest = buf_view(&n->held_off); str_next(&rest, '\n', &name);)
 		if (name.n)
-			printf("held off %.*s: it ended the control process three times within a minute; restart Kogge to try it again\n", STR_ARG(name));
+			printf("held off %.*s: it ended the control process three times within a minute; restart Kogge to try it again\n",
+				STR_ARG(name));
 	printf("survives no failure of this machine: one server, one store (data is durable on its disk)\n");
 	for (size_t i = 0; i < node_len(n->node_list); i++) {
 		struct node *one = node_at(n->node_list, i);
 		bool ready = node_bool_of(node_getc(one, "ready"), false);
 
-		printf("\nnode %s  %s  %s%s%s\n", text(n->a, one, "name"), ready ? "Ready" : "NotReady", text(n->a, one, "version"), ready ? "" : "\n  ",
-			ready ? "" : text(n->a, one, "reason"));
+		printf("\nnode %s  %s  %s%s%s\n", text(n->a, one, "name"), ready ? "Ready" : "NotReady",
+			text(n->a, one, "version"), ready ? "" : "\n  ", ready ? "" : text(n->a, one, "reason"));
 	}
 	for (size_t i = 0; i < node_len(n->troubles); i++) {
 		struct node *one = node_at(n->troubles, i);
 
-		printf("%spod %s/%s  %s  %s\n", i ? "" : "\n", text(n->a, one, "namespace"), text(n->a, one, "name"), text(n->a, one, "state"), text(n->a, one, "reason"));
+		printf("%spod %s/%s  %s  %s\n", i ? "" : "\n", text(n->a, one, "namespace"), text(n->a, one, "name"),
+			text(n->a, one, "state"), text(n->a, one, "reason"));
 	}
 }
 
@@ -103,8 +111,11 @@ static void print_json(const struct counts *n)
 	for (struct str name, rest = buf_view(&n->held_off); str_next(&rest, '\n', &name);)
 		if (name.n)
 			node_add(held, node_str(n->a, name));
-	node_write(node_pack(n->a, "{server:{ready:true, heldOff:o}, nodes:o, pods:{total:I, running:I, notReady:I}, troubles:o}", held, n->node_list, n->pods, n->running, n->not_ready,
-			   n->troubles), &out);
+	node_write(
+		node_pack(n->a,
+			"{server:{ready:true, heldOff:o}, nodes:o, pods:{total:I, running:I, notReady:I}, troubles:o}",
+			held, n->node_list, n->pods, n->running, n->not_ready, n->troubles),
+		&out);
 	printf("%.*s\n", (int)out.n, out.p);
 }
 
@@ -118,7 +129,9 @@ int cmd_status(struct arena *a, const struct settings *s)
 
 	err_init(&e);
 	if (access(path, R_OK) < 0)
-		return fail("%s cannot be read: is a server running on this machine, and are you root? (--kubeconfig names another file)", path);
+		return fail(
+			"%s cannot be read: is a server running on this machine, and are you root? (--kubeconfig names another file)",
+			path);
 	if (client_kubeconfig(path, "kogge-status", &c, &e) < 0 || gather(c, &n, &e) < 0)
 		return fail("%s", e.message);
 	(void)file_read(arena_printf(a, "%s/held-off", s->data_dir), &n.held_off, &e); /* usually not there */

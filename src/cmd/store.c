@@ -83,8 +83,8 @@ static int need_keys(const struct settings *s, const struct layout *l, const cha
 		if (file_read(s->recovery_key_file, &key, e) < 0)
 			return -e->code;
 	} else if (seal_recover(l->sealing_keys, buf_view(&text), STR(""), &added, e) == -ERR_UNAUTHORIZED) {
-		if (access(l->recovery_key, R_OK) == 0 ? file_read(l->recovery_key, &key, e) < 0
-						       : ask_recovery_key(&key, e) < 0)
+		if (access(l->recovery_key, R_OK) == 0 ? file_read(l->recovery_key, &key, e) < 0 :
+							 ask_recovery_key(&key, e) < 0)
 			return -e->code;
 	}
 	if (seal_recover(l->sealing_keys, buf_view(&text), str_trim(buf_view(&key)), &added, e) < 0)
@@ -210,7 +210,7 @@ static bool restart_control(const struct layout *l)
 		return false;
 	}
 	return file_read(l->supervisor_lock, &text, &e) == 0 && str_i64(str_trim(buf_view(&text)), &pid) && pid > 1 &&
-	       kill((pid_t)pid, SIGHUP) == 0;
+		kill((pid_t)pid, SIGHUP) == 0;
 }
 
 static int wait_resealed(const struct settings *s, const struct layout *l, struct str first_key, struct err *e)
@@ -244,8 +244,9 @@ static int store_rotate(struct arena *a, const struct settings *s, const struct 
 	}
 	if (wait_resealed(s, l, buf_view(&first), e) < 0)
 		return -e->code;
-	say(s, "every value is under the new key; the old one goes from the key file once the history that it wrote is "
-	       "gone, in about 10 minutes");
+	say(s,
+		"every value is under the new key; the old one goes from the key file once the history that it wrote is "
+		"gone, in about 10 minutes");
 	return 0;
 }
 

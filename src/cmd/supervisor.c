@@ -3,17 +3,18 @@
  *      bind ─► containerd (or adopt) ─► fork control ─► fork node ─► wait for signals, pipes and ends
  *                                         ▲   ended: at once, then after 1, 2, 4 … 15 s; a quiet minute forgets
  *                                         └───┘
- * It holds the listening socket, so that clients wait instead of being refused while control starts again. Children are forks
- * (no exec): they share the program's pages. They die with the supervisor; containerd and the pods do not. */
+ * It holds the listening socket, so that clients wait instead of being refused while control starts again. Children are
+ * forks (no exec): they share the program's pages. They die with the supervisor; containerd and the pods do not. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "cmd/cmd.h"
 #include "cmd/crashes.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,7 +24,6 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <grp.h>
 #include <unistd.h>
 
 #define LOG_MODULE "supervisor"
@@ -36,10 +36,10 @@
 enum part_id { CONTROL, NODE, PARTS };
 struct part {
 	const char *name;
-	pid_t pid;	    /* 0: not running */
-	int ready_fd;	    /* -1: it said so, or is not running */
+	pid_t pid;    /* 0: not running */
+	int ready_fd; /* -1: it said so, or is not running */
 	struct mono started, start_again;
-	int64_t wait_ms;    /* before the next start */
+	int64_t wait_ms;      /* before the next start */
 	bool wanted, renewed; /* renewed: it was told to end so that it starts from new files */
 };
 
@@ -55,7 +55,10 @@ struct supervisor {
 
 static int bind_listener(const struct settings *s, struct err *e)
 {
-	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST }, *found;
+	struct addrinfo hints = { .ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_PASSIVE | AI_NUMERICHOST },
+			*found;
 	char port[16];
 	int fd, one = 1;
 
@@ -72,7 +75,9 @@ static int bind_listener(const struct settings *s, struct err *e)
 		if (fd >= 0)
 			close(fd);
 		if (failed == EADDRINUSE)
-			return err_set(e, ERR_EXISTS, "port %s is taken by another program (ss -ltnp 'sport = :%s' shows it); choose another with --port", port, port);
+			return err_set(e, ERR_EXISTS,
+				"port %s is taken by another program (ss -ltnp 'sport = :%s' shows it); choose another with --port",
+				port, port);
 		return err_errno(e, failed, "listen on %s port %s", s->bind_address, port);
 	}
 	freeaddrinfo(found);
@@ -108,19 +113,21 @@ static int lock_data(const struct layout *l, struct err *e)
 		ssize_t n = read(fd, text, sizeof(text) - 1);
 
 		close(fd);
-		return err_set(e, ERR_EXISTS, "another kogge server (pid %.*s) runs on %s", n > 0 ? (int)strcspn(text, "\n") : 1, n > 0 ? text : "?", l->data);
+		return err_set(e, ERR_EXISTS, "another kogge server (pid %.*s) runs on %s",
+			n > 0 ? (int)strcspn(text, "\n") : 1, n > 0 ? text : "?", l->data);
 	}
 	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
 		return err_errno(e, errno, "write %s", l->supervisor_lock);
 	return fd; /* held open, and so locked, until the process ends */
 }
 
-/* ---- children --------------------------------------------------------------------------------------------------- */
+/* ---- children -------------------------------------------------------------------------------- */
 
 static void drop_privileges(void)
 {
-	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(CONTROL_UID, CONTROL_UID, CONTROL_UID) < 0 ||
-				      setresuid(CONTROL_UID, CONTROL_UID, CONTROL_UID) < 0))
+	if (geteuid() == 0 &&
+		(setgroups(0, NULL) < 0 || setresgid(CONTROL_UID, CONTROL_UID, CONTROL_UID) < 0 ||
+			setresuid(CONTROL_UID, CONTROL_UID, CONTROL_UID) < 0))
 		PANIC("cannot become uid %d: %s", CONTROL_UID, strerror(errno));
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* it holds every secret of the cluster */
@@ -215,10 +222,11 @@ static void part_ended(struct supervisor *v, struct part *p, int status)
 	if (p->renewed)
 		log_info("%s starts again", p->name);
 	else if (WIFSIGNALED(status))
-		log_error("%s was ended by signal %d (%s); it starts again in %lld ms", p->name, WTERMSIG(status), strsignal(WTERMSIG(status)),
-			(long long)p->wait_ms);
+		log_error("%s was ended by signal %d (%s); it starts again in %lld ms", p->name, WTERMSIG(status),
+			strsignal(WTERMSIG(status)), (long long)p->wait_ms);
 	else
-		log_error("%s ended with code %d; it starts again in %lld ms", p->name, WEXITSTATUS(status), (long long)p->wait_ms);
+		log_error("%s ended with code %d; it starts again in %lld ms", p->name, WEXITSTATUS(status),
+			(long long)p->wait_ms);
 	if (p == &v->parts[CONTROL] && !p->renewed && crashes_ended(v->crashes, status, now))
 		write_held_off(v);
 	p->start_again = mono_add_ms(now, p->wait_ms);
@@ -252,7 +260,7 @@ static void part_ready(struct supervisor *v, struct part *p)
 		notify_tell(v->notify, "READY=1");
 }
 
-/* ---- containerd ------------------------------------------------------------------------------------------------- */
+/* ---- containerd ------------------------------------------------------------------------------ */
 
 static int watch_containerd(const struct layout *l)
 {
@@ -278,7 +286,7 @@ static void need_containerd(struct supervisor *v)
 	v->containerd_fd = watch_containerd(v->l);
 }
 
-/* ---- the loop --------------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static int next_wait_ms(const struct supervisor *v)
 {
@@ -418,7 +426,13 @@ static void end(struct supervisor *v, struct arena *a)
 
 int supervise(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	struct supervisor v = { .s = s, .l = l, .listener = -1, .containerd_fd = -1, .notify = -1, .began = mono_now(), .crashes = crashes_new() };
+	struct supervisor v = { .s = s,
+		.l = l,
+		.listener = -1,
+		.containerd_fd = -1,
+		.notify = -1,
+		.began = mono_now(),
+		.crashes = crashes_new() };
 	struct err e;
 
 	err_init(&e);

@@ -421,8 +421,9 @@ static bool read_scale(struct work *w)
 
 	err_init(&e);
 	if (!scaled_resource(w->c, w->a, version, kind, &w->target))
-		return no_scale(w, arena_printf(w->a, "no matches for kind \"%.*s\" in group \"%.*s\"", STR_ARG(kind),
-					   STR_ARG(version)));
+		return no_scale(w,
+			arena_printf(w->a, "no matches for kind \"%.*s\" in group \"%.*s\"", STR_ARG(kind),
+				STR_ARG(version)));
 	rq.res = w->target;
 	if (client_call(w->c->client, &rq, &w->scale, &e) < 0)
 		return no_scale(w, e.message);

@@ -46,8 +46,8 @@ struct sum {
 
 static double ratio_of(struct sum s, struct metric_target t)
 {
-	return t.percent ? (double)(s.usage * 100 / s.request) / (double)t.value
-			 : (double)(s.usage / s.n) / (double)t.value;
+	return t.percent ? (double)(s.usage * 100 / s.request) / (double)t.value :
+			   (double)(s.usage / s.n) / (double)t.value;
 }
 
 static bool within(double ratio, struct metric_target t)
@@ -84,8 +84,8 @@ bool autoscale_replicas(const struct pod_usage *pods, size_t n, struct metric_ta
 		s.request += pods[i].request;
 		s.n++;
 	}
-	*why = !s.n ? "did not receive metrics for targeted pods (pods might be unready)"
-		    : "no metrics returned matched known pods";
+	*why = !s.n ? "did not receive metrics for targeted pods (pods might be unready)" :
+		      "no metrics returned matched known pods";
 	if (!s.n || (t.percent && !s.request))
 		return false;
 	first = ratio_of(s, t);
@@ -197,8 +197,8 @@ static int64_t policies_allow(const struct history *h, struct val rules, bool up
 			current - changed_within(&h->ups, period, now_ms) + changed_within(&h->downs, period, now_ms);
 
 		if (val_is(val_get(it.val, "type"), "Percent"))
-			n = up ? (int64_t)ceil((double)before * (1.0 + (double)value / 100))
-			       : (int64_t)((double)before * (1.0 - (double)value / 100));
+			n = up ? (int64_t)ceil((double)before * (1.0 + (double)value / 100)) :
+				 (int64_t)((double)before * (1.0 - (double)value / 100));
 		else
 			n = up ? before + value : before - value;
 		ret = !any ? n : want_most ? MAX(ret, n) : MIN(ret, n);
@@ -236,12 +236,13 @@ static void keep_within(struct verdict *v, const struct history *h, struct limit
 
 	if (v->replicas > MIN(top, l.most))
 		limit(v, MIN(top, l.most), l.most > top ? "ScaleUpLimit" : "TooManyReplicas",
-			l.most > top ? "the desired replica count is increasing faster than the maximum scale rate"
-				     : "the desired replica count is more than the maximum replica count");
+			l.most > top ? "the desired replica count is increasing faster than the maximum scale rate" :
+				       "the desired replica count is more than the maximum replica count");
 	else if (v->replicas < MAX(bottom, l.least))
 		limit(v, MAX(bottom, l.least), l.least < bottom ? "ScaleDownLimit" : "TooFewReplicas",
-			l.least < bottom ? "the desired replica count is decreasing faster than the maximum scale rate"
-					 : "the desired replica count is less than the minimum replica count");
+			l.least < bottom ?
+				"the desired replica count is decreasing faster than the maximum scale rate" :
+				"the desired replica count is less than the minimum replica count");
 }
 
 struct verdict autoscale_limit(struct history *h, struct limits l, int64_t current, int64_t wished, int64_t now_ms)

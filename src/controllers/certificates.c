@@ -1,5 +1,5 @@
-/* certificate-controller: requests of nodes that may ask for themselves are approved, what is approved is signed by the cluster's CA when it
- * fits its signer, and what nobody needs any more is deleted.
+/* certificate-controller: requests of nodes that may ask for themselves are approved, what is approved is signed by the
+ * cluster's CA when it fits its signer, and what nobody needs any more is deleted.
  * Source: Kubernetes' documentation, "Certificates and Certificate Signing Requests", "Kubernetes signers". */
 #include "controllers/controllers_internal.h"
 #include "pki/pki.h"
@@ -22,7 +22,7 @@ struct work {
 	unsigned usages;
 };
 
-/* ---- what the signers sign -------------------------------------------------------------------------------------- */
+/* ---- what the signers sign ------------------------------------------------------------------- */
 
 /* false: a usage that none of our signers gives */
 static bool read_usages(struct val usages, unsigned *ret)
@@ -51,7 +51,8 @@ static bool read_usages(struct val usages, unsigned *ret)
 
 static bool is_nodes(const struct pki_request *r)
 {
-	return r->n_orgs == 1 && str_is(r->orgs[0], NODE_GROUP) && str_starts(r->cn, STR(NODE_USER)) && !r->n_emails && !r->n_uris;
+	return r->n_orgs == 1 && str_is(r->orgs[0], NODE_GROUP) && str_starts(r->cn, STR(NODE_USER)) && !r->n_emails &&
+		!r->n_uris;
 }
 
 /* RSA keys may want key encipherment, too. */
@@ -71,20 +72,24 @@ static const char *for_clients(const struct pki_request *r, unsigned usages)
 static const char *for_node_clients(const struct pki_request *r, unsigned usages)
 {
 	if (!is_nodes(r))
-		return "the subject must be of organization " NODE_GROUP " alone, its common name must begin with " NODE_USER;
+		return "the subject must be of organization " NODE_GROUP
+		       " alone, its common name must begin with " NODE_USER;
 	if (r->n_dns || r->n_ips)
 		return "DNS names and IP addresses are not allowed";
-	return usages_are(usages, PKI_DIGITAL_SIGNATURE | PKI_CLIENT_AUTH) ? NULL :
+	return usages_are(usages, PKI_DIGITAL_SIGNATURE | PKI_CLIENT_AUTH) ?
+		NULL :
 		"usages must be \"digital signature\" and \"client auth\", perhaps with \"key encipherment\"";
 }
 
 static const char *for_node_servers(const struct pki_request *r, unsigned usages)
 {
 	if (!is_nodes(r))
-		return "the subject must be of organization " NODE_GROUP " alone, its common name must begin with " NODE_USER;
+		return "the subject must be of organization " NODE_GROUP
+		       " alone, its common name must begin with " NODE_USER;
 	if (!r->n_dns && !r->n_ips)
 		return "a DNS name or an IP address is needed";
-	return usages_are(usages, PKI_DIGITAL_SIGNATURE | PKI_SERVER_AUTH) ? NULL :
+	return usages_are(usages, PKI_DIGITAL_SIGNATURE | PKI_SERVER_AUTH) ?
+		NULL :
 		"usages must be \"digital signature\" and \"server auth\", perhaps with \"key encipherment\"";
 }
 
@@ -122,7 +127,7 @@ static const char *refusal(struct work *w, const struct signer *signer)
 	return signer->refuses(&w->request, w->usages);
 }
 
-/* ---- conditions ------------------------------------------------------------------------------------------------- */
+/* ---- conditions ------------------------------------------------------------------------------ */
 
 static bool has(struct doc *csr, const char *type)
 {
@@ -149,7 +154,8 @@ static int write_sub(struct work *w, struct node *status, const char *sub, struc
 	return 0;
 }
 
-static int add_condition(struct work *w, const char *sub, const char *type, const char *reason, const char *message, struct err *e)
+static int add_condition(
+	struct work *w, const char *sub, const char *type, const char *reason, const char *message, struct err *e)
 {
 	struct node *status = status_of(w);
 
@@ -157,18 +163,20 @@ static int add_condition(struct work *w, const char *sub, const char *type, cons
 	return write_sub(w, status, sub, e);
 }
 
-/* ---- approving -------------------------------------------------------------------------------------------------- */
+/* ---- approving ------------------------------------------------------------------------------- */
 
-/* Whether the asker may `create` this sub-resource of requests, which is how RBAC says that a node may have a certificate. */
+/* Whether the asker may `create` this sub-resource of requests, which is how RBAC says that a node may have a
+ * certificate. */
 static int may(struct work *w, const char *sub, bool *ret, struct err *e)
 {
 	auto_(doc_unref) struct doc *body = NULL, *answer = NULL;
 	struct gvr reviews = { "authorization.k8s.io", "v1", "subjectaccessreviews" };
 	struct node *groups = node_from(w->a, doc_get(w->csr, "spec.groups"));
 
-	body = node_publish(node_pack(w->a, "{apiVersion:'authorization.k8s.io/v1', kind:'SubjectAccessReview', spec:{user:S, uid:S, groups:o, "
-					    "resourceAttributes:{group:'certificates.k8s.io', resource:'certificatesigningrequests', "
-					    "verb:'create', subresource:s, version:'*'}}}",
+	body = node_publish(node_pack(w->a,
+		"{apiVersion:'authorization.k8s.io/v1', kind:'SubjectAccessReview', spec:{user:S, uid:S, groups:o, "
+		"resourceAttributes:{group:'certificates.k8s.io', resource:'certificatesigningrequests', "
+		"verb:'create', subresource:s, version:'*'}}}",
 		doc_str(w->csr, "spec.username"), doc_str(w->csr, "spec.uid"), groups, sub));
 	if (client_create(w->c->client, reviews, STR_NULL, body, &answer, e) < 0)
 		return -e->code;
@@ -183,15 +191,17 @@ static int approve(struct work *w, struct err *e)
 	if (self && may(w, "selfnodeclient", &allowed, e) < 0)
 		return -e->code;
 	if (allowed)
-		return add_condition(w, "approval", "Approved", "AutoApproved", "Auto approving self kubelet client certificate after SubjectAccessReview.", e);
+		return add_condition(w, "approval", "Approved", "AutoApproved",
+			"Auto approving self kubelet client certificate after SubjectAccessReview.", e);
 	if (may(w, "nodeclient", &allowed, e) < 0)
 		return -e->code;
 	if (allowed)
-		return add_condition(w, "approval", "Approved", "AutoApproved", "Auto approving kubelet client certificate after SubjectAccessReview.", e);
+		return add_condition(w, "approval", "Approved", "AutoApproved",
+			"Auto approving kubelet client certificate after SubjectAccessReview.", e);
 	return 0;
 }
 
-/* ---- signing ---------------------------------------------------------------------------------------------------- */
+/* ---- signing --------------------------------------------------------------------------------- */
 
 static int sign(struct work *w, struct err *e)
 {
@@ -199,7 +209,8 @@ static int sign(struct work *w, struct err *e)
 	auto_free char *pem = NULL, *text = NULL;
 	struct node *status = status_of(w);
 
-	if (pki_sign_request(w->c->opts->pki_dir, w->c->opts->ca_name, w->pem, MAX(SHORTEST_S, MIN(wanted, LONGEST_S)), w->usages, &pem, e) < 0)
+	if (pki_sign_request(w->c->opts->pki_dir, w->c->opts->ca_name, w->pem, MAX(SHORTEST_S, MIN(wanted, LONGEST_S)),
+		    w->usages, &pem, e) < 0)
 		return err_wrap(e, "certificate for %.*s", STR_ARG(doc_name(w->csr)));
 	text = base64_encode(str_c(pem));
 	node_setc(status, "certificate", node_c(w->a, text));
@@ -212,15 +223,18 @@ static int look(struct work *w, struct err *e)
 	bool approved = has(w->csr, "Approved");
 	const char *why;
 
-	if (!signer || is_deleting(w->csr) || doc_str(w->csr, "status.certificate").n || has(w->csr, "Denied") || has(w->csr, "Failed"))
+	if (!signer || is_deleting(w->csr) || doc_str(w->csr, "status.certificate").n || has(w->csr, "Denied") ||
+		has(w->csr, "Failed"))
 		return 0;
 	why = refusal(w, signer);
 	if (!approved)
 		return !why && signer->refuses == for_node_clients ? approve(w, e) : 0;
-	return why ? add_condition(w, "status", "Failed", "SignerValidationFailure", why, e) : w->c->opts->pki_dir ? sign(w, e) : 0;
+	return why                  ? add_condition(w, "status", "Failed", "SignerValidationFailure", why, e) :
+		w->c->opts->pki_dir ? sign(w, e) :
+				      0;
 }
 
-/* ---- sweeping --------------------------------------------------------------------------------------------------- */
+/* ---- sweeping -------------------------------------------------------------------------------- */
 
 static bool certificate_over(struct doc *csr, int64_t now_s)
 {
@@ -229,8 +243,8 @@ static bool certificate_over(struct doc *csr, int64_t now_s)
 	int64_t ends;
 
 	err_init(&ignored);
-	return base64_decode(doc_str(csr, "status.certificate"), &pem) >= 0 && pem.n && pki_certificate_ends(buf_view(&pem), &ends, &ignored) == 0 &&
-	       ends < now_s;
+	return base64_decode(doc_str(csr, "status.certificate"), &pem) >= 0 && pem.n &&
+		pki_certificate_ends(buf_view(&pem), &ends, &ignored) == 0 && ends < now_s;
 }
 
 static int64_t age_s(struct str since, int64_t now_s)
@@ -240,7 +254,8 @@ static int64_t age_s(struct str since, int64_t now_s)
 	return wall_parse(since, &t) ? now_s - wall_s(t) : 0;
 }
 
-/* Decided an hour ago, undecided for a day, or of no use any more. An approved one that waits for another's signer stays. */
+/* Decided an hour ago, undecided for a day, or of no use any more. An approved one that waits for another's signer
+ * stays. */
 static bool is_over(struct doc *csr, int64_t now_s)
 {
 	struct val conditions = doc_get(csr, "status.conditions");
@@ -251,7 +266,8 @@ static bool is_over(struct doc *csr, int64_t now_s)
 		return true;
 	for (struct val_iter it = val_iter(conditions); val_next(&it);) {
 		struct str type = val_str(val_get(it.val, "type"));
-		bool decided = str_is(type, "Denied") || str_is(type, "Failed") || (str_is(type, "Approved") && doc_str(csr, "status.certificate").n);
+		bool decided = str_is(type, "Denied") || str_is(type, "Failed") ||
+			(str_is(type, "Approved") && doc_str(csr, "status.certificate").n);
 		if (decided && age_s(val_str(val_get(it.val, "lastUpdateTime")), now_s) > DECIDED_S)
 			return true;
 	}
@@ -267,7 +283,9 @@ static int sweep(struct ctl *c, struct arena *a, struct err *e)
 		struct client_delete o = { .uid = doc_uid(all.items[i]), .grace_s = -1 };
 		if (!is_over(all.items[i], now_s))
 			continue;
-		if (client_delete(c->client, res_certificatesigningrequests, STR_NULL, doc_name(all.items[i]), o, e) < 0 && e->code != ERR_NOT_FOUND)
+		if (client_delete(c->client, res_certificatesigningrequests, STR_NULL, doc_name(all.items[i]), o, e) <
+				0 &&
+			e->code != ERR_NOT_FOUND)
 			return -e->code;
 		err_init(e);
 	}

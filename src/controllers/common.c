@@ -3,7 +3,7 @@
 
 #define LOG_MODULE "controllers"
 
-/* ---- ownership ------------------------------------------------------------------------------------------------------ */
+/* ---- ownership ------------------------------------------------------------------------------- */
 
 struct val controller_ref(const struct doc *d)
 {
@@ -25,12 +25,13 @@ bool is_deleting(const struct doc *d)
 
 struct node *owner_reference(struct arena *a, const struct doc *owner)
 {
-	return node_pack(a, "{apiVersion:S, kind:S, name:S, uid:S, controller:true, blockOwnerDeletion:true}", doc_str(owner, "apiVersion"),
-		doc_str(owner, "kind"), doc_name(owner), doc_uid(owner));
+	return node_pack(a, "{apiVersion:S, kind:S, name:S, uid:S, controller:true, blockOwnerDeletion:true}",
+		doc_str(owner, "apiVersion"), doc_str(owner, "kind"), doc_name(owner), doc_uid(owner));
 }
 
 /* References of d with ours added or taken out, guarded by its uid. */
-static int patch_references(struct ctl *c, struct arena *a, struct gvr r, struct doc *owner, struct doc *d, bool adopt, struct err *e)
+static int patch_references(
+	struct ctl *c, struct arena *a, struct gvr r, struct doc *owner, struct doc *d, bool adopt, struct err *e)
 {
 	struct node *refs = node_list(a), *patch;
 
@@ -39,7 +40,8 @@ static int patch_references(struct ctl *c, struct arena *a, struct gvr r, struct
 			node_add(refs, node_from(a, it.val));
 	if (adopt)
 		node_add(refs, owner_reference(a, owner));
-	patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S, ownerReferences:o}}", doc_uid(d), doc_str(d, "metadata.resourceVersion"), refs);
+	patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S, ownerReferences:o}}", doc_uid(d),
+		doc_str(d, "metadata.resourceVersion"), refs);
 	return merge_patch(c, r, d, NULL, patch, NULL, e);
 }
 
@@ -49,8 +51,8 @@ struct claimed {
 };
 
 /* What the index of owners gives: kept while it matches, let go otherwise. */
-static int keep_or_release(struct ctl *c, struct arena *a, struct doc *owner, const struct selector *s, struct gvr r, struct informer_list mine,
-	struct claimed *out, struct err *e)
+static int keep_or_release(struct ctl *c, struct arena *a, struct doc *owner, const struct selector *s, struct gvr r,
+	struct informer_list mine, struct claimed *out, struct err *e)
 {
 	for (size_t i = 0; i < mine.n; i++) {
 		struct doc *d = mine.items[i];
@@ -59,7 +61,8 @@ static int keep_or_release(struct ctl *c, struct arena *a, struct doc *owner, co
 			out->items[out->n++] = d;
 			continue;
 		}
-		if (!is_deleting(owner) && patch_references(c, a, r, owner, d, false, e) < 0 && e->code != ERR_NOT_FOUND)
+		if (!is_deleting(owner) && patch_references(c, a, r, owner, d, false, e) < 0 &&
+			e->code != ERR_NOT_FOUND)
 			return err_wrap(e, "let go of %.*s", STR_ARG(doc_name(d)));
 	}
 	return 0;
@@ -77,8 +80,8 @@ static int still_there(struct ctl *c, struct doc *owner, struct gvr owner_res, s
 	return 0;
 }
 
-static int adopt_all(struct ctl *c, struct arena *a, struct doc *owner, struct gvr owner_res, const struct selector *s, struct gvr r,
-	struct informer_list all, struct claimed *out, struct err *e)
+static int adopt_all(struct ctl *c, struct arena *a, struct doc *owner, struct gvr owner_res, const struct selector *s,
+	struct gvr r, struct informer_list all, struct claimed *out, struct err *e)
 {
 	bool checked = false;
 
@@ -100,10 +103,12 @@ static int adopt_all(struct ctl *c, struct arena *a, struct doc *owner, struct g
 	return 0;
 }
 
-struct informer_list claim(struct ctl *c, struct arena *a, struct doc *owner, struct val label_selector, struct gvr r, struct err *e)
+struct informer_list claim(
+	struct ctl *c, struct arena *a, struct doc *owner, struct val label_selector, struct gvr r, struct err *e)
 {
 	struct informer *i = ctl_informer(c, r);
-	struct informer_list mine = informer_list(i, a, "owner", doc_uid(owner)), all = informer_list(i, a, "ns", doc_ns(owner));
+	struct informer_list mine = informer_list(i, a, "owner", doc_uid(owner)),
+			     all = informer_list(i, a, "ns", doc_ns(owner));
 	struct claimed out = { ARENA_ARRAY(a, struct doc *, mine.n + all.n + 1), 0 };
 	const struct selector *s;
 
@@ -111,7 +116,8 @@ struct informer_list claim(struct ctl *c, struct arena *a, struct doc *owner, st
 		return (struct informer_list){ 0 };
 	if (keep_or_release(c, a, owner, s, r, mine, &out, e) < 0)
 		return (struct informer_list){ 0 };
-	if (!is_deleting(owner) && !selector_is_everything(s) && adopt_all(c, a, owner, *c->def->watches[0].res, s, r, all, &out, e) < 0)
+	if (!is_deleting(owner) && !selector_is_everything(s) &&
+		adopt_all(c, a, owner, *c->def->watches[0].res, s, r, all, &out, e) < 0)
 		return (struct informer_list){ 0 };
 	return (struct informer_list){ out.items, out.n };
 }
@@ -148,12 +154,13 @@ void key_claimed(struct ctl *c, struct doc *before, struct doc *after)
 		struct err e;
 
 		err_init(&e);
-		if (selector_of(a, ctl_selector(c, a, sets.items[i]), &s, &e) >= 0 && selector_matches(s, doc_get(after, "metadata.labels")))
+		if (selector_of(a, ctl_selector(c, a, sets.items[i]), &s, &e) >= 0 &&
+			selector_matches(s, doc_get(after, "metadata.labels")))
 			ctl_add_doc(c, sets.items[i]);
 	}
 }
 
-/* ---- conditions ------------------------------------------------------------------------------------------------------- */
+/* ---- conditions ------------------------------------------------------------------------------ */
 
 struct val condition_of(struct val object, const char *type)
 {
@@ -176,14 +183,15 @@ static struct node *node_condition(struct node *conditions, const char *type)
 	return NULL;
 }
 
-bool set_condition(struct arena *a, struct node *conditions, const char *type, const char *status, const char *reason, const char *message,
-	bool with_update_time)
+bool set_condition(struct arena *a, struct node *conditions, const char *type, const char *status, const char *reason,
+	const char *message, bool with_update_time)
 {
 	struct node *old = node_condition(conditions, type);
 	const char *now = now_text(a);
 	bool same_status = old && str_is(node_text_str(node_getc(old, "status")), status);
 
-	if (same_status && str_is(node_text_str(node_getc(old, "reason")), reason) && (with_update_time || str_is(node_text_str(node_getc(old, "message")), message)))
+	if (same_status && str_is(node_text_str(node_getc(old, "reason")), reason) &&
+		(with_update_time || str_is(node_text_str(node_getc(old, "message")), message)))
 		return false;
 	if (!old) {
 		old = node_pack(a, "{type:s}", type);
@@ -199,7 +207,7 @@ bool set_condition(struct arena *a, struct node *conditions, const char *type, c
 	return true;
 }
 
-/* ---- pods --------------------------------------------------------------------------------------------------------------- */
+/* ---- pods ------------------------------------------------------------------------------------ */
 
 bool pod_ready(const struct doc *pod)
 {
@@ -245,10 +253,13 @@ bool namespace_ends(const struct err *e)
 	return e->code == ERR_FORBIDDEN && strstr(e->message, "being terminated");
 }
 
-int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val template, struct node *more_labels, const char *name, struct doc **ret,
-	struct err *e)
+int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val template, struct node *more_labels,
+	const char *name, struct doc **ret, struct err *e)
 {
-	struct node *meta = node_map(a), *labels = val_has(val_path(template, "metadata.labels")) ? node_copy(a, node_from(a, val_path(template, "metadata.labels"))) : node_map(a);
+	struct node *meta = node_map(a),
+		    *labels = val_has(val_path(template, "metadata.labels")) ?
+		node_copy(a, node_from(a, val_path(template, "metadata.labels"))) :
+		node_map(a);
 	static const char *const copied[] = { "annotations", "finalizers" };
 	auto_(doc_unref) struct doc *body = NULL, *made = NULL;
 
@@ -266,7 +277,8 @@ int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val tem
 		if (val_has(val_get(val_get(template, "metadata"), copied[i])))
 			node_setc(meta, copied[i], node_from(a, val_get(val_get(template, "metadata"), copied[i])));
 	node_setc(meta, "ownerReferences", node_pack(a, "[o]", owner_reference(a, owner)));
-	body = node_publish(node_pack(a, "{apiVersion:'v1', kind:'Pod', metadata:o, spec:v}", meta, val_get(template, "spec")));
+	body = node_publish(
+		node_pack(a, "{apiVersion:'v1', kind:'Pod', metadata:o, spec:v}", meta, val_get(template, "spec")));
 	if (client_create(c->client, res_pods, doc_ns(owner), body, &made, e) < 0) {
 		if (e->code != ERR_CANCELED && !namespace_ends(e))
 			recorder_event(c->recorder, owner, "Warning", "FailedCreate", "Error creating: %s", e->message);
@@ -283,7 +295,8 @@ int delete_pod(struct ctl *c, struct arena *a, struct doc *owner, struct str key
 	auto_(doc_unref) struct doc *options = NULL, *answer = NULL;
 	struct client_request rq = { .verb = VERB_DELETE, .res = res_pods, .ns = doc_ns(pod), .name = doc_name(pod) };
 
-	options = node_publish(node_pack(a, "{apiVersion:'v1', kind:'DeleteOptions', preconditions:{uid:S}}", doc_uid(pod)));
+	options = node_publish(
+		node_pack(a, "{apiVersion:'v1', kind:'DeleteOptions', preconditions:{uid:S}}", doc_uid(pod)));
 	rq.body = options;
 	if (client_call(c->client, &rq, &answer, e) < 0) {
 		if (e->code == ERR_NOT_FOUND || e->code == ERR_CONFLICT) {
@@ -298,7 +311,7 @@ int delete_pod(struct ctl *c, struct arena *a, struct doc *owner, struct str key
 	return 0;
 }
 
-/* ---- writes ------------------------------------------------------------------------------------------------------------- */
+/* ---- writes ---------------------------------------------------------------------------------- */
 
 int write_status(struct ctl *c, struct arena *a, struct gvr r, struct doc *object, struct node *status, struct err *e)
 {
@@ -314,7 +327,8 @@ int write_status(struct ctl *c, struct arena *a, struct gvr r, struct doc *objec
 	return 0;
 }
 
-int merge_patch(struct ctl *c, struct gvr r, const struct doc *object, const char *sub, struct node *patch, struct doc **ret, struct err *e)
+int merge_patch(struct ctl *c, struct gvr r, const struct doc *object, const char *sub, struct node *patch,
+	struct doc **ret, struct err *e)
 {
 	auto_(doc_unref) struct doc *body = node_publish(patch);
 
@@ -326,11 +340,12 @@ bool defined_resource(struct arena *a, const struct doc *crd, struct gvr *ret)
 	struct val version = VAL_NONE;
 
 	for (struct val_iter it = val_iter(doc_get(crd, "spec.versions")); val_next(&it);)
-		if (val_bool(val_get(it.val, "served"), false) && (!val_has(version) || val_bool(val_get(it.val, "storage"), false)))
+		if (val_bool(val_get(it.val, "served"), false) &&
+			(!val_has(version) || val_bool(val_get(it.val, "storage"), false)))
 			version = it.val;
 	if (!val_has(version) || !val_is(val_get(condition_of(doc_root(crd), "Established"), "status"), "True"))
 		return false;
-	*ret = (struct gvr){ arena_cstr(a, doc_str(crd, "spec.group")), arena_cstr(a, val_str(val_get(version, "name"))),
-		arena_cstr(a, doc_str(crd, "spec.names.plural")) };
+	*ret = (struct gvr){ arena_cstr(a, doc_str(crd, "spec.group")),
+		arena_cstr(a, val_str(val_get(version, "name"))), arena_cstr(a, doc_str(crd, "spec.names.plural")) };
 	return true;
 }

@@ -8,23 +8,43 @@
 #define KEY_SEPARATOR '|' /* in the shared queue: "number|key" */
 #define SYNC_MS 60000
 
-extern const struct controller deployment_controller, replicaset_controller, endpoints_controller, endpointslice_controller,
-	namespace_controller, serviceaccount_controller, root_ca_controller, garbage_collector, node_lifecycle_controller, pod_gc_controller,
-	event_ttl_controller, token_controller, replicationcontroller_controller,
-	statefulset_controller, daemonset_controller, job_controller, ttl_controller, resourcequota_controller, cronjob_controller, volume_binder_controller,
-	pvc_protection_controller, pv_protection_controller, disruption_controller,
-	autoscale_controller, local_path_controller, ephemeral_volume_controller, certificate_controller, token_cleaner_controller;
+extern const struct controller deployment_controller, replicaset_controller, endpoints_controller,
+	endpointslice_controller, namespace_controller, serviceaccount_controller, root_ca_controller,
+	garbage_collector, node_lifecycle_controller, pod_gc_controller, event_ttl_controller, token_controller,
+	replicationcontroller_controller, statefulset_controller, daemonset_controller, job_controller, ttl_controller,
+	resourcequota_controller, cronjob_controller, volume_binder_controller, pvc_protection_controller,
+	pv_protection_controller, disruption_controller, autoscale_controller, local_path_controller,
+	ephemeral_volume_controller, certificate_controller, token_cleaner_controller;
 
 static const struct controller *const inventory[] = {
-	&deployment_controller,	   &replicaset_controller, &endpoints_controller, &endpointslice_controller,
-	&namespace_controller,	   &serviceaccount_controller, &root_ca_controller,   &garbage_collector,
-	&node_lifecycle_controller, &pod_gc_controller,     &event_ttl_controller,
-	&token_controller,	   &replicationcontroller_controller, &statefulset_controller,
-	&daemonset_controller,	   &job_controller,	    &ttl_controller,
-	&resourcequota_controller, &cronjob_controller,     &volume_binder_controller,
-	&pvc_protection_controller, &pv_protection_controller, &disruption_controller,
-	&autoscale_controller,	    &local_path_controller, &ephemeral_volume_controller,
-	&certificate_controller,    &token_cleaner_controller,
+	&deployment_controller,
+	&replicaset_controller,
+	&endpoints_controller,
+	&endpointslice_controller,
+	&namespace_controller,
+	&serviceaccount_controller,
+	&root_ca_controller,
+	&garbage_collector,
+	&node_lifecycle_controller,
+	&pod_gc_controller,
+	&event_ttl_controller,
+	&token_controller,
+	&replicationcontroller_controller,
+	&statefulset_controller,
+	&daemonset_controller,
+	&job_controller,
+	&ttl_controller,
+	&resourcequota_controller,
+	&cronjob_controller,
+	&volume_binder_controller,
+	&pvc_protection_controller,
+	&pv_protection_controller,
+	&disruption_controller,
+	&autoscale_controller,
+	&local_path_controller,
+	&ephemeral_volume_controller,
+	&certificate_controller,
+	&token_cleaner_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)
@@ -61,7 +81,7 @@ const char *controllers_handles(size_t i, const char *const *hold_off)
 	return NULL;
 }
 
-/* ---- keys ----------------------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 static struct str shared_key(struct ctl *c, struct str key, char *room, size_t max)
 {
@@ -128,7 +148,10 @@ static void add_controller_of(struct ctl *c, struct doc *d)
 void key_controller(struct ctl *c, struct doc *before, struct doc *after)
 {
 	add_controller_of(c, after);
-	if (before && (!after || !val_equal(doc_get(before, "metadata.ownerReferences"), doc_get(after, "metadata.ownerReferences"))))
+	if (before &&
+		(!after ||
+			!val_equal(doc_get(before, "metadata.ownerReferences"),
+				doc_get(after, "metadata.ownerReferences"))))
 		add_controller_of(c, before);
 }
 
@@ -137,7 +160,7 @@ struct informer *ctl_informer(struct ctl *c, struct gvr r)
 	return informers_need(c->opts->informers, r);
 }
 
-/* ---- own writes ----------------------------------------------------------------------------------------------------- */
+/* ---- own writes ------------------------------------------------------------------------------ */
 
 void ctl_wrote(struct ctl *c, struct str key, const struct doc *answer)
 {
@@ -171,7 +194,7 @@ bool ctl_caught_up(struct ctl *c, struct str key, struct informer *i)
 	return there;
 }
 
-/* ---- workers -------------------------------------------------------------------------------------------------------- */
+/* ---- workers --------------------------------------------------------------------------------- */
 
 static void tell_working(struct ctl *c, const char *name)
 {
@@ -200,7 +223,8 @@ static void work_on(struct controllers *all, struct ctl *c, struct str shared, s
 	if (e.code == ERR_CONFLICT || e.code == ERR_CANCELED)
 		log_debug("%s %.*s: %s", c->def->name, STR_ARG(key), e.message);
 	else
-		log_warn("%s %.*s: %s; try %d", c->def->name, STR_ARG(key), e.message, queue_failures(all->queue, shared));
+		log_warn("%s %.*s: %s; try %d", c->def->name, STR_ARG(key), e.message,
+			queue_failures(all->queue, shared));
 }
 
 static void worker(void *arg)
@@ -262,7 +286,7 @@ static void start(void *arg)
 	all->ticker = task_spawn("controller-tick", tick, all);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void on_event(void *arg, struct doc *before, struct doc *after)
 {
@@ -289,9 +313,10 @@ static void subscribe(struct ctl *c, struct subscription *room)
 /* Indexes that several controllers read. */
 static void index_shared(struct informers *s)
 {
-	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices, res_controllerrevisions, res_jobs };
-	const struct gvr by_ns[] = { res_pods, res_replicasets, res_replicationcontrollers, res_statefulsets, res_daemonsets, res_controllerrevisions,
-		res_services, res_secrets, res_poddisruptionbudgets };
+	const struct gvr by_owner[] = { res_pods, res_replicasets, res_endpointslices, res_controllerrevisions,
+		res_jobs };
+	const struct gvr by_ns[] = { res_pods, res_replicasets, res_replicationcontrollers, res_statefulsets,
+		res_daemonsets, res_controllerrevisions, res_services, res_secrets, res_poddisruptionbudgets };
 
 	for (size_t i = 0; i < ARRAY_LEN(by_owner); i++)
 		informer_index(informers_need(s, by_owner[i]), "owner", informer_index_owner_uid);
@@ -375,8 +400,8 @@ void controllers_metrics(struct controllers *all, struct buf *out)
 	for (size_t i = 0; i < ARRAY_LEN(inventory); i++) {
 		struct ctl *c = &all->ctls[i];
 
-		buf_printf(out, "workqueue_adds_total{name=\"%s\"} %lld\nworkqueue_retries_total{name=\"%s\"} %lld\n", c->def->name,
-			(long long)__atomic_load_n(&c->runs, __ATOMIC_RELAXED), c->def->name,
+		buf_printf(out, "workqueue_adds_total{name=\"%s\"} %lld\nworkqueue_retries_total{name=\"%s\"} %lld\n",
+			c->def->name, (long long)__atomic_load_n(&c->runs, __ATOMIC_RELAXED), c->def->name,
 			(long long)__atomic_load_n(&c->failures, __ATOMIC_RELAXED));
 	}
 }

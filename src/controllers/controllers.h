@@ -13,17 +13,18 @@ struct controllers_opts {
 	/* Own: client_free(). A client under system:serviceaccount:kube-system:NAME. */
 	struct client *(*client_for)(void *arg, const char *name);
 	void *arg;
-	struct informers *informers; /* borrowed, shared by all, not started yet */
-	struct str ca_pem;	     /* published to every namespace; empty: not published */
+	struct informers *informers;   /* borrowed, shared by all, not started yet */
+	struct str ca_pem;             /* published to every namespace; empty: not published */
 	const char *pki_dir, *ca_name; /* the CA that signs certificate requests, see pki.h; NULL: none is signed */
-	bool legacy_token_secrets;   /* every ServiceAccount gets a Secret with a token, as before Kubernetes 1.24 */
-	const char *host;	     /* source of events */
-	const char *const *hold_off; /* NULL-terminated names that are not started (they crashed the process), or NULL */
+	bool legacy_token_secrets;     /* every ServiceAccount gets a Secret with a token, as before Kubernetes 1.24 */
+	const char *host;              /* source of events */
+	const char *const
+		*hold_off; /* NULL-terminated names that are not started (they crashed the process), or NULL */
 	/* Told on the thread that begins (name) and ends (NULL) a controller's work; NULL: nobody asks. */
 	void (*working)(void *working_arg, const char *name);
 	void *working_arg;
-	int workers;		     /* 0: 4 */
-	int64_t node_grace_ms;	     /* a node that has been silent for so long is Unknown; 0: 40 s */
+	int workers;           /* 0: 4 */
+	int64_t node_grace_ms; /* a node that has been silent for so long is Unknown; 0: 40 s */
 };
 
 struct controllers;

@@ -206,7 +206,7 @@ static int64_t changed_s(struct work *w)
 static bool same_schedule(struct doc *before, struct doc *after)
 {
 	return str_eq(doc_str(before, "spec.schedule"), doc_str(after, "spec.schedule")) &&
-	       str_eq(doc_str(before, "spec.timeZone"), doc_str(after, "spec.timeZone"));
+		str_eq(doc_str(before, "spec.timeZone"), doc_str(after, "spec.timeZone"));
 }
 
 static void key_cronjob(struct ctl *c, struct doc *before, struct doc *after)

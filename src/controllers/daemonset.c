@@ -32,7 +32,7 @@ struct daemon {
 	int64_t min_ready, next_ms;
 };
 
-/* ---- where ------------------------------------------------------------------------------------------------------------------- */
+/* ---- where ----------------------------------------------------------------------------------- */
 
 static struct node *template_of(struct arena *a, struct doc *set)
 {
@@ -40,23 +40,29 @@ static struct node *template_of(struct arena *a, struct doc *set)
 		const char *key, *effect;
 		bool host_network;
 	} always[] = {
-		{ "node.kubernetes.io/not-ready", "NoExecute", false },	      { "node.kubernetes.io/unreachable", "NoExecute", false },
-		{ "node.kubernetes.io/disk-pressure", "NoSchedule", false },  { "node.kubernetes.io/memory-pressure", "NoSchedule", false },
-		{ "node.kubernetes.io/pid-pressure", "NoSchedule", false },   { "node.kubernetes.io/unschedulable", "NoSchedule", false },
+		{ "node.kubernetes.io/not-ready", "NoExecute", false },
+		{ "node.kubernetes.io/unreachable", "NoExecute", false },
+		{ "node.kubernetes.io/disk-pressure", "NoSchedule", false },
+		{ "node.kubernetes.io/memory-pressure", "NoSchedule", false },
+		{ "node.kubernetes.io/pid-pressure", "NoSchedule", false },
+		{ "node.kubernetes.io/unschedulable", "NoSchedule", false },
 		{ "node.kubernetes.io/network-unavailable", "NoSchedule", true },
 	};
-	struct node *template = node_copy(a, node_from(a, doc_get(set, "spec.template"))), *list = node_need_list(template, "spec.tolerations");
+	struct node *template = node_copy(a, node_from(a, doc_get(set, "spec.template"))),
+		    *list = node_need_list(template, "spec.tolerations");
 
 	for (size_t i = 0; i < ARRAY_LEN(always); i++)
 		if (!always[i].host_network || doc_bool(set, "spec.template.spec.hostNetwork", false))
-			node_add(list, node_pack(a, "{key:s, operator:'Exists', effect:s}", always[i].key, always[i].effect));
+			node_add(list,
+				node_pack(a, "{key:s, operator:'Exists', effect:s}", always[i].key, always[i].effect));
 	return template;
 }
 
 static bool tolerated(struct val spec, struct val taint)
 {
 	for (struct val_iter it = val_iter(val_get(spec, "tolerations")); val_next(&it);)
-		if (toleration_covers(it.val, val_str(val_get(taint, "key")), val_str(val_get(taint, "value")), val_str(val_get(taint, "effect"))))
+		if (toleration_covers(it.val, val_str(val_get(taint, "key")), val_str(val_get(taint, "value")),
+			    val_str(val_get(taint, "effect"))))
 			return true;
 	return false;
 }
@@ -64,7 +70,8 @@ static bool tolerated(struct val spec, struct val taint)
 static void judge(struct val spec, struct place *p)
 {
 	struct str fixed = val_str(val_get(spec, "nodeName"));
-	bool fits = (!fixed.n || str_eq(fixed, doc_name(p->node))) && affinity_required_met(spec, doc_get(p->node, "metadata.labels"), doc_name(p->node));
+	bool fits = (!fixed.n || str_eq(fixed, doc_name(p->node))) &&
+		affinity_required_met(spec, doc_get(p->node, "metadata.labels"), doc_name(p->node));
 
 	p->should_run = p->may_go_on = fits;
 	for (struct val_iter it = val_iter(doc_get(p->node, "spec.taints")); val_next(&it);) {
@@ -78,10 +85,12 @@ static void judge(struct val spec, struct place *p)
 /* Where a pod is, or is meant to be. */
 static struct str node_of(const struct doc *pod)
 {
-	struct val terms = doc_get(pod, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+	struct val terms = doc_get(
+		pod, "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
 	struct str bound = doc_str(pod, "spec.nodeName");
 
-	return bound.n ? bound : val_str(val_at(val_get(val_at(val_get(val_at(terms, 0), "matchFields"), 0), "values"), 0));
+	return bound.n ? bound :
+			 val_str(val_at(val_get(val_at(val_get(val_at(terms, 0), "matchFields"), 0), "values"), 0));
 }
 
 static struct place *place_of(struct daemon *d, const struct doc *pod)
@@ -94,7 +103,7 @@ static struct place *place_of(struct daemon *d, const struct doc *pod)
 	return NULL;
 }
 
-/* ---- what is there ---------------------------------------------------------------------------------------------------------------- */
+/* ---- what is there --------------------------------------------------------------------------- */
 
 static bool is_available(struct daemon *d, struct doc *pod)
 {
@@ -116,7 +125,7 @@ static int remove_pod(struct daemon *d, struct doc *pod, struct err *e)
 	return delete_pod(d->c, d->a, d->set, d->key, pod, e);
 }
 
-/* ---- pods that failed: a node that refuses them would otherwise see one a moment ------------------------------------------------------- */
+/* ---- pods that failed: a node that refuses them would otherwise see one a moment ------------- */
 
 struct wait {
 	struct mono since;
@@ -171,8 +180,8 @@ static struct wait *wait_of(struct failures *f, struct str key)
 static int64_t wait_ms(struct daemon *d, struct place *p)
 {
 	struct failures *f = d->c->state;
-	struct str key = arena_strf(d->a, "%.*s/%lld/%.*s", STR_ARG(doc_uid(d->set)), (long long)doc_int(d->set, "metadata.generation", 0),
-		STR_ARG(doc_name(p->node)));
+	struct str key = arena_strf(d->a, "%.*s/%lld/%.*s", STR_ARG(doc_uid(d->set)),
+		(long long)doc_int(d->set, "metadata.generation", 0), STR_ARG(doc_name(p->node)));
 	struct wait *w;
 	int64_t left;
 
@@ -180,7 +189,8 @@ static int64_t wait_ms(struct daemon *d, struct place *p)
 	w = wait_of(f, key);
 	left = w->ms ? w->ms - mono_ms_between(w->since, mono_now()) : 0;
 	if (left <= 0)
-		*w = (struct wait){ mono_now(), w->ms && !is_over(w) ? MIN(2 * w->ms, (int64_t)MOST_WAIT_MS) : FIRST_WAIT_MS };
+		*w = (struct wait){ mono_now(),
+			w->ms && !is_over(w) ? MIN(2 * w->ms, (int64_t)MOST_WAIT_MS) : FIRST_WAIT_MS };
 	task_unlock(&f->lock);
 	return MAX(left, (int64_t)0);
 }
@@ -194,12 +204,13 @@ static int retry_failed(struct daemon *d, struct place *p, struct doc *pod, stru
 		d->next_ms = d->next_ms ? MIN(d->next_ms, left) : left;
 		return 0;
 	}
-	recorder_event(d->c->recorder, d->set, "Warning", "FailedDaemonPod", "Found failed daemon pod %.*s/%.*s on node %.*s, will try to kill it",
-		STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)), STR_ARG(doc_name(p->node)));
+	recorder_event(d->c->recorder, d->set, "Warning", "FailedDaemonPod",
+		"Found failed daemon pod %.*s/%.*s on node %.*s, will try to kill it", STR_ARG(doc_ns(pod)),
+		STR_ARG(doc_name(pod)), STR_ARG(doc_name(p->node)));
 	return remove_pod(d, pod, e);
 }
 
-/* ---- one of each template a node ------------------------------------------------------------------------------------------------------- */
+/* ---- one of each template a node ------------------------------------------------------------- */
 
 /* Of two pods of one template on one node the older stays. */
 static int take_in(struct daemon *d, struct place *p, struct doc *pod, struct err *e)
@@ -213,7 +224,8 @@ static int take_in(struct daemon *d, struct place *p, struct doc *pod, struct er
 	if (pod_ended(pod))
 		return retry_failed(d, p, pod, e);
 	if (*slot) {
-		bool younger = str_cmp(doc_str(*slot, "metadata.creationTimestamp"), doc_str(pod, "metadata.creationTimestamp")) <= 0;
+		bool younger = str_cmp(doc_str(*slot, "metadata.creationTimestamp"),
+				       doc_str(pod, "metadata.creationTimestamp")) <= 0;
 
 		surplus = younger ? pod : *slot;
 	}
@@ -253,7 +265,7 @@ static int look(struct daemon *d, struct err *e)
 	return 0;
 }
 
-/* ---- writes --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- writes ---------------------------------------------------------------------------------- */
 
 static int create_on(struct daemon *d, struct place *p, struct err *e)
 {
@@ -264,8 +276,11 @@ static int create_on(struct daemon *d, struct place *p, struct err *e)
 		d->next_ms = 1;
 		return 0;
 	}
-	node_setc(node_need_map(template, "spec.affinity.nodeAffinity"), "requiredDuringSchedulingIgnoredDuringExecution",
-		node_pack(d->a, "{nodeSelectorTerms:[{matchFields:[{key:'metadata.name', operator:'In', values:[S]}]}]}", doc_name(p->node)));
+	node_setc(node_need_map(template, "spec.affinity.nodeAffinity"),
+		"requiredDuringSchedulingIgnoredDuringExecution",
+		node_pack(d->a,
+			"{nodeSelectorTerms:[{matchFields:[{key:'metadata.name', operator:'In', values:[S]}]}]}",
+			doc_name(p->node)));
 	node_setc(labels, REVISION_LABEL, node_str(d->a, d->hash));
 	published = node_publish(template);
 	if (create_pod(d->c, d->a, d->set, doc_root(published), labels, NULL, &made, e) < 0)
@@ -357,7 +372,7 @@ static int roll(struct daemon *d, struct err *e)
 	return replace(d, MAX(unavailable, (int64_t)1), e);
 }
 
-/* ---- status -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static int finish(struct daemon *d, struct err *e)
 {
@@ -377,8 +392,9 @@ static int finish(struct daemon *d, struct err *e)
 		updated += best == p->new_pod;
 		available += best == p->new_pod ? p->new_available : p->old_available;
 	}
-	status = node_pack(d->a, "{currentNumberScheduled:I, desiredNumberScheduled:I, numberMisscheduled:I, numberReady:I, observedGeneration:I}", current, desired,
-		misplaced, ready, doc_int(d->set, "metadata.generation", 0));
+	status = node_pack(d->a,
+		"{currentNumberScheduled:I, desiredNumberScheduled:I, numberMisscheduled:I, numberReady:I, observedGeneration:I}",
+		current, desired, misplaced, ready, doc_int(d->set, "metadata.generation", 0));
 	if (updated)
 		node_setc(status, "updatedNumberScheduled", node_int(d->a, updated));
 	if (available)
@@ -466,7 +482,8 @@ const struct controller daemonset_controller = {
 	.name = "daemon-set-controller",
 	.help = "keeps a pod on every node that may run it",
 	.handles = "apps/daemonsets",
-	.watches = { { &res_daemonsets, key_self }, { &res_pods, key_claimed }, { &res_controllerrevisions, key_claimed }, { &res_nodes, key_node } },
+	.watches = { { &res_daemonsets, key_self }, { &res_pods, key_claimed },
+		{ &res_controllerrevisions, key_claimed }, { &res_nodes, key_node } },
 	.reconcile = reconcile,
 	.state_new = failures_new,
 	.state_free = failures_free,

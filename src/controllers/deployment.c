@@ -14,7 +14,7 @@
 #define HASH_LABEL "pod-template-hash"
 #define HASH_TRIES 20
 
-/* ---- facts ------------------------------------------------------------------------------------------------------------- */
+/* ---- facts ----------------------------------------------------------------------------------- */
 
 static int64_t annotation_number(const struct doc *d, const char *key)
 {
@@ -81,7 +81,7 @@ static int64_t sum(const struct informer_list *sets, const char *path, int64_t o
 	return n;
 }
 
-/* ---- writes to ReplicaSets --------------------------------------------------------------------------------------------------- */
+/* ---- writes to ReplicaSets ------------------------------------------------------------------- */
 
 static struct node *copied_annotations(struct arena *a, struct doc *d)
 {
@@ -111,7 +111,8 @@ static int scale_set(struct rollout *r, struct doc **set, int64_t to, struct err
 	int64_t from = doc_int(*set, "spec.replicas", 1);
 	struct node *annotations = node_map(r->a), *patch;
 	auto_(doc_unref) struct doc *answer = NULL;
-	bool annotated = annotation_number(*set, DESIRED) == r->wanted && annotation_number(*set, MAX_REPLICAS) == r->wanted + r->surge;
+	bool annotated = annotation_number(*set, DESIRED) == r->wanted &&
+		annotation_number(*set, MAX_REPLICAS) == r->wanted + r->surge;
 
 	if (from == to && annotated)
 		return 0;
@@ -120,7 +121,8 @@ static int scale_set(struct rollout *r, struct doc **set, int64_t to, struct err
 	if (merge_patch(r->c, res_replicasets, *set, NULL, patch, &answer, e) < 0)
 		return err_wrap(e, "scale %.*s", STR_ARG(doc_name(*set)));
 	if (from != to)
-		recorder_event(r->c->recorder, r->d, "Normal", "ScalingReplicaSet", "Scaled %s replica set %.*s from %lld to %lld", to > from ? "up" : "down",
+		recorder_event(r->c->recorder, r->d, "Normal", "ScalingReplicaSet",
+			"Scaled %s replica set %.*s from %lld to %lld", to > from ? "up" : "down",
 			STR_ARG(doc_name(*set)), (long long)from, (long long)to);
 	ctl_wrote(r->c, r->key, answer);
 	doc_hold(r->a, answer);
@@ -141,12 +143,15 @@ static struct node *revised_annotations(struct rollout *r, int64_t revision)
 {
 	struct node *annotations = copied_annotations(r->a, r->d);
 	struct val old = r->new_set ? val_get(doc_get(r->new_set, "metadata.annotations"), REVISION) : VAL_NONE;
-	struct val history = r->new_set ? val_get(doc_get(r->new_set, "metadata.annotations"), REVISION_HISTORY) : VAL_NONE;
+	struct val history =
+		r->new_set ? val_get(doc_get(r->new_set, "metadata.annotations"), REVISION_HISTORY) : VAL_NONE;
 	int64_t before = 0;
 
 	node_setc(annotations, REVISION, node_strf(r->a, "%lld", (long long)revision));
 	if (str_i64(val_str(old), &before) && before != revision)
-		node_setc(annotations, REVISION_HISTORY, node_strf(r->a, "%.*s%s%lld", STR_ARG(val_str(history)), val_str(history).n ? "," : "", (long long)before));
+		node_setc(annotations, REVISION_HISTORY,
+			node_strf(r->a, "%.*s%s%lld", STR_ARG(val_str(history)), val_str(history).n ? "," : "",
+				(long long)before));
 	return annotations;
 }
 
@@ -159,12 +164,14 @@ static int revise_new_set(struct rollout *r, struct err *e)
 	bool same = has == revision && doc_int(r->new_set, "spec.minReadySeconds", 0) == r->min_ready;
 
 	for (size_t i = 0; same && i < node_len(annotations); i++)
-		same = str_eq(val_str(val_get_str(doc_get(r->new_set, "metadata.annotations"), node_key_at(annotations, i))),
+		same = str_eq(
+			val_str(val_get_str(doc_get(r->new_set, "metadata.annotations"), node_key_at(annotations, i))),
 			node_text_str(node_get(annotations, node_key_at(annotations, i))));
 	if (same)
 		return 0;
 	spec = node_pack(r->a, "{minReadySeconds:I}", r->min_ready);
-	if (merge_patch(r->c, res_replicasets, r->new_set, NULL, node_pack(r->a, "{metadata:{annotations:o}, spec:o}", annotations, spec), &answer, e) < 0)
+	if (merge_patch(r->c, res_replicasets, r->new_set, NULL,
+		    node_pack(r->a, "{metadata:{annotations:o}, spec:o}", annotations, spec), &answer, e) < 0)
 		return err_wrap(e, "revision of %.*s", STR_ARG(doc_name(r->new_set)));
 	ctl_wrote(r->c, r->key, answer);
 	doc_hold(r->a, answer);
@@ -185,13 +192,15 @@ static struct node *new_set_object(struct rollout *r, const char *hash)
 	return node_pack(r->a,
 		"{apiVersion:'apps/v1', kind:'ReplicaSet', metadata:{name:o, namespace:S, labels:o, annotations:o, ownerReferences:[o]}, "
 		"spec:{replicas:I, minReadySeconds:I, selector:o, template:o}}",
-		node_strf(r->a, "%.*s-%s", STR_ARG(doc_name(r->d)), hash), doc_ns(r->d), labels, annotations, owner_reference(r->a, r->d),
-		rollout_new_count(r, 0), r->min_ready, selector, template);
+		node_strf(r->a, "%.*s-%s", STR_ARG(doc_name(r->d)), hash), doc_ns(r->d), labels, annotations,
+		owner_reference(r->a, r->d), rollout_new_count(r, 0), r->min_ready, selector, template);
 }
 
 static int bump_collisions(struct rollout *r, struct err *e)
 {
-	struct node *status = val_has(doc_get(r->d, "status")) ? node_copy(r->a, node_from(r->a, doc_get(r->d, "status"))) : node_map(r->a);
+	struct node *status = val_has(doc_get(r->d, "status")) ?
+		node_copy(r->a, node_from(r->a, doc_get(r->d, "status"))) :
+		node_map(r->a);
 
 	node_setc(status, "collisionCount", node_int(r->a, doc_int(r->d, "status.collisionCount", 0) + 1));
 	if (write_status(r->c, r->a, res_deployments, r->d, status, e) < 0)
@@ -212,10 +221,12 @@ static int create_new_set(struct rollout *r, struct err *e)
 		err_init(e);
 		if (client_get(r->c->client, res_replicasets, doc_ns(r->d), doc_name(body), &made, e) < 0)
 			return -e->code;
-		if (!controlled_by(made, doc_uid(r->d)) || !same_template(r->a, doc_get(made, "spec.template"), doc_get(r->d, "spec.template")))
+		if (!controlled_by(made, doc_uid(r->d)) ||
+			!same_template(r->a, doc_get(made, "spec.template"), doc_get(r->d, "spec.template")))
 			return bump_collisions(r, e);
 	} else if (doc_int(made, "spec.replicas", 0)) {
-		recorder_event(r->c->recorder, r->d, "Normal", "ScalingReplicaSet", "Scaled up replica set %.*s from 0 to %lld", STR_ARG(doc_name(made)),
+		recorder_event(r->c->recorder, r->d, "Normal", "ScalingReplicaSet",
+			"Scaled up replica set %.*s from 0 to %lld", STR_ARG(doc_name(made)),
 			(long long)doc_int(made, "spec.replicas", 0));
 	}
 	ctl_wrote(r->c, r->key, made);
@@ -230,7 +241,7 @@ static int need_new_set(struct rollout *r, struct err *e)
 	return r->new_set ? revise_new_set(r, e) : create_new_set(r, e);
 }
 
-/* ---- the strategies ----------------------------------------------------------------------------------------------------------- */
+/* ---- the strategies -------------------------------------------------------------------------- */
 
 /* Its pods that serve, as far as we can know: status lags behind a count that we have just made smaller. */
 static int64_t available_in(struct doc *set)
@@ -242,7 +253,8 @@ static int64_t available_in(struct doc *set)
 static int scale_down_old(struct rollout *r, struct err *e)
 {
 	int64_t running = sum(&r->all, "spec.replicas", 1), least = r->wanted - r->unavailable;
-	int64_t new_wished = doc_int(r->new_set, "spec.replicas", 1), new_unavailable = new_wished - available_in(r->new_set);
+	int64_t new_wished = doc_int(r->new_set, "spec.replicas", 1),
+		new_unavailable = new_wished - available_in(r->new_set);
 	int64_t may_go = running - least - new_unavailable, available, healthy;
 
 	if (may_go <= 0)
@@ -274,7 +286,8 @@ static int scale_down_old(struct rollout *r, struct err *e)
 
 static int roll_over(struct rollout *r, struct err *e)
 {
-	if (need_new_set(r, e) < 0 || scale_set(r, &r->new_set, rollout_new_count(r, doc_int(r->new_set, "spec.replicas", 1)), e) < 0)
+	if (need_new_set(r, e) < 0 ||
+		scale_set(r, &r->new_set, rollout_new_count(r, doc_int(r->new_set, "spec.replicas", 1)), e) < 0)
 		return -e->code;
 	return scale_down_old(r, e);
 }
@@ -298,7 +311,8 @@ static int recreate(struct rollout *r, struct err *e)
 /* Paused, or only the count has changed: every set with pods grows or shrinks in proportion. */
 static int scale_in_proportion(struct rollout *r, struct err *e)
 {
-	int64_t all = sum(&r->all, "spec.replicas", 1), most = r->wanted ? r->wanted + (r->rolling ? r->surge : 0) : 0, to_add = most - all, added = 0;
+	int64_t all = sum(&r->all, "spec.replicas", 1), most = r->wanted ? r->wanted + (r->rolling ? r->surge : 0) : 0,
+		to_add = most - all, added = 0;
 	struct doc **active = ARENA_ARRAY(r->a, struct doc *, r->all.n + 1);
 	size_t n = 0;
 
@@ -311,7 +325,8 @@ static int scale_in_proportion(struct rollout *r, struct err *e)
 		return only ? scale_set(r, &only, r->wanted, e) : 0;
 	}
 	for (size_t i = 0; i < n; i++) {
-		int64_t has = doc_int(active[i], "spec.replicas", 1), share = rollout_share(has, annotation_number(active[i], MAX_REPLICAS), most, to_add, added);
+		int64_t has = doc_int(active[i], "spec.replicas", 1),
+			share = rollout_share(has, annotation_number(active[i], MAX_REPLICAS), most, to_add, added);
 
 		added += share;
 		/* what rounding left over goes to the first */
@@ -327,7 +342,7 @@ static int scale_in_proportion(struct rollout *r, struct err *e)
 	return 0;
 }
 
-/* ---- afterwards ------------------------------------------------------------------------------------------------------------- */
+/* ---- afterwards ------------------------------------------------------------------------------ */
 
 /* Old sets without pods, the oldest first, until the history is short enough. */
 static int clean_history(struct rollout *r, struct err *e)
@@ -341,7 +356,8 @@ static int clean_history(struct rollout *r, struct err *e)
 		if (doc_int(set, "status.replicas", 0) || doc_int(set, "spec.replicas", 1) || is_deleting(set) ||
 			doc_int(set, "metadata.generation", 0) > doc_int(set, "status.observedGeneration", 0))
 			continue;
-		if (client_delete(r->c->client, res_replicasets, doc_ns(set), doc_name(set), o, e) < 0 && e->code != ERR_NOT_FOUND)
+		if (client_delete(r->c->client, res_replicasets, doc_ns(set), doc_name(set), o, e) < 0 &&
+			e->code != ERR_NOT_FOUND)
 			return err_wrap(e, "delete old ReplicaSet %.*s", STR_ARG(doc_name(set)));
 		err_init(e);
 	}
@@ -357,7 +373,8 @@ static int annotate_revision(struct rollout *r, struct err *e)
 	if (!val_has(has) || str_eq(val_str(has), val_str(val_get(doc_get(r->d, "metadata.annotations"), REVISION))))
 		return 0;
 	node_setc(annotations, REVISION, node_str(r->a, val_str(has)));
-	if (merge_patch(r->c, res_deployments, r->d, NULL, node_pack(r->a, "{metadata:{annotations:o}}", annotations), &answer, e) < 0)
+	if (merge_patch(r->c, res_deployments, r->d, NULL, node_pack(r->a, "{metadata:{annotations:o}}", annotations),
+		    &answer, e) < 0)
 		return err_wrap(e, "write revision");
 	doc_hold(r->a, doc_ref(answer));
 	r->d = answer;
@@ -403,7 +420,8 @@ static void read_strategy(struct rollout *r)
 static bool only_scaled(const struct rollout *r)
 {
 	for (size_t i = 0; i < r->all.n; i++)
-		if (doc_int(r->all.items[i], "spec.replicas", 1) > 0 && val_has(val_get(doc_get(r->all.items[i], "metadata.annotations"), DESIRED)) &&
+		if (doc_int(r->all.items[i], "spec.replicas", 1) > 0 &&
+			val_has(val_get(doc_get(r->all.items[i], "metadata.annotations"), DESIRED)) &&
 			annotation_number(r->all.items[i], DESIRED) != r->wanted)
 			return true;
 	return false;

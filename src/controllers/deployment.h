@@ -6,9 +6,9 @@ struct rollout {
 	struct ctl *c;
 	struct arena *a;
 	struct str key;
-	struct doc *d;		   /* the Deployment; held by the arena, as are all sets */
-	struct doc *new_set;	   /* with its template, or NULL */
-	struct doc **old;	   /* oldest first */
+	struct doc *d;       /* the Deployment; held by the arena, as are all sets */
+	struct doc *new_set; /* with its template, or NULL */
+	struct doc **old;    /* oldest first */
 	size_t n_old;
 	struct informer_list all;
 	int64_t wanted, surge, unavailable, min_ready;

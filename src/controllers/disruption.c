@@ -246,8 +246,8 @@ static int write_counts(struct work *w, struct err *e)
 static int write_failure(struct work *w, const char *why, struct err *e)
 {
 	struct val old = doc_get(w->pdb, "status");
-	struct node *status = val_has(old) ? node_copy(w->a, node_from(w->a, old))
-					   : node_pack(w->a, "{currentHealthy:0, desiredHealthy:0, expectedPods:0}");
+	struct node *status = val_has(old) ? node_copy(w->a, node_from(w->a, old)) :
+					     node_pack(w->a, "{currentHealthy:0, desiredHealthy:0, expectedPods:0}");
 
 	node_setc(status, "disruptionsAllowed", node_int(w->a, 0));
 	if (!node_getc(status, "observedGeneration"))
@@ -265,9 +265,9 @@ static bool is_stale_target(const struct doc *pod)
 	struct wall since;
 
 	return !is_deleting(pod) && !pod_ended(pod) && val_is(val_get(c, "status"), "True") &&
-	       !val_is(val_get(c, "reason"), "TerminationByKubelet") &&
-	       wall_parse(val_str(val_get(c, "lastTransitionTime")), &since) &&
-	       wall_now().ns - since.ns > STALE_TARGET_MS * INT64_C(1000000);
+		!val_is(val_get(c, "reason"), "TerminationByKubelet") &&
+		wall_parse(val_str(val_get(c, "lastTransitionTime")), &since) &&
+		wall_now().ns - since.ns > STALE_TARGET_MS * INT64_C(1000000);
 }
 
 /* A pod that was to go and did not is a target no more. */
@@ -362,8 +362,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 static bool same_for_budgets(const struct doc *before, const struct doc *after)
 {
 	return pod_ready(before) == pod_ready(after) && is_deleting(before) == is_deleting(after) &&
-	       val_equal(doc_get(before, "metadata.labels"), doc_get(after, "metadata.labels")) &&
-	       val_equal(doc_get(before, "metadata.ownerReferences"), doc_get(after, "metadata.ownerReferences"));
+		val_equal(doc_get(before, "metadata.labels"), doc_get(after, "metadata.labels")) &&
+		val_equal(doc_get(before, "metadata.ownerReferences"), doc_get(after, "metadata.ownerReferences"));
 }
 
 static void key_budgets_of(struct ctl *c, struct doc *before, struct doc *after)

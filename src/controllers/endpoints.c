@@ -24,8 +24,8 @@ static struct node *address(struct arena *a, const struct doc *service, const st
 {
 	struct str node = doc_str(ep->pod, "spec.nodeName"), host = endpoint_hostname(service, ep->pod);
 
-	return node_pack(a, "{ip:S, hostname:S, nodeName:S, targetRef:o}", ep->ip, host.n ? host : STR_NULL, node.n ? node : STR_NULL,
-		endpoint_target(a, ep->pod));
+	return node_pack(a, "{ip:S, hostname:S, nodeName:S, targetRef:o}", ep->ip, host.n ? host : STR_NULL,
+		node.n ? node : STR_NULL, endpoint_target(a, ep->pod));
 }
 
 static struct node *subsets(struct arena *a, const struct doc *service, struct endpoint_list list, bool *over)
@@ -52,8 +52,11 @@ static struct node *subsets(struct arena *a, const struct doc *service, struct e
 		node_add(ep->ready ? s->ready : s->not_ready, address(a, service, ep));
 	}
 	for (size_t i = 0; i < n; i++)
-		node_add(out, node_pack(a, "{addresses:o, notReadyAddresses:o, ports:o}", node_len(all[i].ready) ? all[i].ready : NULL,
-				      node_len(all[i].not_ready) ? all[i].not_ready : NULL, node_len(all[i].ports) ? all[i].ports : NULL));
+		node_add(out,
+			node_pack(a, "{addresses:o, notReadyAddresses:o, ports:o}",
+				node_len(all[i].ready) ? all[i].ready : NULL,
+				node_len(all[i].not_ready) ? all[i].not_ready : NULL,
+				node_len(all[i].ports) ? all[i].ports : NULL));
 	return out;
 }
 
@@ -64,7 +67,9 @@ static int remove_endpoints(struct ctl *c, struct str ns, struct str name, struc
 	/* those that a person wrote for a service without selector are not ours */
 	if (!old || !val_has(val_get(doc_get(old, "metadata.labels"), "endpoints.kubernetes.io/managed-by")))
 		return 0;
-	if (client_delete(c->client, res_endpoints, ns, name, (struct client_delete){ .uid = doc_uid(old), .grace_s = -1 }, e) < 0 && e->code != ERR_NOT_FOUND)
+	if (client_delete(c->client, res_endpoints, ns, name,
+		    (struct client_delete){ .uid = doc_uid(old), .grace_s = -1 }, e) < 0 &&
+		e->code != ERR_NOT_FOUND)
 		return -e->code;
 	err_init(e);
 	return 0;
@@ -86,7 +91,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	service = informer_get(ctl_informer(c, res_services), ns, name);
 	if (!service)
 		return remove_endpoints(c, ns, name, e);
-	if (!service_has_endpoints(service) || is_deleting(service) || !ctl_caught_up(c, key, ctl_informer(c, res_endpoints)))
+	if (!service_has_endpoints(service) || is_deleting(service) ||
+		!ctl_caught_up(c, key, ctl_informer(c, res_endpoints)))
 		return 0;
 	list = subsets(a, service, endpoints_of(c, a, service, family_of(service)), &over);
 	labels = service_labels(a, service);
@@ -99,10 +105,13 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	node_setc(annotations, LAST_CHANGE, node_c(a, now_text(a)));
 	if (over)
 		node_setc(annotations, OVER_CAPACITY, node_c(a, "truncated"));
-	object = node_pack(a, "{apiVersion:'v1', kind:'Endpoints', metadata:{name:S, namespace:S, labels:o, annotations:o, resourceVersion:S}, subsets:o}", name, ns,
-		labels, annotations, old ? doc_str(old, "metadata.resourceVersion") : STR_NULL, node_len(list) ? list : NULL);
+	object = node_pack(a,
+		"{apiVersion:'v1', kind:'Endpoints', metadata:{name:S, namespace:S, labels:o, annotations:o, resourceVersion:S}, subsets:o}",
+		name, ns, labels, annotations, old ? doc_str(old, "metadata.resourceVersion") : STR_NULL,
+		node_len(list) ? list : NULL);
 	body = node_publish(object);
-	if ((old ? client_update(c->client, res_endpoints, body, &made, e) : client_create(c->client, res_endpoints, ns, body, &made, e)) < 0)
+	if ((old ? client_update(c->client, res_endpoints, body, &made, e) :
+		   client_create(c->client, res_endpoints, ns, body, &made, e)) < 0)
 		return err_wrap(e, "write Endpoints");
 	ctl_wrote(c, key, made);
 	return 0;

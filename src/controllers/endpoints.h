@@ -18,10 +18,11 @@ int64_t target_port(struct val service_port, const struct doc *pod);
 /* Watches: the services that select a pod, before or after its change. */
 void key_services_of_pod(struct ctl *c, struct doc *before, struct doc *after);
 struct node *endpoint_target(struct arena *a, const struct doc *pod); /* targetRef */
-bool service_has_endpoints(const struct doc *service); /* it has a selector and is not an ExternalName */
+bool service_has_endpoints(const struct doc *service);                /* it has a selector and is not an ExternalName */
 /* hostname of a pod in a headless service's subdomain; empty: none */
 struct str endpoint_hostname(const struct doc *service, const struct doc *pod);
 /* The ports of a service as this pod has them, in the service's order; key tells pods with other ports apart. */
-struct node *endpoint_ports(struct arena *a, const struct doc *service, const struct doc *pod, bool slice, struct str *key);
+struct node *endpoint_ports(
+	struct arena *a, const struct doc *service, const struct doc *pod, bool slice, struct str *key);
 /* metadata.labels of what is derived from a service, with more. */
 struct node *service_labels(struct arena *a, const struct doc *service);

@@ -50,7 +50,8 @@ static int64_t named_port(const struct doc *pod, struct str name, struct str pro
 			for (struct val_iter p = val_iter(val_get(ct.val, "ports")); val_next(&p);) {
 				struct str has = val_str(val_get(p.val, "protocol"));
 
-				if (str_eq(val_str(val_get(p.val, "name")), name) && str_eq(has.n ? has : STR("TCP"), protocol))
+				if (str_eq(val_str(val_get(p.val, "name")), name) &&
+					str_eq(has.n ? has : STR("TCP"), protocol))
 					return val_int(val_get(p.val, "containerPort"), 0);
 			}
 	return 0;
@@ -83,7 +84,8 @@ static struct str optional(struct str s)
 	return s.n ? s : STR_NULL;
 }
 
-struct node *endpoint_ports(struct arena *a, const struct doc *service, const struct doc *pod, bool slice, struct str *key)
+struct node *endpoint_ports(
+	struct arena *a, const struct doc *service, const struct doc *pod, bool slice, struct str *key)
 {
 	struct node *ports = node_list(a);
 	auto_buf struct buf text = BUF_INIT;
@@ -95,8 +97,10 @@ struct node *endpoint_ports(struct arena *a, const struct doc *service, const st
 		if (!port)
 			continue;
 		buf_printf(&text, "%.*s:%lld/%.*s,", STR_ARG(name), (long long)port, STR_ARG(protocol));
-		node_add(ports, node_pack(a, "{name:S, port:I, protocol:S, appProtocol:S}", slice ? (name.p ? name : STR("")) : optional(name), port,
-					protocol.n ? protocol : STR("TCP"), optional(val_str(val_get(it.val, "appProtocol")))));
+		node_add(ports,
+			node_pack(a, "{name:S, port:I, protocol:S, appProtocol:S}",
+				slice ? (name.p ? name : STR("")) : optional(name), port,
+				protocol.n ? protocol : STR("TCP"), optional(val_str(val_get(it.val, "appProtocol")))));
 	}
 	*key = arena_str(a, buf_view(&text));
 	return ports;
@@ -117,7 +121,8 @@ struct node *service_labels(struct arena *a, const struct doc *service)
 /* What an endpoint shows of a pod; other changes need no look at the services. */
 static bool matters(struct doc *x, struct doc *y)
 {
-	static const char *const paths[] = { "metadata.labels", "metadata.deletionTimestamp", "status.podIPs", "status.phase", "spec.nodeName" };
+	static const char *const paths[] = { "metadata.labels", "metadata.deletionTimestamp", "status.podIPs",
+		"status.phase", "spec.nodeName" };
 
 	if (!x || !y || pod_ready(x) != pod_ready(y))
 		return true;
@@ -135,7 +140,8 @@ static void add_selecting(struct ctl *c, struct arena *a, struct informer_list s
 	for (size_t i = 0; pod && i < services.n; i++) {
 		const struct selector *s;
 
-		if (service_has_endpoints(services.items[i]) && selector_of_map(a, doc_get(services.items[i], "spec.selector"), &s, &e) >= 0 &&
+		if (service_has_endpoints(services.items[i]) &&
+			selector_of_map(a, doc_get(services.items[i], "spec.selector"), &s, &e) >= 0 &&
 			selector_matches(s, doc_get(pod, "metadata.labels")))
 			ctl_add_doc(c, services.items[i]);
 	}

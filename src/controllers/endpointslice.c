@@ -30,14 +30,18 @@ static struct node *endpoint(struct ctl *c, struct arena *a, const struct doc *s
 {
 	struct str node = doc_str(ep->pod, "spec.nodeName"), host = endpoint_hostname(service, ep->pod);
 
-	return node_pack(a, "{addresses:[S], conditions:{ready:b, serving:b, terminating:b}, hostname:S, targetRef:o, nodeName:S, zone:o}", ep->ip, ep->ready,
-		ep->serving, ep->terminating, host.n ? host : STR_NULL, endpoint_target(a, ep->pod), node.n ? node : STR_NULL, zone_of(c, a, node));
+	return node_pack(a,
+		"{addresses:[S], conditions:{ready:b, serving:b, terminating:b}, hostname:S, targetRef:o, nodeName:S, zone:o}",
+		ep->ip, ep->ready, ep->serving, ep->terminating, host.n ? host : STR_NULL, endpoint_target(a, ep->pod),
+		node.n ? node : STR_NULL, zone_of(c, a, node));
 }
 
-static struct slice *slice_for(struct arena *a, struct slices *all, const char *family, struct str key, struct node *ports)
+static struct slice *slice_for(
+	struct arena *a, struct slices *all, const char *family, struct str key, struct node *ports)
 {
 	for (size_t i = 0; i < all->n; i++)
-		if (str_eq(all->items[i].key, key) && !strcmp(all->items[i].family, family) && node_len(all->items[i].endpoints) < MOST_ENDPOINTS)
+		if (str_eq(all->items[i].key, key) && !strcmp(all->items[i].family, family) &&
+			node_len(all->items[i].endpoints) < MOST_ENDPOINTS)
 			return &all->items[i];
 	all->items[all->n] = (struct slice){ key, family, ports, node_list(a), NULL };
 	return &all->items[all->n++];
@@ -47,7 +51,8 @@ static void add_family(struct ctl *c, struct arena *a, struct doc *service, cons
 {
 	struct endpoint_list list = endpoints_of(c, a, service, family);
 
-	all->items = memcpy(ARENA_ARRAY(a, struct slice, all->n + list.n + 1), all->items, all->n * sizeof(*all->items));
+	all->items =
+		memcpy(ARENA_ARRAY(a, struct slice, all->n + list.n + 1), all->items, all->n * sizeof(*all->items));
 	for (size_t i = 0; i < list.n; i++) {
 		struct str key;
 		struct node *ports = endpoint_ports(a, service, list.items[i].pod, true, &key);
@@ -70,7 +75,8 @@ static struct slices wished(struct ctl *c, struct arena *a, struct doc *service)
 	for (struct val_iter it = val_iter(families); val_next(&it);)
 		add_family(c, a, service, val_is(it.val, "IPv6") ? "IPv6" : "IPv4", &all);
 	if (!all.n) { /* an empty one says that the service is known */
-		all.items[0] = (struct slice){ STR_NULL, val_is(val_at(families, 0), "IPv6") ? "IPv6" : "IPv4", node_list(a), node_list(a), NULL };
+		all.items[0] = (struct slice){ STR_NULL, val_is(val_at(families, 0), "IPv6") ? "IPv6" : "IPv4",
+			node_list(a), node_list(a), NULL };
 		all.n = 1;
 	}
 	return all;
@@ -80,10 +86,12 @@ static bool ours(const struct doc *slice, struct doc *service)
 {
 	struct val labels = doc_get(slice, "metadata.labels");
 
-	return val_is(val_get(labels, MANAGED_BY), US) && str_eq(val_str(val_get(labels, SERVICE_NAME)), doc_name(service)) && !is_deleting(slice);
+	return val_is(val_get(labels, MANAGED_BY), US) &&
+		str_eq(val_str(val_get(labels, SERVICE_NAME)), doc_name(service)) && !is_deleting(slice);
 }
 
-/* Stored slices are given to wished ones: the same ports first, so that a change of one endpoint is one small update. */
+/* Stored slices are given to wished ones: the same ports first, so that a change of one endpoint is one small
+ * update. */
 static void match(struct arena *a, struct slices *want, struct informer_list have, struct doc *service, bool *used)
 {
 	for (int round = 0; round < 2; round++)
@@ -91,7 +99,8 @@ static void match(struct arena *a, struct slices *want, struct informer_list hav
 			for (size_t i = 0; i < have.n && !want->items[w].stored; i++) {
 				struct doc *d = have.items[i];
 
-				if (used[i] || !ours(d, service) || !str_is(doc_str(d, "addressType"), want->items[w].family))
+				if (used[i] || !ours(d, service) ||
+					!str_is(doc_str(d, "addressType"), want->items[w].family))
 					continue;
 				if (round == 0 && !node_equal(node_from(a, doc_get(d, "ports")), want->items[w].ports))
 					continue;
@@ -100,7 +109,8 @@ static void match(struct arena *a, struct slices *want, struct informer_list hav
 			}
 }
 
-static int write_slice(struct ctl *c, struct arena *a, struct str key, struct doc *service, struct slice *s, struct err *e)
+static int write_slice(
+	struct ctl *c, struct arena *a, struct str key, struct doc *service, struct slice *s, struct err *e)
 {
 	struct node *labels = service_labels(a, service), *meta;
 	auto_(doc_unref) struct doc *body = NULL, *made = NULL;
@@ -108,17 +118,20 @@ static int write_slice(struct ctl *c, struct arena *a, struct str key, struct do
 	node_setc(labels, SERVICE_NAME, node_str(a, doc_name(service)));
 	node_setc(labels, MANAGED_BY, node_c(a, US));
 	if (s->stored && node_equal(node_from(a, doc_get(s->stored, "endpoints")), s->endpoints) &&
-		node_equal(node_from(a, doc_get(s->stored, "ports")), s->ports) && node_equal(node_from(a, doc_get(s->stored, "metadata.labels")), labels))
+		node_equal(node_from(a, doc_get(s->stored, "ports")), s->ports) &&
+		node_equal(node_from(a, doc_get(s->stored, "metadata.labels")), labels))
 		return 0;
-	meta = node_pack(a, "{namespace:S, labels:o, ownerReferences:[o]}", doc_ns(service), labels, owner_reference(a, service));
+	meta = node_pack(a, "{namespace:S, labels:o, ownerReferences:[o]}", doc_ns(service), labels,
+		owner_reference(a, service));
 	if (s->stored) {
 		node_setc(meta, "name", node_str(a, doc_name(s->stored)));
 		node_setc(meta, "resourceVersion", node_str(a, doc_str(s->stored, "metadata.resourceVersion")));
 	} else {
 		node_setc(meta, "generateName", node_strf(a, "%.*s-", STR_ARG(doc_name(service))));
 	}
-	body = node_publish(node_pack(a, "{apiVersion:'discovery.k8s.io/v1', kind:'EndpointSlice', metadata:o, addressType:s, endpoints:o, ports:o}", meta, s->family,
-		s->endpoints, s->ports));
+	body = node_publish(node_pack(a,
+		"{apiVersion:'discovery.k8s.io/v1', kind:'EndpointSlice', metadata:o, addressType:s, endpoints:o, ports:o}",
+		meta, s->family, s->endpoints, s->ports));
 	if ((s->stored ? client_update(c->client, res_endpointslices, body, &made, e) :
 			 client_create(c->client, res_endpointslices, doc_ns(service), body, &made, e)) < 0)
 		return err_wrap(e, "write EndpointSlice");
@@ -128,7 +141,8 @@ static int write_slice(struct ctl *c, struct arena *a, struct str key, struct do
 
 static int remove_slice(struct ctl *c, struct doc *d, struct err *e)
 {
-	if (client_delete(c->client, res_endpointslices, doc_ns(d), doc_name(d), (struct client_delete){ .uid = doc_uid(d), .grace_s = -1 }, e) < 0 &&
+	if (client_delete(c->client, res_endpointslices, doc_ns(d), doc_name(d),
+		    (struct client_delete){ .uid = doc_uid(d), .grace_s = -1 }, e) < 0 &&
 		e->code != ERR_NOT_FOUND)
 		return err_wrap(e, "delete EndpointSlice %.*s", STR_ARG(doc_name(d)));
 	err_init(e);
@@ -145,7 +159,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 
 	key_split(key, &ns, &name);
 	service = informer_get(ctl_informer(c, res_services), ns, name);
-	if (!service || !service_has_endpoints(service) || is_deleting(service)) /* the garbage collector takes the slices of a deleted one */
+	if (!service || !service_has_endpoints(service) ||
+		is_deleting(service)) /* the garbage collector takes the slices of a deleted one */
 		return 0;
 	if (!ctl_caught_up(c, key, ctl_informer(c, res_endpointslices)))
 		return 0;
@@ -166,6 +181,7 @@ const struct controller endpointslice_controller = {
 	.name = "endpointslice-controller",
 	.help = "keeps the EndpointSlices of Services",
 	.handles = "/services",
-	.watches = { { &res_services, key_self }, { &res_pods, key_services_of_pod }, { &res_endpointslices, key_controller }, { &res_nodes, NULL } },
+	.watches = { { &res_services, key_self }, { &res_pods, key_services_of_pod },
+		{ &res_endpointslices, key_controller }, { &res_nodes, NULL } },
 	.reconcile = reconcile,
 };

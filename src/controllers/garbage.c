@@ -39,14 +39,14 @@ static const struct known_kind kinds[] = {
 	{ { "", "v1", "namespaces" }, "Namespace", true },
 };
 
-/* A kind that is followed. Builtin ones are always; custom ones come and go with their definition, and an informer of theirs
- * ends when nobody looks at it any more. */
+/* A kind that is followed. Builtin ones are always; custom ones come and go with their definition, and an informer of
+ * theirs ends when nobody looks at it any more. */
 struct row {
 	struct ctl *c;
 	struct known_kind k;
 	struct informer *i;
-	size_t number; /* in keys */
-	int refs;      /* atomic; of custom ones */
+	size_t number;   /* in keys */
+	int refs;        /* atomic; of custom ones */
 	struct arena *a; /* of a custom one, else NULL */
 };
 struct garbage {
@@ -94,7 +94,7 @@ static struct row **rows_of(struct ctl *c, struct arena *a, size_t *ret_n)
 	return rows;
 }
 
-/* ---- keys: "number/namespace/name" ---------------------------------------------------------------------------------------- */
+/* ---- keys: "number/namespace/name" ----------------------------------------------------------- */
 
 static void add_key(const struct row *r, const struct doc *d)
 {
@@ -169,7 +169,10 @@ static void add_owners(struct ctl *c, const struct doc *d)
 static void on_change(void *arg, struct doc *before, struct doc *after)
 {
 	struct row *s = arg;
-	bool refs_changed = after && (!before || !val_equal(doc_get(before, "metadata.ownerReferences"), doc_get(after, "metadata.ownerReferences")));
+	bool refs_changed = after &&
+		(!before ||
+			!val_equal(doc_get(before, "metadata.ownerReferences"),
+				doc_get(after, "metadata.ownerReferences")));
 
 	if (!after) {
 		add_dependents(s->c, doc_uid(before));
@@ -204,7 +207,7 @@ static void add_row(struct garbage *g, struct row *r)
 	informer_index(r->i, "owners", index_all_owners);
 }
 
-/* ---- custom kinds: "crd//NAME" in the queue --------------------------------------------------------------------------------- */
+/* ---- custom kinds: "crd//NAME" in the queue -------------------------------------------------- */
 
 static void definition_changed(void *arg, struct doc *before, struct doc *after)
 {
@@ -312,7 +315,7 @@ static void follow(struct ctl *c, struct str name)
 		row_gone(c, was);
 }
 
-/* ---- dependents ------------------------------------------------------------------------------------------------------------- */
+/* ---- dependents ------------------------------------------------------------------------------ */
 
 enum standing { STANDS, GONE, WAITS_FOR_US };
 
@@ -337,14 +340,17 @@ static int standing_of(struct ctl *c, struct doc *d, struct val ref, enum standi
 	}
 	if (!owner || !str_eq(doc_uid(owner), uid))
 		*ret = GONE;
-	else if (is_deleting(owner) && has_finalizer(owner, FOREGROUND) && val_bool(val_get(ref, "blockOwnerDeletion"), false))
+	else if (is_deleting(owner) && has_finalizer(owner, FOREGROUND) &&
+		val_bool(val_get(ref, "blockOwnerDeletion"), false))
 		*ret = WAITS_FOR_US;
 	return 0;
 }
 
-static int drop_references(struct ctl *c, struct arena *a, struct gvr r, struct doc *d, struct node *kept, struct err *e)
+static int drop_references(
+	struct ctl *c, struct arena *a, struct gvr r, struct doc *d, struct node *kept, struct err *e)
 {
-	struct node *patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S, ownerReferences:o}}", doc_uid(d), doc_str(d, "metadata.resourceVersion"), kept);
+	struct node *patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S, ownerReferences:o}}", doc_uid(d),
+		doc_str(d, "metadata.resourceVersion"), kept);
 
 	if (merge_patch(c, r, d, NULL, patch, NULL, e) < 0 && e->code != ERR_NOT_FOUND)
 		return err_wrap(e, "drop owners that are gone");
@@ -354,10 +360,13 @@ static int drop_references(struct ctl *c, struct arena *a, struct gvr r, struct 
 
 static int delete_dependent(struct ctl *c, struct gvr r, struct doc *d, bool foreground, struct err *e)
 {
-	const char *how = has_finalizer(d, ORPHAN) ? "Orphan" : foreground || has_finalizer(d, FOREGROUND) ? "Foreground" : "Background";
+	const char *how = has_finalizer(d, ORPHAN)         ? "Orphan" :
+		foreground || has_finalizer(d, FOREGROUND) ? "Foreground" :
+							     "Background";
 	struct client_delete o = { .uid = doc_uid(d), .grace_s = -1, .propagation = how };
 
-	if (client_delete(c->client, r, doc_ns(d), doc_name(d), o, e) < 0 && e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
+	if (client_delete(c->client, r, doc_ns(d), doc_name(d), o, e) < 0 && e->code != ERR_NOT_FOUND &&
+		e->code != ERR_CONFLICT)
 		return err_wrap(e, "delete");
 	err_init(e);
 	return 0;
@@ -422,16 +431,18 @@ static int check_owners(struct ctl *c, struct arena *a, struct gvr r, struct doc
 	return delete_dependent(c, r, d, own.n > 0, e);
 }
 
-/* ---- owners that are going ---------------------------------------------------------------------------------------------------- */
+/* ---- owners that are going ------------------------------------------------------------------- */
 
-static int remove_finalizer(struct ctl *c, struct arena *a, struct gvr r, struct doc *d, const char *name, struct err *e)
+static int remove_finalizer(
+	struct ctl *c, struct arena *a, struct gvr r, struct doc *d, const char *name, struct err *e)
 {
 	struct node *kept = node_list(a), *patch;
 
 	for (struct val_iter it = val_iter(doc_get(d, "metadata.finalizers")); val_next(&it);)
 		if (!val_is(it.val, name))
 			node_add(kept, node_from(a, it.val));
-	patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S, finalizers:o}}", doc_uid(d), doc_str(d, "metadata.resourceVersion"), kept);
+	patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S, finalizers:o}}", doc_uid(d),
+		doc_str(d, "metadata.resourceVersion"), kept);
 	if (merge_patch(c, r, d, NULL, patch, NULL, e) < 0 && e->code != ERR_NOT_FOUND)
 		return err_wrap(e, "remove finalizer %s", name);
 	err_init(e);
@@ -441,7 +452,8 @@ static int remove_finalizer(struct ctl *c, struct arena *a, struct gvr r, struct
 static bool blocks(struct doc *dependent, struct str owner_uid)
 {
 	for (struct val_iter it = val_iter(doc_get(dependent, "metadata.ownerReferences")); val_next(&it);)
-		if (str_eq(val_str(val_get(it.val, "uid")), owner_uid) && val_bool(val_get(it.val, "blockOwnerDeletion"), false))
+		if (str_eq(val_str(val_get(it.val, "uid")), owner_uid) &&
+			val_bool(val_get(it.val, "blockOwnerDeletion"), false))
 			return true;
 	return false;
 }
@@ -475,7 +487,8 @@ static int let_go(struct ctl *c, struct arena *a, struct gvr r, struct doc *owne
 		for (size_t i = 0; i < l.n; i++) {
 			struct node *kept = node_list(a);
 
-			for (struct val_iter it = val_iter(doc_get(l.items[i], "metadata.ownerReferences")); val_next(&it);)
+			for (struct val_iter it = val_iter(doc_get(l.items[i], "metadata.ownerReferences"));
+				val_next(&it);)
 				if (!str_eq(val_str(val_get(it.val, "uid")), doc_uid(owner)))
 					node_add(kept, node_from(a, it.val));
 			if (drop_references(c, a, rows[k]->k.res, l.items[i], kept, e) < 0)

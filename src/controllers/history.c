@@ -63,11 +63,12 @@ static void need_resources(struct arena *a, struct node *containers)
 			node_setc(node_at(containers, i), "resources", node_map(a));
 }
 
-/* To the byte what upstream's controllers write for the same template (their clients compare the text): keys in order, and the fields
- * that Go never leaves out. */
+/* To the byte what upstream's controllers write for the same template (their clients compare the text): keys in order,
+ * and the fields that Go never leaves out. */
 static struct node *data_of(struct arena *a, struct doc *owner)
 {
-	struct node *template = node_copy(a, node_from(a, doc_get(owner, "spec.template"))), *meta = node_need_map(template, "metadata");
+	struct node *template = node_copy(a, node_from(a, doc_get(owner, "spec.template"))),
+		    *meta = node_need_map(template, "metadata");
 
 	if (!node_getc(meta, "creationTimestamp"))
 		node_setc(meta, "creationTimestamp", node_null(a));
@@ -93,7 +94,8 @@ static int renumber(struct ctl *c, struct arena *a, struct revisions *r, struct 
 	struct doc *answer = NULL;
 
 	if (doc_int(old, "revision", 0) != newest(r)) {
-		if (merge_patch(c, res_controllerrevisions, old, NULL, node_pack(a, "{revision:I}", newest(r) + 1), &answer, e) < 0)
+		if (merge_patch(c, res_controllerrevisions, old, NULL, node_pack(a, "{revision:I}", newest(r) + 1),
+			    &answer, e) < 0)
 			return err_wrap(e, "revision %.*s", STR_ARG(doc_name(old)));
 		hold(a, answer);
 		old = answer;
@@ -102,17 +104,19 @@ static int renumber(struct ctl *c, struct arena *a, struct revisions *r, struct 
 	return 0;
 }
 
-static struct doc *new_revision(struct arena *a, struct doc *owner, const struct revisions *r, struct node *data, const char *hash)
+static struct doc *new_revision(
+	struct arena *a, struct doc *owner, const struct revisions *r, struct node *data, const char *hash)
 {
 	struct node *labels = val_has(doc_get(owner, "spec.template.metadata.labels")) ?
-				      node_copy(a, node_from(a, doc_get(owner, "spec.template.metadata.labels"))) :
-				      node_map(a);
+		node_copy(a, node_from(a, doc_get(owner, "spec.template.metadata.labels"))) :
+		node_map(a);
 
 	node_setc(labels, REVISION_LABEL, node_c(a, hash));
-	return node_publish(node_pack(a, "{apiVersion:'apps/v1', kind:'ControllerRevision', metadata:{name:o, namespace:S, labels:o, annotations:v, "
-					 "ownerReferences:[o]}, data:o, revision:I}",
-		node_strf(a, "%.*s-%s", STR_ARG(doc_name(owner)), hash), doc_ns(owner), labels, doc_get(owner, "metadata.annotations"),
-		owner_reference(a, owner), data, newest(r) + 1));
+	return node_publish(node_pack(a,
+		"{apiVersion:'apps/v1', kind:'ControllerRevision', metadata:{name:o, namespace:S, labels:o, annotations:v, "
+		"ownerReferences:[o]}, data:o, revision:I}",
+		node_strf(a, "%.*s-%s", STR_ARG(doc_name(owner)), hash), doc_ns(owner), labels,
+		doc_get(owner, "metadata.annotations"), owner_reference(a, owner), data, newest(r) + 1));
 }
 
 static void hash_of(struct node *data, int64_t collisions, char ret[24])
@@ -125,7 +129,8 @@ static void hash_of(struct node *data, int64_t collisions, char ret[24])
 	safe_encode(fnv32a(buf_view(&text)), ret);
 }
 
-static int create(struct ctl *c, struct arena *a, struct doc *owner, struct revisions *r, struct node *data, struct err *e)
+static int create(
+	struct ctl *c, struct arena *a, struct doc *owner, struct revisions *r, struct node *data, struct err *e)
 {
 	for (int tries = 0; tries < 5; tries++) {
 		auto_(doc_unref) struct doc *body = NULL;
@@ -157,7 +162,9 @@ int revisions_sync(struct ctl *c, struct arena *a, struct doc *owner, struct rev
 	struct node *data = data_of(a, owner);
 	int rc;
 
-	*ret = (struct revisions){ .items = mine.items, .n = mine.n, .collisions = doc_int(owner, "status.collisionCount", 0) };
+	*ret = (struct revisions){
+		.items = mine.items, .n = mine.n, .collisions = doc_int(owner, "status.collisionCount", 0)
+	};
 	if (e->code)
 		return -e->code;
 	if (ret->n)
@@ -169,8 +176,8 @@ int revisions_sync(struct ctl *c, struct arena *a, struct doc *owner, struct rev
 	return rc;
 }
 
-int revisions_trim(struct ctl *c, struct doc *owner, const struct revisions *r, bool (*is_live)(void *arg, struct doc *revision), void *arg,
-	struct err *e)
+int revisions_trim(struct ctl *c, struct doc *owner, const struct revisions *r,
+	bool (*is_live)(void *arg, struct doc *revision), void *arg, struct err *e)
 {
 	int64_t keep = doc_int(owner, "spec.revisionHistoryLimit", HISTORY_DEFAULT), idle = 0;
 
@@ -181,8 +188,8 @@ int revisions_trim(struct ctl *c, struct doc *owner, const struct revisions *r, 
 
 		if (old == r->update || is_live(arg, old))
 			continue;
-		if (client_delete(c->client, res_controllerrevisions, doc_ns(old), doc_name(old), (struct client_delete){ .uid = doc_uid(old), .grace_s = -1 }, e) <
-			    0 &&
+		if (client_delete(c->client, res_controllerrevisions, doc_ns(old), doc_name(old),
+			    (struct client_delete){ .uid = doc_uid(old), .grace_s = -1 }, e) < 0 &&
 			e->code != ERR_NOT_FOUND)
 			return err_wrap(e, "delete old revision %.*s", STR_ARG(doc_name(old)));
 		err_init(e);

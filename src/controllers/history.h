@@ -1,4 +1,5 @@
-/* ControllerRevisions: the templates that a StatefulSet or DaemonSet has had, numbered. kubectl rollout history and undo read them.
+/* ControllerRevisions: the templates that a StatefulSet or DaemonSet has had, numbered. kubectl rollout history and
+ * undo read them.
  * A revision's data is a strategic merge patch {"spec":{"template":{…,"$patch":"replace"}}}. */
 #pragma once
 #include "controllers/controllers_internal.h"
@@ -19,5 +20,5 @@ struct doc *revisions_find(const struct revisions *r, struct str name);
 /* The template that a revision holds, without "$patch". In the arena. */
 struct node *revision_template(struct arena *a, struct doc *revision);
 /* Deletes the oldest beyond spec.revisionHistoryLimit, but none that is_live() says somebody runs. */
-int revisions_trim(struct ctl *c, struct doc *owner, const struct revisions *r, bool (*is_live)(void *arg, struct doc *revision), void *arg,
-	struct err *e);
+int revisions_trim(struct ctl *c, struct doc *owner, const struct revisions *r,
+	bool (*is_live)(void *arg, struct doc *revision), void *arg, struct err *e);

@@ -1,12 +1,15 @@
 /* job: pods that run to their end, counted exactly.
  *
  *   A pod is counted once, for good, in four steps that survive a crash between any two:
- *     it ends, and still has the finalizer     its uid is written to status.uncountedTerminatedPods (or its index to completedIndexes)
+ *     it ends, and still has the finalizer     its uid is written to status.uncountedTerminatedPods (or its index to
+ *                                              completedIndexes)
  *     the finalizer is taken away              only of pods whose uid or index the status holds
  *     it has no finalizer any more             the uid leaves the status and the counter grows, in one write
- *   The Job is read from the API before each look, and its status is written against that version: nothing is counted on old facts.
+ *   The Job is read from the API before each look, and its status is written against that version: nothing is counted
+ *   on old facts.
  *
- * How it ends: first SuccessCriteriaMet or FailureTarget is written and the other pods go, then, when none is left, Complete or Failed.
+ * How it ends: first SuccessCriteriaMet or FailureTarget is written and the other pods go, then, when none is left,
+ * Complete or Failed.
  * Source of the semantics: the Kubernetes documentation, "Jobs". */
 #include "controllers/job.h"
 
@@ -51,10 +54,10 @@ static bool has_condition(struct work *w, const char *type)
 static bool is_finished(const struct doc *job)
 {
 	return val_is(val_get(condition_of(doc_root(job), "Complete"), "status"), "True") ||
-	       val_is(val_get(condition_of(doc_root(job), "Failed"), "status"), "True");
+		val_is(val_get(condition_of(doc_root(job), "Failed"), "status"), "True");
 }
 
-/* ---- counting --------------------------------------------------------------------------------------------------------------------- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 static bool lists_uid(struct val list, struct str uid)
 {
@@ -71,7 +74,8 @@ static void settle(struct work *w, struct val uids, int64_t *counter, struct nod
 		bool tracked = false;
 
 		for (size_t i = 0; i < w->pods.n && !tracked; i++)
-			tracked = str_eq(doc_uid(w->pods.items[i]), val_str(it.val)) && job_pod_tracked(w->pods.items[i]);
+			tracked =
+				str_eq(doc_uid(w->pods.items[i]), val_str(it.val)) && job_pod_tracked(w->pods.items[i]);
 		if (tracked)
 			node_add(left, node_from(w->a, it.val));
 		else
@@ -112,9 +116,11 @@ static void note_failure(struct work *w, struct doc *pod)
 		w->fail_reason = "PodFailurePolicy";
 		w->fail_message = message;
 	}
-	if (w->per_index != JOB_NONE && (policy == POLICY_FAIL_INDEX || (policy == POLICY_COUNT && failures_of_index(w, index) > w->per_index)))
+	if (w->per_index != JOB_NONE &&
+		(policy == POLICY_FAIL_INDEX || (policy == POLICY_COUNT && failures_of_index(w, index) > w->per_index)))
 		index_set_add(&w->lost, index);
-	if (!job_pod_tracked(pod) || lists_uid(val_path(doc_get(w->job, "status"), "uncountedTerminatedPods.failed"), doc_uid(pod)))
+	if (!job_pod_tracked(pod) ||
+		lists_uid(val_path(doc_get(w->job, "status"), "uncountedTerminatedPods.failed"), doc_uid(pod)))
 		return;
 	if (policy != POLICY_IGNORE)
 		node_add(w->uncounted_bad, node_str(w->a, doc_uid(pod)));
@@ -128,7 +134,8 @@ static void note_success(struct work *w, struct doc *pod)
 			index_set_add(&w->done, job_pod_index(pod));
 		return;
 	}
-	if (job_pod_tracked(pod) && !lists_uid(val_path(doc_get(w->job, "status"), "uncountedTerminatedPods.succeeded"), doc_uid(pod)))
+	if (job_pod_tracked(pod) &&
+		!lists_uid(val_path(doc_get(w->job, "status"), "uncountedTerminatedPods.succeeded"), doc_uid(pod)))
 		node_add(w->uncounted_ok, node_str(w->a, doc_uid(pod)));
 }
 
@@ -191,7 +198,7 @@ static int64_t all_failed(const struct work *w)
 	return w->failed + (int64_t)node_len(w->uncounted_bad);
 }
 
-/* ---- how it ends ------------------------------------------------------------------------------------------------------------------- */
+/* ---- how it ends ----------------------------------------------------------------------------- */
 
 static void fails(struct work *w, const char *reason, const char *message)
 {
@@ -211,9 +218,11 @@ static int64_t restarts(struct work *w)
 	for (size_t i = 0; i < w->pods.n; i++) {
 		if (job_pod_fate(w->pods.items[i], w->count_terminating) != FATE_ACTIVE)
 			continue;
-		for (struct val_iter it = val_iter(doc_get(w->pods.items[i], "status.initContainerStatuses")); val_next(&it);)
+		for (struct val_iter it = val_iter(doc_get(w->pods.items[i], "status.initContainerStatuses"));
+			val_next(&it);)
 			n += val_int(val_get(it.val, "restartCount"), 0);
-		for (struct val_iter it = val_iter(doc_get(w->pods.items[i], "status.containerStatuses")); val_next(&it);)
+		for (struct val_iter it = val_iter(doc_get(w->pods.items[i], "status.containerStatuses"));
+			val_next(&it);)
 			n += val_int(val_get(it.val, "restartCount"), 0);
 	}
 	return n;
@@ -257,7 +266,8 @@ static void check_failure(struct work *w)
 static void check_success(struct work *w)
 {
 	const char *rule = w->indexed ? job_success_rule(w->a, w->job, &w->done) : NULL;
-	bool complete = w->completions != JOB_NONE ? all_succeeded(w) >= w->completions : all_succeeded(w) > 0 && !w->active && !w->terminating;
+	bool complete = w->completions != JOB_NONE ? all_succeeded(w) >= w->completions :
+						     all_succeeded(w) > 0 && !w->active && !w->terminating;
 
 	if (w->fail_reason || (!rule && !complete))
 		return;
@@ -289,7 +299,7 @@ static void decide(struct work *w)
 	check_success(w);
 }
 
-/* ---- pods come and go --------------------------------------------------------------------------------------------------------------- */
+/* ---- pods come and go ------------------------------------------------------------------------ */
 
 static int delete_active(struct work *w, int64_t n, struct err *e)
 {
@@ -312,7 +322,8 @@ static int delete_active(struct work *w, int64_t n, struct err *e)
 
 static struct node *template_of(struct work *w, int64_t index)
 {
-	struct node *template = node_copy(w->a, node_from(w->a, doc_get(w->job, "spec.template"))), *annotations, *containers;
+	struct node *template = node_copy(w->a, node_from(w->a, doc_get(w->job, "spec.template"))), *annotations,
+		    *containers;
 
 	node_add(node_need_list(template, "metadata.finalizers"), node_c(w->a, JOB_FINALIZER));
 	if (index == JOB_NONE)
@@ -321,12 +332,15 @@ static struct node *template_of(struct work *w, int64_t index)
 	node_setc(annotations, JOB_INDEX, node_strf(w->a, "%" PRId64, index));
 	if (w->per_index != JOB_NONE)
 		node_setc(annotations, JOB_INDEX_FAILURES, node_strf(w->a, "%" PRId64, failures_of_index(w, index)));
-	node_setc(node_need_map(template, "spec"), "hostname", node_strf(w->a, "%.*s-%" PRId64, STR_ARG(doc_name(w->job)), index));
+	node_setc(node_need_map(template, "spec"), "hostname",
+		node_strf(w->a, "%.*s-%" PRId64, STR_ARG(doc_name(w->job)), index));
 	for (int list = 0; list < 2; list++) {
 		containers = node_path(template, list ? "spec.initContainers" : "spec.containers");
 		for (size_t i = 0; i < node_len(containers); i++)
 			node_add(node_need_list(node_at(containers, i), "env"),
-				node_pack(w->a, "{name:'JOB_COMPLETION_INDEX', valueFrom:{fieldRef:{apiVersion:'v1', fieldPath:s}}}", "metadata.labels['" JOB_INDEX "']"));
+				node_pack(w->a,
+					"{name:'JOB_COMPLETION_INDEX', valueFrom:{fieldRef:{apiVersion:'v1', fieldPath:s}}}",
+					"metadata.labels['" JOB_INDEX "']"));
 	}
 	return template;
 }
@@ -384,7 +398,8 @@ static int delete_doubles(struct work *w, struct err *e)
 
 		if (job_pod_fate(p, false) != FATE_ACTIVE)
 			continue;
-		if (index != JOB_NONE && index < w->completions && !index_set_has(&seen, index) && !index_set_has(&w->done, index) && !index_set_has(&w->lost, index)) {
+		if (index != JOB_NONE && index < w->completions && !index_set_has(&seen, index) &&
+			!index_set_has(&w->done, index) && !index_set_has(&w->lost, index)) {
 			index_set_add(&seen, index);
 			continue;
 		}
@@ -409,7 +424,8 @@ static int64_t failures_in_row(const struct work *w)
 	int64_t n = 0;
 
 	for (size_t i = 0; i < w->pods.n; i++)
-		n += job_pod_fate(w->pods.items[i], w->count_terminating) == FATE_FAILED && job_pod_end_ns(w->pods.items[i]) > w->last_success.ns;
+		n += job_pod_fate(w->pods.items[i], w->count_terminating) == FATE_FAILED &&
+			job_pod_end_ns(w->pods.items[i]) > w->last_success.ns;
 	return n;
 }
 
@@ -433,7 +449,8 @@ static void hold_indexes(struct work *w)
 		struct doc *p = w->pods.items[i];
 		int64_t index = job_pod_index(p), wait;
 
-		if (job_pod_fate(p, w->count_terminating) != FATE_FAILED || index == JOB_NONE || index >= w->completions || w->done.has[index] || w->lost.has[index])
+		if (job_pod_fate(p, w->count_terminating) != FATE_FAILED || index == JOB_NONE ||
+			index >= w->completions || w->done.has[index] || w->lost.has[index])
 			continue;
 		wait = wait_after(failure_number(p), job_pod_end_ns(p));
 		if (wait > 0) {
@@ -464,9 +481,10 @@ static int manage(struct work *w, struct err *e)
 	return create_some(w, missing, e);
 }
 
-/* ---- status ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- status ---------------------------------------------------------------------------------- */
 
-static void probe_condition(struct work *w, const char *type, const char *status, const char *reason, const char *message)
+static void probe_condition(
+	struct work *w, const char *type, const char *status, const char *reason, const char *message)
 {
 	if (set_condition(w->a, w->conditions, type, status, reason, message, false))
 		for (size_t i = 0; i < node_len(w->conditions); i++)
@@ -476,7 +494,8 @@ static void probe_condition(struct work *w, const char *type, const char *status
 
 static void verdict_conditions(struct work *w, struct node *status)
 {
-	bool all_gone = !w->active && !w->terminating && !w->tracked && !node_len(w->uncounted_ok) && !node_len(w->uncounted_bad);
+	bool all_gone = !w->active && !w->terminating && !w->tracked && !node_len(w->uncounted_ok) &&
+		!node_len(w->uncounted_bad);
 
 	if (w->success_reason) {
 		probe_condition(w, "SuccessCriteriaMet", "True", w->success_reason, w->success_message);
@@ -550,7 +569,7 @@ static struct node *new_status(struct work *w)
 	return status;
 }
 
-/* ---- finalizers ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- finalizers ------------------------------------------------------------------------------ */
 
 static int set_tracked(struct ctl *c, struct arena *a, struct str key, struct doc *pod, bool on, struct err *e)
 {
@@ -563,7 +582,9 @@ static int set_tracked(struct ctl *c, struct arena *a, struct str key, struct do
 	if (on)
 		node_add(list, node_c(a, JOB_FINALIZER));
 	if (merge_patch(c, res_pods, pod, NULL,
-		    node_pack(a, "{metadata:{uid:S, resourceVersion:S, finalizers:o}}", doc_uid(pod), doc_str(pod, "metadata.resourceVersion"), list), &answer, e) < 0) {
+		    node_pack(a, "{metadata:{uid:S, resourceVersion:S, finalizers:o}}", doc_uid(pod),
+			    doc_str(pod, "metadata.resourceVersion"), list),
+		    &answer, e) < 0) {
 		if (e->code == ERR_NOT_FOUND || e->code == ERR_CONFLICT) { /* its event brings us back */
 			err_init(e);
 			return 0;
@@ -586,13 +607,14 @@ static int release_counted(struct work *w, struct err *e)
 static int track_adopted(struct work *w, struct err *e)
 {
 	for (size_t i = 0; i < w->pods.n; i++)
-		if (pod_active(w->pods.items[i]) && !job_pod_tracked(w->pods.items[i]) && set_tracked(w->c, w->a, w->key, w->pods.items[i], true, e) < 0)
+		if (pod_active(w->pods.items[i]) && !job_pod_tracked(w->pods.items[i]) &&
+			set_tracked(w->c, w->a, w->key, w->pods.items[i], true, e) < 0)
 			return -e->code;
 	return 0;
 }
 
-/* Whether nobody will count a tracked pod: its Job is gone or another one, or it does not fit the Job's selector any more and claim() lets
- * it go, or it was let go and has lost its labels. selector: the Job's, NULL without one. */
+/* Whether nobody will count a tracked pod: its Job is gone or another one, or it does not fit the Job's selector any
+ * more and claim() lets it go, or it was let go and has lost its labels. selector: the Job's, NULL without one. */
 static bool is_left(struct doc *pod, struct str name, struct doc *job, const struct selector *selector)
 {
 	struct val ref = controller_ref(pod), labels = doc_get(pod, "metadata.labels");
@@ -602,10 +624,12 @@ static bool is_left(struct doc *pod, struct str name, struct doc *job, const str
 		return str_eq(label, name) || !label.n;
 	if (!val_is(val_get(ref, "kind"), "Job") || !str_eq(val_str(val_get(ref, "name")), name))
 		return false;
-	return !job || !controlled_by(pod, doc_uid(job)) || (!is_deleting(pod) && !is_deleting(job) && !selector_matches(selector, labels));
+	return !job || !controlled_by(pod, doc_uid(job)) ||
+		(!is_deleting(pod) && !is_deleting(job) && !selector_matches(selector, labels));
 }
 
-static int release_left(struct ctl *c, struct arena *a, struct str key, struct str ns, struct str name, struct doc *job, struct err *e)
+static int release_left(
+	struct ctl *c, struct arena *a, struct str key, struct str ns, struct str name, struct doc *job, struct err *e)
 {
 	struct informer_list all = informer_list(ctl_informer(c, res_pods), a, "ns", ns);
 	const struct selector *selector = NULL;
@@ -613,16 +637,18 @@ static int release_left(struct ctl *c, struct arena *a, struct str key, struct s
 	if (job && selector_of(a, doc_get(job, "spec.selector"), &selector, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < all.n; i++)
-		if (job_pod_tracked(all.items[i]) && is_left(all.items[i], name, job, selector) && set_tracked(c, a, key, all.items[i], false, e) < 0)
+		if (job_pod_tracked(all.items[i]) && is_left(all.items[i], name, job, selector) &&
+			set_tracked(c, a, key, all.items[i], false, e) < 0)
 			return -e->code;
 	return 0;
 }
 
-/* ---- reconcile ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- reconcile ------------------------------------------------------------------------------- */
 
 static void read_spec(struct work *w)
 {
-	struct val completions = doc_get(w->job, "spec.completions"), per_index = doc_get(w->job, "spec.backoffLimitPerIndex");
+	struct val completions = doc_get(w->job, "spec.completions"),
+		   per_index = doc_get(w->job, "spec.backoffLimitPerIndex");
 	struct str replacement = doc_str(w->job, "spec.podReplacementPolicy");
 
 	w->indexed = str_is(doc_str(w->job, "spec.completionMode"), "Indexed");
@@ -630,7 +656,8 @@ static void read_spec(struct work *w)
 	w->parallelism = doc_int(w->job, "spec.parallelism", 1);
 	w->completions = val_kind(completions) == VAL_INT ? val_int(completions, 0) : JOB_NONE;
 	w->per_index = val_kind(per_index) == VAL_INT ? val_int(per_index, 0) : JOB_NONE;
-	w->backoff_limit = doc_int(w->job, "spec.backoffLimit", w->per_index == JOB_NONE ? DEFAULT_BACKOFF_LIMIT : INT32_MAX);
+	w->backoff_limit =
+		doc_int(w->job, "spec.backoffLimit", w->per_index == JOB_NONE ? DEFAULT_BACKOFF_LIMIT : INT32_MAX);
 	w->count_terminating = !val_has(doc_get(w->job, "spec.podFailurePolicy")) && !str_is(replacement, "Failed");
 }
 
@@ -694,7 +721,7 @@ const struct controller job_controller = {
 	.reconcile = reconcile,
 };
 
-/* ---- ttl ------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- ttl ------------------------------------------------------------------------------------- */
 
 static int expire(struct ctl *c, struct arena *a, struct str key, struct err *e)
 {
@@ -719,7 +746,10 @@ static int expire(struct ctl *c, struct arena *a, struct str key, struct err *e)
 		return 0;
 	}
 	if (client_delete(c->client, res_jobs, ns, name,
-		    (struct client_delete){ .uid = doc_uid(job), .resource_version = doc_str(job, "metadata.resourceVersion"), .grace_s = -1, .propagation = "Foreground" },
+		    (struct client_delete){ .uid = doc_uid(job),
+			    .resource_version = doc_str(job, "metadata.resourceVersion"),
+			    .grace_s = -1,
+			    .propagation = "Foreground" },
 		    e) < 0 &&
 		e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
 		return -e->code;

@@ -7,7 +7,7 @@
 #define JOB_INDEX_FAILURES "batch.kubernetes.io/job-index-failure-count"
 #define JOB_NONE (-1)
 
-/* ---- sets of indexes: "0,2-5" -------------------------------------------------------------------------------------------------- */
+/* ---- sets of indexes: "0,2-5" ---------------------------------------------------------------- */
 
 struct index_set {
 	bool *has; /* n of them, in the arena */
@@ -23,12 +23,13 @@ static inline bool index_set_has(const struct index_set *s, int64_t i)
 	return i >= 0 && i < s->n && s->has[i];
 }
 
-/* ---- pods ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- pods ------------------------------------------------------------------------------------ */
 
 int64_t job_pod_index(const struct doc *pod); /* JOB_NONE: it has none */
 bool job_pod_tracked(const struct doc *pod);  /* the finalizer is there: it has not been counted for good */
 enum pod_fate { FATE_ACTIVE, FATE_TERMINATING, FATE_SUCCEEDED, FATE_FAILED };
-/* count_terminating: a pod that goes counts as failed at once (no podFailurePolicy, podReplacementPolicy TerminatingOrFailed). */
+/* count_terminating: a pod that goes counts as failed at once (no podFailurePolicy, podReplacementPolicy
+ * TerminatingOrFailed). */
 enum pod_fate job_pod_fate(const struct doc *pod, bool count_terminating);
 
 /* spec.podFailurePolicy for a failed pod. *message is in the arena, for POLICY_FAIL_JOB. */
@@ -38,7 +39,8 @@ enum policy job_policy(struct arena *a, const struct doc *job, const struct doc 
 /* spec.successPolicy: NULL, or the message of the rule that holds. */
 const char *job_success_rule(struct arena *a, const struct doc *job, const struct index_set *completed);
 
-/* When a pod that ended did so: the last of its containers, or when it stopped being ready, or its deletion; 0: unknown. Nanoseconds. */
+/* When a pod that ended did so: the last of its containers, or when it stopped being ready, or its deletion; 0:
+ * unknown. Nanoseconds. */
 int64_t job_pod_end_ns(const struct doc *pod);
 /* How long a new pod waits after so many failures in a row. */
 int64_t job_backoff_ms(int64_t failures);

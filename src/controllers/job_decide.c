@@ -6,11 +6,12 @@
 #define BACKOFF_FIRST_MS 10000
 #define BACKOFF_MOST_MS 600000
 
-/* ---- sets of indexes ---------------------------------------------------------------------------------------------------------- */
+/* ---- sets of indexes ------------------------------------------------------------------------- */
 
 struct index_set index_set_new(struct arena *a, int64_t n)
 {
-	return (struct index_set){ .has = ARENA_ARRAY(a, bool, (size_t)MAX(n, (int64_t)0) + 1), .n = MAX(n, (int64_t)0) };
+	return (struct index_set){ .has = ARENA_ARRAY(a, bool, (size_t)MAX(n, (int64_t)0) + 1),
+		.n = MAX(n, (int64_t)0) };
 }
 
 void index_set_add(struct index_set *s, int64_t i)
@@ -53,7 +54,7 @@ struct str index_set_text(struct arena *a, const struct index_set *s)
 	return arena_str(a, buf_view(&b));
 }
 
-/* ---- pods ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- pods ------------------------------------------------------------------------------------ */
 
 int64_t job_pod_index(const struct doc *pod)
 {
@@ -109,7 +110,7 @@ int64_t job_backoff_ms(int64_t failures)
 	return MIN(ms, (int64_t)BACKOFF_MOST_MS);
 }
 
-/* ---- podFailurePolicy ---------------------------------------------------------------------------------------------------------------- */
+/* ---- podFailurePolicy ------------------------------------------------------------------------ */
 
 /* The container's exit code that the rule means, or JOB_NONE. */
 static int64_t exit_code_for(struct val rule, struct val statuses, struct str *container)
@@ -158,14 +159,18 @@ static bool rule_holds(struct arena *a, struct val rule, size_t number, const st
 		code = exit_code_for(codes, doc_get(pod, "status.containerStatuses"), &what);
 		if (code == JOB_NONE)
 			code = exit_code_for(codes, doc_get(pod, "status.initContainerStatuses"), &what);
-		*message = arena_printf(a, "Container %.*s for pod %.*s/%.*s failed with exit code %" PRId64 " matching %.*s rule at index %zu", STR_ARG(what),
-			STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)), code, STR_ARG(val_str(val_get(rule, "action"))), number);
+		*message = arena_printf(a,
+			"Container %.*s for pod %.*s/%.*s failed with exit code %" PRId64
+			" matching %.*s rule at index %zu",
+			STR_ARG(what), STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)), code,
+			STR_ARG(val_str(val_get(rule, "action"))), number);
 		return code != JOB_NONE;
 	}
 	if (!condition_met(val_get(rule, "onPodConditions"), pod, &what))
 		return false;
-	*message = arena_printf(a, "Pod %.*s/%.*s has condition %.*s matching %.*s rule at index %zu", STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)), STR_ARG(what),
-		STR_ARG(val_str(val_get(rule, "action"))), number);
+	*message = arena_printf(a, "Pod %.*s/%.*s has condition %.*s matching %.*s rule at index %zu",
+		STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)), STR_ARG(what), STR_ARG(val_str(val_get(rule, "action"))),
+		number);
 	return true;
 }
 
@@ -176,13 +181,15 @@ enum policy job_policy(struct arena *a, const struct doc *job, const struct doc 
 
 		if (!rule_holds(a, it.val, it.i, pod, message))
 			continue;
-		return str_is(action, "FailJob") ? POLICY_FAIL_JOB : str_is(action, "Ignore") ? POLICY_IGNORE : str_is(action, "FailIndex") ? POLICY_FAIL_INDEX :
-																	     POLICY_COUNT;
+		return str_is(action, "FailJob")    ? POLICY_FAIL_JOB :
+			str_is(action, "Ignore")    ? POLICY_IGNORE :
+			str_is(action, "FailIndex") ? POLICY_FAIL_INDEX :
+						      POLICY_COUNT;
 	}
 	return POLICY_COUNT;
 }
 
-/* ---- successPolicy --------------------------------------------------------------------------------------------------------------------- */
+/* ---- successPolicy --------------------------------------------------------------------------- */
 
 const char *job_success_rule(struct arena *a, const struct doc *job, const struct index_set *completed)
 {

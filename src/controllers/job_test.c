@@ -19,8 +19,14 @@ static void index_sets_are_written_as_they_are_read(void **state)
 		const char *in, *out;
 		int64_t n, count;
 	} rows[] = {
-		{ "", "", 5, 0 },	   { "0-4", "0-4", 5, 5 },	  { "3,1", "1,3", 5, 2 },	 { "0,1", "0,1", 5, 2 },
-		{ "0-1,3-9", "0,1,3,4", 5, 4 }, { "9", "", 5, 0 }, { "x,2,-", "2", 5, 1 }, { "0-2,1-3", "0-3", 5, 4 },
+		{ "", "", 5, 0 },
+		{ "0-4", "0-4", 5, 5 },
+		{ "3,1", "1,3", 5, 2 },
+		{ "0,1", "0,1", 5, 2 },
+		{ "0-1,3-9", "0,1,3,4", 5, 4 },
+		{ "9", "", 5, 0 },
+		{ "x,2,-", "2", 5, 1 },
+		{ "0-2,1-3", "0-3", 5, 4 },
 	};
 	auto_(arena_free) struct arena *a = arena_new();
 
@@ -44,9 +50,12 @@ static void what_becomes_of_a_pod(void **state)
 		{ "{status: {phase: Running}}", true, FATE_ACTIVE },
 		{ "{status: {phase: Succeeded}}", true, FATE_SUCCEEDED },
 		{ "{status: {phase: Failed}}", false, FATE_FAILED },
-		{ "{metadata: {deletionTimestamp: '2020-01-01T00:00:00Z'}, status: {phase: Running}}", true, FATE_FAILED },
-		{ "{metadata: {deletionTimestamp: '2020-01-01T00:00:00Z'}, status: {phase: Running}}", false, FATE_TERMINATING },
-		{ "{metadata: {deletionTimestamp: '2020-01-01T00:00:00Z'}, status: {phase: Succeeded}}", true, FATE_SUCCEEDED },
+		{ "{metadata: {deletionTimestamp: '2020-01-01T00:00:00Z'}, status: {phase: Running}}", true,
+			FATE_FAILED },
+		{ "{metadata: {deletionTimestamp: '2020-01-01T00:00:00Z'}, status: {phase: Running}}", false,
+			FATE_TERMINATING },
+		{ "{metadata: {deletionTimestamp: '2020-01-01T00:00:00Z'}, status: {phase: Succeeded}}", true,
+			FATE_SUCCEEDED },
 	};
 
 	(void)state;
@@ -64,21 +73,30 @@ static void the_first_rule_that_holds_decides(void **state)
 		enum policy policy;
 	} rows[] = {
 		{ "[]", "{}", POLICY_COUNT },
-		{ "[{action: FailJob, onExitCodes: {operator: In, values: [42]}}]", "{containerStatuses: [{name: c, state: {terminated: {exitCode: 42}}}]}", POLICY_FAIL_JOB },
-		{ "[{action: FailJob, onExitCodes: {operator: In, values: [42]}}]", "{containerStatuses: [{name: c, state: {terminated: {exitCode: 1}}}]}", POLICY_COUNT },
-		{ "[{action: FailIndex, onExitCodes: {operator: NotIn, values: [42]}}]", "{containerStatuses: [{name: c, state: {terminated: {exitCode: 1}}}]}", POLICY_FAIL_INDEX },
-		{ "[{action: FailIndex, onExitCodes: {operator: NotIn, values: [42]}}]", "{containerStatuses: [{name: c, state: {terminated: {exitCode: 0}}}]}", POLICY_COUNT },
-		{ "[{action: FailJob, onExitCodes: {containerName: d, operator: In, values: [1]}}]", "{containerStatuses: [{name: c, state: {terminated: {exitCode: 1}}}]}", POLICY_COUNT },
+		{ "[{action: FailJob, onExitCodes: {operator: In, values: [42]}}]",
+			"{containerStatuses: [{name: c, state: {terminated: {exitCode: 42}}}]}", POLICY_FAIL_JOB },
+		{ "[{action: FailJob, onExitCodes: {operator: In, values: [42]}}]",
+			"{containerStatuses: [{name: c, state: {terminated: {exitCode: 1}}}]}", POLICY_COUNT },
+		{ "[{action: FailIndex, onExitCodes: {operator: NotIn, values: [42]}}]",
+			"{containerStatuses: [{name: c, state: {terminated: {exitCode: 1}}}]}", POLICY_FAIL_INDEX },
+		{ "[{action: FailIndex, onExitCodes: {operator: NotIn, values: [42]}}]",
+			"{containerStatuses: [{name: c, state: {terminated: {exitCode: 0}}}]}", POLICY_COUNT },
+		{ "[{action: FailJob, onExitCodes: {containerName: d, operator: In, values: [1]}}]",
+			"{containerStatuses: [{name: c, state: {terminated: {exitCode: 1}}}]}", POLICY_COUNT },
 		{ "[{action: Ignore, onPodConditions: [{type: DisruptionTarget}]}, {action: FailJob, onExitCodes: {operator: In, values: [1]}}]",
-			"{conditions: [{type: DisruptionTarget, status: 'True'}], containerStatuses: [{name: c, state: {terminated: {exitCode: 1}}}]}", POLICY_IGNORE },
-		{ "[{action: Ignore, onPodConditions: [{type: DisruptionTarget}]}]", "{conditions: [{type: DisruptionTarget, status: 'False'}]}", POLICY_COUNT },
+			"{conditions: [{type: DisruptionTarget, status: 'True'}], containerStatuses: [{name: c, state: {terminated: {exitCode: 1}}}]}",
+			POLICY_IGNORE },
+		{ "[{action: Ignore, onPodConditions: [{type: DisruptionTarget}]}]",
+			"{conditions: [{type: DisruptionTarget, status: 'False'}]}", POLICY_COUNT },
 	};
 	auto_(arena_free) struct arena *a = arena_new();
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		auto_(doc_unref) struct doc *job = yaml(arena_printf(a, "{spec: {podFailurePolicy: {rules: %s}}}", rows[i].rules));
-		auto_(doc_unref) struct doc *pod = yaml(arena_printf(a, "{metadata: {name: p, namespace: n}, status: %s}", rows[i].pod));
+		auto_(doc_unref) struct doc *job =
+			yaml(arena_printf(a, "{spec: {podFailurePolicy: {rules: %s}}}", rows[i].rules));
+		auto_(doc_unref) struct doc *pod =
+			yaml(arena_printf(a, "{metadata: {name: p, namespace: n}, status: %s}", rows[i].pod));
 		const char *message = NULL;
 
 		assert_int_equal(job_policy(a, job, pod, &message), rows[i].policy);
@@ -102,7 +120,8 @@ static void success_rules(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		auto_(doc_unref) struct doc *job = yaml(arena_printf(a, "{spec: {successPolicy: {rules: %s}}}", rows[i].rules));
+		auto_(doc_unref) struct doc *job =
+			yaml(arena_printf(a, "{spec: {successPolicy: {rules: %s}}}", rows[i].rules));
 		struct index_set done = index_set_new(a, 5);
 
 		index_set_read(&done, str_c(rows[i].completed));

@@ -5,13 +5,16 @@
 #define LOOK_AGAIN_MS 500
 
 #define N(id) &res_##id
-const struct gvr *const namespaced_resources[] = { N(pods), N(deployments), N(replicasets), N(statefulsets), N(daemonsets), N(jobs), N(cronjobs),
-	N(replicationcontrollers), N(services), N(endpoints), N(endpointslices), N(configmaps), N(secrets), N(serviceaccounts), N(persistentvolumeclaims),
-	N(resourcequotas), N(limitranges), N(controllerrevisions), N(leases), N(networkpolicies), N(poddisruptionbudgets),
+const struct gvr *const namespaced_resources[] = { N(pods), N(deployments), N(replicasets), N(statefulsets),
+	N(daemonsets), N(jobs), N(cronjobs), N(replicationcontrollers), N(services), N(endpoints), N(endpointslices),
+	N(configmaps), N(secrets), N(serviceaccounts), N(persistentvolumeclaims), N(resourcequotas), N(limitranges),
+	N(controllerrevisions), N(leases), N(networkpolicies), N(poddisruptionbudgets),
 	&(const struct gvr){ "", "v1", "podtemplates" }, &(const struct gvr){ "networking.k8s.io", "v1", "ingresses" },
-	&(const struct gvr){ "rbac.authorization.k8s.io", "v1", "roles" }, &(const struct gvr){ "rbac.authorization.k8s.io", "v1", "rolebindings" },
-	N(horizontalpodautoscalers), &(const struct gvr){ "storage.k8s.io", "v1", "csistoragecapacities" },
-	&(const struct gvr){ "resource.k8s.io", "v1", "resourceclaims" }, &(const struct gvr){ "resource.k8s.io", "v1", "resourceclaimtemplates" }, N(events), NULL };
+	&(const struct gvr){ "rbac.authorization.k8s.io", "v1", "roles" },
+	&(const struct gvr){ "rbac.authorization.k8s.io", "v1", "rolebindings" }, N(horizontalpodautoscalers),
+	&(const struct gvr){ "storage.k8s.io", "v1", "csistoragecapacities" },
+	&(const struct gvr){ "resource.k8s.io", "v1", "resourceclaims" },
+	&(const struct gvr){ "resource.k8s.io", "v1", "resourceclaimtemplates" }, N(events), NULL };
 #undef N
 
 struct left {
@@ -31,7 +34,8 @@ static void count_left(void *arg, struct doc *take)
 /* Deletes what is there of one resource; *left: what remains. */
 static int empty(struct ctl *c, struct arena *a, struct gvr r, struct str ns, struct left *left, struct err *e)
 {
-	struct client_request list = { .verb = VERB_LIST, .res = r, .ns = ns }, del = { .verb = VERB_DELETE_COLLECTION, .res = r, .ns = ns };
+	struct client_request list = { .verb = VERB_LIST, .res = r, .ns = ns },
+			      del = { .verb = VERB_DELETE_COLLECTION, .res = r, .ns = ns };
 	char revision[24];
 	struct left now = { 0 };
 	int rc;
@@ -40,7 +44,8 @@ static int empty(struct ctl *c, struct arena *a, struct gvr r, struct str ns, st
 		return e->code == ERR_NOT_FOUND ? 0 : err_wrap(e, "list %s", r.resource);
 	if (!now.n)
 		return 0;
-	del.body = node_publish(node_pack(a, "{propagationPolicy:'Background'}")); /* nothing is left behind as an orphan */
+	del.body = node_publish(
+		node_pack(a, "{propagationPolicy:'Background'}")); /* nothing is left behind as an orphan */
 	rc = client_call(c->client, &del, NULL, e);
 	doc_unref(del.body);
 	if (rc < 0)
@@ -71,14 +76,25 @@ static int write_conditions(struct ctl *c, struct arena *a, struct doc *ns, cons
 	const char *remain = left->n ? "True" : "False", *wait = left->finalizers ? "True" : "False";
 
 	conditions = node_need_list(status, "conditions");
-	set_condition(a, conditions, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered", false);
-	set_condition(a, conditions, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions", "All legacy kube types successfully parsed", false);
-	set_condition(a, conditions, "NamespaceDeletionContentFailure", "False", "ContentDeleted", "All content successfully deleted, may be waiting on finalization", false);
-	set_condition(a, conditions, "NamespaceContentRemaining", remain, left->n ? "SomeResourcesRemain" : "ContentRemoved",
-		left->n ? arena_printf(a, "Some resources are remaining: %zu resource instances", left->n) : "All content successfully removed", false);
-	set_condition(a, conditions, "NamespaceFinalizersRemaining", wait, left->finalizers ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
-		left->finalizers ? arena_printf(a, "Some content in the namespace has finalizers remaining: in %zu resource instances", left->finalizers) :
-				   "All content-preserving finalizers finished", false);
+	set_condition(a, conditions, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered",
+		"All resources successfully discovered", false);
+	set_condition(a, conditions, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions",
+		"All legacy kube types successfully parsed", false);
+	set_condition(a, conditions, "NamespaceDeletionContentFailure", "False", "ContentDeleted",
+		"All content successfully deleted, may be waiting on finalization", false);
+	set_condition(a, conditions, "NamespaceContentRemaining", remain,
+		left->n ? "SomeResourcesRemain" : "ContentRemoved",
+		left->n ? arena_printf(a, "Some resources are remaining: %zu resource instances", left->n) :
+			  "All content successfully removed",
+		false);
+	set_condition(a, conditions, "NamespaceFinalizersRemaining", wait,
+		left->finalizers ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
+		left->finalizers ?
+			arena_printf(a,
+				"Some content in the namespace has finalizers remaining: in %zu resource instances",
+				left->finalizers) :
+			"All content-preserving finalizers finished",
+		false);
 	return write_status(c, a, res_namespaces, ns, status, e);
 }
 
@@ -86,7 +102,9 @@ static int finalize(struct ctl *c, struct arena *a, struct doc *ns, struct err *
 {
 	struct node *object = node_from(a, doc_root(ns)), *kept = node_list(a);
 	auto_(doc_unref) struct doc *body = NULL;
-	struct client_request rq = { .verb = VERB_UPDATE, .res = res_namespaces, .name = doc_name(ns), .sub = "finalize" };
+	struct client_request rq = {
+		.verb = VERB_UPDATE, .res = res_namespaces, .name = doc_name(ns), .sub = "finalize"
+	};
 
 	for (struct val_iter it = val_iter(doc_get(ns, "spec.finalizers")); val_next(&it);)
 		if (!val_is(it.val, "kubernetes"))

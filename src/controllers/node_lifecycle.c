@@ -1,4 +1,5 @@
-/* node: says when a node is silent, keeps the taints that its conditions mean, and evicts pods that do not tolerate them. */
+/* node: says when a node is silent, keeps the taints that its conditions mean, and evicts pods that do not tolerate
+ * them. */
 #include "controllers/controllers_internal.h"
 
 #define LOG_MODULE "controllers"
@@ -18,8 +19,9 @@ static const struct {
 };
 #define UNSCHEDULABLE "node.kubernetes.io/unschedulable"
 
-/* When a node was last seen to live, by our own clock: a node's clock may be wrong. It renews its lease, or tells its status: their
- * informers are not in step, and a node that has just said Ready must not be called silent because its lease is still the old one. */
+/* When a node was last seen to live, by our own clock: a node's clock may be wrong. It renews its lease, or tells its
+ * status: their informers are not in step, and a node that has just said Ready must not be called silent because its
+ * lease is still the old one. */
 struct seen {
 	int64_t lease_revision;
 	uint64_t heartbeat; /* hash of the Ready condition's lastHeartbeatTime */
@@ -49,12 +51,13 @@ static void state_free(void *p)
 	free(l);
 }
 
-/* ---- silence --------------------------------------------------------------------------------------------------------------- */
+/* ---- silence --------------------------------------------------------------------------------- */
 
 static int64_t silent_ms(struct ctl *c, struct doc *node)
 {
 	struct lifecycle *l = c->state;
-	auto_(doc_unref) struct doc *lease = informer_get(ctl_informer(c, res_leases), STR("kube-node-lease"), doc_name(node));
+	auto_(doc_unref) struct doc *lease =
+		informer_get(ctl_informer(c, res_leases), STR("kube-node-lease"), doc_name(node));
 	int64_t revision = lease ? doc_revision(lease) : 0, ms;
 	uint64_t heartbeat = str_hash(val_str(val_get(condition_of(doc_root(node), "Ready"), "lastHeartbeatTime")));
 	struct seen *s;
@@ -76,11 +79,14 @@ static int64_t silent_ms(struct ctl *c, struct doc *node)
 static int mark_unknown(struct ctl *c, struct arena *a, struct doc *node, struct err *e)
 {
 	static const char *const types[] = { "Ready", "MemoryPressure", "DiskPressure", "PIDPressure" };
-	struct node *status = node_copy(a, node_from(a, doc_get(node, "status"))), *conditions = node_need_list(status, "conditions");
+	struct node *status = node_copy(a, node_from(a, doc_get(node, "status"))),
+		    *conditions = node_need_list(status, "conditions");
 
 	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		set_condition(a, conditions, types[i], "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.", false);
-	recorder_event(c->recorder, node, "Normal", "NodeNotReady", "Node %.*s status is now: NodeNotReady", STR_ARG(doc_name(node)));
+		set_condition(a, conditions, types[i], "Unknown", "NodeStatusUnknown",
+			"Kubelet stopped posting node status.", false);
+	recorder_event(c->recorder, node, "Normal", "NodeNotReady", "Node %.*s status is now: NodeNotReady",
+		STR_ARG(doc_name(node)));
 	return write_status(c, a, res_nodes, node, status, e);
 }
 
@@ -104,7 +110,7 @@ static int mark_pods_not_ready(struct ctl *c, struct arena *a, struct doc *node,
 	return 0;
 }
 
-/* ---- taints ------------------------------------------------------------------------------------------------------------------ */
+/* ---- taints ---------------------------------------------------------------------------------- */
 
 static bool is_managed(struct str key)
 {
@@ -132,7 +138,9 @@ static void add_taint(struct arena *a, struct node *taints, struct doc *node, co
 {
 	struct val old = taint_of(node, key, effect);
 
-	node_add(taints, val_has(old) ? node_from(a, old) : node_pack(a, "{key:s, effect:s, timeAdded:s}", key, effect, now_text(a)));
+	node_add(taints,
+		val_has(old) ? node_from(a, old) :
+			       node_pack(a, "{key:s, effect:s, timeAdded:s}", key, effect, now_text(a)));
 }
 
 static struct node *wished_taints(struct arena *a, struct doc *node)
@@ -161,11 +169,12 @@ static int keep_taints(struct ctl *c, struct arena *a, struct doc *node, struct 
 
 	if ((!node_len(taints) && !node_len(have)) || node_equal(taints, have))
 		return 0;
-	patch = node_pack(a, "{metadata:{resourceVersion:S}, spec:{taints:o}}", doc_str(node, "metadata.resourceVersion"), node_len(taints) ? taints : node_null(a));
+	patch = node_pack(a, "{metadata:{resourceVersion:S}, spec:{taints:o}}",
+		doc_str(node, "metadata.resourceVersion"), node_len(taints) ? taints : node_null(a));
 	return merge_patch(c, res_nodes, node, NULL, patch, NULL, e);
 }
 
-/* ---- eviction ---------------------------------------------------------------------------------------------------------------- */
+/* ---- eviction -------------------------------------------------------------------------------- */
 
 #define FOR_EVER INT64_MAX
 
@@ -177,12 +186,14 @@ static int64_t tolerated_s(struct doc *pod, struct val taint)
 	for (struct val_iter it = val_iter(doc_get(pod, "spec.tolerations")); val_next(&it);) {
 		struct val seconds = val_get(it.val, "tolerationSeconds");
 
-		if (!toleration_covers(it.val, val_str(val_get(taint, "key")), val_str(val_get(taint, "value")), val_str(val_get(taint, "effect"))))
+		if (!toleration_covers(it.val, val_str(val_get(taint, "key")), val_str(val_get(taint, "value")),
+			    val_str(val_get(taint, "effect"))))
 			continue;
 		if (val_kind(seconds) != VAL_INT)
 			least = least < 0 ? FOR_EVER : least;
 		else
-			least = least < 0 ? MAX(val_int(seconds, 0), (int64_t)0) : MIN(least, MAX(val_int(seconds, 0), (int64_t)0));
+			least = least < 0 ? MAX(val_int(seconds, 0), (int64_t)0) :
+					    MIN(least, MAX(val_int(seconds, 0), (int64_t)0));
 	}
 	return MAX(least, (int64_t)0);
 }
@@ -225,8 +236,10 @@ static int evict_pods(struct ctl *c, struct arena *a, struct doc *node, int64_t 
 			*next_ms = MIN(*next_ms, ms);
 			continue;
 		}
-		recorder_event(c->recorder, pod, "Normal", "TaintManagerEviction", "Marking for deletion Pod %.*s/%.*s", STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)));
-		if (client_delete(c->client, res_pods, doc_ns(pod), doc_name(pod), (struct client_delete){ .uid = doc_uid(pod), .grace_s = -1 }, e) < 0 &&
+		recorder_event(c->recorder, pod, "Normal", "TaintManagerEviction", "Marking for deletion Pod %.*s/%.*s",
+			STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)));
+		if (client_delete(c->client, res_pods, doc_ns(pod), doc_name(pod),
+			    (struct client_delete){ .uid = doc_uid(pod), .grace_s = -1 }, e) < 0 &&
 			e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
 			return -e->code;
 		err_init(e);
@@ -273,7 +286,8 @@ static void key_node(struct ctl *c, struct doc *before, struct doc *after)
 static void key_new_pod(struct ctl *c, struct doc *before, struct doc *after)
 {
 	bool bound = after && doc_str(after, "spec.nodeName").n && (!before || !doc_str(before, "spec.nodeName").n);
-	auto_(doc_unref) struct doc *node = bound ? informer_get(ctl_informer(c, res_nodes), STR_NULL, doc_str(after, "spec.nodeName")) : NULL;
+	auto_(doc_unref) struct doc *node =
+		bound ? informer_get(ctl_informer(c, res_nodes), STR_NULL, doc_str(after, "spec.nodeName")) : NULL;
 
 	if (node && val_len(doc_get(node, "spec.taints")))
 		ctl_add_doc(c, node);

@@ -1,10 +1,12 @@
-/* replicaset, replicationcontroller: keep as many pods as their object wishes. They differ in how a selector is written. */
+/* replicaset, replicationcontroller: keep as many pods as their object wishes. They differ in how a selector is
+ * written. */
 #include "controllers/controllers_internal.h"
 
 #define BURST 500
 #define FIRST_BATCH 4 /* creates are doubled from here while they succeed: a bad template fails few times */
 
-/* Smaller goes first. Upstream's order: unassigned, pending, not ready, cheaper to delete, more on its node, ready for less long, more restarts, younger. */
+/* Smaller goes first. Upstream's order: unassigned, pending, not ready, cheaper to delete, more on its node, ready for
+ * less long, more restarts, younger. */
 struct rank {
 	struct doc *pod;
 	int64_t assigned, phase, ready, cost, crowd, ready_since, restarts, created;
@@ -30,7 +32,7 @@ static int64_t age_class(int64_t now_ns, int64_t since_ns)
 	int64_t s = (now_ns - since_ns) / 1000000000, class = 0;
 
 	for (; s > 0; s >>= 1)
-		class++;
+		class ++;
 	return class;
 }
 
@@ -64,7 +66,10 @@ static struct rank rank_of(const struct informer_list *pods, struct doc *pod, in
 	r.ready = ready;
 	str_i64(val_str(val_get(annotations, "controller.kubernetes.io/pod-deletion-cost")), &r.cost);
 	r.crowd = -crowd(pods, pod);
-	r.ready_since = ready ? age_class(now_ns, time_ns(val_str(val_get(condition_of(doc_root(pod), "Ready"), "lastTransitionTime")))) : 0;
+	r.ready_since = ready ?
+		age_class(
+			now_ns, time_ns(val_str(val_get(condition_of(doc_root(pod), "Ready"), "lastTransitionTime")))) :
+		0;
 	r.restarts = -restarts(pod);
 	r.created = age_class(now_ns, time_ns(doc_str(pod, "metadata.creationTimestamp")));
 	return r;
@@ -73,8 +78,9 @@ static struct rank rank_of(const struct informer_list *pods, struct doc *pod, in
 static int by_rank(const void *x, const void *y)
 {
 	const struct rank *a = x, *b = y;
-	const int64_t pairs[][2] = { { a->assigned, b->assigned }, { a->phase, b->phase }, { a->ready, b->ready }, { a->cost, b->cost },
-		{ a->crowd, b->crowd }, { a->ready_since, b->ready_since }, { a->restarts, b->restarts }, { a->created, b->created } };
+	const int64_t pairs[][2] = { { a->assigned, b->assigned }, { a->phase, b->phase }, { a->ready, b->ready },
+		{ a->cost, b->cost }, { a->crowd, b->crowd }, { a->ready_since, b->ready_since },
+		{ a->restarts, b->restarts }, { a->created, b->created } };
 
 	for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
 		if (pairs[i][0] != pairs[i][1])
@@ -99,7 +105,7 @@ static struct doc **victims(struct arena *a, const struct informer_list *pods, s
 	return out;
 }
 
-/* ---- creating side by side --------------------------------------------------------------------------------------------- */
+/* ---- creating side by side ------------------------------------------------------------------- */
 
 struct batch {
 	struct ctl *c;
@@ -168,8 +174,8 @@ static int create_missing(struct ctl *c, struct doc *set, struct str key, size_t
 	return 0;
 }
 
-static int delete_surplus(struct ctl *c, struct arena *a, struct doc *set, struct str key, const struct informer_list *pods, size_t active, size_t n,
-	struct err *e)
+static int delete_surplus(struct ctl *c, struct arena *a, struct doc *set, struct str key,
+	const struct informer_list *pods, size_t active, size_t n, struct err *e)
 {
 	struct doc **first = victims(a, pods, active, n);
 
@@ -179,7 +185,7 @@ static int delete_surplus(struct ctl *c, struct arena *a, struct doc *set, struc
 	return 0;
 }
 
-/* ---- status --------------------------------------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 struct counts {
 	int64_t all, labelled, ready, available, terminating, next_ms;
@@ -210,7 +216,8 @@ static struct counts count(struct arena *a, struct doc *set, const struct inform
 	return n;
 }
 
-static struct node *status_of(struct arena *a, struct doc *set, const struct counts *n, const struct err *failed, bool creating)
+static struct node *status_of(
+	struct arena *a, struct doc *set, const struct counts *n, const struct err *failed, bool creating)
 {
 	struct node *conditions = node_list(a), *status;
 
@@ -223,7 +230,8 @@ static struct node *status_of(struct arena *a, struct doc *set, const struct cou
 
 		if (val_has(old))
 			node_add(conditions, node_from(a, old));
-		/* Messages name pods that do not exist, another each time: to write every one would bring us back at once, for ever. */
+		/* Messages name pods that do not exist, another each time: to write every one would bring us back at
+		 * once, for ever. */
 		if (!val_is(val_get(old, "reason"), reason))
 			set_condition(a, conditions, "ReplicaFailure", "True", reason, failed->message, false);
 	}
@@ -264,7 +272,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	if (!is_deleting(set) && n.all < wanted)
 		create_missing(c, set, key, (size_t)MIN(wanted - n.all, (int64_t)BURST), &failed);
 	else if (!is_deleting(set) && n.all > wanted)
-		delete_surplus(c, a, set, key, &pods, (size_t)n.all, (size_t)MIN(n.all - wanted, (int64_t)BURST), &failed);
+		delete_surplus(
+			c, a, set, key, &pods, (size_t)n.all, (size_t)MIN(n.all - wanted, (int64_t)BURST), &failed);
 	if (write_status(c, a, ctl_kind(c), set, status_of(a, set, &n, &failed, n.all < wanted), e) < 0)
 		return -e->code;
 	if (n.next_ms)

@@ -1,4 +1,5 @@
-/* resourcequota: counts what a namespace uses of each ResourceQuota. Admission only ever adds; what is deleted or ends is found here. */
+/* resourcequota: counts what a namespace uses of each ResourceQuota. Admission only ever adds; what is deleted or ends
+ * is found here. */
 #include "controllers/controllers_internal.h"
 #include "quota/quota.h"
 
@@ -50,7 +51,8 @@ static int count_kind(struct ctl *c, struct count *n, struct gvr r, struct err *
 
 static int count_all(struct ctl *c, struct count *n, struct err *e)
 {
-	struct informer_list kinds = informer_list(ctl_informer(c, res_customresourcedefinitions), n->a, NULL, STR_NULL);
+	struct informer_list kinds =
+		informer_list(ctl_informer(c, res_customresourcedefinitions), n->a, NULL, STR_NULL);
 	struct gvr r;
 
 	for (size_t i = 0; namespaced_resources[i]; i++)
@@ -108,7 +110,8 @@ static int recount(struct ctl *c, struct arena *a, struct str key, struct err *e
 		if (count_fresh(c, &n, e) < 0)
 			return -e->code;
 	}
-	return write_status(c, a, res_resourcequotas, quota, node_pack(a, "{hard:v, used:o}", doc_get(quota, "spec.hard"), quota_node(a, &n.used)), e);
+	return write_status(c, a, res_resourcequotas, quota,
+		node_pack(a, "{hard:v, used:o}", doc_get(quota, "spec.hard"), quota_node(a, &n.used)), e);
 }
 
 static void add_quotas_of(struct ctl *c, struct str ns)
@@ -132,8 +135,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 /* What admission did not see: an end, or less than before. */
 static void key_usage(struct ctl *c, struct doc *before, struct doc *after)
 {
-	if (before && after && val_equal(doc_get(before, "spec"), doc_get(after, "spec")) && pod_ended(before) == pod_ended(after) &&
-		is_deleting(before) == is_deleting(after))
+	if (before && after && val_equal(doc_get(before, "spec"), doc_get(after, "spec")) &&
+		pod_ended(before) == pod_ended(after) && is_deleting(before) == is_deleting(after))
 		return;
 	if (informer_len(ctl_informer(c, res_resourcequotas)))
 		add_quotas_of(c, doc_ns(after ? after : before));
@@ -143,9 +146,11 @@ const struct controller resourcequota_controller = {
 	.name = "resourcequota-controller",
 	.help = "counts what namespaces use of their quotas",
 	.handles = "/resourcequotas",
-	.watches = { { &res_resourcequotas, key_self }, { &res_pods, key_usage }, { &res_services, key_usage }, { &res_persistentvolumeclaims, key_usage },
-		{ &res_secrets, key_usage }, { &res_configmaps, key_usage }, { &res_replicationcontrollers, key_usage }, { &res_replicasets, key_usage },
-		{ &res_deployments, key_usage }, { &res_statefulsets, key_usage }, { &res_jobs, key_usage }, { &res_customresourcedefinitions, NULL } },
+	.watches = { { &res_resourcequotas, key_self }, { &res_pods, key_usage }, { &res_services, key_usage },
+		{ &res_persistentvolumeclaims, key_usage }, { &res_secrets, key_usage }, { &res_configmaps, key_usage },
+		{ &res_replicationcontrollers, key_usage }, { &res_replicasets, key_usage },
+		{ &res_deployments, key_usage }, { &res_statefulsets, key_usage }, { &res_jobs, key_usage },
+		{ &res_customresourcedefinitions, NULL } },
 	.reconcile = reconcile,
 	.every_ms = RECOUNT_MS,
 };

@@ -44,7 +44,7 @@ int64_t rollout_share(int64_t has, int64_t set_most, int64_t most, int64_t to_ad
 	return to_add >= 0 ? MAX(MIN(share, left), (int64_t)0) : MIN(MAX(share, left), (int64_t)0);
 }
 
-/* ---- status ------------------------------------------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static int64_t sum_status(const struct rollout *r, const char *path)
 {
@@ -62,17 +62,19 @@ static int64_t count_of(struct node *status, const char *field)
 
 bool rollout_complete(const struct rollout *r, struct node *status)
 {
-	return r->new_set && count_of(status, "updatedReplicas") == r->wanted && count_of(status, "replicas") == r->wanted &&
-		count_of(status, "availableReplicas") == r->wanted &&
+	return r->new_set && count_of(status, "updatedReplicas") == r->wanted &&
+		count_of(status, "replicas") == r->wanted && count_of(status, "availableReplicas") == r->wanted &&
 		doc_int(r->d, "metadata.generation", 0) <= count_of(status, "observedGeneration");
 }
 
 static bool moved(const struct rollout *r, struct node *status)
 {
 	struct val old = doc_get(r->d, "status");
-	int64_t updated = val_int(val_get(old, "updatedReplicas"), 0), old_pods = val_int(val_get(old, "replicas"), 0) - updated;
+	int64_t updated = val_int(val_get(old, "updatedReplicas"), 0),
+		old_pods = val_int(val_get(old, "replicas"), 0) - updated;
 
-	return count_of(status, "updatedReplicas") > updated || count_of(status, "replicas") - count_of(status, "updatedReplicas") < old_pods ||
+	return count_of(status, "updatedReplicas") > updated ||
+		count_of(status, "replicas") - count_of(status, "updatedReplicas") < old_pods ||
 		count_of(status, "readyReplicas") > val_int(val_get(old, "readyReplicas"), 0) ||
 		count_of(status, "availableReplicas") > val_int(val_get(old, "availableReplicas"), 0);
 }
@@ -124,21 +126,28 @@ static void progress(struct rollout *r, struct node *status, struct node *condit
 
 	if (r->paused) {
 		if (!has_reason(p, "DeploymentPaused"))
-			set_condition(r->a, conditions, "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", true);
+			set_condition(r->a, conditions, "Progressing", "Unknown", "DeploymentPaused",
+				"Deployment is paused", true);
 		return;
 	}
 	if (has_reason(p, "DeploymentPaused"))
-		set_condition(r->a, conditions, "Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed", true);
+		set_condition(
+			r->a, conditions, "Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed", true);
 	if (rollout_complete(r, status)) {
-		if (!has_reason(p, "NewReplicaSetAvailable") || !val_is(val_get(condition_of(doc_root(r->d), "Progressing"), "status"), "True"))
-			touch(r, conditions, "NewReplicaSetAvailable", arena_printf(r->a, "ReplicaSet \"%s\" has successfully progressed.", set_name(r)));
+		if (!has_reason(p, "NewReplicaSetAvailable") ||
+			!val_is(val_get(condition_of(doc_root(r->d), "Progressing"), "status"), "True"))
+			touch(r, conditions, "NewReplicaSetAvailable",
+				arena_printf(r->a, "ReplicaSet \"%s\" has successfully progressed.", set_name(r)));
 		return;
 	}
 	if (!p) {
-		touch(r, conditions, "NewReplicaSetCreated", arena_printf(r->a, "Created new replica set \"%s\"", set_name(r)));
-	} else if (moved(r, status) || (has_reason(p, "NewReplicaSetAvailable") && count_of(status, "updatedReplicas") < r->wanted)) {
-		touch(r, conditions, "ReplicaSetUpdated", r->new_set ? arena_printf(r->a, "ReplicaSet \"%s\" is progressing.", set_name(r)) :
-								       arena_printf(r->a, "Deployment \"%s\" is progressing.", name));
+		touch(r, conditions, "NewReplicaSetCreated",
+			arena_printf(r->a, "Created new replica set \"%s\"", set_name(r)));
+	} else if (moved(r, status) ||
+		(has_reason(p, "NewReplicaSetAvailable") && count_of(status, "updatedReplicas") < r->wanted)) {
+		touch(r, conditions, "ReplicaSetUpdated",
+			r->new_set ? arena_printf(r->a, "ReplicaSet \"%s\" is progressing.", set_name(r)) :
+				     arena_printf(r->a, "Deployment \"%s\" is progressing.", name));
 	}
 	p = condition_in(conditions, "Progressing");
 	/* one that had finished may lose pods for other reasons: that is no rollout that fails */
@@ -158,9 +167,11 @@ static void availability(struct rollout *r, struct node *status, struct node *co
 	bool enough = count_of(status, "availableReplicas") >= r->wanted - r->unavailable;
 
 	if (enough)
-		set_condition(r->a, conditions, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", true);
+		set_condition(r->a, conditions, "Available", "True", "MinimumReplicasAvailable",
+			"Deployment has minimum availability.", true);
 	else
-		set_condition(r->a, conditions, "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.", true);
+		set_condition(r->a, conditions, "Available", "False", "MinimumReplicasUnavailable",
+			"Deployment does not have minimum availability.", true);
 }
 
 /* A set that cannot make its pods is shown on the Deployment. */
@@ -173,7 +184,8 @@ static void failure(struct rollout *r, struct node *conditions)
 	if (r->new_set && val_has(condition_of(doc_root(r->new_set), "ReplicaFailure")))
 		c = condition_of(doc_root(r->new_set), "ReplicaFailure");
 	if (val_has(c)) {
-		set_condition(r->a, conditions, "ReplicaFailure", arena_cstr(r->a, val_str(val_get(c, "status"))), arena_cstr(r->a, val_str(val_get(c, "reason"))),
+		set_condition(r->a, conditions, "ReplicaFailure", arena_cstr(r->a, val_str(val_get(c, "status"))),
+			arena_cstr(r->a, val_str(val_get(c, "reason"))),
 			arena_cstr(r->a, val_str(val_get(c, "message"))), true);
 		return;
 	}
@@ -190,7 +202,8 @@ static void set_count(struct rollout *r, struct node *status, const char *field,
 
 struct node *rollout_status(struct rollout *r, int64_t *next_ms)
 {
-	struct node *status = node_pack(r->a, "{observedGeneration:I}", doc_int(r->d, "metadata.generation", 0)), *conditions = node_list(r->a);
+	struct node *status = node_pack(r->a, "{observedGeneration:I}", doc_int(r->d, "metadata.generation", 0)),
+		    *conditions = node_list(r->a);
 	int64_t all = sum_spec(r), available = sum_status(r, "status.availableReplicas");
 
 	*next_ms = 0;

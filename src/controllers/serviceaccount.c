@@ -1,4 +1,5 @@
-/* serviceaccount and root-ca: what every namespace has, a ServiceAccount "default" and the cluster's certificate authority. */
+/* serviceaccount and root-ca: what every namespace has, a ServiceAccount "default" and the cluster's certificate
+ * authority. */
 #include "controllers/controllers_internal.h"
 
 #define ROOT_CA "kube-root-ca.crt"
@@ -21,11 +22,13 @@ static int forgive(struct err *e)
 
 static int need_account(struct ctl *c, struct arena *a, struct str ns, struct err *e)
 {
-	auto_(doc_unref) struct doc *have = informer_get(ctl_informer(c, res_serviceaccounts), ns, STR("default")), *body = NULL;
+	auto_(doc_unref) struct doc *have = informer_get(ctl_informer(c, res_serviceaccounts), ns, STR("default")),
+				    *body = NULL;
 
 	if (have || !is_active(c, ns))
 		return 0;
-	body = node_publish(node_pack(a, "{apiVersion:'v1', kind:'ServiceAccount', metadata:{name:'default', namespace:S}}", ns));
+	body = node_publish(
+		node_pack(a, "{apiVersion:'v1', kind:'ServiceAccount', metadata:{name:'default', namespace:S}}", ns));
 	return client_create(c->client, res_serviceaccounts, ns, body, NULL, e) < 0 ? forgive(e) : 0;
 }
 
@@ -38,10 +41,13 @@ static int need_root_ca(struct ctl *c, struct arena *a, struct str ns, struct er
 	have = informer_get(ctl_informer(c, res_configmaps), ns, STR(ROOT_CA));
 	if (have && str_eq(val_str(val_get(doc_get(have, "data"), "ca.crt")), c->opts->ca_pem))
 		return 0;
-	body = node_publish(node_pack(a, "{apiVersion:'v1', kind:'ConfigMap', metadata:{name:'" ROOT_CA "', namespace:S, annotations:"
-					 "{'kubernetes.io/description':'Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints.'}}, "
-					 "data:{'ca.crt':S}}", ns, c->opts->ca_pem));
-	if ((have ? client_update(c->client, res_configmaps, body, NULL, e) : client_create(c->client, res_configmaps, ns, body, NULL, e)) < 0)
+	body = node_publish(node_pack(a,
+		"{apiVersion:'v1', kind:'ConfigMap', metadata:{name:'" ROOT_CA "', namespace:S, annotations:"
+		"{'kubernetes.io/description':'Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints.'}}, "
+		"data:{'ca.crt':S}}",
+		ns, c->opts->ca_pem));
+	if ((have ? client_update(c->client, res_configmaps, body, NULL, e) :
+		    client_create(c->client, res_configmaps, ns, body, NULL, e)) < 0)
 		return forgive(e);
 	return 0;
 }

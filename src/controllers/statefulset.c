@@ -20,7 +20,7 @@ struct stateful {
 	struct str key;
 	int64_t start, wanted, partition, min_ready;
 	bool in_order, rolling;
-	struct doc **slots;	/* start … start + wanted; NULL: missing */
+	struct doc **slots;     /* start … start + wanted; NULL: missing */
 	struct doc **condemned; /* highest ordinal first */
 	size_t n_condemned;
 	struct revisions revisions;
@@ -29,7 +29,7 @@ struct stateful {
 	int64_t next_ms;
 };
 
-/* ---- pods -------------------------------------------------------------------------------------------------------------- */
+/* ---- pods ------------------------------------------------------------------------------------ */
 
 /* -1: not a name of this set's pods. */
 static int64_t ordinal_of(const struct doc *set, struct str pod)
@@ -37,7 +37,8 @@ static int64_t ordinal_of(const struct doc *set, struct str pod)
 	struct str name = doc_name(set), digits = str_sub(pod, name.n + 1, pod.n);
 	int64_t n;
 
-	if (!str_starts(pod, name) || pod.n < name.n + 2 || pod.p[name.n] != '-' || (digits.n > 1 && digits.p[0] == '0') || !str_i64(digits, &n) || n < 0)
+	if (!str_starts(pod, name) || pod.n < name.n + 2 || pod.p[name.n] != '-' ||
+		(digits.n > 1 && digits.p[0] == '0') || !str_i64(digits, &n) || n < 0)
 		return -1;
 	return n;
 }
@@ -59,7 +60,8 @@ static struct str revision_of(const struct doc *pod)
 static bool is_healthy(struct stateful *s, struct doc *pod)
 {
 	int64_t wait_ms = 0;
-	bool ok = str_is(doc_str(pod, "status.phase"), "Running") && pod_available(pod, s->min_ready, &wait_ms) && !is_deleting(pod);
+	bool ok = str_is(doc_str(pod, "status.phase"), "Running") && pod_available(pod, s->min_ready, &wait_ms) &&
+		!is_deleting(pod);
 
 	if (wait_ms)
 		s->next_ms = s->next_ms ? MIN(s->next_ms, wait_ms) : wait_ms;
@@ -95,11 +97,12 @@ static void sort_pods(struct stateful *s, struct informer_list pods)
 	qsort(s->condemned, s->n_condemned, sizeof(*s->condemned), by_ordinal_down);
 }
 
-/* ---- claims -------------------------------------------------------------------------------------------------------------- */
+/* ---- claims ---------------------------------------------------------------------------------- */
 
 static struct str claim_name(struct stateful *s, struct val template, int64_t ordinal)
 {
-	return arena_strf(s->a, "%.*s-%.*s-%lld", STR_ARG(val_str(val_path(template, "metadata.name"))), STR_ARG(doc_name(s->set)), (long long)ordinal);
+	return arena_strf(s->a, "%.*s-%.*s-%lld", STR_ARG(val_str(val_path(template, "metadata.name"))),
+		STR_ARG(doc_name(s->set)), (long long)ordinal);
 }
 
 static bool deletes_when(struct stateful *s, const char *when)
@@ -110,7 +113,8 @@ static bool deletes_when(struct stateful *s, const char *when)
 static int need_claim(struct stateful *s, struct val template, int64_t ordinal, struct err *e)
 {
 	struct str name = claim_name(s, template, ordinal), ns = doc_ns(s->set);
-	auto_(doc_unref) struct doc *have = informer_get(ctl_informer(s->c, res_persistentvolumeclaims), ns, name), *body = NULL;
+	auto_(doc_unref) struct doc *have = informer_get(ctl_informer(s->c, res_persistentvolumeclaims), ns, name),
+				    *body = NULL;
 	struct node *labels = node_map(s->a), *owners = NULL;
 
 	if (have)
@@ -120,13 +124,15 @@ static int need_claim(struct stateful *s, struct val template, int64_t ordinal, 
 	for (struct val_iter it = val_iter(doc_get(s->set, "spec.selector.matchLabels")); val_next(&it);)
 		node_set(labels, it.key, node_from(s->a, it.val));
 	if (deletes_when(s, "whenDeleted"))
-		owners = node_pack(s->a, "[{apiVersion:S, kind:S, name:S, uid:S}]", doc_str(s->set, "apiVersion"), doc_str(s->set, "kind"), doc_name(s->set),
-			doc_uid(s->set));
-	body = node_publish(node_pack(s->a, "{apiVersion:'v1', kind:'PersistentVolumeClaim', metadata:{name:S, namespace:S, labels:o, annotations:v, "
-					    "ownerReferences:o}, spec:v}",
+		owners = node_pack(s->a, "[{apiVersion:S, kind:S, name:S, uid:S}]", doc_str(s->set, "apiVersion"),
+			doc_str(s->set, "kind"), doc_name(s->set), doc_uid(s->set));
+	body = node_publish(node_pack(s->a,
+		"{apiVersion:'v1', kind:'PersistentVolumeClaim', metadata:{name:S, namespace:S, labels:o, annotations:v, "
+		"ownerReferences:o}, spec:v}",
 		name, ns, labels, val_path(template, "metadata.annotations"), owners, val_get(template, "spec")));
 	if (client_create(s->c->client, res_persistentvolumeclaims, ns, body, NULL, e) < 0 && e->code != ERR_EXISTS) {
-		recorder_event(s->c->recorder, s->set, "Warning", "FailedCreate", "create Claim %.*s failed: %s", STR_ARG(name), e->message);
+		recorder_event(s->c->recorder, s->set, "Warning", "FailedCreate", "create Claim %.*s failed: %s",
+			STR_ARG(name), e->message);
 		return err_wrap(e, "create claim %.*s", STR_ARG(name));
 	}
 	err_init(e);
@@ -141,13 +147,15 @@ static int hand_over_claims(struct stateful *s, struct doc *pod, struct err *e)
 	if (!deletes_when(s, "whenScaled"))
 		return 0;
 	for (struct val_iter it = val_iter(doc_get(s->set, "spec.volumeClaimTemplates")); val_next(&it);) {
-		auto_(doc_unref) struct doc *have = informer_get(ctl_informer(s->c, res_persistentvolumeclaims), doc_ns(s->set), claim_name(s, it.val, ordinal));
+		auto_(doc_unref) struct doc *have = informer_get(
+			ctl_informer(s->c, res_persistentvolumeclaims), doc_ns(s->set), claim_name(s, it.val, ordinal));
 
 		if (!have || val_has(val_find(doc_get(have, "metadata.ownerReferences"), "uid", doc_uid(pod))))
 			continue;
 		if (merge_patch(s->c, res_persistentvolumeclaims, have, NULL,
-			    node_pack(s->a, "{metadata:{uid:S, ownerReferences:[{apiVersion:'v1', kind:'Pod', name:S, uid:S}]}}", doc_uid(have), doc_name(pod),
-				    doc_uid(pod)),
+			    node_pack(s->a,
+				    "{metadata:{uid:S, ownerReferences:[{apiVersion:'v1', kind:'Pod', name:S, uid:S}]}}",
+				    doc_uid(have), doc_name(pod), doc_uid(pod)),
 			    NULL, e) < 0 &&
 			e->code != ERR_NOT_FOUND)
 			return err_wrap(e, "claim %.*s", STR_ARG(doc_name(have)));
@@ -163,7 +171,9 @@ static struct node *volumes_of(struct stateful *s, struct node *spec, int64_t or
 	struct val templates = doc_get(s->set, "spec.volumeClaimTemplates");
 
 	for (struct val_iter it = val_iter(templates); val_next(&it);)
-		node_add(out, node_pack(s->a, "{name:v, persistentVolumeClaim:{claimName:S}}", val_path(it.val, "metadata.name"), claim_name(s, it.val, ordinal)));
+		node_add(out,
+			node_pack(s->a, "{name:v, persistentVolumeClaim:{claimName:S}}",
+				val_path(it.val, "metadata.name"), claim_name(s, it.val, ordinal)));
 	for (size_t i = 0; i < node_len(given); i++) {
 		struct str name = node_text_str(node_getc(node_at(given, i), "name"));
 		bool claimed = false;
@@ -176,7 +186,7 @@ static struct node *volumes_of(struct stateful *s, struct node *spec, int64_t or
 	return out;
 }
 
-/* ---- writes ---------------------------------------------------------------------------------------------------------------- */
+/* ---- writes ---------------------------------------------------------------------------------- */
 
 static struct doc *revision_for(const struct stateful *s, int64_t ordinal)
 {
@@ -186,7 +196,8 @@ static struct doc *revision_for(const struct stateful *s, int64_t ordinal)
 static int create_at(struct stateful *s, int64_t ordinal, struct err *e)
 {
 	struct doc *revision = revision_for(s, ordinal);
-	struct node *template = revision_template(s->a, revision), *spec = node_need_map(template, "spec"), *labels = node_map(s->a);
+	struct node *template = revision_template(s->a, revision), *spec = node_need_map(template, "spec"),
+		    *labels = node_map(s->a);
 	char *name = arena_printf(s->a, "%.*s-%lld", STR_ARG(doc_name(s->set)), (long long)ordinal);
 	auto_(doc_unref) struct doc *published = NULL, *made = NULL;
 
@@ -203,7 +214,9 @@ static int create_at(struct stateful *s, int64_t ordinal, struct err *e)
 		node_setc(spec, "volumes", volumes_of(s, spec, ordinal));
 	published = node_publish(template);
 	if (create_pod(s->c, s->a, s->set, doc_root(published), labels, name, &made, e) < 0)
-		return e->code == ERR_EXISTS ? err_set(e, ERR_CONFLICT, "pod %s belongs to somebody else, or is not gone yet", name) : -e->code;
+		return e->code == ERR_EXISTS ?
+			err_set(e, ERR_CONFLICT, "pod %s belongs to somebody else, or is not gone yet", name) :
+			-e->code;
 	ctl_wrote(s->c, s->key, made);
 	s->n.replicas++;
 	s->n.current += revision == s->current;
@@ -220,15 +233,16 @@ static int take_away(struct stateful *s, struct doc *pod, struct err *e)
 	return 0;
 }
 
-/* ---- the steps: each returns 1 when the rest has to wait ------------------------------------------------------------------------ */
+/* ---- the steps: each returns 1 when the rest has to wait ------------------------------------- */
 
 static int fill_slot(struct stateful *s, int64_t i, struct err *e)
 {
 	struct doc *pod = s->slots[i];
 
 	if (pod && pod_ended(pod) && !is_deleting(pod)) {
-		recorder_event(s->c->recorder, s->set, "Warning", "RecreatingTerminatedPod", "StatefulSet %.*s/%.*s is recreating terminated Pod %.*s",
-			STR_ARG(doc_ns(s->set)), STR_ARG(doc_name(s->set)), STR_ARG(doc_name(pod)));
+		recorder_event(s->c->recorder, s->set, "Warning", "RecreatingTerminatedPod",
+			"StatefulSet %.*s/%.*s is recreating terminated Pod %.*s", STR_ARG(doc_ns(s->set)),
+			STR_ARG(doc_name(s->set)), STR_ARG(doc_name(pod)));
 		return take_away(s, pod, e) < 0 ? -e->code : s->in_order; /* its end brings us back */
 	}
 	if (!pod)
@@ -297,7 +311,7 @@ static int update_pods(struct stateful *s, struct err *e)
 	return 0;
 }
 
-/* ---- status ------------------------------------------------------------------------------------------------------------------- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static void set_count(struct stateful *s, struct node *status, const char *field, int64_t n)
 {
@@ -307,7 +321,8 @@ static void set_count(struct stateful *s, struct node *status, const char *field
 
 static int finish(struct stateful *s, struct err *e)
 {
-	struct node *status = node_pack(s->a, "{observedGeneration:I, replicas:I}", doc_int(s->set, "metadata.generation", 0), s->n.replicas);
+	struct node *status = node_pack(
+		s->a, "{observedGeneration:I, replicas:I}", doc_int(s->set, "metadata.generation", 0), s->n.replicas);
 	struct doc *update = s->revisions.update;
 
 	/* all have the new revision: it is the current one from now on */
@@ -407,6 +422,7 @@ const struct controller statefulset_controller = {
 	.name = "statefulset-controller",
 	.help = "keeps pods with names and volumes of their own, in order",
 	.handles = "apps/statefulsets",
-	.watches = { { &res_statefulsets, key_self }, { &res_pods, key_claimed }, { &res_controllerrevisions, key_claimed }, { &res_persistentvolumeclaims, NULL } },
+	.watches = { { &res_statefulsets, key_self }, { &res_pods, key_claimed },
+		{ &res_controllerrevisions, key_claimed }, { &res_persistentvolumeclaims, NULL } },
 	.reconcile = reconcile,
 };

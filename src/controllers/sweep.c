@@ -10,7 +10,8 @@ static int remove_pod(struct ctl *c, struct doc *pod, struct err *e)
 {
 	struct client_delete o = { .uid = doc_uid(pod), .grace_s = 0 };
 
-	if (client_delete(c->client, res_pods, doc_ns(pod), doc_name(pod), o, e) < 0 && e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
+	if (client_delete(c->client, res_pods, doc_ns(pod), doc_name(pod), o, e) < 0 && e->code != ERR_NOT_FOUND &&
+		e->code != ERR_CONFLICT)
 		return err_wrap(e, "remove pod %.*s/%.*s", STR_ARG(doc_ns(pod)), STR_ARG(doc_name(pod)));
 	err_init(e);
 	return 0;
@@ -37,7 +38,8 @@ static bool is_stranded(struct ctl *c, struct doc *pod)
 
 static int by_age(const void *x, const void *y)
 {
-	return str_cmp(doc_str(*(struct doc *const *)x, "metadata.creationTimestamp"), doc_str(*(struct doc *const *)y, "metadata.creationTimestamp"));
+	return str_cmp(doc_str(*(struct doc *const *)x, "metadata.creationTimestamp"),
+		doc_str(*(struct doc *const *)y, "metadata.creationTimestamp"));
 }
 
 static int sweep_pods(struct ctl *c, struct arena *a, struct str key, struct err *e)
@@ -79,7 +81,7 @@ const struct controller pod_gc_controller = {
 	.every_ms = SWEEP_MS,
 };
 
-/* ---- events ------------------------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 struct old_events {
 	struct arena *a;
@@ -90,7 +92,8 @@ struct old_events {
 
 static int64_t last_seen_s(const struct doc *event)
 {
-	static const char *const paths[] = { "series.lastObservedTime", "lastTimestamp", "eventTime", "metadata.creationTimestamp" };
+	static const char *const paths[] = { "series.lastObservedTime", "lastTimestamp", "eventTime",
+		"metadata.creationTimestamp" };
 	struct wall t;
 
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
@@ -131,7 +134,8 @@ static int sweep_events(struct ctl *c, struct arena *a, struct str key, struct e
 	for (size_t i = 0; i < old.n; i++) {
 		struct client_delete o = { .uid = doc_uid(old.items[i]), .grace_s = -1 };
 
-		if (client_delete(c->client, res_events, doc_ns(old.items[i]), doc_name(old.items[i]), o, e) < 0 && e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
+		if (client_delete(c->client, res_events, doc_ns(old.items[i]), doc_name(old.items[i]), o, e) < 0 &&
+			e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
 			return -e->code;
 		err_init(e);
 	}

@@ -1,5 +1,6 @@
-/* tokens: Secrets of type kubernetes.io/service-account-token get a token of the ServiceAccount that they name, bound to the Secret, and
- * go with the account. With --legacy-token-secrets every ServiceAccount gets one such Secret by itself, as before Kubernetes 1.24. */
+/* tokens: Secrets of type kubernetes.io/service-account-token get a token of the ServiceAccount that they name, bound
+ * to the Secret, and go with the account. With --legacy-token-secrets every ServiceAccount gets one such Secret by
+ * itself, as before Kubernetes 1.24. */
 #include "controllers/controllers_internal.h"
 
 #include <stdio.h>
@@ -22,10 +23,15 @@ static bool holds_token(const struct doc *secret)
 static int ask_token(struct ctl *c, struct arena *a, struct doc *secret, struct str *ret, struct err *e)
 {
 	auto_(doc_unref) struct doc *body = NULL, *answer = NULL;
-	struct client_request rq = { .verb = VERB_CREATE, .res = res_serviceaccounts, .ns = doc_ns(secret), .name = account_of(secret), .sub = "token" };
+	struct client_request rq = { .verb = VERB_CREATE,
+		.res = res_serviceaccounts,
+		.ns = doc_ns(secret),
+		.name = account_of(secret),
+		.sub = "token" };
 
-	body = node_publish(node_pack(a, "{apiVersion:'authentication.k8s.io/v1', kind:'TokenRequest', spec:{expirationSeconds:I, "
-					 "boundObjectRef:{apiVersion:'v1', kind:'Secret', name:S, uid:S}}}",
+	body = node_publish(node_pack(a,
+		"{apiVersion:'authentication.k8s.io/v1', kind:'TokenRequest', spec:{expirationSeconds:I, "
+		"boundObjectRef:{apiVersion:'v1', kind:'Secret', name:S, uid:S}}}",
 		LIVES_S, doc_name(secret), doc_uid(secret)));
 	rq.body = body;
 	if (client_call(c->client, &rq, &answer, e) < 0)
@@ -45,8 +51,9 @@ static bool is_full(struct ctl *c, struct doc *secret, struct doc *account)
 {
 	struct val data = doc_get(secret, "data");
 
-	return val_has(val_get(data, "token")) && val_has(val_get(data, "namespace")) && (!c->opts->ca_pem.n || val_has(val_get(data, "ca.crt"))) &&
-	       str_eq(val_str(val_get(doc_get(secret, "metadata.annotations"), ACCOUNT_UID)), doc_uid(account));
+	return val_has(val_get(data, "token")) && val_has(val_get(data, "namespace")) &&
+		(!c->opts->ca_pem.n || val_has(val_get(data, "ca.crt"))) &&
+		str_eq(val_str(val_get(doc_get(secret, "metadata.annotations"), ACCOUNT_UID)), doc_uid(account));
 }
 
 static int fill(struct ctl *c, struct arena *a, struct doc *secret, struct doc *account, struct err *e)
@@ -72,7 +79,8 @@ static int drop(struct ctl *c, struct doc *secret, struct err *e)
 {
 	struct client_delete o = { .uid = doc_uid(secret), .grace_s = -1 };
 
-	if (client_delete(c->client, res_secrets, doc_ns(secret), doc_name(secret), o, e) < 0 && e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
+	if (client_delete(c->client, res_secrets, doc_ns(secret), doc_name(secret), o, e) < 0 &&
+		e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
 		return -e->code;
 	return 0;
 }
@@ -95,14 +103,16 @@ static int need_secret(struct ctl *c, struct arena *a, struct doc *account, stru
 	if (!have) {
 		node_setc(annotations, ACCOUNT, node_str(a, doc_name(account)));
 		node_setc(annotations, ACCOUNT_UID, node_str(a, doc_uid(account)));
-		body = node_publish(node_pack(a, "{apiVersion:'v1', kind:'Secret', metadata:{generateName:o, namespace:S, annotations:o}, type:'" TYPE "'}",
+		body = node_publish(node_pack(a,
+			"{apiVersion:'v1', kind:'Secret', metadata:{generateName:o, namespace:S, annotations:o}, type:'" TYPE
+			"'}",
 			node_strf(a, "%.*s-token-", STR_ARG(doc_name(account))), doc_ns(account), annotations));
 		if (client_create(c->client, res_secrets, doc_ns(account), body, &made, e) < 0)
 			return namespace_ends(e) ? 0 : -e->code;
 		have = made;
 	}
-	patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S}, secrets:[{name:S}]}", doc_uid(account), doc_str(account, "metadata.resourceVersion"),
-		doc_name(have));
+	patch = node_pack(a, "{metadata:{uid:S, resourceVersion:S}, secrets:[{name:S}]}", doc_uid(account),
+		doc_str(account, "metadata.resourceVersion"), doc_name(have));
 	return merge_patch(c, res_serviceaccounts, account, NULL, patch, NULL, e);
 }
 

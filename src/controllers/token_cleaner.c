@@ -1,4 +1,5 @@
-/* token cleaner: bootstrap tokens (Secrets of type bootstrap.kubernetes.io/token in kube-system) go when data.expiration has passed. */
+/* token cleaner: bootstrap tokens (Secrets of type bootstrap.kubernetes.io/token in kube-system) go when
+ * data.expiration has passed. */
 #include "controllers/controllers_internal.h"
 
 #define TYPE "bootstrap.kubernetes.io/token"
@@ -35,7 +36,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 		return 0;
 	}
 	o.uid = doc_uid(secret);
-	if (client_delete(c->client, res_secrets, ns, name, o, e) < 0 && e->code != ERR_NOT_FOUND && e->code != ERR_CONFLICT)
+	if (client_delete(c->client, res_secrets, ns, name, o, e) < 0 && e->code != ERR_NOT_FOUND &&
+		e->code != ERR_CONFLICT)
 		return -e->code;
 	return 0;
 }

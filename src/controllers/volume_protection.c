@@ -85,9 +85,9 @@ static int protect_claim(struct ctl *c, struct arena *a, struct str key, struct 
 	if (!claim)
 		return 0;
 	if (!is_deleting(claim))
-		return has_finalizer(claim, CLAIM_FINALIZER)
-			       ? 0
-			       : set_finalizer(c, a, res_persistentvolumeclaims, claim, CLAIM_FINALIZER, true, e);
+		return has_finalizer(claim, CLAIM_FINALIZER) ?
+			0 :
+			set_finalizer(c, a, res_persistentvolumeclaims, claim, CLAIM_FINALIZER, true, e);
 	if (!has_finalizer(claim, CLAIM_FINALIZER))
 		return 0;
 	if (is_used(c, a, claim, &used, e) < 0)
@@ -121,9 +121,9 @@ static int protect_volume(struct ctl *c, struct arena *a, struct str key, struct
 	if (!volume)
 		return 0;
 	if (!is_deleting(volume))
-		return has_finalizer(volume, VOLUME_FINALIZER)
-			       ? 0
-			       : set_finalizer(c, a, res_persistentvolumes, volume, VOLUME_FINALIZER, true, e);
+		return has_finalizer(volume, VOLUME_FINALIZER) ?
+			0 :
+			set_finalizer(c, a, res_persistentvolumes, volume, VOLUME_FINALIZER, true, e);
 	if (!has_finalizer(volume, VOLUME_FINALIZER) || str_is(doc_str(volume, "status.phase"), "Bound"))
 		return 0;
 	return set_finalizer(c, a, res_persistentvolumes, volume, VOLUME_FINALIZER, false, e);

@@ -80,9 +80,9 @@ static int release(struct ctl *c, struct arena *a, struct doc **volume, struct e
 static int unbind(struct ctl *c, struct arena *a, struct doc **volume, struct err *e)
 {
 	bool by_us = claim_note(*volume, CLAIM_BOUND_BY_CONTROLLER).n > 0;
-	struct node *patch =
-		by_us ? node_pack(a, "{metadata:{annotations:{'" CLAIM_BOUND_BY_CONTROLLER "':n}}, spec:{claimRef:n}}")
-		      : node_pack(a, "{spec:{claimRef:{uid:n, resourceVersion:n}}}");
+	struct node *patch = by_us ?
+		node_pack(a, "{metadata:{annotations:{'" CLAIM_BOUND_BY_CONTROLLER "':n}}, spec:{claimRef:n}}") :
+		node_pack(a, "{spec:{claimRef:{uid:n, resourceVersion:n}}}");
 
 	if (patch_known(c, a, res_persistentvolumes, volume, NULL, patch, e) < 0)
 		return err_wrap(e, "let go of the claim");

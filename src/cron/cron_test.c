@@ -136,8 +136,9 @@ static void what_is_no_schedule(void **state)
 		{ "*/-1 * * * *", "negative number (-1) not allowed: -1" },
 		{ "x * * * *", "failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax" },
 		{ "-5 * * * *", "failed to parse int from : strconv.Atoi: parsing \"\": invalid syntax" },
-		{ "99999999999999999999 * * * *", "failed to parse int from 99999999999999999999: strconv.Atoi: "
-						  "parsing \"99999999999999999999\": value out of range" },
+		{ "99999999999999999999 * * * *",
+			"failed to parse int from 99999999999999999999: strconv.Atoi: "
+			"parsing \"99999999999999999999\": value out of range" },
 		{ "* * * mon *", "failed to parse int from mon: strconv.Atoi: parsing \"mon\": invalid syntax" },
 		{ "@sometimes", "unrecognized descriptor: @sometimes" },
 		{ "@every soon", "failed to parse duration @every soon: time: invalid duration \"soon\"" },

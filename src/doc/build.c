@@ -173,7 +173,7 @@ void build_close(struct build *b, uint32_t node, uint32_t children)
 		n->bits |= DN_FLAT;
 }
 
-/* ---- copying from another doc --------------------------------------------------------------------------------- */
+/* ---- copying from another doc ---------------------------------------------------------------- */
 
 /* The slice holds no slot: text goes over in one piece, then each node's offsets move by the same distance. */
 static void copy_slice(struct build *b, const struct doc *d, uint32_t at)
@@ -242,7 +242,7 @@ void build_val(struct build *b, const struct doc *d, uint32_t at)
 		copy_slice(b, d, at);
 }
 
-/* ---- the finished doc ----------------------------------------------------------------------------------------- */
+/* ---- the finished doc ------------------------------------------------------------------------ */
 
 struct doc *build_finish(struct build *b)
 {

@@ -233,7 +233,7 @@ struct val val_find(struct val list, const char *key, struct str want)
 	return VAL_NONE;
 }
 
-/* ---- identity ------------------------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 static struct str meta_str(const struct doc *d, struct str key)
 {

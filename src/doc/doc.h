@@ -38,7 +38,7 @@ struct val {
 };
 #define VAL_NONE ((struct val){ NULL, 0 })
 
-/* ---- reading ------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Parses JSON (RFC 8259). Own: doc_unref(). The text is copied; the doc's text is compact JSON when the input is (input
  * white space is kept out: the copy is re-written compactly). Fails: ERR_BAD_REQUEST with line and column. */
@@ -57,8 +57,8 @@ int doc_parse_yaml(
 	struct str yaml, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
 
 struct val doc_root(const struct doc *d);
-struct str doc_text(const struct doc *d);   /* borrow: the whole JSON text */
-size_t doc_bytes(const struct doc *d);	    /* memory it takes, index included */
+struct str doc_text(const struct doc *d); /* borrow: the whole JSON text */
+size_t doc_bytes(const struct doc *d);    /* memory it takes, index included */
 
 enum val_kind val_kind(struct val v);
 static inline bool val_has(struct val v)
@@ -86,22 +86,22 @@ bool doc_bool(const struct doc *d, const char *path, bool otherwise);
 struct val doc_get(const struct doc *d, const char *path);
 
 struct val_iter {
-	struct str key;	 /* of a map's entry; empty in a list */
+	struct str key; /* of a map's entry; empty in a list */
 	struct val val;
-	size_t i;	 /* 0-based position */
-	struct val in;	 /* private */
-	uint32_t next;	 /* private */
+	size_t i;      /* 0-based position */
+	struct val in; /* private */
+	uint32_t next; /* private */
 };
 /* `for (struct val_iter it = val_iter(v); val_next(&it);)` over a map or list; none for anything else. */
 struct val_iter val_iter(struct val v);
 bool val_next(struct val_iter *it);
 
 bool val_equal(struct val a, struct val b); /* maps in any order; 1 equals 1.0 */
-uint64_t val_hash(struct val v); /* the same for equal values; another in every process */
+uint64_t val_hash(struct val v);            /* the same for equal values; another in every process */
 /* First entry of a list of maps whose `key` is the string `want` ("name": containers, "type": conditions). */
 struct val val_find(struct val list, const char *key, struct str want);
 
-/* ---- building and editing ------------------------------------------------------------------------------------ */
+/* ---- building and editing -------------------------------------------------------------------- */
 
 struct node; /* NULL is "missing" for every reader below */
 
@@ -109,7 +109,7 @@ struct node *node_null(struct arena *a);
 struct node *node_bool(struct arena *a, bool b);
 struct node *node_int(struct arena *a, int64_t i);
 struct node *node_float(struct arena *a, double f);
-struct node *node_str(struct arena *a, struct str s);	  /* copies s into the arena */
+struct node *node_str(struct arena *a, struct str s); /* copies s into the arena */
 struct node *node_c(struct arena *a, const char *s);
 struct node *node_strf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
 struct node *node_map(struct arena *a);
@@ -171,13 +171,13 @@ int64_t doc_revision(const struct doc *d); /* metadata.resourceVersion as a numb
  * (lists omit them in their items). */
 struct str doc_item_text(const struct doc *d); /* what follows "{" */
 
-/* ---- identity ------------------------------------------------------------------------------------------------ */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 struct str doc_name(const struct doc *d);
 struct str doc_ns(const struct doc *d);
 struct str doc_uid(const struct doc *d);
 
-/* ---- patches: each changes `target` in place or fails and leaves it in an unspecified state ------------------- */
+/* ---- patches: each changes `target` in place or fails and leaves it in an unspecified state ---- */
 
 /* RFC 6902. copy_max bounds what "copy" may add. Fails: ERR_INVALID (no such operation, test failed, path missing),
  * ERR_BAD_REQUEST (no list), ERR_TOO_LARGE (more than 10000 operations, or copy_max). */
@@ -198,18 +198,18 @@ struct patch_shape {
 int patch_strategic(
 	struct arena *a, struct node **target, struct val patch, const struct patch_shape *shape, struct err *e);
 
-/* ---- quantities ("100m", "1Gi"): exact decimals of up to 19 digits with a scale ------------------------------- */
+/* ---- quantities ("100m", "1Gi"): exact decimals of up to 19 digits with a scale -------------- */
 
 struct quantity {
-	int64_t value;	/* mantissa */
-	int8_t scale;	/* value × 10^scale (−9 … 18) */
+	int64_t value;  /* mantissa */
+	int8_t scale;   /* value × 10^scale (−9 … 18) */
 	uint8_t format; /* enum quantity_format, for printing */
 };
 enum quantity_format { QUANTITY_DECIMAL, QUANTITY_BINARY, QUANTITY_EXPONENT };
 #define QUANTITY_TEXT_MAX 64
 /* false: not a quantity. Finer than nano is rounded up; beyond int64 is capped. */
 bool quantity_parse(struct str s, struct quantity *ret);
-const char *quantity_wrong(struct str s); /* upstream's sentence about a text that is no quantity */
+const char *quantity_wrong(struct str s);             /* upstream's sentence about a text that is no quantity */
 bool quantity_of(struct val v, struct quantity *ret); /* a string or number */
 void quantity_text(struct quantity q, char ret[QUANTITY_TEXT_MAX]); /* canonical: 1500m, 1536Mi */
 int quantity_cmp(struct quantity a, struct quantity b);
@@ -218,7 +218,7 @@ struct quantity quantity_sub(struct quantity a, struct quantity b);
 int64_t quantity_milli(struct quantity q); /* rounded up, capped */
 int64_t quantity_whole(struct quantity q); /* rounded up, capped */
 
-/* ---- selectors ------------------------------------------------------------------------------------------------ */
+/* ---- selectors ------------------------------------------------------------------------------- */
 
 struct selector; /* immutable, reference-free; lives in an arena */
 /* "a=b,c!=d,e in (f,g),!h". Empty: matches all. Fails: ERR_BAD_REQUEST in upstream's words where known. */
@@ -238,11 +238,12 @@ struct field_term {
 };
 int field_selector_parse(struct arena *a, struct str text, struct field_term **ret, size_t *ret_n, struct err *e);
 
-/* ---- small shared rules --------------------------------------------------------------------------------------- */
+/* ---- small shared rules ---------------------------------------------------------------------- */
 
 /* metav1.IntOrString: a number, or "30%" of total rounded up or down. false: neither. */
 bool int_or_percent(struct val v, int64_t total, bool round_up, int64_t *ret);
-/* Whether a node with these labels and this name is one that spec.nodeSelector and the required node affinity of a pod's spec allow. */
+/* Whether a node with these labels and this name is one that spec.nodeSelector and the required node affinity of a
+ * pod's spec allow. */
 bool affinity_required_met(struct val pod_spec, struct val labels, struct str name);
 bool affinity_term_met(struct val node_selector_term, struct val labels, struct str name);
 /* Whether a toleration covers a taint of this key, value and effect. */

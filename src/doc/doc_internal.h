@@ -81,7 +81,7 @@ static inline struct str dn_str(const char *text, const char *extra, const struc
 	return (struct str){ text + dn_value_at(extra, n) + 1, n->len - 2 };
 }
 
-/* ---- builder: text, index and decoded copies in one pass ------------------------------------------------------ */
+/* ---- builder: text, index and decoded copies in one pass ------------------------------------- */
 
 struct build {
 	char *text, *extra;
@@ -133,7 +133,7 @@ struct str int_text(int64_t i, char to[FLOAT_TEXT_MAX]);
 /* Seeded per process, so that a client cannot choose keys that collide. Orders nothing. */
 uint64_t key_hash(struct str s);
 
-/* ---- the mutable tree ----------------------------------------------------------------------------------------- */
+/* ---- the mutable tree ------------------------------------------------------------------------ */
 
 struct entry { /* of a map or list; node NULL: still only in the doc, at node index at; both 0: deleted */
 	const char *key;

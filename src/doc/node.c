@@ -134,7 +134,7 @@ struct node *node_view(struct arena *a, struct val v)
 	return new_view(a, v.d, v.at);
 }
 
-/* ---- entries -------------------------------------------------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static void grow(struct node *n)
 {
@@ -237,7 +237,7 @@ static struct entry *append(struct node *n)
 	return &n->e[n->n++];
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 enum val_kind node_kind(struct node *n)
 {
@@ -334,7 +334,7 @@ double node_float_of(struct node *n, double otherwise)
 	return node_kind(n) == VAL_INT ? (double)n->i : otherwise;
 }
 
-/* ---- editing -------------------------------------------------------------------------------------------------- */
+/* ---- editing --------------------------------------------------------------------------------- */
 
 void node_set(struct node *map, struct str key, struct node *child)
 {
@@ -467,7 +467,7 @@ struct node *node_need_list(struct node *root, const char *path)
 	return need(map, last, VAL_LIST);
 }
 
-/* ---- whole trees (as deep as documents: DOC_DEPTH_MAX) -------------------------------------------------------- */
+/* ---- whole trees (as deep as documents: DOC_DEPTH_MAX) --------------------------------------- */
 
 struct node *node_copy(struct arena *a, struct node *n)
 {

@@ -45,8 +45,9 @@ static void edits_a_view(void **state)
 	struct node *n = node_from(a, doc_root(d));
 
 	d = doc_unref(d); /* the arena holds it */
-	assert_published(n, "{\"metadata\":{\"name\":\"web\",\"labels\":{\"k\\\"\":\"v\\n\",\"z\":\"2\"}},"
-			    "\"spec\":{\"list\":[{\"a\":1},{\"b\":[[],{}]},\"\\t\"],\"n\":5}}");
+	assert_published(n,
+		"{\"metadata\":{\"name\":\"web\",\"labels\":{\"k\\\"\":\"v\\n\",\"z\":\"2\"}},"
+		"\"spec\":{\"list\":[{\"a\":1},{\"b\":[[],{}]},\"\\t\"],\"n\":5}}");
 	assert_int_equal(node_len(n), 2);
 	assert_str(node_text_str(node_path(n, "metadata.name")), "web");
 	node_set_path(n, "metadata.annotations.x/y", node_c(a, "a\"b"));

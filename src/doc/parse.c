@@ -280,7 +280,7 @@ static int parse_word(struct parser *p, struct str word, enum val_kind kind)
 	return 0;
 }
 
-/* ---- duplicates ----------------------------------------------------------------------------------------------- */
+/* ---- duplicates ------------------------------------------------------------------------------ */
 
 static struct str key_of(struct parser *p, uint32_t node)
 {
@@ -371,7 +371,7 @@ static int check_large(struct parser *p, uint32_t map, uint32_t children)
 	return 0;
 }
 
-/* ---- structure ------------------------------------------------------------------------------------------------ */
+/* ---- structure ------------------------------------------------------------------------------- */
 
 static int check_keys(struct parser *p, const struct level *top)
 {

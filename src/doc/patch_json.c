@@ -37,8 +37,7 @@ static int decode(struct jp *p, struct str raw, struct str *ret)
 
 		if (c == '~') {
 			if (++i == raw.n || (raw.p[i] != '0' && raw.p[i] != '1'))
-				return err_set(
-					p->e, ERR_INVALID, "invalid JSON pointer \"%.*s\"", STR_ARG(p->path));
+				return err_set(p->e, ERR_INVALID, "invalid JSON pointer \"%.*s\"", STR_ARG(p->path));
 			c = raw.p[i] == '0' ? '~' : '/';
 		}
 		to[n++] = c;
@@ -80,8 +79,8 @@ static int locate(struct jp *p, struct str path, struct place *ret)
 	if (!path.n)
 		return 0;
 	if (path.p[0] != '/')
-		return err_set(p->e, ERR_INVALID, "invalid JSON pointer \"%.*s\": it has to start with \"/\"",
-			STR_ARG(path));
+		return err_set(
+			p->e, ERR_INVALID, "invalid JSON pointer \"%.*s\": it has to start with \"/\"", STR_ARG(path));
 	rest = str_n(path.p + 1, path.n - 1);
 	for (;;) {
 		const char *slash = memchr(rest.p, '/', rest.n);

@@ -29,7 +29,7 @@ static bool has_prefix(struct str s, struct str prefix)
 static bool is_directive(struct str key)
 {
 	return str_is(key, "$patch") || str_is(key, "$retainKeys") || has_prefix(key, order_prefix) ||
-	       has_prefix(key, delete_prefix);
+		has_prefix(key, delete_prefix);
 }
 
 static const void *child_type(struct sp *p, const void *type, struct str key)
@@ -74,7 +74,7 @@ static struct node *clean(struct sp *p, struct val v)
 	return n;
 }
 
-/* ---- lists ---------------------------------------------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 struct item {
 	struct node *node; /* NULL: deleted */
@@ -311,7 +311,7 @@ static struct node *merge_list(struct lists *l, struct node *target, struct val 
 	return interleave(l);
 }
 
-/* ---- maps ----------------------------------------------------------------------------------------------------- */
+/* ---- maps ------------------------------------------------------------------------------------ */
 
 static int retain_keys(struct sp *p, struct node *target, struct val patch, struct val keep)
 {

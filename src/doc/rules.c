@@ -110,7 +110,7 @@ int base64_decode(struct str s, struct buf *out)
 	return 0;
 }
 
-/* ---- nodes and pods --------------------------------------------------------------------------------------------- */
+/* ---- nodes and pods -------------------------------------------------------------------------- */
 
 static bool is_one_of(struct val values, struct val v)
 {

@@ -36,7 +36,7 @@ static struct term *add_term(struct arena *a, struct selector *s)
 	return &s->terms[s->n++];
 }
 
-/* ---- what a key and a value may be ---------------------------------------------------------------------------- */
+/* ---- what a key and a value may be ----------------------------------------------------------- */
 
 static bool is_alnum(char c)
 {
@@ -61,8 +61,8 @@ static bool is_subdomain(struct str s)
 		char c = s.p[i];
 		bool edge = i == 0 || i + 1 == s.n || s.p[i - 1] == '.' || s.p[i + 1] == '.';
 
-		if (c == '.' ? edge && (i == 0 || i + 1 == s.n || s.p[i - 1] == '.')
-			     : !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && !edge)))
+		if (c == '.' ? edge && (i == 0 || i + 1 == s.n || s.p[i - 1] == '.') :
+			       !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && !edge)))
 			return false;
 	}
 	return true;
@@ -126,7 +126,7 @@ static int finish_term(struct term *t, struct err *e)
 	return 0;
 }
 
-/* ---- text ----------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 struct reader {
 	struct arena *a;
@@ -265,8 +265,9 @@ int selector_parse(struct arena *a, struct str text, const struct selector **ret
 	next_token(&r);
 	while (r.token.n) {
 		if (!at_word(&r) && !str_is(r.token, "!"))
-			return unexpected(&r, s->n ? ", expected: identifier after ','"
-						   : ", expected: !, identifier, or 'end of string'");
+			return unexpected(&r,
+				s->n ? ", expected: identifier after ','" :
+				       ", expected: !, identifier, or 'end of string'");
 		if (read_term(&r, add_term(a, s)) < 0)
 			return err_wrap(e, "unable to parse requirement");
 		if (!r.token.n)
@@ -281,7 +282,7 @@ int selector_parse(struct arena *a, struct str text, const struct selector **ret
 	return 0;
 }
 
-/* ---- objects -------------------------------------------------------------------------------------------------- */
+/* ---- objects --------------------------------------------------------------------------------- */
 
 static void add_labels(struct arena *a, struct selector *s, struct val map)
 {
@@ -351,7 +352,7 @@ int selector_of_map(struct arena *a, struct val map, const struct selector **ret
 	return 0;
 }
 
-/* ---- matching ------------------------------------------------------------------------------------------------- */
+/* ---- matching -------------------------------------------------------------------------------- */
 
 static bool has_value(const struct term *t, struct str v)
 {
@@ -438,7 +439,7 @@ struct str selector_text(struct arena *a, const struct selector *s)
 	return arena_str(a, buf_view(&b));
 }
 
-/* ---- field selectors ------------------------------------------------------------------------------------------ */
+/* ---- field selectors ------------------------------------------------------------------------- */
 
 /* Value of a term: \\, \, and \= stand for the character; other escapes and bare separators are refused. */
 static bool unescape(struct arena *a, struct str raw, struct str *ret)
@@ -507,8 +508,12 @@ int field_selector_parse(struct arena *a, struct str text, struct field_term **r
 		if (!part.n)
 			continue;
 		if (!split_term(a, part, &terms[n]))
-			return terms[n].field.p ? err_set(e, ERR_BAD_REQUEST, "invalid field selector: unescaped character or unknown escape in value of '%.*s'", STR_ARG(part))
-						: err_set(e, ERR_BAD_REQUEST, "invalid selector: '%.*s'; can't understand '%.*s'", STR_ARG(text), STR_ARG(part));
+			return terms[n].field.p ?
+				err_set(e, ERR_BAD_REQUEST,
+					"invalid field selector: unescaped character or unknown escape in value of '%.*s'",
+					STR_ARG(part)) :
+				err_set(e, ERR_BAD_REQUEST, "invalid selector: '%.*s'; can't understand '%.*s'",
+					STR_ARG(text), STR_ARG(part));
 		n++;
 	}
 	*ret = terms;

@@ -51,7 +51,7 @@ static struct str of_c(const yaml_char_t *p)
 	return str_c((const char *)p);
 }
 
-/* ---- scalars -------------------------------------------------------------------------------------------------- */
+/* ---- scalars --------------------------------------------------------------------------------- */
 
 static bool one_of(struct str s, const char *const *words)
 {
@@ -209,7 +209,7 @@ static int scalar(struct reader *r, const yaml_event_t *ev, struct node **ret)
 	return plain(r, s, ret);
 }
 
-/* ---- structure ------------------------------------------------------------------------------------------------ */
+/* ---- structure ------------------------------------------------------------------------------- */
 
 static void path_of(struct reader *r, struct buf *out)
 {

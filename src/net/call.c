@@ -106,7 +106,7 @@ static void tell_reader(struct call *x)
 		x->ready(x->ready_arg);
 }
 
-/* ---- the loop's side ----- */
+/* ---- the loop's side ------------------------------------------------------------------------- */
 
 void call_pull(struct call *x)
 {
@@ -243,11 +243,12 @@ void call_over(struct call *x, enum err_code code, const char *why)
 	call_unref(x);
 }
 
-/* Safe to send again: the server says that it did not look at it, or nothing happened yet and twice is as good as once. */
+/* Safe to send again: the server says that it did not look at it, or nothing happened yet and twice is as good as
+ * once. */
 bool call_retry(struct call *x, bool never_processed)
 {
-	bool idempotent = strcmp(x->method, "GET") == 0 || strcmp(x->method, "HEAD") == 0 ||
-		strcmp(x->method, "OPTIONS") == 0;
+	bool idempotent =
+		strcmp(x->method, "GET") == 0 || strcmp(x->method, "HEAD") == 0 || strcmp(x->method, "OPTIONS") == 0;
 
 	if (x->over || x->retried || x->got_head || x->uploading || x->client->closed || x->client->loop->stopping ||
 		(!never_processed && !idempotent))
@@ -262,7 +263,7 @@ bool call_retry(struct call *x, bool never_processed)
 	return true;
 }
 
-/* ---- the caller's side ----- */
+/* ---- the caller's side ----------------------------------------------------------------------- */
 
 static int call_error(struct call *x, struct err *e)
 {
@@ -327,7 +328,7 @@ struct str call_field(struct call *x, const char *lower_name)
 	return s;
 }
 
-/* ---- http_call ----- */
+/* ---- http_call ------------------------------------------------------------------------------- */
 
 void http_reply_fini(struct http_reply *r)
 {
@@ -383,14 +384,15 @@ int http_call(struct http_client *c, const char *method, struct str path_query, 
 	return r;
 }
 
-/* ---- downloads ----- */
+/* ---- downloads ------------------------------------------------------------------------------- */
 
 struct http_download {
 	struct call *x;
 };
 
 int http_open(struct http_client *c, const char *method, struct str path_query, const struct http_header *headers,
-	size_t n_headers, struct str body, int64_t timeout_ms, int *ret_status, struct http_download **ret, struct err *e)
+	size_t n_headers, struct str body, int64_t timeout_ms, int *ret_status, struct http_download **ret,
+	struct err *e)
 {
 	struct mono until = mono_add_ms(mono_now(), timeout_ms ? timeout_ms : 60000);
 	struct call *x = call_new(c, method, path_query, headers, n_headers, body, 0);

@@ -34,7 +34,8 @@ static bool usable(struct link *k)
 
 static bool has_body(const struct call *x)
 {
-	return x->body_n || strcmp(x->method, "POST") == 0 || strcmp(x->method, "PUT") == 0 || strcmp(x->method, "PATCH") == 0;
+	return x->body_n || strcmp(x->method, "POST") == 0 || strcmp(x->method, "PUT") == 0 ||
+		strcmp(x->method, "PATCH") == 0;
 }
 
 static void start(struct link *k, struct call *x)
@@ -240,7 +241,9 @@ static void on_gone(struct conn *c)
 	free(h);
 }
 
-static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true };
+static const struct conn_ops ops = {
+	.input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true
+};
 
 struct link *link_h1(struct http_client *c, struct conn *conn)
 {

@@ -16,7 +16,7 @@ static nghttp2_nv nv(struct str name, struct str value)
 	return (nghttp2_nv){ (uint8_t *)name.p, (uint8_t *)value.p, name.n, value.n, NGHTTP2_NV_FLAG_NONE };
 }
 
-/* ---- sending ----- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *out, size_t length, uint32_t *flags,
 	nghttp2_data_source *source, void *arg)
@@ -140,7 +140,7 @@ static void cancel(struct link *k, struct call *x)
 
 static const struct link_ops h2_ops = { .usable = usable, .start = start, .more = more, .cancel = cancel };
 
-/* ---- receiving ----- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 static int on_field(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
 	const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
@@ -230,7 +230,7 @@ static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int
 	return 0;
 }
 
-/* ---- the connection ----- */
+/* ---- the connection -------------------------------------------------------------------------- */
 
 static void check_end(struct h2 *h)
 {
@@ -282,7 +282,9 @@ static void on_gone(struct conn *c)
 	free(h);
 }
 
-static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true };
+static const struct conn_ops ops = {
+	.input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true
+};
 
 static nghttp2_session_callbacks *callbacks;
 static nghttp2_option *options;

@@ -20,11 +20,12 @@
 #define FLUSH_MOST ((size_t)2 << 20) /* then another connection's turn */
 #define LINGER_MS 2000
 #define LINGER_LOOKS 30 /* so often without progress */
-#define LEAVING_MS 100 /* when the server ends: the peer has its answer, only a request that crosses ours would miss it */
+#define LEAVING_MS \
+	100 /* when the server ends: the peer has its answer, only a request that crosses ours would miss it */
 #define IOV_MOST 32
 
-/* The socket sends no more. What the other side sent before is often whole, an answer or the end of a stream: whoever wants it gets
- * it, at his own pace. False: nobody does, or all of it was read. */
+/* The socket sends no more. What the other side sent before is often whole, an answer or the end of a stream: whoever
+ * wants it gets it, at his own pace. False: nobody does, or all of it was read. */
 static bool reads_on(struct conn *c, int err)
 {
 	if (!c->ops->reads_on || !c->opened || c->eof || c->closing || c->kept_n)
@@ -35,7 +36,7 @@ static bool reads_on(struct conn *c, int err)
 	return true;
 }
 
-/* ---- the BIO under TLS ----- */
+/* ---- the BIO under TLS ----------------------------------------------------------------------- */
 
 static int bio_read(BIO *b, char *out, size_t cap, size_t *ret)
 {
@@ -106,7 +107,7 @@ static void bio_attach(struct conn *c)
 	SSL_set_bio(c->ssl, b, b);
 }
 
-/* ---- closing ----- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 static void events_update(struct conn *c);
 
@@ -165,7 +166,7 @@ void conn_bury(struct conn *c)
 	close(c->fd);
 }
 
-/* ---- reading ----- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void deliver(struct conn *c, struct str bytes)
 {
@@ -290,7 +291,7 @@ static void conn_read(struct conn *c)
 	}
 }
 
-/* ---- sending ----- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 void conn_dirty(struct conn *c)
 {
@@ -357,8 +358,8 @@ static ssize_t send_tls(struct conn *c)
 	return -1;
 }
 
-/* Closing while the other side still writes would reset the connection and take away what it has not read: so it gets some time to hang
- * up itself, and more as long as the kernel holds bytes that it has not taken. */
+/* Closing while the other side still writes would reset the connection and take away what it has not read: so it gets
+ * some time to hang up itself, and more as long as the kernel holds bytes that it has not taken. */
 static void linger(struct conn *c)
 {
 	int unsent = 0;
@@ -427,7 +428,7 @@ void conn_flush(struct conn *c)
 	events_update(c);
 }
 
-/* ---- events ----- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static int socket_error(int fd)
 {
@@ -461,7 +462,8 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		conn_dirty(c);
 		return;
 	}
-	if (status < 0) { /* reset; libuv stopped polling, and SO_ERROR tells it once: from now on the socket is readable up to its end */
+	if (status <
+		0) { /* reset; libuv stopped polling, and SO_ERROR tells it once: from now on the socket is readable up to its end */
 		int err = socket_error(c->fd);
 
 		c->events = 0;

@@ -207,7 +207,7 @@ void dial(struct net_loop *l, const struct dial_opts *o)
 	loop_send(l, &d->msg);
 }
 
-/* ---- plain connections ----- */
+/* ---- plain connections ----------------------------------------------------------------------- */
 
 struct plain {
 	struct net_pipe *p;

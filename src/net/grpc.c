@@ -18,7 +18,8 @@ struct grpc_stream {
 int grpc_new(struct net_loop *l, const char *target, struct tls *tls, struct grpc **ret, struct err *e)
 {
 	struct http_client *c = NULL;
-	int r = http_client_begin(&(struct http_client_opts){ .url = target, .tls = tls, .loop = l, .user_agent = "grpc-kogge" }, true,
+	int r = http_client_begin(
+		&(struct http_client_opts){ .url = target, .tls = tls, .loop = l, .user_agent = "grpc-kogge" }, true,
 		&c, e);
 
 	if (r < 0)
@@ -38,8 +39,8 @@ struct grpc *grpc_free(struct grpc *g)
 	return NULL;
 }
 
-static struct grpc_stream *stream_new(struct grpc *g, const char *method, const struct http_header *metadata, size_t n,
-	int64_t timeout_ms)
+static struct grpc_stream *stream_new(
+	struct grpc *g, const char *method, const struct http_header *metadata, size_t n, int64_t timeout_ms)
 {
 	struct grpc_stream *s = xcalloc(1, sizeof(*s));
 	struct http_header *h = xcalloc(n + 3, sizeof(*h));
@@ -63,7 +64,7 @@ static struct grpc_stream *stream_new(struct grpc *g, const char *method, const 
 	return s;
 }
 
-/* ---- the verdict ----- */
+/* ---- the verdict ----------------------------------------------------------------------------- */
 
 static int hex(char c)
 {
@@ -90,9 +91,9 @@ static void decode(struct str s, char *out, size_t cap)
 
 static enum err_code code_of(int64_t status)
 {
-	static const enum err_code codes[] = { ERR_OK, ERR_CANCELED, ERR_INTERNAL, ERR_BAD_REQUEST, ERR_TIMEOUT, ERR_NOT_FOUND,
-		ERR_EXISTS, ERR_FORBIDDEN, ERR_TOO_MANY, ERR_CONFLICT, ERR_CONFLICT, ERR_BAD_REQUEST, ERR_UNSUPPORTED, ERR_INTERNAL,
-		ERR_UNAVAILABLE, ERR_INTERNAL, ERR_UNAUTHORIZED };
+	static const enum err_code codes[] = { ERR_OK, ERR_CANCELED, ERR_INTERNAL, ERR_BAD_REQUEST, ERR_TIMEOUT,
+		ERR_NOT_FOUND, ERR_EXISTS, ERR_FORBIDDEN, ERR_TOO_MANY, ERR_CONFLICT, ERR_CONFLICT, ERR_BAD_REQUEST,
+		ERR_UNSUPPORTED, ERR_INTERNAL, ERR_UNAVAILABLE, ERR_INTERNAL, ERR_UNAUTHORIZED };
 
 	return status > 0 && status < (int64_t)ARRAY_LEN(codes) ? codes[status] : ERR_INTERNAL;
 }
@@ -106,7 +107,8 @@ static int verdict(struct grpc_stream *s, struct err *e)
 
 	if (!str_i64(status, &n)) {
 		if (s->x->status != 200)
-			return err_set(e, err_from_http(s->x->status, STR_NULL), "%s: HTTP status %d", s->method, s->x->status);
+			return err_set(e, err_from_http(s->x->status, STR_NULL), "%s: HTTP status %d", s->method,
+				s->x->status);
 		return err_set(e, ERR_UNAVAILABLE, "%s: the answer ended without a status", s->method);
 	}
 	if (n == 0)
@@ -115,7 +117,7 @@ static int verdict(struct grpc_stream *s, struct err *e)
 	return err_set(e, code_of(n), "%s", message);
 }
 
-/* ---- streams ----- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 int grpc_open(struct grpc *g, const char *method, const struct http_header *metadata, size_t n_metadata,
 	struct grpc_stream **ret, struct err *e)

@@ -7,7 +7,7 @@ static char dir[64], path[96], target[128];
 static struct net_loop *loop;
 static struct grpc *grpc;
 
-/* ---- the server ----- */
+/* ---- the server ------------------------------------------------------------------------------ */
 
 struct rpc {
 	int32_t id;
@@ -39,8 +39,8 @@ static void put_message(struct rpc *r, struct str m)
 	buf_str(&r->out, m);
 }
 
-static ssize_t read_out(nghttp2_session *s, int32_t id, uint8_t *to, size_t cap, uint32_t *flags, nghttp2_data_source *src,
-	void *arg)
+static ssize_t read_out(
+	nghttp2_session *s, int32_t id, uint8_t *to, size_t cap, uint32_t *flags, nghttp2_data_source *src, void *arg)
 {
 	struct rpc *r = src->ptr;
 	size_t n = MIN(cap, r->out.n - r->at);
@@ -59,12 +59,13 @@ static ssize_t read_out(nghttp2_session *s, int32_t id, uint8_t *to, size_t cap,
 	return (ssize_t)n;
 }
 
-/* /t/Echo: the message back. /t/Chat: each message as it comes. /t/Many: a thousand. /t/Fail: trailers only. /t/Late: fails after a
- * message. /t/Hang: never. /t/Break: the connection ends. */
+/* /t/Echo: the message back. /t/Chat: each message as it comes. /t/Many: a thousand. /t/Fail: trailers only. /t/Late:
+ * fails after a message. /t/Hang: never. /t/Break: the connection ends. */
 static void answer(nghttp2_session *s, struct rpc *r, bool last)
 {
 	nghttp2_nv head[2] = { nv(":status", "200"), nv("content-type", "application/grpc") };
-	nghttp2_nv fail[4] = { head[0], head[1], nv("grpc-status", "5"), nv("grpc-message", "no pod %22web%22 %e2%82%ac 100%") };
+	nghttp2_nv fail[4] = { head[0], head[1], nv("grpc-status", "5"),
+		nv("grpc-message", "no pod %22web%22 %e2%82%ac 100%") };
 	nghttp2_data_provider body = { .source.ptr = r, .read_callback = read_out };
 
 	if (strcmp(r->method, "/t/Hang") == 0)
@@ -239,7 +240,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* ---- the tests ----- */
+/* ---- the tests ------------------------------------------------------------------------------- */
 
 static int call(const char *method, struct str request, struct buf *out, struct err *e)
 {

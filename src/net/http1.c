@@ -16,9 +16,9 @@ struct http1 {
 	struct http_exchange x;
 	struct conn *c;
 	struct http_server *server; /* ref */
-	struct http_request *r;	    /* own while it is read */
-	struct buf in;		    /* not parsed yet */
-	size_t scanned;		    /* of it, looking for the end of a head */
+	struct http_request *r;     /* own while it is read */
+	struct buf in;              /* not parsed yet */
+	size_t scanned;             /* of it, looking for the end of a head */
 	struct http1_chunks chunks;
 	uint64_t body_left;
 	enum state state;
@@ -39,7 +39,7 @@ static int64_t idle_ms(const struct http1 *h)
 	return h->server->o.idle_ms;
 }
 
-/* ---- answers ----- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void put(struct http1 *h, struct str s)
 {
@@ -220,7 +220,7 @@ static const struct http_exchange_ops exchange_ops = {
 	.answer = on_answer, .more = on_more, .abort = on_abort, .upgrade = on_upgrade
 };
 
-/* ---- requests ----- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static void dispatch(struct http1 *h)
 {
@@ -409,9 +409,7 @@ static void on_gone(struct conn *c)
 	http1_free(h);
 }
 
-const struct conn_ops http1_ops = {
-	.input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone
-};
+const struct conn_ops http1_ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone };
 
 void http1_begin(struct conn *c, struct http_server *s)
 {

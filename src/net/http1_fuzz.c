@@ -1,4 +1,5 @@
-/* The HTTP/1.1 reader: whatever is accepted has one meaning only, and the chunk reader does not depend on how bytes are cut. */
+/* The HTTP/1.1 reader: whatever is accepted has one meaning only, and the chunk reader does not depend on how bytes are
+ * cut. */
 #include "net/net_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -1,6 +1,6 @@
 /* HTTP/1.1 syntax (RFC 9112), strict: where two readers could disagree about where a message ends, it is an error.
- * Refused: a line end that is not CR LF, folded lines, blanks before ':', Transfer-Encoding beside Content-Length, a second
- * Content-Length, codings other than chunked, a missing or second Host. */
+ * Refused: a line end that is not CR LF, folded lines, blanks before ':', Transfer-Encoding beside Content-Length, a
+ * second Content-Length, codings other than chunked, a missing or second Host. */
 #include "net/net_internal.h"
 
 static bool is_token(unsigned char c)
@@ -226,7 +226,7 @@ int http1_reply_head(char *p, size_t n, struct http1_head *h)
 	return r == 0 ? parse_fields(at, p + n, h, &fr) : r;
 }
 
-/* ---- chunked ----- */
+/* ---- chunked --------------------------------------------------------------------------------- */
 
 enum {
 	CHUNK_SIZE, /* digits */

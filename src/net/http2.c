@@ -7,7 +7,8 @@
 #define STREAMS_MAX 250
 #define STREAM_WINDOW ((int32_t)256 << 10)
 #define CONN_WINDOW ((int32_t)1 << 20)
-#define DROP_MAX ((size_t)16 << 20) /* of a refused body; a client that is still sending may not see its answer otherwise */
+#define DROP_MAX \
+	((size_t)16 << 20) /* of a refused body; a client that is still sending may not see its answer otherwise */
 
 struct http2 {
 	struct conn *c;
@@ -30,7 +31,7 @@ struct stream {
 	bool reading, head_only, deferred;
 };
 
-/* ---- answers ----- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *out, size_t length, uint32_t *flags,
 	nghttp2_data_source *source, void *arg)
@@ -142,7 +143,7 @@ static void on_abort(struct http_exchange *x)
 
 static const struct http_exchange_ops exchange_ops = { .answer = on_answer, .more = on_more, .abort = on_abort };
 
-/* ---- streams ----- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 static void rest(struct http2 *h)
 {
@@ -331,7 +332,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 	return 0;
 }
 
-/* ---- the connection ----- */
+/* ---- the connection -------------------------------------------------------------------------- */
 
 static void on_input(struct conn *c, struct str bytes)
 {

@@ -21,7 +21,7 @@ void client_unref(struct http_client *c)
 	free(c);
 }
 
-/* ---- links ----- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 void link_init(struct link *k, struct http_client *c, struct conn *conn, const struct link_ops *ops)
 {
@@ -76,7 +76,7 @@ void link_fini(struct link *k, const char *why)
 	client_unref(c);
 }
 
-/* ---- placing calls ----- */
+/* ---- placing calls --------------------------------------------------------------------------- */
 
 static struct link *usable_link(struct http_client *c)
 {
@@ -173,7 +173,7 @@ void client_place(struct http_client *c, struct call *x)
 	dial_more(c);
 }
 
-/* ---- new and free ----- */
+/* ---- new and free ---------------------------------------------------------------------------- */
 
 static int split_url(const char *url, struct http_client *c, bool *tls, struct err *e)
 {

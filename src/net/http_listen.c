@@ -56,7 +56,7 @@ void http_server_lost(struct http_server *s)
 	http_server_unref(s);
 }
 
-/* ---- from accept() to HTTP/1.1 or HTTP/2 ----- */
+/* ---- from accept() to HTTP/1.1 or HTTP/2 ----------------------------------------------------- */
 
 static void accepted_open(struct conn *c)
 {
@@ -202,7 +202,7 @@ static void on_connection(uv_poll_t *h, int status, int events)
 	}
 }
 
-/* ---- starting ----- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 struct order {
 	struct net_msg msg;
@@ -311,7 +311,8 @@ static int listen_on(const struct http_server_opts *o, int *ret, struct err *e)
 
 		close(fd);
 		if (err == EADDRINUSE)
-			return err_set(e, ERR_CONFLICT, "port %d of %s is taken by another program (ss -ltnp shows which)", o->port,
+			return err_set(e, ERR_CONFLICT,
+				"port %d of %s is taken by another program (ss -ltnp shows which)", o->port,
 				o->address);
 		return err_errno(e, err, "listen on port %d of %s", o->port, o->address);
 	}

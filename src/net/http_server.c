@@ -8,7 +8,7 @@
 #include "net/net_internal.h"
 #include <stdio.h>
 
-/* ---- requests ----- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 struct str http_method(const struct http_request *r)
 {
@@ -107,7 +107,8 @@ struct http_header *headers_copy(const struct http_header *h, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		ret[i].name = str_n(at, h[i].name.n);
 		for (size_t k = 0; k < h[i].name.n; k++, at++)
-			*at = h[i].name.p[k] >= 'A' && h[i].name.p[k] <= 'Z' ? (char)(h[i].name.p[k] | 32) : h[i].name.p[k];
+			*at = h[i].name.p[k] >= 'A' && h[i].name.p[k] <= 'Z' ? (char)(h[i].name.p[k] | 32) :
+									       h[i].name.p[k];
 		ret[i].value = str_n(at, h[i].value.n);
 		for (size_t k = 0; k < h[i].value.n; k++, at++) {
 			unsigned char c = (unsigned char)h[i].value.p[k];
@@ -118,7 +119,7 @@ struct http_header *headers_copy(const struct http_header *h, size_t n)
 	return ret;
 }
 
-/* ---- answers ----- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void stream_lost(struct http_stream *s);
 
@@ -140,7 +141,8 @@ static void answer_run(struct net_msg *m)
 	if (r->pipe) {
 		if (!x->ops->upgrade || !x->ops->upgrade(x, r)) {
 			pipe_attach(r->pipe, NULL, STR_NULL);
-			parts_copy(&r->out, STR("this connection cannot be upgraded: HTTP/1.1 with Upgrade is needed\n"));
+			parts_copy(
+				&r->out, STR("this connection cannot be upgraded: HTTP/1.1 with Upgrade is needed\n"));
 			r->status = 400;
 			r->n_answer = 0;
 			r->pipe = NULL;
@@ -174,7 +176,8 @@ static void answer_send(struct http_request *r)
 void http_reply(struct http_request *r, int status, const struct http_header *headers, size_t n_headers,
 	const struct net_piece *pieces, size_t n_pieces)
 {
-	answer_head(r, status, headers, n_headers); /* first: an empty piece ends at once, and the headers may live where it does */
+	answer_head(r, status, headers,
+		n_headers); /* first: an empty piece ends at once, and the headers may live where it does */
 	for (size_t i = 0; i < n_pieces; i++)
 		parts_piece(&r->out, &pieces[i]);
 	answer_send(r);
@@ -189,7 +192,7 @@ void http_reply_text(struct http_request *r, int status, const char *content_typ
 	answer_send(r);
 }
 
-/* ---- streams ----- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 #define STREAM_LOW (HTTP_STREAM_HIGH / 4)
 struct http_stream {
@@ -203,7 +206,7 @@ struct http_stream {
 	struct parts pending;
 	bool kicked, ended, aborted;
 	struct http_exchange *x; /* loop */
-	bool closed;		 /* loop */
+	bool closed;             /* loop */
 };
 
 static void stream_unref(struct http_stream *s)
@@ -343,7 +346,7 @@ void http_stream_abort(struct http_stream *s)
 	stream_kick_unlock(s);
 }
 
-/* ---- upgrades ----- */
+/* ---- upgrades -------------------------------------------------------------------------------- */
 
 struct net_pipe *http_upgrade(struct http_request *r, const struct http_header *headers, size_t n_headers,
 	const struct net_pipe_ops *ops, void *arg)
@@ -362,15 +365,39 @@ const char *http_status_text(int status)
 		int status;
 		const char *text;
 	} table[] = {
-		{ 101, "Switching Protocols" }, { 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" },
-		{ 206, "Partial Content" }, { 301, "Moved Permanently" }, { 302, "Found" }, { 304, "Not Modified" },
-		{ 307, "Temporary Redirect" }, { 308, "Permanent Redirect" }, { 400, "Bad Request" }, { 401, "Unauthorized" },
-		{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 406, "Not Acceptable" },
-		{ 408, "Request Timeout" }, { 409, "Conflict" }, { 410, "Gone" }, { 412, "Precondition Failed" },
-		{ 413, "Content Too Large" }, { 415, "Unsupported Media Type" }, { 422, "Unprocessable Content" },
-		{ 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
-		{ 501, "Not Implemented" }, { 502, "Bad Gateway" }, { 503, "Service Unavailable" }, { 504, "Gateway Timeout" },
-		{ 505, "HTTP Version Not Supported" }, { 507, "Insufficient Storage" },
+		{ 101, "Switching Protocols" },
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 202, "Accepted" },
+		{ 204, "No Content" },
+		{ 206, "Partial Content" },
+		{ 301, "Moved Permanently" },
+		{ 302, "Found" },
+		{ 304, "Not Modified" },
+		{ 307, "Temporary Redirect" },
+		{ 308, "Permanent Redirect" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 406, "Not Acceptable" },
+		{ 408, "Request Timeout" },
+		{ 409, "Conflict" },
+		{ 410, "Gone" },
+		{ 412, "Precondition Failed" },
+		{ 413, "Content Too Large" },
+		{ 415, "Unsupported Media Type" },
+		{ 422, "Unprocessable Content" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+		{ 505, "HTTP Version Not Supported" },
+		{ 507, "Insufficient Storage" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)

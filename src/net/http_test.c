@@ -10,7 +10,7 @@ static char big[BIG];
 static atomic_int closed_streams, ended_pieces, held_requests;
 static struct http_request *_Atomic held;
 
-/* ---- the handler ----- */
+/* ---- the handler ----------------------------------------------------------------------------- */
 
 struct ticker {
 	struct http_stream *s;
@@ -71,12 +71,13 @@ static void describe(struct http_request *r)
 	const struct http_peer *p = http_peer(r);
 	auto_buf struct buf b = BUF_INIT;
 
-	buf_printf(&b, "%.*s %.*s ?%.*s v%d cn=%.*s", STR_ARG(http_method(r)), STR_ARG(http_path(r)), STR_ARG(http_query(r)),
-		http_version(r), STR_ARG(p->cn));
+	buf_printf(&b, "%.*s %.*s ?%.*s v%d cn=%.*s", STR_ARG(http_method(r)), STR_ARG(http_path(r)),
+		STR_ARG(http_query(r)), http_version(r), STR_ARG(p->cn));
 	for (size_t i = 0; i < p->n_orgs; i++)
 		buf_printf(&b, " o=%.*s", STR_ARG(p->orgs[i]));
-	buf_printf(&b, " rejected=%d from=%.*s body=%zu:%.*s x=%.*s\n", p->rejected, STR_ARG(p->address), http_body(r).n,
-		(int)MIN(http_body(r).n, (size_t)20), http_body(r).p ? http_body(r).p : "", STR_ARG(http_header(r, "x-test")));
+	buf_printf(&b, " rejected=%d from=%.*s body=%zu:%.*s x=%.*s\n", p->rejected, STR_ARG(p->address),
+		http_body(r).n, (int)MIN(http_body(r).n, (size_t)20), http_body(r).p ? http_body(r).p : "",
+		STR_ARG(http_header(r, "x-test")));
 	http_reply_text(r, 200, "text/plain", buf_view(&b));
 }
 
@@ -153,7 +154,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* ---- HTTP/1.1, raw ----- */
+/* ---- HTTP/1.1, raw --------------------------------------------------------------------------- */
 
 static void answers_a_request(void **state)
 {
@@ -222,7 +223,8 @@ static void refuses_ambiguity(void **state)
 			fail_msg("not refused: \"%s\": \"%.60s\"", bad[i], r);
 	}
 	assert_starts(raw_ask(http_server_port(plain), "GET / HTTP/2.0\r\nHost: x\r\n\r\n"), "HTTP/1.1 505 ");
-	assert_starts(raw_ask(http_server_port(plain), "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+	assert_starts(raw_ask(http_server_port(plain),
+			      "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
 		"HTTP/1.1 501 ");
 }
 
@@ -236,7 +238,8 @@ static void has_limits(void **state)
 	buf_c(&b, "\r\n");
 	buf_byte(&b, 0);
 	assert_starts(raw_ask(http_server_port(plain), b.p), "HTTP/1.1 431 ");
-	const char *said = raw_ask(http_server_port(plain), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100001\r\n\r\nabc");
+	const char *said =
+		raw_ask(http_server_port(plain), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100001\r\n\r\nabc");
 	assert_starts(said, "HTTP/1.1 413 ");
 	assert_non_null(strstr(said, "application/json"));
 	assert_non_null(strstr(said, "{\"code\":413}"));
@@ -273,7 +276,8 @@ static void says_continue(void **state)
 {
 	int fd = raw_connect(http_server_port(plain));
 
-	raw_send(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n");
+	raw_send(fd,
+		"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n");
 	assert_string_equal(raw_read(fd, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
 	raw_send(fd, "abc");
 	assert_has(raw_read(fd, NULL), "\r\n\r\nabc");
@@ -286,7 +290,8 @@ static void speaks_1_0(void **state)
 
 	assert_null(strstr(r, "chunked"));
 	assert_has(r, "tick 000001");
-	r = raw_ask(http_server_port(plain), "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n");
+	r = raw_ask(
+		http_server_port(plain), "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n\r\n");
 	assert_has(r, "GET /1 ");
 	assert_has(r, "GET /2 ");
 }
@@ -322,7 +327,7 @@ static void survives_a_vanished_client(void **state)
 	wait_for(&ended_pieces, pieces + 2);
 }
 
-/* ---- the client ----- */
+/* ---- the client ------------------------------------------------------------------------------ */
 
 static struct http_client *client(bool tls, bool http1_only, struct tls *t)
 {
@@ -331,11 +336,13 @@ static struct http_client *client(bool tls, bool http1_only, struct tls *t)
 
 	snprintf(url, sizeof(url), "%s://localhost:%d", tls ? "https" : "http", http_server_port(tls ? secure : plain));
 	OK(http_client_new(
-		&(struct http_client_opts){ .url = url, .tls = t, .loop = loops[1], .http1_only = http1_only }, &c, oke));
+		&(struct http_client_opts){ .url = url, .tls = t, .loop = loops[1], .http1_only = http1_only }, &c,
+		oke));
 	return c;
 }
 
-static void ask(struct http_client *c, const char *method, const char *path, struct str body, int status, const char *expect)
+static void ask(
+	struct http_client *c, const char *method, const char *path, struct str body, int status, const char *expect)
 {
 	struct http_header h = { STR("X-Test"), STR("client") };
 	struct http_reply r = { 0 };
@@ -400,7 +407,8 @@ static void moves_big_bodies(void **state)
 		http_reply_fini(&r);
 		wait_for(&ended_pieces, pieces + 1);
 		err_init(&e);
-		assert_int_equal(http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 1000000, 10000, &r, &e), -ERR_TOO_LARGE);
+		assert_int_equal(
+			http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 1000000, 10000, &r, &e), -ERR_TOO_LARGE);
 		wait_for(&ended_pieces, pieces + 2);
 	}
 }
@@ -454,7 +462,8 @@ static void cancels_and_times_out(void **state)
 		assert_int_equal(r, -ERR_CANCELED);
 		wait_for(&closed_streams, before + 1); /* the server heard of it */
 
-		assert_int_equal(http_call(c, "GET", STR("/hold"), NULL, 0, STR_NULL, 0, 200, &reply, &e), -ERR_TIMEOUT);
+		assert_int_equal(
+			http_call(c, "GET", STR("/hold"), NULL, 0, STR_NULL, 0, 200, &reply, &e), -ERR_TIMEOUT);
 		wait_for(&held_requests, holding + 1);
 		usleep(20000);
 		http_reply_text(atomic_load(&held), 200, "text/plain", STR("too late"));
@@ -493,7 +502,7 @@ static void connects_again(void **state)
 	ask(c, "POST", "/x", STR_NULL, 200, " v2 ");
 }
 
-/* ---- TLS ----- */
+/* ---- TLS ------------------------------------------------------------------------------------- */
 
 static void knows_strangers(void **state)
 {
@@ -515,7 +524,9 @@ static void knows_strangers(void **state)
 	http_client_free(d);
 	snprintf(url, sizeof(url), "https://127.0.0.1:%d", http_server_port(secure));
 	OK(http_client_new(
-		&(struct http_client_opts){ .url = url, .tls = client_tls, .loop = loops[0], .server_name = "elsewhere" }, &d, oke));
+		&(struct http_client_opts){
+			.url = url, .tls = client_tls, .loop = loops[0], .server_name = "elsewhere" },
+		&d, oke));
 	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 3000, &r, &e), -ERR_UNAVAILABLE);
 
 	/* A client certificate from an authority that the server does not know: no handshake error, but no identity. */

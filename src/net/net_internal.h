@@ -9,12 +9,12 @@
 #include <sys/socket.h>
 #include <uv.h>
 
-/* ---- parts: a queue of bytes, ours or somebody else's -------------------------------------------------------------- */
+/* ---- parts: a queue of bytes, ours or somebody else's ---------------------------------------- */
 
 struct part {
 	struct part *next;
 	struct part *of; /* bytes belong to this one (ref) */
-	const char *p;	 /* what is left */
+	const char *p;   /* what is left */
 	size_t n;
 	unsigned refs;
 	void *owner;
@@ -29,11 +29,11 @@ struct parts {
 void parts_fini(struct parts *l); /* drops all */
 void parts_copy(struct parts *l, struct str bytes);
 void parts_piece(struct parts *l, const struct net_piece *piece); /* take */
-void parts_drop(struct parts *l, size_t n);			  /* the first n bytes are sent */
-void parts_move(struct parts *to, struct parts *from, size_t n); /* the first n bytes change the queue, uncopied */
-void parts_append(struct parts *to, struct parts *from);	  /* all of it */
+void parts_drop(struct parts *l, size_t n);                       /* the first n bytes are sent */
+void parts_move(struct parts *to, struct parts *from, size_t n);  /* the first n bytes change the queue, uncopied */
+void parts_append(struct parts *to, struct parts *from);          /* all of it */
 
-/* ---- loop ---------------------------------------------------------------------------------------------------------- */
+/* ---- loop ------------------------------------------------------------------------------------ */
 
 /* A message lives in its owner; it is in one queue at a time. */
 struct net_msg {
@@ -52,13 +52,13 @@ struct net_loop {
 	atomic_uint refs;
 	pthread_mutex_t lock;
 	struct net_msg *first, **last; /* under lock */
-	bool dead;		       /* under lock: the thread is gone, messages run where they are sent */
+	bool dead;                     /* under lock: the thread is gone, messages run where they are sent */
 	bool stopping;
 	struct conn *conns, *dirty, *closing;
 	int64_t date_s;
 	char date[32];
-	char scratch[LOOP_SCRATCH];	  /* what read() gave */
-	char clear[LOOP_SCRATCH / 2];	  /* what TLS made of it, and what goes into one TLS record */
+	char scratch[LOOP_SCRATCH];   /* what read() gave */
+	char clear[LOOP_SCRATCH / 2]; /* what TLS made of it, and what goes into one TLS record */
 };
 struct net_loop *loop_ref(struct net_loop *l);
 void loop_unref(struct net_loop *l);
@@ -66,7 +66,7 @@ void loop_send(struct net_loop *l, struct net_msg *m); /* any thread; takes m un
 bool loop_here(const struct net_loop *l);
 struct str loop_date(struct net_loop *l); /* loop: "Mon, 23 Nov 2026 10:00:00 GMT" */
 
-/* ---- TLS ----------------------------------------------------------------------------------------------------------- */
+/* ---- TLS ------------------------------------------------------------------------------------- */
 
 struct peer {
 	atomic_uint refs;
@@ -79,23 +79,23 @@ struct peer *peer_new(const char *address, SSL *ssl);
 struct peer *peer_ref(struct peer *p);
 void peer_unref(struct peer *p);
 SSL *tls_session(struct tls *t, const char *server_name, bool h2, struct err *e); /* own; name NULL: a server's */
-void tls_reason(SSL *ssl, char *ret, size_t cap); /* why the last operation failed */
+void tls_reason(SSL *ssl, char *ret, size_t cap);                                 /* why the last operation failed */
 
-/* ---- conn ---------------------------------------------------------------------------------------------------------- */
+/* ---- conn ------------------------------------------------------------------------------------ */
 
 /* All on the loop. Nothing is called after gone(). No callback runs inside conn_write() or conn_close(). */
 struct conn_ops {
-	void (*open)(struct conn *c);			  /* connected and, with TLS, shaken hands */
+	void (*open)(struct conn *c);                    /* connected and, with TLS, shaken hands */
 	void (*input)(struct conn *c, struct str bytes); /* borrowed; n == 0: the other side finished */
-	void (*fill)(struct conn *c);			  /* little is queued: write more, if there is any */
+	void (*fill)(struct conn *c);                    /* little is queued: write more, if there is any */
 	void (*timeout)(struct conn *c);
-	void (*gone)(struct conn *c);			  /* last */
-	bool reads_on; /* after a reset: what arrived before is still wanted, and closing waits for it */
+	void (*gone)(struct conn *c); /* last */
+	bool reads_on;                /* after a reset: what arrived before is still wanted, and closing waits for it */
 };
 #define CONN_OUT_LOW ((size_t)64 << 10)
 struct conn {
 	struct net_loop *loop;
-	struct conn *next, **prev;	 /* loop->conns */
+	struct conn *next, **prev; /* loop->conns */
 	struct conn *next_dirty, *next_closing;
 	const struct conn_ops *ops;
 	void *arg;
@@ -103,15 +103,15 @@ struct conn {
 	char *server_name; /* client */
 	struct parts out;
 	struct str cipher; /* bytes from the network that TLS has not taken yet */
-	char *kept;	   /* own: such bytes when TLS could not go on, kept_n > 0 */
+	char *kept;        /* own: such bytes when TLS could not go on, kept_n > 0 */
 	size_t kept_n;
-	char *why;	   /* own: what broke it; NULL: nothing */
+	char *why; /* own: what broke it; NULL: nothing */
 	struct peer *peer;
 	uv_poll_t poll;
 	uv_timer_t timer;
 	int fd;
 	int events;
-	int unsent;	       /* lingering: bytes in the kernel at the last look */
+	int unsent;            /* lingering: bytes in the kernel at the last look */
 	unsigned char handles; /* open uv handles */
 	unsigned char looks;   /* lingering: how many since it moved */
 	bool connecting, shaking, opened;
@@ -128,22 +128,22 @@ void conn_copy(struct conn *c, struct str bytes);
 void conn_piece(struct conn *c, const struct net_piece *piece);
 void conn_dirty(struct conn *c); /* something is to be sent */
 void conn_pause(struct conn *c, bool paused);
-void conn_shut(struct conn *c);	  /* after all is sent: no more from us */
+void conn_shut(struct conn *c);   /* after all is sent: no more from us */
 void conn_finish(struct conn *c); /* after all is sent: close, and let the peer read it */
 void conn_close(struct conn *c, const char *why, ...) PRINTF(2, 3); /* now; why may be NULL */
-void conn_deadline(struct conn *c, int64_t ms);			    /* timeout() after that; 0: never */
+void conn_deadline(struct conn *c, int64_t ms);                     /* timeout() after that; 0: never */
 bool conn_is_h2(const struct conn *c);
-void conn_flush(struct conn *c);  /* loop.c */
-void conn_bury(struct conn *c);	  /* loop.c: gone() and free */
+void conn_flush(struct conn *c); /* loop.c */
+void conn_bury(struct conn *c);  /* loop.c: gone() and free */
 int socket_setup(int fd);
 
-/* ---- HTTP/1.1 syntax ----------------------------------------------------------------------------------------------- */
+/* ---- HTTP/1.1 syntax ------------------------------------------------------------------------- */
 
 #define HTTP1_HEADERS_MAX 256
 struct http1_head {
 	struct str method, target; /* a request's */
-	int status;		   /* an answer's */
-	int minor;		   /* HTTP/1.minor */
+	int status;                /* an answer's */
+	int minor;                 /* HTTP/1.minor */
 	struct http_header headers[HTTP1_HEADERS_MAX];
 	size_t n_headers;
 	bool chunked, has_length, close, keep_alive, expect_continue, upgrade;
@@ -171,7 +171,7 @@ struct fields {
 	struct buf text;
 	struct field_at {
 		size_t at, name_n, value_n;
-	} *v;
+	} * v;
 	size_t n, cap;
 };
 void fields_fini(struct fields *f);
@@ -179,12 +179,13 @@ void fields_add(struct fields *f, struct str name, struct str value); /* f->text
 /* Own: *ret_text and *ret. f is empty afterwards. */
 void fields_take(struct fields *f, char **ret_text, struct http_header **ret, size_t *ret_n);
 
-/* ---- HTTP server --------------------------------------------------------------------------------------------------- */
+/* ---- HTTP server ----------------------------------------------------------------------------- */
 
 struct http_exchange;
 struct http_exchange_ops {
-	void (*answer)(struct http_exchange *x, struct http_request *r); /* r->status, head; x->out and x->ended are set */
-	void (*more)(struct http_exchange *x);				 /* x->out or x->ended changed */
+	void (*answer)(
+		struct http_exchange *x, struct http_request *r); /* r->status, head; x->out and x->ended are set */
+	void (*more)(struct http_exchange *x);                    /* x->out or x->ended changed */
 	void (*abort)(struct http_exchange *x);
 	bool (*upgrade)(struct http_exchange *x, struct http_request *r); /* NULL: cannot */
 };
@@ -198,7 +199,7 @@ struct http_exchange {
 };
 struct http_request {
 	struct net_msg msg;
-	struct net_loop *loop; /* ref */
+	struct net_loop *loop;   /* ref */
 	struct http_exchange *x; /* loop; NULL: the peer is gone */
 	struct peer *peer;
 	struct str method, path, query;
@@ -207,7 +208,7 @@ struct http_request {
 	char *text; /* own: what the slices point to */
 	struct buf body;
 	int version;
-	int status; /* the answer from here on */
+	int status;                 /* the answer from here on */
 	struct http_header *answer; /* own, one block */
 	size_t n_answer;
 	struct parts out;
@@ -216,7 +217,7 @@ struct http_request {
 };
 struct http_server {
 	struct http_server_opts o;
-	char *address; /* own: o.address */
+	char *address;           /* own: o.address */
 	struct net_loop **loops; /* own: o.loops, refs to them */
 	atomic_uint refs;
 	int port, fd;
@@ -225,23 +226,23 @@ struct http_server {
 	size_t next_loop;
 	struct task_mutex lock; /* the next three */
 	struct task_cond changed;
-	unsigned live; /* connections */
+	unsigned live;    /* connections */
 	atomic_int young; /* of them: without a whole request so far */
-	unsigned told; /* loops that have done as they were told */
+	unsigned told;    /* loops that have done as they were told */
 };
 void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_request *r);
 void http_request_drop(struct http_request *r);
 void http_split_target(struct http_request *r, struct str target);
-void exchange_pull(struct http_exchange *x);		 /* from the stream's threads into out */
+void exchange_pull(struct http_exchange *x);           /* from the stream's threads into out */
 void exchange_sent(struct http_exchange *x, size_t n); /* n bytes left out; may call writable() */
-void exchange_over(struct http_exchange *x);		 /* finished or lost; safe to call twice */
+void exchange_over(struct http_exchange *x);           /* finished or lost; safe to call twice */
 const char *http_status_text(int status);
 void http_server_ref(struct http_server *s);
 void http_server_unref(struct http_server *s);
 struct http_header *headers_copy(const struct http_header *h, size_t n); /* own: one block */
-void http_grown(struct http_server *s, struct conn *c); /* it sent a request, or goes */
-int64_t http_patience(struct http_server *s);	     /* ms for what is half open */
-void http_server_lost(struct http_server *s); /* a connection is gone, and its reference */
+void http_grown(struct http_server *s, struct conn *c);                  /* it sent a request, or goes */
+int64_t http_patience(struct http_server *s);                            /* ms for what is half open */
+void http_server_lost(struct http_server *s);                            /* a connection is gone, and its reference */
 /* Each takes the caller's reference to the server. */
 void http1_begin(struct conn *c, struct http_server *s);
 void http2_begin(struct conn *c, struct http_server *s);
@@ -251,20 +252,20 @@ void http1_shutdown(struct conn *c);
 void http2_shutdown(struct conn *c);
 extern const struct conn_ops http1_ops, http2_ops;
 
-/* ---- pipe ---------------------------------------------------------------------------------------------------------- */
+/* ---- pipe ------------------------------------------------------------------------------------ */
 
 struct net_pipe *pipe_new(struct net_loop *l, const struct net_pipe_ops *ops, void *arg); /* no connection yet */
 /* Loop: the pipe takes the connection (NULL: there is none, it closes) and what was already read. */
 void pipe_attach(struct net_pipe *p, struct conn *c, struct str first);
 /* Any thread: new ops, and reading goes on. False: closed() was called already, nobody will hear of it again. */
 bool pipe_take(struct net_pipe *p, const struct net_pipe_ops *ops, void *arg);
-void pipe_discard(struct net_pipe *p); /* instead of pipe_attach(): nobody is told */
+void pipe_discard(struct net_pipe *p);                               /* instead of pipe_attach(): nobody is told */
 void pipe_writev(struct net_pipe *p, const struct str *v, size_t n); /* in one go */
 
-/* ---- connecting ---------------------------------------------------------------------------------------------------- */
+/* ---- connecting ------------------------------------------------------------------------------ */
 
-/* Loop. target: "host:port" or "unix:/path"; tls NULL: clear text. done runs later, once: with a connection that is open
- * (set its ops at once), or NULL and why not. */
+/* Loop. target: "host:port" or "unix:/path"; tls NULL: clear text. done runs later, once: with a connection that is
+ * open (set its ops at once), or NULL and why not. */
 struct dial_opts {
 	const char *target;
 	struct tls *tls;
@@ -276,7 +277,7 @@ struct dial_opts {
 };
 void dial(struct net_loop *l, const struct dial_opts *o); /* o is copied */
 
-/* ---- HTTP client --------------------------------------------------------------------------------------------------- */
+/* ---- HTTP client ----------------------------------------------------------------------------- */
 
 #define CALL_HIGH ((size_t)256 << 10) /* unread bytes of a streaming answer */
 struct link;
@@ -284,13 +285,13 @@ struct link;
 struct call {
 	struct net_msg kick;
 	atomic_uint refs;
-	struct http_client *client; /* ref */
-	char *method, *path;	    /* own */
+	struct http_client *client;  /* ref */
+	char *method, *path;         /* own */
 	struct http_header *headers; /* own */
 	size_t n_headers;
 	char *body; /* own: the request's whole body, kept for a second try */
 	size_t body_n;
-	bool streaming; /* the answer is read piece by piece */
+	bool streaming;           /* the answer is read piece by piece */
 	void (*ready)(void *arg); /* under lock: tells a reader that does not wait */
 	void *ready_arg;
 	bool uploading; /* the body comes through call_send() */
@@ -332,8 +333,8 @@ void call_got_head(struct call *x); /* fields are complete */
 void call_got_data(struct call *x, struct str bytes);
 void call_got_tail(struct call *x);
 void call_over(struct call *x, enum err_code code, const char *why); /* code 0: well */
-bool call_retry(struct call *x, bool never_processed);	       /* true: it was queued again */
-void call_pull(struct call *x);				       /* from pending into out */
+bool call_retry(struct call *x, bool never_processed);               /* true: it was queued again */
+void call_pull(struct call *x);                                      /* from pending into out */
 size_t call_unread(struct call *x);
 
 struct http_client {
@@ -368,7 +369,7 @@ struct link {
 struct link_ops {
 	bool (*usable)(struct link *k);
 	void (*start)(struct link *k, struct call *x);
-	void (*more)(struct link *k, struct call *x);	/* x->out or what was read changed */
+	void (*more)(struct link *k, struct call *x);   /* x->out or what was read changed */
 	void (*cancel)(struct link *k, struct call *x); /* x is over already */
 };
 void link_init(struct link *k, struct http_client *c, struct conn *conn, const struct link_ops *ops);

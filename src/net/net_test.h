@@ -1,10 +1,10 @@
 /* What the tests of net/ share: certificates, a raw blocking client, a server that answers simple questions. */
 #pragma once
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include "net/net_internal.h"
 #include <arpa/inet.h>
@@ -17,16 +17,16 @@
 #include <unistd.h>
 
 #pragma GCC diagnostic ignored "-Wshadow" /* OK() names its own error e, as the calls in it do */
-#define OK(call)                                              \
-	do {                                                  \
-		struct err ok_e_;                             \
-		err_init(&ok_e_);                             \
-		struct err *oke = &ok_e_;                      \
-		if ((call) < 0)                               \
+#define OK(call)                                                 \
+	do {                                                     \
+		struct err ok_e_;                                \
+		err_init(&ok_e_);                                \
+		struct err *oke = &ok_e_;                        \
+		if ((call) < 0)                                  \
 			fail_msg("%s: %s", #call, oke->message); \
 	} while (0)
 
-/* ---- certificates ----- */
+/* ---- certificates ---------------------------------------------------------------------------- */
 
 struct certs {
 	char dir[64];
@@ -117,13 +117,13 @@ UNUSED static void certs_remove(struct certs *c)
 	rmdir(c->dir);
 }
 
-/* ---- a raw client ----- */
+/* ---- a raw client ---------------------------------------------------------------------------- */
 
 UNUSED static int raw_connect(int port)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET,
-		.sin_port = htons((uint16_t)port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
+	};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	struct timeval tv = { .tv_sec = 5 };
 

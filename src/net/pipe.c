@@ -16,9 +16,9 @@ struct net_pipe {
 	const struct net_pipe_ops *ops; /* NULL: held back until net_splice() or net_pipe_close() */
 	void *arg;
 	bool kicked, paused, end, close;
-	bool lost; /* closed() was called, or is just being called */
-	struct conn *c;		     /* loop from here on */
-	bool attached;		     /* has or had a connection */
+	bool lost;      /* closed() was called, or is just being called */
+	struct conn *c; /* loop from here on */
+	bool attached;  /* has or had a connection */
 	bool eof, eof_told, closed;
 	struct parts out;
 	struct buf early;
@@ -91,7 +91,7 @@ static void settle(struct net_pipe *p)
 		tell_closed(p);
 }
 
-/* ---- the connection's side ----- */
+/* ---- the connection's side ------------------------------------------------------------------- */
 
 static void pull(struct net_pipe *p)
 {
@@ -166,7 +166,7 @@ static const struct conn_ops pipe_conn_ops = {
 	.input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true
 };
 
-/* ---- the users' side ----- */
+/* ---- the users' side ------------------------------------------------------------------------- */
 
 static void kick_run(struct net_msg *m)
 {
@@ -293,7 +293,7 @@ void net_pipe_close(struct net_pipe *p)
 	kick_unlock(p);
 }
 
-/* ---- splice ----- */
+/* ---- splice ---------------------------------------------------------------------------------- */
 
 /* The pipes may live on two loops; lock order: the splice, then a pipe. */
 struct splice {
@@ -367,7 +367,6 @@ static void splice_closed(void *arg)
 static const struct net_pipe_ops splice_ops = {
 	.data = splice_data, .writable = splice_writable, .closed = splice_closed
 };
-
 
 void net_splice(struct net_pipe *a, struct net_pipe *b)
 {

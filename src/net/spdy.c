@@ -1,8 +1,10 @@
-/* SPDY/3.1, the client's side: streams of bytes both ways over one pipe. Headers only name a stream; nobody reads the answer's.
+/* SPDY/3.1, the client's side: streams of bytes both ways over one pipe. Headers only name a stream; nobody reads the
+ * answer's.
  *
- * Flow control: windows bind us, and are given back, only after the peer has spoken of them (WINDOW_UPDATE or SETTINGS). The one server
- * that matters, containerd's, never does: a writer that insisted on its 64 KiB would wait for ever, and an update that it has not read
- * when it closes makes its kernel throw away the end of the output. There, the pipe itself holds back.
+ * Flow control: windows bind us, and are given back, only after the peer has spoken of them (WINDOW_UPDATE or
+ * SETTINGS). The one server that matters, containerd's, never does: a writer that insisted on its 64 KiB would wait for
+ * ever, and an update that it has not read when it closes makes its kernel throw away the end of the output. There, the
+ * pipe itself holds back.
  *
  * Lock: everything about sending; callbacks run without it, on the pipe's loop. */
 #include "net/spdy_internal.h"
@@ -23,7 +25,7 @@ struct spdy_stream {
 	struct spdy_stream *next;
 	struct spdy *s;
 	uint32_t id;
-	int64_t window;	    /* may be negative while windows do not bind */
+	int64_t window;     /* may be negative while windows do not bind */
 	struct parts queue; /* waits for the window */
 	bool fin_wanted, fin_sent, fin_seen, reset;
 	size_t received; /* since the last WINDOW_UPDATE */
@@ -42,13 +44,13 @@ struct spdy {
 	size_t queued;
 	bool goaway, freed;
 	z_stream inflate; /* loop from here on */
-	struct buf in;	  /* a frame's head, or a whole control frame */
+	struct buf in;    /* a frame's head, or a whole control frame */
 	uint32_t data_id, data_left;
 	bool data_fin, broken;
 	size_t received;
 };
 
-/* ---- writing frames ----- */
+/* ---- writing frames -------------------------------------------------------------------------- */
 
 static void put32(char *p, uint32_t v)
 {
@@ -203,7 +205,7 @@ size_t spdy_unsent(struct spdy *s)
 	return n;
 }
 
-/* ---- reading frames ----- */
+/* ---- reading frames -------------------------------------------------------------------------- */
 
 static bool alive(struct spdy *s)
 {
@@ -469,7 +471,7 @@ void spdy_input(struct spdy *s, struct str bytes)
 	spdy_unref(s);
 }
 
-/* ---- new and free ----- */
+/* ---- new and free ---------------------------------------------------------------------------- */
 
 static void spdy_unref(struct spdy *s)
 {
@@ -492,12 +494,15 @@ struct spdy *spdy_new(struct net_pipe *p, const struct spdy_ops *ops, void *arg)
 	struct spdy *s = xcalloc(1, sizeof(*s));
 	struct str d = spdy_dictionary();
 
-	*s = (struct spdy){ .p = p, .ops = ops, .arg = arg, .next_id = 1, .window = WINDOW, .initial = WINDOW, .in = BUF_INIT };
+	*s = (struct spdy){
+		.p = p, .ops = ops, .arg = arg, .next_id = 1, .window = WINDOW, .initial = WINDOW, .in = BUF_INIT
+	};
 	atomic_store(&s->refs, 1);
 	pthread_mutex_init(&s->lock, NULL);
 	/* Small windows: headers of a few hundred bytes, two of these per exec. */
 	if (deflateInit2(&s->deflate, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 11, 1, Z_DEFAULT_STRATEGY) != Z_OK ||
-		deflateSetDictionary(&s->deflate, (const Bytef *)d.p, (uInt)d.n) != Z_OK || inflateInit(&s->inflate) != Z_OK)
+		deflateSetDictionary(&s->deflate, (const Bytef *)d.p, (uInt)d.n) != Z_OK ||
+		inflateInit(&s->inflate) != Z_OK)
 		PANIC("no memory for SPDY");
 	return s;
 }

@@ -11,7 +11,7 @@ static struct http_server *server;
 static struct http_client *self; /* of the server, on the other loop */
 static atomic_int closed_pipes;
 
-/* ---- the server: /echo, /splice (to /echo), /ws ----- */
+/* ---- the server: /echo, /splice (to /echo), /ws ---------------------------------------------- */
 
 struct echo {
 	pthread_mutex_t lock;
@@ -46,7 +46,8 @@ static void echo_closed(void *arg)
 
 static const struct net_pipe_ops echo_ops = { echo_data, echo_writable, echo_closed };
 
-static void splice_established(void *arg, struct net_pipe *p, int status, const struct http_header *h, size_t n, struct str body)
+static void splice_established(
+	void *arg, struct net_pipe *p, int status, const struct http_header *h, size_t n, struct str body)
 {
 	struct http_request *r = arg;
 
@@ -111,7 +112,8 @@ static int set_up(void **state)
 	loops[0] = net_loop_new("test-0");
 	loops[1] = net_loop_new("test-1");
 	OK(http_server_new(
-		&(struct http_server_opts){ .address = "127.0.0.1", .loops = loops, .n_loops = 2, .handle = handle }, &server, oke));
+		&(struct http_server_opts){ .address = "127.0.0.1", .loops = loops, .n_loops = 2, .handle = handle },
+		&server, oke));
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d", http_server_port(server));
 	OK(http_client_new(&(struct http_client_opts){ .url = url, .loop = loops[1] }, &self, oke));
 	return 0;
@@ -126,7 +128,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* ---- pipes ----- */
+/* ---- pipes ----------------------------------------------------------------------------------- */
 
 #define UPGRADE(path) "POST " path " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
 
@@ -164,7 +166,8 @@ static void echo_much(const char *request, int pipes)
 			break;
 		for (ssize_t i = 0; i < r; i++, n++)
 			if (block[i] != (char)('a' + n / 4096 % 26))
-				fail_msg("byte %zu is wrong: %d, not %d", n, block[i], (int)((size_t)97 + n / 4096 % 26));
+				fail_msg("byte %zu is wrong: %d, not %d", n, block[i],
+					(int)((size_t)97 + n / 4096 % 26));
 	}
 	pthread_join(t, NULL);
 	close(fd);
@@ -189,7 +192,8 @@ static void splices_across_loops(void **state)
 		close(fd);
 		wait_for(&closed_pipes, before + 1);
 	}
-	assert_starts(raw_ask(http_server_port(server), "POST /splice-no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+	assert_starts(
+		raw_ask(http_server_port(server), "POST /splice-no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
 		"HTTP/1.1 403 ");
 }
 
@@ -199,10 +203,10 @@ static void refuses_upgrade_unasked(void **state)
 		"HTTP/1.1 400 ");
 }
 
-/* ---- WebSocket ----- */
+/* ---- WebSocket ------------------------------------------------------------------------------- */
 
-#define HANDSHAKE                                                                                             \
-	"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"             \
+#define HANDSHAKE                                                                                  \
+	"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" \
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
 static void frame_send(int fd, int first, const char *text, size_t n)
@@ -273,7 +277,10 @@ static void speaks_websocket(void **state)
 	fd = ws_connect();
 	frame_send(fd, 0x81, "bye", 3);
 	assert_int_equal(frame_read(fd, text), 0x88);
-	assert_memory_equal(text, "\x03\xe9" "as you wish", 14);
+	assert_memory_equal(text,
+		"\x03\xe9"
+		"as you wish",
+		14);
 	frame_send(fd, 0x88, "\x03\xe9", 2);
 	assert_int_equal(frame_read(fd, text), -1);
 	close(fd);
@@ -297,11 +304,12 @@ static void guards_websockets(void **state)
 	assert_memory_equal(text, "\x03\xf1", 2); /* 1009 */
 	close(fd);
 	wait_for(&closed_pipes, before + 2);
-	assert_starts(raw_ask(http_server_port(server), "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "HTTP/1.1 400 ");
+	assert_starts(raw_ask(http_server_port(server), "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+		"HTTP/1.1 400 ");
 	wait_for(&closed_pipes, before + 3);
 }
 
-/* ---- SPDY: a small server in a thread ----- */
+/* ---- SPDY: a small server in a thread -------------------------------------------------------- */
 
 static int listen_any(int *port)
 {
@@ -386,8 +394,8 @@ static void *serve_spdy(void *arg)
 		send(s->fd, reply + i, 1, MSG_NOSIGNAL);
 		usleep(200);
 	}
-	send(s->fd, "\x80\x03\0\6\0\0\0\4\0\0\0\2", 12, MSG_NOSIGNAL);				       /* PING 2 */
-	send(s->fd, "\x80\x03\0\4\0\0\0\14\0\0\0\1\0\0\0\7\0\0\0\4", 20, MSG_NOSIGNAL);		       /* window: 4 */
+	send(s->fd, "\x80\x03\0\6\0\0\0\4\0\0\0\2", 12, MSG_NOSIGNAL);                  /* PING 2 */
+	send(s->fd, "\x80\x03\0\4\0\0\0\14\0\0\0\1\0\0\0\7\0\0\0\4", 20, MSG_NOSIGNAL); /* window: 4 */
 	body = frame_of(s->fd, head);
 	assert_int_equal(be32(head), 0x80030006);
 	assert_int_equal(be32(body), 2);
@@ -493,7 +501,7 @@ static void speaks_spdy(void **state)
 	buf_fini(&sc.got);
 }
 
-/* ---- a peer that says all it has to say, then resets the connection because it has not read what we said ----- */
+/* ---- a peer that says all it has to say, then resets the connection because it has not read what we said ---- */
 
 #define LAST_WORDS 90000
 static struct {

@@ -26,8 +26,8 @@ static int ssl_err(struct err *e, const char *what, const char *file)
 }
 
 /* h2 first, but only for those who asked for it. */
-static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in, unsigned in_n,
-	void *arg)
+static int choose_alpn(
+	SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in, unsigned in_n, void *arg)
 {
 	static const unsigned char ours[] = "\x02h2\x08http/1.1";
 	unsigned char *chosen;
@@ -38,7 +38,8 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* A server goes on with a certificate that it cannot verify, and peer.rejected says so: 401 is a better answer than an alert. */
+/* A server goes on with a certificate that it cannot verify, and peer.rejected says so: 401 is a better answer than an
+ * alert. */
 static int accept_any(int ok, X509_STORE_CTX *store)
 {
 	return 1;
@@ -107,8 +108,10 @@ static int make_ctx(const struct tls *t, SSL_CTX **ret, struct err *e)
 	if (!ctx)
 		return err_set(e, ERR_INTERNAL, "no memory for TLS");
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(
+		ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_options(
+		ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"kogge", 5);
@@ -233,13 +236,14 @@ void tls_reason(SSL *ssl, char *ret, size_t cap)
 	const char *reason = ERR_reason_error_string(code);
 
 	if (!SSL_is_server(ssl) && verify != X509_V_OK && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		snprintf(ret, cap, "the server's certificate is not trusted: %s", X509_verify_cert_error_string(verify));
+		snprintf(
+			ret, cap, "the server's certificate is not trusted: %s", X509_verify_cert_error_string(verify));
 	else
 		snprintf(ret, cap, "%s", reason ? reason : "the connection broke");
 	ERR_clear_error();
 }
 
-/* ---- the peer ----- */
+/* ---- the peer -------------------------------------------------------------------------------- */
 
 static char *entry_text(X509_NAME_ENTRY *entry)
 {

@@ -13,8 +13,8 @@ struct upgrade {
 	struct buf request, in;
 	size_t scanned;
 	struct http1_head head; /* slices into text */
-	char *text;		/* own; NULL: no head yet */
-	struct buf body;	/* of a refusal */
+	char *text;             /* own; NULL: no head yet */
+	struct buf body;        /* of a refusal */
 	struct http1_chunks chunks;
 	int64_t ms;
 };
@@ -169,7 +169,9 @@ static void on_gone(struct conn *c)
 		fail(u, c->why ? c->why : "the connection broke");
 }
 
-static const struct conn_ops ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true };
+static const struct conn_ops ops = {
+	.input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone, .reads_on = true
+};
 
 static void dialled(void *arg, struct conn *c, const char *why)
 {
@@ -190,7 +192,8 @@ static void put_request(struct buf *b, const struct http_client *c, const char *
 {
 	auto_free struct http_header *copy = headers_copy(h, n); /* also makes values harmless */
 
-	buf_printf(b, "%s %.*s HTTP/1.1\r\nhost: %s\r\nuser-agent: %s\r\n", method, STR_ARG(path), c->host, c->user_agent);
+	buf_printf(
+		b, "%s %.*s HTTP/1.1\r\nhost: %s\r\nuser-agent: %s\r\n", method, STR_ARG(path), c->host, c->user_agent);
 	for (size_t i = 0; i < n; i++)
 		if (!str_is(copy[i].name, "host") && !str_is(copy[i].name, "user-agent") &&
 			!str_is(copy[i].name, "content-length"))
@@ -200,8 +203,9 @@ static void put_request(struct buf *b, const struct http_client *c, const char *
 	buf_c(b, "\r\n");
 }
 
-void http_client_upgrade(struct http_client *c, const char *method, struct str path_query, const struct http_header *headers,
-	size_t n_headers, const struct http_upgraded *done, const struct net_pipe_ops *pipe_ops, void *arg)
+void http_client_upgrade(struct http_client *c, const char *method, struct str path_query,
+	const struct http_header *headers, size_t n_headers, const struct http_upgraded *done,
+	const struct net_pipe_ops *pipe_ops, void *arg)
 {
 	struct upgrade *u = xcalloc(1, sizeof(*u));
 

@@ -1,5 +1,5 @@
-/* WebSocket, the server's side (RFC 6455). wslay reads frames, joins messages, answers pings and closings; what we send are
- * single unmasked frames, made here, so that any thread may send: a pipe keeps each in one piece. */
+/* WebSocket, the server's side (RFC 6455). wslay reads frames, joins messages, answers pings and closings; what we send
+ * are single unmasked frames, made here, so that any thread may send: a pipe keeps each in one piece. */
 #include "net/net_internal.h"
 #include <openssl/evp.h>
 #include <wslay/wslay.h>
@@ -13,13 +13,13 @@ struct websocket {
 	const struct websocket_ops *ops;
 	void *arg;
 	wslay_event_context_ptr ctx; /* loop */
-	struct str in;		     /* loop: what wslay has not read yet */
-	struct buf out;		     /* loop: what wslay writes */
-	pthread_mutex_t lock;	     /* for the next two */
+	struct str in;               /* loop: what wslay has not read yet */
+	struct buf out;              /* loop: what wslay writes */
+	pthread_mutex_t lock;        /* for the next two */
 	bool paused, choked;
 };
 
-/* ---- frames ----- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 static size_t frame_head(unsigned opcode, size_t n, char head[10])
 {
@@ -87,7 +87,7 @@ void websocket_close(struct websocket *w, int code, const char *reason)
 	net_pipe_close(w->p);
 }
 
-/* ---- reading ----- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static ssize_t feed(wslay_event_context_ptr ctx, uint8_t *to, size_t cap, int flags, void *arg)
 {
@@ -175,7 +175,7 @@ static void on_closed(void *arg)
 
 static const struct net_pipe_ops pipe_ops = { .data = on_data, .writable = on_writable, .closed = on_closed };
 
-/* ---- the handshake ----- */
+/* ---- the handshake --------------------------------------------------------------------------- */
 
 static bool has_token(struct str list, const char *token)
 {
@@ -211,7 +211,8 @@ static void no_pipe(void *arg)
 	pipe_attach(arg, NULL, STR_NULL);
 }
 
-struct websocket *websocket_accept(struct http_request *r, const char *subprotocol, const struct websocket_ops *ops, void *arg)
+struct websocket *websocket_accept(
+	struct http_request *r, const char *subprotocol, const struct websocket_ops *ops, void *arg)
 {
 	const struct wslay_event_callbacks callbacks = {
 		.recv_callback = feed, .send_callback = drain, .on_msg_recv_callback = on_message

@@ -18,9 +18,9 @@ bool ip_parse(struct str s, struct ip *ret); /* false: not an address */
 void ip_text(struct ip a, char ret[IP_TEXT_MAX]);
 bool ip_eq(struct ip a, struct ip b);
 struct ip ip_plus(struct ip a, uint32_t n); /* carries through the last four bytes only */
-size_t ip_len(struct ip a);		    /* 4, 16 or 0 */
+size_t ip_len(struct ip a);                 /* 4, 16 or 0 */
 
 bool cidr_parse(struct str s, struct cidr *ret); /* "10.244.0.0/24"; the host bits are cleared */
-struct cidr cidr_host(struct ip a);		 /* /32 or /128 */
+struct cidr cidr_host(struct ip a);              /* /32 or /128 */
 bool cidr_has(struct cidr c, struct ip a);
 void cidr_text(struct cidr c, char ret[IP_TEXT_MAX]);

@@ -1,6 +1,7 @@
 /* Names of the cluster, after the Kubernetes DNS specification 1.1.0:
  *
- *	SVC.NS.svc.DOMAIN			A, AAAA: cluster IPs, or the ready endpoints of a headless service; SRV: all ports
+ *	SVC.NS.svc.DOMAIN			A, AAAA: cluster IPs, or the ready endpoints of a headless service; SRV:
+ *                                              all ports
  *	_PORT._PROTO.SVC.NS.svc.DOMAIN		SRV
  *	HOST.SVC.NS.svc.DOMAIN			A, AAAA: one endpoint, by hostname or dashed address
  *	A-B-C-D.NS.pod.DOMAIN			A, AAAA: says what it is called
@@ -31,7 +32,7 @@ struct reply {
 	size_t n_more;
 };
 
-/* ---- names ---------------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* Labels of a wire name in lower case, leftmost first. Returns how many. */
 static size_t split(const uint8_t *name, uint8_t lower[DNS_NAME_MAX], struct str labels[LABELS_MAX])
@@ -77,9 +78,10 @@ static bool to_wire(uint8_t out[DNS_NAME_MAX], const char *fmt, ...)
 	return n > 0 && (size_t)n < sizeof(text) && knot_dname_from_str(out, text, DNS_NAME_MAX) != NULL;
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
-static bool put(struct reply *r, knot_section_t section, const uint8_t *owner, uint16_t type, const uint8_t *data, size_t n)
+static bool put(
+	struct reply *r, knot_section_t section, const uint8_t *owner, uint16_t type, const uint8_t *data, size_t n)
 {
 	knot_rrset_t rr;
 	uint16_t flags = KNOT_PF_FREE;
@@ -126,7 +128,8 @@ static void put_srv(struct reply *r, const uint8_t *owner, int port, struct ip i
 
 static size_t soa_data(const struct dns_zone *z, uint8_t data[2 * DNS_NAME_MAX + 20])
 {
-	static const uint32_t numbers[] = { 1, 7200, 1800, 86400, TTL }; /* serial, refresh, retry, expire, negative TTL */
+	static const uint32_t numbers[] = { 1, 7200, 1800, 86400,
+		TTL }; /* serial, refresh, retry, expire, negative TTL */
 	uint8_t name[DNS_NAME_MAX];
 	size_t n = 0;
 
@@ -154,7 +157,7 @@ static void put_soa(struct reply *r, knot_section_t section, const char *apex)
 		put(r, section, owner, KNOT_RRTYPE_SOA, data, n);
 }
 
-/* ---- services --------------------------------------------------------------------------------------------------------- */
+/* ---- services -------------------------------------------------------------------------------- */
 
 /* What is looked for among the endpoints of a service. */
 struct want {
@@ -282,9 +285,10 @@ static bool service_answer(struct reply *r, struct want *w, uint8_t target[DNS_N
 	return false;
 }
 
-/* ---- the cluster's names ----------------------------------------------------------------------------------------------- */
+/* ---- the cluster's names --------------------------------------------------------------------- */
 
-static bool svc_answer(struct reply *r, const uint8_t *owner, const struct str *l, size_t n, uint8_t target[DNS_NAME_MAX])
+static bool svc_answer(
+	struct reply *r, const uint8_t *owner, const struct str *l, size_t n, uint8_t target[DNS_NAME_MAX])
 {
 	struct want w = { .owner = owner };
 
@@ -309,7 +313,8 @@ static bool svc_answer(struct reply *r, const uint8_t *owner, const struct str *
 		if (!wants(r, KNOT_RRTYPE_SRV)) {
 			/* Is there such a name? Then it has no records of this type. */
 			const struct service *s = services_find(r->z->services, w.ns, w.svc);
-			for (struct val_iter p = val_iter(s ? doc_get(s->service, "spec.ports") : VAL_NONE); val_next(&p);)
+			for (struct val_iter p = val_iter(s ? doc_get(s->service, "spec.ports") : VAL_NONE);
+				val_next(&p);)
 				r->exists |= port_wanted(&w, p.val);
 			return false;
 		}
@@ -355,7 +360,8 @@ static void apex_answer(struct reply *r, const uint8_t *owner)
 }
 
 /* Labels before the domain. true: an alias, as service_answer(). */
-static bool domain_answer(struct reply *r, const uint8_t *owner, const struct str *l, size_t n, uint8_t target[DNS_NAME_MAX])
+static bool domain_answer(
+	struct reply *r, const uint8_t *owner, const struct str *l, size_t n, uint8_t target[DNS_NAME_MAX])
 {
 	static const uint8_t version[] = { 5, '1', '.', '1', '.', '0' };
 	struct str last = n ? l[n - 1] : STR_NULL;
@@ -378,7 +384,7 @@ static bool domain_answer(struct reply *r, const uint8_t *owner, const struct st
 	return false;
 }
 
-/* ---- reverse names ------------------------------------------------------------------------------------------------------ */
+/* ---- reverse names --------------------------------------------------------------------------- */
 
 static int hex(struct str l)
 {
@@ -432,7 +438,7 @@ static bool reverse_answer(struct reply *r, const uint8_t *owner, struct ip ip)
 	return ours;
 }
 
-/* ---- one message --------------------------------------------------------------------------------------------------------- */
+/* ---- one message ----------------------------------------------------------------------------- */
 
 /* Appends an upstream's answer to our alias. */
 static void append_chased(struct reply *r, const uint8_t *chased, size_t n)
@@ -450,7 +456,8 @@ static void append_chased(struct reply *r, const uint8_t *chased, size_t n)
 
 			if (rr && knot_pkt_put(r->pkt, KNOT_COMPR_HINT_NONE, rr, KNOT_PF_NULL) != KNOT_EOK)
 				i = section->count - 1;
-			/* The packet's own list points to owner and data only until it is freed; it is not read again. */
+			/* The packet's own list points to owner and data only until it is freed; it is not read
+			 * again. */
 			knot_rrset_free(rr, NULL);
 		}
 		knot_wire_set_rcode(r->pkt->wire, knot_wire_get_rcode(up->wire));
@@ -460,7 +467,8 @@ static void append_chased(struct reply *r, const uint8_t *chased, size_t n)
 	knot_pkt_free(up);
 }
 
-static enum dns_outcome resolve(struct reply *r, const uint8_t *name, const uint8_t *chased, size_t chased_n, struct dns_reply *ret)
+static enum dns_outcome resolve(
+	struct reply *r, const uint8_t *name, const uint8_t *chased, size_t chased_n, struct dns_reply *ret)
 {
 	uint8_t owner[DNS_NAME_MAX], target[DNS_NAME_MAX], lower[DNS_NAME_MAX];
 	struct str labels[LABELS_MAX];
@@ -492,8 +500,8 @@ static enum dns_outcome resolve(struct reply *r, const uint8_t *name, const uint
 	return DNS_REPLY;
 }
 
-static enum dns_outcome answer_question(struct reply *r, const knot_pkt_t *query, const uint8_t *chased, size_t chased_n,
-	struct dns_reply *ret)
+static enum dns_outcome answer_question(
+	struct reply *r, const knot_pkt_t *query, const uint8_t *chased, size_t chased_n, struct dns_reply *ret)
 {
 	const uint8_t *name = knot_pkt_wire_qname(query);
 	uint8_t lower[DNS_NAME_MAX];
@@ -540,7 +548,8 @@ static void finish(struct reply *r, bool edns)
 		for (size_t k = 0; k < i; k++)
 			seen |= memcmp(r->more[k].name, r->more[i].name, knot_dname_size(r->more[i].name)) == 0;
 		if (ip.family && !seen)
-			put(r, KNOT_ADDITIONAL, r->more[i].name, ip.family == 4 ? KNOT_RRTYPE_A : KNOT_RRTYPE_AAAA, ip.b, ip_len(ip));
+			put(r, KNOT_ADDITIONAL, r->more[i].name, ip.family == 4 ? KNOT_RRTYPE_A : KNOT_RRTYPE_AAAA,
+				ip.b, ip_len(ip));
 	}
 }
 
@@ -573,8 +582,8 @@ static enum dns_outcome refuse(const uint8_t *query, size_t n, uint8_t rcode, ui
 	return ret->n ? DNS_REPLY : DNS_DROP;
 }
 
-static enum dns_outcome answer_parsed(const struct dns_zone *z, const knot_pkt_t *query, size_t max, const uint8_t *chased, size_t chased_n,
-	uint8_t *out, struct dns_reply *ret)
+static enum dns_outcome answer_parsed(const struct dns_zone *z, const knot_pkt_t *query, size_t max,
+	const uint8_t *chased, size_t chased_n, uint8_t *out, struct dns_reply *ret)
 {
 	bool edns = knot_pkt_has_edns(query);
 	struct reply r = { .z = z, .type = knot_pkt_qtype(query) };
@@ -608,8 +617,8 @@ static bool in_cluster(const struct dns_zone *z, const knot_pkt_t *query)
 	return before_suffix(labels, split(knot_pkt_wire_qname(query), lower, labels), z->domain) >= 0;
 }
 
-enum dns_outcome dns_answer(const struct dns_zone *z, const uint8_t *query, size_t n, bool tcp, const uint8_t *chased, size_t chased_n,
-	uint8_t *out, struct dns_reply *ret)
+enum dns_outcome dns_answer(const struct dns_zone *z, const uint8_t *query, size_t n, bool tcp, const uint8_t *chased,
+	size_t chased_n, uint8_t *out, struct dns_reply *ret)
 {
 	enum dns_outcome outcome;
 	size_t max = tcp ? DNS_TCP_MAX : KNOT_WIRE_MIN_PKTSIZE;
@@ -665,7 +674,8 @@ bool dns_answers(const uint8_t *a, size_t a_n, const uint8_t *b, size_t b_n)
 {
 	const size_t at = KNOT_WIRE_HEADER_SIZE;
 
-	if (a_n < at || b_n < at || knot_wire_get_id(a) != knot_wire_get_id(b) || !knot_wire_get_qr(b) || knot_wire_get_qdcount(b) != 1)
+	if (a_n < at || b_n < at || knot_wire_get_id(a) != knot_wire_get_id(b) || !knot_wire_get_qr(b) ||
+		knot_wire_get_qdcount(b) != 1)
 		return false;
 	int n = knot_dname_wire_check(a + at, a + a_n, NULL), m = knot_dname_wire_check(b + at, b + b_n, NULL);
 	if (n <= 0 || n != m || at + (size_t)n + 4 > a_n || at + (size_t)n + 4 > b_n)

@@ -59,7 +59,7 @@ static int bad(struct call *c, struct err *e, int code)
 	return -e->code;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------ */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void print(struct node *n)
 {
@@ -94,16 +94,21 @@ static void answer_attached(struct call *c, const struct attached *at)
 
 		cidr_text(cidr_host(at->ips[i]), address);
 		ip_text(at->gateways[i], gateway);
-		node_add(ips, node_pack(a, "{version:s, interface:1, address:s, gateway:s}",
-			!versioned ? NULL : at->ips[i].family == 4 ? "4" : "6", address, gateway));
+		node_add(ips,
+			node_pack(a, "{version:s, interface:1, address:s, gateway:s}",
+				!versioned                     ? NULL :
+					at->ips[i].family == 4 ? "4" :
+								 "6",
+				address, gateway));
 		node_add(routes, node_pack(a, "{dst:s, gw:s}", at->ips[i].family == 4 ? "0.0.0.0/0" : "::/0", gateway));
 	}
-	print(node_pack(a, "{cniVersion:S, interfaces:[{name:s, mac:o}, {name:s, mac:o, sandbox:s}], ips:o, routes:o, dns:{}}",
+	print(node_pack(a,
+		"{cniVersion:S, interfaces:[{name:s, mac:o}, {name:s, mac:o, sandbox:s}], ips:o, routes:o, dns:{}}",
 		c->version, at->host_name, mac_node(c, at->host_mac), c->ifname, mac_node(c, at->mac), c->netns, ips,
 		routes));
 }
 
-/* ---- ADD ---------------------------------------------------------------------------------------------------------- */
+/* ---- ADD ------------------------------------------------------------------------------------- */
 
 static int open_netns(struct call *c, int *ret, struct err *e)
 {
@@ -135,7 +140,9 @@ static int host_side(struct call *c, struct rtnl *host, struct attached *at, str
 	if (rtnl_up(host, l.index, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < at->n; i++) {
-		struct route t = { .to = cidr_host(at->ips[i]), .from = at->gateways[i], .index = l.index, .link_scope = true };
+		struct route t = {
+			.to = cidr_host(at->ips[i]), .from = at->gateways[i], .index = l.index, .link_scope = true
+		};
 
 		if (rtnl_address(host, l.index, cidr_host(at->gateways[i]), e) < 0 || rtnl_route(host, t, e) < 0)
 			return -e->code;
@@ -256,7 +263,7 @@ static int cmd_add(struct call *c, struct err *e)
 	return rc;
 }
 
-/* ---- DEL, CHECK, GC ----------------------------------------------------------------------------------------------- */
+/* ---- DEL, CHECK, GC -------------------------------------------------------------------------- */
 
 /* Succeeds when nothing is left, also when there was nothing. The namespace may be gone already. */
 static int cmd_del(struct call *c, struct err *e)
@@ -306,7 +313,8 @@ static int cmd_check(struct call *c, struct err *e)
 		rc = err_set(e, ERR_NOT_FOUND, "container %s holds %zu of %zu addresses", c->container, n, c->n);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		if (!rtnl_has_address(&pod, l.index, held[i]))
-			rc = err_set(e, ERR_NOT_FOUND, "%s of container %s has lost its address", c->ifname, c->container);
+			rc = err_set(
+				e, ERR_NOT_FOUND, "%s of container %s has lost its address", c->ifname, c->container);
 	}
 	rtnl_close(&pod);
 	rtnl_close(&host);
@@ -371,7 +379,7 @@ static int cmd_status(struct call *c, struct err *e)
 	return 0;
 }
 
-/* ---- loopback ----------------------------------------------------------------------------------------------------- */
+/* ---- loopback -------------------------------------------------------------------------------- */
 
 /* The plugin type "loopback", which containerd runs beside ours for every pod. */
 static int loopback_add(struct call *c, struct err *e)
@@ -401,7 +409,7 @@ static int loopback_add(struct call *c, struct err *e)
 	return 0;
 }
 
-/* ---- one call ------------------------------------------------------------------------------------------------------ */
+/* ---- one call -------------------------------------------------------------------------------- */
 
 static int cmd_version(struct call *c)
 {
@@ -446,7 +454,8 @@ static int check_version(struct call *c, struct err *e)
 		if (str_is(c->version, versions[i]))
 			return 0;
 	}
-	err_set(e, ERR_UNSUPPORTED, "cniVersion \"%.*s\" is not one of 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0", STR_ARG(c->version));
+	err_set(e, ERR_UNSUPPORTED, "cniVersion \"%.*s\" is not one of 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0",
+		STR_ARG(c->version));
 	c->version = STR_NULL;
 	return bad(c, e, CNI_VERSION);
 }
@@ -460,7 +469,8 @@ static int read_config(struct call *c, struct err *e)
 	c->mtu = (unsigned)MAX(val_int(val_get(root, "mtu"), 0), 0);
 	for (struct val_iter it = val_iter(val_get(root, "podCIDRs")); val_next(&it) && c->n < ARRAY_LEN(c->cidrs);) {
 		if (!cidr_parse(val_str(it.val), &c->cidrs[c->n++])) {
-			err_set(e, ERR_INVALID, "podCIDRs: \"%.*s\" is not a prefix such as 10.244.0.0/24", STR_ARG(val_str(it.val)));
+			err_set(e, ERR_INVALID, "podCIDRs: \"%.*s\" is not a prefix such as 10.244.0.0/24",
+				STR_ARG(val_str(it.val)));
 			return bad(c, e, CNI_CONFIG);
 		}
 	}
@@ -486,11 +496,13 @@ static int read_environment(struct call *c, bool needs_netns, struct err *e)
 	c->ifname = env("CNI_IFNAME");
 	size_t n = strlen(c->ifname);
 	/* Both end up in files: a line break would forge another owner. */
-	bool ok = c->container[0] && strlen(c->container) < 128 && n > 0 && n < IFNAMSIZ && !strpbrk(c->container, "/\n \t") &&
-		  !strpbrk(c->ifname, "/:\n \t") && strcmp(c->ifname, ".") != 0 && strcmp(c->ifname, "..") != 0;
+	bool ok = c->container[0] && strlen(c->container) < 128 && n > 0 && n < IFNAMSIZ &&
+		!strpbrk(c->container, "/\n \t") && !strpbrk(c->ifname, "/:\n \t") && strcmp(c->ifname, ".") != 0 &&
+		strcmp(c->ifname, "..") != 0;
 	if (ok && (c->netns[0] || !needs_netns))
 		return 0;
-	err_set(e, ERR_INVALID, "CNI_%s needs valid CNI_CONTAINERID, CNI_IFNAME%s", c->command, needs_netns ? " and CNI_NETNS" : "");
+	err_set(e, ERR_INVALID, "CNI_%s needs valid CNI_CONTAINERID, CNI_IFNAME%s", c->command,
+		needs_netns ? " and CNI_NETNS" : "");
 	return bad(c, e, CNI_ENVIRONMENT);
 }
 
@@ -498,7 +510,7 @@ static const struct command {
 	const char *name;
 	int (*run)(struct call *c, struct err *e);
 	int (*loopback)(struct call *c, struct err *e); /* NULL: nothing to do, succeeds */
-	bool container, netns;				/* what the environment must name */
+	bool container, netns;                          /* what the environment must name */
 } commands[] = {
 	{ "ADD", cmd_add, loopback_add, true, true },
 	{ "DEL", cmd_del, NULL, true, false },
@@ -519,7 +531,8 @@ static int run(struct call *c, struct err *e)
 			cmd = &commands[i];
 	}
 	if (!cmd) {
-		err_set(e, ERR_INVALID, "CNI_COMMAND \"%s\" is not one of ADD, DEL, CHECK, GC, STATUS, VERSION", c->command);
+		err_set(e, ERR_INVALID, "CNI_COMMAND \"%s\" is not one of ADD, DEL, CHECK, GC, STATUS, VERSION",
+			c->command);
 		return bad(c, e, CNI_ENVIRONMENT);
 	}
 	if (read_input(c, e) < 0 || check_version(c, e) < 0)

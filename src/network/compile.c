@@ -15,7 +15,7 @@ void pick_name(struct pick p, char ret[PICK_NAME_MAX])
 		snprintf(ret, PICK_NAME_MAX, "p%c%u%c-%u", p.kind, p.family, p.proto, p.n);
 }
 
-/* ---- growing lists in the arena ----------------------------------------------------------------------------------- */
+/* ---- growing lists in the arena -------------------------------------------------------------- */
 
 static void *grow(struct arena *a, void *p, size_t n, size_t *cap, size_t size)
 {
@@ -29,14 +29,15 @@ static void *grow(struct arena *a, void *p, size_t n, size_t *cap, size_t size)
 	return q;
 }
 
-void compiled_add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, struct str key, struct str val)
+void compiled_add(
+	struct arena *a, struct compiled *c, enum element_map map, unsigned family, struct str key, struct str val)
 {
 	c->elements = grow(a, c->elements, c->n, &c->cap, sizeof(*c->elements));
 	c->elements[c->n++] = (struct element){ (uint8_t)map, (uint8_t)family, 0, key, val };
 }
 
-static void add_split(struct arena *a, struct compiled *c, enum element_map map, unsigned family, char proto, struct str key,
-	struct str val)
+static void add_split(struct arena *a, struct compiled *c, enum element_map map, unsigned family, char proto,
+	struct str key, struct str val)
 {
 	compiled_add(a, c, map, family, key, val);
 	c->elements[c->n - 1].proto = proto;
@@ -48,7 +49,7 @@ static void add_pick(struct arena *a, struct compiled *c, struct pick p)
 	c->picks[c->n_picks++] = p;
 }
 
-/* ---- endpoints ---------------------------------------------------------------------------------------------------- */
+/* ---- endpoints ------------------------------------------------------------------------------- */
 
 struct endpoint {
 	struct str text; /* "10.244.0.5 . 8080" */
@@ -84,8 +85,8 @@ static bool hinted_here(const struct compile_node *node, struct val hints, bool 
 	return *hinted && val_has(val_find(zones, "name", node->zone));
 }
 
-static void add_endpoint(struct arena *a, const struct compile_node *node, struct endpoints *es, struct val v, int port,
-	unsigned family)
+static void add_endpoint(
+	struct arena *a, const struct compile_node *node, struct endpoints *es, struct val v, int port, unsigned family)
 {
 	struct val conditions = val_get(v, "conditions");
 	struct endpoint e = { .port = port };
@@ -95,7 +96,7 @@ static void add_endpoint(struct arena *a, const struct compile_node *node, struc
 		return;
 	e.ready = val_bool(val_get(conditions, "ready"), true);
 	e.draining = !e.ready && val_bool(val_get(conditions, "serving"), e.ready) &&
-		     val_bool(val_get(conditions, "terminating"), false);
+		val_bool(val_get(conditions, "terminating"), false);
 	if (!e.ready && !e.draining)
 		return;
 	e.local = str_eq(val_str(val_get(v, "nodeName")), node->name) && !str_empty(node->name);
@@ -115,8 +116,8 @@ static void add_endpoint(struct arena *a, const struct compile_node *node, struc
 	es->list[es->n++] = e;
 }
 
-static struct endpoints endpoints_of(struct arena *a, const struct compile_node *node, const struct val *slices, size_t n,
-	struct val port, unsigned family)
+static struct endpoints endpoints_of(struct arena *a, const struct compile_node *node, const struct val *slices,
+	size_t n, struct val port, unsigned family)
 {
 	struct endpoints es = { 0 };
 	struct str name = val_str(val_get(port, "name"));
@@ -127,8 +128,8 @@ static struct endpoints endpoints_of(struct arena *a, const struct compile_node 
 		for (struct val_iter p = val_iter(val_get(slices[i], "ports")); val_next(&p);) {
 			int64_t number = val_int(val_get(p.val, "port"), 0);
 
-			if (!str_eq(val_str(val_get(p.val, "name")), name) || strcmp(proto_of(p.val), proto_of(port)) != 0 ||
-				number < 1 || number > 65535)
+			if (!str_eq(val_str(val_get(p.val, "name")), name) ||
+				strcmp(proto_of(p.val), proto_of(port)) != 0 || number < 1 || number > 65535)
 				continue;
 			for (struct val_iter it = val_iter(val_get(slices[i], "endpoints")); val_next(&it);)
 				add_endpoint(a, node, &es, it.val, (int)number, family);
@@ -211,7 +212,7 @@ struct str *compile_place(struct arena *a, const struct str *before, size_t n_be
 	return out;
 }
 
-/* ---- frontends ---------------------------------------------------------------------------------------------------- */
+/* ---- frontends ------------------------------------------------------------------------------- */
 
 /* One port of a service in one family with the endpoints that each policy gives. */
 struct group {
@@ -246,7 +247,8 @@ static void frontend(struct group *g, char kind, struct str address, enum policy
 
 	pick_name(p, name);
 	add_pick(g->a, g->out, p);
-	compiled_add(g->a, g->out, map_of(kind, MAP_SVC_C), g->family, full_key(g, address), arena_strf(g->a, "goto %s", name));
+	compiled_add(g->a, g->out, map_of(kind, MAP_SVC_C), g->family, full_key(g, address),
+		arena_strf(g->a, "goto %s", name));
 	for (size_t i = 0; i < g->n[policy]; i++)
 		add_split(g->a, g->out, map_of(kind, MAP_EP_C), g->family, g->proto[0],
 			arena_strf(g->a, "%.*s%s%d . %zu", STR_ARG(address), address.n ? " . " : "", g->port, i),
@@ -262,7 +264,8 @@ static void inside(struct group *g, char kind, struct str address, bool local_on
 	if (g->n[policy])
 		frontend(g, kind, address, policy);
 	else
-		compiled_add(g->a, g->out, none, g->family, full_key(g, address), g->n[CLUSTER] ? STR("drop") : STR("goto refuse"));
+		compiled_add(g->a, g->out, none, g->family, full_key(g, address),
+			g->n[CLUSTER] ? STR("drop") : STR("goto refuse"));
 }
 
 /* External addresses and node ports: everyone uses all endpoints, but with externalTrafficPolicy Local who comes from
@@ -296,7 +299,8 @@ static void on_address(struct group *g, struct str address, bool external, bool 
 	char text[IP_TEXT_MAX];
 	struct ip ip;
 
-	if (!ip_parse(address, &ip) || ip.family != g->family || ip_eq(ip, g->node->dns[0]) || ip_eq(ip, g->node->dns[1]))
+	if (!ip_parse(address, &ip) || ip.family != g->family || ip_eq(ip, g->node->dns[0]) ||
+		ip_eq(ip, g->node->dns[1]))
 		return;
 	ip_text(ip, text);
 	(external ? outside : inside)(g, 'c', arena_str(g->a, str_c(text)), local_only);
@@ -316,7 +320,8 @@ static void place_group(struct group *g, struct str port_name, const struct comp
 			if (str_eq(before->placed[i].group, group))
 				old = &before->placed[i];
 		}
-		g->chosen[policy] = compile_place(g->a, old ? old->endpoints : NULL, old ? old->n : 0, want, g->n[policy]);
+		g->chosen[policy] =
+			compile_place(g->a, old ? old->endpoints : NULL, old ? old->n : 0, want, g->n[policy]);
 		c->placed = grow(g->a, c->placed, c->n_placed, &c->cap_placed, sizeof(*c->placed));
 		c->placed[c->n_placed++] = (struct placed){ group, g->chosen[policy], g->n[policy] };
 	}
@@ -328,7 +333,9 @@ static void hairpins(struct group *g)
 		struct endpoint *e = &g->all->list[i];
 		char ip[IP_TEXT_MAX];
 
-		if (!e->local || (!holds(g->chosen[CLUSTER], g->n[CLUSTER], e->text) && !holds(g->chosen[LOCAL], g->n[LOCAL], e->text)))
+		if (!e->local ||
+			(!holds(g->chosen[CLUSTER], g->n[CLUSTER], e->text) &&
+				!holds(g->chosen[LOCAL], g->n[LOCAL], e->text)))
 			continue;
 		ip_text(e->ip, ip);
 		compiled_add(g->a, g->out, MAP_HAIRPIN, g->family, arena_strf(g->a, "%s . %s", ip, ip), STR_NULL);
@@ -347,8 +354,8 @@ static bool serves_family(struct val spec, unsigned family)
 	return val_len(families) == 0 && ip_parse(val_str(val_get(spec, "clusterIP")), &ip) && ip.family == family;
 }
 
-static void service_port(struct arena *a, const struct compile_node *node, struct val service, struct val port, unsigned family,
-	const struct val *slices, size_t n, const struct compiled *before, struct compiled *ret)
+static void service_port(struct arena *a, const struct compile_node *node, struct val service, struct val port,
+	unsigned family, const struct val *slices, size_t n, const struct compiled *before, struct compiled *ret)
 {
 	struct val spec = val_get(service, "spec"), ips = val_get(spec, "clusterIPs");
 	struct endpoints es = endpoints_of(a, node, slices, n, port, family);
@@ -360,7 +367,8 @@ static void service_port(struct arena *a, const struct compile_node *node, struc
 	if (g.port < 1 || g.port > 65535)
 		return;
 	if (val_is(val_get(spec, "sessionAffinity"), "ClientIP"))
-		g.affinity_s = (uint32_t)MIN(MAX(val_int(val_path(spec, "sessionAffinityConfig.clientIP.timeoutSeconds"), 10800), 1), 86400);
+		g.affinity_s = (uint32_t)MIN(
+			MAX(val_int(val_path(spec, "sessionAffinityConfig.clientIP.timeoutSeconds"), 10800), 1), 86400);
 	place_group(&g, val_str(val_get(port, "name")), before);
 	hairpins(&g);
 	if (val_len(ips) == 0)
@@ -380,8 +388,8 @@ static void service_port(struct arena *a, const struct compile_node *node, struc
 		outside(&g, 'n', STR_NULL, external_local);
 }
 
-void compile_service(struct arena *a, const struct compile_node *node, struct val service, const struct val *slices, size_t n,
-	const struct compiled *before, struct compiled *ret)
+void compile_service(struct arena *a, const struct compile_node *node, struct val service, const struct val *slices,
+	size_t n, const struct compiled *before, struct compiled *ret)
 {
 	struct val spec = val_get(service, "spec");
 
@@ -389,7 +397,8 @@ void compile_service(struct arena *a, const struct compile_node *node, struct va
 	if (val_is(val_get(spec, "type"), "ExternalName") || str_empty(val_str(val_get(spec, "clusterIP"))) ||
 		val_is(val_get(spec, "clusterIP"), "None"))
 		return;
-	if (!str_empty(val_str(val_get(val_path(service, "metadata.labels"), "service.kubernetes.io/service-proxy-name"))))
+	if (!str_empty(
+		    val_str(val_get(val_path(service, "metadata.labels"), "service.kubernetes.io/service-proxy-name"))))
 		return; /* somebody else's */
 	for (struct val_iter it = val_iter(val_get(spec, "ports")); val_next(&it);) {
 		service_port(a, node, service, it.val, 4, slices, n, before, ret);
@@ -397,7 +406,7 @@ void compile_service(struct arena *a, const struct compile_node *node, struct va
 	}
 }
 
-/* ---- hostPorts ---------------------------------------------------------------------------------------------------- */
+/* ---- hostPorts ------------------------------------------------------------------------------- */
 
 static void host_port(struct arena *a, struct val port, struct val pod_ips, struct compiled *ret)
 {
@@ -415,7 +424,8 @@ static void host_port(struct arena *a, struct val port, struct val pod_ips, stru
 		struct str to = arena_strf(a, "%s . %d", text, (int)inner);
 		if (one) {
 			ip_text(on, on_text);
-			add_split(a, ret, MAP_HOST_C, ip.family, proto_of(port)[0], arena_strf(a, "%s . %d", on_text, (int)host), to);
+			add_split(a, ret, MAP_HOST_C, ip.family, proto_of(port)[0],
+				arena_strf(a, "%s . %d", on_text, (int)host), to);
 		} else {
 			add_split(a, ret, MAP_HOST_N, ip.family, proto_of(port)[0], arena_strf(a, "%d", (int)host), to);
 		}

@@ -8,11 +8,12 @@ struct compile_node {
 	struct ip dns[2];      /* cluster DNS listens on them itself: no service takes them over */
 };
 /* One service with its endpoint slices. before: the same service's last compilation (NULL: none). */
-void compile_service(struct arena *a, const struct compile_node *node, struct val service, const struct val *slices, size_t n,
-	const struct compiled *before, struct compiled *ret);
+void compile_service(struct arena *a, const struct compile_node *node, struct val service, const struct val *slices,
+	size_t n, const struct compiled *before, struct compiled *ret);
 /* The hostPorts of one pod of this node. Nothing for a pod on the host network, without address, or that has ended. */
 void compile_pod(struct arena *a, struct val pod, struct compiled *ret);
-/* New order of `want` (n distinct texts): those of `before` keep their numbers, holes are filled by new ones, then by the
- * last ones. Returns an array of n in the arena. */
+/* New order of `want` (n distinct texts): those of `before` keep their numbers, holes are filled by new ones, then by
+ * the last ones. Returns an array of n in the arena. */
 struct str *compile_place(struct arena *a, const struct str *before, size_t n_before, const struct str *want, size_t n);
-void compiled_add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, struct str key, struct str val); /* borrows */
+void compiled_add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, struct str key,
+	struct str val); /* borrows */

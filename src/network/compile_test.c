@@ -21,8 +21,7 @@ static struct str lines_of(struct arena *a, const struct compiled *c)
 	for (size_t i = 0; i < c->n; i++) {
 		const struct element *e = &c->elements[i];
 		lines[i] = arena_strf(a, "%s%u%s %.*s%s%.*s\n", element_map_names[e->map], e->family,
-			(char[2]){ e->proto, 0 }, STR_ARG(e->key),
-			e->val.n ? " : " : "", STR_ARG(e->val));
+			(char[2]){ e->proto, 0 }, STR_ARG(e->key), e->val.n ? " : " : "", STR_ARG(e->val));
 	}
 	qsort(lines, c->n, sizeof(*lines), by_text);
 	for (size_t i = 0; i < c->n; i++)
@@ -50,18 +49,17 @@ static struct val parsed(struct arena *a, const char *json)
 	return doc_root(d);
 }
 
-#define SLICE(endpoints)                                                                                               \
+#define SLICE(endpoints) \
 	"{'addressType':'IPv4','ports':[{'name':'http','port':8080,'protocol':'TCP'}],'endpoints':[" endpoints "]}"
 #define READY(ip, node) "{'addresses':['" ip "'],'nodeName':'" node "','conditions':{'ready':true}}"
-#define DRAINING(ip, node)                                                                                             \
+#define DRAINING(ip, node) \
 	"{'addresses':['" ip "'],'nodeName':'" node "','conditions':{'ready':false,'serving':true,'terminating':true}}"
-#define GONE(ip, node)                                                                                                 \
+#define GONE(ip, node) \
 	"{'addresses':['" ip "'],'nodeName':'" node "','conditions':{'ready':false,'serving':false,'terminating':true}}"
-#define SERVICE(more)                                                                                                  \
-	"{'spec':{'clusterIP':'10.96.0.1','clusterIPs':['10.96.0.1'],'ipFamilies':['IPv4']," more                      \
+#define SERVICE(more)                                                                             \
+	"{'spec':{'clusterIP':'10.96.0.1','clusterIPs':['10.96.0.1'],'ipFamilies':['IPv4']," more \
 	"'ports':[{'name':'http','port':80,'targetPort':8080,'nodePort':30080,'protocol':'TCP'}]}}"
-#define CLUSTER_ONLY                                                                                                   \
-	"{'spec':{'clusterIP':'10.96.0.1','ports':[{'name':'http','port':80,'protocol':'TCP'}]}}"
+#define CLUSTER_ONLY "{'spec':{'clusterIP':'10.96.0.1','ports':[{'name':'http','port':80,'protocol':'TCP'}]}}"
 
 static const struct row {
 	const char *what, *service, *slice, *expected;
@@ -82,7 +80,8 @@ static const struct row {
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080\n"
 		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n" },
 	{ "another port's name", CLUSTER_ONLY,
-		"{'addressType':'IPv4','ports':[{'name':'admin','port':9,'protocol':'TCP'}],'endpoints':[" READY("10.1.0.1", "n2") "]}",
+		"{'addressType':'IPv4','ports':[{'name':'admin','port':9,'protocol':'TCP'}],'endpoints':[" READY(
+			"10.1.0.1", "n2") "]}",
 		"none_c4 10.96.0.1 . tcp . 80 : goto refuse\n" },
 	{ "node port: outside traffic to endpoints elsewhere is masqueraded", SERVICE("'type':'NodePort',"),
 		SLICE(READY("10.1.0.1", "n1") "," READY("10.1.0.2", "n2")),
@@ -105,8 +104,8 @@ static const struct row {
 		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-2\n"
 		"svc_n4 tcp . 30080 : goto pn4t-2\n"
 		"svc_y4 tcp . 30080 : goto py4t-1\n" },
-	{ "external policy Local without local endpoints: no answer", SERVICE("'type':'NodePort','externalTrafficPolicy':'Local',"),
-		SLICE(READY("10.1.0.2", "n2")),
+	{ "external policy Local without local endpoints: no answer",
+		SERVICE("'type':'NodePort','externalTrafficPolicy':'Local',"), SLICE(READY("10.1.0.2", "n2")),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080\n"
 		"ep_n4t 30080 . 0 : 10.1.0.2 . 8080\n"
 		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n"
@@ -115,7 +114,8 @@ static const struct row {
 	{ "internal policy Local without local endpoints",
 		"{'spec':{'clusterIP':'10.96.0.1','internalTrafficPolicy':'Local','ports':[{'name':'http','port':80}]}}",
 		SLICE(READY("10.1.0.2", "n2")), "none_c4 10.96.0.1 . tcp . 80 : drop\n" },
-	{ "client affinity", "{'spec':{'clusterIP':'10.96.0.1','sessionAffinity':'ClientIP','ports':[{'name':'http','port':80}]}}",
+	{ "client affinity",
+		"{'spec':{'clusterIP':'10.96.0.1','sessionAffinity':'ClientIP','ports':[{'name':'http','port':80}]}}",
 		SLICE(READY("10.1.0.2", "n2")),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080\n"
 		"svc_c4 10.96.0.1 . tcp . 80 : goto ac4t-1-10800\n" },
@@ -134,7 +134,8 @@ static const struct row {
 		"{'addressType':'IPv6','ports':[{'name':'','port':53,'protocol':'UDP'}],'endpoints':[{'addresses':['fd01::0:1']}]}",
 		"ep_c6u fd00::a . 53 . 0 : fd01::1 . 53\n"
 		"svc_c6 fd00::a . udp . 53 : goto pc6u-1\n" },
-	{ "headless", "{'spec':{'clusterIP':'None','ports':[{'name':'http','port':80}]}}", SLICE(READY("10.1.0.1", "n1")), "" },
+	{ "headless", "{'spec':{'clusterIP':'None','ports':[{'name':'http','port':80}]}}",
+		SLICE(READY("10.1.0.1", "n1")), "" },
 	{ "an alias", "{'spec':{'type':'ExternalName','externalName':'x.example'}}", SLICE(""), "" },
 	{ "hints for this node", CLUSTER_ONLY,
 		SLICE("{'addresses':['10.1.0.1'],'hints':{'forNodes':[{'name':'n1'}]}},"
@@ -170,19 +171,24 @@ static void compiles_host_ports(void **state)
 	struct str got;
 
 	compile_pod(a,
-		parsed(a, "{'spec':{'containers':[{'ports':[{'containerPort':8080,'hostPort':80},"
-			  "{'containerPort':53,'hostPort':5353,'protocol':'UDP','hostIP':'192.0.2.1'},{'containerPort':1}]}]},"
-			  "'status':{'phase':'Running','podIPs':[{'ip':'10.1.0.1'},{'ip':'fd01::1'}]}}"),
+		parsed(a,
+			"{'spec':{'containers':[{'ports':[{'containerPort':8080,'hostPort':80},"
+			"{'containerPort':53,'hostPort':5353,'protocol':'UDP','hostIP':'192.0.2.1'},{'containerPort':1}]}]},"
+			"'status':{'phase':'Running','podIPs':[{'ip':'10.1.0.1'},{'ip':'fd01::1'}]}}"),
 		&c);
 	got = lines_of(a, &c);
-	assert_string_equal(arena_cstr(a, got), "hairpin4 10.1.0.1 . 10.1.0.1\n"
-						"hairpin4 10.1.0.1 . 10.1.0.1\n"
-						"hairpin6 fd01::1 . fd01::1\n"
-						"host_c4u 192.0.2.1 . 5353 : 10.1.0.1 . 53\n"
-						"host_n4t 80 : 10.1.0.1 . 8080\n"
-						"host_n6t 80 : fd01::1 . 8080\n");
-	compile_pod(a, parsed(a, "{'spec':{'hostNetwork':true,'containers':[{'ports':[{'containerPort':80,'hostPort':80}]}]},"
-				 "'status':{'podIPs':[{'ip':'10.1.0.1'}]}}"), &c);
+	assert_string_equal(arena_cstr(a, got),
+		"hairpin4 10.1.0.1 . 10.1.0.1\n"
+		"hairpin4 10.1.0.1 . 10.1.0.1\n"
+		"hairpin6 fd01::1 . fd01::1\n"
+		"host_c4u 192.0.2.1 . 5353 : 10.1.0.1 . 53\n"
+		"host_n4t 80 : 10.1.0.1 . 8080\n"
+		"host_n6t 80 : fd01::1 . 8080\n");
+	compile_pod(a,
+		parsed(a,
+			"{'spec':{'hostNetwork':true,'containers':[{'ports':[{'containerPort':80,'hostPort':80}]}]},"
+			"'status':{'podIPs':[{'ip':'10.1.0.1'}]}}"),
+		&c);
 	assert_int_equal(c.n, 0);
 }
 
@@ -193,7 +199,7 @@ static void keeps_numbers(void **state)
 	} cases[] = {
 		{ "", "a b c", "a b c" },
 		{ "a b c", "a b c", "a b c" },
-		{ "a b c", "b c", "c b" },     /* the last one fills the hole */
+		{ "a b c", "b c", "c b" }, /* the last one fills the hole */
 		{ "a b c", "a b c d", "a b c d" },
 		{ "a b c", "c d b", "d b c" }, /* a new one fills the hole */
 		{ "a b c d e", "e", "e" },

@@ -86,8 +86,10 @@ static struct tuple read_tuple(const struct nlattr *nest)
 	struct tuple t = { 0 };
 	struct nlattr *a, *b;
 
-	attr_for_each_nested(a, nest) {
-		attr_for_each_nested(b, a) {
+	attr_for_each_nested(a, nest)
+	{
+		attr_for_each_nested(b, a)
+		{
 			unsigned type = mnl_attr_get_type(b);
 
 			if (mnl_attr_get_type(a) == CTA_TUPLE_IP) {
@@ -115,7 +117,8 @@ static bool is_stale(const struct sweep *s, const struct tuple *orig, const stru
 
 		if (x->endpoint && translated && x->port == reply->src_port && ip_eq(x->ip, reply->src))
 			return true;
-		if (!x->endpoint && !translated && x->port == orig->dst_port && (!x->ip.family || ip_eq(x->ip, orig->dst)))
+		if (!x->endpoint && !translated && x->port == orig->dst_port &&
+			(!x->ip.family || ip_eq(x->ip, orig->dst)))
 			return true;
 	}
 	return false;
@@ -144,7 +147,8 @@ static int on_entry(const struct nlmsghdr *h, void *arg)
 	struct tuple orig = { 0 }, reply = { 0 };
 	uint32_t status = 0;
 
-	attr_for_each(a, h, sizeof(struct nfgenmsg)) {
+	attr_for_each(a, h, sizeof(struct nfgenmsg))
+	{
 		switch (mnl_attr_get_type(a)) {
 		case CTA_TUPLE_ORIG:
 			orig = read_tuple(a);

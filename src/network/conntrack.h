@@ -1,5 +1,5 @@
-/* Connection tracking of UDP outlives the rules: a client that keeps its port would go on sending to an endpoint that is
- * gone, or stay refused. So the entries of what changed are deleted. */
+/* Connection tracking of UDP outlives the rules: a client that keeps its port would go on sending to an endpoint that
+ * is gone, or stay refused. So the entries of what changed are deleted. */
 #pragma once
 #include "base/err.h"
 #include "network/ledger.h"

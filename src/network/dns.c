@@ -12,11 +12,11 @@
 #include <uv.h>
 
 #define RELAYS_MAX 2000
-#define CLIENTS_MAX 250	   /* TCP connections */
-#define TRY_MS 1500	   /* one upstream server */
+#define CLIENTS_MAX 250 /* TCP connections */
+#define TRY_MS 1500     /* one upstream server */
 #define TRIES_MAX 4
-#define IDLE_MS 10000	   /* a TCP connection between questions */
-#define REREAD_MS 1000	   /* how often resolv.conf is looked at, at most */
+#define IDLE_MS 10000  /* a TCP connection between questions */
+#define REREAD_MS 1000 /* how often resolv.conf is looked at, at most */
 #define RECEIVE_MAX 65536
 
 struct listener {
@@ -67,9 +67,9 @@ struct relay {
 	uint8_t *ask_long; /* TCP: any length, with its length before it */
 	size_t ask_n;
 	bool chase;
-	struct listener *listener;  /* UDP client */
+	struct listener *listener; /* UDP client */
 	union dns_address from;
-	struct client *client;	    /* TCP client, else NULL */
+	struct client *client; /* TCP client, else NULL */
 	uv_udp_t udp;
 	uv_tcp_t tcp;
 	uv_connect_t connect;
@@ -83,9 +83,10 @@ struct relay {
 
 static void relay_try(struct relay *r);
 
-/* ---- upstream servers -------------------------------------------------------------------------------------------------- */
+/* ---- upstream servers ------------------------------------------------------------------------ */
 
-static const char *const resolv_paths[] = { "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/resolv.conf" };
+static const char *const resolv_paths[] = { "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf",
+	"/run/NetworkManager/resolv.conf" };
 
 static size_t read_upstreams(struct dns *d, const char *path, union dns_address ret[DNS_UPSTREAMS_MAX])
 {
@@ -97,7 +98,8 @@ static size_t read_upstreams(struct dns *d, const char *path, union dns_address 
 	ssize_t n = read(fd, text, sizeof(text));
 	close(fd);
 	return n <= 0 ? 0 :
-			dns_upstreams(str_n(text, (size_t)n), d->o.zone.server, d->o.upstream_port ? d->o.upstream_port : 53, ret);
+			dns_upstreams(str_n(text, (size_t)n), d->o.zone.server,
+				d->o.upstream_port ? d->o.upstream_port : 53, ret);
 }
 
 /* resolv.conf is read again when it changed; the check is one stat() a second while questions come. */
@@ -109,8 +111,8 @@ static void refresh_upstreams(struct dns *d)
 	if (now < d->reread_at)
 		return;
 	d->reread_at = now + REREAD_MS;
-	if (d->resolv_path[0] && d->n_upstreams && stat(d->resolv_path, &st) == 0 && st.st_mtim.tv_sec == d->resolv_time.tv_sec &&
-		st.st_mtim.tv_nsec == d->resolv_time.tv_nsec)
+	if (d->resolv_path[0] && d->n_upstreams && stat(d->resolv_path, &st) == 0 &&
+		st.st_mtim.tv_sec == d->resolv_time.tv_sec && st.st_mtim.tv_nsec == d->resolv_time.tv_nsec)
 		return;
 	d->n_upstreams = 0;
 	size_t n = d->o.resolv_conf ? 1 : ARRAY_LEN(resolv_paths);
@@ -125,7 +127,7 @@ static void refresh_upstreams(struct dns *d)
 	}
 }
 
-/* ---- sending answers ---------------------------------------------------------------------------------------------------- */
+/* ---- sending answers ------------------------------------------------------------------------- */
 
 struct tcp_answer {
 	uv_write_t write;
@@ -207,7 +209,7 @@ static void relay_reply(struct relay *r, const uint8_t *bytes, size_t n)
 		send_udp(r->listener, &r->from, bytes, n);
 }
 
-/* ---- relays -------------------------------------------------------------------------------------------------------------- */
+/* ---- relays ---------------------------------------------------------------------------------- */
 
 static void relay_free(struct relay *r)
 {
@@ -286,7 +288,8 @@ static bool relay_answer(struct relay *r, uint8_t *bytes, size_t n)
 	if (!dns_answers(ask, r->ask_n, bytes, n))
 		return false;
 	if (r->chase) {
-		if (dns_answer(&r->dns->o.zone, r->query, r->query_n, r->client, bytes, n, r->dns->out, &reply) == DNS_REPLY)
+		if (dns_answer(&r->dns->o.zone, r->query, r->query_n, r->client, bytes, n, r->dns->out, &reply) ==
+			DNS_REPLY)
 			relay_reply(r, r->dns->out, reply.n);
 	} else {
 		memcpy(bytes, r->query, 2); /* the client's id */
@@ -432,8 +435,8 @@ static bool relay_question(struct relay *r, const struct dns_reply *alias)
 	return r->ask_n > 0;
 }
 
-static void relay_start(struct dns *d, struct listener *l, const union dns_address *from, struct client *c, const uint8_t *query, size_t n,
-	const struct dns_reply *alias)
+static void relay_start(struct dns *d, struct listener *l, const union dns_address *from, struct client *c,
+	const uint8_t *query, size_t n, const struct dns_reply *alias)
 {
 	struct relay *r = xcalloc(1, sizeof(*r));
 
@@ -463,9 +466,10 @@ static void relay_start(struct dns *d, struct listener *l, const union dns_addre
 		relay_try(r);
 }
 
-/* ---- questions ----------------------------------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
-static void on_question(struct dns *d, struct listener *l, const union dns_address *from, struct client *c, const uint8_t *query, size_t n)
+static void on_question(struct dns *d, struct listener *l, const union dns_address *from, struct client *c,
+	const uint8_t *query, size_t n)
 {
 	struct dns_reply reply = { 0 };
 
@@ -557,7 +561,7 @@ static void on_connection(uv_stream_t *server, int status)
 	uv_timer_start(&c->idle, on_client_idle, IDLE_MS, 0);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void on_stop(uv_async_t *a)
 {
@@ -587,9 +591,11 @@ static void run(void *arg)
 static int listen_failed(struct err *e, int rc, const char *proto, const char *ip, int port)
 {
 	if (rc == UV_EADDRINUSE)
-		return err_set(e, ERR_UNAVAILABLE, "cluster DNS cannot listen on %s %s port %d: the port is taken", proto, ip, port);
+		return err_set(e, ERR_UNAVAILABLE, "cluster DNS cannot listen on %s %s port %d: the port is taken",
+			proto, ip, port);
 	if (rc == UV_EACCES)
-		return err_set(e, ERR_FORBIDDEN, "cluster DNS cannot listen on %s %s port %d: not allowed", proto, ip, port);
+		return err_set(
+			e, ERR_FORBIDDEN, "cluster DNS cannot listen on %s %s port %d: not allowed", proto, ip, port);
 	return err_set(e, ERR_IO, "cluster DNS cannot listen on %s %s port %d: %s", proto, ip, port, uv_strerror(rc));
 }
 
@@ -635,7 +641,8 @@ int dns_start(const struct dns_opts *o, struct dns **ret, struct err *e)
 	if (rc == 0) {
 		refresh_upstreams(d);
 		if (d->n_upstreams == 0)
-			log_warn("no upstream name server in the host's resolv.conf: names outside %.*s fail", STR_ARG(o->zone.domain));
+			log_warn("no upstream name server in the host's resolv.conf: names outside %.*s fail",
+				STR_ARG(o->zone.domain));
 		d->task = task_spawn("dns", run, d);
 		*ret = d;
 		return 0;

@@ -1,4 +1,5 @@
-/* Any bytes as a question, as an upstream's answer, and as resolv.conf: no crash, and whatever is answered fits and can be read. */
+/* Any bytes as a question, as an upstream's answer, and as resolv.conf: no crash, and whatever is answered fits and can
+ * be read. */
 #include "network/answer.h"
 #include "network/dns.h"
 #include <libknot/libknot.h>
@@ -23,15 +24,20 @@ static void set_up(void)
 	zone.domain = STR("cluster.local");
 	ip_parse(STR("10.96.0.10"), &zone.server[0]);
 	cidr_parse(STR("10.96.0.0/16"), &zone.nets[0]);
-	put(services_put, "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0.50\",\"clusterIPs\":"
-			  "[\"10.96.0.50\",\"fd96::50\"],\"ports\":[{\"name\":\"http\",\"port\":80}]}}");
-	put(services_put, "{\"metadata\":{\"name\":\"db\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"None\"}}");
-	put(services_put, "{\"metadata\":{\"name\":\"out\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ExternalName\",\"externalName\":\"a.example\"}}");
-	put(services_put, "{\"metadata\":{\"name\":\"loop\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ExternalName\",\"externalName\":"
-			  "\"loop.default.svc.cluster.local\"}}");
-	put(services_put_slice, "{\"metadata\":{\"name\":\"db-1\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"db\"}},"
-				"\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"sql\",\"port\":5432}],\"endpoints\":[{\"addresses\":[\"10.1.0.1\"],"
-				"\"hostname\":\"db-0\"}]}");
+	put(services_put,
+		"{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0.50\",\"clusterIPs\":"
+		"[\"10.96.0.50\",\"fd96::50\"],\"ports\":[{\"name\":\"http\",\"port\":80}]}}");
+	put(services_put,
+		"{\"metadata\":{\"name\":\"db\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"None\"}}");
+	put(services_put,
+		"{\"metadata\":{\"name\":\"out\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ExternalName\",\"externalName\":\"a.example\"}}");
+	put(services_put,
+		"{\"metadata\":{\"name\":\"loop\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ExternalName\",\"externalName\":"
+		"\"loop.default.svc.cluster.local\"}}");
+	put(services_put_slice,
+		"{\"metadata\":{\"name\":\"db-1\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"db\"}},"
+		"\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"sql\",\"port\":5432}],\"endpoints\":[{\"addresses\":[\"10.1.0.1\"],"
+		"\"hostname\":\"db-0\"}]}");
 }
 
 static void check_reply(const uint8_t *out, size_t n, bool tcp)

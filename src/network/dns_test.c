@@ -34,7 +34,8 @@ static const struct row {
 	const char *expected;
 } rows[] = {
 	{ "web.default.svc.cluster.local.", KNOT_RRTYPE_A, "NOERROR\nweb.default.svc.cluster.local. A 10.96.0.50\n" },
-	{ "WEB.default.Svc.cluster.LOCAL.", KNOT_RRTYPE_AAAA, "NOERROR\nWEB.default.Svc.cluster.LOCAL. AAAA fd96::50\n" },
+	{ "WEB.default.Svc.cluster.LOCAL.", KNOT_RRTYPE_AAAA,
+		"NOERROR\nWEB.default.Svc.cluster.LOCAL. AAAA fd96::50\n" },
 	{ "web.default.svc.cluster.local.", KNOT_RRTYPE_TXT, "NOERROR\n" SOA },
 	{ "web.default.svc.cluster.local.", KNOT_RRTYPE_SRV,
 		"NOERROR\nweb.default.svc.cluster.local. SRV 0 100 80 web.default.svc.cluster.local.\n"
@@ -52,19 +53,24 @@ static const struct row {
 	{ "db-0.db.prod.svc.cluster.local.", KNOT_RRTYPE_A, "NOERROR\ndb-0.db.prod.svc.cluster.local. A 10.1.0.1\n" },
 	{ "db-0.db.prod.svc.cluster.local.", KNOT_RRTYPE_AAAA, "NOERROR\n" SOA },
 	{ "db-1.db.prod.svc.cluster.local.", KNOT_RRTYPE_A, "NXDOMAIN\n" SOA },
-	{ "fd01--7.db.prod.svc.cluster.local.", KNOT_RRTYPE_AAAA, "NOERROR\nfd01--7.db.prod.svc.cluster.local. AAAA fd01::7\n" },
+	{ "fd01--7.db.prod.svc.cluster.local.", KNOT_RRTYPE_AAAA,
+		"NOERROR\nfd01--7.db.prod.svc.cluster.local. AAAA fd01::7\n" },
 	{ "10-1-0-2.db.prod.svc.cluster.local.", KNOT_RRTYPE_A, "NXDOMAIN\n" SOA }, /* not ready */
 	{ "idle.prod.svc.cluster.local.", KNOT_RRTYPE_A, "NXDOMAIN\n" SOA },
 	{ "10-1-0-9.prod.pod.cluster.local.", KNOT_RRTYPE_A, "NOERROR\n10-1-0-9.prod.pod.cluster.local. A 10.1.0.9\n" },
-	{ "fd01--9.prod.pod.cluster.local.", KNOT_RRTYPE_AAAA, "NOERROR\nfd01--9.prod.pod.cluster.local. AAAA fd01::9\n" },
+	{ "fd01--9.prod.pod.cluster.local.", KNOT_RRTYPE_AAAA,
+		"NOERROR\nfd01--9.prod.pod.cluster.local. AAAA fd01::9\n" },
 	{ "x.prod.pod.cluster.local.", KNOT_RRTYPE_A, "NXDOMAIN\n" SOA },
 	{ "alias.prod.svc.cluster.local.", KNOT_RRTYPE_A,
 		"NOERROR\nalias.prod.svc.cluster.local. CNAME web.default.svc.cluster.local.\n"
 		"web.default.svc.cluster.local. A 10.96.0.50\n" },
-	{ "out.prod.svc.cluster.local.", KNOT_RRTYPE_CNAME, "NOERROR\nout.prod.svc.cluster.local. CNAME www.example.org.\n" },
+	{ "out.prod.svc.cluster.local.", KNOT_RRTYPE_CNAME,
+		"NOERROR\nout.prod.svc.cluster.local. CNAME www.example.org.\n" },
 	{ "out.prod.svc.cluster.local.", KNOT_RRTYPE_A, "chase www.example.org.\n" },
-	{ "50.0.96.10.in-addr.arpa.", KNOT_RRTYPE_PTR, "NOERROR\n50.0.96.10.in-addr.arpa. PTR web.default.svc.cluster.local.\n" },
-	{ "1.0.1.10.in-addr.arpa.", KNOT_RRTYPE_PTR, "NOERROR\n1.0.1.10.in-addr.arpa. PTR db-0.db.prod.svc.cluster.local.\n" },
+	{ "50.0.96.10.in-addr.arpa.", KNOT_RRTYPE_PTR,
+		"NOERROR\n50.0.96.10.in-addr.arpa. PTR web.default.svc.cluster.local.\n" },
+	{ "1.0.1.10.in-addr.arpa.", KNOT_RRTYPE_PTR,
+		"NOERROR\n1.0.1.10.in-addr.arpa. PTR db-0.db.prod.svc.cluster.local.\n" },
 	{ "9.0.96.10.in-addr.arpa.", KNOT_RRTYPE_PTR,
 		"NXDOMAIN\n; in-addr.arpa. SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5\n" },
 	{ "1.2.0.192.in-addr.arpa.", KNOT_RRTYPE_PTR, "forward\n" },
@@ -148,7 +154,8 @@ static void read_reply(struct buf *out, uint8_t *wire, size_t n)
 	knot_pkt_t *p = knot_pkt_new(wire, (uint16_t)n, NULL);
 
 	assert_int_equal(knot_pkt_parse(p, KNOT_PF_NOCANON), KNOT_EOK);
-	buf_printf(out, "%s%s\n", knot_lookup_by_id(knot_rcode_names, knot_wire_get_rcode(wire))->name, knot_wire_get_tc(wire) ? " TC" : "");
+	buf_printf(out, "%s%s\n", knot_lookup_by_id(knot_rcode_names, knot_wire_get_rcode(wire))->name,
+		knot_wire_get_tc(wire) ? " TC" : "");
 	add_section(out, p, KNOT_ANSWER, "");
 	add_section(out, p, KNOT_AUTHORITY, "; ");
 	add_section(out, p, KNOT_ADDITIONAL, "+ ");
@@ -218,16 +225,19 @@ static void follows_an_alias_outside(void **state)
 	knot_wire_set_qr(wire);
 	size_t n = p->size;
 	ask(&got, "out.prod.svc.cluster.local.", KNOT_RRTYPE_A, false, wire, n);
-	assert_string_equal(got.p, "NOERROR\nout.prod.svc.cluster.local. CNAME www.example.org.\nwww.example.org. A 192.0.2.80\n");
+	assert_string_equal(
+		got.p, "NOERROR\nout.prod.svc.cluster.local. CNAME www.example.org.\nwww.example.org. A 192.0.2.80\n");
 	knot_pkt_free(p);
 }
 
 static void cuts_what_does_not_fit(void **state)
 {
 	auto_buf struct buf json = BUF_INIT, udp = BUF_INIT, tcp = BUF_INIT;
-	auto_(doc_unref) struct doc *s = parse("{'metadata':{'name':'big','namespace':'prod'},'spec':{'clusterIP':'None'}}");
+	auto_(doc_unref) struct doc *s =
+		parse("{'metadata':{'name':'big','namespace':'prod'},'spec':{'clusterIP':'None'}}");
 
-	buf_c(&json, "{'metadata':{'name':'big-1','namespace':'prod','labels':{'kubernetes.io/service-name':'big'}},'addressType':'IPv4','endpoints':[");
+	buf_c(&json,
+		"{'metadata':{'name':'big-1','namespace':'prod','labels':{'kubernetes.io/service-name':'big'}},'addressType':'IPv4','endpoints':[");
 	for (int i = 0; i < 200; i++)
 		buf_printf(&json, "%s{'addresses':['10.1.1.%d']}", i ? "," : "", i);
 	buf_c(&json, "]}");

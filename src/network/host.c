@@ -10,7 +10,7 @@
 #define NOTES "sysctls"
 #define LINE_MAX_ 256
 
-/* ---- sysctls -------------------------------------------------------------------------------------------------------------- */
+/* ---- sysctls --------------------------------------------------------------------------------- */
 
 static FILE *open_notes(const char *dir, const char *mode)
 {
@@ -71,7 +71,7 @@ void host_sysctls_restore(const char *dir)
 	unlink(path);
 }
 
-/* ---- links ---------------------------------------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 static int need_link(struct rtnl *r, const char *name, struct link *ret, struct err *e)
 {
@@ -97,8 +97,8 @@ static struct ip of_family(const struct ip *list, size_t n, uint8_t family)
 	return IP_NONE;
 }
 
-int host_service_link(const struct names *names, const struct ip dns[2], const struct cidr services[2], const struct ip *from, size_t n_from,
-	struct err *e)
+int host_service_link(const struct names *names, const struct ip dns[2], const struct cidr services[2],
+	const struct ip *from, size_t n_from, struct err *e)
 {
 	struct rtnl r = { 0 };
 	struct link l;
@@ -141,7 +141,8 @@ static void note_ours(void *arg, const struct link *l)
 {
 	struct found *f = arg;
 
-	if (strcmp(l->name, f->names->service_link) != 0 && strncmp(l->name, f->names->pod_links, strlen(f->names->pod_links)) != 0)
+	if (strcmp(l->name, f->names->service_link) != 0 &&
+		strncmp(l->name, f->names->pod_links, strlen(f->names->pod_links)) != 0)
 		return;
 	f->list = xrealloc(f->list, f->n + 1, IFNAMSIZ);
 	memcpy(f->list[f->n++], l->name, IFNAMSIZ);
@@ -168,7 +169,7 @@ int host_links_purge(const struct names *names, struct err *e)
 	return rc;
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static int remove_dir(const char *path, bool everything, struct err *e)
 {

@@ -137,7 +137,8 @@ int ipam_take(struct ipam *a, struct cidr c, const char *container, const char *
 }
 
 /* Calls each() for every address file with its owner. */
-static void visit(struct ipam *a, bool (*each)(void *arg, const char *name, struct ip ip, char *container, char *ifname), void *arg)
+static void visit(struct ipam *a,
+	bool (*each)(void *arg, const char *name, struct ip ip, char *container, char *ifname), void *arg)
 {
 	int fd = dup(a->dir);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);

@@ -196,7 +196,8 @@ static void note(struct arena *a, struct changes *cs, int op, const struct cell 
 		cs->list = list;
 		cs->cap = cap;
 	}
-	cs->list[cs->n++] = (struct change){ op, { c->map, c->family, c->proto, arena_str(a, str_c(c->key)), arena_str(a, str_c(val)) } };
+	cs->list[cs->n++] = (struct change){ op,
+		{ c->map, c->family, c->proto, arena_str(a, str_c(c->key)), arena_str(a, str_c(val)) } };
 }
 
 static void forget_cell(struct ledger *l, struct cell *c)

@@ -49,11 +49,11 @@ static void follows_claims(void **state)
 		{ "a", "x=1 y=2", "+x=1 +y=2" },
 		{ "a", "x=1 y=2", "" },
 		{ "a", "x=1 y=3", "-y +y=3" },
-		{ "b", "x=9", "" },	     /* a was first */
-		{ "a", "y=3", "-x +x=9" },   /* b takes over */
+		{ "b", "x=9", "" },        /* a was first */
+		{ "a", "y=3", "-x +x=9" }, /* b takes over */
 		{ "a", "x=1 y=3", "" },
 		{ "b", "", "-x +x=1" },
-		{ "c", "s s", "+s" },	     /* a set; said twice is once */
+		{ "c", "s s", "+s" }, /* a set; said twice is once */
 		{ "d", "s", "" },
 		{ "c", "", "" },
 		{ "d", "", "-s" },

@@ -83,7 +83,7 @@ static int fail(struct err *e, int errnum, const char *what, const char *about)
 	return err_errno(e, errnum, "%s %s", what, about);
 }
 
-/* ---- links -------------------------------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 struct link_visit {
 	void (*each)(void *arg, const struct link *l);
@@ -205,7 +205,7 @@ int rtnl_up(struct rtnl *r, int index, struct err *e)
 	return rc ? fail(e, rc, "bring up link", about) : 0;
 }
 
-/* ---- addresses and routes ----------------------------------------------------------------------------------------- */
+/* ---- addresses and routes -------------------------------------------------------------------- */
 
 static uint8_t af(struct ip a)
 {
@@ -338,7 +338,7 @@ unsigned rtnl_uplink_mtu(struct rtnl *r)
 	return s.mtu >= 1280 ? s.mtu : 1500;
 }
 
-/* ---- sysctls ------------------------------------------------------------------------------------------------------ */
+/* ---- sysctls --------------------------------------------------------------------------------- */
 
 static int sysctl_open(int flags, const char *path_fmt, va_list ap)
 {

@@ -30,7 +30,7 @@ int rtnl_up(struct rtnl *r, int index, struct err *e);
 int rtnl_address(struct rtnl *r, int index, struct cidr c, struct err *e); /* already there is fine; no DAD */
 struct route {
 	struct cidr to; /* bits 0: default */
-	struct ip via;	/* family 0: on link */
+	struct ip via;  /* family 0: on link */
 	struct ip from; /* preferred source; family 0: none */
 	int index;
 	bool link_scope;

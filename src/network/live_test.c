@@ -1,8 +1,8 @@
-/* The whole network against a scripted API: what the informers say must be in the kernel and in DNS a moment later. Runs in
- * network namespaces of its own; skips (77) without root. */
-#include "network/answer.h"
+/* The whole network against a scripted API: what the informers say must be in the kernel and in DNS a moment later.
+ * Runs in network namespaces of its own; skips (77) without root. */
 #include "base/task.h"
 #include "client/client.h"
+#include "network/answer.h"
 #include "network/link.h"
 #include "network/network.h"
 #include "network/ns_harness.h"
@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-/* ---- an API of three resources ------------------------------------------------------------------------------------------ */
+/* ---- an API of three resources --------------------------------------------------------------- */
 
 #define EVENTS_MAX 256
 struct fake {
@@ -74,8 +74,8 @@ static bool is_newest(int at)
 	return api.log[at].event.type != EVENT_DELETED;
 }
 
-static int fake_list(void *self, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24],
-	struct err *e)
+static int fake_list(void *self, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg,
+	char ret_rev[24], struct err *e)
 {
 	task_lock(&api.lock);
 	for (int i = 1; i <= api.n; i++) {
@@ -136,9 +136,10 @@ static void fake_close(struct client_stream *s)
 	free(s);
 }
 
-static const struct client_ops fake_ops = { fake_call, fake_list, fake_watch, fake_next, fake_interrupt, fake_close, NULL };
+static const struct client_ops fake_ops = { fake_call, fake_list, fake_watch, fake_next, fake_interrupt, fake_close,
+	NULL };
 
-/* ---- DNS ------------------------------------------------------------------------------------------------------------------ */
+/* ---- DNS ------------------------------------------------------------------------------------- */
 
 /* An upstream server: everything is 198.51.100.7. */
 static void upstream(int fd, bool tcp)
@@ -163,7 +164,7 @@ static void upstream(int fd, bool tcp)
 		memcpy(q + end, rr, sizeof(rr));
 		end += sizeof(rr);
 		q[2] |= 0x80;
-		q[7] = 1;	      /* one answer */
+		q[7] = 1; /* one answer */
 		q[8] = q[9] = q[10] = q[11] = 0;
 		if (tcp) {
 			in[0] = (uint8_t)(end >> 8);
@@ -186,7 +187,8 @@ static void start_upstream(bool tcp)
 
 		setns(ns_client, CLONE_NEWNET);
 		int fd = socket(AF_INET, tcp ? SOCK_STREAM : SOCK_DGRAM, 0);
-		if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || (tcp && listen(fd, 8) < 0) || write(ready[1], "x", 1) != 1)
+		if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || (tcp && listen(fd, 8) < 0) ||
+			write(ready[1], "x", 1) != 1)
 			_exit(1);
 		upstream(fd, tcp);
 	}
@@ -214,7 +216,8 @@ static void dig_it(void *arg, char *ret, size_t max)
 	size_t n = dns_question(name, d->type, 4711, wire + 2, 512);
 	wire[0] = 0;
 	wire[1] = (uint8_t)n;
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 || send(fd, d->tcp ? wire : wire + 2, d->tcp ? n + 2 : n, 0) < 0) {
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 ||
+		send(fd, d->tcp ? wire : wire + 2, d->tcp ? n + 2 : n, 0) < 0) {
 		snprintf(ret, max, "cannot send");
 		return;
 	}
@@ -228,7 +231,9 @@ static void dig_it(void *arg, char *ret, size_t max)
 		return;
 	}
 	knot_pkt_t *p = knot_pkt_new(q, (uint16_t)got, NULL);
-	int at = snprintf(ret, max, "%s", knot_pkt_parse(p, 0) == 0 ? knot_lookup_by_id(knot_rcode_names, knot_wire_get_rcode(q))->name : "garbage");
+	int at = snprintf(ret, max, "%s",
+		knot_pkt_parse(p, 0) == 0 ? knot_lookup_by_id(knot_rcode_names, knot_wire_get_rcode(q))->name :
+					    "garbage");
 	const knot_pktsection_t *s = knot_pkt_section(p, KNOT_ANSWER);
 	for (uint16_t i = 0; i < s->count; i++) {
 		char data[512];
@@ -244,7 +249,7 @@ static const char *dig(int ns, const char *name, uint16_t type, bool tcp)
 	return run_in(ns, dig_it, &d);
 }
 
-/* ---- tests ---------------------------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static struct client *client;
 static struct network *net;
@@ -254,13 +259,16 @@ static char resolv_conf[] = "/tmp/kogge-resolv-XXXXXX";
 static struct network_opts opts;
 
 #define WEB "'metadata':{'name':'web','namespace':'default'}"
-#define SERVICE_WEB "{" WEB ",'spec':{'type':'NodePort','clusterIP':'10.96.0.50','clusterIPs':['10.96.0.50'],'ipFamilies':['IPv4']," \
-		    "'ports':[{'name':'http','port':80,'nodePort':30080,'protocol':'TCP'}]}}"
-#define SLICE_WEB(endpoints)                                                                                           \
-	"{'metadata':{'name':'web-1','namespace':'default','labels':{'kubernetes.io/service-name':'web'}},'addressType':'IPv4',"      \
+#define SERVICE_WEB                                                                                              \
+	"{" WEB                                                                                                  \
+	",'spec':{'type':'NodePort','clusterIP':'10.96.0.50','clusterIPs':['10.96.0.50'],'ipFamilies':['IPv4']," \
+	"'ports':[{'name':'http','port':80,'nodePort':30080,'protocol':'TCP'}]}}"
+#define SLICE_WEB(endpoints)                                                                                                     \
+	"{'metadata':{'name':'web-1','namespace':'default','labels':{'kubernetes.io/service-name':'web'}},'addressType':'IPv4'," \
 	"'ports':[{'name':'http','port':8080,'protocol':'TCP'}],'endpoints':[" endpoints "]}"
 #define READY(ip) "{'addresses':['" ip "'],'nodeName':'n1','conditions':{'ready':true}}"
-#define ENDING(ip) "{'addresses':['" ip "'],'nodeName':'n1','conditions':{'ready':false,'serving':true,'terminating':true}}"
+#define ENDING(ip) \
+	"{'addresses':['" ip "'],'nodeName':'n1','conditions':{'ready':false,'serving':true,'terminating':true}}"
 
 static void starts(void **state)
 {
@@ -320,7 +328,8 @@ static void until(const char *ip, bool absent)
 			fail_msg("%s is still %s", ip, absent ? "there" : "away");
 		task_sleep_ms(1);
 	}
-	print_message("%s %s after %lld ms\n", ip, absent ? "away" : "there", (long long)mono_ms_between(t0, mono_now()));
+	print_message(
+		"%s %s after %lld ms\n", ip, absent ? "away" : "there", (long long)mono_ms_between(t0, mono_now()));
 }
 
 static void follows_the_api(void **state)
@@ -344,8 +353,9 @@ static void follows_the_api(void **state)
 
 static void follows_host_ports(void **state)
 {
-	static const char pod[] = "{'metadata':{'name':'a','namespace':'default'},'spec':{'nodeName':'n1','containers':[{'ports':"
-				  "[{'containerPort':8080,'hostPort':8888}]}]},'status':{'podIPs':[{'ip':'10.77.0.2'}]}}";
+	static const char pod[] =
+		"{'metadata':{'name':'a','namespace':'default'},'spec':{'nodeName':'n1','containers':[{'ports':"
+		"[{'containerPort':8080,'hostPort':8888}]}]},'status':{'podIPs':[{'ip':'10.77.0.2'}]}}";
 
 	assert_string_equal(ask(ns_client, "192.0.2.10", 8888), REFUSED);
 	say("pods", EVENT_ADDED, pod);
@@ -359,12 +369,13 @@ static void follows_host_ports(void **state)
 	assert_string_equal(ask(ns_client, "192.0.2.10", 8888), REFUSED);
 }
 
-/* ---- NetworkPolicies ---- */
+/* ---- NetworkPolicies ------------------------------------------------------------------------- */
 
-#define POD(name, ip, labels)                                                                                           \
-	"{'metadata':{'name':'" name "','namespace':'default','uid':'" name "','labels':" labels "},'spec':{'nodeName':'n1','containers':"     \
+#define POD(name, ip, labels)                                                                    \
+	"{'metadata':{'name':'" name "','namespace':'default','uid':'" name "','labels':" labels \
+	"},'spec':{'nodeName':'n1','containers':"                                                \
 	"[{'ports':[{'name':'main','containerPort':8080,'protocol':'TCP'}]}]},'status':{'podIPs':[{'ip':'" ip "'}]}}"
-#define POLICY(name, generation, spec)                                                                                  \
+#define POLICY(name, generation, spec) \
 	"{'metadata':{'name':'" name "','namespace':'default','generation':" generation "},'spec':" spec "}"
 
 /* A change is in the kernel soon; a table that somebody flushed is looked for every five seconds. */
@@ -385,15 +396,17 @@ static void denies_and_allows(void **state)
 	say("pods", EVENT_ADDED, POD("a", "10.77.0.2", "{'app':'a'}"));
 	say("pods", EVENT_ADDED, POD("b", "10.77.0.3", "{'app':'b'}"));
 	assert_string_equal(ask(ns_a, b->ip, 8080), "pod-b 10.77.0.2");
-	say("networkpolicies", EVENT_ADDED, POLICY("only", "1", "{'podSelector':{'matchLabels':{'app':'b'}},'policyTypes':['Ingress']}"));
+	say("networkpolicies", EVENT_ADDED,
+		POLICY("only", "1", "{'podSelector':{'matchLabels':{'app':'b'}},'policyTypes':['Ingress']}"));
 	until_heard(ns_a, b->ip, 8080, SILENCE);
 	assert_string_equal(ask(node_ns, b->ip, 8080), "pod-b 10.77.0.1"); /* probes */
-	assert_string_equal(ask(ns_b, a->ip, 8080), "pod-a 10.77.0.3");	   /* replies */
+	assert_string_equal(ask(ns_b, a->ip, 8080), "pod-a 10.77.0.3");    /* replies */
 	assert_string_equal(ask(ns_b, "192.0.2.20", 8080), "client 192.0.2.10");
 	assert_string_equal(ask(ns_a, b->ip, 8080), SILENCE);
 	say("networkpolicies", EVENT_MODIFIED,
-		POLICY("only", "2", "{'podSelector':{'matchLabels':{'app':'b'}},'policyTypes':['Ingress'],'ingress':[{'ports':[{'port':8080}],"
-				    "'from':[{'podSelector':{'matchLabels':{'app':'a'}}}]}]}"));
+		POLICY("only", "2",
+			"{'podSelector':{'matchLabels':{'app':'b'}},'policyTypes':['Ingress'],'ingress':[{'ports':[{'port':8080}],"
+			"'from':[{'podSelector':{'matchLabels':{'app':'a'}}}]}]}"));
 	until_heard(ns_a, b->ip, 8080, "pod-b 10.77.0.2");
 	assert_string_equal(ask_udp(ns_a, b->ip, 5353), SILENCE);
 	/* A pod that gets other labels is another peer. */
@@ -403,8 +416,9 @@ static void denies_and_allows(void **state)
 	until_heard(ns_a, b->ip, 8080, "pod-b 10.77.0.2");
 	/* So is one whose namespace does, and ports have names. */
 	say("networkpolicies", EVENT_MODIFIED,
-		POLICY("only", "3", "{'podSelector':{'matchLabels':{'app':'b'}},'policyTypes':['Ingress'],'ingress':[{'ports':[{'port':'main'}],"
-				    "'from':[{'namespaceSelector':{'matchLabels':{'team':'red'}}}]}]}"));
+		POLICY("only", "3",
+			"{'podSelector':{'matchLabels':{'app':'b'}},'policyTypes':['Ingress'],'ingress':[{'ports':[{'port':'main'}],"
+			"'from':[{'namespaceSelector':{'matchLabels':{'team':'red'}}}]}]}"));
 	until_heard(ns_a, b->ip, 8080, SILENCE);
 	say("namespaces", EVENT_MODIFIED, "{'metadata':{'name':'default','labels':{'team':'red'}}}");
 	until_heard(ns_a, b->ip, 8080, "pod-b 10.77.0.2");
@@ -417,15 +431,18 @@ static void denies_and_allows(void **state)
 static void holds_back_what_pods_send(void **state)
 {
 	say("networkpolicies", EVENT_ADDED,
-		POLICY("out", "1", "{'podSelector':{'matchLabels':{'app':'a'}},'policyTypes':['Egress'],'egress':[{'to':[{'ipBlock':{'cidr':'10.77.0.0/16',"
-				   "'except':['10.77.0.3/32']}}]}]}"));
+		POLICY("out", "1",
+			"{'podSelector':{'matchLabels':{'app':'a'}},'policyTypes':['Egress'],'egress':[{'to':[{'ipBlock':{'cidr':'10.77.0.0/16',"
+			"'except':['10.77.0.3/32']}}]}]}"));
 	until_heard(ns_a, b->ip, 8080, SILENCE);
 	assert_string_equal(ask_udp(ns_a, b->ip, 5353), SILENCE); /* though this client was heard before */
 	assert_string_equal(ask(ns_a, "192.0.2.20", 8080), SILENCE);
 	assert_string_equal(ask(ns_b, a->ip, 8080), "pod-a 10.77.0.3");
-	assert_string_equal(dig(ns_a, "web.default.svc.cluster.local.", KNOT_RRTYPE_A, false), "NOERROR 10.96.0.50"); /* of the node itself */
+	assert_string_equal(dig(ns_a, "web.default.svc.cluster.local.", KNOT_RRTYPE_A, false),
+		"NOERROR 10.96.0.50"); /* of the node itself */
 	say("networkpolicies", EVENT_MODIFIED,
-		POLICY("out", "2", "{'podSelector':{'matchLabels':{'app':'a'}},'policyTypes':['Egress'],'egress':[{'ports':[{'port':8080,'endPort':8090}]}]}"));
+		POLICY("out", "2",
+			"{'podSelector':{'matchLabels':{'app':'a'}},'policyTypes':['Egress'],'egress':[{'ports':[{'port':8080,'endPort':8090}]}]}"));
 	until_heard(ns_a, b->ip, 8080, "pod-b 10.77.0.2");
 	assert_string_equal(ask(ns_a, "192.0.2.20", 8080), "client 192.0.2.10");
 	assert_string_equal(ask_udp(ns_a, b->ip, 5353), SILENCE);
@@ -440,13 +457,15 @@ static void holds_before_the_first_packet(void **state)
 	struct pod *d = new_pod();
 	const char *ips[] = { d->ip };
 	pid_t pids[] = { d->servers[0], d->servers[1], d->holder };
-	auto_(doc_unref) struct doc *doc = parse("{\"metadata\":{\"name\":\"d\",\"namespace\":\"default\",\"uid\":\"d\"},\"spec\":{}}");
+	auto_(doc_unref) struct doc *doc =
+		parse("{\"metadata\":{\"name\":\"d\",\"namespace\":\"default\",\"uid\":\"d\"},\"spec\":{}}");
 
 	assert_true(network_policies_wait(net, doc, ips, 1, 2000));
 	assert_string_equal(ask(ns_a, d->ip, 8080), "pod-d 10.77.0.2");
 	say("networkpolicies", EVENT_ADDED, POLICY("all", "1", "{'podSelector':{},'policyTypes':['Ingress']}"));
 	until_heard(ns_a, b->ip, 8080, SILENCE);
-	assert_string_equal(ask(ns_a, d->ip, 8080), "pod-d 10.77.0.2"); /* nobody has asked for it yet, nor said its address */
+	assert_string_equal(
+		ask(ns_a, d->ip, 8080), "pod-d 10.77.0.2"); /* nobody has asked for it yet, nor said its address */
 	assert_true(network_policies_wait(net, doc, ips, 1, 2000));
 	assert_string_equal(ask(ns_a, d->ip, 8080), SILENCE);
 	assert_int_equal(system("nft flush ruleset"), 0); /* and again after the whole table was made anew */
@@ -468,22 +487,30 @@ static void holds_before_the_first_packet(void **state)
 
 static void answers_names(void **state)
 {
-	static const char out[] = "{'metadata':{'name':'out','namespace':'default'},'spec':{'type':'ExternalName','externalName':'www.example.org'}}";
+	static const char out[] =
+		"{'metadata':{'name':'out','namespace':'default'},'spec':{'type':'ExternalName','externalName':'www.example.org'}}";
 	/* The ecosystem's DNS service exists but must not take the address over. */
-	static const char dns[] = "{'metadata':{'name':'kube-dns','namespace':'kube-system'},'spec':{'clusterIP':'10.96.0.10','clusterIPs':['10.96.0.10'],"
-				  "'ports':[{'name':'dns','port':53,'protocol':'UDP'}]}}";
+	static const char dns[] =
+		"{'metadata':{'name':'kube-dns','namespace':'kube-system'},'spec':{'clusterIP':'10.96.0.10','clusterIPs':['10.96.0.10'],"
+		"'ports':[{'name':'dns','port':53,'protocol':'UDP'}]}}";
 
 	say("services", EVENT_ADDED, dns);
 	say("services", EVENT_ADDED, out);
-	for (int i = 0; i < 100 && strcmp(dig(ns_a, "out.default.svc.cluster.local.", KNOT_RRTYPE_CNAME, false), "NXDOMAIN") == 0; i++)
+	for (int i = 0; i < 100 &&
+		strcmp(dig(ns_a, "out.default.svc.cluster.local.", KNOT_RRTYPE_CNAME, false), "NXDOMAIN") == 0;
+		i++)
 		task_sleep_ms(10);
 	for (int tcp = 0; tcp <= 1; tcp++) {
 		int from[] = { ns_a, node_ns };
 		for (size_t i = 0; i < ARRAY_LEN(from); i++) {
-			assert_string_equal(dig(from[i], "web.default.svc.cluster.local.", KNOT_RRTYPE_A, tcp), "NOERROR 10.96.0.50");
-			assert_string_equal(dig(from[i], "nobody.default.svc.cluster.local.", KNOT_RRTYPE_A, tcp), "NXDOMAIN");
-			assert_string_equal(dig(from[i], "www.example.com.", KNOT_RRTYPE_A, tcp), "NOERROR 198.51.100.7");
-			assert_string_equal(dig(from[i], "out.default.svc.cluster.local.", KNOT_RRTYPE_A, tcp), "NOERROR www.example.org. 198.51.100.7");
+			assert_string_equal(dig(from[i], "web.default.svc.cluster.local.", KNOT_RRTYPE_A, tcp),
+				"NOERROR 10.96.0.50");
+			assert_string_equal(
+				dig(from[i], "nobody.default.svc.cluster.local.", KNOT_RRTYPE_A, tcp), "NXDOMAIN");
+			assert_string_equal(
+				dig(from[i], "www.example.com.", KNOT_RRTYPE_A, tcp), "NOERROR 198.51.100.7");
+			assert_string_equal(dig(from[i], "out.default.svc.cluster.local.", KNOT_RRTYPE_A, tcp),
+				"NOERROR www.example.org. 198.51.100.7");
 		}
 	}
 	/* Another upstream server, which does not answer; then none. */

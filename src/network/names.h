@@ -5,9 +5,9 @@
 #include <net/if.h>
 
 struct names {
-	char table[80];		       /* nft table, family inet */
-	char pod_links[8];		       /* what the host ends of pods' links begin with: nft matches "kp-*" */
-	char service_link[IFNAMSIZ];   /* holds the cluster DNS address and the route to the service addresses */
+	char table[80];              /* nft table, family inet */
+	char pod_links[8];           /* what the host ends of pods' links begin with: nft matches "kp-*" */
+	char service_link[IFNAMSIZ]; /* holds the cluster DNS address and the route to the service addresses */
 };
 void names_of(struct str instance, struct names *ret);
 /* The host end of a container's link: the same for the same container. */

@@ -34,9 +34,10 @@ struct network {
 	bool synced; /* DNS may speak for the cluster; written once, read by the DNS thread (atomically) */
 };
 
-/* ---- settings ---------------------------------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
-static int read_ips(const char *const *texts, size_t max, const char *what, struct ip *ret, size_t *ret_n, struct err *e)
+static int read_ips(
+	const char *const *texts, size_t max, const char *what, struct ip *ret, size_t *ret_n, struct err *e)
 {
 	size_t n = 0;
 
@@ -52,7 +53,8 @@ static int read_cidrs(const char *const *texts, const char *what, struct cidr re
 {
 	for (size_t i = 0; i < NETWORK_CIDRS_MAX && texts[i]; i++) {
 		if (!cidr_parse(str_c(texts[i]), &ret[i]))
-			return err_set(e, ERR_INVALID, "%s \"%s\" is not a prefix such as 10.244.0.0/24", what, texts[i]);
+			return err_set(
+				e, ERR_INVALID, "%s \"%s\" is not a prefix such as 10.244.0.0/24", what, texts[i]);
 	}
 	return 0;
 }
@@ -73,7 +75,8 @@ static int read_opts(struct network *n, const struct network_opts *o, struct err
 	n->no_proxy = o->no_proxy;
 	n->no_dns = o->no_dns;
 	if (read_ips(o->node_ips, NETWORK_IPS_MAX, "node address", n->node_ips, &n->n_node_ips, e) < 0 ||
-		read_ips(o->dns_ips[0] ? o->dns_ips : default_dns, 2, "cluster DNS address", n->dns_ips, &ignored, e) < 0 ||
+		read_ips(o->dns_ips[0] ? o->dns_ips : default_dns, 2, "cluster DNS address", n->dns_ips, &ignored, e) <
+			0 ||
 		read_cidrs(o->pod_cidrs, "pod CIDR", n->pods_cidr, e) < 0 ||
 		read_cidrs(o->cluster_cidrs[0] ? o->cluster_cidrs : o->pod_cidrs, "cluster CIDR", n->cluster, e) < 0 ||
 		read_cidrs(o->service_cidrs, "service CIDR", n->service_cidr, e) < 0)
@@ -81,7 +84,7 @@ static int read_opts(struct network *n, const struct network_opts *o, struct err
 	return 0;
 }
 
-/* ---- what informers tell --------------------------------------------------------------------------------------------------- */
+/* ---- what informers tell --------------------------------------------------------------------- */
 
 static void on_service(void *arg, struct doc *before, struct doc *after)
 {
@@ -141,7 +144,7 @@ static void on_pod(void *arg, struct doc *before, struct doc *after)
 	services_touch(n->services, str_n(key, MIN((size_t)len, sizeof(key) - 1)));
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void make_informers(struct network *n, const struct network_opts *o)
 {
@@ -152,8 +155,9 @@ static void make_informers(struct network *n, const struct network_opts *o)
 	n->pod_informer = o->pods;
 	if (!n->pod_informer) {
 		n->own_pods = true;
-		n->pod_informer = informer_new(o->client, (struct informer_opts){ .res = res_pods,
-			.field_selector = arena_strf(n->arena, "spec.nodeName=%.*s", STR_ARG(n->node_name)) });
+		n->pod_informer = informer_new(o->client,
+			(struct informer_opts){ .res = res_pods,
+				.field_selector = arena_strf(n->arena, "spec.nodeName=%.*s", STR_ARG(n->node_name)) });
 	}
 	informer_on(n->pod_informer, on_pod, n);
 	n->policy_informer = informer_new(o->client, (struct informer_opts){ .res = res_networkpolicies });
@@ -217,11 +221,13 @@ static int set_up_host(struct network *n, struct err *e)
 		return -e->code;
 	ipam_close(&ipam);
 	if (!host_sysctl(n->data_dir, "ipv4/ip_forward", "1"))
-		return err_set(e, ERR_FORBIDDEN, "cannot switch on net.ipv4.ip_forward: the network needs root (CAP_NET_ADMIN)");
+		return err_set(e, ERR_FORBIDDEN,
+			"cannot switch on net.ipv4.ip_forward: the network needs root (CAP_NET_ADMIN)");
 	host_sysctl(n->data_dir, "ipv4/conf/all/send_redirects", "0");
 	if (has_v6(n))
 		forward_v6(n);
-	return host_service_link(&n->names, n->no_dns ? none : n->dns_ips, n->service_cidr, n->node_ips, n->n_node_ips, e);
+	return host_service_link(
+		&n->names, n->no_dns ? none : n->dns_ips, n->service_cidr, n->node_ips, n->n_node_ips, e);
 }
 
 static int start_dns(struct network *n, struct err *e)
@@ -237,8 +243,11 @@ static int start_dns(struct network *n, struct err *e)
 
 static int make_proxy(struct network *n, struct err *e)
 {
-	struct proxy_opts o = { .services = n->services, .pods = n->pod_informer, .policies = n->policy_informer,
-		.namespaces = n->namespace_informer, .node = { .name = n->node_name } };
+	struct proxy_opts o = { .services = n->services,
+		.pods = n->pod_informer,
+		.policies = n->policy_informer,
+		.namespaces = n->namespace_informer,
+		.node = { .name = n->node_name } };
 
 	o.nft = (struct nft_opts){ .table = n->names.table, .pod_links = n->names.pod_links, .no_proxy = n->no_proxy };
 	memcpy(o.nft.pods, n->pods_cidr, sizeof(o.nft.pods));
@@ -253,7 +262,8 @@ static int make_proxy(struct network *n, struct err *e)
 
 static bool wait_synced(struct network *n)
 {
-	struct informer *all[] = { n->service_informer, n->slice_informer, n->pod_informer, n->policy_informer, n->namespace_informer };
+	struct informer *all[] = { n->service_informer, n->slice_informer, n->pod_informer, n->policy_informer,
+		n->namespace_informer };
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		while (!informer_wait_synced(all[i], SYNC_LOOK_MS)) {

@@ -12,7 +12,7 @@
 static const char PROTOS[] = "tus";
 #define TEXT_MAX ((size_t)512 << 20) /* several million elements */
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static const char *ip_word(unsigned family)
 {
@@ -40,7 +40,8 @@ static const char *proto_word(char proto)
 /* The same in a map that exists per protocol. */
 static void split_key(char ret[64], char kind, unsigned family, char proto)
 {
-	snprintf(ret, 64, "%s%s%s dport", by_address(kind) ? ip_word(family) : "", by_address(kind) ? " daddr . " : "", proto_word(proto));
+	snprintf(ret, 64, "%s%s%s dport", by_address(kind) ? ip_word(family) : "", by_address(kind) ? " daddr . " : "",
+		proto_word(proto));
 }
 
 static void split_maps_text(struct buf *out, unsigned f, char proto)
@@ -50,7 +51,8 @@ static void split_maps_text(struct buf *out, unsigned f, char proto)
 
 	for (const char *k = FRONTEND_KINDS; *k; k++) {
 		split_key(key, *k, f, proto);
-		buf_printf(out, "\tmap ep_%c%u%c { typeof %s . numgen random mod 65536 : %s daddr . %s dport; }\n", *k, f, proto, key, w, p);
+		buf_printf(out, "\tmap ep_%c%u%c { typeof %s . numgen random mod 65536 : %s daddr . %s dport; }\n", *k,
+			f, proto, key, w, p);
 	}
 	for (const char *k = "cn"; *k; k++) {
 		split_key(key, *k, f, proto);
@@ -74,14 +76,17 @@ static void policy_maps_text(struct buf *out, unsigned f)
 {
 	const char *w = ip_word(f);
 
-	buf_printf(out, "\tmap iso_in%u { typeof %s daddr : verdict; }\n\tmap iso_out%u { typeof %s saddr : verdict; }\n", f, w, f, w);
+	buf_printf(out,
+		"\tmap iso_in%u { typeof %s daddr : verdict; }\n\tmap iso_out%u { typeof %s saddr : verdict; }\n", f, w,
+		f, w);
 	buf_printf(out, "\tset peer%u { typeof %s saddr . numgen random mod 65536; }\n", f, w);
-	buf_printf(out, "\tset named%u { typeof %s daddr . meta l4proto . th dport . numgen random mod 65536; }\n", f, w);
+	buf_printf(
+		out, "\tset named%u { typeof %s daddr . meta l4proto . th dport . numgen random mod 65536; }\n", f, w);
 }
 
-/* NetworkPolicies. Every packet of who began a connection is judged, not only the first: a policy ends what it forbids. What the node
- * itself sends to its pods, and they to it, is no forwarded traffic and passes: so do probes and DNS. A pod always reaches itself, which
- * shows here only when it does through a service. */
+/* NetworkPolicies. Every packet of who began a connection is judged, not only the first: a policy ends what it forbids.
+ * What the node itself sends to its pods, and they to it, is no forwarded traffic and passes: so do probes and DNS. A
+ * pod always reaches itself, which shows here only when it does through a service. */
 static void policy_text(struct buf *out)
 {
 	static const struct {
@@ -136,33 +141,35 @@ static void host_ports_text(struct buf *out, char kind)
 static void lookups_text(struct buf *out)
 {
 	/* Who comes from outside meets the local endpoints of externalTrafficPolicy Local first. */
-	buf_c(out, "\tchain outside {\n"
-		   "\t\tip daddr . meta l4proto . th dport vmap @svc_x4\n"
-		   "\t\tip6 daddr . meta l4proto . th dport vmap @svc_x6\n"
-		   "\t\tfib daddr type != local return\n"
-		   "\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @svc_y4\n"
-		   "\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @svc_y6\n"
-		   "\t}\n"
-		   "\tchain services {\n"
-		   "\t\tip daddr . meta l4proto . th dport vmap @svc_c4\n"
-		   "\t\tip6 daddr . meta l4proto . th dport vmap @svc_c6\n"
-		   "\t\tfib daddr type != local return\n");
+	buf_c(out,
+		"\tchain outside {\n"
+		"\t\tip daddr . meta l4proto . th dport vmap @svc_x4\n"
+		"\t\tip6 daddr . meta l4proto . th dport vmap @svc_x6\n"
+		"\t\tfib daddr type != local return\n"
+		"\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @svc_y4\n"
+		"\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @svc_y6\n"
+		"\t}\n"
+		"\tchain services {\n"
+		"\t\tip daddr . meta l4proto . th dport vmap @svc_c4\n"
+		"\t\tip6 daddr . meta l4proto . th dport vmap @svc_c6\n"
+		"\t\tfib daddr type != local return\n");
 	host_ports_text(out, 'c');
 	host_ports_text(out, 'n');
-	buf_c(out, "\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @svc_n4\n"
-		   "\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @svc_n6\n"
-		   "\t}\n"
-		   "\tchain refuse {\n"
-		   "\t\tmeta l4proto tcp reject with tcp reset\n"
-		   "\t\treject with icmpx type port-unreachable\n"
-		   "\t}\n"
-		   "\tchain nobody {\n"
-		   "\t\tip daddr . meta l4proto . th dport vmap @none_c4\n"
-		   "\t\tip6 daddr . meta l4proto . th dport vmap @none_c6\n"
-		   "\t\tfib daddr type != local return\n"
-		   "\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @none_n4\n"
-		   "\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @none_n6\n"
-		   "\t}\n");
+	buf_c(out,
+		"\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @svc_n4\n"
+		"\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @svc_n6\n"
+		"\t}\n"
+		"\tchain refuse {\n"
+		"\t\tmeta l4proto tcp reject with tcp reset\n"
+		"\t\treject with icmpx type port-unreachable\n"
+		"\t}\n"
+		"\tchain nobody {\n"
+		"\t\tip daddr . meta l4proto . th dport vmap @none_c4\n"
+		"\t\tip6 daddr . meta l4proto . th dport vmap @none_c6\n"
+		"\t\tfib daddr type != local return\n"
+		"\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @none_n4\n"
+		"\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @none_n6\n"
+		"\t}\n");
 }
 
 static void nat_text(struct buf *out, const struct nft_opts *o)
@@ -172,11 +179,13 @@ static void nat_text(struct buf *out, const struct nft_opts *o)
 		"\t\tiifname != \"%s*\" jump outside\n\t\tjump services\n\t}\n"
 		"\tchain nat_output {\n\t\ttype nat hook output priority -100; policy accept;\n\t\tjump services\n\t}\n",
 		o->pod_links);
-	buf_c(out, "\tchain filter_input {\n\t\ttype filter hook input priority -10; policy accept;\n"
-		   "\t\tct state new jump nobody\n\t}\n");
+	buf_c(out,
+		"\tchain filter_input {\n\t\ttype filter hook input priority -10; policy accept;\n"
+		"\t\tct state new jump nobody\n\t}\n");
 	static const char *const hooks[] = { "forward", "output" };
 	for (size_t i = 0; i < ARRAY_LEN(hooks); i++) {
-		buf_printf(out, "\tchain filter_%s {\n\t\ttype filter hook %s priority -10; policy accept;\n\t\tct state new jump nobody\n",
+		buf_printf(out,
+			"\tchain filter_%s {\n\t\ttype filter hook %s priority -10; policy accept;\n\t\tct state new jump nobody\n",
 			hooks[i], hooks[i]);
 		/* A service address or port that nobody has: refused here instead of sent to the default gateway. */
 		for (unsigned f = 4; f <= 6; f += 2) {
@@ -194,8 +203,9 @@ static void masquerade_text(struct buf *out, const struct nft_opts *o)
 	buf_c(out, "\tchain nat_postrouting {\n\t\ttype nat hook postrouting priority 100; policy accept;\n");
 	if (!o->no_proxy) {
 		/* A pod that reaches itself through a service must not see its own address as the sender. */
-		buf_c(out, "\t\tct status dnat ip saddr . ip daddr @hairpin4 masquerade\n"
-			   "\t\tct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade\n");
+		buf_c(out,
+			"\t\tct status dnat ip saddr . ip daddr @hairpin4 masquerade\n"
+			"\t\tct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade\n");
 		buf_printf(out, "\t\toifname \"%s*\" ip saddr 127.0.0.0/8 masquerade\n", o->pod_links);
 		/* Answers of endpoints elsewhere must come back through this node. */
 		for (unsigned f = 4; f <= 6; f += 2)
@@ -224,18 +234,21 @@ void nft_table_text(struct buf *out, const struct nft_opts *o)
 		nat_text(out, o);
 		policy_text(out);
 	}
-	/* The pods' links have route_localnet (node ports on 127.0.0.1); nothing a pod sends may use it. Nor may it send under an address
-	 * that is not its own: policies know pods by their addresses. */
-	buf_printf(out, "\tchain raw_prerouting {\n\t\ttype filter hook prerouting priority -300; policy accept;\n"
-			"\t\tiifname != \"%s*\" return\n"
-			"\t\tip daddr 127.0.0.0/8 drop\n"
-			"\t\tmeta nfproto ipv4 fib saddr . iif oif missing drop\n"
-			"\t\tip6 saddr != :: fib saddr . iif oif missing drop\n\t}\n", o->pod_links);
+	/* The pods' links have route_localnet (node ports on 127.0.0.1); nothing a pod sends may use it. Nor may it
+	 * send under an address that is not its own: policies know pods by their addresses. */
+	buf_printf(out,
+		"\tchain raw_prerouting {\n\t\ttype filter hook prerouting priority -300; policy accept;\n"
+		"\t\tiifname != \"%s*\" return\n"
+		"\t\tip daddr 127.0.0.0/8 drop\n"
+		"\t\tmeta nfproto ipv4 fib saddr . iif oif missing drop\n"
+		"\t\tip6 saddr != :: fib saddr . iif oif missing drop\n\t}\n",
+		o->pod_links);
 	masquerade_text(out, o);
 	buf_c(out, "}\n");
 }
 
-/* Client affinity without a chain per service: set aff_K_I holds (frontend, client) for endpoint number I of any service;
+/* Client affinity without a chain per service: set aff_K_I holds (frontend, client) for endpoint number I of any
+ * service;
  * the a-chain asks the sets in turn, else it draws a number; chain s-I notes the choice and goes there. */
 static void sticky_text(struct buf *out, const struct nft_opts *o, struct pick p, uint32_t i)
 {
@@ -245,11 +258,13 @@ static void sticky_text(struct buf *out, const struct nft_opts *o, struct pick p
 	split_key(key, p.kind, p.family, p.proto);
 	snprintf(set, sizeof(set), "aff_%c%u%c_%u", p.kind, p.family, p.proto, i);
 	snprintf(chain, sizeof(chain), "s%c%u%c-%u-%u", p.kind, p.family, p.proto, i, p.affinity_s);
-	buf_printf(out, "add set inet %s %s { typeof %s . %s saddr; size 65535; flags dynamic,timeout; }\n", t, set, key, w);
+	buf_printf(out, "add set inet %s %s { typeof %s . %s saddr; size 65535; flags dynamic,timeout; }\n", t, set,
+		key, w);
 	buf_printf(out, "add chain inet %s %s\nflush chain inet %s %s\n", t, chain, t, chain);
-	buf_printf(out, "add rule inet %s %s update @%s { %s . %s saddr timeout %us }\n", t, chain, set, key, w, p.affinity_s);
-	buf_printf(out, "add rule inet %s %s dnat %s to %s . numgen inc mod 1 offset %u map @ep_%c%u%c\n", t, chain, w, key, i, p.kind,
-		p.family, p.proto);
+	buf_printf(out, "add rule inet %s %s update @%s { %s . %s saddr timeout %us }\n", t, chain, set, key, w,
+		p.affinity_s);
+	buf_printf(out, "add rule inet %s %s dnat %s to %s . numgen inc mod 1 offset %u map @ep_%c%u%c\n", t, chain, w,
+		key, i, p.kind, p.family, p.proto);
 }
 
 static void affinity_text(struct buf *out, const struct nft_opts *o, struct pick p)
@@ -262,11 +277,13 @@ static void affinity_text(struct buf *out, const struct nft_opts *o, struct pick
 	split_key(key, p.kind, p.family, p.proto);
 	buf_printf(out, "add chain inet %s %s\nflush chain inet %s %s\n", o->table, name, o->table, name);
 	for (uint32_t i = 0; i < p.n; i++)
-		buf_printf(out, "add rule inet %s %s %s . %s saddr @aff_%c%u%c_%u goto s%c%u%c-%u-%u\n", o->table, name, key,
-			ip_word(p.family), p.kind, p.family, p.proto, i, p.kind, p.family, p.proto, i, p.affinity_s);
+		buf_printf(out, "add rule inet %s %s %s . %s saddr @aff_%c%u%c_%u goto s%c%u%c-%u-%u\n", o->table, name,
+			key, ip_word(p.family), p.kind, p.family, p.proto, i, p.kind, p.family, p.proto, i,
+			p.affinity_s);
 	buf_printf(out, "add rule inet %s %s numgen random mod %u vmap { ", o->table, name, p.n);
 	for (uint32_t i = 0; i < p.n; i++)
-		buf_printf(out, "%s%u : goto s%c%u%c-%u-%u", i ? ", " : "", i, p.kind, p.family, p.proto, i, p.affinity_s);
+		buf_printf(
+			out, "%s%u : goto s%c%u%c-%u-%u", i ? ", " : "", i, p.kind, p.family, p.proto, i, p.affinity_s);
 	buf_c(out, " }\n");
 }
 
@@ -281,10 +298,11 @@ void nft_pick_text(struct buf *out, const struct nft_opts *o, struct pick p)
 	pick_name(p, name);
 	split_key(key, p.kind, p.family, p.proto);
 	buf_printf(out, "add chain inet %s %s\nflush chain inet %s %s\n", o->table, name, o->table, name);
-	/* The second rule is for a packet that meets two generations of the table: the chain of the old, the map of the new. */
+	/* The second rule is for a packet that meets two generations of the table: the chain of the old, the map of the
+	 * new. */
 	for (uint32_t n = p.n;; n = 1) {
-		buf_printf(out, "add rule inet %s %s dnat %s to %s . numgen random mod %u map @ep_%c%u%c\n", o->table, name,
-			ip_word(p.family), key, n, p.kind, p.family, p.proto);
+		buf_printf(out, "add rule inet %s %s dnat %s to %s . numgen random mod %u map @ep_%c%u%c\n", o->table,
+			name, ip_word(p.family), key, n, p.kind, p.family, p.proto);
 		if (n == 1)
 			break;
 	}
@@ -299,7 +317,8 @@ void nft_chain_text(struct buf *out, const struct nft_opts *o, const char *name,
 	}
 }
 
-static void group_text(struct buf *out, const struct nft_opts *o, const struct change *changes, size_t n, const struct change *like)
+static void group_text(
+	struct buf *out, const struct nft_opts *o, const struct change *changes, size_t n, const struct change *like)
 {
 	char proto[2] = { like->e.proto, 0 };
 	const char *sep = " ";
@@ -309,7 +328,8 @@ static void group_text(struct buf *out, const struct nft_opts *o, const struct c
 	for (size_t i = 0; i < n; i++) {
 		const struct element *e = &changes[i].e;
 
-		if (changes[i].op != like->op || e->map != like->e.map || e->family != like->e.family || e->proto != like->e.proto)
+		if (changes[i].op != like->op || e->map != like->e.map || e->family != like->e.family ||
+			e->proto != like->e.proto)
 			continue;
 		buf_c(out, sep);
 		buf_str(out, e->key);
@@ -341,12 +361,12 @@ void nft_changes_text(struct buf *out, const struct nft_opts *o, const struct ch
 	}
 }
 
-/* ---- applying ----------------------------------------------------------------------------------------------------- */
+/* ---- applying -------------------------------------------------------------------------------- */
 
 struct nft {
 	struct nft_opts o;
 	struct nft_ctx *ctx;
-	struct map *picks; /* name → struct pick, all that the table has or needs */
+	struct map *picks;  /* name → struct pick, all that the table has or needs */
 	struct map *chains; /* name → rules, likewise */
 	struct buf pending; /* text of picks and chains that it does not have yet */
 	struct buf after;   /* what goes once the elements are changed */
@@ -434,7 +454,8 @@ static int run(struct nft *n, struct buf *text, struct err *e)
 		return 0;
 	}
 	const char *why = nft_ctx_get_error_buffer(n->ctx);
-	return err_set(e, ERR_IO, "nftables refused a transaction on table inet %s: %.800s", n->o.table, why ? why : "no reason given");
+	return err_set(e, ERR_IO, "nftables refused a transaction on table inet %s: %.800s", n->o.table,
+		why ? why : "no reason given");
 }
 
 int nft_apply(struct nft *n, const struct change *changes, size_t n_changes, struct err *e)

@@ -8,10 +8,10 @@
 #include "network/ledger.h"
 
 struct nft_opts {
-	const char *table;     /* "kogge" */
-	const char *pod_links; /* "kp-": begin of the names of pods' links */
+	const char *table;                            /* "kogge" */
+	const char *pod_links;                        /* "kp-": begin of the names of pods' links */
 	struct cidr pods[2], cluster[2], services[2]; /* family 0: none */
-	bool no_proxy;	       /* only what pods need to reach the world */
+	bool no_proxy;                                /* only what pods need to reach the world */
 };
 
 /* The whole table without elements, replacing one of that name: "add table; delete table; table … { … }". */
@@ -23,11 +23,12 @@ void nft_changes_text(struct buf *out, const struct nft_opts *o, const struct ch
 
 struct nft;
 int nft_new(const struct nft_opts *o, struct nft **ret, struct err *e); /* copies o; its strings are borrowed */
-struct nft *nft_free(struct nft *n);					/* the kernel's state stays */
+struct nft *nft_free(struct nft *n);                                    /* the kernel's state stays */
 AUTO(struct nft, nft_free)
 /* Makes sure that the pick chains exist from the next transaction on. */
 void nft_need_picks(struct nft *n, const struct pick *picks, size_t n_picks);
-/* The same for a chain of a NetworkPolicy: rules one a line. It goes with the next transaction after which nothing uses it. */
+/* The same for a chain of a NetworkPolicy: rules one a line. It goes with the next transaction after which nothing uses
+ * it. */
 void nft_need_chain(struct nft *n, const char *name, const char *rules);
 void nft_drop_chain(struct nft *n, const char *name);
 /* One transaction: all or nothing. */

@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-/* ---- namespaces --------------------------------------------------------------------------------------------------- */
+/* ---- namespaces ------------------------------------------------------------------------------ */
 
 static struct pod pods[PODS_MAX];
 static int n_pods;
@@ -64,7 +64,7 @@ pid_t hold_netns(void)
 	return pid;
 }
 
-/* ---- talking ------------------------------------------------------------------------------------------------------- */
+/* ---- talking --------------------------------------------------------------------------------- */
 
 static struct sockaddr_in in_addr(const char *ip, int port)
 {
@@ -110,7 +110,8 @@ pid_t start_server(int netns, const char *who, int port, bool udp)
 			_exit(1);
 		int fd = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM, 0);
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		if (bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 || (!udp && listen(fd, 64) < 0) || write(ready[1], "x", 1) != 1)
+		if (bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 || (!udp && listen(fd, 64) < 0) ||
+			write(ready[1], "x", 1) != 1)
 			_exit(1);
 		serve(fd, udp, who);
 	}
@@ -140,7 +141,10 @@ static void talk(const char *ip, int port, int from_port, bool udp, char *ret, s
 	if (n >= 0)
 		ret[n] = 0;
 	else
-		snprintf(ret, max, "%s", saved == ECONNREFUSED ? REFUSED : saved == EAGAIN || saved == EINPROGRESS ? SILENCE : strerror(saved));
+		snprintf(ret, max, "%s",
+			saved == ECONNREFUSED                           ? REFUSED :
+				saved == EAGAIN || saved == EINPROGRESS ? SILENCE :
+									  strerror(saved));
 }
 
 const char *run_in(int netns, void (*run)(void *arg, char *ret, size_t max), void *arg)
@@ -195,7 +199,7 @@ const char *ask_udp(int netns, const char *ip, int port)
 	return ask_from(netns, ip, port, 45678, true);
 }
 
-/* ---- CNI ----------------------------------------------------------------------------------------------------------- */
+/* ---- CNI ------------------------------------------------------------------------------------- */
 
 char *cni(const char *command, const char *id, const char *netns, const char *config, int *ret_status)
 {
@@ -272,7 +276,7 @@ struct pod *new_pod(void)
 	return p;
 }
 
-/* ---- setting up ---------------------------------------------------------------------------------------------------- */
+/* ---- setting up ------------------------------------------------------------------------------ */
 
 static void address(struct rtnl *r, const char *link, const char *cidr)
 {

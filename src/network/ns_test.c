@@ -1,5 +1,5 @@
-/* The pod network and the service proxy on a real kernel: everything happens in network namespaces that this process makes
- * and that vanish with it. Skips (77) without root. */
+/* The pod network and the service proxy on a real kernel: everything happens in network namespaces that this process
+ * makes and that vanish with it. Skips (77) without root. */
 #include "doc/doc.h"
 #include "network/addr.h"
 #include "network/compile.h"
@@ -125,7 +125,8 @@ static void uses_every_address_once(void **state)
 	doc_unref(d);
 	/* GC keeps what it is told to keep. */
 	char config[1024], list[512];
-	snprintf(list, sizeof(list), ",\"cni.dev/valid-attachments\":[{\"containerID\":\"%s\",\"ifname\":\"eth0\"},{\"containerID\":\"%s\",\"ifname\":\"eth0\"}]}",
+	snprintf(list, sizeof(list),
+		",\"cni.dev/valid-attachments\":[{\"containerID\":\"%s\",\"ifname\":\"eth0\"},{\"containerID\":\"%s\",\"ifname\":\"eth0\"}]}",
 		a->id, b->id);
 	snprintf(config, sizeof(config), "%s", config_text("1.1.0", "kogge"));
 	snprintf(config + strlen(config) - 1, sizeof(config) - strlen(config), "%s", list);
@@ -140,7 +141,7 @@ static void uses_every_address_once(void **state)
 	assert_string_equal(ask(ns_a, b->ip, 8080), "pod-b 10.77.0.2");
 }
 
-/* ---- services ------------------------------------------------------------------------------------------------------ */
+/* ---- services -------------------------------------------------------------------------------- */
 
 static struct nft *nft;
 static struct ledger *ledger;
@@ -184,14 +185,15 @@ static void apply(bool all)
 	if (conntrack_follow(changes, n, &e) < 0)
 		fail_msg("%s", e.message);
 	clock_gettime(CLOCK_MONOTONIC, &t1);
-	print_message("%zu changes: %.2f ms\n", n, (double)(t1.tv_sec - t0.tv_sec) * 1e3 + (double)(t1.tv_nsec - t0.tv_nsec) / 1e6);
+	print_message("%zu changes: %.2f ms\n", n,
+		(double)(t1.tv_sec - t0.tv_sec) * 1e3 + (double)(t1.tv_nsec - t0.tv_nsec) / 1e6);
 }
 
-#define SVC(ip, more)                                                                                                  \
-	"{'spec':{'clusterIP':'" ip "','ipFamilies':['IPv4']," more                                                    \
+#define SVC(ip, more)                                               \
+	"{'spec':{'clusterIP':'" ip "','ipFamilies':['IPv4']," more \
 	"'ports':[{'name':'t','port':80,'protocol':'TCP'},{'name':'u','port':53,'protocol':'UDP'}]}}"
-#define NODEPORT(ip, port, more)                                                                                       \
-	"{'spec':{'type':'NodePort','clusterIP':'" ip "','ipFamilies':['IPv4']," more                                  \
+#define NODEPORT(ip, port, more)                                                      \
+	"{'spec':{'type':'NodePort','clusterIP':'" ip "','ipFamilies':['IPv4']," more \
 	"'ports':[{'name':'t','port':80,'nodePort':" port ",'protocol':'TCP'}]}}"
 #define EP_A "{'addresses':['10.77.0.2'],'nodeName':'n1'}"
 #define EP_B "{'addresses':['10.77.0.3'],'nodeName':'n1'}"
@@ -281,7 +283,10 @@ static void remembers_clients(void **state)
 {
 	char first[128];
 
-	put_service("sticky", SVC("10.96.0.60", "'sessionAffinity':'ClientIP','sessionAffinityConfig':{'clientIP':{'timeoutSeconds':2}},"), EP_A "," EP_B);
+	put_service("sticky",
+		SVC("10.96.0.60",
+			"'sessionAffinity':'ClientIP','sessionAffinityConfig':{'clientIP':{'timeoutSeconds':2}},"),
+		EP_A "," EP_B);
 	put_service("sticky-np", NODEPORT("10.96.0.61", "30090", "'sessionAffinity':'ClientIP',"), EP_A "," EP_B);
 	apply(false);
 	snprintf(first, sizeof(first), "%s", ask(node_ns, "10.96.0.60", 80));
@@ -328,10 +333,13 @@ static void carries_many(void **state)
 	for (int s = 0; s < 1000; s++) {
 		auto_buf struct buf eps = BUF_INIT;
 		for (int i = 0; i < 10; i++)
-			buf_printf(&eps, "%s{'addresses':['10.77.%d.%d'],'nodeName':'n3'}", i ? "," : "", s / 20 + 1, (s % 20) * 10 + i);
+			buf_printf(&eps, "%s{'addresses':['10.77.%d.%d'],'nodeName':'n3'}", i ? "," : "", s / 20 + 1,
+				(s % 20) * 10 + i);
 		buf_byte(&eps, 0);
 		put_service(arena_printf(arena, "s/%d", s),
-			arena_printf(arena, "{'spec':{'clusterIP':'10.96.%d.%d','ports':[{'name':'t','port':80}]}}", s / 200 + 1, s % 200), eps.p);
+			arena_printf(arena, "{'spec':{'clusterIP':'10.96.%d.%d','ports':[{'name':'t','port':80}]}}",
+				s / 200 + 1, s % 200),
+			eps.p);
 	}
 	apply(false);
 	put_service("web", SVC("10.96.0.50", ""), EP_A "," EP_B);

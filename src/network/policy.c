@@ -5,7 +5,7 @@
 /* Pods that rules speak of: those with such labels in one namespace, or in all namespaces with such labels. */
 struct peer {
 	uint32_t id;
-	struct str ns;			       /* empty: see namespaces */
+	struct str ns;                            /* empty: see namespaces */
 	const struct selector *namespaces, *pods; /* pods NULL: all */
 };
 
@@ -35,7 +35,7 @@ struct policies {
 	size_t n_peers, cap_peers;
 	struct map *names; /* names of ports that rules speak of → their id */
 
-	struct map *ids;    /* text of a peer, or "port NAME" → its id, the same as long as this process lives */
+	struct map *ids; /* text of a peer, or "port NAME" → its id, the same as long as this process lives */
 	uint32_t last_id;
 	struct map *chains; /* rules → chain */
 	struct map *users;  /* owner → user */
@@ -81,7 +81,7 @@ size_t policies_len(const struct policies *p)
 	return p->n;
 }
 
-/* ---- from specs to rules -------------------------------------------------------------------------------------------------------- */
+/* ---- from specs to rules --------------------------------------------------------------------- */
 
 static uint32_t id_of(struct policies *p, struct str text)
 {
@@ -110,7 +110,8 @@ static bool need_peer(struct policies *p, struct str ns, struct val spec, uint32
 	if ((val_has(pods) && selector_of(p->arena, pods, &peer.pods, &ignored) < 0) ||
 		(val_has(namespaces) && selector_of(p->arena, namespaces, &peer.namespaces, &ignored) < 0))
 		return false;
-	struct str text = arena_strf(p->arena, "peer %.*s/%s/%s", STR_ARG(peer.ns), text_of(p->arena, peer.namespaces), text_of(p->arena, peer.pods));
+	struct str text = arena_strf(p->arena, "peer %.*s/%s/%s", STR_ARG(peer.ns), text_of(p->arena, peer.namespaces),
+		text_of(p->arena, peer.pods));
 	*ret_id = peer.id = id_of(p, text);
 	for (size_t i = 0; i < p->n_peers; i++) {
 		if (p->peers[i].id == peer.id)
@@ -184,8 +185,9 @@ static bool port_text(struct side *s, struct buf *b, struct val port, unsigned f
 		uint32_t id = id_of(s->p, arena_strf(s->p->arena, "port %.*s", STR_ARG(name)));
 
 		map_put(s->p->names, name, (void *)(uintptr_t)id);
-		buf_printf(b, "meta l4proto %s %s daddr . meta l4proto . th dport . numgen inc mod 1 offset %u @named%u ", proto,
-			family == 4 ? "ip" : "ip6", id, family);
+		buf_printf(b,
+			"meta l4proto %s %s daddr . meta l4proto . th dport . numgen inc mod 1 offset %u @named%u ",
+			proto, family == 4 ? "ip" : "ip6", id, family);
 	} else if (!val_has(number)) {
 		buf_printf(b, "meta l4proto %s ", proto);
 	} else if (first < 1 || last > 65535 || last < first) {
@@ -229,7 +231,8 @@ static void rule_text(struct side *s, struct val rule, unsigned family)
 		} else {
 			any = need_peer(s->p, s->policy->ns, it.val, &id);
 			if (any)
-				buf_printf(&who, "%s %s . numgen inc mod 1 offset %u @peer%u ", family == 4 ? "ip" : "ip6", s->far, id, family);
+				buf_printf(&who, "%s %s . numgen inc mod 1 offset %u @peer%u ",
+					family == 4 ? "ip" : "ip6", s->far, id, family);
 		}
 		if (any)
 			each_port(s, buf_view(&who), ports, family);
@@ -239,7 +242,8 @@ static void rule_text(struct side *s, struct val rule, unsigned family)
 static struct str side_text(struct policies *p, struct policy *policy, struct val spec, bool egress)
 {
 	auto_buf struct buf out = BUF_INIT;
-	struct side s = { p, policy, egress ? "daddr" : "saddr", egress ? "to" : "from", egress ? "egress" : "ingress", &out };
+	struct side s = { p, policy, egress ? "daddr" : "saddr", egress ? "to" : "from", egress ? "egress" : "ingress",
+		&out };
 
 	for (struct val_iter it = val_iter(val_get(spec, s.entries)); val_next(&it);) {
 		rule_text(&s, it.val, 4);
@@ -264,7 +268,9 @@ static void add_policy(struct policies *p, struct doc *d)
 	struct err ignored;
 
 	err_init(&ignored);
-	*policy = (struct policy){ .ns = arena_str(p->arena, doc_ns(d)), .in = has_type(spec, "Ingress"), .out = has_type(spec, "Egress") };
+	*policy = (struct policy){
+		.ns = arena_str(p->arena, doc_ns(d)), .in = has_type(spec, "Ingress"), .out = has_type(spec, "Egress")
+	};
 	/* A policy without a readable selector would select nothing; the API lets none through. */
 	if (selector_of(p->arena, val_get(spec, "podSelector"), &policy->pods, &ignored) < 0)
 		return;
@@ -287,7 +293,7 @@ void policies_set(struct policies *p, struct doc **list, size_t n)
 	}
 }
 
-/* ---- chains and who uses them ---------------------------------------------------------------------------------------------------- */
+/* ---- chains and who uses them ---------------------------------------------------------------- */
 
 static struct chain *need_chain(struct policies *p, struct str rules)
 {
@@ -367,7 +373,7 @@ size_t policies_old_chains(struct policies *p, struct arena *a, const char *cons
 	return n;
 }
 
-/* ---- one pod ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one pod --------------------------------------------------------------------------------- */
 
 /* The chain for all policies that select the pod in that direction. NULL: none does. */
 static struct chain *chain_of(struct policies *p, struct val pod, bool egress)
@@ -380,7 +386,8 @@ static struct chain *chain_of(struct policies *p, struct val pod, bool egress)
 	for (size_t i = 0; i < p->n; i++) {
 		const struct policy *policy = &p->list[i];
 
-		if (!(egress ? policy->out : policy->in) || !str_eq(policy->ns, ns) || !selector_matches(policy->pods, labels))
+		if (!(egress ? policy->out : policy->in) || !str_eq(policy->ns, ns) ||
+			!selector_matches(policy->pods, labels))
 			continue;
 		any = true;
 		buf_str(&rules, policy->rules[egress]);
@@ -398,8 +405,8 @@ static bool peer_is(const struct peer *peer, struct str ns, struct val ns_labels
 	return !peer->pods || selector_matches(peer->pods, labels);
 }
 
-static void peer_facts(struct policies *p, struct arena *a, struct val pod, struct val ns_labels, const char *ip, unsigned family,
-	struct compiled *ret)
+static void peer_facts(struct policies *p, struct arena *a, struct val pod, struct val ns_labels, const char *ip,
+	unsigned family, struct compiled *ret)
 {
 	struct str ns = val_str(val_path(pod, "metadata.namespace"));
 	struct val labels = val_path(pod, "metadata.labels");
@@ -410,7 +417,8 @@ static void peer_facts(struct policies *p, struct arena *a, struct val pod, stru
 	}
 }
 
-static void port_facts(struct policies *p, struct arena *a, struct val pod, const char *ip, unsigned family, struct compiled *ret)
+static void port_facts(
+	struct policies *p, struct arena *a, struct val pod, const char *ip, unsigned family, struct compiled *ret)
 {
 	static const char *const lists[] = { "spec.initContainers", "spec.containers" };
 
@@ -423,19 +431,22 @@ static void port_facts(struct policies *p, struct arena *a, struct val pod, cons
 
 				if (id && number > 0 && number < 65536)
 					compiled_add(a, ret, MAP_NAMED, family,
-						arena_strf(a, "%s . %s . %d . %u", ip, proto_word(it.val), (int)number, (unsigned)id), STR_NULL);
+						arena_strf(a, "%s . %s . %d . %u", ip, proto_word(it.val), (int)number,
+							(unsigned)id),
+						STR_NULL);
 			}
 		}
 	}
 }
 
-void policies_compile(struct policies *p, struct arena *a, struct str owner, struct val pod, const struct ip *ips, size_t n_ips,
-	struct val ns_labels, struct compiled *ret)
+void policies_compile(struct policies *p, struct arena *a, struct str owner, struct val pod, const struct ip *ips,
+	size_t n_ips, struct val ns_labels, struct compiled *ret)
 {
 	struct val phase = val_path(pod, "status.phase");
 	char ip[IP_TEXT_MAX];
 
-	if (p->n == 0 || val_bool(val_path(pod, "spec.hostNetwork"), false) || val_is(phase, "Succeeded") || val_is(phase, "Failed")) {
+	if (p->n == 0 || val_bool(val_path(pod, "spec.hostNetwork"), false) || val_is(phase, "Succeeded") ||
+		val_is(phase, "Failed")) {
 		policies_forget(p, owner);
 		return;
 	}
@@ -443,9 +454,11 @@ void policies_compile(struct policies *p, struct arena *a, struct str owner, str
 	for (size_t i = 0; i < n_ips; i++) {
 		ip_text(ips[i], ip);
 		if (in)
-			compiled_add(a, ret, MAP_ISO_IN, ips[i].family, arena_strf(a, "%s", ip), arena_strf(a, "goto %s", in->name));
+			compiled_add(a, ret, MAP_ISO_IN, ips[i].family, arena_strf(a, "%s", ip),
+				arena_strf(a, "goto %s", in->name));
 		if (out)
-			compiled_add(a, ret, MAP_ISO_OUT, ips[i].family, arena_strf(a, "%s", ip), arena_strf(a, "goto %s", out->name));
+			compiled_add(a, ret, MAP_ISO_OUT, ips[i].family, arena_strf(a, "%s", ip),
+				arena_strf(a, "goto %s", out->name));
 		peer_facts(p, a, pod, ns_labels, ip, ips[i].family, ret);
 		port_facts(p, a, pod, ip, ips[i].family, ret);
 	}

@@ -1,5 +1,5 @@
-#include "network/policy.h"
 #include "doc/doc.h"
+#include "network/policy.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,8 +47,8 @@ static const char *compile(struct policies *p, struct arena *a, const char *pod)
 	ip_parse(STR("10.0.0.5"), &ip);
 	policies_compile(p, a, STR("p/default/x"), value(a, pod), &ip, 1, value(a, "{'team':'blue'}"), &c);
 	for (size_t i = 0; i < c.n; i++)
-		buf_printf(&out, "%s%u %.*s=%.*s;", element_map_names[c.elements[i].map], c.elements[i].family, STR_ARG(c.elements[i].key),
-			STR_ARG(c.elements[i].val));
+		buf_printf(&out, "%s%u %.*s=%.*s;", element_map_names[c.elements[i].map], c.elements[i].family,
+			STR_ARG(c.elements[i].key), STR_ARG(c.elements[i].val));
 	return arena_cstr(a, buf_view(&out));
 }
 
@@ -72,12 +72,14 @@ static void denies_what_nothing_allows(void **state)
 	(void)state;
 	assert_string_equal(compile(p, a, POD("{}")), "");
 	set(p, a, DENY, NULL);
-	assert_string_equal(compile(p, a, POD("{}")), "iso_in4 10.0.0.5=goto policy-1;iso_out4 10.0.0.5=goto policy-1;");
+	assert_string_equal(
+		compile(p, a, POD("{}")), "iso_in4 10.0.0.5=goto policy-1;iso_out4 10.0.0.5=goto policy-1;");
 	assert_string_equal(new_rules(p, a), "drop\n");
 	assert_string_equal(new_rules(p, a), "");
 	assert_string_equal(compile(p, a, "{'metadata':{'namespace':'other'},'spec':{}}"), "");
 	assert_string_equal(compile(p, a, "{'metadata':{'namespace':'default'},'spec':{'hostNetwork':true}}"), "");
-	assert_string_equal(compile(p, a, "{'metadata':{'namespace':'default'},'spec':{},'status':{'phase':'Failed'}}"), "");
+	assert_string_equal(
+		compile(p, a, "{'metadata':{'namespace':'default'},'spec':{},'status':{'phase':'Failed'}}"), "");
 }
 
 static void one_direction_leaves_the_other_alone(void **state)
@@ -86,7 +88,9 @@ static void one_direction_leaves_the_other_alone(void **state)
 	auto_(policies_free) struct policies *p = policies_new();
 
 	(void)state;
-	set(p, a, POLICY("in", "{'podSelector':{'matchLabels':{'app':'web'}},'policyTypes':['Ingress'],'ingress':[{}]}"), NULL);
+	set(p, a,
+		POLICY("in", "{'podSelector':{'matchLabels':{'app':'web'}},'policyTypes':['Ingress'],'ingress':[{}]}"),
+		NULL);
 	assert_string_equal(compile(p, a, POD("{'app':'db'}")), "");
 	assert_string_equal(compile(p, a, POD("{'app':'web'}")), "iso_in4 10.0.0.5=goto policy-1;");
 	assert_string_equal(new_rules(p, a), "meta nfproto ipv4 accept\nmeta nfproto ipv6 accept\ndrop\n");
@@ -99,14 +103,16 @@ static void peers_are_facts_of_pods(void **state)
 
 	(void)state;
 	set(p, a,
-		POLICY("a", "{'podSelector':{'matchLabels':{'app':'web'}},'policyTypes':['Ingress'],'ingress':[{'ports':[{'port':80}],"
-			    "'from':[{'podSelector':{'matchLabels':{'app':'box'}}},{'namespaceSelector':{'matchLabels':{'team':'blue'}}},"
-			    "{'namespaceSelector':{},'podSelector':{'matchLabels':{'app':'db'}}}]}]}"),
+		POLICY("a",
+			"{'podSelector':{'matchLabels':{'app':'web'}},'policyTypes':['Ingress'],'ingress':[{'ports':[{'port':80}],"
+			"'from':[{'podSelector':{'matchLabels':{'app':'box'}}},{'namespaceSelector':{'matchLabels':{'team':'blue'}}},"
+			"{'namespaceSelector':{},'podSelector':{'matchLabels':{'app':'db'}}}]}]}"),
 		NULL);
 	/* 1: boxes of default. 2: all pods of blue namespaces. 3: databases anywhere. */
 	assert_string_equal(compile(p, a, POD("{'app':'box'}")), "peer4 10.0.0.5 . 1=;peer4 10.0.0.5 . 2=;");
 	assert_string_equal(compile(p, a, POD("{'app':'db'}")), "peer4 10.0.0.5 . 2=;peer4 10.0.0.5 . 3=;");
-	assert_string_equal(compile(p, a, "{'metadata':{'namespace':'x','labels':{'app':'box'}},'spec':{}}"), "peer4 10.0.0.5 . 2=;");
+	assert_string_equal(compile(p, a, "{'metadata':{'namespace':'x','labels':{'app':'box'}},'spec':{}}"),
+		"peer4 10.0.0.5 . 2=;");
 	assert_string_equal(compile(p, a, POD("{'app':'web'}")), "iso_in4 10.0.0.5=goto policy-1;peer4 10.0.0.5 . 2=;");
 	const char *rules = new_rules(p, a);
 	assert_true(str_starts(str_c(rules),
@@ -122,14 +128,17 @@ static void blocks_and_ports(void **state)
 
 	(void)state;
 	set(p, a,
-		POLICY("a", "{'podSelector':{},'policyTypes':['Egress'],'egress':[{'ports':[{'port':80,'endPort':90},{'protocol':'UDP'},{'port':'web'},"
-			    "{'port':9,'endPort':8},{'port':70000}],"
-			    "'to':[{'ipBlock':{'cidr':'10.1.0.0/16','except':['10.1.1.0/24','10.1.2.0/24']}}]},"
-			    "{'to':[{'ipBlock':{'cidr':'0.0.0.0/0'}},{'ipBlock':{'cidr':'fd00::/8'}},{'ipBlock':{'cidr':'10.0.0.0/8; flush ruleset'}},"
-			    "{'ipBlock':{'cidr':'0.0.0.0/0','except':['0.0.0.0/0']}}]}]}"),
+		POLICY("a",
+			"{'podSelector':{},'policyTypes':['Egress'],'egress':[{'ports':[{'port':80,'endPort':90},{'protocol':'UDP'},{'port':'web'},"
+			"{'port':9,'endPort':8},{'port':70000}],"
+			"'to':[{'ipBlock':{'cidr':'10.1.0.0/16','except':['10.1.1.0/24','10.1.2.0/24']}}]},"
+			"{'to':[{'ipBlock':{'cidr':'0.0.0.0/0'}},{'ipBlock':{'cidr':'fd00::/8'}},{'ipBlock':{'cidr':'10.0.0.0/8; flush ruleset'}},"
+			"{'ipBlock':{'cidr':'0.0.0.0/0','except':['0.0.0.0/0']}}]}]}"),
 		NULL);
-	assert_string_equal(compile(p, a, "{'metadata':{'namespace':'default'},'spec':{'containers':[{'ports':[{'name':'web','containerPort':8080},"
-					  "{'name':'other','containerPort':1}]}]}}"),
+	assert_string_equal(
+		compile(p, a,
+			"{'metadata':{'namespace':'default'},'spec':{'containers':[{'ports':[{'name':'web','containerPort':8080},"
+			"{'name':'other','containerPort':1}]}]}}"),
 		"iso_out4 10.0.0.5=goto policy-1;named4 10.0.0.5 . tcp . 8080 . 1=;");
 #define BLOCK "meta nfproto ipv4 ip daddr 10.1.0.0/16 ip daddr != 10.1.1.0/24 ip daddr != 10.1.2.0/24 "
 	assert_string_equal(new_rules(p, a),

@@ -8,7 +8,7 @@
 #include "network/policy.h"
 #include <stdio.h>
 
-#define LOOK_MS 5000	  /* how soon a table that somebody flushed is noticed */
+#define LOOK_MS 5000 /* how soon a table that somebody flushed is noticed */
 #define RETRY_FIRST_MS 500
 #define RETRY_MOST_MS 30000
 
@@ -31,7 +31,7 @@ struct proxy {
 	struct ledger *ledger;
 	struct policies *policies;
 	struct map *orders; /* key → order */
-	bool whole;	    /* the next transaction replaces the table */
+	bool whole;         /* the next transaction replaces the table */
 	int64_t retry_ms;
 
 	struct task_mutex lock;
@@ -89,7 +89,7 @@ int proxy_begin(struct proxy *p, struct err *e)
 	return nft_present(p->nft) ? 0 : nft_rebuild(p->nft, NULL, 0, e);
 }
 
-/* ---- compiling ---------------------------------------------------------------------------------------------------------- */
+/* ---- compiling ------------------------------------------------------------------------------- */
 
 static size_t order_bytes(const struct compiled *c)
 {
@@ -184,12 +184,13 @@ static size_t ips_of(struct proxy *p, struct str key, struct doc **pod, struct i
 	return n || !*pod ? n : ips_of_status(*pod, ret);
 }
 
-static void policies_of_pod(struct proxy *p, struct arena *a, struct str key, struct doc *pod, const struct ip *ips, size_t n,
-	struct compiled *ret)
+static void policies_of_pod(struct proxy *p, struct arena *a, struct str key, struct doc *pod, const struct ip *ips,
+	size_t n, struct compiled *ret)
 {
 	auto_(doc_unref) struct doc *ns = p->o.namespaces ? informer_get(p->o.namespaces, STR_NULL, doc_ns(pod)) : NULL;
 
-	policies_compile(p->policies, a, key, doc_root(pod), ips, n, ns ? doc_get(ns, "metadata.labels") : VAL_NONE, ret);
+	policies_compile(
+		p->policies, a, key, doc_root(pod), ips, n, ns ? doc_get(ns, "metadata.labels") : VAL_NONE, ret);
 }
 
 /* key: "p/namespace/name" */
@@ -234,7 +235,8 @@ static void visit_starting(struct proxy *p, struct arena *a)
 static void visit_policies(struct proxy *p)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	struct informer_list policies = informer_list(p->o.policies, a, NULL, STR_NULL), pods = informer_list(p->o.pods, a, NULL, STR_NULL);
+	struct informer_list policies = informer_list(p->o.policies, a, NULL, STR_NULL),
+			     pods = informer_list(p->o.pods, a, NULL, STR_NULL);
 
 	policies_set(p->policies, policies.items, policies.n);
 	for (size_t i = 0; i < pods.n; i++)
@@ -252,7 +254,7 @@ static void visit(struct proxy *p, struct str key)
 		visit_pod(p, key);
 }
 
-/* ---- applying ------------------------------------------------------------------------------------------------------------ */
+/* ---- applying -------------------------------------------------------------------------------- */
 
 static bool address_of(const struct change *c, struct ip *ret)
 {
@@ -340,7 +342,8 @@ static int apply(struct proxy *p, struct err *e)
 	return 0;
 }
 
-/* Deltas first; when one is refused, the whole table, again and again with a pause that grows. Returns when to look again. */
+/* Deltas first; when one is refused, the whole table, again and again with a pause that grows. Returns when to look
+ * again. */
 static struct mono bring_up_to_date(struct proxy *p)
 {
 	struct err e;
@@ -380,7 +383,7 @@ void proxy_run(struct proxy *p, struct stop *stop)
 	}
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------------------ */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 bool proxy_wait_ready(struct proxy *p, struct mono until)
 {

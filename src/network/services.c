@@ -20,10 +20,10 @@ struct name_list {
 struct services {
 	struct task_mutex lock;
 	struct task_cond changed;
-	struct map *entries;	/* "s/ns/name" → entry */
-	struct map *spaces;	/* namespace → count (as a pointer) */
-	struct map *names;	/* address bytes → name_list */
-	struct map *queued;	/* key → itself, in order */
+	struct map *entries; /* "s/ns/name" → entry */
+	struct map *spaces;  /* namespace → count (as a pointer) */
+	struct map *names;   /* address bytes → name_list */
+	struct map *queued;  /* key → itself, in order */
 	bool woken;
 };
 
@@ -75,7 +75,7 @@ struct services *services_free(struct services *s)
 	return NULL;
 }
 
-/* ---- addresses → names -------------------------------------------------------------------------------------------- */
+/* ---- addresses → names ----------------------------------------------------------------------- */
 
 void services_host_label(struct val endpoint, char ret[HOST_LABEL_MAX])
 {
@@ -150,7 +150,7 @@ static void note_names(struct services *s, struct entry *e)
 	}
 }
 
-/* ---- changes ------------------------------------------------------------------------------------------------------- */
+/* ---- changes --------------------------------------------------------------------------------- */
 
 static struct str key_of(char *buf, size_t max, struct str ns, struct str name)
 {
@@ -304,7 +304,7 @@ void services_wake(struct services *s)
 	task_unlock(&s->lock);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 void services_lock(struct services *s)
 {

@@ -23,7 +23,7 @@ void services_touch(struct services *s, struct str key);
 size_t services_wait(struct services *s, struct arena *a, struct mono until, struct str **ret_keys);
 void services_wake(struct services *s);
 
-/* ---- reading: between lock and unlock --------------------------------------------------------------------------- */
+/* ---- reading: between lock and unlock -------------------------------------------------------- */
 
 struct service {
 	struct doc *service; /* NULL: only slices are known */
@@ -32,8 +32,9 @@ struct service {
 };
 void services_lock(struct services *s);
 void services_unlock(struct services *s);
-const struct service *services_find(struct services *s, struct str ns, struct str name); /* NULL: unknown, or no service */
-bool services_has_ns(struct services *s, struct str ns); /* it has a service */
+const struct service *services_find(
+	struct services *s, struct str ns, struct str name); /* NULL: unknown, or no service */
+bool services_has_ns(struct services *s, struct str ns);     /* it has a service */
 /* Names of an address for reverse look-ups: "web.default" or "web-0.web.default". Borrowed until unlock. */
 size_t services_names(struct services *s, struct ip ip, const char *const **ret);
 /* A copy of one service by key ("s/…"), references held by the arena. false: no such service. */

@@ -40,7 +40,8 @@ size_t dns_upstreams(struct str text, const struct ip own[2], int port, union dn
 		if (!str_starts(line, STR("nameserver")) || line.n < 12 || !is_blank(line.p[10]))
 			continue;
 		line = str_trim(str_sub(line, 10, line.n));
-		while (len < line.n && len < sizeof(word) - 1 && !is_blank(line.p[len]) && line.p[len] != '#' && line.p[len] != ';') {
+		while (len < line.n && len < sizeof(word) - 1 && !is_blank(line.p[len]) && line.p[len] != '#' &&
+			line.p[len] != ';') {
 			word[len] = line.p[len];
 			len++;
 		}

@@ -126,8 +126,9 @@ static int prepare(struct pod *p, struct doc *d, struct doc *volume, const char 
 	*ret = arena_cstr(a, val_str(val_get(local, "path")));
 	if ((local_path_is(volume) && local_path_make(p->n, volume, e) < 0) || check_local(volume, *ret, e) < 0)
 		return -e->code;
-	return val_kind(group) == VAL_INT ? tree_set_group(*ret, val_int(group, 0), val_is(policy, "OnRootMismatch"), e)
-					  : 0;
+	return val_kind(group) == VAL_INT ?
+		tree_set_group(*ret, val_int(group, 0), val_is(policy, "OnRootMismatch"), e) :
+		0;
 }
 
 static int keep(struct pod *p, struct val volume, const char *path, struct err *e)

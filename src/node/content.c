@@ -23,7 +23,8 @@ void sha256_text(const void *p, size_t n, char ret[80])
 		(void)snprintf(ret + 7 + i * 2, 3, "%02x", d[i]);
 }
 
-static int call(struct content *c, const char *method, const void *request, const ProtobufCMessageDescriptor *reply_type, void *ret, struct err *e)
+static int call(struct content *c, const char *method, const void *request,
+	const ProtobufCMessageDescriptor *reply_type, void *ret, struct err *e)
 {
 	const ProtobufCMessage *rq = request;
 	size_t n = protobuf_c_message_get_packed_size(rq);
@@ -154,8 +155,9 @@ static int stream_blob(struct content *c, struct grpc_stream *s, Ctd__WriteReque
 	return exchange(s, rq, true, e);
 }
 
-int content_write(struct content *c, const char *digest, int64_t size, int (*read_at)(void *arg, int64_t offset, void *to, size_t n), void *arg,
-	const struct content_label *labels, size_t n_labels, struct err *e)
+int content_write(struct content *c, const char *digest, int64_t size,
+	int (*read_at)(void *arg, int64_t offset, void *to, size_t n), void *arg, const struct content_label *labels,
+	size_t n_labels, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(grpc_stream_free) struct grpc_stream *s = NULL;
@@ -172,7 +174,8 @@ int content_write(struct content *c, const char *digest, int64_t size, int (*rea
 	rq.total = size;
 	rq.expected = (char *)digest;
 	for (size_t i = 0; i < n_labels; i++)
-		CRI_ENTRY(a, rq.labels, rq.n_labels, ctd__write_request__labels_entry__init, labels[i].key, labels[i].value);
+		CRI_ENTRY(a, rq.labels, rq.n_labels, ctd__write_request__labels_entry__init, labels[i].key,
+			labels[i].value);
 	r = stream_blob(c, s, &rq, size, read_at, arg, e);
 	if (r == -ERR_EXISTS) /* another import was quicker */
 		return relabel(c, digest, labels, n_labels, e);
@@ -187,7 +190,8 @@ static int from_str(void *arg, int64_t offset, void *to, size_t n)
 	return 0;
 }
 
-int content_write_bytes(struct content *c, struct str bytes, char ret_digest[80], const struct content_label *labels, size_t n_labels, struct err *e)
+int content_write_bytes(struct content *c, struct str bytes, char ret_digest[80], const struct content_label *labels,
+	size_t n_labels, struct err *e)
 {
 	sha256_text(bytes.p, bytes.n, ret_digest);
 	return content_write(c, ret_digest, (int64_t)bytes.n, from_str, &bytes, labels, n_labels, e);
@@ -210,7 +214,8 @@ static void wait_known(struct content *c, const char *name)
 	}
 }
 
-int content_tag(struct content *c, const char *name, const char *media_type, const char *digest, int64_t size, struct err *e)
+int content_tag(
+	struct content *c, const char *name, const char *media_type, const char *digest, int64_t size, struct err *e)
 {
 	Ctd__CreateImageRequest rq = CTD__CREATE_IMAGE_REQUEST__INIT;
 	Ctd__UpdateImageRequest up = CTD__UPDATE_IMAGE_REQUEST__INIT;

@@ -39,8 +39,8 @@ void cri_reply_free(void *message)
 		protobuf_c_message_free_unpacked(message, NULL);
 }
 
-int cri_call(struct cri *c, const char *method, const void *request, const ProtobufCMessageDescriptor *reply_type, int64_t timeout_ms,
-	void *ret_reply, struct err *e)
+int cri_call(struct cri *c, const char *method, const void *request, const ProtobufCMessageDescriptor *reply_type,
+	int64_t timeout_ms, void *ret_reply, struct err *e)
 {
 	const ProtobufCMessage *rq = request;
 	size_t n = protobuf_c_message_get_packed_size(rq);
@@ -50,7 +50,8 @@ int cri_call(struct cri *c, const char *method, const void *request, const Proto
 	ProtobufCMessage *reply;
 
 	protobuf_c_message_pack(rq, bytes);
-	int r = grpc_call(c->grpc, method, own ? &c->ns : NULL, own ? 1 : 0, str_n((char *)bytes, n), timeout_ms, &out, e);
+	int r = grpc_call(
+		c->grpc, method, own ? &c->ns : NULL, own ? 1 : 0, str_n((char *)bytes, n), timeout_ms, &out, e);
 	if (r < 0)
 		return r;
 	if (!reply_type)
@@ -117,7 +118,8 @@ int cri_run_sandbox(struct cri *c, Cri__SandboxConfig *config, const char *handl
 
 	rq.config = config;
 	rq.runtime_handler = (char *)(handler ? handler : "");
-	return take_id(cri_call(c, RUNTIME "RunPodSandbox", &rq, &cri__id_reply__descriptor, SLOW_MS, &reply, e), &reply, ret_id);
+	return take_id(cri_call(c, RUNTIME "RunPodSandbox", &rq, &cri__id_reply__descriptor, SLOW_MS, &reply, e),
+		&reply, ret_id);
 }
 
 int cri_stop_sandbox(struct cri *c, const char *id, struct err *e)
@@ -159,8 +161,8 @@ int cri_list_sandboxes(struct cri *c, const char *pod_uid, Cri__ListSandboxReply
 	return cri_call(c, RUNTIME "ListPodSandbox", &rq, &cri__list_sandbox_reply__descriptor, QUICK_MS, ret, e);
 }
 
-int cri_create_container(struct cri *c, const char *sandbox, Cri__ContainerConfig *config, Cri__SandboxConfig *sandbox_config, char **ret_id,
-	struct err *e)
+int cri_create_container(struct cri *c, const char *sandbox, Cri__ContainerConfig *config,
+	Cri__SandboxConfig *sandbox_config, char **ret_id, struct err *e)
 {
 	Cri__CreateContainerRequest rq = CRI__CREATE_CONTAINER_REQUEST__INIT;
 	auto_reply Cri__IdReply *reply = NULL;
@@ -168,7 +170,8 @@ int cri_create_container(struct cri *c, const char *sandbox, Cri__ContainerConfi
 	rq.pod_sandbox_id = (char *)sandbox;
 	rq.config = config;
 	rq.sandbox_config = sandbox_config;
-	return take_id(cri_call(c, RUNTIME "CreateContainer", &rq, &cri__id_reply__descriptor, SLOW_MS, &reply, e), &reply, ret_id);
+	return take_id(cri_call(c, RUNTIME "CreateContainer", &rq, &cri__id_reply__descriptor, SLOW_MS, &reply, e),
+		&reply, ret_id);
 }
 
 int cri_start_container(struct cri *c, const char *id, struct err *e)
@@ -216,7 +219,8 @@ int cri_list_containers(struct cri *c, const char *pod_uid, Cri__ListContainersR
 {
 	Cri__ListContainersRequest rq = CRI__LIST_CONTAINERS_REQUEST__INIT;
 	Cri__ContainerFilter filter = CRI__CONTAINER_FILTER__INIT;
-	Cri__ContainerFilter__LabelSelectorEntry entry = CRI__CONTAINER_FILTER__LABEL_SELECTOR_ENTRY__INIT, *list = &entry;
+	Cri__ContainerFilter__LabelSelectorEntry entry = CRI__CONTAINER_FILTER__LABEL_SELECTOR_ENTRY__INIT,
+						 *list = &entry;
 
 	if (pod_uid) {
 		entry.key = (char *)LABEL_POD_UID;
@@ -233,7 +237,8 @@ int cri_reopen_log(struct cri *c, const char *id, struct err *e)
 	return call_id(c, RUNTIME "ReopenContainerLog", id, QUICK_MS, e);
 }
 
-int cri_exec_sync(struct cri *c, const char *id, char **cmd, size_t n_cmd, int64_t timeout_s, Cri__ExecSyncReply **ret, struct err *e)
+int cri_exec_sync(struct cri *c, const char *id, char **cmd, size_t n_cmd, int64_t timeout_s, Cri__ExecSyncReply **ret,
+	struct err *e)
 {
 	Cri__ExecSyncRequest rq = CRI__EXEC_SYNC_REQUEST__INIT;
 
@@ -241,7 +246,8 @@ int cri_exec_sync(struct cri *c, const char *id, char **cmd, size_t n_cmd, int64
 	rq.cmd = cmd;
 	rq.n_cmd = n_cmd;
 	rq.timeout = timeout_s;
-	return cri_call(c, RUNTIME "ExecSync", &rq, &cri__exec_sync_reply__descriptor, timeout_s ? timeout_s * 1000 + 5000 : SLOW_MS, ret, e);
+	return cri_call(c, RUNTIME "ExecSync", &rq, &cri__exec_sync_reply__descriptor,
+		timeout_s ? timeout_s * 1000 + 5000 : SLOW_MS, ret, e);
 }
 
 static int take_url(int r, Cri__UrlReply *const *reply, char **ret_url)
@@ -256,14 +262,16 @@ int cri_exec(struct cri *c, Cri__ExecRequest *rq, char **ret_url, struct err *e)
 {
 	auto_reply Cri__UrlReply *reply = NULL;
 
-	return take_url(cri_call(c, RUNTIME "Exec", rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), &reply, ret_url);
+	return take_url(
+		cri_call(c, RUNTIME "Exec", rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), &reply, ret_url);
 }
 
 int cri_attach(struct cri *c, Cri__AttachRequest *rq, char **ret_url, struct err *e)
 {
 	auto_reply Cri__UrlReply *reply = NULL;
 
-	return take_url(cri_call(c, RUNTIME "Attach", rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), &reply, ret_url);
+	return take_url(
+		cri_call(c, RUNTIME "Attach", rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), &reply, ret_url);
 }
 
 int cri_port_forward(struct cri *c, const char *sandbox, char **ret_url, struct err *e)
@@ -272,14 +280,16 @@ int cri_port_forward(struct cri *c, const char *sandbox, char **ret_url, struct 
 	auto_reply Cri__UrlReply *reply = NULL;
 
 	rq.id = (char *)sandbox;
-	return take_url(cri_call(c, RUNTIME "PortForward", &rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e), &reply, ret_url);
+	return take_url(cri_call(c, RUNTIME "PortForward", &rq, &cri__url_reply__descriptor, QUICK_MS, &reply, e),
+		&reply, ret_url);
 }
 
 int cri_container_stats(struct cri *c, Cri__ListContainerStatsReply **ret, struct err *e)
 {
 	Cri__ListContainerStatsRequest rq = CRI__LIST_CONTAINER_STATS_REQUEST__INIT;
 
-	return cri_call(c, RUNTIME "ListContainerStats", &rq, &cri__list_container_stats_reply__descriptor, QUICK_MS, ret, e);
+	return cri_call(
+		c, RUNTIME "ListContainerStats", &rq, &cri__list_container_stats_reply__descriptor, QUICK_MS, ret, e);
 }
 
 int cri_list_images(struct cri *c, Cri__ListImagesReply **ret, struct err *e)

@@ -1,4 +1,5 @@
-/* Typed calls of the container runtime interface, and of containerd's own services beside it, over one gRPC connection. */
+/* Typed calls of the container runtime interface, and of containerd's own services beside it, over one gRPC
+ * connection. */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
@@ -27,11 +28,11 @@ struct cri {
 };
 
 /* A message in an arena: CRI_NEW(a, Cri__Mount, cri__mount). */
-#define CRI_NEW(a, type, prefix)                                                                                       \
-	({                                                                                                             \
-		type *cri_new_ = arena_alloc((a), sizeof(type));                                                       \
-		prefix##__init(cri_new_);                                                                              \
-		cri_new_;                                                                                              \
+#define CRI_NEW(a, type, prefix)                                 \
+	({                                                       \
+		type *cri_new_ = arena_alloc((a), sizeof(type)); \
+		prefix##__init(cri_new_);                        \
+		cri_new_;                                        \
 	})
 /* Any generated map entry: all have this shape. */
 struct cri_entry {
@@ -40,20 +41,21 @@ struct cri_entry {
 };
 /* Appends to a repeated field of pointers in an arena (capacity doubles at powers of two). */
 void cri_push(struct arena *a, void *list_of_pointers, size_t *n, void *item);
-#define CRI_ENTRY(a, list, n, init_fn, k, v)                                                                           \
-	do {                                                                                                           \
-		__typeof__(**(list)) *cri_e_ = arena_alloc((a), sizeof(*cri_e_));                                      \
-		init_fn(cri_e_);                                                                                       \
-		cri_e_->key = (k);                                                                                     \
-		cri_e_->value = (v);                                                                                   \
-		cri_push((a), &(list), &(n), cri_e_);                                                                  \
+#define CRI_ENTRY(a, list, n, init_fn, k, v)                                      \
+	do {                                                                      \
+		__typeof__(**(list)) *cri_e_ = arena_alloc((a), sizeof(*cri_e_)); \
+		init_fn(cri_e_);                                                  \
+		cri_e_->key = (k);                                                \
+		cri_e_->value = (v);                                              \
+		cri_push((a), &(list), &(n), cri_e_);                             \
 	} while (0)
 /* Value of a key in a generated map; NULL: not there. */
 const char *cri_map_get(void *entries, size_t n, const char *key);
 
-/* One unary call. reply_type NULL: the answer is empty. Own: *ret_reply, end with protobuf_c_message_free_unpacked(). */
-int cri_call(struct cri *c, const char *method, const void *request, const ProtobufCMessageDescriptor *reply_type, int64_t timeout_ms,
-	void *ret_reply, struct err *e);
+/* One unary call. reply_type NULL: the answer is empty. Own: *ret_reply, end with
+ * protobuf_c_message_free_unpacked(). */
+int cri_call(struct cri *c, const char *method, const void *request, const ProtobufCMessageDescriptor *reply_type,
+	int64_t timeout_ms, void *ret_reply, struct err *e);
 void cri_reply_free(void *message); /* NULL accepted */
 UNUSED static inline void cri_reply_free_auto(void *p)
 {
@@ -72,15 +74,16 @@ int cri_remove_sandbox(struct cri *c, const char *id, struct err *e);
 int cri_sandbox_status(struct cri *c, const char *id, Cri__SandboxStatusReply **ret, struct err *e);
 /* pod_uid NULL: of all pods. */
 int cri_list_sandboxes(struct cri *c, const char *pod_uid, Cri__ListSandboxReply **ret, struct err *e);
-int cri_create_container(struct cri *c, const char *sandbox, Cri__ContainerConfig *config, Cri__SandboxConfig *sandbox_config, char **ret_id,
-	struct err *e);
+int cri_create_container(struct cri *c, const char *sandbox, Cri__ContainerConfig *config,
+	Cri__SandboxConfig *sandbox_config, char **ret_id, struct err *e);
 int cri_start_container(struct cri *c, const char *id, struct err *e);
 int cri_stop_container(struct cri *c, const char *id, int64_t grace_s, struct err *e);
 int cri_remove_container(struct cri *c, const char *id, struct err *e);
 int cri_container_status(struct cri *c, const char *id, Cri__ContainerStatusReply **ret, struct err *e);
 int cri_list_containers(struct cri *c, const char *pod_uid, Cri__ListContainersReply **ret, struct err *e);
 int cri_reopen_log(struct cri *c, const char *id, struct err *e);
-int cri_exec_sync(struct cri *c, const char *id, char **cmd, size_t n_cmd, int64_t timeout_s, Cri__ExecSyncReply **ret, struct err *e);
+int cri_exec_sync(struct cri *c, const char *id, char **cmd, size_t n_cmd, int64_t timeout_s, Cri__ExecSyncReply **ret,
+	struct err *e);
 int cri_exec(struct cri *c, Cri__ExecRequest *rq, char **ret_url, struct err *e);
 int cri_attach(struct cri *c, Cri__AttachRequest *rq, char **ret_url, struct err *e);
 int cri_port_forward(struct cri *c, const char *sandbox, char **ret_url, struct err *e);

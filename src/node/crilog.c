@@ -13,7 +13,10 @@ bool log_parse(struct str line, struct log_line *ret)
 		return false;
 	if (!text.p && !str_starts(tag, STR("F")) && !str_starts(tag, STR("P")))
 		return false;
-	*ret = (struct log_line){ .time_ns = t.ns, .time_text = time, .is_stderr = str_is(stream, "stderr"), .partial = str_starts(tag, STR("P")),
+	*ret = (struct log_line){ .time_ns = t.ns,
+		.time_text = time,
+		.is_stderr = str_is(stream, "stderr"),
+		.partial = str_starts(tag, STR("P")),
 		.text = text };
 	return true;
 }

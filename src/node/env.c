@@ -62,7 +62,7 @@ char *env_expand(struct arena *a, struct str text, const struct env *env)
 	return arena_cstr(a, buf_view(&out));
 }
 
-/* ---- services ------------------------------------------------------------------------------------------------------ */
+/* ---- services -------------------------------------------------------------------------------- */
 
 static char *env_name(struct arena *a, struct str s)
 {
@@ -123,7 +123,8 @@ static void add_services(struct env_ctx *x, struct env *env)
 	if (x->n && x->n->services_inf && !x->fake_services)
 		l = informer_list(x->n->services_inf, x->a, NULL, STR_NULL);
 	for (size_t i = 0; i < l.n; i++) { /* the API's own address is always told */
-		if (str_is(doc_name(l.items[i]), "kubernetes") && str_is(doc_ns(l.items[i]), "default") && has_cluster_ip(l.items[i]))
+		if (str_is(doc_name(l.items[i]), "kubernetes") && str_is(doc_ns(l.items[i]), "default") &&
+			has_cluster_ip(l.items[i]))
 			add_service(x, env, l.items[i]);
 	}
 	for (size_t i = 0; links && i < l.n; i++)
@@ -131,7 +132,7 @@ static void add_services(struct env_ctx *x, struct env *env)
 			add_service(x, env, l.items[i]);
 }
 
-/* ---- references ---------------------------------------------------------------------------------------------------- */
+/* ---- references ------------------------------------------------------------------------------ */
 
 static char *join_ips(struct env_ctx *x)
 {
@@ -250,7 +251,8 @@ static int get_object(struct env_ctx *x, struct gvr r, struct val ref, struct do
 	if (code == -ERR_NOT_FOUND && val_bool(val_get(ref, "optional"), false))
 		return 0;
 	if (code == -ERR_NOT_FOUND)
-		return err_set(e, ERR_NOT_FOUND, "%s \"%.*s\" not found", secret ? "secret" : "configmap", STR_ARG(name));
+		return err_set(
+			e, ERR_NOT_FOUND, "%s \"%.*s\" not found", secret ? "secret" : "configmap", STR_ARG(name));
 	return code;
 }
 
@@ -279,8 +281,9 @@ static int env_key(struct env_ctx *x, struct gvr r, struct val ref, char **ret, 
 	if (!val_has(v)) {
 		if (val_bool(val_get(ref, "optional"), false))
 			return 0;
-		return err_set(e, ERR_NOT_FOUND, "couldn't find key %.*s in %s %.*s/%.*s", STR_ARG(key), secret ? "Secret" : "ConfigMap",
-			STR_ARG(doc_ns(x->pod)), STR_ARG(val_str(val_get(ref, "name"))));
+		return err_set(e, ERR_NOT_FOUND, "couldn't find key %.*s in %s %.*s/%.*s", STR_ARG(key),
+			secret ? "Secret" : "ConfigMap", STR_ARG(doc_ns(x->pod)),
+			STR_ARG(val_str(val_get(ref, "name"))));
 	}
 	*ret = object_value(x->a, secret, v);
 	return 0;
@@ -291,7 +294,8 @@ static int add_from(struct env_ctx *x, struct env *env, struct val from, struct 
 	struct str prefix = val_str(val_get(from, "prefix"));
 	bool secret = val_has(val_get(from, "secretRef"));
 	auto_(doc_unref) struct doc *d = NULL;
-	int r = get_object(x, secret ? res_secrets : res_configmaps, val_get(from, secret ? "secretRef" : "configMapRef"), &d, e);
+	int r = get_object(
+		x, secret ? res_secrets : res_configmaps, val_get(from, secret ? "secretRef" : "configMapRef"), &d, e);
 
 	if (r < 0 || !d)
 		return r;

@@ -1,4 +1,5 @@
-/* What containerd tells: ends and out-of-memory of tasks wake the pod they belong to. A slow look at everything is the safety net. */
+/* What containerd tells: ends and out-of-memory of tasks wake the pod they belong to. A slow look at everything is the
+ * safety net. */
 #include "node/node_internal.h"
 #include <stdio.h>
 
@@ -51,13 +52,15 @@ static void handle(struct node_agent *n, struct str message)
 		if (x)
 			ctd__task_exit__free_unpacked(x, NULL);
 	} else if (env->event && strcmp(env->topic, "/tasks/exec-added") == 0) {
-		Ctd__TaskExecAdded *x = ctd__task_exec_added__unpack(NULL, env->event->value.len, env->event->value.data);
+		Ctd__TaskExecAdded *x =
+			ctd__task_exec_added__unpack(NULL, env->event->value.len, env->event->value.data);
 		if (x)
 			exec_added(n, x->container_id, x->exec_id);
 		if (x)
 			ctd__task_exec_added__free_unpacked(x, NULL);
 	} else if (env->event && (strcmp(env->topic, "/tasks/delete") == 0 || strcmp(env->topic, "/tasks/oom") == 0)) {
-		Ctd__TaskOom *x = ctd__task_oom__unpack(NULL, env->event->value.len, env->event->value.data); /* both begin with the id */
+		Ctd__TaskOom *x = ctd__task_oom__unpack(
+			NULL, env->event->value.len, env->event->value.data); /* both begin with the id */
 		if (x)
 			wake_owner(n, x->container_id, false);
 		if (x)
@@ -69,8 +72,9 @@ static void handle(struct node_agent *n, struct str message)
 static struct grpc_stream *subscribe(struct node_agent *n, struct err *e)
 {
 	Ctd__SubscribeRequest rq = CTD__SUBSCRIBE_REQUEST__INIT;
-	char *filters[] = { (char *)"namespace==k8s.io,topic==\"/tasks/exit\"", (char *)"namespace==k8s.io,topic==\"/tasks/delete\"",
-		(char *)"namespace==k8s.io,topic==\"/tasks/oom\"", (char *)"namespace==k8s.io,topic==\"/tasks/exec-added\"" };
+	char *filters[] = { (char *)"namespace==k8s.io,topic==\"/tasks/exit\"",
+		(char *)"namespace==k8s.io,topic==\"/tasks/delete\"", (char *)"namespace==k8s.io,topic==\"/tasks/oom\"",
+		(char *)"namespace==k8s.io,topic==\"/tasks/exec-added\"" };
 	struct grpc_stream *s = NULL;
 	uint8_t bytes[512];
 	size_t len;
@@ -168,7 +172,8 @@ void events_run(void *node)
 		exec_release_all(n); /* nobody would tell of their end */
 		grpc_stream_free(s);
 		/* refused at once: this runtime has no such service */
-		if (!stop_sleep_ms(n->stop, mono_ms_between(began, mono_now()) < RELIST_BLIND_MS ? RELIST_BLIND_MS : 50))
+		if (!stop_sleep_ms(
+			    n->stop, mono_ms_between(began, mono_now()) < RELIST_BLIND_MS ? RELIST_BLIND_MS : 50))
 			break;
 	}
 	node_task_end(n);
@@ -190,6 +195,7 @@ void node_event(struct pod *p, struct str container, const char *type, const cha
 		return;
 	}
 	struct container *c = pod_container(p, container);
-	(void)snprintf(field, sizeof(field), "%s{%.*s}", container_list(c ? c->kind : KIND_MAIN, false), STR_ARG(container));
+	(void)snprintf(
+		field, sizeof(field), "%s{%.*s}", container_list(c ? c->kind : KIND_MAIN, false), STR_ARG(container));
 	recorder_event_field(p->n->events, d, field, type, reason, "%s", text);
 }

@@ -1,5 +1,6 @@
-/* Input of `exec -i` that is not lost. containerd ends a command's stdin as soon as the command closes its stdout or stderr (its issue 13934), so
- * that of `sh -c 'cat > file'` all but the first 192 KiB are cut. While a command with stdin runs, both pipes are held open here for writing:
+/* Input of `exec -i` that is not lost. containerd ends a command's stdin as soon as the command closes its stdout or
+ * stderr (its issue 13934), so that of `sh -c 'cat > file'` all but the first 192 KiB are cut. While a command with
+ * stdin runs, both pipes are held open here for writing:
  * containerd then sees their end when the command has ended.
  *
  *     /tasks/exec-added ─► open STATE/io.containerd.grpc.v1.cri/containers/CONTAINER/io/…/EXEC-stdout and -stderr
@@ -80,7 +81,8 @@ void exec_added(struct node_agent *n, const char *container, const char *exec)
 	if (!n->exec_holds)
 		n->exec_holds = map_new(hold_end);
 	drop_removed(n->exec_holds);
-	io = xasprintf("%.*s/containerd/io.containerd.grpc.v1.cri/containers/%s/io", (int)(slash - n->o.cri_socket), n->o.cri_socket, container);
+	io = xasprintf("%.*s/containerd/io.containerd.grpc.v1.cri/containers/%s/io", (int)(slash - n->o.cri_socket),
+		n->o.cri_socket, container);
 	d = opendir(io);
 	for (struct dirent *entry; d && !found && (entry = readdir(d));) {
 		auto_free char *dir = xasprintf("%s/%s", io, entry->d_name);

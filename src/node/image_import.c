@@ -1,5 +1,6 @@
-/* Image archives → containerd. Blobs are streamed out of the archive as they lie there; nothing is unpacked here (CRI does that when a
- * container is first made from the image). Understands OCI layouts (index.json) and docker's archives (manifest.json). */
+/* Image archives → containerd. Blobs are streamed out of the archive as they lie there; nothing is unpacked here (CRI
+ * does that when a container is first made from the image). Understands OCI layouts (index.json) and docker's archives
+ * (manifest.json). */
 #include "node/content.h"
 #include "node/node_internal.h"
 #include "node/tar.h"
@@ -74,7 +75,8 @@ static const struct tar_entry *blob_of(struct archive *x, struct str digest)
 	return tar_find(&x->t, arena_strf(x->a, "blobs/%.*s/%.*s", STR_ARG(algo), STR_ARG(hex)));
 }
 
-static int write_entry(struct archive *x, const struct tar_entry *t, const char *digest, const struct content_label *labels, size_t n, struct err *e)
+static int write_entry(struct archive *x, const struct tar_entry *t, const char *digest,
+	const struct content_label *labels, size_t n, struct err *e)
 {
 	struct range r = { x->fd, t->offset };
 
@@ -83,7 +85,8 @@ static int write_entry(struct archive *x, const struct tar_entry *t, const char 
 
 static void add_ref(struct archive *x, struct content_label *labels, size_t *n, struct str digest)
 {
-	labels[*n] = (struct content_label){ arena_printf(x->a, "containerd.io/gc.ref.content.%zu", *n), arena_cstr(x->a, digest) };
+	labels[*n] = (struct content_label){ arena_printf(x->a, "containerd.io/gc.ref.content.%zu", *n),
+		arena_cstr(x->a, digest) };
 	++*n;
 }
 
@@ -97,7 +100,9 @@ static int import_tree(struct archive *x, struct str digest, int depth, struct e
 	int r;
 
 	if (!t)
-		return content_has(&x->c, arena_cstr(x->a, digest)) ? 0 : err_set(e, ERR_NOT_FOUND, "the archive lacks blob %.*s", STR_ARG(digest));
+		return content_has(&x->c, arena_cstr(x->a, digest)) ?
+			0 :
+			err_set(e, ERR_NOT_FOUND, "the archive lacks blob %.*s", STR_ARG(digest));
 	if (depth > DEPTH_MAX)
 		return err_set(e, ERR_INVALID, "indexes are nested too deep");
 	r = read_json(x, t, &d, e);
@@ -135,7 +140,8 @@ static int import_tree(struct archive *x, struct str digest, int depth, struct e
 /* A name from the annotations; a bare tag belongs to the archive's own name. NULL: none. */
 static char *name_of(struct archive *x, struct val annotations)
 {
-	struct str full = val_str(val_get(annotations, "io.containerd.image.name")), ref = val_str(val_get(annotations, "org.opencontainers.image.ref.name"));
+	struct str full = val_str(val_get(annotations, "io.containerd.image.name")),
+		   ref = val_str(val_get(annotations, "org.opencontainers.image.ref.name"));
 	auto_free char *normal = NULL;
 
 	if (str_empty(full))
@@ -162,8 +168,8 @@ static int import_oci(struct archive *x, const struct tar_entry *index, struct e
 			continue;
 		r = import_tree(x, digest, 0, e);
 		if (r == 0)
-			r = content_tag(&x->c, name, str_empty(type) ? OCI_MANIFEST : arena_cstr(x->a, type), arena_cstr(x->a, digest),
-				val_int(val_get(it.val, "size"), 0), e);
+			r = content_tag(&x->c, name, str_empty(type) ? OCI_MANIFEST : arena_cstr(x->a, type),
+				arena_cstr(x->a, digest), val_int(val_get(it.val, "size"), 0), e);
 		if (r < 0)
 			return err_wrap(e, "image %s", name);
 		x->named++;
@@ -171,7 +177,7 @@ static int import_oci(struct archive *x, const struct tar_entry *index, struct e
 	return 0;
 }
 
-/* ---- docker's archive --------------------------------------------------------------------------------------------------------- */
+/* ---- docker's archive ------------------------------------------------------------------------ */
 
 static int digest_entry(struct archive *x, const struct tar_entry *t, char ret[80], bool *ret_gzip, struct err *e)
 {
@@ -200,7 +206,8 @@ static int digest_entry(struct archive *x, const struct tar_entry *t, char ret[8
 	return r;
 }
 
-static int docker_part(struct archive *x, struct str path, struct node *into, const char *type, struct content_label *labels, size_t *n, struct err *e)
+static int docker_part(struct archive *x, struct str path, struct node *into, const char *type,
+	struct content_label *labels, size_t *n, struct err *e)
 {
 	const struct tar_entry *t = tar_find(&x->t, path);
 	char digest[80];
@@ -215,7 +222,8 @@ static int docker_part(struct archive *x, struct str path, struct node *into, co
 	if (r < 0)
 		return r;
 	add_ref(x, labels, n, str_c(digest));
-	struct node *entry = node_pack(x->a, "{mediaType:S, digest:s, size:I}", arena_strf(x->a, "%s%s", type, gzip ? "+gzip" : ""), digest, t->size);
+	struct node *entry = node_pack(x->a, "{mediaType:S, digest:s, size:I}",
+		arena_strf(x->a, "%s%s", type, gzip ? "+gzip" : ""), digest, t->size);
 	if (node_kind(into) == VAL_LIST)
 		node_add(into, entry);
 	else
@@ -226,7 +234,8 @@ static int docker_part(struct archive *x, struct str path, struct node *into, co
 static int docker_image(struct archive *x, struct val image, struct err *e)
 {
 	struct content_label *labels = ARENA_ARRAY(x->a, struct content_label, CHILDREN_MAX);
-	struct node *manifest = node_pack(x->a, "{schemaVersion:2, mediaType:s}", OCI_MANIFEST), *layers = node_list(x->a);
+	struct node *manifest = node_pack(x->a, "{schemaVersion:2, mediaType:s}", OCI_MANIFEST),
+		    *layers = node_list(x->a);
 	auto_buf struct buf text = BUF_INIT;
 	char digest[80];
 	size_t n = 0;
@@ -259,7 +268,7 @@ static int import_docker(struct archive *x, const struct tar_entry *manifest, st
 	return r;
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* A compressed archive is unpacked once, beside nothing: into a file without a name. */
 static int inflate_to_temp(const char *path, struct err *e)
@@ -323,15 +332,18 @@ static int import_fd(struct archive *x, const char *path, struct err *e)
 	r = tar_read(&s, x->a, &x->t, e);
 	if (r < 0)
 		return r;
-	const struct tar_entry *index = tar_find(&x->t, STR("index.json")), *manifest = tar_find(&x->t, STR("manifest.json"));
+	const struct tar_entry *index = tar_find(&x->t, STR("index.json")),
+			       *manifest = tar_find(&x->t, STR("manifest.json"));
 	if (index)
 		r = import_oci(x, index, e);
 	if (r == 0 && !x->named && manifest)
 		r = import_docker(x, manifest, e);
 	if (r == 0 && !index && !manifest)
-		return err_set(e, ERR_INVALID, "this is neither an OCI layout nor a docker archive (no index.json, no manifest.json)");
+		return err_set(e, ERR_INVALID,
+			"this is neither an OCI layout nor a docker archive (no index.json, no manifest.json)");
 	if (r == 0 && !x->named)
-		return err_set(e, ERR_INVALID, "the archive names no image (annotation org.opencontainers.image.ref.name, or RepoTags)");
+		return err_set(e, ERR_INVALID,
+			"the archive names no image (annotation org.opencontainers.image.ref.name, or RepoTags)");
 	return r;
 }
 
@@ -355,7 +367,7 @@ int image_import(struct cri *c, const char *tar_path, node_image_progress *progr
 	return r < 0 ? err_wrap(e, "%s", tar_path) : 0;
 }
 
-/* ---- for the command line ---------------------------------------------------------------------------------------------------------- */
+/* ---- for the command line -------------------------------------------------------------------- */
 
 struct session {
 	struct net_loop *loop;
@@ -379,7 +391,8 @@ static void session_close(struct session *s)
 	s->loop = net_loop_free(s->loop);
 }
 
-int node_image_import(const char *containerd_sock, const char *ns, const char *tar_path, node_image_progress *progress, void *arg, struct err *e)
+int node_image_import(const char *containerd_sock, const char *ns, const char *tar_path, node_image_progress *progress,
+	void *arg, struct err *e)
 {
 	struct session s;
 	int r = session_open(&s, containerd_sock, ns, e);
@@ -417,7 +430,8 @@ int node_image_list(const char *containerd_sock, struct node_image **ret, size_t
 	for (size_t i = 0; r == 0 && i < l->n_images; i++) {
 		for (size_t k = 0; k < l->images[i]->n_repo_tags; k++) {
 			list = xrealloc(list, n + 1, sizeof(*list));
-			list[n++] = (struct node_image){ xstrdup(l->images[i]->repo_tags[k]), xstrdup(l->images[i]->id), (int64_t)l->images[i]->size };
+			list[n++] = (struct node_image){ xstrdup(l->images[i]->repo_tags[k]), xstrdup(l->images[i]->id),
+				(int64_t)l->images[i]->size };
 		}
 	}
 	session_close(&s);

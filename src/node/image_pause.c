@@ -1,4 +1,5 @@
-/* Our own pause image: one layer with one file, written straight into containerd. The same bytes give the same digests everywhere. */
+/* Our own pause image: one layer with one file, written straight into containerd. The same bytes give the same digests
+ * everywhere. */
 #include "node/content.h"
 #include "node/node_internal.h"
 #include "node/pause/pause.h"
@@ -48,13 +49,17 @@ static int write_image(struct content *c, const char *name, struct err *e)
 	r = content_write_bytes(c, buf_view(&layer), layer_digest, NULL, 0, e);
 	if (r < 0)
 		return r;
-	buf_printf(&config, "{\"architecture\":\"" ARCH "\",\"os\":\"linux\",\"config\":{\"Entrypoint\":[\"/pause\"],\"User\":\"65535:65535\"},"
-			    "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"%s\"]}}", layer_digest);
+	buf_printf(&config,
+		"{\"architecture\":\"" ARCH
+		"\",\"os\":\"linux\",\"config\":{\"Entrypoint\":[\"/pause\"],\"User\":\"65535:65535\"},"
+		"\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"%s\"]}}",
+		layer_digest);
 	r = content_write_bytes(c, buf_view(&config), config_digest, NULL, 0, e);
 	if (r < 0)
 		return r;
 	buf_printf(&manifest,
-		"{\"schemaVersion\":2,\"mediaType\":\"" OCI_MANIFEST "\",\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
+		"{\"schemaVersion\":2,\"mediaType\":\"" OCI_MANIFEST
+		"\",\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\","
 		"\"digest\":\"%s\",\"size\":%zu},\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"%s\",\"size\":%zu}]}",
 		config_digest, config.n, layer_digest, layer.n);
 	struct content_label labels[] = { { (char *)"containerd.io/gc.ref.content.0", layer_digest },

@@ -72,8 +72,9 @@ static const struct hint {
 	{ "deadline exceeded", "does not answer. " WITHOUT_REGISTRY },
 	{ "is unreachable", "cannot be reached: there is no route to it. " WITHOUT_REGISTRY },
 	{ "no route to host", "cannot be reached: there is no route to it. " WITHOUT_REGISTRY },
-	{ "x509:", "shows a certificate that this node does not trust. Name its CA in registries.yaml (configs: tls: "
-		   "ca_file)" },
+	{ "x509:",
+		"shows a certificate that this node does not trust. Name its CA in registries.yaml (configs: tls: "
+		"ca_file)" },
 	{ "server gave HTTP response to HTTPS client",
 		"speaks plain HTTP. Name it as a mirror \"http://…\" in registries.yaml" },
 	{ "401 Unauthorized", "refuses the credentials. Give the pod an imagePullSecret that is right for it" },

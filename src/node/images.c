@@ -13,7 +13,8 @@
 char *image_normalize(struct str ref)
 {
 	struct str first, rest = str_cut(ref, '/', &first), name = ref, tail;
-	bool has_host = rest.p && (memchr(first.p, '.', first.n) || memchr(first.p, ':', first.n) || str_is(first, "localhost"));
+	bool has_host = rest.p &&
+		(memchr(first.p, '.', first.n) || memchr(first.p, ':', first.n) || str_is(first, "localhost"));
 	const char *prefix = has_host ? "" : rest.p ? "docker.io/" : "docker.io/library/";
 	const char *slash, *tag;
 
@@ -38,7 +39,8 @@ static void sync_images(void *arg)
 	int fd = open(n->o.data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* on the runtime's file system, as a rule */
 
 	if (fd < 0 || syncfs(fd) < 0)
-		log_warn("unpacked images may be lost with the power: syncfs of %s: %s", n->o.data_dir, strerror(errno));
+		log_warn(
+			"unpacked images may be lost with the power: syncfs of %s: %s", n->o.data_dir, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	node_task_end(n);
@@ -77,7 +79,8 @@ void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val 
 	}
 	if (reply->image && *reply->image->id) {
 		if (c->image != IMAGE_READY)
-			node_event(p, str_c(c->name), "Normal", "Pulled", "Container image \"%.*s\" already present on machine",
+			node_event(p, str_c(c->name), "Normal", "Pulled",
+				"Container image \"%.*s\" already present on machine",
 				STR_ARG(val_str(val_get(spec, "image"))));
 		image_ready(p, c, reply->image->id);
 		return;
@@ -91,7 +94,7 @@ void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val 
 	image_pull(p, d, c, spec, ref);
 }
 
-/* ---- archives in images_dir ----------------------------------------------------------------------------------------------------- */
+/* ---- archives in images_dir ------------------------------------------------------------------ */
 
 static bool is_archive(const char *name)
 {

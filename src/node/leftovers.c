@@ -1,12 +1,13 @@
-/* What pods left that the API does not know any more: they went while this process, or the runtime, was not there to see it. Looked for at the
- * start, when the runtime comes back, and each minute.
+/* What pods left that the API does not know any more: they went while this process, or the runtime, was not there to
+ * see it. Looked for at the start, when the runtime comes back, and each minute.
  *
  *   containers without a sandbox   ─► removed     made by a call whose caller had died
  *   sandboxes of unknown pods      ─► a pod that is gone: its worker takes everything away
  *   shims that the runtime forgot  ─► ended
  *   folders and control groups     ─► removed
  *
- * What is on this machine is listed before the table of pods is asked: a pod is in the table before anything of it is made. */
+ * What is on this machine is listed before the table of pods is asked: a pod is in the table before anything of it is
+ * made. */
 #include "node/node_internal.h"
 #include <dirent.h>
 
@@ -20,7 +21,7 @@ static bool is_known(struct node_agent *n, const char *uid)
 	return known;
 }
 
-/* ---- in the runtime --------------------------------------------------------------------------------------------------- */
+/* ---- in the runtime -------------------------------------------------------------------------- */
 
 static void adopt(struct node_agent *n, Cri__Sandbox *s, struct arena *a)
 {
@@ -28,7 +29,8 @@ static void adopt(struct node_agent *n, Cri__Sandbox *s, struct arena *a)
 
 	if (!s->metadata || !uid || is_known(n, uid))
 		return;
-	auto_(doc_unref) struct doc *d = node_publish(node_pack(a, "{apiVersion:'v1', kind:'Pod', metadata:{name:s, namespace:s, uid:s}, spec:{containers:[]}}",
+	auto_(doc_unref) struct doc *d = node_publish(node_pack(a,
+		"{apiVersion:'v1', kind:'Pod', metadata:{name:s, namespace:s, uid:s}, spec:{containers:[]}}",
 		s->metadata->name, s->metadata->namespace_, uid));
 	log_info("pod %s/%s is not in the API any more: it is taken away", s->metadata->namespace_, s->metadata->name);
 	node_pod_gone(n, d);
@@ -62,7 +64,8 @@ static int look_at_runtime(struct node_agent *n)
 	int r;
 
 	err_init(&e);
-	if ((r = cri_list_containers(&n->cri, NULL, &containers, &e)) < 0 || (r = cri_list_sandboxes(&n->cri, NULL, &sandboxes, &e)) < 0)
+	if ((r = cri_list_containers(&n->cri, NULL, &containers, &e)) < 0 ||
+		(r = cri_list_sandboxes(&n->cri, NULL, &sandboxes, &e)) < 0)
 		return r;
 	for (size_t i = 0; i < sandboxes->n_items; i++)
 		adopt(n, sandboxes->items[i], a);
@@ -79,7 +82,7 @@ static int look_at_runtime(struct node_agent *n)
 	return 0;
 }
 
-/* ---- on the disk -------------------------------------------------------------------------------------------------------- */
+/* ---- on the disk ----------------------------------------------------------------------------- */
 
 static void remove_of(struct node_agent *n, char *ns, char *name, char *uid)
 {

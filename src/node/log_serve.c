@@ -120,7 +120,7 @@ static bool sink_full(struct reader *r)
 
 	task_lock(&r->lock);
 	full = r->closed ||
-	       (r->sink.ws ? websocket_unsent(r->sink.ws) : http_stream_unsent(r->sink.stream)) > HTTP_STREAM_HIGH;
+		(r->sink.ws ? websocket_unsent(r->sink.ws) : http_stream_unsent(r->sink.stream)) > HTTP_STREAM_HIGH;
 	task_unlock(&r->lock);
 	return full;
 }
@@ -526,9 +526,9 @@ static void open_sink(struct reader *r, struct http_request *rq)
 		while (!chosen && str_next(&offered, ',', &part)) {
 			part = str_trim(part);
 			r->sink.base64 = str_is(part, "base64.binary.k8s.io");
-			chosen = r->sink.base64                  ? "base64.binary.k8s.io"
-				 : str_is(part, "binary.k8s.io") ? "binary.k8s.io"
-								 : NULL;
+			chosen = r->sink.base64               ? "base64.binary.k8s.io" :
+				str_is(part, "binary.k8s.io") ? "binary.k8s.io" :
+								NULL;
 		}
 		r->sink.ws = websocket_accept(rq, chosen, &ws_ops, r);
 	} else {

@@ -13,7 +13,8 @@
 #define ROTATE_KEEP 4
 #define ROTATE_LOOK_MS 10000
 
-/* Own. The end of a file: at most max_lines lines in max_bytes; runtime log lines are reduced to their text. NULL: no file. */
+/* Own. The end of a file: at most max_lines lines in max_bytes; runtime log lines are reduced to their text. NULL: no
+ * file. */
 char *log_tail(const char *path, size_t max_bytes, size_t max_lines)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -55,7 +56,7 @@ char *log_tail(const char *path, size_t max_bytes, size_t max_lines)
 	return str_dup(buf_view(&out));
 }
 
-/* ---- rotation --------------------------------------------------------------------------------------------------------------------- */
+/* ---- rotation -------------------------------------------------------------------------------- */
 
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
@@ -118,11 +119,14 @@ void logs_rotate_run(void *agent)
 			continue;
 		for (size_t i = 0; i < l->n_containers; i++) {
 			Cri__Container *k = l->containers[i];
-			const char *name = cri_map_get(k->labels, k->n_labels, LABEL_CONTAINER), *uid = cri_map_get(k->labels, k->n_labels, LABEL_POD_UID);
-			const char *pod = cri_map_get(k->labels, k->n_labels, LABEL_POD_NAME), *ns = cri_map_get(k->labels, k->n_labels, LABEL_POD_NS);
+			const char *name = cri_map_get(k->labels, k->n_labels, LABEL_CONTAINER),
+				   *uid = cri_map_get(k->labels, k->n_labels, LABEL_POD_UID);
+			const char *pod = cri_map_get(k->labels, k->n_labels, LABEL_POD_NAME),
+				   *ns = cri_map_get(k->labels, k->n_labels, LABEL_POD_NS);
 			if (k->state != CONTAINER_RUNNING || !name || !uid || !pod || !ns || !k->metadata)
 				continue;
-			auto_free char *path = xasprintf("%s/%s_%s_%s/%s/%u.log", n->o.log_dir, ns, pod, uid, name, k->metadata->attempt);
+			auto_free char *path = xasprintf(
+				"%s/%s_%s_%s/%s/%u.log", n->o.log_dir, ns, pod, uid, name, k->metadata->attempt);
 			rotate(n, k->id, path);
 		}
 	}

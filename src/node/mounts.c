@@ -85,8 +85,9 @@ static int open_sub(const char *root, const char *sub, struct err *e)
 				break;
 			}
 			next = open_beneath(at, name, O_PATH | O_DIRECTORY);
-			if (next >= 0 && (fchownat(at, name, (uid_t)-1, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-						 fchmodat(at, name, st.st_mode & 07777, 0) < 0)) {
+			if (next >= 0 &&
+				(fchownat(at, name, (uid_t)-1, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+					fchmodat(at, name, st.st_mode & 07777, 0) < 0)) {
 				(void)close(next);
 				next = -1;
 			}
@@ -190,7 +191,8 @@ static int one_mount(struct pod *p, struct doc *d, struct val container, struct 
 		return err_set(e, ERR_INVALID, "volumeMounts: there is no volume \"%.*s\"", STR_ARG(name));
 	host = host_path_of(p, volume, a);
 	if (!host)
-		return err_set(e, ERR_UNAVAILABLE, "volumeMounts: the claim of volume \"%.*s\" is not set up", STR_ARG(name));
+		return err_set(
+			e, ERR_UNAVAILABLE, "volumeMounts: the claim of volume \"%.*s\" is not set up", STR_ARG(name));
 	if (val_has(expr) && !str_empty(val_str(expr)))
 		sub_path = env_expand(a, val_str(expr), env);
 	else if (val_has(sub) && !str_empty(val_str(sub)))
@@ -203,7 +205,8 @@ static int one_mount(struct pod *p, struct doc *d, struct val container, struct 
 	if (inside[0] != '/')
 		inside = arena_printf(a, "/%s", inside);
 	mount_made = push_mount(a, into, host, inside,
-		val_bool(val_get(m, "readOnly"), false) || val_bool(val_path(volume, "persistentVolumeClaim.readOnly"), false));
+		val_bool(val_get(m, "readOnly"), false) ||
+			val_bool(val_path(volume, "persistentVolumeClaim.readOnly"), false));
 	mount_made->propagation = str_is(mode, "Bidirectional") ? 2 : str_is(mode, "HostToContainer") ? 1 : 0;
 	if (val_is(val_get(m, "recursiveReadOnly"), "Enabled"))
 		return err_set(e, ERR_UNSUPPORTED,
@@ -227,10 +230,11 @@ static void hosts_text(struct pod *p, struct doc *d, struct buf *b)
 		if (f)
 			(void)fclose(f);
 	} else {
-		buf_c(b, "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost "
-			 "ip6-loopback\n"
-			 "fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-"
-			 "allrouters\n");
+		buf_c(b,
+			"# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost "
+			"ip6-loopback\n"
+			"fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-"
+			"allrouters\n");
 		for (size_t i = 0; i < p->n_ips; i++) {
 			if (str_empty(sub))
 				buf_printf(b, "%s\t%.*s\n", p->ips[i], STR_ARG(host));

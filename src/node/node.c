@@ -1,4 +1,5 @@
-/* The agent's frame: options, the table of pods, the dispatcher that gives each pod one worker at a time, start and stop. */
+/* The agent's frame: options, the table of pods, the dispatcher that gives each pod one worker at a time, start and
+ * stop. */
 #include "node/node_internal.h"
 #include <stdio.h>
 #include <sys/stat.h>
@@ -17,7 +18,7 @@ const char *node_log_dir(const struct node_agent *n)
 	return n->o.log_dir;
 }
 
-/* ---- pods: references -------------------------------------------------------------------------------------------------------- */
+/* ---- pods: references ------------------------------------------------------------------------ */
 
 static void container_free(struct container *c)
 {
@@ -137,7 +138,7 @@ static struct pod *pod_add(struct node_agent *n, struct doc *d) /* locked */
 	return p;
 }
 
-/* ---- tasks ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 bool node_task(struct node_agent *n, const char *name, void (*run)(void *arg), void *arg)
 {
@@ -244,7 +245,7 @@ static void dispatch(struct node_agent *n)
 	}
 }
 
-/* ---- what the API says ---------------------------------------------------------------------------------------------------------- */
+/* ---- what the API says ----------------------------------------------------------------------- */
 
 static bool follows_metadata(struct doc *d)
 {
@@ -270,14 +271,18 @@ static void on_pod(void *arg, struct doc *before, struct doc *after)
 	if (!p && after)
 		p = pod_add(n, d);
 	if (p && after) {
-		if (before && follows_metadata(d) && (!val_equal(doc_get(before, "metadata.labels"), doc_get(after, "metadata.labels")) ||
-							     !val_equal(doc_get(before, "metadata.annotations"), doc_get(after, "metadata.annotations"))))
+		if (before && follows_metadata(d) &&
+			(!val_equal(doc_get(before, "metadata.labels"), doc_get(after, "metadata.labels")) ||
+				!val_equal(doc_get(before, "metadata.annotations"),
+					doc_get(after, "metadata.annotations"))))
 			p->volumes_dirty = true;
 		/* our own status writes come back as events: nothing to do then */
 		same = before && p->doc != after && val_equal(doc_get(before, "spec"), doc_get(after, "spec")) &&
-		       val_equal(doc_get(before, "metadata.deletionTimestamp"), doc_get(after, "metadata.deletionTimestamp")) &&
-		       val_equal(doc_get(before, "metadata.deletionGracePeriodSeconds"), doc_get(after, "metadata.deletionGracePeriodSeconds")) &&
-		       !p->volumes_dirty && !val_len(doc_get(after, "spec.readinessGates"));
+			val_equal(doc_get(before, "metadata.deletionTimestamp"),
+				doc_get(after, "metadata.deletionTimestamp")) &&
+			val_equal(doc_get(before, "metadata.deletionGracePeriodSeconds"),
+				doc_get(after, "metadata.deletionGracePeriodSeconds")) &&
+			!p->volumes_dirty && !val_len(doc_get(after, "spec.readinessGates"));
 		doc_unref(p->doc);
 		p->doc = doc_ref(after);
 	} else if (p) {
@@ -303,7 +308,7 @@ void node_pod_gone(struct node_agent *n, struct doc *d)
 	task_unlock(&n->lock);
 }
 
-/* ---- options -------------------------------------------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static const char *copy(struct node_agent *n, const char *s, const char *otherwise)
 {
@@ -373,7 +378,8 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 int node_new(const struct node_opts *o, struct node_agent **ret, struct err *e)
 {
 	if (!o->client || !o->node_name || !o->data_dir || !o->cri_socket)
-		return err_set(e, ERR_INVALID, "the node agent needs a client, a node name, a data directory and the runtime's socket");
+		return err_set(e, ERR_INVALID,
+			"the node agent needs a client, a node name, a data directory and the runtime's socket");
 	if (!o->n_node_ips)
 		return err_set(e, ERR_INVALID, "the node agent needs an address of this node");
 	struct threshold t[SIGNALS] = { 0 };
@@ -384,7 +390,7 @@ int node_new(const struct node_opts *o, struct node_agent **ret, struct err *e)
 	return 0;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void load_pause(struct node_agent *n)
 {
@@ -402,7 +408,8 @@ static void load_pause(struct node_agent *n)
 
 static int begin(struct node_agent *n, struct err *e)
 {
-	auto_free char *field = xasprintf("spec.nodeName=%s", n->o.node_name), *pods_dir = xasprintf("%s/pods", n->o.data_dir);
+	auto_free char *field = xasprintf("spec.nodeName=%s", n->o.node_name),
+		       *pods_dir = xasprintf("%s/pods", n->o.data_dir);
 	int r = mkdirs(pods_dir, 0755, e);
 
 	if (r < 0)
@@ -428,7 +435,8 @@ static int begin(struct node_agent *n, struct err *e)
 	n->objects = objects_new(n);
 	n->local_paths = n->o.volumes_dir ? local_paths_new(n) : NULL;
 	n->probes = probes_new(n);
-	n->pods_inf = informer_new(n->client, (struct informer_opts){ .res = res_pods, .field_selector = str_c(field) });
+	n->pods_inf =
+		informer_new(n->client, (struct informer_opts){ .res = res_pods, .field_selector = str_c(field) });
 	n->services_inf = informer_new(n->client, (struct informer_opts){ .res = res_services });
 	informer_on(n->pods_inf, on_pod, n);
 	return 0;
@@ -560,7 +568,7 @@ struct node_agent *node_free(struct node_agent *n)
 	return NULL;
 }
 
-/* ---- the end of everything ---------------------------------------------------------------------------------------------------- */
+/* ---- the end of everything ------------------------------------------------------------------- */
 
 static void purge_sandboxes(struct node_agent *n)
 {

@@ -31,8 +31,8 @@ struct instance {
 	char *log_path;
 };
 void instance_fini(struct instance *i);
-/* It never ran: its start failed. Unless this process was told so, the one before us ended while it waited for the start, and the runtime
- * called it off; that is no end of a container. */
+/* It never ran: its start failed. Unless this process was told so, the one before us ended while it waited for the
+ * start, and the runtime called it off; that is no end of a container. */
 bool instance_never_ran(const struct instance *i);
 
 enum image_state { IMAGE_UNKNOWN, IMAGE_BUSY, IMAGE_READY, IMAGE_FAILED };
@@ -43,20 +43,20 @@ struct container {
 	enum container_kind kind;
 	enum restart_policy restart;
 	struct instance now, last; /* newest in the current sandbox; the one before it that ended */
-	int restarts;		   /* to be noted on the next instance */
+	int restarts;              /* to be noted on the next instance */
 	struct mono not_before;
 	int64_t backoff_ms;
-	bool crash_loop; /* waiting because of restarts, not of an image or configuration */
+	bool crash_loop;                  /* waiting because of restarts, not of an image or configuration */
 	char *wait_reason, *wait_message; /* NULL: ContainerCreating or PodInitializing */
 	bool blocked;
 	bool stop_for_restart;
-	bool resize_restart; /* its new resources need a new instance */
-	char *resources;     /* JSON of those that now has; NULL: not known yet */
-	char *ended_seen; /* id of the instance whose end set not_before */
+	bool resize_restart;  /* its new resources need a new instance */
+	char *resources;      /* JSON of those that now has; NULL: not known yet */
+	char *ended_seen;     /* id of the instance whose end set not_before */
 	char *start_error_id; /* the instance whose start failed, as the runtime told us: that is its end */
 	/* Under node.lock, because probes, pulls and stops are tasks of their own: */
 	enum image_state image;
-	char *image_id;	   /* what the runtime resolved */
+	char *image_id;    /* what the runtime resolved */
 	char *image_error; /* IMAGE_FAILED */
 	const char *image_reason;
 	int64_t image_backoff_ms;
@@ -65,7 +65,7 @@ struct container {
 	struct mono stop_by; /* when the running stop will kill */
 	bool has_startup, has_readiness, has_liveness;
 	bool started, ready; /* probe results for now.id */
-	char *kill_id;	     /* a probe asks that this instance be restarted */
+	char *kill_id;       /* a probe asks that this instance be restarted */
 	char *hook_failed;   /* postStart failed: message */
 };
 
@@ -76,17 +76,18 @@ struct pod {
 	char *uid, *ns, *name;
 	int refs; /* under node.lock, as the next ones */
 	struct doc *doc;
-	bool gone;	    /* the API has no such object any more */
-	bool admitted;	    /* its host ports are taken */
+	bool gone;          /* the API has no such object any more */
+	bool admitted;      /* its host ports are taken */
 	bool active, again; /* a worker task is at it */
 	char *exit_seen;    /* the runtime told of this container's end */
-	bool closed;	    /* cleaned and reported: forget it */
+	bool closed;        /* cleaned and reported: forget it */
 	struct node_status_write {
 		struct doc *want; /* own; NULL: nothing to write */
 		bool then_delete;
 	} write;
 	/* Worker only: */
-	/* Only ever grows at its end (ephemeral containers), so that tasks may keep pointers: pod_container() reads it from anywhere. */
+	/* Only ever grows at its end (ephemeral containers), so that tasks may keep pointers: pod_container() reads it
+	 * from anywhere. */
 	struct container *containers[POD_CONTAINERS_MAX];
 	size_t n_containers;
 	char *sandbox; /* newest sandbox, NULL: none */
@@ -100,14 +101,14 @@ struct pod {
 	bool observed;
 	bool volumes_ready;
 	struct task *volumes_task;
-	bool refused;	   /* its specification cannot be honoured */
+	bool refused; /* its specification cannot be honoured */
 	char *refused_why;
 	char *fail_reason, *fail_message; /* pod-level verdict: DeadlineExceeded … */
 	bool deleting_seen;
 	struct mono deleting_since;
 	bool withdrawn, absent; /* absent: the proxy no longer sends connections here */
 	struct mono absent_since;
-	int64_t start_ns; /* status.startTime */
+	int64_t start_ns;        /* status.startTime */
 	struct doc *last_status; /* what we last decided to write: {status:…} */
 	bool cgroup_made;
 	struct mono recheck; /* the runtime lags behind its own events: ask again */
@@ -115,20 +116,20 @@ struct pod {
 	bool probes_on;
 	const char *resize_condition, *resize_reason; /* NULL: nothing is under way */
 	char *resize_message;
-	char *evicted; /* under node.lock: why this pod has to go */
-	bool volumes_dirty; /* under node.lock: an object or our own metadata changed */
-	bool volumes_loaded; /* by this process, not by one before it */
-	struct map *tokens; /* "audience seconds" → struct token */
+	char *evicted;          /* under node.lock: why this pod has to go */
+	bool volumes_dirty;     /* under node.lock: an object or our own metadata changed */
+	bool volumes_loaded;    /* by this process, not by one before it */
+	struct map *tokens;     /* "audience seconds" → struct token */
 	int64_t token_renew_ns; /* wall time of the earliest renewal; 0: no token */
 	struct mono volumes_retry;
 	bool logs_linked;
 };
 
 struct object_cache; /* objects.c */
-struct probes;	     /* probes.c */
+struct probes;       /* probes.c */
 struct node_server;  /* server.c */
 struct log_feed;     /* log_serve.c */
-struct registries;   /* dir_watch.c: calls look() at once, then whenever the folder changes or wake is written to, until the node stops; false: again soon */
+struct registries; /* dir_watch.c: calls look() at once, then whenever the folder changes or wake is written to, until the node stops; false: again soon */
 int dir_watch_fd(void);
 void dir_watch_wake(int fd);
 void dir_watch(struct node_agent *n, const char *dir, int wake, bool (*look)(void *arg), void *arg);
@@ -136,7 +137,8 @@ void dir_watch(struct node_agent *n, const char *dir, int wake, bool (*look)(voi
 /* static_pods.c */
 void static_pods_run(struct node_agent *n);
 void static_pods_changed(struct node_agent *n, const struct doc *d);
-int static_pod_of(struct str text, const char *node_name, struct str node_uid, struct arena *a, struct node **ret, char **ret_hash, struct err *e);
+int static_pod_of(struct str text, const char *node_name, struct str node_uid, struct arena *a, struct node **ret,
+	char **ret_hash, struct err *e);
 
 /* registries.c */
 
@@ -170,20 +172,20 @@ struct node_agent {
 		int64_t amount;
 	} thresholds[SIGNALS];
 	bool short_of_memory, short_of_disk; /* under lock */
-	struct map *images_used; /* id → struct mono; pressure's task only */
+	struct map *images_used;             /* id → struct mono; pressure's task only */
 	struct map *images_synced; /* under lock: those that image_unpacked() was told of; values mean nothing */
-	struct map *samples; /* under stats_lock: see stats.c */
-	struct map *pulls; /* under lock: what is being pulled, see image_pull.c */
+	struct map *samples;       /* under stats_lock: see stats.c */
+	struct map *pulls;         /* under lock: what is being pulled, see image_pull.c */
 	struct task_mutex lock;
-	struct task_cond idle;	  /* workers went down */
-	struct map *pods;	  /* uid → struct pod */
+	struct task_cond idle;    /* workers went down */
+	struct map *pods;         /* uid → struct pod */
 	struct map *by_container; /* container or sandbox id → uid (own) */
-	int workers;		  /* running tasks that use the node */
+	int workers;              /* running tasks that use the node */
 	struct queue *wake, *writes;
 	bool pods_synced, stopping;
 	struct map *exec_holds; /* exec_hold.c's own */
-	bool adopted, looking; /* the first look for leftovers is done; another is under way */
-	struct doc *node_doc;	  /* our Node as last seen, own */
+	bool adopted, looking;  /* the first look for leftovers is done; another is under way */
+	struct doc *node_doc;   /* our Node as last seen, own */
 	int cgroup_version;
 	int64_t mem_bytes;
 	int cpus;
@@ -201,7 +203,8 @@ struct pod *pod_unref(struct pod *p);
 AUTO(struct pod, pod_unref)
 struct doc *pod_doc(struct pod *p); /* own: a reference to the newest document */
 struct pod *pod_find(struct node_agent *n, struct str ns, struct str name); /* own */
-bool node_task(struct node_agent *n, const char *name, void (*run)(void *arg), void *arg); /* counted, detached; false: stopping */
+bool node_task(struct node_agent *n, const char *name, void (*run)(void *arg),
+	void *arg); /* counted, detached; false: stopping */
 void node_task_end(struct node_agent *n);
 void node_wake_pod(struct pod *p);
 void node_wake_pod_at(struct pod *p, struct mono t);
@@ -209,10 +212,12 @@ struct container *pod_container(struct pod *p, struct str name); /* NULL: none *
 const char *node_log_dir(const struct node_agent *n);
 
 /* pod_worker.c */
-void pod_work(struct pod *p); /* until there is nothing to do now */
+void pod_work(struct pod *p);                              /* until there is nothing to do now */
 void pod_build_containers(struct pod *p, struct val spec); /* also when ephemeral ones were added */
-struct val pod_container_spec(const struct doc *d, struct str name); /* from containers, initContainers, ephemeralContainers */
-const char *container_list(enum container_kind k, bool status); /* the field of the pod that holds such containers, or their statuses */
+struct val pod_container_spec(
+	const struct doc *d, struct str name); /* from containers, initContainers, ephemeralContainers */
+const char *container_list(
+	enum container_kind k, bool status); /* the field of the pod that holds such containers, or their statuses */
 int64_t pod_grace_s(const struct doc *d, bool gone);
 
 /* pod_observe.c */
@@ -220,7 +225,8 @@ int pod_observe(struct pod *p, struct err *e);
 void pod_own_id(struct pod *p, const char *id); /* events of this container or sandbox are this pod's */
 
 /* pod_act.c */
-bool pod_act(struct pod *p, struct doc *d, const struct decision *dec, const struct action *a); /* false: it waits for p->recheck */
+bool pod_act(struct pod *p, struct doc *d, const struct decision *dec,
+	const struct action *a); /* false: it waits for p->recheck */
 void pod_logs_remove(struct pod *p);
 /* leftovers.c */
 int leftovers_remove(struct node_agent *n); /* fails while the runtime does not answer */
@@ -239,16 +245,16 @@ bool pod_admit(struct node_agent *n, struct doc *d, const char **ret_reason, cha
 
 /* pod_resize.c */
 void pod_resize(struct pod *p, struct doc *d, struct mono *wake); /* applies what changed, or says why not */
-void resize_started(struct container *c, struct doc *d);	    /* a new instance has what d says */
+void resize_started(struct container *c, struct doc *d);          /* a new instance has what d says */
 struct node *resize_status(struct container *c, struct arena *a);
 
 /* pod_spec.c: documents → runtime configuration */
 Cri__SandboxConfig *pod_sandbox_config(struct pod *p, struct doc *d, struct arena *a);
-int pod_container_config(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *image_ref, Cri__Image *image, struct arena *a,
-	Cri__ContainerConfig **ret, const char **ret_reason, struct err *e);
+int pod_container_config(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *image_ref,
+	Cri__Image *image, struct arena *a, Cri__ContainerConfig **ret, const char **ret_reason, struct err *e);
 void pod_dns(struct node_agent *n, struct val spec, struct str ns, struct arena *a, Cri__DnsConfig *ret);
-char *pod_dir(const struct pod *p, const char *sub);  /* own: data_dir/pods/UID[/sub] */
-char *pod_log_dir(const struct pod *p);		      /* own */
+char *pod_dir(const struct pod *p, const char *sub); /* own: data_dir/pods/UID[/sub] */
+char *pod_log_dir(const struct pod *p);              /* own */
 const char *pod_qos(struct val spec);
 bool pod_host_network(struct val spec);
 
@@ -264,7 +270,8 @@ Cri__LinuxResources *resources_cri(struct node_agent *n, struct val spec, struct
 char *pod_cgroup(const struct pod *p, const char *qos); /* own: "/kubepods/burstable/podUID" */
 int cgroup_pod_make(struct pod *p, struct val spec, struct err *e);
 void cgroup_pod_remove(struct pod *p);
-void cgroup_pods_each(struct node_agent *n, void (*each)(void *arg, const char *uid), void *arg); /* once a controller: a uid comes again */
+void cgroup_pods_each(struct node_agent *n, void (*each)(void *arg, const char *uid),
+	void *arg); /* once a controller: a uid comes again */
 void cgroup_remove_all(struct node_agent *n);
 int cgroup_detect(void); /* 1 or 2 */
 
@@ -304,7 +311,8 @@ int volumes_setup(struct pod *p, struct doc *d, struct err *e);
 int volumes_refresh(struct pod *p, struct doc *d, struct err *e); /* rewrites what follows objects and tokens */
 int check_host_path(struct val v, struct err *e); /* v: what has a hostPath; its type holds, or is made to */
 /* claim_volumes.c */
-#define CLAIM_LINKS "volumes/kubernetes.io~local-volume" /* below a pod's directory: a link to each of its claims' places */
+#define CLAIM_LINKS \
+	"volumes/kubernetes.io~local-volume" /* below a pod's directory: a link to each of its claims' places */
 bool volume_is_claim(struct val volume);
 int claim_volume_setup(struct pod *p, struct doc *d, struct val volume, struct err *e);
 char *claim_volume_path(const struct pod *p, struct val volume); /* own; NULL: it was not set up */
@@ -325,7 +333,8 @@ void remove_tree(const char *path); /* what can be removed of it: mount points b
 /* Directories get rwxrws and files rw for the group; only_if_root_differs: fsGroupChangePolicy OnRootMismatch. */
 int tree_set_group(const char *path, int64_t gid, bool only_if_root_differs, struct err *e);
 void volumes_teardown(struct node_agent *n, const char *pod_uid); /* "": of all pods */
-int volume_mounts(struct pod *p, struct doc *d, struct val container, const struct env *env, struct arena *a, Cri__ContainerConfig *into, struct err *e);
+int volume_mounts(struct pod *p, struct doc *d, struct val container, const struct env *env, struct arena *a,
+	Cri__ContainerConfig *into, struct err *e);
 struct file_entry {
 	const char *path; /* relative, may have slashes */
 	struct str bytes;
@@ -350,15 +359,19 @@ void objects_watch(struct object_cache *c, struct pod *p, struct doc *d); /* fol
 void objects_forget(struct object_cache *c, struct pod *p);
 
 /* images.c, image_pull.c, image_import.c, image_pause.c */
-void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val spec); /* sets c->image, maybe by a task */
-void image_unpacked(struct node_agent *n, const char *image); /* a container of it was made: once, its files go to the disk, which containerd leaves to time */
+void image_ensure(
+	struct pod *p, struct doc *d, struct container *c, struct val spec); /* sets c->image, maybe by a task */
+void image_unpacked(struct node_agent *n,
+	const char *
+		image); /* a container of it was made: once, its files go to the disk, which containerd leaves to time */
 void image_pull(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *ref);
 void image_failed(struct pod *p, struct container *c, const char *reason, const char *message);
 void image_ready(struct pod *p, struct container *c, const char *id);
-struct mono image_back_off(struct pod *p, struct doc *d, struct container *c); /* when the status changes by itself; MONO_NEVER */
-char *image_explain(struct str ref, const char *why); /* own: which registry, why, what to do */
-char *image_normalize(struct str ref); /* own: docker.io/library/busybox:latest */
-int images_dir_run(struct node_agent *n); /* starts the watcher of images_dir */
+struct mono image_back_off(
+	struct pod *p, struct doc *d, struct container *c); /* when the status changes by itself; MONO_NEVER */
+char *image_explain(struct str ref, const char *why);       /* own: which registry, why, what to do */
+char *image_normalize(struct str ref);                      /* own: docker.io/library/busybox:latest */
+int images_dir_run(struct node_agent *n);                   /* starts the watcher of images_dir */
 int image_import(struct cri *c, const char *tar_path, node_image_progress *progress, void *arg, struct err *e);
 int image_pause_load(struct cri *c, const char *name, struct err *e);
 
@@ -372,10 +385,12 @@ int registries_check(struct doc *config, struct err *e);
 void registries_toml(struct doc *config, struct str host, struct buf *out);
 struct str image_host(struct str ref); /* "docker.io" of a normalized reference */
 void image_credentials_in(struct doc *secret, struct str ref, struct arena *a, struct image_auth *list, size_t *n);
-size_t image_credentials(struct pod *p, struct doc *d, struct str ref, struct arena *a, struct image_auth **ret); /* in a, in order of preference */
+size_t image_credentials(struct pod *p, struct doc *d, struct str ref, struct arena *a,
+	struct image_auth **ret); /* in a, in order of preference */
 
 /* status.c */
-struct doc *status_build(struct pod *p, struct doc *d, const struct decision *dec); /* own: {metadata:{uid}, status:{…}} */
+struct doc *status_build(
+	struct pod *p, struct doc *d, const struct decision *dec); /* own: {metadata:{uid}, status:{…}} */
 void status_submit(struct pod *p, struct doc *take_status, bool then_delete);
 void status_writer(void *node);
 
@@ -384,15 +399,18 @@ struct probes *probes_new(struct node_agent *n);
 struct probes *probes_free(struct probes *p);
 void probes_sync(struct pod *p, struct doc *d); /* starts and stops probes as instances come and go */
 void probes_drop(struct pod *p);
-int hook_run(struct pod *p, struct doc *d, struct val handler, const char *container_id, struct str container, int64_t timeout_ms, struct err *e);
+int hook_run(struct pod *p, struct doc *d, struct val handler, const char *container_id, struct str container,
+	int64_t timeout_ms, struct err *e);
 
 /* events.c */
 void events_run(void *node);
-void node_event(struct pod *p, struct str container, const char *type, const char *reason, const char *fmt, ...) PRINTF(5, 6);
+void node_event(struct pod *p, struct str container, const char *type, const char *reason, const char *fmt, ...)
+	PRINTF(5, 6);
 
 /* stats.c, stats_serve.c */
 struct usage {
-	int64_t cpu_ns, nanocores, mem_usage, mem_set, mem_rss, mem_cache, mem_available; /* mem_available: of the node only */
+	int64_t cpu_ns, nanocores, mem_usage, mem_set, mem_rss, mem_cache,
+		mem_available; /* mem_available: of the node only */
 };
 struct container_usage {
 	char *name, *id, *image, *cgroup;
@@ -413,7 +431,8 @@ struct stats {
 	struct pod_usage **pods;
 	size_t n;
 };
-int stats_collect(struct node_agent *n, struct arena *a, struct stats *ret, struct err *e); /* everything in a; may take a moment */
+int stats_collect(struct node_agent *n, struct arena *a, struct stats *ret,
+	struct err *e); /* everything in a; may take a moment */
 int64_t stats_field(const char *text, const char *key);
 struct node *stats_summary(struct node_agent *n, const struct stats *s, struct arena *a);
 void stats_resource(const struct stats *s, struct buf *b);
@@ -425,7 +444,8 @@ bool stats_node(struct usage *ret); /* without a rate */
 /* pressure.c, image_gc.c */
 void pressure_run(void *node);
 int pressure_thresholds(struct str text, struct threshold ret[SIGNALS], struct err *e);
-bool pressure_worse(int64_t a_used, int64_t a_asked, int64_t a_priority, int64_t b_used, int64_t b_asked, int64_t b_priority);
+bool pressure_worse(
+	int64_t a_used, int64_t a_asked, int64_t a_priority, int64_t b_used, int64_t b_asked, int64_t b_priority);
 void pod_evict(struct pod *p, const char *message);
 void storage_limits_check(struct node_agent *n);
 int64_t storage_used(const char *path, int64_t enough); /* stops counting beyond that */
@@ -438,10 +458,10 @@ void node_status_wake(struct node_agent *n);
 /* logs.c, log_serve.c, crilog.c */
 struct log_opts {
 	bool follow, timestamps;
-	int64_t tail; /* -1: all */
-	int64_t limit; /* -1: none */
+	int64_t tail;     /* -1: all */
+	int64_t limit;    /* -1: none */
 	int64_t since_ns; /* wall, 0: all */
-	int stream;	  /* 0 all, 1 stdout, 2 stderr */
+	int stream;       /* 0 all, 1 stdout, 2 stderr */
 };
 struct log_line {
 	int64_t time_ns;
@@ -452,9 +472,10 @@ struct log_line {
 bool log_parse(struct str line, struct log_line *ret);
 struct log_feed *logs_new(struct node_agent *n);
 void logs_stop(struct log_feed *f);
-struct log_feed *logs_free(struct log_feed *f); /* after the server and its loop */
+struct log_feed *logs_free(struct log_feed *f);             /* after the server and its loop */
 void logs_pod_changed(struct log_feed *f, const char *uid); /* a container of it ended or went */
-void logs_serve(struct node_agent *n, struct http_request *r, struct pod *p, struct str container, const char *path, struct log_opts o);
+void logs_serve(struct node_agent *n, struct http_request *r, struct pod *p, struct str container, const char *path,
+	struct log_opts o);
 char *log_tail(const char *path, size_t max_bytes, size_t max_lines); /* own; for FallbackToLogsOnError */
 void logs_rotate_run(void *node);
 

@@ -1,4 +1,5 @@
-/* The Node object: registered once, its status written when it changes or every five minutes, and a Lease every ten seconds. */
+/* The Node object: registered once, its status written when it changes or every five minutes, and a Lease every ten
+ * seconds. */
 #include "claims/claims.h"
 #include "node/node_internal.h"
 #include <stdio.h>
@@ -62,9 +63,10 @@ static struct node *capacity(struct node_agent *n, struct arena *a)
 	struct statvfs v = { 0 };
 
 	(void)statvfs(n->o.data_dir, &v);
-	return node_pack(a, "{cpu:o, 'ephemeral-storage':o, 'hugepages-1Gi':'0', 'hugepages-2Mi':'0', memory:o, pods:o}", node_strf(a, "%d", n->cpus),
-		node_strf(a, "%lluKi", (unsigned long long)v.f_blocks * v.f_frsize / 1024), node_strf(a, "%lldKi", (long long)n->mem_bytes / 1024),
-		node_strf(a, "%d", n->o.max_pods));
+	return node_pack(a,
+		"{cpu:o, 'ephemeral-storage':o, 'hugepages-1Gi':'0', 'hugepages-2Mi':'0', memory:o, pods:o}",
+		node_strf(a, "%d", n->cpus), node_strf(a, "%lluKi", (unsigned long long)v.f_blocks * v.f_frsize / 1024),
+		node_strf(a, "%lldKi", (long long)n->mem_bytes / 1024), node_strf(a, "%d", n->o.max_pods));
 }
 
 static struct node *addresses(struct node_agent *n, struct arena *a)
@@ -87,8 +89,9 @@ static struct node *node_info(struct node_agent *n, struct arena *a)
 	return node_pack(a,
 		"{machineID:s, systemUUID:s, bootID:s, kernelVersion:s, osImage:s, containerRuntimeVersion:s, kubeletVersion:s,"
 		" kubeProxyVersion:s, operatingSystem:'linux', architecture:s}",
-		machine, *uuid ? uuid : machine, boot, u.release, os, n->runtime_version ? n->runtime_version : "containerd://unknown", KUBE_VERSION,
-		KUBE_VERSION, architecture(&u));
+		machine, *uuid ? uuid : machine, boot, u.release, os,
+		n->runtime_version ? n->runtime_version : "containerd://unknown", KUBE_VERSION, KUBE_VERSION,
+		architecture(&u));
 }
 
 static struct node *image_list(struct node_agent *n, struct arena *a)
@@ -113,7 +116,7 @@ static struct node *image_list(struct node_agent *n, struct arena *a)
 	return list;
 }
 
-/* ---- conditions ---------------------------------------------------------------------------------------------------------------- */
+/* ---- conditions ------------------------------------------------------------------------------ */
 
 struct ready {
 	bool ok;
@@ -140,24 +143,29 @@ static void look(struct node_agent *n, struct ready *ret)
 		if (c->status)
 			continue;
 		(void)snprintf(ret->why, sizeof(ret->why), "container runtime %s: %.200s: %.200s",
-			strcmp(c->type, "NetworkReady") == 0 ? "network not ready" : "not ready", c->reason, c->message);
+			strcmp(c->type, "NetworkReady") == 0 ? "network not ready" : "not ready", c->reason,
+			c->message);
 		return;
 	}
 	ret->ok = true;
 	(void)snprintf(ret->why, sizeof(ret->why), "kubelet is posting ready status");
 }
 
-static void condition(struct node_agent *n, struct arena *a, struct node *list, const char *type, bool ok, const char *reason, const char *message)
+static void condition(struct node_agent *n, struct arena *a, struct node *list, const char *type, bool ok,
+	const char *reason, const char *message)
 {
-	struct val old = n->node_doc ? val_find(doc_get(n->node_doc, "status.conditions"), "type", str_c(type)) : VAL_NONE;
+	struct val old =
+		n->node_doc ? val_find(doc_get(n->node_doc, "status.conditions"), "type", str_c(type)) : VAL_NONE;
 	const char *status = ok ? "True" : "False";
 	char now[TIME_TEXT_MAX];
 	struct node *since;
 
 	wall_rfc3339(wall_now(), now);
-	since = val_is(val_get(old, "status"), status) ? node_str(a, val_str(val_get(old, "lastTransitionTime"))) : node_c(a, now);
-	node_add(list, node_pack(a, "{type:s, status:s, lastHeartbeatTime:s, lastTransitionTime:o, reason:s, message:s}", type, status, now, since,
-		reason, message));
+	since = val_is(val_get(old, "status"), status) ? node_str(a, val_str(val_get(old, "lastTransitionTime"))) :
+							 node_c(a, now);
+	node_add(list,
+		node_pack(a, "{type:s, status:s, lastHeartbeatTime:s, lastTransitionTime:o, reason:s, message:s}", type,
+			status, now, since, reason, message));
 }
 
 static struct node *conditions(struct node_agent *n, struct arena *a, const struct ready *r)
@@ -167,7 +175,8 @@ static struct node *conditions(struct node_agent *n, struct arena *a, const stru
 	task_lock(&n->lock);
 	bool memory = n->short_of_memory, disk = n->short_of_disk;
 	task_unlock(&n->lock);
-	condition(n, a, list, "MemoryPressure", memory, memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
+	condition(n, a, list, "MemoryPressure", memory,
+		memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
 		memory ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available");
 	condition(n, a, list, "DiskPressure", disk, disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
 		disk ? "kubelet has disk pressure" : "kubelet has no disk pressure");
@@ -176,9 +185,10 @@ static struct node *conditions(struct node_agent *n, struct arena *a, const stru
 	return list;
 }
 
-/* ---- extended resources ----------------------------------------------------------------------------------------------------------
- * Anybody may add them to a Node's capacity; the node takes them over as allocatable. Source: Kubernetes' documentation, "Advertise Extended
- * Resources for a Node". */
+/* ---- extended resources
+ * ---------------------------------------------------------------------------------------------------------- Anybody
+ * may add them to a Node's capacity; the node takes them over as allocatable. Source: Kubernetes' documentation,
+ * "Advertise Extended Resources for a Node". */
 
 static bool is_extended(struct str name)
 {
@@ -219,11 +229,13 @@ static struct node *status_of(struct node_agent *n, struct arena *a, const struc
 {
 	int port = node_port(n);
 
-	return node_pack(a, "{addresses:o, allocatable:o, capacity:o, conditions:o, daemonEndpoints:{kubeletEndpoint:{Port:i}}, images:o, nodeInfo:o}",
-		addresses(n, a), allocatable(n, a), capacity(n, a), conditions(n, a, r), port ? port : NODE_PORT, image_list(n, a), node_info(n, a));
+	return node_pack(a,
+		"{addresses:o, allocatable:o, capacity:o, conditions:o, daemonEndpoints:{kubeletEndpoint:{Port:i}}, images:o, nodeInfo:o}",
+		addresses(n, a), allocatable(n, a), capacity(n, a), conditions(n, a, r), port ? port : NODE_PORT,
+		image_list(n, a), node_info(n, a));
 }
 
-/* ---- registering --------------------------------------------------------------------------------------------------------------- */
+/* ---- registering ----------------------------------------------------------------------------- */
 
 static struct node *labels_of(struct node_agent *n, struct arena *a)
 {
@@ -253,9 +265,9 @@ static int create_node(struct node_agent *n, const struct ready *r, struct err *
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(doc_unref) struct doc *body = NULL;
-	struct node *t = node_pack(a, "{apiVersion:'v1', kind:'Node', metadata:{name:s, labels:o, annotations:o}, spec:{}, status:o}", n->o.node_name, labels_of(n, a),
-		annotations_of(n, a),
-		status_of(n, a, r));
+	struct node *t = node_pack(a,
+		"{apiVersion:'v1', kind:'Node', metadata:{name:s, labels:o, annotations:o}, spec:{}, status:o}",
+		n->o.node_name, labels_of(n, a), annotations_of(n, a), status_of(n, a, r));
 
 	if (n->o.pod_cidr) {
 		node_set_path(t, "spec.podCIDR", node_c(a, n->o.pod_cidr));
@@ -269,7 +281,8 @@ static int relabel(struct node_agent *n, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	struct node *want = labels_of(n, a);
-	auto_(doc_unref) struct doc *patch = node_publish(node_pack(a, "{metadata:{labels:o, annotations:o}}", want, annotations_of(n, a)));
+	auto_(doc_unref) struct doc *patch =
+		node_publish(node_pack(a, "{metadata:{labels:o, annotations:o}}", want, annotations_of(n, a)));
 	struct val have = doc_get(n->node_doc, "metadata.labels");
 	bool same = true;
 
@@ -280,7 +293,8 @@ static int relabel(struct node_agent *n, struct err *e)
 	if (same)
 		return 0;
 	doc_unref(TAKE(n->node_doc));
-	return client_patch(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), NULL, PATCH_MERGE, patch, &n->node_doc, e);
+	return client_patch(
+		n->client, res_nodes, STR_NULL, str_c(n->o.node_name), NULL, PATCH_MERGE, patch, &n->node_doc, e);
 }
 
 static int register_node(struct node_agent *n, const struct ready *r, struct err *e)
@@ -299,18 +313,20 @@ static int write_status(struct node_agent *n, const struct ready *r, struct err 
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(doc_unref) struct doc *patch = node_publish(node_pack(a, "{status:o}", status_of(n, a, r)));
 	struct doc *fresh = NULL;
-	int code = client_patch(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), "status", PATCH_STRATEGIC, patch, &fresh, e);
+	int code = client_patch(
+		n->client, res_nodes, STR_NULL, str_c(n->o.node_name), "status", PATCH_STRATEGIC, patch, &fresh, e);
 
 	if (code == 0) {
 		if (!val_equal(doc_get(fresh, "status.capacity"), doc_get(n->node_doc, "status.capacity")))
-			node_status_wake(n); /* somebody advertised something meanwhile: it becomes allocatable by another write */
+			node_status_wake(
+				n); /* somebody advertised something meanwhile: it becomes allocatable by another write */
 		doc_unref(n->node_doc);
 		n->node_doc = fresh;
 	}
 	return code;
 }
 
-/* ---- lease ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- lease ----------------------------------------------------------------------------------- */
 
 static int renew(struct node_agent *n, struct err *e)
 {
@@ -320,8 +336,10 @@ static int renew(struct node_agent *n, struct err *e)
 	int r;
 
 	wall_rfc3339_micro(wall_now(), now);
-	patch = node_publish(node_pack(a, "{spec:{holderIdentity:s, leaseDurationSeconds:40, renewTime:s}}", n->o.node_name, now));
-	r = client_patch(n->client, res_leases, STR("kube-node-lease"), str_c(n->o.node_name), NULL, PATCH_MERGE, patch, NULL, e);
+	patch = node_publish(
+		node_pack(a, "{spec:{holderIdentity:s, leaseDurationSeconds:40, renewTime:s}}", n->o.node_name, now));
+	r = client_patch(n->client, res_leases, STR("kube-node-lease"), str_c(n->o.node_name), NULL, PATCH_MERGE, patch,
+		NULL, e);
 	if (r != -ERR_NOT_FOUND)
 		return r;
 	body = node_publish(node_pack(a,
@@ -331,7 +349,7 @@ static int renew(struct node_agent *n, struct err *e)
 	return client_create(n->client, res_leases, STR("kube-node-lease"), body, NULL, e);
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static bool first_contact(struct node_agent *n, struct ready *r)
 {

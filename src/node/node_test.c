@@ -18,7 +18,7 @@ static struct doc *parse(const char *json)
 	return d;
 }
 
-/* ---- environment --------------------------------------------------------------------------------------------------------------- */
+/* ---- environment ----------------------------------------------------------------------------- */
 
 static int fake_object(void *arg, struct gvr r, struct str ns, struct str name, struct doc **ret, struct err *e)
 {
@@ -36,8 +36,9 @@ static int fake_object(void *arg, struct gvr r, struct str ns, struct str name, 
 static int env_of(struct arena *a, const char *container, struct env *env, struct err *e)
 {
 	static const char *const ips[] = { "10.0.0.7", "fd00::7" };
-	struct doc *pod = parse("{\"kind\":\"Pod\",\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\",\"uid\":\"u-1\",\"labels\":{\"app\":\"w\\\"x\"}},"
-				"\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"memory\":\"64Mi\",\"cpu\":\"1500m\"}}}]}}");
+	struct doc *pod = parse(
+		"{\"kind\":\"Pod\",\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\",\"uid\":\"u-1\",\"labels\":{\"app\":\"w\\\"x\"}},"
+		"\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"memory\":\"64Mi\",\"cpu\":\"1500m\"}}}]}}");
 	struct doc *c = parse(container);
 	struct doc *services[] = {
 		parse("{\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0.1\",\"ports\":[{\"name\":\"https\","
@@ -46,8 +47,18 @@ static int env_of(struct arena *a, const char *container, struct env *env, struc
 		parse("{\"metadata\":{\"name\":\"headless\",\"namespace\":\"shop\"},\"spec\":{\"clusterIP\":\"None\",\"ports\":[{\"port\":1}]}}"),
 		parse("{\"metadata\":{\"name\":\"other\",\"namespace\":\"else\"},\"spec\":{\"clusterIP\":\"10.96.0.8\",\"ports\":[{\"port\":1}]}}"),
 	};
-	struct env_ctx x = { .a = a, .pod = pod, .pod_ip = ips[0], .pod_ips = ips, .n_pod_ips = 2, .host_ip = "192.0.2.1", .node_name = "n1",
-		.object = fake_object, .services = { services, ARRAY_LEN(services) }, .fake_services = true, .node_cpu_milli = 4000, .node_mem = 1 << 30 };
+	struct env_ctx x = { .a = a,
+		.pod = pod,
+		.pod_ip = ips[0],
+		.pod_ips = ips,
+		.n_pod_ips = 2,
+		.host_ip = "192.0.2.1",
+		.node_name = "n1",
+		.object = fake_object,
+		.services = { services, ARRAY_LEN(services) },
+		.fake_services = true,
+		.node_cpu_milli = 4000,
+		.node_mem = 1 << 30 };
 	int r = env_build(&x, doc_root(c), env, e);
 
 	doc_unref(pod);
@@ -76,17 +87,29 @@ static void check_env(const char *container, const char *name, const char *want)
 static void builds_the_environment(void **state)
 {
 	(void)state;
-	check_env("{\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\",\"value\":\"$(A)-$$(A)-$(NOPE)-$\"}]}", "B", "1-$(A)-$(NOPE)-$");
-	check_env("{\"env\":[{\"name\":\"P\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"password\"}}}]}", "P", "hush");
-	check_env("{\"env\":[{\"name\":\"C\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"c\",\"key\":\"color\"}}}]}", "C", "blue");
-	check_env("{\"env\":[{\"name\":\"C\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"missing\",\"key\":\"x\",\"optional\":true}}}]}", "C", NULL);
+	check_env("{\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\",\"value\":\"$(A)-$$(A)-$(NOPE)-$\"}]}",
+		"B", "1-$(A)-$(NOPE)-$");
+	check_env("{\"env\":[{\"name\":\"P\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"s\",\"key\":\"password\"}}}]}",
+		"P", "hush");
+	check_env("{\"env\":[{\"name\":\"C\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"c\",\"key\":\"color\"}}}]}",
+		"C", "blue");
+	check_env(
+		"{\"env\":[{\"name\":\"C\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"missing\",\"key\":\"x\",\"optional\":true}}}]}",
+		"C", NULL);
 	check_env("{\"envFrom\":[{\"prefix\":\"X_\",\"configMapRef\":{\"name\":\"c\"}}]}", "X_size", "9");
-	check_env("{\"env\":[{\"name\":\"N\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.name\"}}}]}", "N", "web");
-	check_env("{\"env\":[{\"name\":\"I\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"status.podIPs\"}}}]}", "I", "10.0.0.7,fd00::7");
-	check_env("{\"env\":[{\"name\":\"L\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.labels['app']\"}}}]}", "L", "w\"x");
-	check_env("{\"env\":[{\"name\":\"M\",\"valueFrom\":{\"resourceFieldRef\":{\"containerName\":\"c\",\"resource\":\"limits.memory\",\"divisor\":\"1Mi\"}}}]}",
+	check_env("{\"env\":[{\"name\":\"N\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.name\"}}}]}", "N",
+		"web");
+	check_env("{\"env\":[{\"name\":\"I\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"status.podIPs\"}}}]}", "I",
+		"10.0.0.7,fd00::7");
+	check_env(
+		"{\"env\":[{\"name\":\"L\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.labels['app']\"}}}]}",
+		"L", "w\"x");
+	check_env(
+		"{\"env\":[{\"name\":\"M\",\"valueFrom\":{\"resourceFieldRef\":{\"containerName\":\"c\",\"resource\":\"limits.memory\",\"divisor\":\"1Mi\"}}}]}",
 		"M", "64");
-	check_env("{\"env\":[{\"name\":\"M\",\"valueFrom\":{\"resourceFieldRef\":{\"containerName\":\"c\",\"resource\":\"limits.cpu\"}}}]}", "M", "2");
+	check_env(
+		"{\"env\":[{\"name\":\"M\",\"valueFrom\":{\"resourceFieldRef\":{\"containerName\":\"c\",\"resource\":\"limits.cpu\"}}}]}",
+		"M", "2");
 	check_env("{}", "KUBERNETES_SERVICE_HOST", "10.96.0.1");
 	check_env("{}", "KUBERNETES_SERVICE_PORT_HTTPS", "443");
 	check_env("{}", "MY_DB_PORT_5432_TCP_ADDR", "10.96.0.9");
@@ -107,7 +130,7 @@ static void missing_reference_is_an_error(void **state)
 	assert_string_equal(e.message, "secret \"missing\" not found");
 }
 
-/* ---- volumes ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- volumes --------------------------------------------------------------------------------- */
 
 static char *slurp(const char *dir, const char *name)
 {
@@ -171,7 +194,7 @@ static void keeps_files_inside(void **state)
 		assert_int_equal(file_set_add(&s, str_c(bad[i]), STR("x"), 0644, &e), -ERR_INVALID);
 }
 
-/* ---- logs ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- logs ------------------------------------------------------------------------------------ */
 
 static void reads_runtime_log_lines(void **state)
 {
@@ -191,7 +214,7 @@ static void reads_runtime_log_lines(void **state)
 	assert_false(log_parse(STR(""), &l));
 }
 
-/* ---- resources ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- resources ------------------------------------------------------------------------------- */
 
 static void knows_the_classes(void **state)
 {
@@ -205,7 +228,8 @@ static void knows_the_classes(void **state)
 		{ "{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}}]}", "Guaranteed" },
 		{ "{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1000m\",\"memory\":\"1024Mi\"}}}]}",
 			"Guaranteed" },
-		{ "{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}},{}]}", "Burstable" },
+		{ "{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}},{}]}",
+			"Burstable" },
 		{ "{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"0\"}}}]}", "BestEffort" },
 	};
 	struct resources r = { .mem_request = (int64_t)1 << 30 };
@@ -224,7 +248,8 @@ static void knows_the_classes(void **state)
 
 static void reads_fields_of_kernel_files(void **state)
 {
-	static const char text[] = "cache 7\nrss 12\ntotal_rss 34\nMemTotal:       24105 kB\nInactive(file):    2 kB\nbad x\n";
+	static const char text[] =
+		"cache 7\nrss 12\ntotal_rss 34\nMemTotal:       24105 kB\nInactive(file):    2 kB\nbad x\n";
 
 	(void)state;
 	assert_int_equal(stats_field(text, "rss"), 12);
@@ -242,20 +267,28 @@ static void admits_only_what_it_can_honour(void **state)
 	} rows[] = {
 		{ "{\"containers\":[{\"name\":\"c\"}]}", NULL, NULL },
 		{ "{\"os\":{\"name\":\"windows\"}}", "PodOSNotSupported", "OS" },
-		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"net.ipv4.tcp_syncookies\",\"value\":\"1\"}]}}", NULL, NULL },
-		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"net/ipv4/tcp_syncookies\",\"value\":\"1\"}]}}", NULL, NULL },
-		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"kernel.msgmax\",\"value\":\"1\"}]}}", "SysctlForbidden", "kernel.msgmax" },
-		{ "{\"hostNetwork\":true,\"securityContext\":{\"sysctls\":[{\"name\":\"net.ipv4.tcp_syncookies\",\"value\":\"1\"}]}}", "SysctlForbidden", "host net" },
-		{ "{\"securityContext\":{\"supplementalGroupsPolicy\":\"Strict\"}}", "SupplementalGroupsPolicyNotSupported", "Strict" },
-		{ "{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"TCP\"}]}]}", "NodePorts", "free ports" },
+		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"net.ipv4.tcp_syncookies\",\"value\":\"1\"}]}}", NULL,
+			NULL },
+		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"net/ipv4/tcp_syncookies\",\"value\":\"1\"}]}}", NULL,
+			NULL },
+		{ "{\"securityContext\":{\"sysctls\":[{\"name\":\"kernel.msgmax\",\"value\":\"1\"}]}}",
+			"SysctlForbidden", "kernel.msgmax" },
+		{ "{\"hostNetwork\":true,\"securityContext\":{\"sysctls\":[{\"name\":\"net.ipv4.tcp_syncookies\",\"value\":\"1\"}]}}",
+			"SysctlForbidden", "host net" },
+		{ "{\"securityContext\":{\"supplementalGroupsPolicy\":\"Strict\"}}",
+			"SupplementalGroupsPolicyNotSupported", "Strict" },
+		{ "{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"TCP\"}]}]}", "NodePorts",
+			"free ports" },
 		{ "{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"UDP\"}]}]}", NULL, NULL },
 		{ "{\"hostUsers\":false}", NULL, "hostUsers" },
 		{ "{\"volumes\":[{\"name\":\"v\",\"iscsi\":{}}]}", NULL, "iscsi" },
 		{ "{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{\"medium\":\"HugePages\"}}]}", NULL, "HugePages" },
-		{ "{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{\"medium\":\"Memory\"}},{\"name\":\"w\"}]}", NULL, NULL },
+		{ "{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{\"medium\":\"Memory\"}},{\"name\":\"w\"}]}", NULL,
+			NULL },
 		{ "{\"containers\":[{\"name\":\"c\",\"volumeDevices\":[{\"name\":\"v\"}]}]}", NULL, "volumeDevices" },
 	};
-	auto_(doc_unref) struct doc *there = parse("{\"metadata\":{\"uid\":\"u\"},\"spec\":{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"TCP\"}]}]}}");
+	auto_(doc_unref) struct doc *there = parse(
+		"{\"metadata\":{\"uid\":\"u\"},\"spec\":{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"TCP\"}]}]}}");
 	struct pod other = { .doc = there, .admitted = true };
 	struct node_agent n = { 0 };
 
@@ -278,7 +311,8 @@ static void admits_only_what_it_can_honour(void **state)
 	}
 	n.short_of_memory = true;
 	auto_(doc_unref) struct doc *greedy = parse("{\"spec\":{\"containers\":[{\"name\":\"c\"}]}}");
-	auto_(doc_unref) struct doc *modest = parse("{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"memory\":\"1Mi\"}}}]}}");
+	auto_(doc_unref) struct doc *modest =
+		parse("{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"memory\":\"1Mi\"}}}]}}");
 	auto_free char *why = NULL;
 	const char *reason = NULL;
 	assert_false(pod_admit(&n, greedy, &reason, &why));
@@ -290,13 +324,16 @@ static void admits_only_what_it_can_honour(void **state)
 
 static void reads_thresholds(void **state)
 {
-	static const char *const bad[] = { "memory.used<1", "memory.available", "memory.available<x", "nodefs.available<101%", "nodefs.available<-1Ki" };
+	static const char *const bad[] = { "memory.used<1", "memory.available", "memory.available<x",
+		"nodefs.available<101%", "nodefs.available<-1Ki" };
 	struct threshold t[SIGNALS] = { 0 };
 	struct err e;
 
 	(void)state;
 	err_init(&e);
-	assert_int_equal(pressure_thresholds(STR("memory.available<100Mi, nodefs.available<10%,imagefs.available<15%"), t, &e), 0);
+	assert_int_equal(
+		pressure_thresholds(STR("memory.available<100Mi, nodefs.available<10%,imagefs.available<15%"), t, &e),
+		0);
 	assert_int_equal(t[SIGNAL_MEMORY].amount, 100 << 20);
 	assert_int_equal(t[SIGNAL_DISK].percent, 10);
 	assert_int_equal(t[SIGNAL_IMAGES].percent, 15);
@@ -310,11 +347,12 @@ static void reads_thresholds(void **state)
 
 static void chooses_whom_to_evict(void **state)
 {
-	static const int64_t rows[][6] = { /* used, asked, priority: the first of two goes */
-		{ 10, 5, 100, 50, 60, 0 },     /* over its request, whatever its priority */
-		{ 10, 5, 0, 90, 5, 100 },      /* both over: the lower priority */
-		{ 90, 5, 0, 10, 5, 0 },	       /* by how much */
-		{ 50, 60, 0, 10, 60, 0 },      /* none over: closest to it */
+	static const int64_t rows[][6] = {
+		/* used, asked, priority: the first of two goes */
+		{ 10, 5, 100, 50, 60, 0 }, /* over its request, whatever its priority */
+		{ 10, 5, 0, 90, 5, 100 },  /* both over: the lower priority */
+		{ 90, 5, 0, 10, 5, 0 },    /* by how much */
+		{ 50, 60, 0, 10, 60, 0 },  /* none over: closest to it */
 	};
 
 	(void)state;
@@ -327,8 +365,10 @@ static void chooses_whom_to_evict(void **state)
 static void names_what_helps_when_a_pull_fails(void **state)
 {
 	static const char *const rows[][3] = {
-		{ "docker.io/library/nginx:latest", "dial tcp: lookup registry-1.docker.io: no such host", "kogge image import" },
-		{ "r.example:5000/a:1", "dial tcp 10.0.0.1:5000: connect: connection refused", "nothing listens there" },
+		{ "docker.io/library/nginx:latest", "dial tcp: lookup registry-1.docker.io: no such host",
+			"kogge image import" },
+		{ "r.example:5000/a:1", "dial tcp 10.0.0.1:5000: connect: connection refused",
+			"nothing listens there" },
 		{ "r.example/a:1", "x509: certificate signed by unknown authority", "registries.yaml" },
 		{ "r.example/a:1", "pull access denied, authorization failed", "imagePullSecret" },
 		{ "r.example/a:1", "r.example/a:1: not found", "has no such image" },
@@ -356,8 +396,9 @@ static struct doc *yaml(const char *text)
 
 static void tells_containerd_of_mirrors(void **state)
 {
-	auto_(doc_unref) struct doc *d = yaml("mirrors: {docker.io: {endpoint: [\"http://m.example:5000\", \"https://n.example/v2/hub\"]}}\n"
-					      "configs: {n.example: {tls: {ca_file: /ca.pem, insecure_skip_verify: true}}}\n");
+	auto_(doc_unref) struct doc *d =
+		yaml("mirrors: {docker.io: {endpoint: [\"http://m.example:5000\", \"https://n.example/v2/hub\"]}}\n"
+		     "configs: {n.example: {tls: {ca_file: /ca.pem, insecure_skip_verify: true}}}\n");
 	auto_buf struct buf docker = BUF_INIT, own = BUF_INIT;
 	struct err e;
 
@@ -368,18 +409,21 @@ static void tells_containerd_of_mirrors(void **state)
 	registries_toml(d, STR("n.example"), &own);
 	buf_byte(&docker, 0);
 	buf_byte(&own, 0);
-	assert_string_equal(docker.p, "server = \"https://registry-1.docker.io\"\n"
-				      "[host.\"http://m.example:5000\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
-				      "[host.\"https://n.example/v2/hub\"]\n  capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n"
-				      "  ca = \"/ca.pem\"\n  skip_verify = true\n");
-	assert_string_equal(own.p, "server = \"https://n.example\"\n[host.\"https://n.example\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
-				   "  ca = \"/ca.pem\"\n  skip_verify = true\n");
+	assert_string_equal(docker.p,
+		"server = \"https://registry-1.docker.io\"\n"
+		"[host.\"http://m.example:5000\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+		"[host.\"https://n.example/v2/hub\"]\n  capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n"
+		"  ca = \"/ca.pem\"\n  skip_verify = true\n");
+	assert_string_equal(own.p,
+		"server = \"https://n.example\"\n[host.\"https://n.example\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+		"  ca = \"/ca.pem\"\n  skip_verify = true\n");
 }
 
 static void refuses_registries_that_would_be_no_toml(void **state)
 {
-	static const char *const bad[] = { "mirror: {}", "mirrors: {\"../x\": {endpoint: []}}", "mirrors: {a: {endpoint: [\"ftp://x\"]}}",
-		"mirrors: {a: {endpoint: [\"http://x\\\"]\"]}}", "configs: {a/b: {}}", "configs: {a: {tls: {ca_file: \"a\\nb\"}}}" };
+	static const char *const bad[] = { "mirror: {}", "mirrors: {\"../x\": {endpoint: []}}",
+		"mirrors: {a: {endpoint: [\"ftp://x\"]}}", "mirrors: {a: {endpoint: [\"http://x\\\"]\"]}}",
+		"configs: {a/b: {}}", "configs: {a: {tls: {ca_file: \"a\\nb\"}}}" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -393,8 +437,9 @@ static void refuses_registries_that_would_be_no_toml(void **state)
 static void finds_credentials_by_server(void **state)
 {
 	/* {"auths":{"https://index.docker.io/v1/":{"auth":"YTpi"},"r.example:5000":{"username":"u","password":"p"}}} */
-	auto_(doc_unref) struct doc *secret = parse("{\"data\":{\".dockerconfigjson\":\"eyJhdXRocyI6eyJodHRwczovL2luZGV4LmRvY2tlci5pby92MS8iOnsiYXV0aCI6Il"
-						     "lUcGkifSwici5leGFtcGxlOjUwMDAiOnsidXNlcm5hbWUiOiJ1IiwicGFzc3dvcmQiOiJwIn19fQ==\"}}");
+	auto_(doc_unref) struct doc *secret = parse(
+		"{\"data\":{\".dockerconfigjson\":\"eyJhdXRocyI6eyJodHRwczovL2luZGV4LmRvY2tlci5pby92MS8iOnsiYXV0aCI6Il"
+		"lUcGkifSwici5leGFtcGxlOjUwMDAiOnsidXNlcm5hbWUiOiJ1IiwicGFzc3dvcmQiOiJwIn19fQ==\"}}");
 	auto_(arena_free) struct arena *a = arena_new();
 	struct image_auth list[8];
 	size_t n = 0;
@@ -430,7 +475,7 @@ static void completes_image_names(void **state)
 	}
 }
 
-/* ---- archives ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- archives -------------------------------------------------------------------------------- */
 
 static int from_memory(void *arg, int64_t offset, void *to, size_t n)
 {
@@ -497,7 +542,7 @@ static void reads_archives(void **state)
 	assert_true(tar_read(&src, a, &t, &e) < 0);
 }
 
-/* ---- ends ------------------------------------------------------------------------------------------------------------------ */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 static void who_never_ran(void **state)
 {
@@ -517,7 +562,10 @@ static void who_never_ran(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct instance it = { .id = (char *)"c", .state = rows[i].at, .exit_code = rows[i].code, .started_ns = rows[i].started_ns,
+		struct instance it = { .id = (char *)"c",
+			.state = rows[i].at,
+			.exit_code = rows[i].code,
+			.started_ns = rows[i].started_ns,
 			.reason = (char *)rows[i].reason };
 
 		assert_int_equal(instance_never_ran(&it), rows[i].never);
@@ -528,12 +576,22 @@ static void who_never_ran(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(builds_the_environment), cmocka_unit_test(missing_reference_is_an_error), cmocka_unit_test(writes_files_atomically),
-		cmocka_unit_test(keeps_files_inside), cmocka_unit_test(reads_runtime_log_lines), cmocka_unit_test(knows_the_classes),
-		cmocka_unit_test(names_what_helps_when_a_pull_fails), cmocka_unit_test(admits_only_what_it_can_honour),
-		cmocka_unit_test(reads_thresholds), cmocka_unit_test(chooses_whom_to_evict), cmocka_unit_test(reads_fields_of_kernel_files), cmocka_unit_test(tells_containerd_of_mirrors),
-		cmocka_unit_test(refuses_registries_that_would_be_no_toml), cmocka_unit_test(finds_credentials_by_server),
-		cmocka_unit_test(completes_image_names), cmocka_unit_test(reads_archives),
+		cmocka_unit_test(builds_the_environment),
+		cmocka_unit_test(missing_reference_is_an_error),
+		cmocka_unit_test(writes_files_atomically),
+		cmocka_unit_test(keeps_files_inside),
+		cmocka_unit_test(reads_runtime_log_lines),
+		cmocka_unit_test(knows_the_classes),
+		cmocka_unit_test(names_what_helps_when_a_pull_fails),
+		cmocka_unit_test(admits_only_what_it_can_honour),
+		cmocka_unit_test(reads_thresholds),
+		cmocka_unit_test(chooses_whom_to_evict),
+		cmocka_unit_test(reads_fields_of_kernel_files),
+		cmocka_unit_test(tells_containerd_of_mirrors),
+		cmocka_unit_test(refuses_registries_that_would_be_no_toml),
+		cmocka_unit_test(finds_credentials_by_server),
+		cmocka_unit_test(completes_image_names),
+		cmocka_unit_test(reads_archives),
 		cmocka_unit_test(who_never_ran),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

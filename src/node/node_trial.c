@@ -1,6 +1,8 @@
-/* A node agent on an API that lives in this process: for trying the agent against a real container runtime without a control plane.
- * Commands on stdin, one a line:  apply FILE · delete NS/NAME [GRACE] · get RESOURCE NS/NAME · purge · sleep MS · wait NS/NAME ready|gone ·
- * quit. Every status that the agent writes is printed with the milliseconds since the last command. */
+/* A node agent on an API that lives in this process: for trying the agent against a real container runtime without a
+ * control plane.
+ * Commands on stdin, one a line:  apply FILE · delete NS/NAME [GRACE] · get RESOURCE NS/NAME · purge · sleep MS · wait
+ * NS/NAME ready|gone · quit. Every status that the agent writes is printed with the milliseconds since the last
+ * command. */
 #include "node/node_internal.h"
 #include <stdio.h>
 #include <sys/stat.h>
@@ -69,9 +71,10 @@ static void show(struct api *s, const char *what, struct doc *d)
 
 	ready = val_find(doc_get(d, "status.conditions"), "type", STR("Ready"));
 	if (!s->quiet)
-		printf("%6lld.%lld ms  %s %.*s phase=%.*s ready=%.*s ip=%.*s state=%.*s restarts=%lld\n", since(s) / 10, since(s) % 10, what,
-			STR_ARG(doc_name(d)), STR_ARG(doc_str(d, "status.phase")), STR_ARG(val_str(val_get(ready, "status"))),
-			STR_ARG(doc_str(d, "status.podIP")), STR_ARG(val_text(val_get(cs, "state"))), (long long)val_int(val_get(cs, "restartCount"), 0));
+		printf("%6lld.%lld ms  %s %.*s phase=%.*s ready=%.*s ip=%.*s state=%.*s restarts=%lld\n", since(s) / 10,
+			since(s) % 10, what, STR_ARG(doc_name(d)), STR_ARG(doc_str(d, "status.phase")),
+			STR_ARG(val_str(val_get(ready, "status"))), STR_ARG(doc_str(d, "status.podIP")),
+			STR_ARG(val_text(val_get(cs, "state"))), (long long)val_int(val_get(cs, "restartCount"), 0));
 	(void)fflush(stdout);
 }
 
@@ -101,13 +104,14 @@ static int do_create(struct api *s, const struct client_request *rq, struct doc 
 	if (rq->sub && strcmp(rq->sub, "token") == 0) {
 		char when[TIME_TEXT_MAX];
 		wall_rfc3339((struct wall){ wall_now().ns + 3600 * (int64_t)1000000000 }, when);
-		*ret = node_publish(node_pack(a, "{kind:'TokenRequest', status:{token:'a.b.c', expirationTimestamp:s}}", when));
+		*ret = node_publish(
+			node_pack(a, "{kind:'TokenRequest', status:{token:'a.b.c', expirationTimestamp:s}}", when));
 		return 0;
 	}
 	if (strcmp(rq->res.resource, "events") == 0) {
 		if (!s->quiet)
-			printf("%6lld.%lld ms  event %.*s %.*s\n", since(s) / 10, since(s) % 10, STR_ARG(doc_str(rq->body, "reason")),
-				STR_ARG(doc_str(rq->body, "message")));
+			printf("%6lld.%lld ms  event %.*s %.*s\n", since(s) / 10, since(s) % 10,
+				STR_ARG(doc_str(rq->body, "reason")), STR_ARG(doc_str(rq->body, "message")));
 		(void)fflush(stdout);
 	}
 	publish(s, rq->res.resource, t, EVENT_ADDED);
@@ -156,7 +160,8 @@ static bool matches(const char *key, const char *resource, struct str ns, struct
 	return true;
 }
 
-static int api_list(void *self, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24], struct err *e)
+static int api_list(void *self, const struct client_request *rq, void (*each)(void *arg, struct doc *take), void *arg,
+	char ret_rev[24], struct err *e)
 {
 	struct api *s = self;
 	struct str key;
@@ -236,11 +241,12 @@ static void api_close(struct client_stream *w)
 
 static const struct client_ops ops = { api_call, api_list, api_watch, api_next, api_interrupt, api_close, NULL };
 
-/* ---- commands ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static const char *resource_of(struct doc *d)
 {
-	static const char *const names[][2] = { { "Pod", "pods" }, { "ConfigMap", "configmaps" }, { "Secret", "secrets" }, { "Service", "services" } };
+	static const char *const names[][2] = { { "Pod", "pods" }, { "ConfigMap", "configmaps" },
+		{ "Secret", "secrets" }, { "Service", "services" } };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (str_is(doc_str(d, "kind"), names[i][0]))
@@ -316,7 +322,9 @@ static void wait_for(struct api *s, const char *name, const char *what)
 	task_lock(&s->lock);
 	while (!ok && more) {
 		struct doc *d = map_get(s->objects, str_c(key));
-		ok = strcmp(what, "gone") == 0 ? !d : strcmp(what, "ready") == 0 ? d && is_ready(d) : d && str_is(doc_str(d, "status.phase"), what);
+		ok = strcmp(what, "gone") == 0     ? !d :
+			strcmp(what, "ready") == 0 ? d && is_ready(d) :
+						     d && str_is(doc_str(d, "status.phase"), what);
 		if (!ok)
 			more = task_wait_until(&s->changed, &s->lock, until);
 	}
@@ -383,9 +391,20 @@ int main(int argc, char **argv)
 	task_cond_init(&s.changed);
 	c = client_new(&ops, &s, "trial");
 	auto_free char *logs = xasprintf("%s/logs", argv[2]), *images = xasprintf("%s/images", argv[2]);
-	struct node_opts o = { .client = c, .node_name = "trial", .node_ips = ips, .n_node_ips = 1, .data_dir = argv[2], .cri_socket = argv[1],
-		.log_dir = logs, .container_log_dir = "", .cgroup_root = "/kogge-trial", .cluster_dns = dns, .n_cluster_dns = 1, .images_dir = images,
-		.address = "127.0.0.1", .port = 12251 };
+	struct node_opts o = { .client = c,
+		.node_name = "trial",
+		.node_ips = ips,
+		.n_node_ips = 1,
+		.data_dir = argv[2],
+		.cri_socket = argv[1],
+		.log_dir = logs,
+		.container_log_dir = "",
+		.cgroup_root = "/kogge-trial",
+		.cluster_dns = dns,
+		.n_cluster_dns = 1,
+		.images_dir = images,
+		.address = "127.0.0.1",
+		.port = 12251 };
 	if (argc > 5) {
 		o.tls_cert_file = argv[3];
 		o.tls_key_file = argv[4];

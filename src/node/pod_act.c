@@ -1,5 +1,5 @@
-/* Carrying out what pod_decide() says. Short steps run on the pod's worker; what may take long (pulling, stopping, hooks) runs on a
- * task of its own, which wakes the worker when it is done. */
+/* Carrying out what pod_decide() says. Short steps run on the pod's worker; what may take long (pulling, stopping,
+ * hooks) runs on a task of its own, which wakes the worker when it is done. */
 #include "node/node_internal.h"
 #include <dirent.h>
 #include <errno.h>
@@ -10,7 +10,7 @@
 #define LOG_MODULE "node"
 #define ORPHAN_GRACE_S 1
 #define EVICTED_GRACE_S 1 /* the node has no time */
-#define STOP_LEAST_S 2 /* what is left for SIGTERM when preStop used the whole grace */
+#define STOP_LEAST_S 2    /* what is left for SIGTERM when preStop used the whole grace */
 #define SANDBOX_RETRY_FIRST_MS 1000
 #define SANDBOX_RETRY_MOST_MS 60000
 
@@ -20,7 +20,7 @@ static void set_str(char **to, const char *text)
 	*to = text ? xstrdup(text) : NULL;
 }
 
-/* ---- sandbox ------------------------------------------------------------------------------------------------------------- */
+/* ---- sandbox --------------------------------------------------------------------------------- */
 
 struct volume_job {
 	struct pod *p;
@@ -50,9 +50,11 @@ static int try_volumes_result(struct pod *p, struct volume_job *j)
 
 static void sandbox_failed(struct pod *p, const struct err *e)
 {
-	p->sandbox_backoff_ms = p->sandbox_backoff_ms ? MIN(p->sandbox_backoff_ms * 2, (int64_t)SANDBOX_RETRY_MOST_MS) : SANDBOX_RETRY_FIRST_MS;
+	p->sandbox_backoff_ms = p->sandbox_backoff_ms ? MIN(p->sandbox_backoff_ms * 2, (int64_t)SANDBOX_RETRY_MOST_MS) :
+							SANDBOX_RETRY_FIRST_MS;
 	p->sandbox_not_before = mono_add_ms(mono_now(), p->sandbox_backoff_ms);
-	log_warn("pod %s/%s: sandbox: %s; trying again in %lld s", p->ns, p->name, e->message, (long long)(p->sandbox_backoff_ms / 1000));
+	log_warn("pod %s/%s: sandbox: %s; trying again in %lld s", p->ns, p->name, e->message,
+		(long long)(p->sandbox_backoff_ms / 1000));
 	node_event(p, STR_NULL, "Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", e->message);
 }
 
@@ -133,7 +135,7 @@ static bool stop_sandbox(struct pod *p)
 	return true;
 }
 
-/* ---- starting ------------------------------------------------------------------------------------------------------------ */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 static void start_failed(struct pod *p, struct container *c, const char *reason, struct err *e)
 {
@@ -143,7 +145,8 @@ static void start_failed(struct pod *p, struct container *c, const char *reason,
 	else
 		c->not_before = mono_add_ms(mono_now(), c->backoff_ms);
 	c->crash_loop = false;
-	if (!c->wait_reason || strcmp(c->wait_reason, reason) != 0 || !c->wait_message || strcmp(c->wait_message, e->message) != 0) {
+	if (!c->wait_reason || strcmp(c->wait_reason, reason) != 0 || !c->wait_message ||
+		strcmp(c->wait_message, e->message) != 0) {
 		log_warn("pod %s/%s: container %s: %s", p->ns, p->name, c->name, e->message);
 		node_event(p, str_c(c->name), "Warning", "Failed", "Error: %s", e->message);
 	}
@@ -204,7 +207,8 @@ static void post_start_task(void *arg)
 	}
 	task_unlock(&n->lock);
 	if (r < 0)
-		node_event(p, str_c(j->c->name), "Warning", "FailedPostStartHook", "PostStartHook failed: %s", e.message);
+		node_event(
+			p, str_c(j->c->name), "Warning", "FailedPostStartHook", "PostStartHook failed: %s", e.message);
 	node_wake_pod(p);
 	doc_unref(j->d);
 	free(j->id);
@@ -226,7 +230,8 @@ static void run_post_start(struct pod *p, struct doc *d, struct container *c, co
 	pod_unref(p);
 }
 
-static int create(struct pod *p, struct doc *d, struct container *c, struct val spec, char **ret_id, const char **reason, struct err *e)
+static int create(struct pod *p, struct doc *d, struct container *c, struct val spec, char **ret_id,
+	const char **reason, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_reply Cri__ImageStatusReply *image = NULL;
@@ -239,7 +244,8 @@ static int create(struct pod *p, struct doc *d, struct container *c, struct val 
 	if (r < 0)
 		return r;
 	c->restarts = restarts_before(p, c, d);
-	r = pod_container_config(p, d, c, spec, image->image ? image->image->id : ref, image->image, a, &config, reason, e);
+	r = pod_container_config(
+		p, d, c, spec, image->image ? image->image->id : ref, image->image, a, &config, reason, e);
 	if (r < 0)
 		return r;
 	auto_free char *logs = pod_log_dir(p), *dir = xasprintf("%s/%s", logs, c->name);
@@ -256,7 +262,8 @@ static int create(struct pod *p, struct doc *d, struct container *c, struct val 
 static void link_log(struct pod *p, struct container *c, const char *id)
 {
 	const char *dir = p->n->o.container_log_dir;
-	auto_free char *logs = pod_log_dir(p), *target = xasprintf("%s/%s/%d.log", logs, c->name, c->restarts), *link = NULL;
+	auto_free char *logs = pod_log_dir(p), *target = xasprintf("%s/%s/%d.log", logs, c->name, c->restarts),
+		       *link = NULL;
 
 	if (!dir || !*dir)
 		return;
@@ -276,7 +283,8 @@ static void start(struct pod *p, struct doc *d, struct container *c)
 	struct val spec = pod_container_spec(d, str_c(c->name));
 	auto_free char *id = NULL;
 	const char *reason = "RunContainerError";
-	bool found = c->now.id && c->now.state == INST_CREATED; /* by a process before us that did not come to start it, or was cut off */
+	bool found = c->now.id &&
+		c->now.state == INST_CREATED; /* by a process before us that did not come to start it, or was cut off */
 	struct err e;
 	int r = 0;
 
@@ -325,7 +333,7 @@ static void start(struct pod *p, struct doc *d, struct container *c)
 		run_post_start(p, d, c, id);
 }
 
-/* ---- stopping ------------------------------------------------------------------------------------------------------------ */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 struct stop_job {
 	struct pod *p;
@@ -349,7 +357,8 @@ static void stop_task(void *arg)
 	if (j->pre_stop && val_has(hook) && left > 0) {
 		struct mono began = mono_now();
 		if (hook_run(p, j->d, hook, j->id, str_c(j->c->name), left * 1000, &e) < 0)
-			node_event(p, str_c(j->c->name), "Warning", "FailedPreStopHook", "PreStopHook failed: %s", e.message);
+			node_event(p, str_c(j->c->name), "Warning", "FailedPreStopHook", "PreStopHook failed: %s",
+				e.message);
 		left = MAX(left - mono_ms_between(began, mono_now()) / 1000, (int64_t)STOP_LEAST_S);
 	}
 	err_init(&e);
@@ -388,7 +397,12 @@ static void stop_one(struct pod *p, struct doc *d, struct container *c, int64_t 
 	if (!again)
 		node_event(p, str_c(c->name), "Normal", "Killing", "%s", why);
 	j = xcalloc(1, sizeof(*j));
-	*j = (struct stop_job){ .p = pod_ref(p), .d = doc_ref(d), .c = c, .id = xstrdup(c->now.id), .grace_s = grace_s, .pre_stop = !again };
+	*j = (struct stop_job){ .p = pod_ref(p),
+		.d = doc_ref(d),
+		.c = c,
+		.id = xstrdup(c->now.id),
+		.grace_s = grace_s,
+		.pre_stop = !again };
 	if (node_task(p->n, "stop", stop_task, j))
 		return;
 	doc_unref(j->d);
@@ -401,7 +415,8 @@ static void stop_one(struct pod *p, struct doc *d, struct container *c, int64_t 
 static int64_t end_grace(struct pod *p, struct doc *d, struct container *c)
 {
 	bool evicted = p->fail_reason && strcmp(p->fail_reason, "Evicted") == 0;
-	int64_t grace = evicted ? EVICTED_GRACE_S : pod_grace_s(d, p->gone), used = p->deleting_seen ? mono_ms_between(p->deleting_since, mono_now()) / 1000 : 0;
+	int64_t grace = evicted ? EVICTED_GRACE_S : pod_grace_s(d, p->gone),
+		used = p->deleting_seen ? mono_ms_between(p->deleting_since, mono_now()) / 1000 : 0;
 
 	if (c->kind != KIND_SIDECAR || grace == 0)
 		return grace;
@@ -410,10 +425,12 @@ static int64_t end_grace(struct pod *p, struct doc *d, struct container *c)
 
 static int64_t restart_grace(struct pod *p, struct doc *d, struct container *c)
 {
-	struct val probe = val_get(pod_container_spec(d, str_c(c->name)), c->started ? "livenessProbe" : "startupProbe");
+	struct val probe =
+		val_get(pod_container_spec(d, str_c(c->name)), c->started ? "livenessProbe" : "startupProbe");
 
 	(void)p;
-	return val_int(val_get(probe, "terminationGracePeriodSeconds"), doc_int(d, "spec.terminationGracePeriodSeconds", 30));
+	return val_int(
+		val_get(probe, "terminationGracePeriodSeconds"), doc_int(d, "spec.terminationGracePeriodSeconds", 30));
 }
 
 static void restart_kill(struct pod *p, struct doc *d, struct container *c)
@@ -421,11 +438,13 @@ static void restart_kill(struct pod *p, struct doc *d, struct container *c)
 	auto_free char *why = NULL;
 
 	if (c->stop_for_restart)
-		why = xasprintf("Container %s %s, will be restarted", c->name, c->resize_restart ? "resize requires restart" : "definition changed");
+		why = xasprintf("Container %s %s, will be restarted", c->name,
+			c->resize_restart ? "resize requires restart" : "definition changed");
 	else if (c->hook_failed)
 		why = xasprintf("Container %s failed its postStart hook, will be restarted", c->name);
 	else
-		why = xasprintf("Container %s failed %s probe, will be restarted", c->name, c->started ? "liveness" : "startup");
+		why = xasprintf("Container %s failed %s probe, will be restarted", c->name,
+			c->started ? "liveness" : "startup");
 	stop_one(p, d, c, restart_grace(p, d, c), why);
 }
 
@@ -441,7 +460,8 @@ static void stop_old(struct pod *p)
 	for (size_t i = 0; i < l->n_containers; i++) {
 		Cri__Container *k = l->containers[i];
 		const char *name = cri_map_get(k->labels, k->n_labels, LABEL_CONTAINER);
-		bool current = p->sandbox && strcmp(k->pod_sandbox_id, p->sandbox) == 0 && name && pod_container(p, str_c(name));
+		bool current = p->sandbox && strcmp(k->pod_sandbox_id, p->sandbox) == 0 && name &&
+			pod_container(p, str_c(name));
 		if (current || k->state != CONTAINER_RUNNING)
 			continue;
 		if (cri_stop_container(&p->n->cri, k->id, ORPHAN_GRACE_S, &e) < 0)
@@ -449,7 +469,7 @@ static void stop_old(struct pod *p)
 	}
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* By where they lead: what the runtime has forgotten is no longer in p->containers. */
 static void drop_log_links(struct pod *p)
@@ -462,7 +482,8 @@ static void drop_log_links(struct pod *p)
 	for (struct dirent *f; d && (f = readdir(d));) {
 		ssize_t n = readlinkat(dirfd(d), f->d_name, target, sizeof(target));
 
-		if (n > 0 && str_starts(str_n(target, (size_t)n), str_c(prefix)) && unlinkat(dirfd(d), f->d_name, 0) < 0)
+		if (n > 0 && str_starts(str_n(target, (size_t)n), str_c(prefix)) &&
+			unlinkat(dirfd(d), f->d_name, 0) < 0)
 			log_debug("cannot remove %s/%s: %s", dir, f->d_name, strerror(errno));
 	}
 	if (d)

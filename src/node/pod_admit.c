@@ -22,8 +22,8 @@ static const char *other_os(struct admission *m)
 {
 	struct str os = val_str(val_path(m->spec, "os.name"));
 
-	return str_empty(os) || str_is(os, "linux") ? NULL
-						    : "Failed to admit pod as the OS field doesn't match node OS";
+	return str_empty(os) || str_is(os, "linux") ? NULL :
+						      "Failed to admit pod as the OS field doesn't match node OS";
 }
 
 /* Those that a pod can set for itself without harm to others. */
@@ -95,15 +95,15 @@ static bool wants_apparmor(struct admission *m)
 
 static const char *apparmor(struct admission *m)
 {
-	return wants_apparmor(m) && !apparmor_on() ? "Cannot enforce AppArmor: AppArmor is not enabled on the host"
-						   : NULL;
+	return wants_apparmor(m) && !apparmor_on() ? "Cannot enforce AppArmor: AppArmor is not enabled on the host" :
+						     NULL;
 }
 
 static const char *groups_policy(struct admission *m)
 {
-	return val_is(val_path(m->spec, "securityContext.supplementalGroupsPolicy"), "Strict")
-		       ? "SupplementalGroupsPolicy=Strict is not supported by this container runtime"
-		       : NULL;
+	return val_is(val_path(m->spec, "securityContext.supplementalGroupsPolicy"), "Strict") ?
+		"SupplementalGroupsPolicy=Strict is not supported by this container runtime" :
+		NULL;
 }
 
 /* A pod may come here past the scheduler: whoever has the port keeps it. */
@@ -114,15 +114,17 @@ static bool ports_clash(struct val a, struct val b)
 
 	x = x.n ? x : any;
 	y = y.n ? y : any;
-	return port && port == val_int(val_get(b, "hostPort"), 0) && val_equal(val_get(a, "protocol"), val_get(b, "protocol")) &&
-	       (str_eq(x, any) || str_eq(y, any) || str_eq(x, y));
+	return port && port == val_int(val_get(b, "hostPort"), 0) &&
+		val_equal(val_get(a, "protocol"), val_get(b, "protocol")) &&
+		(str_eq(x, any) || str_eq(y, any) || str_eq(x, y));
 }
 
 static bool specs_clash(struct val a, struct val b)
 {
 	for (struct val_iter c = val_iter(val_get(a, "containers")); val_next(&c);)
 		for (struct val_iter p = val_iter(val_get(c.val, "ports")); val_next(&p);)
-			for (struct val_iter d = val_iter(val_get(b, "containers")); val_int(val_get(p.val, "hostPort"), 0) && val_next(&d);)
+			for (struct val_iter d = val_iter(val_get(b, "containers"));
+				val_int(val_get(p.val, "hostPort"), 0) && val_next(&d);)
 				for (struct val_iter q = val_iter(val_get(d.val, "ports")); val_next(&q);)
 					if (ports_clash(p.val, q.val))
 						return true;
@@ -139,11 +141,14 @@ static const char *host_ports(struct admission *m)
 		struct pod *other = value;
 		struct str phase = doc_str(other->doc, "status.phase");
 
-		clash = other->admitted && !other->gone && !str_eq(doc_uid(other->doc), doc_uid(m->d)) && !str_is(phase, "Failed") &&
-			!str_is(phase, "Succeeded") && specs_clash(m->spec, doc_get(other->doc, "spec"));
+		clash = other->admitted && !other->gone && !str_eq(doc_uid(other->doc), doc_uid(m->d)) &&
+			!str_is(phase, "Failed") && !str_is(phase, "Succeeded") &&
+			specs_clash(m->spec, doc_get(other->doc, "spec"));
 	}
 	task_unlock(&m->n->lock);
-	return clash ? "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports" : NULL;
+	return clash ?
+		"Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports" :
+		NULL;
 }
 
 static const char *pressure(struct admission *m)
@@ -164,16 +169,16 @@ static const char *pressure(struct admission *m)
 
 static const char *host_users(struct admission *m)
 {
-	return val_bool(val_get(m->spec, "hostUsers"), true)
-		       ? NULL
-		       : "spec.hostUsers: user namespaces are not supported by this container runtime";
+	return val_bool(val_get(m->spec, "hostUsers"), true) ?
+		NULL :
+		"spec.hostUsers: user namespaces are not supported by this container runtime";
 }
 
 static const char *claims(struct admission *m)
 {
-	return val_len(val_get(m->spec, "resourceClaims"))
-		       ? "spec.resourceClaims: dynamic resource allocation is not supported"
-		       : NULL;
+	return val_len(val_get(m->spec, "resourceClaims")) ?
+		"spec.resourceClaims: dynamic resource allocation is not supported" :
+		NULL;
 }
 
 static const char *kind_of(struct val volume, struct arena *a)
@@ -186,8 +191,8 @@ static const char *kind_of(struct val volume, struct arena *a)
 
 static bool supported(struct val v)
 {
-	static const char *const kinds[] = { "emptyDir", "hostPath", "configMap", "secret", "projected",
-		"downwardAPI", "persistentVolumeClaim", "ephemeral" };
+	static const char *const kinds[] = { "emptyDir", "hostPath", "configMap", "secret", "projected", "downwardAPI",
+		"persistentVolumeClaim", "ephemeral" };
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (val_has(val_get(v, kinds[i])))
@@ -227,9 +232,9 @@ static const char *containers(struct admission *m)
 					"container \"%.*s\": windowsOptions.hostProcess is for Windows", STR_ARG(name));
 		}
 	}
-	return total > POD_CONTAINERS_MAX
-		       ? arena_printf(m->a, "%zu containers; at most %d are supported", total, POD_CONTAINERS_MAX)
-		       : NULL;
+	return total > POD_CONTAINERS_MAX ?
+		arena_printf(m->a, "%zu containers; at most %d are supported", total, POD_CONTAINERS_MAX) :
+		NULL;
 }
 
 static const struct check {

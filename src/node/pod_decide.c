@@ -148,7 +148,8 @@ static void step_main(struct decision *d, const struct decide_pod *p, size_t i, 
 static void step_ephemeral(struct decision *d, const struct decide_pod *p, struct mono now)
 {
 	for (size_t i = 0; i < p->n; i++)
-		if (p->containers[i].kind == KIND_EPHEMERAL && (p->containers[i].state == INST_NONE || p->containers[i].state == INST_CREATED))
+		if (p->containers[i].kind == KIND_EPHEMERAL &&
+			(p->containers[i].state == INST_NONE || p->containers[i].state == INST_CREATED))
 			start_when_due(d, p, i, now);
 }
 

@@ -20,22 +20,22 @@ struct decide_container { /* in the order of the specification: init containers 
 	enum restart_policy restart;
 	enum instance_state state; /* of the newest instance in the current sandbox */
 	int exit_code;
-	bool started;	     /* running and its startup probe (if any) has passed */
-	bool must_restart;   /* running, but a probe failed or its specification changed */
-	bool blocked;	     /* its image is being pulled, or configuration cannot be read: nothing to do before not_before or a wake */
-	bool stopping;	     /* a stop is under way */
+	bool started;      /* running and its startup probe (if any) has passed */
+	bool must_restart; /* running, but a probe failed or its specification changed */
+	bool blocked; /* its image is being pulled, or configuration cannot be read: nothing to do before not_before or a wake */
+	bool stopping;          /* a stop is under way */
 	struct mono not_before; /* back-off; 0: none */
 };
 
 enum sandbox_view { SANDBOX_MISSING, SANDBOX_UP, SANDBOX_DOWN };
 struct decide_pod {
-	bool deleting;	      /* deletionTimestamp, or the object is gone */
-	bool failed;	      /* to be ended by a verdict: deadline passed, evicted, rejected */
-	bool was_terminal;    /* the API already says Succeeded or Failed */
-	bool withdraw_wait;   /* the service proxy still sends connections */
-	bool ready_to_start;  /* specification is accepted; volumes may be set up */
+	bool deleting;       /* deletionTimestamp, or the object is gone */
+	bool failed;         /* to be ended by a verdict: deadline passed, evicted, rejected */
+	bool was_terminal;   /* the API already says Succeeded or Failed */
+	bool withdraw_wait;  /* the service proxy still sends connections */
+	bool ready_to_start; /* specification is accepted; volumes may be set up */
 	enum sandbox_view sandbox;
-	bool sandboxes_left;  /* any sandbox (also a dead one) is still known to the runtime */
+	bool sandboxes_left;        /* any sandbox (also a dead one) is still known to the runtime */
 	bool any_running_elsewhere; /* containers of an older sandbox still run */
 	struct mono sandbox_not_before;
 	struct decide_container *containers;
@@ -43,13 +43,13 @@ struct decide_pod {
 };
 
 enum action_kind {
-	ACT_SANDBOX,	      /* make a sandbox */
-	ACT_START,	      /* create (unless created) and start a container */
-	ACT_RESTART_KILL,     /* stop one container because it must restart */
-	ACT_STOP,	      /* stop one container because the pod ends */
-	ACT_STOP_OLD,	      /* stop what still runs in older sandboxes */
+	ACT_SANDBOX,      /* make a sandbox */
+	ACT_START,        /* create (unless created) and start a container */
+	ACT_RESTART_KILL, /* stop one container because it must restart */
+	ACT_STOP,         /* stop one container because the pod ends */
+	ACT_STOP_OLD,     /* stop what still runs in older sandboxes */
 	ACT_STOP_SANDBOX,
-	ACT_CLEAN,	      /* deleting and nothing runs: remove everything, then tell the API */
+	ACT_CLEAN, /* deleting and nothing runs: remove everything, then tell the API */
 };
 struct action {
 	enum action_kind kind;

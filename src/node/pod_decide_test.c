@@ -7,8 +7,9 @@
 struct row {
 	const char *what;
 	struct decide_pod p;
-	const char *containers; /* "I=init S=sidecar M=main E=ephemeral; A/F/N restart; - none, c created, r running, R running and started, 0 or 1 exited" */
-	const char *actions;	/* "sandbox start:0 kill:1 stop:2 stop-old stop-sandbox clean" */
+	const char *
+		containers; /* "I=init S=sidecar M=main E=ephemeral; A/F/N restart; - none, c created, r running, R running and started, 0 or 1 exited" */
+	const char *actions; /* "sandbox start:0 kill:1 stop:2 stop-old stop-sandbox clean" */
 	enum pod_verdict verdict;
 };
 
@@ -18,7 +19,10 @@ static size_t parse(const char *text, struct decide_container *list)
 
 	for (const char *s = text; *s; s += s[3] == ' ' ? 4 : 3) {
 		struct decide_container *c = &list[n++];
-		*c = (struct decide_container){ .kind = s[0] == 'I' ? KIND_INIT : s[0] == 'S' ? KIND_SIDECAR : s[0] == 'E' ? KIND_EPHEMERAL : KIND_MAIN };
+		*c = (struct decide_container){ .kind = s[0] == 'I' ? KIND_INIT :
+				s[0] == 'S'                         ? KIND_SIDECAR :
+				s[0] == 'E'                         ? KIND_EPHEMERAL :
+								      KIND_MAIN };
 		c->restart = s[1] == 'A' ? RESTART_ALWAYS : s[1] == 'F' ? RESTART_ON_FAILURE : RESTART_NEVER;
 		switch (s[2]) {
 		case 'c':
@@ -99,19 +103,24 @@ static const struct row rows[] = {
 	{ "back-off is waited for", { UP }, "MAb", "", POD_GOES_ON },
 	{ "an image is waited for", { UP }, "MAp MA-", "start:1", POD_GOES_ON },
 	{ "a probe asks for a restart", { UP }, "MAk", "kill:0", POD_GOES_ON },
-	{ "a dead sandbox is replaced", { .ready_to_start = true, .sandbox = SANDBOX_DOWN }, "MA1", "sandbox", POD_GOES_ON },
-	{ "what runs in the old one ends first", { .ready_to_start = true, .sandbox = SANDBOX_DOWN, .any_running_elsewhere = true }, "MA-", "stop-old",
+	{ "a dead sandbox is replaced", { .ready_to_start = true, .sandbox = SANDBOX_DOWN }, "MA1", "sandbox",
 		POD_GOES_ON },
-	{ "a finished pod needs no sandbox", { .ready_to_start = true, .sandbox = SANDBOX_DOWN }, "MN0", "", POD_SUCCEEDED },
+	{ "what runs in the old one ends first",
+		{ .ready_to_start = true, .sandbox = SANDBOX_DOWN, .any_running_elsewhere = true }, "MA-", "stop-old",
+		POD_GOES_ON },
+	{ "a finished pod needs no sandbox", { .ready_to_start = true, .sandbox = SANDBOX_DOWN }, "MN0", "",
+		POD_SUCCEEDED },
 	{ "deletion stops main containers", { .deleting = true, UP }, "SAR MAR MAR", "stop:1 stop:2", POD_GOES_ON },
 	{ "then sidecars, last first", { .deleting = true, UP }, "SAR SAR MA1", "stop:1", POD_GOES_ON },
 	{ "then the sandbox", { .deleting = true, UP }, "MA1", "stop-sandbox", POD_GOES_ON },
-	{ "then everything", { .deleting = true, .ready_to_start = true, .sandbox = SANDBOX_DOWN }, "MA1", "clean", POD_GOES_ON },
+	{ "then everything", { .deleting = true, .ready_to_start = true, .sandbox = SANDBOX_DOWN }, "MA1", "clean",
+		POD_GOES_ON },
 	{ "a pod that never ran is cleaned at once", { .deleting = true }, "MA-", "clean", POD_GOES_ON },
 	{ "clients are sent elsewhere first", { .deleting = true, .withdraw_wait = true, UP }, "MAR", "", POD_GOES_ON },
 	{ "a verdict ends the pod", { .failed = true, UP }, "MAR", "stop:0", POD_FAILED },
 	{ "an ended pod stays ended", { .was_terminal = true, UP }, "MA-", "stop-sandbox", POD_GOES_ON },
-	{ "an orphan's containers are stopped", { .deleting = true, .any_running_elsewhere = true, UP }, "", "stop-old", POD_GOES_ON },
+	{ "an orphan's containers are stopped", { .deleting = true, .any_running_elsewhere = true, UP }, "", "stop-old",
+		POD_GOES_ON },
 };
 
 static void decides_by_table(void **state)
@@ -128,8 +137,8 @@ static void decides_by_table(void **state)
 		pod_decide(&p, (struct mono){ 1000 }, &d);
 		print_actions(&d, got, sizeof(got));
 		if (strcmp(got, rows[i].actions) != 0 || d.verdict != rows[i].verdict)
-			fail_msg("%s (%s): \"%s\" verdict %d, expected \"%s\" verdict %d", rows[i].what, rows[i].containers, got, d.verdict,
-				rows[i].actions, rows[i].verdict);
+			fail_msg("%s (%s): \"%s\" verdict %d, expected \"%s\" verdict %d", rows[i].what,
+				rows[i].containers, got, d.verdict, rows[i].actions, rows[i].verdict);
 	}
 }
 

@@ -19,7 +19,8 @@ void instance_fini(struct instance *i)
 
 bool instance_never_ran(const struct instance *i)
 {
-	return i->id && i->state == INST_EXITED && i->exit_code == START_ERROR_CODE && !i->started_ns && str_is(str_c(i->reason), "StartError");
+	return i->id && i->state == INST_EXITED && i->exit_code == START_ERROR_CODE && !i->started_ns &&
+		str_is(str_c(i->reason), "StartError");
 }
 
 static enum instance_state state_of(int32_t cri_state)
@@ -44,7 +45,8 @@ void pod_own_id(struct pod *p, const char *id)
 
 static char *message_of_end(struct pod *p, const char *name, const Cri__ContainerStatus *s, struct val spec)
 {
-	auto_free char *rel = xasprintf("containers/%s/%u", name, s->metadata ? s->metadata->attempt : 0), *path = pod_dir(p, rel);
+	auto_free char *rel = xasprintf("containers/%s/%u", name, s->metadata ? s->metadata->attempt : 0),
+		       *path = pod_dir(p, rel);
 	char *text = log_tail(path, 4096, SIZE_MAX);
 
 	if (text && *text)
@@ -59,7 +61,8 @@ static char *message_of_end(struct pod *p, const char *name, const Cri__Containe
 	return xstrdup(s->message ? s->message : "");
 }
 
-static int instance_load(struct pod *p, struct container *c, const Cri__Container *k, struct doc *d, struct instance *ret, struct err *e)
+static int instance_load(
+	struct pod *p, struct container *c, const Cri__Container *k, struct doc *d, struct instance *ret, struct err *e)
 {
 	auto_reply Cri__ContainerStatusReply *reply = NULL;
 	Cri__ContainerStatus *s;
@@ -90,7 +93,9 @@ static int instance_load(struct pod *p, struct container *c, const Cri__Containe
 	ret->hash = xstrdup(note ? note : "");
 	note = cri_map_get(k->annotations, k->n_annotations, NOTE_RESTARTS);
 	ret->restarts = note && str_i64(str_c(note), &restarts) ? (int)restarts : (int)ret->attempt;
-	ret->message = ret->state == INST_EXITED ? message_of_end(p, c->name, s, pod_container_spec(d, str_c(c->name))) : xstrdup("");
+	ret->message = ret->state == INST_EXITED ?
+		message_of_end(p, c->name, s, pod_container_spec(d, str_c(c->name))) :
+		xstrdup("");
 	pod_own_id(p, ret->id);
 	return 0;
 }
@@ -103,7 +108,8 @@ static struct container *container_of_entry(struct pod *p, const Cri__Container 
 }
 
 /* The newest two of a container, of any sandbox. */
-static void newest_two(struct pod *p, struct container *c, Cri__ListContainersReply *l, Cri__Container **first, Cri__Container **second)
+static void newest_two(struct pod *p, struct container *c, Cri__ListContainersReply *l, Cri__Container **first,
+	Cri__Container **second)
 {
 	*first = *second = NULL;
 	for (size_t i = 0; i < l->n_containers; i++) {
@@ -146,7 +152,8 @@ static int remove_cut_off(struct pod *p, const struct container *c, const char *
 	return 0;
 }
 
-static int refresh(struct pod *p, struct container *c, struct instance *slot, Cri__Container *k, struct doc *d, struct err *e)
+static int refresh(
+	struct pod *p, struct container *c, struct instance *slot, Cri__Container *k, struct doc *d, struct err *e)
 {
 	struct instance fresh;
 	int r;
@@ -165,7 +172,8 @@ static int refresh(struct pod *p, struct container *c, struct instance *slot, Cr
 	if (r < 0)
 		return r;
 	instance_fini(slot);
-	if (instance_never_ran(&fresh) && !is_over(d) && !(c->start_error_id && strcmp(c->start_error_id, fresh.id) == 0)) {
+	if (instance_never_ran(&fresh) && !is_over(d) &&
+		!(c->start_error_id && strcmp(c->start_error_id, fresh.id) == 0)) {
 		r = remove_cut_off(p, c, fresh.id, e);
 		instance_fini(&fresh);
 		return r;
@@ -176,7 +184,8 @@ static int refresh(struct pod *p, struct container *c, struct instance *slot, Cr
 	return 0;
 }
 
-static int observe_container(struct pod *p, struct container *c, Cri__ListContainersReply *l, struct doc *d, struct err *e)
+static int observe_container(
+	struct pod *p, struct container *c, Cri__ListContainersReply *l, struct doc *d, struct err *e)
 {
 	Cri__Container *first, *second;
 	bool current;

@@ -107,9 +107,9 @@ static const char *unfit(struct pod *p, struct doc *d)
 	if (want.cpu_request_milli > cpu || want.mem_request > memory)
 		return "Infeasible";
 	others(p, &rest);
-	return want.cpu_request_milli + rest.cpu_request_milli > cpu || want.mem_request + rest.mem_request > memory
-		       ? "Deferred"
-		       : NULL;
+	return want.cpu_request_milli + rest.cpu_request_milli > cpu || want.mem_request + rest.mem_request > memory ?
+		"Deferred" :
+		NULL;
 }
 
 /* ---- doing it

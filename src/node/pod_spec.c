@@ -27,12 +27,13 @@ char *pod_log_dir(const struct pod *p)
 	return xasprintf("%s/%s_%s_%s", node_log_dir(p->n), p->ns, p->name, p->uid);
 }
 
-/* ---- quality of service: from requests and limits alone ------------------------------------------------------------- */
+/* ---- quality of service: from requests and limits alone -------------------------------------- */
 
 static void qos_one(struct val container, bool *any, bool *guaranteed)
 {
 	static const char *const kinds[] = { "cpu", "memory" };
-	struct val limits = val_path(container, "resources.limits"), requests = val_path(container, "resources.requests");
+	struct val limits = val_path(container, "resources.limits"),
+		   requests = val_path(container, "resources.requests");
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		struct quantity l = { 0 }, r = { 0 };
@@ -61,7 +62,7 @@ const char *pod_qos(struct val spec)
 	return guaranteed ? "Guaranteed" : "Burstable";
 }
 
-/* ---- names and DNS ---------------------------------------------------------------------------------------------------- */
+/* ---- names and DNS --------------------------------------------------------------------------- */
 
 static void push_str(struct arena *a, char ***list, size_t *n, struct str s)
 {
@@ -71,7 +72,8 @@ static void push_str(struct arena *a, char ***list, size_t *n, struct str s)
 	cri_push(a, list, n, arena_cstr(a, s));
 }
 
-/* The host's resolver, for dnsPolicy Default and as the tail of the search list. The first file without loopback addresses. */
+/* The host's resolver, for dnsPolicy Default and as the tail of the search list. The first file without loopback
+ * addresses. */
 static void host_resolver(struct arena *a, Cri__DnsConfig *dns, bool with_servers)
 {
 	static const char *const files[] = { "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf" };
@@ -115,7 +117,7 @@ void pod_dns(struct node_agent *n, struct val spec, struct str ns, struct arena 
 	struct val own = val_get(spec, "dnsConfig");
 	const char *domain = n->o.cluster_domain ? n->o.cluster_domain : "cluster.local";
 	bool cluster = str_is(policy, "ClusterFirstWithHostNet") ||
-		       ((str_is(policy, "ClusterFirst") || str_empty(policy)) && !pod_host_network(spec));
+		((str_is(policy, "ClusterFirst") || str_empty(policy)) && !pod_host_network(spec));
 
 	if (str_is(policy, "None")) {
 		/* only what dnsConfig says */
@@ -151,7 +153,8 @@ void pod_dns(struct node_agent *n, struct val spec, struct str ns, struct arena 
 			ret->options = fresh;
 		}
 		push_str(a, &ret->options, &ret->n_options,
-			val_has(val_get(it.val, "value")) ? arena_strf(a, "%.*s:%.*s", STR_ARG(name), STR_ARG(value)) : name);
+			val_has(val_get(it.val, "value")) ? arena_strf(a, "%.*s:%.*s", STR_ARG(name), STR_ARG(value)) :
+							    name);
 	}
 }
 
@@ -168,7 +171,7 @@ static char *pod_hostname(struct doc *d, struct arena *a)
 	return t;
 }
 
-/* ---- sandbox ------------------------------------------------------------------------------------------------------------ */
+/* ---- sandbox --------------------------------------------------------------------------------- */
 
 static Cri__NamespaceOption *namespaces_of(struct val spec, struct arena *a)
 {
@@ -205,7 +208,8 @@ static Cri__SecurityProfile *profile_of(struct node_agent *n, struct val v, stru
 	p = CRI_NEW(a, Cri__SecurityProfile, cri__security_profile);
 	p->profile_type = str_is(type, "RuntimeDefault") ? 0 : str_is(type, "Localhost") ? 2 : 1;
 	if (p->profile_type == 2)
-		p->localhost_ref = file.n && file.p[0] == '/' ? arena_cstr(a, file) :
+		p->localhost_ref = file.n && file.p[0] == '/' ?
+			arena_cstr(a, file) :
 			arena_printf(a, "%s/seccomp/%.*s", n->o.data_dir, STR_ARG(file));
 	return p;
 }
@@ -277,7 +281,8 @@ Cri__SandboxConfig *pod_sandbox_config(struct pod *p, struct doc *d, struct aren
 	pod_dns(p->n, spec, doc_ns(d), a, s->dns_config);
 	sandbox_ports(spec, a, s);
 	for (struct val_iter it = val_iter(doc_get(d, "metadata.labels")); val_next(&it);)
-		CRI_ENTRY(a, s->labels, s->n_labels, cri__sandbox_config__labels_entry__init, arena_cstr(a, it.key), arena_cstr(a, val_str(it.val)));
+		CRI_ENTRY(a, s->labels, s->n_labels, cri__sandbox_config__labels_entry__init, arena_cstr(a, it.key),
+			arena_cstr(a, val_str(it.val)));
 	CRI_ENTRY(a, s->labels, s->n_labels, cri__sandbox_config__labels_entry__init, (char *)LABEL_POD_NAME, p->name);
 	CRI_ENTRY(a, s->labels, s->n_labels, cri__sandbox_config__labels_entry__init, (char *)LABEL_POD_NS, p->ns);
 	CRI_ENTRY(a, s->labels, s->n_labels, cri__sandbox_config__labels_entry__init, (char *)LABEL_POD_UID, p->uid);
@@ -285,31 +290,39 @@ Cri__SandboxConfig *pod_sandbox_config(struct pod *p, struct doc *d, struct aren
 	s->lin->cgroup_parent = arena_strdup(a, cgroup);
 	for (struct val_iter it = val_iter(val_get(security, "sysctls")); val_next(&it);)
 		CRI_ENTRY(a, s->lin->sysctls, s->lin->n_sysctls, cri__linux_sandbox__sysctls_entry__init,
-			arena_cstr(a, val_str(val_get(it.val, "name"))), arena_cstr(a, val_str(val_get(it.val, "value"))));
+			arena_cstr(a, val_str(val_get(it.val, "name"))),
+			arena_cstr(a, val_str(val_get(it.val, "value"))));
 	s->lin->security_context = sec;
 	sec->namespace_options = namespaces_of(spec, a);
 	sec->privileged = any_privileged(spec);
 	sec->run_as_user = int_value(a, val_get(security, "runAsUser"));
 	sec->run_as_group = sec->run_as_user ? int_value(a, val_get(security, "runAsGroup")) : NULL;
-	sec->seccomp = CRI_NEW(a, Cri__SecurityProfile, cri__security_profile); /* the pause process: runtime's default */
+	sec->seccomp =
+		CRI_NEW(a, Cri__SecurityProfile, cri__security_profile); /* the pause process: runtime's default */
 	add_groups(a, security, &sec->supplemental_groups, &sec->n_supplemental_groups);
 	return s;
 }
 
-/* ---- containers ---------------------------------------------------------------------------------------------------------- */
+/* ---- containers ------------------------------------------------------------------------------ */
 
-static const char *const masked_paths[] = { "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-	"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap" };
-static const char *const readonly_paths[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
+static const char *const masked_paths[] = { "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys",
+	"/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+	"/sys/firmware", "/sys/devices/virtual/powercap" };
+static const char *const readonly_paths[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+	"/proc/sysrq-trigger" };
 
 static int check_user(Cri__ContainerSecurity *s, struct val pod_sec, struct val sec, Cri__Image *image, struct err *e)
 {
 	if (!val_bool(either(sec, pod_sec, "runAsNonRoot"), false))
 		return 0;
 	if (s->run_as_user)
-		return s->run_as_user->value ? 0 : err_set(e, ERR_FORBIDDEN, "container's runAsUser breaks non-root policy");
+		return s->run_as_user->value ?
+			0 :
+			err_set(e, ERR_FORBIDDEN, "container's runAsUser breaks non-root policy");
 	if (image && image->username && *image->username)
-		return err_set(e, ERR_FORBIDDEN, "container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root", image->username);
+		return err_set(e, ERR_FORBIDDEN,
+			"container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root",
+			image->username);
 	if (!image || !image->uid || image->uid->value == 0)
 		return err_set(e, ERR_FORBIDDEN, "container has runAsNonRoot and image will run as root");
 	return 0;
@@ -328,10 +341,11 @@ static void user_of_image(struct arena *a, Cri__ContainerSecurity *s, Cri__Image
 	}
 }
 
-static int security_of(struct pod *p, struct val spec, struct val container, Cri__Image *image, struct arena *a, Cri__ContainerSecurity *s,
-	struct err *e)
+static int security_of(struct pod *p, struct val spec, struct val container, Cri__Image *image, struct arena *a,
+	Cri__ContainerSecurity *s, struct err *e)
 {
-	struct val pod_sec = val_get(spec, "securityContext"), sec = val_get(container, "securityContext"), caps = val_get(sec, "capabilities");
+	struct val pod_sec = val_get(spec, "securityContext"), sec = val_get(container, "securityContext"),
+		   caps = val_get(sec, "capabilities");
 	int r;
 
 	s->namespace_options = namespaces_of(spec, a);
@@ -350,9 +364,11 @@ static int security_of(struct pod *p, struct val spec, struct val container, Cri
 	if (val_has(caps)) {
 		s->capabilities = CRI_NEW(a, Cri__Capability, cri__capability);
 		for (struct val_iter it = val_iter(val_get(caps, "add")); val_next(&it);)
-			cri_push(a, &s->capabilities->add_capabilities, &s->capabilities->n_add_capabilities, arena_cstr(a, val_str(it.val)));
+			cri_push(a, &s->capabilities->add_capabilities, &s->capabilities->n_add_capabilities,
+				arena_cstr(a, val_str(it.val)));
 		for (struct val_iter it = val_iter(val_get(caps, "drop")); val_next(&it);)
-			cri_push(a, &s->capabilities->drop_capabilities, &s->capabilities->n_drop_capabilities, arena_cstr(a, val_str(it.val)));
+			cri_push(a, &s->capabilities->drop_capabilities, &s->capabilities->n_drop_capabilities,
+				arena_cstr(a, val_str(it.val)));
 	}
 	s->seccomp = profile_of(p->n, either(sec, pod_sec, "seccompProfile"), a);
 	if (!s->seccomp) {
@@ -386,7 +402,8 @@ static int target_of(struct pod *p, struct val container, struct arena *a, Cri__
 	if (str_empty(name) || ns->pid != NS_CONTAINER)
 		return 0;
 	if (!target || !target->now.id || target->now.state != INST_RUNNING)
-		return err_set(e, ERR_UNAVAILABLE, "targetContainerName: container \"%.*s\" is not running", STR_ARG(name));
+		return err_set(
+			e, ERR_UNAVAILABLE, "targetContainerName: container \"%.*s\" is not running", STR_ARG(name));
 	ns->pid = NS_TARGET;
 	ns->target_id = arena_strdup(a, target->now.id);
 	return 0;
@@ -398,18 +415,24 @@ static void expand_list(struct arena *a, struct val list, const struct env *env,
 		cri_push(a, ret, ret_n, env_expand(a, val_str(it.val), env));
 }
 
-static void labels_of(struct pod *p, struct container *c, struct doc *d, struct val spec, struct arena *a, Cri__ContainerConfig *k)
+static void labels_of(
+	struct pod *p, struct container *c, struct doc *d, struct val spec, struct arena *a, Cri__ContainerConfig *k)
 {
-	struct str path = val_str(val_get(spec, "terminationMessagePath")), policy = val_str(val_get(spec, "terminationMessagePolicy"));
+	struct str path = val_str(val_get(spec, "terminationMessagePath")),
+		   policy = val_str(val_get(spec, "terminationMessagePolicy"));
 
-#define LABEL(key, value) CRI_ENTRY(a, k->labels, k->n_labels, cri__container_config__labels_entry__init, (char *)(key), (value))
-#define NOTE(key, value)                                                                                                                   \
-	CRI_ENTRY(a, k->annotations, k->n_annotations, cri__container_config__annotations_entry__init, (char *)(key), (value))
+#define LABEL(key, value) \
+	CRI_ENTRY(a, k->labels, k->n_labels, cri__container_config__labels_entry__init, (char *)(key), (value))
+#define NOTE(key, value)                                                                                              \
+	CRI_ENTRY(a, k->annotations, k->n_annotations, cri__container_config__annotations_entry__init, (char *)(key), \
+		(value))
 	LABEL(LABEL_POD_NAME, p->name);
 	LABEL(LABEL_POD_NS, p->ns);
 	LABEL(LABEL_POD_UID, p->uid);
 	LABEL(LABEL_CONTAINER, c->name);
-	NOTE(NOTE_HASH, arena_printf(a, "%08x", fnv32a(arena_strf(a, "%s\n%.*s", c->name, STR_ARG(val_str(val_get(spec, "image")))))));
+	NOTE(NOTE_HASH,
+		arena_printf(a, "%08x",
+			fnv32a(arena_strf(a, "%s\n%.*s", c->name, STR_ARG(val_str(val_get(spec, "image")))))));
 	NOTE(NOTE_RESTARTS, arena_printf(a, "%d", c->restarts));
 	NOTE(NOTE_TERM_PATH, arena_cstr(a, path));
 	NOTE(NOTE_TERM_POLICY, arena_cstr(a, policy));
@@ -418,8 +441,8 @@ static void labels_of(struct pod *p, struct container *c, struct doc *d, struct 
 #undef NOTE
 }
 
-int pod_container_config(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *image_ref, Cri__Image *image, struct arena *a,
-	Cri__ContainerConfig **ret, const char **ret_reason, struct err *e)
+int pod_container_config(struct pod *p, struct doc *d, struct container *c, struct val spec, const char *image_ref,
+	Cri__Image *image, struct arena *a, Cri__ContainerConfig **ret, const char **ret_reason, struct err *e)
 {
 	Cri__ContainerConfig *k = CRI_NEW(a, Cri__ContainerConfig, cri__container_config);
 	struct env_ctx x;

@@ -99,7 +99,8 @@ void pod_build_containers(struct pod *p, struct val spec)
 	build_list(p, val_get(spec, "ephemeralContainers"), KIND_EPHEMERAL, policy);
 }
 
-/* Containers that ran before this process looked: probes begin anew, but what was ready stays ready until a probe says otherwise. */
+/* Containers that ran before this process looked: probes begin anew, but what was ready stays ready until a probe says
+ * otherwise. */
 static void adopt(struct pod *p, struct doc *d)
 {
 	for (size_t i = 0; i < p->n_containers; i++) {
@@ -114,7 +115,7 @@ static void adopt(struct pod *p, struct doc *d)
 	}
 }
 
-/* ---- the view ------------------------------------------------------------------------------------------------------------- */
+/* ---- the view -------------------------------------------------------------------------------- */
 
 static bool spec_changed(struct doc *d, const struct container *c)
 {
@@ -135,16 +136,22 @@ static bool ran_before(struct doc *d, const struct container *c)
 
 static void view_container(struct pod *p, struct doc *d, struct container *c, struct decide_container *v)
 {
-	*v = (struct decide_container){ .kind = c->kind, .restart = c->restart, .state = c->now.id ? c->now.state : INST_NONE,
-		.exit_code = c->now.exit_code, .not_before = c->not_before };
+	*v = (struct decide_container){ .kind = c->kind,
+		.restart = c->restart,
+		.state = c->now.id ? c->now.state : INST_NONE,
+		.exit_code = c->now.exit_code,
+		.not_before = c->not_before };
 	/* Done in a sandbox that died since: it is not done again. */
-	if (!c->now.id && c->last.id && c->last.state == INST_EXITED && c->last.exit_code == 0 && c->restart != RESTART_ALWAYS && c->kind == KIND_MAIN) {
+	if (!c->now.id && c->last.id && c->last.state == INST_EXITED && c->last.exit_code == 0 &&
+		c->restart != RESTART_ALWAYS && c->kind == KIND_MAIN) {
 		v->state = INST_EXITED;
 		v->exit_code = 0;
 	}
-	if (c->kind == KIND_EPHEMERAL && ran_before(d, c)) /* in a sandbox that died since, or forgotten by the runtime */
+	if (c->kind == KIND_EPHEMERAL &&
+		ran_before(d, c)) /* in a sandbox that died since, or forgotten by the runtime */
 		v->state = INST_EXITED;
-	c->stop_for_restart = v->state == INST_RUNNING && c->kind != KIND_EPHEMERAL && (c->resize_restart || spec_changed(d, c));
+	c->stop_for_restart =
+		v->state == INST_RUNNING && c->kind != KIND_EPHEMERAL && (c->resize_restart || spec_changed(d, c));
 	task_lock(&p->n->lock);
 	v->stopping = c->stopping;
 	v->started = v->state == INST_RUNNING && c->started;
@@ -155,7 +162,8 @@ static void view_container(struct pod *p, struct doc *d, struct container *c, st
 	task_unlock(&p->n->lock);
 }
 
-/* No new connections come; those that came just before get a moment for their answers. A pod without labels is behind no service. */
+/* No new connections come; those that came just before get a moment for their answers. A pod without labels is behind
+ * no service. */
 static bool drained(struct pod *p, struct doc *d, struct str ip)
 {
 	struct mono now = mono_now();
@@ -210,7 +218,8 @@ static void take_verdict(struct pod *p, const struct decide_pod *v)
 	node_event(p, STR_NULL, "Warning", "Evicted", "%s", message);
 }
 
-static void view_pod(struct pod *p, struct doc *d, struct decide_pod *v, struct decide_container *list, struct mono *wake)
+static void view_pod(
+	struct pod *p, struct doc *d, struct decide_pod *v, struct decide_container *list, struct mono *wake)
 {
 	struct str phase = doc_str(d, "status.phase");
 
@@ -218,7 +227,9 @@ static void view_pod(struct pod *p, struct doc *d, struct decide_pod *v, struct 
 		.deleting = p->gone || val_has(doc_get(d, "metadata.deletionTimestamp")),
 		.was_terminal = str_is(phase, "Failed") || str_is(phase, "Succeeded"),
 		.ready_to_start = !p->refused && !mono_before(mono_now(), p->volumes_retry),
-		.sandbox = !p->sandbox ? SANDBOX_MISSING : p->sandbox_up ? SANDBOX_UP : SANDBOX_DOWN,
+		.sandbox = !p->sandbox ? SANDBOX_MISSING :
+			p->sandbox_up  ? SANDBOX_UP :
+					 SANDBOX_DOWN,
 		.sandboxes_left = p->sandboxes_left,
 		.any_running_elsewhere = p->any_running_elsewhere,
 		.sandbox_not_before = p->sandbox_not_before,
@@ -248,7 +259,7 @@ static void view_pod(struct pod *p, struct doc *d, struct decide_pod *v, struct 
 		*wake = p->volumes_retry;
 }
 
-/* ---- the loop --------------------------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 /* Once, before anything of it runs. */
 static void admit(struct pod *p, struct doc *d)
@@ -272,7 +283,8 @@ static void admit(struct pod *p, struct doc *d)
 		p->fail_message = why;
 		return;
 	}
-	node_event(p, STR_NULL, "Warning", "FailedValidation", "This node cannot honour the pod and does not start it: %s", why);
+	node_event(p, STR_NULL, "Warning", "FailedValidation",
+		"This node cannot honour the pod and does not start it: %s", why);
 	p->refused = true;
 	p->refused_why = why;
 	for (size_t i = 0; i < p->n_containers; i++) {
@@ -287,7 +299,9 @@ static void first_look(struct pod *p, struct doc *d)
 
 	pod_build_containers(p, doc_get(d, "spec"));
 	if (!p->start_ns)
-		p->start_ns = wall_parse(doc_str(d, "status.startTime"), &start) ? start.ns : wall_now().ns / 1000000000 * 1000000000;
+		p->start_ns = wall_parse(doc_str(d, "status.startTime"), &start) ?
+			start.ns :
+			wall_now().ns / 1000000000 * 1000000000;
 }
 
 static void keep_volumes(struct pod *p, struct doc *d, struct mono *wake)
@@ -310,7 +324,8 @@ static void keep_volumes(struct pod *p, struct doc *d, struct mono *wake)
 		}
 	}
 	if (p->token_renew_ns) {
-		struct mono t = mono_add_ms(mono_now(), MAX((p->token_renew_ns - wall_now().ns) / 1000000, (int64_t)1000));
+		struct mono t =
+			mono_add_ms(mono_now(), MAX((p->token_renew_ns - wall_now().ns) / 1000000, (int64_t)1000));
 		if (mono_before(t, *wake))
 			*wake = t;
 	}
@@ -356,7 +371,8 @@ static void note_ends(struct pod *p)
 		int64_t ran_ms, ago_ms;
 		struct mono now = mono_now();
 
-		if (!c->now.id || c->now.state != INST_EXITED || (c->ended_seen && strcmp(c->ended_seen, c->now.id) == 0))
+		if (!c->now.id || c->now.state != INST_EXITED ||
+			(c->ended_seen && strcmp(c->ended_seen, c->now.id) == 0))
 			continue;
 		free(c->ended_seen);
 		c->ended_seen = xstrdup(c->now.id);
@@ -370,10 +386,11 @@ static void note_ends(struct pod *p)
 			free(c->wait_reason);
 			free(c->wait_message);
 			c->wait_reason = xstrdup("CrashLoopBackOff");
-			c->wait_message = xasprintf("back-off %llds restarting failed container=%s pod=%s_%s(%s)", (long long)(c->backoff_ms / 1000), c->name,
-				p->name, p->ns, p->uid);
-			node_event(p, str_c(c->name), "Warning", "BackOff", "Back-off restarting failed container %s in pod %s_%s(%s)", c->name, p->name,
-				p->ns, p->uid);
+			c->wait_message = xasprintf("back-off %llds restarting failed container=%s pod=%s_%s(%s)",
+				(long long)(c->backoff_ms / 1000), c->name, p->name, p->ns, p->uid);
+			node_event(p, str_c(c->name), "Warning", "BackOff",
+				"Back-off restarting failed container %s in pod %s_%s(%s)", c->name, p->name, p->ns,
+				p->uid);
 		}
 		c->backoff_ms = pod_backoff_next(c->backoff_ms, ran_ms);
 	}
@@ -392,7 +409,8 @@ static void follow_exit(struct pod *p, struct mono *wake)
 	task_lock(&p->n->lock);
 	for (size_t i = 0; p->exit_seen && i < p->n_containers; i++) {
 		struct container *c = p->containers[i];
-		if (!c->now.id || strcmp(c->now.id, p->exit_seen) != 0 || c->now.state != INST_RUNNING || p->recheck_ms > LAG_MOST_MS)
+		if (!c->now.id || strcmp(c->now.id, p->exit_seen) != 0 || c->now.state != INST_RUNNING ||
+			p->recheck_ms > LAG_MOST_MS)
 			continue;
 		p->recheck_ms = p->recheck_ms ? p->recheck_ms * 2 : LAG_FIRST_MS;
 		t = mono_add_ms(mono_now(), p->recheck_ms);
@@ -417,7 +435,8 @@ static bool policies_applied(struct pod *p, struct doc *d)
 	if (o->policies_applied(o->policies_arg, d, (const char *const *)p->ips, p->n_ips))
 		return true;
 	log_warn("pod %s/%s: its network policies are not in the kernel yet; its containers wait", p->ns, p->name);
-	node_event(p, STR_NULL, "Warning", "NetworkNotReady", "The pod's NetworkPolicies are not in the kernel yet; its containers wait for them");
+	node_event(p, STR_NULL, "Warning", "NetworkNotReady",
+		"The pod's NetworkPolicies are not in the kernel yet; its containers wait for them");
 	return false;
 }
 

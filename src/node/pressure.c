@@ -137,8 +137,8 @@ static bool may_go(struct pod *p, struct doc *d)
 	gone = p->gone || p->evicted;
 	task_unlock(&p->n->lock);
 	return !gone && !val_has(doc_get(d, "metadata.deletionTimestamp")) && !str_is(phase, "Failed") &&
-	       !str_is(phase, "Succeeded") && doc_int(d, "spec.priority", 0) < CRITICAL_PRIORITY &&
-	       !val_has(val_get(doc_get(d, "metadata.annotations"), NOTE_MIRROR));
+		!str_is(phase, "Succeeded") && doc_int(d, "spec.priority", 0) < CRITICAL_PRIORITY &&
+		!val_has(val_get(doc_get(d, "metadata.annotations"), NOTE_MIRROR));
 }
 
 /* Disk: who uses how much is not known; those with the lowest priority, and the most memory among them, go first. */
@@ -153,8 +153,9 @@ static void choose(struct node_agent *n, const struct stats *s, bool memory, str
 			v.asked = memory ? asked_of(d) : INT64_MAX;
 			v.priority = doc_int(d, "spec.priority", 0);
 		}
-		if (!free_to || (ret->p && !pressure_worse(v.used, v.asked, v.priority, ret->used, ret->asked,
-						   ret->priority))) {
+		if (!free_to ||
+			(ret->p &&
+				!pressure_worse(v.used, v.asked, v.priority, ret->used, ret->asked, ret->priority))) {
 			pod_unref(p);
 			continue;
 		}
@@ -188,9 +189,9 @@ static void evict_one(struct node_agent *n, enum signal what, const struct signa
 		return;
 	message = xasprintf("The node was low on resource: %s. Threshold quantity: %lldKi, available: %lldKi. The pod "
 			    "was using %lldKi of memory, its request is %lldKi.",
-		what == SIGNAL_MEMORY   ? "memory"
-		: what == SIGNAL_INODES ? "inodes"
-					: "ephemeral-storage",
+		what == SIGNAL_MEMORY         ? "memory" :
+			what == SIGNAL_INODES ? "inodes" :
+						"ephemeral-storage",
 		(long long)least(t, now->capacity) / 1024, (long long)now->left / 1024, (long long)v.used / 1024,
 		(long long)(v.asked == INT64_MAX ? 0 : v.asked) / 1024);
 	log_warn("pod %s/%s is evicted: %s", v.p->ns, v.p->name, message);

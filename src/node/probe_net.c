@@ -104,7 +104,8 @@ static int ask(struct line *l, const struct probe_http *p, struct err *e)
 {
 	bool v6 = strchr(p->host, ':') != NULL;
 	auto_free char *own = xasprintf("%s%s%s:%d", v6 ? "[" : "", p->host, v6 ? "]" : "", p->port);
-	auto_free char *rq = xasprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: kube-probe/1.34\r\nAccept: */*\r\n%sConnection: close\r\n\r\n",
+	auto_free char *rq = xasprintf(
+		"GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: kube-probe/1.34\r\nAccept: */*\r\n%sConnection: close\r\n\r\n",
 		p->path, p->host_header ? p->host_header : own, p->headers ? p->headers : "");
 	size_t n = strlen(rq), have = 0;
 	char answer[256];
@@ -119,8 +120,10 @@ static int ask(struct line *l, const struct probe_http *p, struct err *e)
 	while (have < 12) {
 		ssize_t r = line_io(l, answer + have, sizeof(answer) - 1 - have, false);
 		if (r <= 0)
-			return left_ms(l->until) ? err_set(e, ERR_UNAVAILABLE, "%s%s: the connection ended without an answer", own, p->path) :
-						   err_set(e, ERR_TIMEOUT, "%s%s: no answer in time", own, p->path);
+			return left_ms(l->until) ?
+				err_set(e, ERR_UNAVAILABLE, "%s%s: the connection ended without an answer", own,
+					p->path) :
+				err_set(e, ERR_TIMEOUT, "%s%s: no answer in time", own, p->path);
 		have += (size_t)r;
 	}
 	answer[have] = 0;

@@ -1,4 +1,5 @@
-/* The small network questions that probes ask: does a port answer, and with which HTTP status. They block the calling task. */
+/* The small network questions that probes ask: does a port answer, and with which HTTP status. They block the calling
+ * task. */
 #pragma once
 #include "base/err.h"
 

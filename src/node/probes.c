@@ -1,4 +1,5 @@
-/* Probes and lifecycle hooks. A timer queue hands each due probe to a short-lived task: no thread waits per probe, none blocks another. */
+/* Probes and lifecycle hooks. A timer queue hands each due probe to a short-lived task: no thread waits per probe, none
+ * blocks another. */
 #include "node/node_internal.h"
 #include "node/probe_net.h"
 #include <errno.h>
@@ -45,7 +46,7 @@ static struct probe *probe_free(struct probe *b)
 	return NULL;
 }
 
-/* ---- one run ------------------------------------------------------------------------------------------------------------------ */
+/* ---- one run --------------------------------------------------------------------------------- */
 
 static int port_of(struct val v, struct val container)
 {
@@ -106,7 +107,8 @@ static int run_http(struct val http, struct val container, const char *ip, int64
 static int run_grpc(struct node_agent *n, struct val g, const char *ip, int64_t timeout_ms, struct err *e)
 {
 	bool v6 = strchr(ip, ':') != NULL;
-	auto_free char *target = xasprintf("http://%s%s%s:%lld", v6 ? "[" : "", ip, v6 ? "]" : "", (long long)val_int(val_get(g, "port"), 0));
+	auto_free char *target = xasprintf(
+		"http://%s%s%s:%lld", v6 ? "[" : "", ip, v6 ? "]" : "", (long long)val_int(val_get(g, "port"), 0));
 	auto_(grpc_free) struct grpc *c = NULL;
 	struct str service = val_str(val_get(g, "service"));
 	auto_buf struct buf rq = BUF_INIT, out = BUF_INIT;
@@ -127,7 +129,8 @@ static int run_grpc(struct node_agent *n, struct val g, const char *ip, int64_t 
 	return err_set(e, ERR_UNAVAILABLE, "service \"%.*s\" is not SERVING", STR_ARG(service));
 }
 
-static int run_handler(struct node_agent *n, struct val h, struct val container, const char *id, const char *ip, int64_t timeout_ms, struct err *e)
+static int run_handler(struct node_agent *n, struct val h, struct val container, const char *id, const char *ip,
+	int64_t timeout_ms, struct err *e)
 {
 	struct val v;
 
@@ -144,7 +147,7 @@ static int run_handler(struct node_agent *n, struct val h, struct val container,
 	return 0;
 }
 
-/* ---- results -------------------------------------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static void tell(struct probes *s, struct probe *b, bool ok, bool *ret_changed)
 {
@@ -175,7 +178,8 @@ static void tell(struct probes *s, struct probe *b, bool ok, bool *ret_changed)
 /* Counts, and says after how many milliseconds the probe runs again; 0: never. */
 static int64_t judge(struct probes *s, struct probe *b, bool ok, const char *why)
 {
-	bool changed, counts = !mono_before(mono_now(), mono_add_ms(b->counted, b->period_ms - 50)) || b->counted.ns == 0;
+	bool changed,
+		counts = !mono_before(mono_now(), mono_add_ms(b->counted, b->period_ms - 50)) || b->counted.ns == 0;
 
 	if (ok) {
 		b->fails = 0;
@@ -191,7 +195,8 @@ static int64_t judge(struct probes *s, struct probe *b, bool ok, const char *why
 		b->counted = mono_now();
 		b->fails++;
 		if (p && (b->ever || b->kind != PROBE_READINESS || b->fails > 1))
-			node_event(p, str_c(b->container), "Warning", "Unhealthy", "%s probe failed: %s", kind_names[b->kind], why);
+			node_event(p, str_c(b->container), "Warning", "Unhealthy", "%s probe failed: %s",
+				kind_names[b->kind], why);
 	}
 	if (b->fails >= b->fails_max)
 		tell(s, b, false, &changed);
@@ -259,7 +264,7 @@ static void dispatch(void *arg)
 	}
 }
 
-/* ---- coming and going -------------------------------------------------------------------------------------------------------------- */
+/* ---- coming and going ------------------------------------------------------------------------ */
 
 static void drop(struct probes *s, struct probe *b) /* locked */
 {
@@ -282,8 +287,14 @@ static void need(struct probes *s, struct pod *p, struct doc *d, struct containe
 		return;
 	}
 	b = xcalloc(1, sizeof(*b));
-	*b = (struct probe){ .key = TAKE(key), .uid = xstrdup(p->uid), .container = xstrdup(c->name), .id = xstrdup(c->now.id),
-		.ip = xstrdup(p->n_ips ? p->ips[0] : "127.0.0.1"), .kind = kind, .d = doc_ref(d), .seen = true };
+	*b = (struct probe){ .key = TAKE(key),
+		.uid = xstrdup(p->uid),
+		.container = xstrdup(c->name),
+		.id = xstrdup(c->now.id),
+		.ip = xstrdup(p->n_ips ? p->ips[0] : "127.0.0.1"),
+		.kind = kind,
+		.d = doc_ref(d),
+		.seen = true };
 	b->period_ms = MAX(val_int(val_get(spec, "periodSeconds"), 10), (int64_t)1) * 1000;
 	b->timeout_ms = MAX(val_int(val_get(spec, "timeoutSeconds"), 1), (int64_t)1) * 1000;
 	b->fails_max = (int)val_int(val_get(spec, "failureThreshold"), 3);
@@ -305,7 +316,8 @@ void probes_sync(struct pod *p, struct doc *d)
 	void *value;
 
 	for (size_t i = 0; i < p->n_containers; i++)
-		any |= p->containers[i]->has_startup || p->containers[i]->has_liveness || p->containers[i]->has_readiness;
+		any |= p->containers[i]->has_startup || p->containers[i]->has_liveness ||
+			p->containers[i]->has_readiness;
 	if (!any || !s)
 		return;
 	p->probes_on = true;
@@ -385,9 +397,10 @@ struct probes *probes_free(struct probes *s)
 	return NULL;
 }
 
-/* ---- hooks --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- hooks ----------------------------------------------------------------------------------- */
 
-int hook_run(struct pod *p, struct doc *d, struct val handler, const char *container_id, struct str container, int64_t timeout_ms, struct err *e)
+int hook_run(struct pod *p, struct doc *d, struct val handler, const char *container_id, struct str container,
+	int64_t timeout_ms, struct err *e)
 {
 	struct val spec = pod_container_spec(d, container), sleep = val_get(handler, "sleep");
 	int64_t ms = timeout_ms ? timeout_ms : 120000;

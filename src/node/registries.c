@@ -202,8 +202,9 @@ static bool names(struct str server, struct str ref)
 {
 	struct str host = image_host(ref), named = server_host(server);
 
-	return str_eq(named, host) || (str_is(host, "docker.io") && (str_is(named, "index.docker.io") ||
-									    str_is(named, "registry-1.docker.io")));
+	return str_eq(named, host) ||
+		(str_is(host, "docker.io") &&
+			(str_is(named, "index.docker.io") || str_is(named, "registry-1.docker.io")));
 }
 
 static void add_auth(struct val v, struct arena *a, struct image_auth *list, size_t *n)
@@ -256,9 +257,9 @@ size_t image_credentials(struct pod *p, struct doc *d, struct str ref, struct ar
 	own = val_get(val_get_str(configs, image_host(ref)), "auth");
 	if (val_has(own))
 		add_auth(own, a, list, &n);
-	for (struct val_iter it = val_iter(
-		     s->config ? val_path(val_get_str(doc_get(s->config, "mirrors"), image_host(ref)), "endpoint")
-			       : VAL_NONE);
+	for (struct val_iter it = val_iter(s->config ?
+			     val_path(val_get_str(doc_get(s->config, "mirrors"), image_host(ref)), "endpoint") :
+			     VAL_NONE);
 		val_next(&it);) {
 		own = val_get(val_get_str(configs, server_host(val_str(it.val))), "auth");
 		if (val_has(own))

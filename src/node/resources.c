@@ -1,4 +1,5 @@
-/* Requests and limits → kernel knobs: CPU shares and quota, memory limit, oom score, and the pod's own control group. */
+/* Requests and limits → kernel knobs: CPU shares and quota, memory limit, oom score, and the pod's own control
+ * group. */
 #include "node/node_internal.h"
 #include <dirent.h>
 #include <errno.h>
@@ -178,17 +179,18 @@ Cri__LinuxResources *resources_cri(struct node_agent *n, struct val spec, struct
 		l->memory_limit_in_bytes = r.mem_limit;
 		if (n->cgroup_version == 2) {
 			/* a container that is out of memory ends as a whole */
-			CRI_ENTRY(a, l->unified, l->n_unified, cri__linux_resources__unified_entry__init, arena_strdup(a, "memory.oom.group"),
-				arena_strdup(a, "1"));
+			CRI_ENTRY(a, l->unified, l->n_unified, cri__linux_resources__unified_entry__init,
+				arena_strdup(a, "memory.oom.group"), arena_strdup(a, "1"));
 		}
 	}
-	l->oom_score_adj = resources_oom_score_adj(pod_qos(spec), &r, n->mem_bytes, str_is(prio, "system-node-critical"));
+	l->oom_score_adj =
+		resources_oom_score_adj(pod_qos(spec), &r, n->mem_bytes, str_is(prio, "system-node-critical"));
 	if (l->oom_score_adj < 0 && !may_lower_oom())
 		l->oom_score_adj = 0;
 	return l;
 }
 
-/* ---- control groups ----------------------------------------------------------------------------------------------- */
+/* ---- control groups -------------------------------------------------------------------------- */
 
 int cgroup_detect(void)
 {
@@ -201,7 +203,8 @@ char *pod_cgroup(const struct pod *p, const char *qos)
 
 	if (strcmp(qos, "Guaranteed") == 0)
 		return xasprintf("%s/kubepods/pod%s", root, p->uid);
-	return xasprintf("%s/kubepods/%s/pod%s", root, strcmp(qos, "Burstable") == 0 ? "burstable" : "besteffort", p->uid);
+	return xasprintf(
+		"%s/kubepods/%s/pod%s", root, strcmp(qos, "Burstable") == 0 ? "burstable" : "besteffort", p->uid);
 }
 
 static int write_value(const char *dir, const char *file, const char *value)
@@ -225,8 +228,8 @@ static void write_number(const char *dir, const char *file, int64_t value)
 	(void)write_value(dir, file, text);
 }
 
-static const char *const v1_controllers[] = { "cpu", "cpuacct", "memory", "pids", "cpuset", "blkio", "freezer", "devices", "hugetlb", "net_cls",
-	"net_prio", "perf_event", "systemd", "unified" };
+static const char *const v1_controllers[] = { "cpu", "cpuacct", "memory", "pids", "cpuset", "blkio", "freezer",
+	"devices", "hugetlb", "net_cls", "net_prio", "perf_event", "systemd", "unified" };
 
 static void limits_v1(const char *path, const struct resources *r, bool cpu_limit, bool mem_limit)
 {
@@ -296,7 +299,8 @@ static int64_t burstable_milli(struct node_agent *n, const struct pod *leaving)
 		struct resources r;
 		bool ignored;
 
-		if (p == leaving || val_is(phase, "Succeeded") || val_is(phase, "Failed") || strcmp(pod_qos(spec), "Burstable") != 0)
+		if (p == leaving || val_is(phase, "Succeeded") || val_is(phase, "Failed") ||
+			strcmp(pod_qos(spec), "Burstable") != 0)
 			continue;
 		resources_of_pod(spec, &r, &ignored, &ignored);
 		sum += r.cpu_request_milli;
@@ -315,11 +319,13 @@ static void share_cpu(struct node_agent *n, const char *path, int64_t milli)
 		write_number(dir, "cpu.shares", resources_cpu_shares(milli));
 }
 
-/* Guaranteed pods stand beside the two classes and share the CPU with them by what each asked for: best-effort pods get what nobody wants. */
+/* Guaranteed pods stand beside the two classes and share the CPU with them by what each asked for: best-effort pods get
+ * what nobody wants. */
 static void share_between_classes(struct node_agent *n, const struct pod *leaving)
 {
 	const char *root = n->o.cgroup_root ? n->o.cgroup_root : "";
-	auto_free char *all = xasprintf("%s/kubepods", root), *burstable = xasprintf("%s/burstable", all), *besteffort = xasprintf("%s/besteffort", all);
+	auto_free char *all = xasprintf("%s/kubepods", root), *burstable = xasprintf("%s/burstable", all),
+		       *besteffort = xasprintf("%s/besteffort", all);
 
 	share_cpu(n, all, n->cpus * INT64_C(1000));
 	share_cpu(n, burstable, burstable_milli(n, leaving));
@@ -403,7 +409,9 @@ void cgroup_pods_each(struct node_agent *n, void (*each)(void *arg, const char *
 
 	for (size_t q = 0; q < ARRAY_LEN(classes); q++)
 		for (size_t i = 0; i < (n->cgroup_version == 2 ? 1 : ARRAY_LEN(v1_controllers)); i++) {
-			auto_free char *root = n->cgroup_version == 2 ? xasprintf(CGROUP_ROOT "%s", own) : xasprintf(CGROUP_ROOT "/%s%s", v1_controllers[i], own);
+			auto_free char *root = n->cgroup_version == 2 ?
+				xasprintf(CGROUP_ROOT "%s", own) :
+				xasprintf(CGROUP_ROOT "/%s%s", v1_controllers[i], own);
 			each_pod(root, classes[q], each, arg);
 		}
 }

@@ -1,6 +1,7 @@
-/* The node's HTTPS server (port 10250): logs, exec, attach, port-forward and facts, for the API server and administrators.
- * A client must show a certificate of the cluster's CA that is the API server's (CN kube-apiserver-kubelet-client) or an administrator's
- * (group system:masters): another node's certificate opens nothing here. */
+/* The node's HTTPS server (port 10250): logs, exec, attach, port-forward and facts, for the API server and
+ * administrators.
+ * A client must show a certificate of the cluster's CA that is the API server's (CN kube-apiserver-kubelet-client) or
+ * an administrator's (group system:masters): another node's certificate opens nothing here. */
 #include "node/node_internal.h"
 #include <ctype.h>
 #include <dirent.h>
@@ -16,7 +17,7 @@ struct node_server {
 	struct net_loop *loop;
 };
 
-/* ---- paths and queries ------------------------------------------------------------------------------------------------------------ */
+/* ---- paths and queries ----------------------------------------------------------------------- */
 
 static struct str decode(struct str s, struct arena *a, bool plus)
 {
@@ -24,7 +25,8 @@ static struct str decode(struct str s, struct arena *a, bool plus)
 	size_t n = 0;
 
 	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] == '%' && i + 2 < s.n && isxdigit((unsigned char)s.p[i + 1]) && isxdigit((unsigned char)s.p[i + 2])) {
+		if (s.p[i] == '%' && i + 2 < s.n && isxdigit((unsigned char)s.p[i + 1]) &&
+			isxdigit((unsigned char)s.p[i + 2])) {
 			char hex[3] = { s.p[i + 1], s.p[i + 2], 0 };
 			t[n++] = (char)strtol(hex, NULL, 16);
 			i += 2;
@@ -38,7 +40,8 @@ static struct str decode(struct str s, struct arena *a, bool plus)
 
 bool query_true(struct str v)
 {
-	return str_is(v, "1") || str_is(v, "t") || str_is(v, "T") || str_is(v, "true") || str_is(v, "True") || str_is(v, "TRUE");
+	return str_is(v, "1") || str_is(v, "t") || str_is(v, "T") || str_is(v, "true") || str_is(v, "True") ||
+		str_is(v, "TRUE");
 }
 
 struct str query_get(struct str query, const char *key, struct arena *a)
@@ -107,7 +110,7 @@ static void fail(struct http_request *rq, int status, const char *fmt, ...)
 	http_reply_text(rq, status, "text/plain; charset=utf-8", str_c(text));
 }
 
-/* ---- logs ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- logs ------------------------------------------------------------------------------------ */
 
 /* Own. The newest log file of a container, or the one before; NULL: there is none. */
 static char *log_path(struct pod *p, struct str container, bool previous)
@@ -147,7 +150,9 @@ static bool log_options(struct ask *k, struct log_opts *o)
 		.timestamps = query_bool(k->query, "timestamps", NULL, k->a),
 		.tail = query_int(k->query, "tailLines", k->a, -1),
 		.limit = query_int(k->query, "limitBytes", k->a, -1),
-		.stream = str_eq_nocase(stream, STR("stdout")) ? 1 : str_eq_nocase(stream, STR("stderr")) ? 2 : 0,
+		.stream = str_eq_nocase(stream, STR("stdout")) ? 1 :
+			str_eq_nocase(stream, STR("stderr"))   ? 2 :
+								 0,
 	};
 	if (seconds > 0)
 		o->since_ns = wall_now().ns - seconds * 1000000000;
@@ -181,14 +186,16 @@ static void serve_logs(struct ask *k)
 	}
 	auto_free char *path = log_path(p, container, previous);
 	if (!path && previous)
-		fail(k->rq, 400, "previous terminated container \"%.*s\" in pod \"%s\" not found", STR_ARG(container), p->name);
+		fail(k->rq, 400, "previous terminated container \"%.*s\" in pod \"%s\" not found", STR_ARG(container),
+			p->name);
 	else if (!path)
-		fail(k->rq, 400, "container \"%.*s\" in pod \"%s\" is waiting to start: ContainerCreating", STR_ARG(container), p->name);
+		fail(k->rq, 400, "container \"%.*s\" in pod \"%s\" is waiting to start: ContainerCreating",
+			STR_ARG(container), p->name);
 	else
 		logs_serve(k->s->n, k->rq, p, container, path, o);
 }
 
-/* ---- exec, attach, port-forward -------------------------------------------------------------------------------------------------------- */
+/* ---- exec, attach, port-forward -------------------------------------------------------------- */
 
 static char *running_container(struct node_agent *n, struct pod *p, struct str name)
 {
@@ -280,7 +287,7 @@ static void serve_stream(struct ask *k)
 	streams_serve(k->s->n, k->rq, url, forward ? "portforward" : "exec");
 }
 
-/* ---- facts ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- facts ----------------------------------------------------------------------------------- */
 
 static void reply_json(struct http_request *rq, struct node *t)
 {
@@ -351,7 +358,7 @@ static void serve_health(struct ask *k)
 	http_reply_text(k->rq, 200, "text/plain", STR("ok"));
 }
 
-/* ---- routing ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- routing --------------------------------------------------------------------------------- */
 
 static const struct route {
 	const char *first;
@@ -426,7 +433,8 @@ static void handle(void *arg, struct http_request *rq)
 		return;
 	}
 	if (!allowed(rq)) {
-		fail(rq, str_empty(http_peer(rq)->cn) ? 401 : 403, "this node answers the API server and administrators only");
+		fail(rq, str_empty(http_peer(rq)->cn) ? 401 : 403,
+			"this node answers the API server and administrators only");
 		ask_free(k);
 		return;
 	}
@@ -451,9 +459,17 @@ static void handle(void *arg, struct http_request *rq)
 int node_server_new(struct node_agent *n, struct node_server **ret, struct err *e)
 {
 	struct node_server *s = xcalloc(1, sizeof(*s));
-	struct tls_opts t = { .cert_file = n->o.tls_cert_file, .key_file = n->o.tls_key_file, .ca_file = n->o.tls_ca_file, .server = true };
-	struct http_server_opts o = { .address = n->o.address, .port = n->o.port ? n->o.port : NODE_PORT, .loops = &s->loop, .n_loops = 1,
-		.connections_max = 1000, .handle = handle, .arg = s };
+	struct tls_opts t = { .cert_file = n->o.tls_cert_file,
+		.key_file = n->o.tls_key_file,
+		.ca_file = n->o.tls_ca_file,
+		.server = true };
+	struct http_server_opts o = { .address = n->o.address,
+		.port = n->o.port ? n->o.port : NODE_PORT,
+		.loops = &s->loop,
+		.n_loops = 1,
+		.connections_max = 1000,
+		.handle = handle,
+		.arg = s };
 	int r;
 
 	s->n = n;

@@ -1,10 +1,12 @@
-/* Shims that nobody asks any more, of our own containerd only. containerd 1.6 starts a shim, then has it make tasks; when it is killed meanwhile
+/* Shims that nobody asks any more, of our own containerd only. containerd 1.6 starts a shim, then has it make tasks;
+ * when it is killed meanwhile
  *
  *   before the pod's first task   its successor keeps the shim for ever
  *   while a container is made     the shim waits for a container that nobody knows, also when its pod is taken away
  *
- * A shim works in its bundle: STATE/io.containerd.runtime.v2.task/k8s.io/ID, where runc notes the task's process once it is made. A bundle that
- * is being deleted gets a dot before its name first, and keeps it for ever when nobody goes on. */
+ * A shim works in its bundle: STATE/io.containerd.runtime.v2.task/k8s.io/ID, where runc notes the task's process once
+ * it is made. A bundle that is being deleted gets a dot before its name first, and keeps it for ever when nobody goes
+ * on. */
 #include "base/log.h"
 #include "node/node_internal.h"
 
@@ -75,7 +77,8 @@ static bool is_abandoned(const char *cwd, const char *bundle, const struct map *
 
 	if (strstr(bundle, "/.") || strstr(bundle, " (deleted)"))
 		return true;
-	return known && id && !has_children && !map_get(known, str_c(id + 1)) && stat(config, &st) == 0 && st.st_mtime + BEGINNING_S < time(NULL);
+	return known && id && !has_children && !map_get(known, str_c(id + 1)) && stat(config, &st) == 0 &&
+		st.st_mtime + BEGINNING_S < time(NULL);
 }
 
 static bool matches(pid_t pid, enum node_shims which, const struct map *known, bool has_children)
@@ -87,7 +90,8 @@ static bool matches(pid_t pid, enum node_shims which, const struct map *known, b
 	snprintf(task, sizeof(task), "%s/init.pid", cwd);
 	n = readlink(cwd, bundle, sizeof(bundle) - 1);
 	bundle[MAX(n, (ssize_t)0)] = '\0';
-	return which == NODE_SHIMS_ALL || is_abandoned(cwd, bundle, known, has_children) || (which == NODE_SHIMS_WITHOUT_TASK && access(task, F_OK) != 0);
+	return which == NODE_SHIMS_ALL || is_abandoned(cwd, bundle, known, has_children) ||
+		(which == NODE_SHIMS_WITHOUT_TASK && access(task, F_OK) != 0);
 }
 
 static size_t read_processes(struct process *list)
@@ -132,7 +136,8 @@ static void end_some(const char *socket, enum node_shims which, const struct map
 	size_t n = read_processes(list), shims = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		list[i].ends = is_shim(socket, list[i].pid) && matches(list[i].pid, which, known, is_parent(list, n, list[i].pid));
+		list[i].ends = is_shim(socket, list[i].pid) &&
+			matches(list[i].pid, which, known, is_parent(list, n, list[i].pid));
 		shims += list[i].ends;
 	}
 	while (shims && add_children(list, n)) {
@@ -155,10 +160,12 @@ void shims_end_unknown(struct node_agent *n, const struct map *known)
 	end_some(n->o.cri_socket, NODE_SHIMS_ABANDONED, known);
 }
 
-/* A bundle for which no shim was asked yet cannot be read by containerd, one that was being deleted is not looked at. */
+/* A bundle for which no shim was asked yet cannot be read by containerd, one that was being deleted is not looked
+ * at. */
 static void remove_unfinished(const char *state, const char *root, const char *id)
 {
-	auto_free char *bundle = xasprintf("%s/" TASKS "/%s", state, id), *work = xasprintf("%s/" TASKS "/%s", root, id);
+	auto_free char *bundle = xasprintf("%s/" TASKS "/%s", state, id),
+		       *work = xasprintf("%s/" TASKS "/%s", root, id);
 	auto_free char *begun = xasprintf("%s/runtime", bundle), *rootfs = xasprintf("%s/rootfs", bundle);
 
 	if (*id != '.' && access(begun, F_OK) == 0)
@@ -181,7 +188,7 @@ static void remove_bundles(const char *state, const char *root)
 		(void)closedir(d);
 }
 
-/* ---- network namespaces ------------------------------------------------------------------------------------------------ */
+/* ---- network namespaces ---------------------------------------------------------------------- */
 
 static bool lives_in(ino_t ns)
 {

@@ -99,10 +99,10 @@ static void value_of(struct buf *b, enum figure f, const struct usage *u, int64_
 		seconds(b, started_ns);
 	else
 		buf_printf(b, "%lld",
-			(long long)(f == FIG_SET     ? u->mem_set
-				    : f == FIG_USAGE ? u->mem_usage
-				    : f == FIG_RSS   ? u->mem_rss
-						     : u->mem_cache));
+			(long long)(f == FIG_SET       ? u->mem_set :
+					f == FIG_USAGE ? u->mem_usage :
+					f == FIG_RSS   ? u->mem_rss :
+							 u->mem_cache));
 }
 
 static const struct resource_row {

@@ -1,4 +1,5 @@
-/* What the API is told about a pod: built from what was observed and decided, written at once and only when it changed. */
+/* What the API is told about a pod: built from what was observed and decided, written at once and only when it
+ * changed. */
 #include "node/node_internal.h"
 #include <stdio.h>
 
@@ -44,7 +45,8 @@ static bool pod_ending(struct pod *p, struct doc *d)
 	return p->gone || p->fail_reason || val_has(doc_get(d, "metadata.deletionTimestamp"));
 }
 
-static struct node *state_of(struct pod *p, struct doc *d, struct container *c, const struct decision *dec, struct arena *a, bool *ret_waiting)
+static struct node *state_of(struct pod *p, struct doc *d, struct container *c, const struct decision *dec,
+	struct arena *a, bool *ret_waiting)
 {
 	struct node *state = node_map(a);
 	const char *reason = c->wait_reason, *message = c->wait_message;
@@ -66,12 +68,14 @@ static struct node *state_of(struct pod *p, struct doc *d, struct container *c, 
 		node_setc(state, "terminated", terminated(a, &c->now));
 		return state;
 	}
-	if (!c->now.id && c->last.id && c->last.state == INST_EXITED && (dec->verdict != POD_GOES_ON || pod_ending(p, d))) {
+	if (!c->now.id && c->last.id && c->last.state == INST_EXITED &&
+		(dec->verdict != POD_GOES_ON || pod_ending(p, d))) {
 		node_setc(state, "terminated", terminated(a, &c->last));
 		return state;
 	}
 	if (!reason)
-		reason = c->kind != KIND_EPHEMERAL && val_len(doc_get(d, "spec.initContainers")) ? "PodInitializing" : "ContainerCreating";
+		reason = c->kind != KIND_EPHEMERAL && val_len(doc_get(d, "spec.initContainers")) ? "PodInitializing" :
+												   "ContainerCreating";
 	node_setc(state, "waiting", waiting(a, reason, message));
 	*ret_waiting = true;
 	return state;
@@ -88,7 +92,8 @@ static bool container_ready(struct container *c)
 	return c->now.state == INST_RUNNING && c->started && c->ready;
 }
 
-static struct node *container_status(struct pod *p, struct doc *d, struct container *c, const struct decision *dec, struct arena *a)
+static struct node *container_status(
+	struct pod *p, struct doc *d, struct container *c, const struct decision *dec, struct arena *a)
 {
 	struct node *s = node_map(a), *last = node_map(a);
 	struct val spec = pod_container_spec(d, str_c(c->name));
@@ -110,9 +115,15 @@ static struct node *container_status(struct pod *p, struct doc *d, struct contai
 		node_setc(last, "terminated", terminated(a, &c->last));
 	node_setc(s, "lastState", last);
 	node_setc(s, "ready", node_bool(a, ready));
-	node_setc(s, "restartCount", node_int(a, shown->id ? shown->restarts : val_int(val_get(val_find(doc_get(d, container_list(c->kind, true)), "name",
-		str_c(c->name)), "restartCount"), 0)));
-	node_setc(s, "image", shown->image && *shown->image ? node_c(a, shown->image) : node_str(a, val_str(val_get(spec, "image"))));
+	node_setc(s, "restartCount",
+		node_int(a,
+			shown->id ? shown->restarts :
+				    val_int(val_get(val_find(doc_get(d, container_list(c->kind, true)), "name",
+							    str_c(c->name)),
+						    "restartCount"),
+					    0)));
+	node_setc(s, "image",
+		shown->image && *shown->image ? node_c(a, shown->image) : node_str(a, val_str(val_get(spec, "image"))));
 	node_setc(s, "imageID", node_c(a, shown->image_ref ? shown->image_ref : ""));
 	if (shown->id)
 		node_setc(s, "containerID", node_strf(a, "containerd://%s", shown->id));
@@ -124,7 +135,7 @@ static struct node *container_status(struct pod *p, struct doc *d, struct contai
 	return s;
 }
 
-/* ---- conditions ------------------------------------------------------------------------------------------------------------ */
+/* ---- conditions ------------------------------------------------------------------------------ */
 
 struct conds {
 	struct arena *a;
@@ -164,7 +175,8 @@ static void name_list(struct buf *b, const char *name)
 static bool gates_open(struct doc *d)
 {
 	for (struct val_iter it = val_iter(doc_get(d, "spec.readinessGates")); val_next(&it);) {
-		struct val c = val_find(doc_get(d, "status.conditions"), "type", val_str(val_get(it.val, "conditionType")));
+		struct val c =
+			val_find(doc_get(d, "status.conditions"), "type", val_str(val_get(it.val, "conditionType")));
 		if (!val_is(val_get(c, "status"), "True"))
 			return false;
 	}
@@ -210,7 +222,8 @@ static void conditions(struct conds *k, const struct decision *dec, const char *
 		condition(k, "Initialized", true, strcmp(phase, "Succeeded") == 0 ? "PodCompleted" : NULL, NULL);
 	else
 		condition(k, "Initialized", false, "ContainersNotInitialized",
-			arena_printf(k->a, "containers with incomplete status: [%.*s]", STR_ARG(buf_view(&incomplete))));
+			arena_printf(
+				k->a, "containers with incomplete status: [%.*s]", STR_ARG(buf_view(&incomplete))));
 	resize_conditions(k);
 	if (p->fail_reason && strcmp(p->fail_reason, "Evicted") == 0)
 		condition(k, "DisruptionTarget", true, "TerminationByKubelet", p->fail_message);
@@ -226,7 +239,8 @@ static void conditions(struct conds *k, const struct decision *dec, const char *
 	condition(k, "ContainersReady", ready, ready ? NULL : over ? over_why : "ContainersNotReady", text);
 	/* the scheduler's to say; for pods that came here without one it is said here, and then on */
 	if (!val_has(val_find(doc_get(k->d, "status.conditions"), "type", STR("PodScheduled"))) ||
-		(p->last_status && val_has(val_find(doc_get(p->last_status, "status.conditions"), "type", STR("PodScheduled")))))
+		(p->last_status &&
+			val_has(val_find(doc_get(p->last_status, "status.conditions"), "type", STR("PodScheduled")))))
 		condition(k, "PodScheduled", true, NULL, NULL);
 }
 
@@ -289,7 +303,8 @@ struct doc *status_build(struct pod *p, struct doc *d, const struct decision *de
 	wall_rfc3339(wall_now(), k.now);
 	for (size_t i = 0; i < p->n_containers; i++) {
 		enum container_kind kind = p->containers[i]->kind;
-		node_add(lists[kind == KIND_SIDECAR ? KIND_INIT : kind], container_status(p, d, p->containers[i], dec, a));
+		node_add(lists[kind == KIND_SIDECAR ? KIND_INIT : kind],
+			container_status(p, d, p->containers[i], dec, a));
 	}
 	conditions(&k, dec, phase);
 	if (generation)
@@ -311,7 +326,7 @@ struct doc *status_build(struct pod *p, struct doc *d, const struct decision *de
 	return node_publish(node_pack(a, "{metadata:{uid:s}, status:o}", p->uid, st));
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Nothing but that a change of the specification was seen: that can wait for what follows from it. */
 static bool only_generation(struct doc *before, struct doc *after)
@@ -364,7 +379,8 @@ static int write_one(struct node_agent *n, struct pod *p, struct err *e)
 		return 0;
 	}
 	if (want)
-		r = client_patch(n->client, res_pods, str_c(p->ns), str_c(p->name), "status", PATCH_STRATEGIC, want, NULL, e);
+		r = client_patch(
+			n->client, res_pods, str_c(p->ns), str_c(p->name), "status", PATCH_STRATEGIC, want, NULL, e);
 	if (r == -ERR_NOT_FOUND || r == -ERR_CONFLICT) { /* gone, or another of the same name: the watch will tell */
 		doc_unref(want);
 		return 0;
@@ -379,7 +395,8 @@ static int write_one(struct node_agent *n, struct pod *p, struct err *e)
 	}
 	doc_unref(want);
 	if (del) {
-		r = client_delete(n->client, res_pods, str_c(p->ns), str_c(p->name), (struct client_delete){ .uid = str_c(p->uid), .grace_s = 0 }, e);
+		r = client_delete(n->client, res_pods, str_c(p->ns), str_c(p->name),
+			(struct client_delete){ .uid = str_c(p->uid), .grace_s = 0 }, e);
 		if (r == -ERR_NOT_FOUND || r == -ERR_CONFLICT)
 			r = 0;
 	}

@@ -18,10 +18,10 @@ struct session {
 	struct node_agent *n;
 	struct http_request *rq; /* until answered */
 	struct http_client *client;
-	char *protocol;		 /* of the stream: v4.channel.k8s.io … */
-	char *ws_protocol;	 /* NULL: the client speaks SPDY; "": a WebSocket without subprotocol */
-	bool base64;		 /* WebSocket messages are text: a digit for the channel, then base64 */
-	bool first_version;	 /* the error channel tells failures only, as text */
+	char *protocol;     /* of the stream: v4.channel.k8s.io … */
+	char *ws_protocol;  /* NULL: the client speaks SPDY; "": a WebSocket without subprotocol */
+	bool base64;        /* WebSocket messages are text: a digit for the channel, then base64 */
+	bool first_version; /* the error channel tells failures only, as text */
 	bool tunnel;
 	bool has_in, has_out, has_err, tty;
 	struct net_pipe *near, *far; /* SPDY client; containerd */
@@ -57,7 +57,7 @@ static void refuse(struct session *s, int status, struct str text)
 	http_reply_text(rq, status, "text/plain; charset=utf-8", text);
 }
 
-/* ---- bytes pass through ------------------------------------------------------------------------------------------------------------- */
+/* ---- bytes pass through ---------------------------------------------------------------------- */
 
 static void near_data(void *arg, struct str bytes)
 {
@@ -95,7 +95,7 @@ static void near_closed(void *arg)
 
 static const struct net_pipe_ops near_ops = { near_data, near_writable, near_closed };
 
-/* ---- WebSocket side -------------------------------------------------------------------------------------------------------------------- */
+/* ---- WebSocket side -------------------------------------------------------------------------- */
 
 static void to_client(struct session *s, enum channel ch, struct str bytes)
 {
@@ -172,7 +172,7 @@ static void ws_closed(void *arg)
 
 static const struct websocket_ops ws_ops = { ws_message, ws_writable, ws_closed };
 
-/* ---- SPDY streams of an exec or attach -------------------------------------------------------------------------------------------------- */
+/* ---- SPDY streams of an exec or attach ------------------------------------------------------- */
 
 static int channel_of(struct session *s, struct spdy_stream *st)
 {
@@ -199,13 +199,15 @@ static void send_verdict(struct session *s, struct str status)
 /* The error stream's end is the verdict; it comes after all output. */
 static void maybe_finish(struct session *s)
 {
-	if (!s->ended[CH_ERROR] || (s->streams[CH_STDOUT] && !s->ended[CH_STDOUT]) || (s->streams[CH_STDERR] && !s->ended[CH_STDERR]))
+	if (!s->ended[CH_ERROR] || (s->streams[CH_STDOUT] && !s->ended[CH_STDOUT]) ||
+		(s->streams[CH_STDERR] && !s->ended[CH_STDERR]))
 		return;
 	if (!s->error_sent && s->far)
 		send_verdict(s, STR("{\"metadata\":{},\"status\":\"Success\"}"));
 	else if (!s->error_sent) /* nobody may take a part for the whole */
-		send_verdict(s, STR("{\"metadata\":{},\"status\":\"Failure\",\"reason\":\"InternalError\",\"code\":500,\"message\":"
-				    "\"the container runtime ended the stream without saying how the command ended; output may be missing\"}"));
+		send_verdict(s,
+			STR("{\"metadata\":{},\"status\":\"Failure\",\"reason\":\"InternalError\",\"code\":500,\"message\":"
+			    "\"the container runtime ended the stream without saying how the command ended; output may be missing\"}"));
 	if (s->ws)
 		websocket_close(s->ws, 1000, "");
 }
@@ -244,7 +246,9 @@ static void spdy_closed(void *arg)
 	(void)arg; /* the pipe's closed() says the same */
 }
 
-static const struct spdy_ops spdy_session_ops = { .data = spdy_data, .reset = spdy_reset, .writable = spdy_writable, .closed = spdy_closed };
+static const struct spdy_ops spdy_session_ops = {
+	.data = spdy_data, .reset = spdy_reset, .writable = spdy_writable, .closed = spdy_closed
+};
 
 static void open_stream(struct session *s, enum channel ch, const char *type)
 {
@@ -267,7 +271,7 @@ static void open_streams(struct session *s)
 		open_stream(s, CH_RESIZE, "resize");
 }
 
-/* ---- containerd's side --------------------------------------------------------------------------------------------------------------------- */
+/* ---- containerd's side ----------------------------------------------------------------------- */
 
 static void far_data(void *arg, struct str bytes)
 {
@@ -335,12 +339,14 @@ static struct str header_of(const struct http_header *h, size_t n, const char *n
 	return STR_NULL;
 }
 
-static void established(void *arg, struct net_pipe *p, int status, const struct http_header *headers, size_t n, struct str body)
+static void established(
+	void *arg, struct net_pipe *p, int status, const struct http_header *headers, size_t n, struct str body)
 {
 	struct session *s = arg;
 
 	if (status != 101) {
-		refuse(s, status >= 400 ? status : 502, body.n ? body : STR("the container runtime refused the stream"));
+		refuse(s, status >= 400 ? status : 502,
+			body.n ? body : STR("the container runtime refused the stream"));
 		s->far_open = true; /* its closed() follows */
 		return;
 	}
@@ -371,13 +377,13 @@ static void failed(void *arg, const struct err *e)
 
 static const struct http_upgraded upgraded = { established, failed };
 
-/* ---- the beginning ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the beginning --------------------------------------------------------------------------- */
 
 /* The first of the client's subprotocols that we speak, newest first. */
 static const char *choose(struct str offered, bool forward)
 {
-	static const char *const exec_ones[] = { "v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io",
-		"base64.channel.k8s.io" };
+	static const char *const exec_ones[] = { "v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io",
+		"channel.k8s.io", "base64.channel.k8s.io" };
 	static const char *const forward_ones[] = { TUNNEL_PROTOCOL };
 	const char *const *list = forward ? forward_ones : exec_ones;
 
@@ -406,7 +412,8 @@ static void begin(void *arg) /* on the loop */
 {
 	struct begin *b = arg;
 	struct session *s = b->s;
-	struct http_header h[8] = { { STR("connection"), STR("Upgrade") }, { STR("upgrade"), STR("SPDY/3.1") }, { STR("content-length"), STR("0") } };
+	struct http_header h[8] = { { STR("connection"), STR("Upgrade") }, { STR("upgrade"), STR("SPDY/3.1") },
+		{ STR("content-length"), STR("0") } };
 	size_t n = 3;
 
 	for (struct str part, rest = str_c(s->protocol); str_next(&rest, ',', &part) && n < ARRAY_LEN(h);)
@@ -446,13 +453,18 @@ void streams_serve(struct node_agent *n, struct http_request *rq, const char *ur
 		return;
 	}
 	s = xcalloc(1, sizeof(*s));
-	*s = (struct session){ .n = n, .rq = rq, .has_in = asked(query, "input", "stdin", a), .has_out = asked(query, "output", "stdout", a),
-		.has_err = asked(query, "error", "stderr", a), .tty = asked(query, "tty", "tty", a) };
+	*s = (struct session){ .n = n,
+		.rq = rq,
+		.has_in = asked(query, "input", "stdin", a),
+		.has_out = asked(query, "output", "stdout", a),
+		.has_err = asked(query, "error", "stderr", a),
+		.tty = asked(query, "tty", "tty", a) };
 	if (str_eq_nocase(upgrade, STR("websocket"))) {
 		auto_free char *offered = joined(rq, "sec-websocket-protocol");
 		const char *chosen = choose(str_c(offered), forward);
 		if (!chosen) {
-			http_reply_text(TAKE(s->rq), 400, "text/plain", STR("none of the offered WebSocket subprotocols is spoken here\n"));
+			http_reply_text(TAKE(s->rq), 400, "text/plain",
+				STR("none of the offered WebSocket subprotocols is spoken here\n"));
 			session_free_later(s);
 			return;
 		}
@@ -464,7 +476,8 @@ void streams_serve(struct node_agent *n, struct http_request *rq, const char *ur
 	} else if (str_starts(upgrade, STR("SPDY/")) || str_starts(upgrade, STR("spdy/"))) {
 		s->protocol = joined(rq, "x-stream-protocol-version");
 	} else {
-		http_reply_text(TAKE(s->rq), 400, "text/plain", STR("this needs an upgrade to WebSocket or SPDY/3.1\n"));
+		http_reply_text(
+			TAKE(s->rq), 400, "text/plain", STR("this needs an upgrade to WebSocket or SPDY/3.1\n"));
 		session_free_later(s);
 		return;
 	}

@@ -82,7 +82,8 @@ static void push(struct arena *a, struct tar_index *t, struct tar_entry entry)
 	t->v[t->n++] = entry;
 }
 
-static int long_text(const struct tar_source *s, int64_t at, int64_t size, struct arena *a, struct str *ret, struct err *e)
+static int long_text(
+	const struct tar_source *s, int64_t at, int64_t size, struct arena *a, struct str *ret, struct err *e)
 {
 	char *p;
 

@@ -1,4 +1,5 @@
-/* An index of a tar archive: names, kinds, where the bytes are. Reads ustar, GNU long names and pax paths; nothing is unpacked. */
+/* An index of a tar archive: names, kinds, where the bytes are. Reads ustar, GNU long names and pax paths; nothing is
+ * unpacked. */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
@@ -6,7 +7,7 @@
 struct tar_entry {
 	struct str name; /* without a leading "./" */
 	struct str link; /* target of a symbolic or hard link */
-	char type;	 /* '0' file, '1' hard link, '2' symbolic link, '5' directory */
+	char type;       /* '0' file, '1' hard link, '2' symbolic link, '5' directory */
 	int64_t offset, size;
 };
 struct tar_index {

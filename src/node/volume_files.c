@@ -79,7 +79,8 @@ static bool file_is(int dir, const struct file_entry *f)
 {
 	struct stat st;
 	int fd = openat(dir, f->path, O_RDONLY | O_CLOEXEC);
-	bool same = fd >= 0 && fstat(fd, &st) == 0 && (size_t)st.st_size == f->bytes.n && (st.st_mode & 07777) == (mode_t)f->mode;
+	bool same = fd >= 0 && fstat(fd, &st) == 0 && (size_t)st.st_size == f->bytes.n &&
+		(st.st_mode & 07777) == (mode_t)f->mode;
 
 	if (same && f->bytes.n) {
 		auto_free char *have = xmalloc(f->bytes.n);

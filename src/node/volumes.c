@@ -84,7 +84,7 @@ static int64_t fs_group(struct doc *d)
 	return val_kind(g) == VAL_INT ? val_int(g, -1) : -1;
 }
 
-/* ---- plain directories ------------------------------------------------------------------------------------------------ */
+/* ---- plain directories ----------------------------------------------------------------------- */
 
 static int setup_empty(const char *path, struct val v, int64_t gid, struct err *e)
 {
@@ -131,13 +131,16 @@ int check_host_path(struct val v, struct err *e)
 	}
 	if (str_empty(type)) /* unchecked: the runtime makes a directory, as upstream's does */
 		return r < 0 ? mkdirs(path, 0755, e) : 0;
-	bool ok = r == 0 && ((str_starts(type, STR("Directory")) && S_ISDIR(st.st_mode)) || (str_starts(type, STR("File")) && S_ISREG(st.st_mode)) ||
-				    (str_is(type, "Socket") && S_ISSOCK(st.st_mode)) || (str_is(type, "CharDevice") && S_ISCHR(st.st_mode)) ||
-				    (str_is(type, "BlockDevice") && S_ISBLK(st.st_mode)));
+	bool ok = r == 0 &&
+		((str_starts(type, STR("Directory")) && S_ISDIR(st.st_mode)) ||
+			(str_starts(type, STR("File")) && S_ISREG(st.st_mode)) ||
+			(str_is(type, "Socket") && S_ISSOCK(st.st_mode)) ||
+			(str_is(type, "CharDevice") && S_ISCHR(st.st_mode)) ||
+			(str_is(type, "BlockDevice") && S_ISBLK(st.st_mode)));
 	return ok ? 0 : err_set(e, ERR_INVALID, "hostPath type check failed: %s is not a %.*s", path, STR_ARG(type));
 }
 
-/* ---- files from objects -------------------------------------------------------------------------------------------------- */
+/* ---- files from objects ---------------------------------------------------------------------- */
 
 struct fill {
 	struct pod *p;
@@ -176,9 +179,11 @@ static int fill_object(struct fill *f, struct gvr r, struct str name, struct val
 	if (code == -ERR_NOT_FOUND && optional)
 		return 0;
 	if (code == -ERR_NOT_FOUND)
-		return err_set(e, ERR_NOT_FOUND, "%s \"%.*s\" not found", secret ? "secret" : "configmap", STR_ARG(name));
+		return err_set(
+			e, ERR_NOT_FOUND, "%s \"%.*s\" not found", secret ? "secret" : "configmap", STR_ARG(name));
 	if (code < 0)
-		return err_wrap(e, "%s %.*s/%.*s", secret ? "secret" : "configmap", STR_ARG(doc_ns(f->d)), STR_ARG(name));
+		return err_wrap(
+			e, "%s %.*s/%.*s", secret ? "secret" : "configmap", STR_ARG(doc_ns(f->d)), STR_ARG(name));
 	data = doc_get(o, "data");
 	binary = doc_get(o, "binaryData");
 	if (!val_len(items)) {
@@ -196,10 +201,11 @@ static int fill_object(struct fill *f, struct gvr r, struct str name, struct val
 		if (!val_has(v) && !val_has(b)) {
 			if (optional)
 				continue;
-			return err_set(e, ERR_NOT_FOUND, "%s \"%.*s\" references non-existent key: %.*s", secret ? "secret" : "configmap",
-				STR_ARG(name), STR_ARG(key));
+			return err_set(e, ERR_NOT_FOUND, "%s \"%.*s\" references non-existent key: %.*s",
+				secret ? "secret" : "configmap", STR_ARG(name), STR_ARG(key));
 		}
-		code = add_value(f, val_str(val_get(it.val, "path")), val_has(v) ? v : b, secret || !val_has(v), it.val, e);
+		code = add_value(
+			f, val_str(val_get(it.val, "path")), val_has(v) ? v : b, secret || !val_has(v), it.val, e);
 		if (code < 0)
 			return code;
 	}
@@ -221,7 +227,7 @@ static int fill_downward(struct fill *f, struct val items, struct err *e)
 	return 0;
 }
 
-/* ---- service account tokens: bound to this pod, renewed after 80 % of their life ----------------------------------------- */
+/* ---- service account tokens: bound to this pod, renewed after 80 % of their life ------------- */
 
 static int request_token(struct fill *f, struct str audience, int64_t seconds, struct token **ret, struct err *e)
 {
@@ -246,7 +252,12 @@ static int request_token(struct fill *f, struct str audience, int64_t seconds, s
 			audience, seconds, p->name, p->uid));
 	}
 	r = client_call(p->n->client,
-		&(struct client_request){ .verb = VERB_CREATE, .res = res_serviceaccounts, .ns = doc_ns(f->d), .name = sa, .sub = "token", .body = body },
+		&(struct client_request){ .verb = VERB_CREATE,
+			.res = res_serviceaccounts,
+			.ns = doc_ns(f->d),
+			.name = sa,
+			.sub = "token",
+			.body = body },
 		&reply, e);
 	if (r < 0)
 		return err_wrap(e, "token of service account %.*s", STR_ARG(sa));
@@ -311,7 +322,8 @@ static int fill_projected(struct fill *f, struct val sources, struct err *e)
 	return 0;
 }
 
-static int setup_files(struct pod *p, struct doc *d, struct val v, const struct kind *k, const char *path, struct err *e)
+static int setup_files(
+	struct pod *p, struct doc *d, struct val v, const struct kind *k, const char *path, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	struct val src = val_get(v, k->field);
@@ -350,10 +362,13 @@ static int setup_one(struct pod *p, struct doc *d, struct val v, bool refresh, s
 	if (k == &kinds[0])
 		return refresh ? 0 : setup_empty(path, v, fs_group(d), e);
 	r = setup_files(p, d, v, k, path, e);
-	return r < 0 ? err_wrap(e, "MountVolume.SetUp failed for volume \"%.*s\"", STR_ARG(val_str(val_get(v, "name")))) : 0;
+	return r < 0 ?
+		err_wrap(e, "MountVolume.SetUp failed for volume \"%.*s\"", STR_ARG(val_str(val_get(v, "name")))) :
+		0;
 }
 
-/* A refresh goes on after a failure: an object that somebody deleted must not keep the other volumes, and tokens, from their news. */
+/* A refresh goes on after a failure: an object that somebody deleted must not keep the other volumes, and tokens, from
+ * their news. */
 static int setup_all(struct pod *p, struct doc *d, bool refresh, struct err *e)
 {
 	int first = 0;
@@ -387,7 +402,7 @@ int volumes_refresh(struct pod *p, struct doc *d, struct err *e)
 	return setup_all(p, d, true, e);
 }
 
-/* ---- the end: everything mounted below the pod's directory goes, newest first ----------------------------------------------- */
+/* ---- the end: everything mounted below the pod's directory goes, newest first ---------------- */
 
 static void unmount_below(const char *dir)
 {

@@ -39,8 +39,9 @@ static bool begin(X509 *cert, int64_t seconds)
 	RAND_bytes(serial, sizeof(serial));
 	serial[0] &= 0x7f;
 	number = BN_bin2bn(serial, sizeof(serial), NULL);
-	ok = number && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) && X509_set_version(cert, X509_VERSION_3) &&
-		X509_gmtime_adj(X509_getm_notBefore(cert), -HOUR_S) && X509_gmtime_adj(X509_getm_notAfter(cert), seconds);
+	ok = number && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) &&
+		X509_set_version(cert, X509_VERSION_3) && X509_gmtime_adj(X509_getm_notBefore(cert), -HOUR_S) &&
+		X509_gmtime_adj(X509_getm_notAfter(cert), seconds);
 	BN_free(number);
 	return ok;
 }
@@ -87,7 +88,8 @@ int pki_ca(const char *dir, const char *ca_name, const char *common_name, struct
 	if (pki_exists(crt) && pki_exists(key_path))
 		return 0;
 	if (pki_exists(crt) || pki_exists(key_path))
-		return err_set(e, ERR_IO, "only one of %s and %s is there: restore the other from a backup", crt, key_path);
+		return err_set(
+			e, ERR_IO, "only one of %s and %s is there: restore the other from a backup", crt, key_path);
 	key = pki_key_new();
 	cert = X509_new();
 	if (!begin(cert, CA_S) || !add_name(X509_get_subject_name(cert), "CN", common_name) ||
@@ -126,8 +128,8 @@ static bool still_good(const char *crt, const char *key_path, X509 *ca, const st
 	if (pki_cert_load(crt, &cert, &ignored) < 0 || pki_key_load(key_path, &key, &ignored) < 0)
 		return false;
 	return X509_verify(cert, X509_get0_pubkey(ca)) == 1 && X509_check_private_key(cert, key) == 1 &&
-		X509_cmp_time(X509_get0_notAfter(cert), &later) > 0 && X509_cmp_time(X509_get0_notBefore(cert), NULL) < 0 &&
-		covers(cert, leaf->sans);
+		X509_cmp_time(X509_get0_notAfter(cert), &later) > 0 &&
+		X509_cmp_time(X509_get0_notBefore(cert), NULL) < 0 && covers(cert, leaf->sans);
 }
 
 /* The words of OpenSSL's configuration for some usages, of one extension; "" for none. */
@@ -148,7 +150,11 @@ static const char *usage_words(unsigned usages, char *room, size_t max, bool ext
 	room[0] = 0;
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
 		if ((usages & words[i].usage) && words[i].extended == extended)
-			n += (size_t)snprintf(room + n, max - n, "%s%s", n ? "," : extended ? "" : "critical,", words[i].word);
+			n += (size_t)snprintf(room + n, max - n, "%s%s",
+				n                ? "," :
+					extended ? "" :
+						   "critical,",
+				words[i].word);
 	return room;
 }
 
@@ -158,13 +164,15 @@ static bool add_usages(X509 *cert, X509 *ca, unsigned usages)
 
 	usage_words(usages, key, sizeof(key), false);
 	usage_words(usages, extended, sizeof(extended), true);
-	return (!key[0] || add_extension(cert, ca, NID_key_usage, key)) && (!extended[0] || add_extension(cert, ca, NID_ext_key_usage, extended));
+	return (!key[0] || add_extension(cert, ca, NID_key_usage, key)) &&
+		(!extended[0] || add_extension(cert, ca, NID_ext_key_usage, extended));
 }
 
 static bool finish(X509 *cert, X509 *ca, EVP_PKEY *ca_key, unsigned usages)
 {
-	return X509_set_issuer_name(cert, X509_get_subject_name(ca)) && add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
-	       add_usages(cert, ca, usages) && add_extension(cert, ca, NID_authority_key_identifier, "keyid") && X509_sign(cert, ca_key, EVP_sha256());
+	return X509_set_issuer_name(cert, X509_get_subject_name(ca)) &&
+		add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE") && add_usages(cert, ca, usages) &&
+		add_extension(cert, ca, NID_authority_key_identifier, "keyid") && X509_sign(cert, ca_key, EVP_sha256());
 }
 
 static int load_ca(const char *dir, const char *ca_name, X509 **ret_cert, EVP_PKEY **ret_key, struct err *e)
@@ -201,8 +209,11 @@ int pki_leaf(const char *ca_dir, const char *ca_name, const struct pki_leaf *lea
 		return 0;
 	key = pki_key_new();
 	cert = X509_new();
-	if (!begin(cert, LEAF_S) || !add_subject(cert, leaf) || !X509_set_pubkey(cert, key) || !add_sans(cert, leaf->sans) ||
-		!finish(cert, ca, ca_key, PKI_DIGITAL_SIGNATURE | (leaf->server ? PKI_SERVER_AUTH : 0) | (leaf->client ? PKI_CLIENT_AUTH : 0)))
+	if (!begin(cert, LEAF_S) || !add_subject(cert, leaf) || !X509_set_pubkey(cert, key) ||
+		!add_sans(cert, leaf->sans) ||
+		!finish(cert, ca, ca_key,
+			PKI_DIGITAL_SIGNATURE | (leaf->server ? PKI_SERVER_AUTH : 0) |
+				(leaf->client ? PKI_CLIENT_AUTH : 0)))
 		return pki_openssl_err(e, "make a certificate");
 	if (pki_key_save(key_path, key, e) < 0 || pki_cert_save(crt, cert, e) < 0)
 		return -e->code;
@@ -244,10 +255,12 @@ static bool copy_names(X509 *cert, X509_REQ *request)
 /* A certificate that outlives its issuer is not believed after that anyway. */
 static bool end_with(X509 *cert, X509 *ca)
 {
-	return ASN1_TIME_compare(X509_get0_notAfter(cert), X509_get0_notAfter(ca)) <= 0 || X509_set1_notAfter(cert, X509_get0_notAfter(ca));
+	return ASN1_TIME_compare(X509_get0_notAfter(cert), X509_get0_notAfter(ca)) <= 0 ||
+		X509_set1_notAfter(cert, X509_get0_notAfter(ca));
 }
 
-int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, unsigned usages, char **ret_pem, struct err *e)
+int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, unsigned usages,
+	char **ret_pem, struct err *e)
 {
 	auto_(X509_REQ_free) X509_REQ *request = NULL;
 	auto_(X509_free) X509 *ca = NULL, *cert = NULL;
@@ -257,8 +270,10 @@ int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, i
 	if (pki_request_parse(csr_pem, &request, e) < 0 || load_ca(dir, ca_name, &ca, &ca_key, e) < 0)
 		return -e->code;
 	cert = X509_new();
-	if (!begin(cert, seconds) || !end_with(cert, ca) || !X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) ||
-		!X509_set_pubkey(cert, X509_REQ_get0_pubkey(request)) || !copy_names(cert, request) || !finish(cert, ca, ca_key, usages))
+	if (!begin(cert, seconds) || !end_with(cert, ca) ||
+		!X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) ||
+		!X509_set_pubkey(cert, X509_REQ_get0_pubkey(request)) || !copy_names(cert, request) ||
+		!finish(cert, ca, ca_key, usages))
 		return pki_openssl_err(e, "sign the certificate request");
 	if (pki_cert_text(cert, &text, e) < 0)
 		return -e->code;

@@ -6,7 +6,6 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
-
 int pki_openssl_err(struct err *e, const char *what)
 {
 	char text[160];
@@ -43,7 +42,8 @@ int pki_key_load(const char *path, EVP_PKEY **ret, struct err *e)
 	OPENSSL_cleanse(bytes.p, bytes.n);
 	if (!key) {
 		ERR_clear_error();
-		return err_set(e, ERR_IO, "%s holds no private key: restore it from a backup, or remove it to get a new one", path);
+		return err_set(e, ERR_IO,
+			"%s holds no private key: restore it from a backup, or remove it to get a new one", path);
 	}
 	*ret = key;
 	return 0;
@@ -83,7 +83,8 @@ int pki_cert_load(const char *path, X509 **ret, struct err *e)
 		return -e->code;
 	if (!cert) {
 		ERR_clear_error();
-		return err_set(e, ERR_IO, "%s holds no certificate: restore it from a backup, or remove it to get a new one", path);
+		return err_set(e, ERR_IO,
+			"%s holds no certificate: restore it from a backup, or remove it to get a new one", path);
 	}
 	*ret = cert;
 	return 0;

@@ -13,12 +13,12 @@
 
 /* A leaf that ought to exist as DIR/NAME.crt and DIR/NAME.key. */
 struct pki_leaf {
-	const char *dir;	  /* NULL: the CA's */
-	const char *name;	  /* file name without ending */
-	const char *cn;		  /* for a client: its user */
-	const char *const *orgs;  /* for a client: its groups; NULL-terminated or NULL */
-	const char *const *sans;  /* DNS names and IP addresses; NULL-terminated or NULL */
-	bool server, client;	  /* extended key usage */
+	const char *dir;         /* NULL: the CA's */
+	const char *name;        /* file name without ending */
+	const char *cn;          /* for a client: its user */
+	const char *const *orgs; /* for a client: its groups; NULL-terminated or NULL */
+	const char *const *sans; /* DNS names and IP addresses; NULL-terminated or NULL */
+	bool server, client;     /* extended key usage */
 };
 
 /* Makes DIR (0700), CA_NAME.crt and CA_NAME.key there when missing. An existing pair is kept.
@@ -39,10 +39,10 @@ struct pki_request {
 int pki_request_read(struct arena *a, struct str pem, struct pki_request *ret, struct err *e);
 
 enum pki_usage { PKI_DIGITAL_SIGNATURE = 1, PKI_KEY_ENCIPHERMENT = 2, PKI_SERVER_AUTH = 4, PKI_CLIENT_AUTH = 8 };
-/* Signs a PEM certificate request for that long, or until the CA ends: subject, public key and alternative names are the request's,
- * usages a sum of enum pki_usage. Own: free() *ret_pem. */
-int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, unsigned usages, char **ret_pem,
-	struct err *e);
+/* Signs a PEM certificate request for that long, or until the CA ends: subject, public key and alternative names are
+ * the request's, usages a sum of enum pki_usage. Own: free() *ret_pem. */
+int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, int64_t seconds, unsigned usages,
+	char **ret_pem, struct err *e);
 /* When the first certificate of a PEM text ends, in seconds since 1970. */
 int pki_certificate_ends(struct str pem, int64_t *ret_s, struct err *e);
 

@@ -27,7 +27,8 @@ int pki_cert_save(const char *path, X509 *cert, struct err *e);
 int pki_cert_text(X509 *cert, struct buf *out, struct err *e);
 /* request.c. Own: X509_REQ_free(). Its signature has been checked. */
 int pki_request_parse(struct str pem, X509_REQ **ret, struct err *e);
-/* The alternative names it wants, of the sorts that certificates here have: DNS, address, email, URI. NULL: none. Own: GENERAL_NAMES_free(). */
+/* The alternative names it wants, of the sorts that certificates here have: DNS, address, email, URI. NULL: none. Own:
+ * GENERAL_NAMES_free(). */
 GENERAL_NAMES *pki_request_names(X509_REQ *request);
 /* The newest OpenSSL error as ERR_INTERNAL: "make certificate: …". */
 int pki_openssl_err(struct err *e, const char *what);

@@ -22,7 +22,8 @@ static int make_folder(void **state)
 
 static int remove_folder(void **state)
 {
-	static const char *const names[] = { "ca.crt", "ca.key", "server.crt", "server.key", "sa.key", "sa.pub", "other.key", "other.pub" };
+	static const char *const names[] = { "ca.crt", "ca.key", "server.crt", "server.key", "sa.key", "sa.pub",
+		"other.key", "other.pub" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -109,7 +110,7 @@ static void a_token_comes_back_and_a_changed_one_does_not(void **state)
 	}
 }
 
-/* ---- requests --------------------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 /* second_cn: one more common name; its bytes may hold NULs */
 static char *request_pem(const char *sans, struct str second_cn)
@@ -126,7 +127,8 @@ static char *request_pem(const char *sans, struct str second_cn)
 	X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const unsigned char *)"dock", -1, -1, 0);
 	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)"system:node:a", -1, -1, 0);
 	if (second_cn.p)
-		X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)second_cn.p, (int)second_cn.n, -1, 0);
+		X509_NAME_add_entry_by_txt(
+			name, "CN", MBSTRING_UTF8, (const unsigned char *)second_cn.p, (int)second_cn.n, -1, 0);
 	sk_X509_EXTENSION_push(extensions, X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, sans));
 	sk_X509_EXTENSION_push(extensions, X509V3_EXT_conf_nid(NULL, NULL, NID_basic_constraints, "critical,CA:TRUE"));
 	X509_REQ_add_extensions(request, extensions);
@@ -169,7 +171,8 @@ static void a_request_says_what_it_asks_for(void **state)
 /* Authentication would read one name, and the approver another. */
 static void a_subject_with_two_readings_is_refused(void **state)
 {
-	auto_free char *two = request_pem("DNS:a", STR("system:kube-controller-manager")), *nul = request_pem("DNS:a", STR("x\0y"));
+	auto_free char *two = request_pem("DNS:a", STR("system:kube-controller-manager")),
+		       *nul = request_pem("DNS:a", STR("x\0y"));
 	auto_(arena_free) struct arena *a = arena_new();
 	struct pki_request r;
 	struct err e;
@@ -193,7 +196,9 @@ static void a_signed_request_has_its_names_and_usages_and_is_no_authority(void *
 	(void)state;
 	err_init(&e);
 	assert_int_equal(pki_ca(dir, "ca", "kogge", &e), 0);
-	assert_int_equal(pki_sign_request(dir, "ca", str_c(pem), 7200, PKI_DIGITAL_SIGNATURE | PKI_SERVER_AUTH, &signed_pem, &e), 0);
+	assert_int_equal(
+		pki_sign_request(dir, "ca", str_c(pem), 7200, PKI_DIGITAL_SIGNATURE | PKI_SERVER_AUTH, &signed_pem, &e),
+		0);
 	assert_int_equal(pki_certificate_ends(str_c(signed_pem), &ends, &e), 0);
 	assert_in_range(ends - time(NULL), 7100, 7200);
 	bio = BIO_new_mem_buf(signed_pem, -1);
@@ -206,7 +211,8 @@ static void a_signed_request_has_its_names_and_usages_and_is_no_authority(void *
 	BIO_free(bio);
 	free(TAKE(signed_pem));
 	/* longer than the authority itself */
-	assert_int_equal(pki_sign_request(dir, "ca", str_c(pem), INT64_C(86400) * 36500, PKI_CLIENT_AUTH, &signed_pem, &e), 0);
+	assert_int_equal(
+		pki_sign_request(dir, "ca", str_c(pem), INT64_C(86400) * 36500, PKI_CLIENT_AUTH, &signed_pem, &e), 0);
 	assert_int_equal(pki_certificate_ends(str_c(signed_pem), &ends, &e), 0);
 	assert_true(ends - time(NULL) <= 86400 * 3650);
 }

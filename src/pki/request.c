@@ -63,7 +63,10 @@ static void count_names(X509_REQ *request, struct pki_request *ret)
 
 	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
 		int type = sk_GENERAL_NAME_value(names, i)->type;
-		*(type == GEN_DNS ? &ret->n_dns : type == GEN_IPADD ? &ret->n_ips : type == GEN_EMAIL ? &ret->n_emails : &ret->n_uris) += 1;
+		*(type == GEN_DNS                 ? &ret->n_dns :
+				type == GEN_IPADD ? &ret->n_ips :
+				type == GEN_EMAIL ? &ret->n_emails :
+						    &ret->n_uris) += 1;
 	}
 }
 
@@ -73,7 +76,8 @@ int pki_request_parse(struct str pem, X509_REQ **ret, struct err *e)
 	auto_(X509_REQ_free) X509_REQ *request = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
 
 	if (!request)
-		return err_set(e, ERR_INVALID, "PEM block type must be CERTIFICATE REQUEST, with a request that can be read");
+		return err_set(
+			e, ERR_INVALID, "PEM block type must be CERTIFICATE REQUEST, with a request that can be read");
 	if (!X509_REQ_get0_pubkey(request) || X509_REQ_verify(request, X509_REQ_get0_pubkey(request)) != 1)
 		return err_set(e, ERR_INVALID, "the request is not signed by its own key");
 	*ret = TAKE(request);

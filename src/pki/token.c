@@ -25,7 +25,8 @@ static void base64url(struct buf *out, const void *bytes, size_t n)
 	const unsigned char *p = bytes;
 
 	for (size_t i = 0; i < n; i += 3) {
-		uint32_t group = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
+		uint32_t group =
+			(uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
 		size_t digits = MIN(n - i, (size_t)3) + 1;
 
 		for (size_t d = 0; d < digits; d++)
@@ -177,7 +178,9 @@ int pki_verify_token(const struct pki_signer *s, struct str token, struct buf *p
 
 void pki_jwks(const struct pki_signer *s, struct buf *out)
 {
-	buf_printf(out, "{\"keys\":[{\"use\":\"sig\",\"kty\":\"EC\",\"kid\":\"%s\",\"crv\":\"P-256\",\"alg\":\"ES256\",\"x\":\"", s->kid);
+	buf_printf(out,
+		"{\"keys\":[{\"use\":\"sig\",\"kty\":\"EC\",\"kid\":\"%s\",\"crv\":\"P-256\",\"alg\":\"ES256\",\"x\":\"",
+		s->kid);
 	base64url(out, s->x, COORDINATE);
 	buf_c(out, "\",\"y\":\"");
 	base64url(out, s->y, COORDINATE);

@@ -310,8 +310,8 @@ bool quota_counts(struct str name, const char *group, const char *resource)
 		return str_is(name, resource) || str_is(name, "requests.storage") || str_has(name, STR(STORAGE_CLASS));
 	if (!strcmp(resource, "pods"))
 		return str_is(name, "pods") || native(name) || str_starts(name, STR("hugepages-")) ||
-		       str_starts(name, STR("limits.")) ||
-		       (str_starts(name, STR("requests.")) && !str_is(name, "requests.storage"));
+			str_starts(name, STR("limits.")) ||
+			(str_starts(name, STR("requests.")) && !str_is(name, "requests.storage"));
 	for (size_t i = 0; i < ARRAY_LEN(plain_counts); i++)
 		if (!strcmp(resource, plain_counts[i]))
 			return str_is(name, resource);

@@ -1,5 +1,5 @@
-/* What keeps decisions short when there are many pods and nodes: pods that are alike to others' rules are one class, counted by node; values of
- * node labels that rules ask for are small numbers, so that counting by them is an array.
+/* What keeps decisions short when there are many pods and nodes: pods that are alike to others' rules are one class,
+ * counted by node; values of node labels that rules ask for are small numbers, so that counting by them is an array.
  *
  *     class     namespace, labels, inter-pod affinity, controller, deleting ─► {node: how many}
  *     topology  a label's name ─► each node's value as a number, -1: it has none */
@@ -8,7 +8,7 @@
 #define TOPOLOGIES_MAX 64
 #define VALUES_SPARE 1024
 
-/* ---- topologies ----------------------------------------------------------------------------------------------------------- */
+/* ---- topologies ------------------------------------------------------------------------------ */
 
 static void place_node(struct topology *t, size_t at, struct node_info *n)
 {
@@ -21,7 +21,8 @@ static void place_node(struct topology *t, size_t at, struct node_info *n)
 	id = (uintptr_t)map_get(t->ids, val_str(value));
 	if (!id) {
 		id = ++t->n;
-		map_put(t->ids, val_str(value), (void *)id); /* NOLINT(performance-no-int-to-ptr): a number, never followed */
+		map_put(t->ids, val_str(value),
+			(void *)id); /* NOLINT(performance-no-int-to-ptr): a number, never followed */
 	}
 	n->places[at] = (int32_t)(id - 1);
 }
@@ -76,7 +77,7 @@ void snapshot_tidy_topologies(struct snapshot *s)
 		snapshot_forget_topologies(s);
 }
 
-/* ---- classes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- classes --------------------------------------------------------------------------------- */
 
 static void add_part(struct buf *b, struct str text)
 {

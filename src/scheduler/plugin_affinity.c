@@ -1,11 +1,13 @@
-/* InterPodAffinity: pods that want to be near others, or far from them. "Near" is having the same value of a node label.
+/* InterPodAffinity: pods that want to be near others, or far from them. "Near" is having the same value of a node
+ * label.
  *
- * Once a pod, all pods that matter are counted by the values of the labels, class by class; a node is then asked by its own values. */
+ * Once a pod, all pods that matter are counted by the values of the labels, class by class; a node is then asked by its
+ * own values. */
 #include "scheduler/scheduler_internal.h"
 
 #define HARD_WEIGHT 1 /* what a required term of a placed pod adds to the score */
 
-/* ---- counting by topology ---------------------------------------------------------------------------------------------- */
+/* ---- counting by topology -------------------------------------------------------------------- */
 
 struct count { /* of one topology: by value */
 	size_t topology;
@@ -60,7 +62,7 @@ static bool is_anywhere(const struct pod_class *k)
 	return false;
 }
 
-/* ---- terms ---------------------------------------------------------------------------------------------------------------- */
+/* ---- terms ----------------------------------------------------------------------------------- */
 
 static bool term_wants_ns(struct snapshot *s, const struct affinity_term *t, struct str ns)
 {
@@ -95,7 +97,8 @@ static struct other any_of(const struct pod_class *k)
 
 static bool term_wants(struct snapshot *s, const struct affinity_term *t, struct other o)
 {
-	return selector_matches(t->labels, o.labels) && label_pairs_match(t->pairs, o.labels) && term_wants_ns(s, t, o.ns);
+	return selector_matches(t->labels, o.labels) && label_pairs_match(t->pairs, o.labels) &&
+		term_wants_ns(s, t, o.ns);
 }
 
 static bool all_want(struct snapshot *s, const struct affinity_terms *terms, struct other o)
@@ -106,7 +109,7 @@ static bool all_want(struct snapshot *s, const struct affinity_terms *terms, str
 	return terms->n > 0;
 }
 
-/* ---- filter ----------------------------------------------------------------------------------------------------------------- */
+/* ---- filter ---------------------------------------------------------------------------------- */
 
 struct affinity {
 	struct counts near, far, refused; /* refused: by pods that are there */
@@ -202,15 +205,16 @@ enum verdict affinity_filter(struct cycle *c, const struct node_info *n)
 	return FITS;
 }
 
-/* ---- score --------------------------------------------------------------------------------------------------------------------- */
+/* ---- score ----------------------------------------------------------------------------------- */
 
 /* Pods of the class pull the pod to where they are, or push it away: by their own terms or by the pod's. */
-static void weigh(struct cycle *c, struct counts *n, const struct affinity_terms *terms, struct other wanted, const struct pod_class *k, int64_t sign,
-	int64_t weight)
+static void weigh(struct cycle *c, struct counts *n, const struct affinity_terms *terms, struct other wanted,
+	const struct pod_class *k, int64_t sign, int64_t weight)
 {
 	for (size_t i = 0; i < terms->n; i++)
 		if (term_wants(c->s, &terms->items[i], wanted))
-			count_class(c, n, terms->items[i].topology_key, k, sign * (weight ? weight : terms->items[i].weight));
+			count_class(c, n, terms->items[i].topology_key, k,
+				sign * (weight ? weight : terms->items[i].weight));
 }
 
 static bool prefers(const struct pod_terms *t)

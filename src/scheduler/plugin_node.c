@@ -3,7 +3,7 @@
 
 #define UNSCHEDULABLE "node.kubernetes.io/unschedulable"
 
-/* ---- NodeName, NodeUnschedulable, TaintToleration ---------------------------------------------------------------------- */
+/* ---- NodeName, NodeUnschedulable, TaintToleration -------------------------------------------- */
 
 bool node_name_prepare(struct cycle *c)
 {
@@ -36,7 +36,8 @@ enum verdict unschedulable_filter(struct cycle *c, const struct node_info *n)
 
 bool taint_tolerated(const struct doc *pod, struct val taint)
 {
-	return any_tolerates(pod, val_str(val_get(taint, "key")), val_str(val_get(taint, "value")), val_str(val_get(taint, "effect")));
+	return any_tolerates(pod, val_str(val_get(taint, "key")), val_str(val_get(taint, "value")),
+		val_str(val_get(taint, "effect")));
 }
 
 struct val taint_against(const struct doc *pod, const struct node_info *n)
@@ -56,8 +57,9 @@ enum verdict taints_filter(struct cycle *c, const struct node_info *n)
 	if (!val_has(taint))
 		return FITS;
 	if (!c->quiet)
-		cycle_reason(c, arena_printf(c->a, "node(s) had untolerated taint {%.*s: %.*s}", STR_ARG(val_str(val_get(taint, "key"))),
-					STR_ARG(val_str(val_get(taint, "value")))));
+		cycle_reason(c,
+			arena_printf(c->a, "node(s) had untolerated taint {%.*s: %.*s}",
+				STR_ARG(val_str(val_get(taint, "key"))), STR_ARG(val_str(val_get(taint, "value")))));
 	return NEVER;
 }
 
@@ -75,11 +77,12 @@ int64_t taints_score(struct cycle *c, const struct node_info *n)
 	int64_t against = 0;
 
 	for (struct val_iter it = val_iter(n->taints); val_next(&it);)
-		against += val_is(val_get(it.val, "effect"), "PreferNoSchedule") && !taint_tolerated(c->pod->doc, it.val);
+		against +=
+			val_is(val_get(it.val, "effect"), "PreferNoSchedule") && !taint_tolerated(c->pod->doc, it.val);
 	return against;
 }
 
-/* ---- NodeAffinity ---------------------------------------------------------------------------------------------------------- */
+/* ---- NodeAffinity ---------------------------------------------------------------------------- */
 
 bool node_wanted(const struct doc *pod, const struct node_info *n)
 {
@@ -125,7 +128,7 @@ int64_t node_affinity_score(struct cycle *c, const struct node_info *n)
 	return sum;
 }
 
-/* ---- NodePorts --------------------------------------------------------------------------------------------------------------- */
+/* ---- NodePorts ------------------------------------------------------------------------------- */
 
 bool ports_prepare(struct cycle *c)
 {
@@ -139,7 +142,8 @@ static bool is_any(struct str ip)
 
 static bool ports_clash(const struct host_port *a, const struct host_port *b)
 {
-	return a->port == b->port && str_eq(a->protocol, b->protocol) && (is_any(a->ip) || is_any(b->ip) || str_eq(a->ip, b->ip));
+	return a->port == b->port && str_eq(a->protocol, b->protocol) &&
+		(is_any(a->ip) || is_any(b->ip) || str_eq(a->ip, b->ip));
 }
 
 static bool pods_clash(const struct pod_info *a, const struct pod_info *b)
@@ -162,7 +166,7 @@ enum verdict ports_filter(struct cycle *c, const struct node_info *n)
 	return FITS;
 }
 
-/* ---- ImageLocality ------------------------------------------------------------------------------------------------------------- */
+/* ---- ImageLocality --------------------------------------------------------------------------- */
 
 #define IMAGE_LEAST ((int64_t)23 << 20)
 #define IMAGE_MOST ((int64_t)1000 << 20)
@@ -199,13 +203,15 @@ static void want_images(struct cycle *c, struct wanted_images *w, struct val con
 		struct str name = val_str(val_get(it.val, "image"));
 
 		w->containers++;
-		w->items[w->n++] = (struct wanted_image){ name, has_tag(name) ? name : arena_strf(c->a, "%.*s:latest", STR_ARG(name)), 0 };
+		w->items[w->n++] = (struct wanted_image){ name,
+			has_tag(name) ? name : arena_strf(c->a, "%.*s:latest", STR_ARG(name)), 0 };
 	}
 }
 
 bool images_prepare_score(struct cycle *c, const struct candidates *k)
 {
-	struct val containers = doc_get(c->pod->doc, "spec.containers"), init = doc_get(c->pod->doc, "spec.initContainers");
+	struct val containers = doc_get(c->pod->doc, "spec.containers"),
+		   init = doc_get(c->pod->doc, "spec.initContainers");
 	struct wanted_images *w = ARENA_NEW(c->a, struct wanted_images);
 	int64_t found = 0;
 

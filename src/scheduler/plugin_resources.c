@@ -1,7 +1,7 @@
 /* Plugins that count resources. */
 #include "scheduler/scheduler_internal.h"
 
-/* ---- NodeResourcesFit ---------------------------------------------------------------------------------------------------- */
+/* ---- NodeResourcesFit ------------------------------------------------------------------------ */
 
 static bool extras_fit(struct cycle *c, const struct node_info *n)
 {
@@ -37,7 +37,8 @@ static bool could_ever_fit(struct cycle *c, const struct node_info *n)
 
 enum verdict fit_filter(struct cycle *c, const struct node_info *n)
 {
-	static const char *const reasons[] = { "Insufficient cpu", "Insufficient memory", "Insufficient ephemeral-storage", "Too many pods" };
+	static const char *const reasons[] = { "Insufficient cpu", "Insufficient memory",
+		"Insufficient ephemeral-storage", "Too many pods" };
 	static const int order[] = { RES_PODS, RES_CPU, RES_MEMORY, RES_EPHEMERAL };
 	bool fit = true;
 
@@ -70,7 +71,7 @@ int64_t fit_score(struct cycle *c, const struct node_info *n)
 	return counted ? sum / counted : 0;
 }
 
-/* ---- NodeResourcesBalancedAllocation --------------------------------------------------------------------------------------- */
+/* ---- NodeResourcesBalancedAllocation --------------------------------------------------------- */
 
 bool balance_prepare_score(struct cycle *c, const struct candidates *k)
 {

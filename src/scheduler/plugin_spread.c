@@ -11,14 +11,14 @@ struct constraint {
 	bool honor_affinity, honor_taints, self;
 	size_t topology;
 	int64_t *domains; /* by value of the label: pods, NO_DOMAIN: no node of it counts */
-	int64_t least;	  /* pods of the emptiest domain */
-	int64_t weight;	  /* of its score, in thousandths */
+	int64_t least;    /* pods of the emptiest domain */
+	int64_t weight;   /* of its score, in thousandths */
 };
 struct constraints {
 	struct constraint *items;
 	size_t n;
-	bool implied;	/* not asked for: nodes without the label count too */
-	bool picky;	/* the pod has a node selector or affinity */
+	bool implied;   /* not asked for: nodes without the label count too */
+	bool picky;     /* the pod has a node selector or affinity */
 	bool *excluded; /* by candidate: lacks a label */
 };
 
@@ -27,7 +27,8 @@ static bool selects(const struct constraint *k, struct val labels)
 	return selector_matches(k->selector, labels) && label_pairs_match(k->pairs, labels);
 }
 
-static bool counts_class(const struct constraint *k, const struct pod_class *class, struct str ns, struct str controller)
+static bool counts_class(
+	const struct constraint *k, const struct pod_class *class, struct str ns, struct str controller)
 {
 	if (class->deleting || !str_eq(class->ns, ns))
 		return false;
@@ -63,7 +64,8 @@ static struct constraints *constraints_of(struct cycle *c, const char *when)
 		};
 
 		err_init(&e);
-		if (val_is(val_get(it.val, "whenUnsatisfiable"), when) && selector_of(c->a, val_get(it.val, "labelSelector"), &k.selector, &e) >= 0)
+		if (val_is(val_get(it.val, "whenUnsatisfiable"), when) &&
+			selector_of(c->a, val_get(it.val, "labelSelector"), &k.selector, &e) >= 0)
 			add_constraint(c, all, k);
 	}
 	return all;
@@ -75,8 +77,11 @@ static void imply(struct cycle *c, struct constraints *all)
 	if (val_len(doc_get(c->pod->doc, "spec.topologySpreadConstraints")) || !pod_controller_uid(c->pod->doc).n)
 		return;
 	all->implied = true;
-	add_constraint(c, all, (struct constraint){ .key = STR("kubernetes.io/hostname"), .max_skew = 3, .honor_affinity = true });
-	add_constraint(c, all, (struct constraint){ .key = STR("topology.kubernetes.io/zone"), .max_skew = 5, .honor_affinity = true });
+	add_constraint(c, all,
+		(struct constraint){ .key = STR("kubernetes.io/hostname"), .max_skew = 3, .honor_affinity = true });
+	add_constraint(c, all,
+		(struct constraint){
+			.key = STR("topology.kubernetes.io/zone"), .max_skew = 5, .honor_affinity = true });
 }
 
 static bool has_key(const struct constraint *k, const struct node_info *n)
@@ -92,7 +97,8 @@ static bool has_all_keys(const struct constraints *all, const struct node_info *
 	return true;
 }
 
-static bool eligible(struct cycle *c, const struct constraints *all, const struct constraint *k, const struct node_info *n)
+static bool eligible(
+	struct cycle *c, const struct constraints *all, const struct constraint *k, const struct node_info *n)
 {
 	if (k->honor_affinity && all->picky && !node_wanted(c->pod->doc, n))
 		return false;
@@ -117,13 +123,14 @@ static void add_pods(struct cycle *c, struct constraints *all, struct constraint
 			continue;
 		for (size_t at = 0; at < class->n; at++) {
 			struct node_info *n = class->nodes[at].node;
-			if (n->doc && has_key(k, n) && (all->implied || has_all_keys(all, n)) && *domain_at(k, n) != NO_DOMAIN && eligible(c, all, k, n))
+			if (n->doc && has_key(k, n) && (all->implied || has_all_keys(all, n)) &&
+				*domain_at(k, n) != NO_DOMAIN && eligible(c, all, k, n))
 				*domain_at(k, n) += class->nodes[at].pods;
 		}
 	}
 }
 
-/* ---- filter ------------------------------------------------------------------------------------------------------------- */
+/* ---- filter ---------------------------------------------------------------------------------- */
 
 static void find_least(struct cycle *c, struct constraint *k)
 {
@@ -171,7 +178,8 @@ enum verdict spread_filter(struct cycle *c, const struct node_info *n)
 		int64_t pods;
 
 		if (!has_key(k, n)) {
-			cycle_reason(c, "node(s) didn't match pod topology spread constraints (missing required label)");
+			cycle_reason(
+				c, "node(s) didn't match pod topology spread constraints (missing required label)");
 			return NEVER;
 		}
 		pods = *domain_at(k, n);
@@ -183,7 +191,7 @@ enum verdict spread_filter(struct cycle *c, const struct node_info *n)
 	return FITS;
 }
 
-/* ---- score ----------------------------------------------------------------------------------------------------------------- */
+/* ---- score ----------------------------------------------------------------------------------- */
 
 /* ln(n) in thousandths, by whole bits and a straight line between: no floating point, the same everywhere. */
 static int64_t ln_thousandths(int64_t n)
@@ -254,5 +262,7 @@ void spread_normalize(struct cycle *c, struct candidates *k)
 		most = MAX(most, k->scores[i]);
 	}
 	for (size_t i = 0; i < k->n; i++)
-		k->scores[i] = k->scores[i] < 0 ? 0 : most ? SCORE_MAX * (most + least - k->scores[i]) / most : SCORE_MAX;
+		k->scores[i] = k->scores[i] < 0 ? 0 :
+			most                    ? SCORE_MAX * (most + least - k->scores[i]) / most :
+						  SCORE_MAX;
 }

@@ -104,16 +104,17 @@ static const char *wrong_with(struct cycle *c, const struct doc *claim, struct s
 		return ephemeral ? arena_printf(c->a,
 					   "waiting for ephemeral volume controller to create the "
 					   "persistentvolumeclaim \"%.*s\"",
-					   STR_ARG(name))
-				 : arena_printf(c->a, "persistentvolumeclaim \"%.*s\" not found", STR_ARG(name));
+					   STR_ARG(name)) :
+				   arena_printf(c->a, "persistentvolumeclaim \"%.*s\" not found", STR_ARG(name));
 	if (str_is(doc_str(claim, "status.phase"), "Lost"))
 		return arena_printf(c->a,
 			"persistentvolumeclaim \"%.*s\" bound to non-existent persistentvolume \"%.*s\"", STR_ARG(name),
 			STR_ARG(doc_str(claim, "spec.volumeName")));
 	if (val_has(doc_get(claim, "metadata.deletionTimestamp")))
 		return arena_printf(c->a, "persistentvolumeclaim \"%.*s\" is being deleted", STR_ARG(name));
-	if (ephemeral && !str_eq(val_str(val_get(val_at(doc_get(claim, "metadata.ownerReferences"), 0), "uid")),
-				 doc_uid(c->pod->doc)))
+	if (ephemeral &&
+		!str_eq(val_str(val_get(val_at(doc_get(claim, "metadata.ownerReferences"), 0), "uid")),
+			doc_uid(c->pod->doc)))
 		return arena_printf(c->a, "PVC \"%.*s/%.*s\" was not created for pod \"%.*s/%.*s\" (pod is not owner)",
 			STR_ARG(doc_ns(claim)), STR_ARG(name), STR_ARG(doc_ns(claim)), STR_ARG(doc_name(c->pod->doc)));
 	return NULL;
@@ -273,8 +274,8 @@ struct volume_plan volumes_plan(struct cycle *c, const struct node_info *n)
 			continue;
 		plan.waits = true;
 		/* who is written already only waits for the binding controller or the provisioner */
-		if (v ? !val_has(doc_get(v, "spec.claimRef"))
-		      : !str_eq(claim_note(need->claim, CLAIM_SELECTED_NODE), n->name))
+		if (v ? !val_has(doc_get(v, "spec.claimRef")) :
+			!str_eq(claim_note(need->claim, CLAIM_SELECTED_NODE), n->name))
 			plan.writes[plan.n++] = (struct volume_write){ need->claim, v };
 	}
 	return plan;

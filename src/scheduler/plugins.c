@@ -10,7 +10,13 @@
 const struct plugin plugins[] = {
 	{ .name = "NodeUnschedulable", .filter = unschedulable_filter, .helps = NODE_ADDED | NODE_TAINTS },
 	{ .name = "NodeName", .prepare = node_name_prepare, .filter = node_name_filter, .helps = NODE_ADDED },
-	{ .name = "TaintToleration", .filter = taints_filter, .prepare_score = taints_prepare_score, .score = taints_score, .normalize = scores_down, .weight = 3, .helps = NODE_ADDED | NODE_TAINTS },
+	{ .name = "TaintToleration",
+		.filter = taints_filter,
+		.prepare_score = taints_prepare_score,
+		.score = taints_score,
+		.normalize = scores_down,
+		.weight = 3,
+		.helps = NODE_ADDED | NODE_TAINTS },
 	{ .name = "NodeAffinity",
 		.prepare = node_affinity_prepare,
 		.filter = node_affinity_filter,
@@ -20,10 +26,23 @@ const struct plugin plugins[] = {
 		.weight = 2,
 		.helps = NODE_ADDED | NODE_LABELS },
 	{ .name = "NodePorts", .prepare = ports_prepare, .filter = ports_filter, .helps = NODE_ADDED | POD_GONE },
-	{ .name = "NodeResourcesFit", .filter = fit_filter, .score = fit_score, .weight = 1, .helps = NODE_ADDED | NODE_ROOM | POD_GONE },
-	{ .name = "NodeResourcesBalancedAllocation", .prepare_score = balance_prepare_score, .score = balance_score, .weight = 1 },
-	{ .name = "VolumeRestrictions", .prepare = volume_restrictions_prepare, .filter = volume_restrictions_filter, .helps = POD_GONE | VOLUMES },
-	{ .name = "VolumeBinding", .prepare = volumes_prepare, .filter = volumes_filter, .helps = NODE_ADDED | NODE_LABELS | VOLUMES },
+	{ .name = "NodeResourcesFit",
+		.filter = fit_filter,
+		.score = fit_score,
+		.weight = 1,
+		.helps = NODE_ADDED | NODE_ROOM | POD_GONE },
+	{ .name = "NodeResourcesBalancedAllocation",
+		.prepare_score = balance_prepare_score,
+		.score = balance_score,
+		.weight = 1 },
+	{ .name = "VolumeRestrictions",
+		.prepare = volume_restrictions_prepare,
+		.filter = volume_restrictions_filter,
+		.helps = POD_GONE | VOLUMES },
+	{ .name = "VolumeBinding",
+		.prepare = volumes_prepare,
+		.filter = volumes_filter,
+		.helps = NODE_ADDED | NODE_LABELS | VOLUMES },
 	{ .name = "PodTopologySpread",
 		.prepare = spread_prepare,
 		.filter = spread_filter,
@@ -55,7 +74,7 @@ unsigned happenings_that_help(unsigned failed)
 	return helps;
 }
 
-/* ---- filters ------------------------------------------------------------------------------------------------------------ */
+/* ---- filters --------------------------------------------------------------------------------- */
 
 void cycle_begin(struct cycle *c, struct snapshot *s, struct arena *a, const struct pod_info *pod)
 {
@@ -127,7 +146,7 @@ const char *cycle_message(struct cycle *c)
 	return arena_cstr(c->a, buf_view(&b));
 }
 
-/* ---- scores --------------------------------------------------------------------------------------------------------------- */
+/* ---- scores ---------------------------------------------------------------------------------- */
 
 static int64_t highest(const struct candidates *k)
 {

@@ -7,12 +7,14 @@
 #include <cmocka.h> /* needs those above */
 
 /* One node: name, then labels and more as YAML flow. */
-#define NODE(name, labels, more)                                                                                       \
-	"{metadata: {name: " name ", labels: {kubernetes.io/hostname: " name ", " labels "}}, " more                    \
+#define NODE(name, labels, more)                                                                     \
+	"{metadata: {name: " name ", labels: {kubernetes.io/hostname: " name ", " labels "}}, " more \
 	" status: {allocatable: {cpu: 4, memory: 8Gi, ephemeral-storage: 10Gi, pods: 10, x.io/gpu: 2}}}"
-#define PLACED(uid, node, labels, spec)                                                                                \
-	"{metadata: {name: " uid ", uid: " uid ", namespace: default, labels: {" labels "}}, spec: {nodeName: " node ", " spec "}}"
-#define POD(labels, spec) "{metadata: {name: new, uid: new, namespace: default, labels: {" labels "}}, spec: {" spec "}}"
+#define PLACED(uid, node, labels, spec)                                                                              \
+	"{metadata: {name: " uid ", uid: " uid ", namespace: default, labels: {" labels "}}, spec: {nodeName: " node \
+	", " spec "}}"
+#define POD(labels, spec) \
+	"{metadata: {name: new, uid: new, namespace: default, labels: {" labels "}}, spec: {" spec "}}"
 #define CPU(n) "containers: [{name: c, resources: {requests: {cpu: " n "}}}]"
 #define PLAIN "containers: [{name: c}]"
 
@@ -100,41 +102,71 @@ static void nodes_by_name_taint_and_label(void **state)
 		{ "cordoned", "[" NODE("a", "", "spec: {unschedulable: true},") "]", NULL, POD("", PLAIN), NULL,
 			"0/1 nodes are available: 1 node(s) were unschedulable." },
 		{ "cordoned, tolerated", "[" NODE("a", "", "spec: {unschedulable: true},") "]", NULL,
-			POD("", "tolerations: [{key: node.kubernetes.io/unschedulable, operator: Exists}], " PLAIN), "a", NULL },
-		{ "taint", "[" NODE("a", "", "spec: {taints: [{key: k, value: v, effect: NoSchedule}]},") "]", NULL, POD("", PLAIN), NULL,
+			POD("", "tolerations: [{key: node.kubernetes.io/unschedulable, operator: Exists}], " PLAIN),
+			"a", NULL },
+		{ "taint", "[" NODE("a", "", "spec: {taints: [{key: k, value: v, effect: NoSchedule}]},") "]", NULL,
+			POD("", PLAIN), NULL, "0/1 nodes are available: 1 node(s) had untolerated taint {k: v}." },
+		{ "taint, another value tolerated",
+			"[" NODE("a", "", "spec: {taints: [{key: k, value: v, effect: NoExecute}]},") "]", NULL,
+			POD("", "tolerations: [{key: k, value: w}], " PLAIN), NULL,
 			"0/1 nodes are available: 1 node(s) had untolerated taint {k: v}." },
-		{ "taint, another value tolerated", "[" NODE("a", "", "spec: {taints: [{key: k, value: v, effect: NoExecute}]},") "]", NULL,
-			POD("", "tolerations: [{key: k, value: w}], " PLAIN), NULL, "0/1 nodes are available: 1 node(s) had untolerated taint {k: v}." },
-		{ "taint, tolerated by value", "[" NODE("a", "", "spec: {taints: [{key: k, value: v, effect: NoExecute}]},") "]", NULL,
+		{ "taint, tolerated by value",
+			"[" NODE("a", "", "spec: {taints: [{key: k, value: v, effect: NoExecute}]},") "]", NULL,
 			POD("", "tolerations: [{key: k, value: v}], " PLAIN), "a", NULL },
-		{ "taint, another effect tolerated", "[" NODE("a", "", "spec: {taints: [{key: k, effect: NoExecute}]},") "]", NULL,
+		{ "taint, another effect tolerated",
+			"[" NODE("a", "", "spec: {taints: [{key: k, effect: NoExecute}]},") "]", NULL,
 			POD("", "tolerations: [{key: k, operator: Exists, effect: NoSchedule}], " PLAIN), NULL,
 			"0/1 nodes are available: 1 node(s) had untolerated taint {k: }." },
 		{ "all taints tolerated", "[" NODE("a", "", "spec: {taints: [{key: k, effect: NoExecute}]},") "]", NULL,
 			POD("", "tolerations: [{operator: Exists}], " PLAIN), "a", NULL },
 		{ "soft taint keeps away",
-			"[" NODE("a", "", "spec: {taints: [{key: k, effect: PreferNoSchedule}]},") "," NODE("b", "", "") "]", NULL, POD("", PLAIN), "b",
-			NULL },
+			"[" NODE("a", "", "spec: {taints: [{key: k, effect: PreferNoSchedule}]},") "," NODE(
+				"b", "", "") "]",
+			NULL, POD("", PLAIN), "b", NULL },
 		{ "nodeSelector", two, NULL, POD("", "nodeSelector: {zone: z2}, " PLAIN), "b", NULL },
-		{ "nodeSelector without match", two, NULL, POD("", "nodeSelector: {zone: z3}, " PLAIN), NULL, NO_MATCH },
-		{ "In", two, NULL, POD("", NODE_AFFINITY "{matchExpressions: [{key: zone, operator: In, values: [z2, z3]}]}]}}}, " PLAIN), "b", NULL },
-		{ "NotIn", two, NULL, POD("", NODE_AFFINITY "{matchExpressions: [{key: zone, operator: NotIn, values: [z1]}]}]}}}, " PLAIN), "b", NULL },
+		{ "nodeSelector without match", two, NULL, POD("", "nodeSelector: {zone: z3}, " PLAIN), NULL,
+			NO_MATCH },
+		{ "In", two, NULL,
+			POD("",
+				NODE_AFFINITY
+				"{matchExpressions: [{key: zone, operator: In, values: [z2, z3]}]}]}}}, " PLAIN),
+			"b", NULL },
+		{ "NotIn", two, NULL,
+			POD("",
+				NODE_AFFINITY
+				"{matchExpressions: [{key: zone, operator: NotIn, values: [z1]}]}]}}}, " PLAIN),
+			"b", NULL },
 		{ "Exists", "[" NODE("a", "", "") "," NODE("b", "ssd: yes1", "") "]", NULL,
-			POD("", NODE_AFFINITY "{matchExpressions: [{key: ssd, operator: Exists}]}]}}}, " PLAIN), "b", NULL },
+			POD("", NODE_AFFINITY "{matchExpressions: [{key: ssd, operator: Exists}]}]}}}, " PLAIN), "b",
+			NULL },
 		{ "DoesNotExist", "[" NODE("a", "ssd: yes1", "") "," NODE("b", "", "") "]", NULL,
-			POD("", NODE_AFFINITY "{matchExpressions: [{key: ssd, operator: DoesNotExist}]}]}}}, " PLAIN), "b", NULL },
+			POD("", NODE_AFFINITY "{matchExpressions: [{key: ssd, operator: DoesNotExist}]}]}}}, " PLAIN),
+			"b", NULL },
 		{ "Gt", "[" NODE("a", "gen: '3'", "") "," NODE("b", "gen: '4'", "") "]", NULL,
-			POD("", NODE_AFFINITY "{matchExpressions: [{key: gen, operator: Gt, values: ['3']}]}]}}}, " PLAIN), "b", NULL },
+			POD("",
+				NODE_AFFINITY
+				"{matchExpressions: [{key: gen, operator: Gt, values: ['3']}]}]}}}, " PLAIN),
+			"b", NULL },
 		{ "Lt", "[" NODE("a", "gen: '3'", "") "," NODE("b", "gen: '4'", "") "]", NULL,
-			POD("", NODE_AFFINITY "{matchExpressions: [{key: gen, operator: Lt, values: ['4']}]}]}}}, " PLAIN), "a", NULL },
-		{ "matchFields", two, NULL, POD("", NODE_AFFINITY "{matchFields: [{key: metadata.name, operator: In, values: [b]}]}]}}}, " PLAIN), "b", NULL },
+			POD("",
+				NODE_AFFINITY
+				"{matchExpressions: [{key: gen, operator: Lt, values: ['4']}]}]}}}, " PLAIN),
+			"a", NULL },
+		{ "matchFields", two, NULL,
+			POD("",
+				NODE_AFFINITY
+				"{matchFields: [{key: metadata.name, operator: In, values: [b]}]}]}}}, " PLAIN),
+			"b", NULL },
 		{ "terms are alternatives", two, NULL,
-			POD("", NODE_AFFINITY "{matchExpressions: [{key: zone, operator: In, values: [z9]}]}, {matchExpressions: [{key: zone, operator: In, "
-					      "values: [z2]}]}]}}}, " PLAIN),
+			POD("",
+				NODE_AFFINITY
+				"{matchExpressions: [{key: zone, operator: In, values: [z9]}]}, {matchExpressions: [{key: zone, operator: In, "
+				"values: [z2]}]}]}}}, " PLAIN),
 			"b", NULL },
 		{ "an empty term matches nothing", two, NULL, POD("", NODE_AFFINITY "{}]}}}, " PLAIN), NULL, NO_MATCH },
 		{ "preferred", two, NULL,
-			POD("", "affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: "
+			POD("",
+				"affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: "
 				"[{key: zone, operator: In, values: [z1]}]}}, {weight: 9, preference: {matchExpressions: [{key: zone, operator: In, values: "
 				"[z2]}]}}]}}, " PLAIN),
 			"b", NULL },
@@ -149,41 +181,61 @@ static void ports_and_resources(void **state)
 #define PORT(port, more) "containers: [{name: c, ports: [{containerPort: 80, hostPort: " port ", " more "}]}]"
 #define NO_PORT "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."
 	static const struct row rows[] = {
-		{ "port taken", one, "[" PLACED("p", "a", "", PORT("80", "")) "]", POD("", PORT("80", "")), NULL, NO_PORT },
-		{ "port taken, other node", two, "[" PLACED("p", "a", "", PORT("80", "")) "]", POD("", PORT("80", "")), "b", NULL },
-		{ "another protocol", one, "[" PLACED("p", "a", "", PORT("80", "")) "]", POD("", PORT("80", "protocol: UDP")), "a", NULL },
-		{ "another address", one, "[" PLACED("p", "a", "", PORT("80", "hostIP: 10.0.0.1")) "]", POD("", PORT("80", "hostIP: 10.0.0.2")), "a", NULL },
-		{ "any address", one, "[" PLACED("p", "a", "", PORT("80", "hostIP: 10.0.0.1")) "]", POD("", PORT("80", "")), NULL, NO_PORT },
+		{ "port taken", one, "[" PLACED("p", "a", "", PORT("80", "")) "]", POD("", PORT("80", "")), NULL,
+			NO_PORT },
+		{ "port taken, other node", two, "[" PLACED("p", "a", "", PORT("80", "")) "]", POD("", PORT("80", "")),
+			"b", NULL },
+		{ "another protocol", one, "[" PLACED("p", "a", "", PORT("80", "")) "]",
+			POD("", PORT("80", "protocol: UDP")), "a", NULL },
+		{ "another address", one, "[" PLACED("p", "a", "", PORT("80", "hostIP: 10.0.0.1")) "]",
+			POD("", PORT("80", "hostIP: 10.0.0.2")), "a", NULL },
+		{ "any address", one, "[" PLACED("p", "a", "", PORT("80", "hostIP: 10.0.0.1")) "]",
+			POD("", PORT("80", "")), NULL, NO_PORT },
 		{ "cpu fits exactly", one, "[" PLACED("p", "a", "", CPU("3")) "]", POD("", CPU("1")), "a", NULL },
-		{ "cpu", one, "[" PLACED("p", "a", "", CPU("3")) "]", POD("", CPU("1001m")), NULL, "0/1 nodes are available: 1 Insufficient cpu." },
-		{ "cpu and memory", one, NULL, POD("", "containers: [{name: c, resources: {requests: {cpu: 5, memory: 9Gi}}}]"), NULL,
+		{ "cpu", one, "[" PLACED("p", "a", "", CPU("3")) "]", POD("", CPU("1001m")), NULL,
+			"0/1 nodes are available: 1 Insufficient cpu." },
+		{ "cpu and memory", one, NULL,
+			POD("", "containers: [{name: c, resources: {requests: {cpu: 5, memory: 9Gi}}}]"), NULL,
 			"0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory." },
-		{ "storage", one, NULL, POD("", "containers: [{name: c, resources: {requests: {ephemeral-storage: 11Gi}}}]"), NULL,
+		{ "storage", one, NULL,
+			POD("", "containers: [{name: c, resources: {requests: {ephemeral-storage: 11Gi}}}]"), NULL,
 			"0/1 nodes are available: 1 Insufficient ephemeral-storage." },
-		{ "extended resource", one, "[" PLACED("p", "a", "", "containers: [{name: c, resources: {requests: {x.io/gpu: 1}}}]") "]",
-			POD("", "containers: [{name: c, resources: {requests: {x.io/gpu: 2}}}]"), NULL, "0/1 nodes are available: 1 Insufficient x.io/gpu." },
-		{ "extended resource fits", one, NULL, POD("", "containers: [{name: c, resources: {requests: {x.io/gpu: 2}}}]"), "a", NULL },
+		{ "extended resource", one,
+			"[" PLACED("p", "a", "", "containers: [{name: c, resources: {requests: {x.io/gpu: 1}}}]") "]",
+			POD("", "containers: [{name: c, resources: {requests: {x.io/gpu: 2}}}]"), NULL,
+			"0/1 nodes are available: 1 Insufficient x.io/gpu." },
+		{ "extended resource fits", one, NULL,
+			POD("", "containers: [{name: c, resources: {requests: {x.io/gpu: 2}}}]"), "a", NULL },
 		{ "number of pods", big_small, "[" PLACED("p", "a", "", PLAIN) "]", POD("", CPU("2")), NULL,
 			"0/2 nodes are available: 1 Insufficient cpu, 1 Too many pods." },
 		{ "largest init container counts", one, NULL,
-			POD("", "initContainers: [{name: i, resources: {requests: {cpu: 5}}}], " CPU("1")), NULL, "0/1 nodes are available: 1 Insufficient cpu." },
-		{ "init containers run one by one", one, NULL,
-			POD("", "initContainers: [{name: i, resources: {requests: {cpu: 3}}}, {name: j, resources: {requests: {cpu: 3}}}], " CPU("2")), "a", NULL },
-		{ "sidecars run beside all", one, NULL,
-			POD("", "initContainers: [{name: i, restartPolicy: Always, resources: {requests: {cpu: 3}}}], " CPU("2")), NULL,
+			POD("", "initContainers: [{name: i, resources: {requests: {cpu: 5}}}], " CPU("1")), NULL,
 			"0/1 nodes are available: 1 Insufficient cpu." },
+		{ "init containers run one by one", one, NULL,
+			POD("",
+				"initContainers: [{name: i, resources: {requests: {cpu: 3}}}, {name: j, resources: {requests: {cpu: 3}}}], " CPU(
+					"2")),
+			"a", NULL },
+		{ "sidecars run beside all", one, NULL,
+			POD("",
+				"initContainers: [{name: i, restartPolicy: Always, resources: {requests: {cpu: 3}}}], " CPU(
+					"2")),
+			NULL, "0/1 nodes are available: 1 Insufficient cpu." },
 		{ "a sidecar counts for init containers after it", one, NULL,
-			POD("", "initContainers: [{name: i, restartPolicy: Always, resources: {requests: {cpu: 2}}}, {name: j, resources: {requests: {cpu: "
+			POD("",
+				"initContainers: [{name: i, restartPolicy: Always, resources: {requests: {cpu: 2}}}, {name: j, resources: {requests: {cpu: "
 				"3}}}], " PLAIN),
 			NULL, "0/1 nodes are available: 1 Insufficient cpu." },
-		{ "overhead", one, NULL, POD("", "overhead: {cpu: 1}, " CPU("3500m")), NULL, "0/1 nodes are available: 1 Insufficient cpu." },
-		{ "resources of the pod as a whole", one, NULL, POD("", "resources: {requests: {cpu: 5}}, " CPU("1")), NULL,
+		{ "overhead", one, NULL, POD("", "overhead: {cpu: 1}, " CPU("3500m")), NULL,
 			"0/1 nodes are available: 1 Insufficient cpu." },
+		{ "resources of the pod as a whole", one, NULL, POD("", "resources: {requests: {cpu: 5}}, " CPU("1")),
+			NULL, "0/1 nodes are available: 1 Insufficient cpu." },
 		{ "least used node", two, "[" PLACED("p", "a", "", CPU("2")) "]", POD("", CPU("1")), "b", NULL },
 		{ "balance of cpu and memory", /* a has a little more free, b is even */
 			"[{metadata: {name: a}, status: {allocatable: {cpu: 4, memory: 8Gi, pods: 9}}}, {metadata: {name: b}, status: {allocatable: {cpu: "
 			"5334m, memory: 5334Mi, pods: 9}}}]",
-			NULL, POD("", "containers: [{name: c, resources: {requests: {cpu: 2, memory: 2Gi}}}]"), "b", NULL },
+			NULL, POD("", "containers: [{name: c, resources: {requests: {cpu: 2, memory: 2Gi}}}]"), "b",
+			NULL },
 	};
 
 	(void)state;
@@ -193,85 +245,139 @@ static void ports_and_resources(void **state)
 #define TERM(key, label) "{topologyKey: " key ", labelSelector: {matchLabels: {app: " label "}}}"
 #define NEAR(term) "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [" term "]}}, "
 #define FAR(term) "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [" term "]}}, "
-#define LIKES(term) "affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 10, podAffinityTerm: " term "}]}}, "
-#define SHUNS(term) "affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 10, podAffinityTerm: " term "}]}}, "
+#define LIKES(term)                                                                                                      \
+	"affinity: {podAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 10, podAffinityTerm: " term \
+	"}]}}, "
+#define SHUNS(term)                                                                                                          \
+	"affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 10, podAffinityTerm: " term \
+	"}]}}, "
 
 static void affinity_between_pods(void **state)
 {
-	static const char elsewhere[] = "[{metadata: {name: p, uid: p, namespace: other, labels: {app: web}}, spec: {nodeName: b, " PLAIN "}}]";
+	static const char elsewhere[] =
+		"[{metadata: {name: p, uid: p, namespace: other, labels: {app: web}}, spec: {nodeName: b, " PLAIN "}}]";
 	static const struct row rows[] = {
-		{ "near", two, "[" PLACED("p", "b", "app: web", PLAIN) "]", POD("", NEAR(TERM("zone", "web")) PLAIN), "b", NULL },
-		{ "near nobody", two, "[" PLACED("p", "b", "app: db", PLAIN) "]", POD("", NEAR(TERM("zone", "web")) PLAIN), NULL,
+		{ "near", two, "[" PLACED("p", "b", "app: web", PLAIN) "]", POD("", NEAR(TERM("zone", "web")) PLAIN),
+			"b", NULL },
+		{ "near nobody", two, "[" PLACED("p", "b", "app: db", PLAIN) "]",
+			POD("", NEAR(TERM("zone", "web")) PLAIN), NULL,
 			"0/2 nodes are available: 2 node(s) didn't match pod affinity rules." },
 		{ "the first of its group", one, NULL, POD("app: web", NEAR(TERM("zone", "web")) PLAIN), "a", NULL },
-		{ "the first of its group needs the label", one, NULL, POD("app: web", NEAR(TERM("rack", "web")) PLAIN), NULL,
-			"0/1 nodes are available: 1 node(s) didn't match pod affinity rules." },
+		{ "the first of its group needs the label", one, NULL, POD("app: web", NEAR(TERM("rack", "web")) PLAIN),
+			NULL, "0/1 nodes are available: 1 node(s) didn't match pod affinity rules." },
 		{ "another namespace", two, elsewhere, POD("", NEAR(TERM("zone", "web")) PLAIN), NULL,
 			"0/2 nodes are available: 2 node(s) didn't match pod affinity rules." },
 		{ "namespace by name", two, elsewhere,
-			POD("", NEAR("{topologyKey: zone, namespaces: [other], labelSelector: {matchLabels: {app: web}}}") PLAIN), "b", NULL },
+			POD("",
+				NEAR("{topologyKey: zone, namespaces: [other], labelSelector: {matchLabels: {app: web}}}")
+					PLAIN),
+			"b", NULL },
 		{ "namespace by label", two, elsewhere,
-			POD("", NEAR("{topologyKey: zone, namespaceSelector: {matchLabels: {team: x}}, labelSelector: {matchLabels: {app: web}}}") PLAIN), "b", NULL },
+			POD("",
+				NEAR("{topologyKey: zone, namespaceSelector: {matchLabels: {team: x}}, labelSelector: {matchLabels: {app: web}}}")
+					PLAIN),
+			"b", NULL },
 		{ "all namespaces", two, elsewhere,
-			POD("", NEAR("{topologyKey: zone, namespaceSelector: {}, labelSelector: {matchLabels: {app: web}}}") PLAIN), "b", NULL },
-		{ "far", two, "[" PLACED("p", "a", "app: web", PLAIN) "]", POD("", FAR(TERM("zone", "web")) PLAIN), "b", NULL },
-		{ "nowhere far", one, "[" PLACED("p", "a", "app: web", PLAIN) "]", POD("", FAR(TERM("zone", "web")) PLAIN), NULL,
-			"0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules." },
-		{ "far from what lacks the label", one, "[" PLACED("p", "a", "app: web", PLAIN) "]", POD("", FAR(TERM("rack", "web")) PLAIN), "a", NULL },
-		{ "the one that is there wants to be far", one, "[" PLACED("p", "a", "", FAR(TERM("zone", "web")) PLAIN) "]", POD("app: web", PLAIN), NULL,
-			"0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules." },
-		{ "the one that is there wants others to be far", one, "[" PLACED("p", "a", "", FAR(TERM("zone", "db")) PLAIN) "]", POD("app: web", PLAIN), "a",
+			POD("",
+				NEAR("{topologyKey: zone, namespaceSelector: {}, labelSelector: {matchLabels: {app: web}}}")
+					PLAIN),
+			"b", NULL },
+		{ "far", two, "[" PLACED("p", "a", "app: web", PLAIN) "]", POD("", FAR(TERM("zone", "web")) PLAIN), "b",
 			NULL },
-		{ "likes", two, "[" PLACED("p", "b", "app: web", PLAIN) "]", POD("", LIKES(TERM("zone", "web")) PLAIN), "b", NULL },
+		{ "nowhere far", one, "[" PLACED("p", "a", "app: web", PLAIN) "]",
+			POD("", FAR(TERM("zone", "web")) PLAIN), NULL,
+			"0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules." },
+		{ "far from what lacks the label", one, "[" PLACED("p", "a", "app: web", PLAIN) "]",
+			POD("", FAR(TERM("rack", "web")) PLAIN), "a", NULL },
+		{ "the one that is there wants to be far", one,
+			"[" PLACED("p", "a", "", FAR(TERM("zone", "web")) PLAIN) "]", POD("app: web", PLAIN), NULL,
+			"0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules." },
+		{ "the one that is there wants others to be far", one,
+			"[" PLACED("p", "a", "", FAR(TERM("zone", "db")) PLAIN) "]", POD("app: web", PLAIN), "a",
+			NULL },
+		{ "likes", two, "[" PLACED("p", "b", "app: web", PLAIN) "]", POD("", LIKES(TERM("zone", "web")) PLAIN),
+			"b", NULL },
 		{ "shuns", two, "[" PLACED("p", "a", "app: web", PLAIN) "," PLACED("q", "b", "app: db", CPU("1")) "]",
 			POD("", SHUNS(TERM("zone", "web")) PLAIN), "b", NULL },
-		{ "is liked", two, "[" PLACED("p", "b", "", LIKES(TERM("zone", "web")) PLAIN) "]", POD("app: web", PLAIN), "b", NULL },
-		{ "is shunned", two, "[" PLACED("p", "a", "", SHUNS(TERM("zone", "web")) PLAIN) "," PLACED("q", "b", "", CPU("1")) "]",
+		{ "is liked", two, "[" PLACED("p", "b", "", LIKES(TERM("zone", "web")) PLAIN) "]",
 			POD("app: web", PLAIN), "b", NULL },
-		{ "matchLabelKeys", two, "[" PLACED("p", "a", "app: web, hash: one", PLAIN) "," PLACED("q", "b", "app: web, hash: two", PLAIN) "]",
-			POD("app: web, hash: two", NEAR("{topologyKey: zone, matchLabelKeys: [hash], labelSelector: {matchLabels: {app: web}}}") PLAIN), "b", NULL },
-		{ "mismatchLabelKeys", two, "[" PLACED("p", "a", "app: web, hash: two", PLAIN) "," PLACED("q", "b", "app: web, hash: one", PLAIN) "]",
-			POD("app: web, hash: two", NEAR("{topologyKey: zone, mismatchLabelKeys: [hash], labelSelector: {matchLabels: {app: web}}}") PLAIN), "b",
-			NULL },
+		{ "is shunned", two,
+			"[" PLACED("p", "a", "", SHUNS(TERM("zone", "web")) PLAIN) "," PLACED(
+				"q", "b", "", CPU("1")) "]",
+			POD("app: web", PLAIN), "b", NULL },
+		{ "matchLabelKeys", two,
+			"[" PLACED("p", "a", "app: web, hash: one", PLAIN) "," PLACED(
+				"q", "b", "app: web, hash: two", PLAIN) "]",
+			POD("app: web, hash: two",
+				NEAR("{topologyKey: zone, matchLabelKeys: [hash], labelSelector: {matchLabels: {app: web}}}")
+					PLAIN),
+			"b", NULL },
+		{ "mismatchLabelKeys", two,
+			"[" PLACED("p", "a", "app: web, hash: two", PLAIN) "," PLACED(
+				"q", "b", "app: web, hash: one", PLAIN) "]",
+			POD("app: web, hash: two",
+				NEAR("{topologyKey: zone, mismatchLabelKeys: [hash], labelSelector: {matchLabels: {app: web}}}")
+					PLAIN),
+			"b", NULL },
 	};
 
 	(void)state;
 	check_all(rows, ARRAY_LEN(rows));
 }
 
-#define SPREAD(key, when, more) "topologySpreadConstraints: [{maxSkew: 1, topologyKey: " key ", whenUnsatisfiable: " when ", labelSelector: {matchLabels: {app: web}}, " more "}], "
+#define SPREAD(key, when, more)                                                                   \
+	"topologySpreadConstraints: [{maxSkew: 1, topologyKey: " key ", whenUnsatisfiable: " when \
+	", labelSelector: {matchLabels: {app: web}}, " more "}], "
 #define UNEVEN "node(s) didn't match pod topology spread constraints"
 
 static void spread(void **state)
 {
-	static const char uneven[] = "[" PLACED("p", "a", "app: web", PLAIN) "," PLACED("q", "b", "app: db", CPU("3")) "]";
-	static const char tainted[] = "[" NODE("a", "zone: z1", "") "," NODE("b", "zone: z2", "spec: {taints: [{key: k, effect: NoSchedule}]},") "]";
+	static const char uneven[] =
+		"[" PLACED("p", "a", "app: web", PLAIN) "," PLACED("q", "b", "app: db", CPU("3")) "]";
+	static const char tainted[] = "[" NODE("a", "zone: z1", "") "," NODE(
+		"b", "zone: z2", "spec: {taints: [{key: k, effect: NoSchedule}]},") "]";
 	static const struct row rows[] = {
 		{ "hard", two, uneven, POD("app: web", SPREAD("zone", "DoNotSchedule", "") PLAIN), "b", NULL },
-		{ "hard, others do not count", two, uneven, POD("app: db", SPREAD("zone", "DoNotSchedule", "") PLAIN), "a", NULL },
-		{ "a tainted domain counts", tainted, "[" PLACED("p", "a", "app: web", PLAIN) "]", POD("app: web", SPREAD("zone", "DoNotSchedule", "") PLAIN), NULL,
+		{ "hard, others do not count", two, uneven, POD("app: db", SPREAD("zone", "DoNotSchedule", "") PLAIN),
+			"a", NULL },
+		{ "a tainted domain counts", tainted, "[" PLACED("p", "a", "app: web", PLAIN) "]",
+			POD("app: web", SPREAD("zone", "DoNotSchedule", "") PLAIN), NULL,
 			"0/2 nodes are available: 1 " UNEVEN ", 1 node(s) had untolerated taint {k: }." },
 		{ "a tainted domain does not count", tainted, "[" PLACED("p", "a", "app: web", PLAIN) "]",
 			POD("app: web", SPREAD("zone", "DoNotSchedule", "nodeTaintsPolicy: Honor") PLAIN), "a", NULL },
 		{ "domains that the pod cannot use do not count", two, "[" PLACED("p", "a", "app: web", PLAIN) "]",
-			POD("app: web", "nodeSelector: {zone: z1}, " SPREAD("zone", "DoNotSchedule", "") PLAIN), "a", NULL },
+			POD("app: web", "nodeSelector: {zone: z1}, " SPREAD("zone", "DoNotSchedule", "") PLAIN), "a",
+			NULL },
 		{ "or do", two, "[" PLACED("p", "a", "app: web", PLAIN) "]",
-			POD("app: web", "nodeSelector: {zone: z1}, " SPREAD("zone", "DoNotSchedule", "nodeAffinityPolicy: Ignore") PLAIN), NULL,
+			POD("app: web",
+				"nodeSelector: {zone: z1}, " SPREAD(
+					"zone", "DoNotSchedule", "nodeAffinityPolicy: Ignore") PLAIN),
+			NULL,
 			"0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 " UNEVEN "." },
-		{ "a node without the label", one, NULL, POD("app: web", SPREAD("rack", "DoNotSchedule", "") PLAIN), NULL,
-			"0/1 nodes are available: 1 " UNEVEN " (missing required label)." },
-		{ "too few domains", two, "[" PLACED("p", "a", "app: web", PLAIN) "," PLACED("q", "b", "app: web", PLAIN) "]",
-			POD("app: web", SPREAD("zone", "DoNotSchedule", "minDomains: 3") PLAIN), NULL, "0/2 nodes are available: 2 " UNEVEN "." },
-		{ "enough domains", two, "[" PLACED("p", "a", "app: web", PLAIN) "," PLACED("q", "b", "app: web", CPU("1")) "]",
+		{ "a node without the label", one, NULL, POD("app: web", SPREAD("rack", "DoNotSchedule", "") PLAIN),
+			NULL, "0/1 nodes are available: 1 " UNEVEN " (missing required label)." },
+		{ "too few domains", two,
+			"[" PLACED("p", "a", "app: web", PLAIN) "," PLACED("q", "b", "app: web", PLAIN) "]",
+			POD("app: web", SPREAD("zone", "DoNotSchedule", "minDomains: 3") PLAIN), NULL,
+			"0/2 nodes are available: 2 " UNEVEN "." },
+		{ "enough domains", two,
+			"[" PLACED("p", "a", "app: web", PLAIN) "," PLACED("q", "b", "app: web", CPU("1")) "]",
 			POD("app: web", SPREAD("zone", "DoNotSchedule", "minDomains: 2") PLAIN), "a", NULL },
 		{ "soft", two, uneven, POD("app: web", SPREAD("zone", "ScheduleAnyway", "") PLAIN), "b", NULL },
-		{ "soft, nothing else", one, "[" PLACED("p", "a", "app: web", PLAIN) "]", POD("app: web", SPREAD("zone", "ScheduleAnyway", "") PLAIN), "a", NULL },
+		{ "soft, nothing else", one, "[" PLACED("p", "a", "app: web", PLAIN) "]",
+			POD("app: web", SPREAD("zone", "ScheduleAnyway", "") PLAIN), "a", NULL },
 		{ "a controller's pods spread without asking", two,
-			"[{metadata: {name: p, uid: p, namespace: default, ownerReferences: [{uid: rs, controller: true}]}, spec: {nodeName: a, " PLAIN "}},"
+			"[{metadata: {name: p, uid: p, namespace: default, ownerReferences: [{uid: rs, controller: true}]}, spec: {nodeName: a, " PLAIN
+			"}},"
 			"{metadata: {name: q, uid: q, namespace: default}, spec: {nodeName: b, " PLAIN "}}]",
-			"{metadata: {name: new, uid: new, namespace: default, ownerReferences: [{uid: rs, controller: true}]}, spec: {" PLAIN "}}", "b", NULL },
-		{ "matchLabelKeys", two, "[" PLACED("p", "a", "app: web, hash: two", PLAIN) "," PLACED("q", "b", "app: web, hash: one", PLAIN) "]",
-			POD("app: web, hash: two", SPREAD("zone", "DoNotSchedule", "matchLabelKeys: [hash]") PLAIN), "b", NULL },
+			"{metadata: {name: new, uid: new, namespace: default, ownerReferences: [{uid: rs, controller: true}]}, spec: {" PLAIN
+			"}}",
+			"b", NULL },
+		{ "matchLabelKeys", two,
+			"[" PLACED("p", "a", "app: web, hash: two", PLAIN) "," PLACED(
+				"q", "b", "app: web, hash: one", PLAIN) "]",
+			POD("app: web, hash: two", SPREAD("zone", "DoNotSchedule", "matchLabelKeys: [hash]") PLAIN),
+			"b", NULL },
 	};
 
 	(void)state;
@@ -280,23 +386,26 @@ static void spread(void **state)
 
 static void images(void **state)
 {
-#define WITH_IMAGE(name, image) "{metadata: {name: " name "}, status: {allocatable: {cpu: 4, memory: 8Gi, pods: 9}, images: [" image "]}}"
+#define WITH_IMAGE(name, image) \
+	"{metadata: {name: " name "}, status: {allocatable: {cpu: 4, memory: 8Gi, pods: 9}, images: [" image "]}}"
 	static const struct row rows[] = {
-		{ "has the image", "[" WITH_IMAGE("a", "") "," WITH_IMAGE("b", "{names: [x/y:1], sizeBytes: 900000000}") "]", NULL,
+		{ "has the image",
+			"[" WITH_IMAGE("a", "") "," WITH_IMAGE("b", "{names: [x/y:1], sizeBytes: 900000000}") "]", NULL,
 			POD("", "containers: [{name: c, image: 'x/y:1'}]"), "b", NULL },
-		{ "has the latest image", "[" WITH_IMAGE("a", "") "," WITH_IMAGE("b", "{names: [x/y:latest], sizeBytes: 900000000}") "]", NULL,
-			POD("", "containers: [{name: c, image: x/y}]"), "b", NULL },
+		{ "has the latest image",
+			"[" WITH_IMAGE("a", "") "," WITH_IMAGE("b", "{names: [x/y:latest], sizeBytes: 900000000}") "]",
+			NULL, POD("", "containers: [{name: c, image: x/y}]"), "b", NULL },
 	};
 
 	(void)state;
 	check_all(rows, ARRAY_LEN(rows));
 }
 
-/* ---- preemption ------------------------------------------------------------------------------------------------------------ */
+/* ---- preemption ------------------------------------------------------------------------------ */
 
-#define PRIO(uid, node, priority, cpu, more)                                                                                                         \
-	"{metadata: {name: " uid ", uid: " uid ", namespace: default, labels: {app: " uid "}}, spec: {nodeName: " node ", priority: " priority ", " CPU( \
-		cpu) "}, status: {" more "}}"
+#define PRIO(uid, node, priority, cpu, more)                                                                           \
+	"{metadata: {name: " uid ", uid: " uid ", namespace: default, labels: {app: " uid "}}, spec: {nodeName: " node \
+	", priority: " priority ", " CPU(cpu) "}, status: {" more "}}"
 
 struct preempt_row {
 	const char *what, *placed, *pod, *budgets, *node, *victims; /* node NULL: none */
@@ -322,8 +431,10 @@ static void check_preemption(const struct preempt_row *r)
 	p = preempt(&c, &budgets);
 	for (size_t i = 0; i < p.n_victims; i++)
 		buf_printf(&names, "%s%.*s", i ? "," : "", STR_ARG(doc_name(p.victims[i]->doc)));
-	if (!p.node != !r->node || (p.node && (!str_is(p.node->name, r->node) || !str_is(buf_view(&names), r->victims))))
-		fail_msg("%s: wanted %s on %s, got %.*s on %s", r->what, r->victims, r->node, STR_ARG(buf_view(&names)), p.node ? p.node->text : "none");
+	if (!p.node != !r->node ||
+		(p.node && (!str_is(p.node->name, r->node) || !str_is(buf_view(&names), r->victims))))
+		fail_msg("%s: wanted %s on %s, got %.*s on %s", r->what, r->victims, r->node, STR_ARG(buf_view(&names)),
+			p.node ? p.node->text : "none");
 	assert_int_equal(s.list[0]->used[RES_CPU] + s.list[1]->used[RES_CPU], used); /* all are back */
 	snapshot_fini(&s);
 }
@@ -331,17 +442,28 @@ static void check_preemption(const struct preempt_row *r)
 static void pushes_out_the_least(void **state)
 {
 	static const struct preempt_row rows[] = {
-		{ "lower priority", "[" PRIO("p", "a", "5", "4", "") "," PRIO("q", "b", "1", "4", "") "]", POD("", "priority: 9, " CPU("1")), NULL, "b", "q" },
-		{ "nobody is lower", "[" PRIO("p", "a", "9", "4", "") "," PRIO("q", "b", "9", "4", "") "]", POD("", "priority: 9, " CPU("1")), NULL, NULL, "" },
-		{ "only as many as needed", "[" PRIO("p", "a", "9", "4", "") "," PRIO("q", "b", "1", "3", "") "," PRIO("r", "b", "2", "1", "") "]",
+		{ "lower priority", "[" PRIO("p", "a", "5", "4", "") "," PRIO("q", "b", "1", "4", "") "]",
 			POD("", "priority: 9, " CPU("1")), NULL, "b", "q" },
-		{ "fewer victims", "[" PRIO("p", "a", "1", "4", "") "," PRIO("q", "b", "1", "2", "") "," PRIO("r", "b", "1", "2", "") "]",
+		{ "nobody is lower", "[" PRIO("p", "a", "9", "4", "") "," PRIO("q", "b", "9", "4", "") "]",
+			POD("", "priority: 9, " CPU("1")), NULL, NULL, "" },
+		{ "only as many as needed",
+			"[" PRIO("p", "a", "9", "4", "") "," PRIO("q", "b", "1", "3", "") "," PRIO(
+				"r", "b", "2", "1", "") "]",
+			POD("", "priority: 9, " CPU("1")), NULL, "b", "q" },
+		{ "fewer victims",
+			"[" PRIO("p", "a", "1", "4", "") "," PRIO("q", "b", "1", "2", "") "," PRIO(
+				"r", "b", "1", "2", "") "]",
 			POD("", "priority: 9, " CPU("4")), NULL, "a", "p" },
-		{ "a budget protects", "[" PRIO("p", "a", "1", "4", "") "," PRIO("q", "b", "2", "4", "") "]", POD("", "priority: 9, " CPU("4")),
-			"{metadata: {name: b, namespace: default}, spec: {selector: {matchLabels: {app: p}}}, status: {disruptionsAllowed: 0}}", "b", "q" },
-		{ "the one that started last", "[" PRIO("p", "a", "1", "4", "startTime: '2026-01-01T00:00:00Z'") "," PRIO("q", "b", "1", "4",
-			"startTime: '2026-01-02T00:00:00Z'") "]", POD("", "priority: 9, " CPU("4")), NULL, "b", "q" },
-		{ "no use", "[" PRIO("p", "a", "1", "4", "") "," PRIO("q", "b", "1", "4", "") "]", POD("", "priority: 9, " CPU("5")), NULL, NULL, "" },
+		{ "a budget protects", "[" PRIO("p", "a", "1", "4", "") "," PRIO("q", "b", "2", "4", "") "]",
+			POD("", "priority: 9, " CPU("4")),
+			"{metadata: {name: b, namespace: default}, spec: {selector: {matchLabels: {app: p}}}, status: {disruptionsAllowed: 0}}",
+			"b", "q" },
+		{ "the one that started last",
+			"[" PRIO("p", "a", "1", "4", "startTime: '2026-01-01T00:00:00Z'") "," PRIO(
+				"q", "b", "1", "4", "startTime: '2026-01-02T00:00:00Z'") "]",
+			POD("", "priority: 9, " CPU("4")), NULL, "b", "q" },
+		{ "no use", "[" PRIO("p", "a", "1", "4", "") "," PRIO("q", "b", "1", "4", "") "]",
+			POD("", "priority: 9, " CPU("5")), NULL, NULL, "" },
 	};
 
 	(void)state;
@@ -349,7 +471,7 @@ static void pushes_out_the_least(void **state)
 		check_preemption(&rows[i]);
 }
 
-/* ---- what the snapshot counts ------------------------------------------------------------------------------------------------ */
+/* ---- what the snapshot counts ---------------------------------------------------------------- */
 
 static void snapshot_counts(void **state)
 {

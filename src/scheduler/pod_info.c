@@ -17,7 +17,7 @@ bool pod_is_deleting(const struct doc *pod)
 	return doc_str(pod, "metadata.deletionTimestamp").n > 0;
 }
 
-/* ---- resources --------------------------------------------------------------------------------------------------------- */
+/* ---- resources ------------------------------------------------------------------------------- */
 
 struct amounts {
 	int64_t fixed[RES_FIXED];
@@ -166,7 +166,7 @@ int64_t pod_request(const struct pod_info *p, struct str extra)
 	return 0;
 }
 
-/* ---- ports ----------------------------------------------------------------------------------------------------------------- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 static void add_ports(struct pod_info *p, struct val container)
 {
@@ -177,7 +177,8 @@ static void add_ports(struct pod_info *p, struct val container)
 		if (port <= 0 || p->n_ports == UINT16_MAX)
 			continue;
 		p->ports = xrealloc(p->ports, p->n_ports + 1u, sizeof(*p->ports));
-		p->ports[p->n_ports++] = (struct host_port){ ip.n ? ip : STR("0.0.0.0"), protocol.n ? protocol : STR("TCP"), port };
+		p->ports[p->n_ports++] =
+			(struct host_port){ ip.n ? ip : STR("0.0.0.0"), protocol.n ? protocol : STR("TCP"), port };
 	}
 }
 
@@ -190,7 +191,7 @@ static void read_ports(struct pod_info *p)
 			add_ports(p, it.val);
 }
 
-/* ---- affinity between pods --------------------------------------------------------------------------------------------------- */
+/* ---- affinity between pods ------------------------------------------------------------------- */
 
 static void add_pairs(struct label_pairs *out, struct val keys, struct val labels, bool equal)
 {
@@ -228,7 +229,9 @@ bool label_pairs_match(struct label_pairs pairs, struct val labels)
 
 static struct affinity_term term_of(struct arena *a, const struct doc *pod, struct val v, int64_t weight)
 {
-	struct affinity_term t = { .topology_key = val_str(val_get(v, "topologyKey")), .weight = weight, .pairs = label_pairs_of(a, v, pod) };
+	struct affinity_term t = {
+		.topology_key = val_str(val_get(v, "topologyKey")), .weight = weight, .pairs = label_pairs_of(a, v, pod)
+	};
 	struct val names = val_get(v, "namespaces"), by_label = val_get(v, "namespaceSelector");
 	struct err e;
 
@@ -249,8 +252,9 @@ static struct affinity_terms terms_of(struct arena *a, const struct doc *pod, st
 	struct affinity_terms out = { ARENA_ARRAY(a, struct affinity_term, val_len(list) + 1), 0 };
 
 	for (struct val_iter it = val_iter(list); val_next(&it);) {
-		struct affinity_term t = weighted ? term_of(a, pod, val_get(it.val, "podAffinityTerm"), val_int(val_get(it.val, "weight"), 0)) :
-						    term_of(a, pod, it.val, 0);
+		struct affinity_term t = weighted ?
+			term_of(a, pod, val_get(it.val, "podAffinityTerm"), val_int(val_get(it.val, "weight"), 0)) :
+			term_of(a, pod, it.val, 0);
 
 		if (t.labels)
 			out.items[out.n++] = t;
@@ -260,8 +264,10 @@ static struct affinity_terms terms_of(struct arena *a, const struct doc *pod, st
 
 struct pod_terms *pod_terms_new(const struct doc *pod)
 {
-	static const char required[] = "requiredDuringSchedulingIgnoredDuringExecution", preferred[] = "preferredDuringSchedulingIgnoredDuringExecution";
-	struct val with = doc_get(pod, "spec.affinity.podAffinity"), against = doc_get(pod, "spec.affinity.podAntiAffinity");
+	static const char required[] = "requiredDuringSchedulingIgnoredDuringExecution",
+			  preferred[] = "preferredDuringSchedulingIgnoredDuringExecution";
+	struct val with = doc_get(pod, "spec.affinity.podAffinity"),
+		   against = doc_get(pod, "spec.affinity.podAntiAffinity");
 	struct pod_terms *t;
 	struct arena *a;
 
@@ -285,7 +291,7 @@ struct str pod_controller_uid(const struct doc *pod)
 	return STR_NULL;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct pod_info *pod_info_new(struct doc *pod)
 {

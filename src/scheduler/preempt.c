@@ -1,4 +1,5 @@
-/* Preemption: which pods of lower priority would have to go so that a pod fits. Only asked when no node fits as it is. */
+/* Preemption: which pods of lower priority would have to go so that a pod fits. Only asked when no node fits as it
+ * is. */
 #include "scheduler/scheduler_internal.h"
 
 #include <limits.h>
@@ -10,7 +11,7 @@ struct candidate {
 	struct pod_info **victims;
 	size_t n;
 	int64_t violations, top, sum; /* budgets violated; highest priority and sum of priorities */
-	struct str youngest;	      /* start of the first victim of the highest priority: RFC 3339 sorts as text */
+	struct str youngest;          /* start of the first victim of the highest priority: RFC 3339 sorts as text */
 };
 struct budget {
 	const struct selector *selector;
@@ -41,14 +42,15 @@ bool may_preempt(struct cycle *c)
 	return !n || !is_leaving_below(n, c->pod->priority);
 }
 
-/* ---- budgets ------------------------------------------------------------------------------------------------------------- */
+/* ---- budgets --------------------------------------------------------------------------------- */
 
 static struct budgets read_budgets(struct arena *a, const struct informer_list *docs)
 {
 	struct budgets out = { ARENA_ARRAY(a, struct budget, docs->n + 1), 0 };
 
 	for (size_t i = 0; i < docs->n; i++) {
-		struct budget b = { .ns = doc_ns(docs->items[i]), .allowed = doc_int(docs->items[i], "status.disruptionsAllowed", 0) };
+		struct budget b = { .ns = doc_ns(docs->items[i]),
+			.allowed = doc_int(docs->items[i], "status.disruptionsAllowed", 0) };
 		struct err e;
 
 		err_init(&e);
@@ -63,12 +65,13 @@ static bool violates(struct budgets *b, const struct doc *pod)
 	bool bad = false;
 
 	for (size_t i = 0; i < b->n; i++)
-		if (str_eq(b->items[i].ns, doc_ns(pod)) && selector_matches(b->items[i].selector, doc_get(pod, "metadata.labels")))
+		if (str_eq(b->items[i].ns, doc_ns(pod)) &&
+			selector_matches(b->items[i].selector, doc_get(pod, "metadata.labels")))
 			bad |= b->items[i].allowed-- <= 0;
 	return bad;
 }
 
-/* ---- one node -------------------------------------------------------------------------------------------------------------- */
+/* ---- one node -------------------------------------------------------------------------------- */
 
 static struct str started(const struct pod_info *p)
 {
@@ -135,7 +138,7 @@ static bool try_node(struct cycle *c, struct node_info *n, struct budgets budget
 	*out = (struct candidate){ .node = n, .victims = ARENA_ARRAY(c->a, struct pod_info *, k + 1) };
 	for (size_t i = 0; i < k; i++)
 		bad[i] = violates(&left, taken[i]->doc);
-	for (int protected = 1; protected >= 0; protected--) {
+	for (int protected = 1; protected >= 0; protected --) {
 		for (size_t i = 0; i < k; i++) {
 			if (bad[i] != protected)
 				continue;
@@ -151,7 +154,7 @@ static bool try_node(struct cycle *c, struct node_info *n, struct budgets budget
 	return helps && out->n;
 }
 
-/* ---- choosing ----------------------------------------------------------------------------------------------------------------- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 static bool better(const struct candidate *a, const struct candidate *b)
 {
@@ -168,10 +171,14 @@ static bool better(const struct candidate *a, const struct candidate *b)
 
 static const char *why_not(struct cycle *c, int64_t no_victims, int64_t no_help)
 {
-	const char *first = no_victims ? arena_printf(c->a, "%lld No preemption victims found for incoming pod", (long long)no_victims) : "";
-	const char *second = no_help ? arena_printf(c->a, "%lld Preemption is not helpful for scheduling", (long long)no_help) : "";
+	const char *first = no_victims ?
+		arena_printf(c->a, "%lld No preemption victims found for incoming pod", (long long)no_victims) :
+		"";
+	const char *second =
+		no_help ? arena_printf(c->a, "%lld Preemption is not helpful for scheduling", (long long)no_help) : "";
 
-	return arena_printf(c->a, "0/%zu nodes are available: %s%s%s.", c->s->n, first, *first && *second ? ", " : "", second);
+	return arena_printf(
+		c->a, "0/%zu nodes are available: %s%s%s.", c->s->n, first, *first && *second ? ", " : "", second);
 }
 
 struct preemption preempt(struct cycle *c, const struct informer_list *budgets)

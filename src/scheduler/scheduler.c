@@ -12,7 +12,7 @@ struct message {
 	struct message *next;
 	enum { ABOUT_POD, ABOUT_NODE, ABOUT_NAMESPACE, ABOUT_CLAIM, ABOUT_VOLUME, ABOUT_CLASS, NOT_BOUND } about;
 	struct doc *before, *after; /* refs */
-	char *uid;		    /* NOT_BOUND */
+	char *uid;                  /* NOT_BOUND */
 };
 struct counters { /* atomic; nanoseconds */
 	int64_t scheduled, unschedulable, failed, spent_ns;
@@ -36,7 +36,7 @@ struct scheduler {
 	struct waiting waiting;
 };
 
-/* ---- messages --------------------------------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static void send(struct scheduler *s, struct message m)
 {
@@ -98,7 +98,7 @@ static void message_free(struct message *m)
 	free(m);
 }
 
-/* ---- what messages change ------------------------------------------------------------------------------------------------------ */
+/* ---- what messages change -------------------------------------------------------------------- */
 
 static bool differ(const struct doc *a, const struct doc *b, const char *path)
 {
@@ -179,7 +179,8 @@ static void storage_changed(struct scheduler *s, struct map *m, struct doc *befo
 {
 	struct doc *d = after ? after : before;
 	char room[600];
-	int n = snprintf(room, sizeof(room), "%.*s%s%.*s", STR_ARG(doc_ns(d)), doc_ns(d).n ? "/" : "", STR_ARG(doc_name(d)));
+	int n = snprintf(
+		room, sizeof(room), "%.*s%s%.*s", STR_ARG(doc_ns(d)), doc_ns(d).n ? "/" : "", STR_ARG(doc_name(d)));
 
 	snapshot_doc(m, str_n(room, MIN((size_t)n, sizeof(room) - 1)), after);
 	waiting_happened(&s->waiting, VOLUMES, mono_now());
@@ -235,7 +236,7 @@ static void apply_all(struct scheduler *s, struct message *m)
 	}
 }
 
-/* ---- one pod ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- one pod --------------------------------------------------------------------------------- */
 
 struct guests { /* pods that room is being made for: they count where they will be */
 	struct pod_info **v;
@@ -322,7 +323,8 @@ static struct preemption make_room(struct scheduler *s, struct cycle *c)
 		return (struct preemption){ .why_not = "not eligible due to terminating pod on the nominated node." };
 	err_init(&e);
 	if (c->pod->priority > 0 &&
-		client_list(s->client, &(struct client_request){ .res = res_poddisruptionbudgets }, add_doc, &budgets, revision, &e) < 0)
+		client_list(s->client, &(struct client_request){ .res = res_poddisruptionbudgets }, add_doc, &budgets,
+			revision, &e) < 0)
 		log_debug("disruption budgets: %s", e.message);
 	return preempt(c, &(struct informer_list){ budgets.v, budgets.n });
 }
@@ -345,8 +347,10 @@ static void no_node(struct scheduler *s, struct cycle *c, struct pending *p)
 	waiting_park(&s->waiting, p, c->failed, mono_now());
 }
 
-/* The pod keeps its place on the node, as one that room is being made for, and is looked at again when a claim changes. */
-static void wait_for_volumes(struct scheduler *s, struct pending *p, struct node_info *n, const struct volume_plan *plan)
+/* The pod keeps its place on the node, as one that room is being made for, and is looked at again when a claim
+ * changes. */
+static void wait_for_volumes(
+	struct scheduler *s, struct pending *p, struct node_info *n, const struct volume_plan *plan)
 {
 	waiting_nominate(&s->waiting, p, n->name);
 	p->for_volumes = true;
@@ -376,13 +380,15 @@ static void schedule(struct scheduler *s, struct pending *p, struct arena *a)
 	__atomic_add_fetch(&s->counters.spent_ns, mono_now().ns - began.ns, __ATOMIC_RELAXED);
 }
 
-/* ---- the task --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the task -------------------------------------------------------------------------------- */
 
 static void publish_counts(struct scheduler *s)
 {
 	const struct waiting *w = &s->waiting;
-	const int64_t counts[PENDING_STATES] = { [PENDING_ACTIVE] = (int64_t)w->active.n, [PENDING_BACKOFF] = (int64_t)w->backoff.n,
-		[PENDING_PARKED] = (int64_t)w->parked.n, [PENDING_GATED] = (int64_t)w->gated };
+	const int64_t counts[PENDING_STATES] = { [PENDING_ACTIVE] = (int64_t)w->active.n,
+		[PENDING_BACKOFF] = (int64_t)w->backoff.n,
+		[PENDING_PARKED] = (int64_t)w->parked.n,
+		[PENDING_GATED] = (int64_t)w->gated };
 
 	for (size_t i = 0; i < PENDING_STATES; i++)
 		__atomic_store_n(&s->counters.pending[i], counts[i], __ATOMIC_RELAXED);
@@ -435,7 +441,7 @@ static void run(void *arg)
 	}
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct scheduler *scheduler_new(const struct scheduler_opts *o)
 {
@@ -505,21 +511,28 @@ void scheduler_metrics(struct scheduler *s, struct buf *out)
 	const struct {
 		const char *result;
 		const int64_t *n;
-	} results[] = { { "scheduled", &s->counters.scheduled }, { "unschedulable", &s->counters.unschedulable }, { "error", &s->counters.failed } };
+	} results[] = { { "scheduled", &s->counters.scheduled }, { "unschedulable", &s->counters.unschedulable },
+		{ "error", &s->counters.failed } };
 	int64_t all = 0;
 
-	buf_c(out, "# HELP scheduler_schedule_attempts_total Decisions about pods, by result.\n# TYPE scheduler_schedule_attempts_total counter\n");
+	buf_c(out,
+		"# HELP scheduler_schedule_attempts_total Decisions about pods, by result.\n# TYPE scheduler_schedule_attempts_total counter\n");
 	for (size_t i = 0; i < ARRAY_LEN(results); i++) {
 		int64_t n = __atomic_load_n(results[i].n, __ATOMIC_RELAXED);
 
 		all += i < 2 ? n : 0;
-		buf_printf(out, "scheduler_schedule_attempts_total{profile=\"%s\",result=\"%s\"} %lld\n", s->name, results[i].result, (long long)n);
+		buf_printf(out, "scheduler_schedule_attempts_total{profile=\"%s\",result=\"%s\"} %lld\n", s->name,
+			results[i].result, (long long)n);
 	}
-	buf_c(out, "# HELP scheduler_pending_pods Pods without a node, by what they wait for.\n# TYPE scheduler_pending_pods gauge\n");
+	buf_c(out,
+		"# HELP scheduler_pending_pods Pods without a node, by what they wait for.\n# TYPE scheduler_pending_pods gauge\n");
 	for (size_t i = 0; i < PENDING_STATES && queues[i]; i++)
-		buf_printf(out, "scheduler_pending_pods{queue=\"%s\"} %lld\n", queues[i], (long long)__atomic_load_n(&s->counters.pending[i], __ATOMIC_RELAXED));
-	buf_c(out, "# HELP scheduler_scheduling_algorithm_duration_seconds Time that decisions took.\n"
-		   "# TYPE scheduler_scheduling_algorithm_duration_seconds summary\n");
-	buf_printf(out, "scheduler_scheduling_algorithm_duration_seconds_sum %.6f\nscheduler_scheduling_algorithm_duration_seconds_count %lld\n",
+		buf_printf(out, "scheduler_pending_pods{queue=\"%s\"} %lld\n", queues[i],
+			(long long)__atomic_load_n(&s->counters.pending[i], __ATOMIC_RELAXED));
+	buf_c(out,
+		"# HELP scheduler_scheduling_algorithm_duration_seconds Time that decisions took.\n"
+		"# TYPE scheduler_scheduling_algorithm_duration_seconds summary\n");
+	buf_printf(out,
+		"scheduler_scheduling_algorithm_duration_seconds_sum %.6f\nscheduler_scheduling_algorithm_duration_seconds_count %lld\n",
 		(double)__atomic_load_n(&s->counters.spent_ns, __ATOMIC_RELAXED) / 1e9, (long long)all);
 }

@@ -10,7 +10,7 @@
 #include "base/map.h"
 #include "scheduler/scheduler.h"
 
-/* ---- pods and nodes as decisions see them ---------------------------------------------------------------------------- */
+/* ---- pods and nodes as decisions see them ---------------------------------------------------- */
 
 enum { RES_CPU, RES_MEMORY, RES_EPHEMERAL, RES_PODS, RES_FIXED }; /* cpu in thousandths, the rest whole */
 
@@ -31,9 +31,9 @@ struct label_pairs {
 	size_t n;
 };
 struct affinity_term {
-	const struct selector *labels;	   /* of pods */
+	const struct selector *labels;     /* of pods */
 	const struct selector *namespaces; /* by label; NULL: none */
-	struct str *names;		   /* of namespaces */
+	struct str *names;                 /* of namespaces */
 	size_t n_names;
 	struct str topology_key;
 	struct label_pairs pairs;
@@ -59,7 +59,7 @@ struct pod_info {
 	bool assumed; /* we chose its node, the informer has not shown it yet */
 	int32_t priority;
 	struct pod_terms *terms;
-	struct node_info *node; /* NULL: pending */
+	struct node_info *node;  /* NULL: pending */
 	struct pod_class *class; /* on a node */
 };
 /* Own. */
@@ -67,7 +67,8 @@ struct pod_info *pod_info_new(struct doc *pod);
 struct pod_info *pod_info_free(struct pod_info *p);
 AUTO(struct pod_info, pod_info_free)
 int64_t pod_request(const struct pod_info *p, struct str extra);
-struct pod_terms *pod_terms_new(const struct doc *pod); /* NULL: it has none. Own: arena_free(->a); strings point into the pod */
+struct pod_terms *pod_terms_new(
+	const struct doc *pod); /* NULL: it has none. Own: arena_free(->a); strings point into the pod */
 struct str pod_controller_uid(const struct doc *pod);
 struct label_pairs label_pairs_of(struct arena *a, struct val term, const struct doc *pod);
 bool label_pairs_match(struct label_pairs pairs, struct val labels);
@@ -75,15 +76,15 @@ bool pod_is_ended(const struct doc *pod);
 bool pod_is_deleting(const struct doc *pod);
 
 struct node_info {
-	struct str name;  /* points to its key in the map */
-	struct doc *doc;  /* ref; NULL: pods name it, but nobody has seen it */
+	struct str name; /* points to its key in the map */
+	struct doc *doc; /* ref; NULL: pods name it, but nobody has seen it */
 	int64_t allocatable[RES_FIXED], used[RES_FIXED], scored[2];
 	struct pod_info **pods;
 	size_t n_pods, cap, at; /* at: in snapshot.list */
 	/* of doc, read once */
 	struct val labels, taints;
 	bool unschedulable, prefers_away; /* a taint PreferNoSchedule */
-	int32_t *places; /* by topology */
+	int32_t *places;                  /* by topology */
 	size_t cap_places;
 	char text[];
 };
@@ -116,20 +117,20 @@ struct pod_class {
 };
 
 struct snapshot {
-	struct map *nodes;	/* name → node_info */
-	struct node_info **list; /* those that exist */
-	size_t n, cap, next;	/* next: where the next decision begins to look */
-	struct map *pods;	/* uid → pod_info on a node */
-	struct map *namespaces; /* name → doc */
+	struct map *nodes;                      /* name → node_info */
+	struct node_info **list;                /* those that exist */
+	size_t n, cap, next;                    /* next: where the next decision begins to look */
+	struct map *pods;                       /* uid → pod_info on a node */
+	struct map *namespaces;                 /* name → doc */
 	struct map *claims, *volumes, *classes; /* "namespace/name" or name → doc */
-	struct map *images; /* name → how many nodes have it */
-	struct map *classes_of_pods; /* key → pod_class */
+	struct map *images;                     /* name → how many nodes have it */
+	struct map *classes_of_pods;            /* key → pod_class */
 	struct topology *topologies;
 	size_t n_topologies;
 };
 void snapshot_init(struct snapshot *s);
 void snapshot_fini(struct snapshot *s);
-void snapshot_node(struct snapshot *s, struct str name, struct doc *node);	 /* NULL: gone */
+void snapshot_node(struct snapshot *s, struct str name, struct doc *node);    /* NULL: gone */
 void snapshot_namespace(struct snapshot *s, struct str name, struct doc *ns); /* NULL: gone */
 /* One of the maps of documents: d replaces what is there, NULL: gone. */
 void snapshot_doc(struct map *m, struct str key, struct doc *d);
@@ -138,8 +139,8 @@ void snapshot_pod(struct snapshot *s, struct doc *pod, struct str node, bool ass
 void snapshot_forget_pod(struct snapshot *s, struct str uid);
 struct pod_info *snapshot_find_pod(struct snapshot *s, struct str uid);
 size_t snapshot_topology(struct snapshot *s, struct str key); /* index into node_info.places */
-void snapshot_place(struct snapshot *s, struct node_info *n);	/* after its labels changed */
-void snapshot_tidy_topologies(struct snapshot *s);		/* between decisions */
+void snapshot_place(struct snapshot *s, struct node_info *n); /* after its labels changed */
+void snapshot_tidy_topologies(struct snapshot *s);            /* between decisions */
 void snapshot_forget_topologies(struct snapshot *s);
 void class_put(struct snapshot *s, struct node_info *n, struct pod_info *p);
 void class_take(struct snapshot *s, struct node_info *n, struct pod_info *p);
@@ -149,18 +150,18 @@ int64_t snapshot_image_nodes(struct snapshot *s, struct str name);
 void node_take(struct snapshot *s, struct pod_info *p);
 void node_put(struct snapshot *s, struct node_info *n, struct pod_info *p);
 
-/* ---- deciding ---------------------------------------------------------------------------------------------------------- */
+/* ---- deciding -------------------------------------------------------------------------------- */
 
 /* What happened that may help a pod that found no node. */
 enum happening {
 	NODE_ADDED = 1,
 	NODE_LABELS = 2,
 	NODE_TAINTS = 4, /* or unschedulable */
-	NODE_ROOM = 8,	 /* allocatable grew */
+	NODE_ROOM = 8,   /* allocatable grew */
 	POD_GONE = 16,
 	POD_PLACED = 32,
 	POD_LABELS = 64, /* of one on a node; a namespace's too */
-	VOLUMES = 128,	 /* a claim, volume or storage class */
+	VOLUMES = 128,   /* a claim, volume or storage class */
 };
 
 enum verdict {
@@ -181,10 +182,10 @@ struct cycle {
 	unsigned char filters[PLUGINS_MAX]; /* those that have a say about this pod */
 	size_t n_filters;
 	unsigned failed; /* bits by plugin */
-	size_t plugin;	       /* whose turn it is */
+	size_t plugin;   /* whose turn it is */
 	struct reason reasons[32];
 	size_t n_reasons;
-	bool quiet; /* what-if: reasons are not wanted */
+	bool quiet;        /* what-if: reasons are not wanted */
 	const char *whole; /* no node will do, and why; set by a prepare() that returns true */
 };
 void cycle_reason(struct cycle *c, const char *text);
@@ -209,7 +210,7 @@ struct plugin {
 extern const struct plugin plugins[];
 extern const size_t plugins_n;
 #define SCORE_MAX 100
-void scores_up(struct cycle *c, struct candidates *k);	 /* the highest becomes 100 */
+void scores_up(struct cycle *c, struct candidates *k);   /* the highest becomes 100 */
 void scores_down(struct cycle *c, struct candidates *k); /* the highest becomes 0 */
 
 void cycle_begin(struct cycle *c, struct snapshot *s, struct arena *a, const struct pod_info *pod);
@@ -255,15 +256,15 @@ enum verdict volume_restrictions_filter(struct cycle *c, const struct node_info 
 bool volumes_prepare(struct cycle *c);
 enum verdict volumes_filter(struct cycle *c, const struct node_info *n);
 
-/* What must be written before a pod can go to the node that was chosen: each claim that waits gets a volume that is there, or is
- * to have one made. Borrowed from the cycle and the snapshot. */
+/* What must be written before a pod can go to the node that was chosen: each claim that waits gets a volume that is
+ * there, or is to have one made. Borrowed from the cycle and the snapshot. */
 struct volume_write {
 	struct doc *claim, *volume; /* volume NULL: one is to be made on the node */
 };
 struct volume_plan {
 	struct volume_write *writes;
 	size_t n;
-	bool waits;	 /* some claim is not bound yet */
+	bool waits;      /* some claim is not bound yet */
 	unsigned plugin; /* its bit */
 };
 struct volume_plan volumes_plan(struct cycle *c, const struct node_info *n);
@@ -275,10 +276,10 @@ bool taint_tolerated(const struct doc *pod, struct val taint);
 /* A taint with NoSchedule or NoExecute that the pod does not tolerate, or a missing value. */
 struct val taint_against(const struct doc *pod, const struct node_info *n);
 
-/* ---- pushing others out -------------------------------------------------------------------------------------------------- */
+/* ---- pushing others out ---------------------------------------------------------------------- */
 
 struct preemption {
-	struct node_info *node; /* NULL: nobody would help */
+	struct node_info *node;    /* NULL: nobody would help */
 	struct pod_info **victims; /* in the arena */
 	size_t n_victims;
 	const char *why_not; /* "0/1 nodes are available: 1 No preemption victims found for incoming pod." */
@@ -286,7 +287,7 @@ struct preemption {
 struct preemption preempt(struct cycle *c, const struct informer_list *budgets);
 bool may_preempt(struct cycle *c);
 
-/* ---- pending pods ---------------------------------------------------------------------------------------------------------- */
+/* ---- pending pods ---------------------------------------------------------------------------- */
 
 enum pending_state { PENDING_ACTIVE, PENDING_BACKOFF, PENDING_PARKED, PENDING_GATED, PENDING_OUT, PENDING_STATES };
 struct pending {
@@ -294,14 +295,14 @@ struct pending {
 	enum pending_state state;
 	int32_t priority;
 	int attempts;
-	unsigned failed;	/* plugins that stood in the way */
-	uint64_t seq;		/* arrival */
+	unsigned failed; /* plugins that stood in the way */
+	uint64_t seq;    /* arrival */
 	struct mono tried;
-	struct mono due;	/* backoff: until; parked: when it is looked at anyway */
-	bool again;		/* something helpful happened while it was out */
-	size_t at;		/* in its heap */
-	char *nominated;	/* node that preemption makes room on, or where volumes are bound; own */
-	bool for_volumes;	/* the latter */
+	struct mono due;  /* backoff: until; parked: when it is looked at anyway */
+	bool again;       /* something helpful happened while it was out */
+	size_t at;        /* in its heap */
+	char *nominated;  /* node that preemption makes room on, or where volumes are bound; own */
+	bool for_volumes; /* the latter */
 };
 struct heap_of { /* least first by less() */
 	struct pending **v;
@@ -323,7 +324,8 @@ struct pending *waiting_find(struct waiting *w, struct str uid);
 /* Borrow: until it is forgotten; NULL: none is due. Its state is PENDING_OUT. */
 struct pending *waiting_pop(struct waiting *w, struct mono now);
 void waiting_park(struct waiting *w, struct pending *p, unsigned failed, struct mono now);
-void waiting_retry(struct waiting *w, struct pending *p, struct mono now); /* after a failure that says nothing about nodes */
+void waiting_retry(
+	struct waiting *w, struct pending *p, struct mono now); /* after a failure that says nothing about nodes */
 void waiting_happened(struct waiting *w, unsigned what, struct mono now);
 struct mono waiting_next(struct waiting *w); /* when pop() may give something without news */
 void waiting_nominate(struct waiting *w, struct pending *p, struct str node); /* empty: none */

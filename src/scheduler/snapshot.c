@@ -18,8 +18,14 @@ static void node_end(void *p)
 
 void snapshot_init(struct snapshot *s)
 {
-	*s = (struct snapshot){ .nodes = map_new(node_end), .pods = map_new(pod_end), .namespaces = map_new(doc_end),
-		.images = map_new(NULL), .classes_of_pods = map_new(class_end), .claims = map_new(doc_end), .volumes = map_new(doc_end), .classes = map_new(doc_end) };
+	*s = (struct snapshot){ .nodes = map_new(node_end),
+		.pods = map_new(pod_end),
+		.namespaces = map_new(doc_end),
+		.images = map_new(NULL),
+		.classes_of_pods = map_new(class_end),
+		.claims = map_new(doc_end),
+		.volumes = map_new(doc_end),
+		.classes = map_new(doc_end) };
 }
 
 void snapshot_fini(struct snapshot *s)
@@ -50,7 +56,7 @@ void snapshot_doc(struct map *m, struct str key, struct doc *d)
 		map_del(m, key);
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 static struct node_info *node_need(struct snapshot *s, struct str name)
 {
@@ -80,7 +86,8 @@ static void count_images(struct snapshot *s, const struct doc *node, intptr_t by
 			struct str key = val_str(name.val);
 			intptr_t n = (intptr_t)map_get(s->images, key) + by;
 			if (n > 0)
-				map_put(s->images, key, (void *)n); /* NOLINT(performance-no-int-to-ptr): a number, never followed */
+				map_put(s->images, key,
+					(void *)n); /* NOLINT(performance-no-int-to-ptr): a number, never followed */
 			else
 				map_del(s->images, key);
 		}
@@ -167,7 +174,7 @@ int64_t node_extra(const struct node_info *n, struct str name, int64_t *ret_used
 	return whole(val_get_str(doc_get(n->doc, "status.allocatable"), name));
 }
 
-/* ---- pods ---------------------------------------------------------------------------------------------------------------- */
+/* ---- pods ------------------------------------------------------------------------------------ */
 
 static void account(struct node_info *n, const struct pod_info *p, int64_t sign)
 {

@@ -13,7 +13,7 @@
 #define BACKOFF_MOST_MS 10000
 #define PARKED_MOST_MS 300000
 
-/* ---- heaps --------------------------------------------------------------------------------------------------------------- */
+/* ---- heaps ----------------------------------------------------------------------------------- */
 
 static bool by_priority(const struct pending *a, const struct pending *b)
 {
@@ -67,11 +67,14 @@ static void heap_drop(struct heap_of *h, struct pending *p)
 	sift(h, i);
 }
 
-/* ---- moves ---------------------------------------------------------------------------------------------------------------- */
+/* ---- moves ----------------------------------------------------------------------------------- */
 
 static struct heap_of *heap_for(struct waiting *w, enum pending_state state)
 {
-	return state == PENDING_ACTIVE ? &w->active : state == PENDING_BACKOFF ? &w->backoff : state == PENDING_PARKED ? &w->parked : NULL;
+	return state == PENDING_ACTIVE   ? &w->active :
+		state == PENDING_BACKOFF ? &w->backoff :
+		state == PENDING_PARKED  ? &w->parked :
+					   NULL;
 }
 
 static void leave(struct waiting *w, struct pending *p)
@@ -120,7 +123,10 @@ static void pending_end(void *v)
 
 void waiting_init(struct waiting *w)
 {
-	*w = (struct waiting){ .by_uid = map_new(pending_end), .active.less = by_priority, .backoff.less = by_due, .parked.less = by_due };
+	*w = (struct waiting){ .by_uid = map_new(pending_end),
+		.active.less = by_priority,
+		.backoff.less = by_due,
+		.parked.less = by_due };
 }
 
 void waiting_fini(struct waiting *w)
@@ -144,7 +150,8 @@ static bool is_gated(const struct doc *pod)
 /* Whether an update may change what the scheduler thinks of a pod: not its status. */
 static bool same_wish(const struct doc *a, const struct doc *b)
 {
-	return val_equal(doc_get(a, "spec"), doc_get(b, "spec")) && val_equal(doc_get(a, "metadata.labels"), doc_get(b, "metadata.labels"));
+	return val_equal(doc_get(a, "spec"), doc_get(b, "spec")) &&
+		val_equal(doc_get(a, "metadata.labels"), doc_get(b, "metadata.labels"));
 }
 
 static void put_new(struct waiting *w, struct doc *pod)

@@ -11,7 +11,8 @@ static struct doc *pod(const char *uid, int priority, const char *more)
 	char text[512];
 	struct doc *d = NULL;
 
-	snprintf(text, sizeof(text), "{metadata: {name: %s, uid: %s}, spec: {priority: %d, %s}}", uid, uid, priority, more);
+	snprintf(text, sizeof(text), "{metadata: {name: %s, uid: %s}, spec: {priority: %d, %s}}", uid, uid, priority,
+		more);
 	assert_int_equal(doc_parse_yaml(str_c(text), NULL, NULL, &d, NULL), 0);
 	return d;
 }

@@ -8,9 +8,9 @@
 
 struct job {
 	struct job *next;
-	struct doc *pod;   /* ref */
-	char *node;	   /* bind to it; report: nominated, may be NULL */
-	char *message;	   /* NULL: bind */
+	struct doc *pod;      /* ref */
+	char *node;           /* bind to it; report: nominated, may be NULL */
+	char *message;        /* NULL: bind */
 	struct doc **victims; /* refs */
 	size_t n_victims;
 	struct volume_write *writes; /* refs */
@@ -45,49 +45,61 @@ static void job_free(struct job *j)
 	free(j);
 }
 
-/* ---- bind ---------------------------------------------------------------------------------------------------------------- */
+/* ---- bind ------------------------------------------------------------------------------------ */
 
 static void bind(struct writers *w, struct job *j, struct arena *a)
 {
 	auto_(doc_unref) struct doc *body = NULL;
-	struct client_request rq = { .verb = VERB_CREATE, .res = res_pods, .ns = doc_ns(j->pod), .name = doc_name(j->pod), .sub = "binding" };
+	struct client_request rq = {
+		.verb = VERB_CREATE, .res = res_pods, .ns = doc_ns(j->pod), .name = doc_name(j->pod), .sub = "binding"
+	};
 	struct err e;
 
 	err_init(&e);
-	body = node_publish(node_pack(a, "{apiVersion:'v1', kind:'Binding', metadata:{name:S, namespace:S, uid:S}, target:{kind:'Node', name:s}}",
+	body = node_publish(node_pack(a,
+		"{apiVersion:'v1', kind:'Binding', metadata:{name:S, namespace:S, uid:S}, target:{kind:'Node', name:s}}",
 		rq.name, rq.ns, doc_uid(j->pod), j->node));
 	rq.body = body;
 	if (client_call(w->client, &rq, NULL, &e) >= 0) {
-		recorder_event(w->recorder, j->pod, "Normal", "Scheduled", "Successfully assigned %.*s/%.*s to %s", STR_ARG(rq.ns), STR_ARG(rq.name), j->node);
+		recorder_event(w->recorder, j->pod, "Normal", "Scheduled", "Successfully assigned %.*s/%.*s to %s",
+			STR_ARG(rq.ns), STR_ARG(rq.name), j->node);
 		return;
 	}
 	w->failed(w->arg, doc_uid(j->pod));
-	if (e.code == ERR_NOT_FOUND || e.code == ERR_CONFLICT || e.code == ERR_CANCELED) { /* deleted, or bound by another */
+	if (e.code == ERR_NOT_FOUND || e.code == ERR_CONFLICT ||
+		e.code == ERR_CANCELED) { /* deleted, or bound by another */
 		log_debug("pod %.*s/%.*s: bind to %s: %s", STR_ARG(rq.ns), STR_ARG(rq.name), j->node, e.message);
 		return;
 	}
-	log_warn("pod %.*s/%.*s: bind to %s: %s; it will be tried again", STR_ARG(rq.ns), STR_ARG(rq.name), j->node, e.message);
-	recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling", "running Bind plugin \"DefaultBinder\": %s", e.message);
+	log_warn("pod %.*s/%.*s: bind to %s: %s; it will be tried again", STR_ARG(rq.ns), STR_ARG(rq.name), j->node,
+		e.message);
+	recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling", "running Bind plugin \"DefaultBinder\": %s",
+		e.message);
 }
 
-/* ---- volumes -------------------------------------------------------------------------------------------------------------- */
+/* ---- volumes --------------------------------------------------------------------------------- */
 
 /* Each against the version that was decided on: whoever was faster keeps what he has. */
-static int write_volume(struct writers *w, const struct job *j, const struct volume_write *v, struct arena *a, struct err *e)
+static int write_volume(
+	struct writers *w, const struct job *j, const struct volume_write *v, struct arena *a, struct err *e)
 {
 	struct doc *about = v->volume ? v->volume : v->claim;
 	auto_(doc_unref) struct doc *patch = NULL;
 	struct node *n;
 
 	if (v->volume)
-		n = node_pack(a, "{metadata:{annotations:{'" CLAIM_BOUND_BY_CONTROLLER "':'yes'}}, spec:{claimRef:{kind:'PersistentVolumeClaim', "
-				 "apiVersion:'v1', namespace:S, name:S, uid:S, resourceVersion:S}}}",
-			doc_ns(v->claim), doc_name(v->claim), doc_uid(v->claim), doc_str(v->claim, "metadata.resourceVersion"));
+		n = node_pack(a,
+			"{metadata:{annotations:{'" CLAIM_BOUND_BY_CONTROLLER
+			"':'yes'}}, spec:{claimRef:{kind:'PersistentVolumeClaim', "
+			"apiVersion:'v1', namespace:S, name:S, uid:S, resourceVersion:S}}}",
+			doc_ns(v->claim), doc_name(v->claim), doc_uid(v->claim),
+			doc_str(v->claim, "metadata.resourceVersion"));
 	else
 		n = node_pack(a, "{metadata:{annotations:{'" CLAIM_SELECTED_NODE "':s}}}", j->node);
 	node_set_path(n, "metadata.resourceVersion", node_str(a, doc_str(about, "metadata.resourceVersion")));
 	patch = node_publish(n);
-	return client_patch(w->client, v->volume ? res_persistentvolumes : res_persistentvolumeclaims, doc_ns(about), doc_name(about), NULL, PATCH_MERGE, patch, NULL, e);
+	return client_patch(w->client, v->volume ? res_persistentvolumes : res_persistentvolumeclaims, doc_ns(about),
+		doc_name(about), NULL, PATCH_MERGE, patch, NULL, e);
 }
 
 static void write_volumes(struct writers *w, struct job *j, struct arena *a)
@@ -99,22 +111,24 @@ static void write_volumes(struct writers *w, struct job *j, struct arena *a)
 		if (write_volume(w, j, &j->writes[i], a, &e) >= 0)
 			continue;
 		w->failed(w->arg, doc_uid(j->pod));
-		log_debug("pod %.*s/%.*s: claim %.*s on %s: %s", STR_ARG(doc_ns(j->pod)), STR_ARG(doc_name(j->pod)), STR_ARG(doc_name(j->writes[i].claim)), j->node,
-			e.message);
+		log_debug("pod %.*s/%.*s: claim %.*s on %s: %s", STR_ARG(doc_ns(j->pod)), STR_ARG(doc_name(j->pod)),
+			STR_ARG(doc_name(j->writes[i].claim)), j->node, e.message);
 		if (e.code != ERR_CONFLICT && e.code != ERR_NOT_FOUND && e.code != ERR_CANCELED)
-			recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling", "running PreBind plugin \"VolumeBinding\": %s", e.message);
+			recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling",
+				"running PreBind plugin \"VolumeBinding\": %s", e.message);
 		return;
 	}
 }
 
-/* ---- report ---------------------------------------------------------------------------------------------------------------- */
+/* ---- report ---------------------------------------------------------------------------------- */
 
 static bool says_so_already(const struct doc *pod, const struct job *j)
 {
 	struct val c = val_find(doc_get(pod, "status.conditions"), "type", STR("PodScheduled"));
 
-	return val_is(val_get(c, "status"), "False") && val_is(val_get(c, "reason"), "Unschedulable") && val_is(val_get(c, "message"), j->message) &&
-	       (!j->node || str_is(doc_str(pod, "status.nominatedNodeName"), j->node));
+	return val_is(val_get(c, "status"), "False") && val_is(val_get(c, "reason"), "Unschedulable") &&
+		val_is(val_get(c, "message"), j->message) &&
+		(!j->node || str_is(doc_str(pod, "status.nominatedNodeName"), j->node));
 }
 
 static struct doc *report_patch(struct arena *a, const struct doc *pod, const struct job *j)
@@ -128,7 +142,8 @@ static struct doc *report_patch(struct arena *a, const struct doc *pod, const st
 	return node_publish(node_pack(a,
 		"{metadata:{uid:S, resourceVersion:S}, status:{nominatedNodeName:s, conditions:[{type:'PodScheduled', status:'False', reason:'Unschedulable',"
 		" message:s, lastProbeTime:n, lastTransitionTime:S, observedGeneration:o}]}}",
-		doc_uid(pod), doc_str(pod, "metadata.resourceVersion"), j->node, j->message, since.n ? since : str_c(now), NULL));
+		doc_uid(pod), doc_str(pod, "metadata.resourceVersion"), j->node, j->message,
+		since.n ? since : str_c(now), NULL));
 }
 
 /* The version makes sure that no pod that has been bound meanwhile is called unscheduled. */
@@ -143,7 +158,8 @@ static int write_report(struct writers *w, const struct job *j, struct arena *a,
 			return 0;
 		patch = report_patch(a, pod, j);
 		err_init(e);
-		if (client_patch(w->client, res_pods, doc_ns(pod), doc_name(pod), "status", PATCH_STRATEGIC, patch, NULL, e) >= 0)
+		if (client_patch(w->client, res_pods, doc_ns(pod), doc_name(pod), "status", PATCH_STRATEGIC, patch,
+			    NULL, e) >= 0)
 			return 0;
 		if (e->code != ERR_CONFLICT)
 			break;
@@ -165,10 +181,13 @@ static void delete_victims(struct writers *w, const struct job *j)
 		struct err e;
 
 		err_init(&e);
-		recorder_event(w->recorder, v, "Normal", "Preempted", "Preempted by pod %.*s on node %s", STR_ARG(doc_uid(j->pod)), j->node);
-		if (client_delete(w->client, res_pods, doc_ns(v), doc_name(v), (struct client_delete){ .uid = doc_uid(v), .grace_s = -1 }, &e) < 0 &&
+		recorder_event(w->recorder, v, "Normal", "Preempted", "Preempted by pod %.*s on node %s",
+			STR_ARG(doc_uid(j->pod)), j->node);
+		if (client_delete(w->client, res_pods, doc_ns(v), doc_name(v),
+			    (struct client_delete){ .uid = doc_uid(v), .grace_s = -1 }, &e) < 0 &&
 			e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT)
-			log_warn("pod %.*s/%.*s: delete to make room: %s", STR_ARG(doc_ns(v)), STR_ARG(doc_name(v)), e.message);
+			log_warn("pod %.*s/%.*s: delete to make room: %s", STR_ARG(doc_ns(v)), STR_ARG(doc_name(v)),
+				e.message);
 	}
 }
 
@@ -178,12 +197,13 @@ static void report(struct writers *w, struct job *j, struct arena *a)
 
 	err_init(&e);
 	if (write_report(w, j, a, &e) < 0)
-		log_warn("pod %.*s/%.*s: cannot say why it has no node: %s", STR_ARG(doc_ns(j->pod)), STR_ARG(doc_name(j->pod)), e.message);
+		log_warn("pod %.*s/%.*s: cannot say why it has no node: %s", STR_ARG(doc_ns(j->pod)),
+			STR_ARG(doc_name(j->pod)), e.message);
 	recorder_event(w->recorder, j->pod, "Warning", "FailedScheduling", "%s", j->message);
 	delete_victims(w, j);
 }
 
-/* ---- tasks -------------------------------------------------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 static struct job *next_job(struct writers *w)
 {
@@ -262,12 +282,14 @@ void writers_volumes(struct writers *w, struct doc *pod, struct str node, const 
 	for (; j->n_writes < plan->n; j->n_writes++) {
 		const struct volume_write *v = &plan->writes[j->n_writes];
 
-		j->writes[j->n_writes] = (struct volume_write){ doc_ref(v->claim), v->volume ? doc_ref(v->volume) : NULL };
+		j->writes[j->n_writes] =
+			(struct volume_write){ doc_ref(v->claim), v->volume ? doc_ref(v->volume) : NULL };
 	}
 	add(w, j);
 }
 
-void writers_report(struct writers *w, struct doc *pod, const char *message, struct str nominated, struct pod_info **victims, size_t n_victims)
+void writers_report(struct writers *w, struct doc *pod, const char *message, struct str nominated,
+	struct pod_info **victims, size_t n_victims)
 {
 	struct job *j = xcalloc(1, sizeof(*j));
 
@@ -280,9 +302,10 @@ void writers_report(struct writers *w, struct doc *pod, const char *message, str
 	add(w, j);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
-struct writers *writers_new(struct client *c, const char *name, const char *host, void (*failed)(void *arg, struct str uid), void *arg)
+struct writers *writers_new(
+	struct client *c, const char *name, const char *host, void (*failed)(void *arg, struct str uid), void *arg)
 {
 	struct writers *w = xcalloc(1, sizeof(*w));
 

@@ -5,7 +5,8 @@
 
 struct writers;
 /* failed() runs on a writer's task: the pod with this uid, or a volume for it, was not bound. */
-struct writers *writers_new(struct client *c, const char *name, const char *host, void (*failed)(void *arg, struct str uid), void *arg);
+struct writers *writers_new(
+	struct client *c, const char *name, const char *host, void (*failed)(void *arg, struct str uid), void *arg);
 /* Ends what is being written; what waits is dropped. */
 void writers_stop(struct writers *w);
 struct writers *writers_free(struct writers *w);
@@ -15,4 +16,5 @@ void writers_bind(struct writers *w, struct doc *pod, struct str node);
 void writers_volumes(struct writers *w, struct doc *pod, struct str node, const struct volume_plan *plan);
 /* Says in the pod's status and in an event why it has no node. nominated: node that is being made free, empty: none;
  * victims are deleted. */
-void writers_report(struct writers *w, struct doc *pod, const char *message, struct str nominated, struct pod_info **victims, size_t n_victims);
+void writers_report(struct writers *w, struct doc *pod, const char *message, struct str nominated,
+	struct pod_info **victims, size_t n_victims);

@@ -65,7 +65,7 @@ static uint8_t list_kind(struct val v)
 	return val_is(t, "set") ? SCHEMA_LIST_SET : SCHEMA_LIST_ATOMIC;
 }
 
-/* ---- types ------------------------------------------------------------------------------------------------------ */
+/* ---- types ----------------------------------------------------------------------------------- */
 
 static const struct schema_type *type_of(struct compile *k, struct val v, bool root);
 
@@ -176,7 +176,7 @@ static const struct schema_type *type_of(struct compile *k, struct val v, bool r
 		t->kind = SCHEMA_LIST;
 		t->element = val_kind(items) == VAL_MAP ? type_of(k, items, false) : &leaf_any;
 	} else if (!root && !embedded && !val_len(val_get(v, "properties")) &&
-		   (val_kind(more) == VAL_MAP || val_bool(more, false))) {
+		(val_kind(more) == VAL_MAP || val_bool(more, false))) {
 		t->kind = SCHEMA_MAP;
 		t->element = val_kind(more) == VAL_MAP ? type_of(k, more, false) : &leaf_any;
 	} else {
@@ -186,7 +186,7 @@ static const struct schema_type *type_of(struct compile *k, struct val v, bool r
 	return t;
 }
 
-/* ---- rules ------------------------------------------------------------------------------------------------------ */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 static const struct schema_rules *rules_of(struct compile *k, struct val v, bool root);
 
@@ -357,7 +357,7 @@ static const struct schema_rules *rules_of(struct compile *k, struct val v, bool
 	return out;
 }
 
-/* ---- the kind --------------------------------------------------------------------------------------------------- */
+/* ---- the kind -------------------------------------------------------------------------------- */
 
 /* com.example.stable.v1.CronTab */
 static const char *model_name(struct arena *a, const struct schema_custom_opts *o, const char *kind)

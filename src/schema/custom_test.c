@@ -104,8 +104,9 @@ static void checks_values(void **state)
 		{ "{\"spec\":{\"cron\":\"1\",\"n\":4.0,\"gone\":null}}", NULL },
 		{ "{}", "spec: Required value" },
 		{ "{\"spec\":{}}", "spec.cron: Required value" },
-		{ "{\"spec\":{\"cron\":7}}", "spec.cron: Invalid value: \"integer\": spec.cron in body must be of type "
-					     "string: \"integer\"" },
+		{ "{\"spec\":{\"cron\":7}}",
+			"spec.cron: Invalid value: \"integer\": spec.cron in body must be of type "
+			"string: \"integer\"" },
 		{ "{\"spec\":{\"cron\":null}}",
 			"spec.cron: Invalid value: \"null\": spec.cron in body must be of type string: \"null\"" },
 		{ "{\"spec\":{\"cron\":\"x\"}}",
@@ -118,8 +119,9 @@ static void checks_values(void **state)
 			"spec.n: Invalid value: \"number\": spec.n in body must be of type integer: \"number\"" },
 		{ "{\"spec\":{\"cron\":\"1\",\"mode\":\"up\"}}",
 			"spec.mode: Unsupported value: \"up\": supported values: \"on\", \"off\"" },
-		{ "{\"spec\":{\"cron\":\"1\",\"port\":true}}", "spec.port: Invalid value: \"boolean\": spec.port in "
-							       "body must be of type integer,string: \"boolean\"" },
+		{ "{\"spec\":{\"cron\":\"1\",\"port\":true}}",
+			"spec.port: Invalid value: \"boolean\": spec.port in "
+			"body must be of type integer,string: \"boolean\"" },
 		{ "{\"spec\":{\"cron\":\"1\",\"map\":{\"k\":\"v\"}}}",
 			"spec.map.k: Invalid value: \"string\": spec.map.k in body must be of type integer: "
 			"\"string\"" },
@@ -263,9 +265,10 @@ static void applies_by_list_keys(void **state)
 
 	node_write(field_set_node(a, field_set_of(a, schema_custom_type(c), doc_root(d))), &b);
 	buf_byte(&b, 0);
-	assert_string_equal(b.p, "{\"f:spec\":{\"f:cron\":{},\"f:free\":{\"f:deep\":{\"f:x\":{}}},\"f:list\":{\"k:{"
-				 "\\\"name\\\":\\\"a\\\"}\":{\".\":{},\"f:name\":{},\"f:v\":{}}},"
-				 "\"f:map\":{\"f:k\":{}}}}");
+	assert_string_equal(b.p,
+		"{\"f:spec\":{\"f:cron\":{},\"f:free\":{\"f:deep\":{\"f:x\":{}}},\"f:list\":{\"k:{"
+		"\\\"name\\\":\\\"a\\\"}\":{\".\":{},\"f:name\":{},\"f:v\":{}}},"
+		"\"f:map\":{\"f:k\":{}}}}");
 	buf_fini(&b);
 }
 
@@ -329,8 +332,8 @@ static void names_rules_it_does_not_enforce(void **state)
 /* An element that is there twice is found however far apart the two are, and in a time that grows with the list. */
 static void long_sets_are_checked_to_the_end(void **state)
 {
-	auto_(schema_custom_free) struct schema_custom *c =
-		compile("{\"type\":\"object\",\"properties\":{\"s\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"set\",\"items\":{\"type\":\"number\"}}}}");
+	auto_(schema_custom_free) struct schema_custom *c = compile(
+		"{\"type\":\"object\",\"properties\":{\"s\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"set\",\"items\":{\"type\":\"number\"}}}}");
 	auto_buf struct buf b = BUF_INIT;
 	struct err e;
 

@@ -249,17 +249,16 @@ static int decode_plain(struct decode *d, const struct schema_type *t, const str
 	case SCHEMA_DOUBLE:
 		return k == VAL_INT || k == VAL_FLOAT ? 0 : wrong(d, t, owner, n, at);
 	case SCHEMA_INT_OR_STRING:
-		return k == VAL_STR ? 0
-		       : k == VAL_INT || k == VAL_FLOAT
-			       ? decode_integer(d, &(struct schema_type){ .kind = SCHEMA_INT32 }, owner, n, at)
-			       : wrong(d, t, owner, n, at);
+		return k == VAL_STR ? 0 :
+			k == VAL_INT || k == VAL_FLOAT ?
+				      decode_integer(d, &(struct schema_type){ .kind = SCHEMA_INT32 }, owner, n, at) :
+				      wrong(d, t, owner, n, at);
 	case SCHEMA_DURATION:
 		if (k != VAL_STR)
 			return wrong(d, schema_tables.string, owner, n, at);
-		return duration_parse(node_text_str(n), &ns)
-			       ? 0
-			       : err_set(d->e, ERR_BAD_REQUEST, "time: invalid duration \"%.*s\"",
-					 STR_ARG(node_text_str(n)));
+		return duration_parse(node_text_str(n), &ns) ?
+			0 :
+			err_set(d->e, ERR_BAD_REQUEST, "time: invalid duration \"%.*s\"", STR_ARG(node_text_str(n)));
 	case SCHEMA_FIELDS_V1:
 	case SCHEMA_RAW:
 		return k == VAL_MAP ? 0 : wrong(d, t, owner, n, at);

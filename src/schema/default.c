@@ -67,9 +67,10 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 			continue;
 		child = node_getc(n, f->name);
 		/* A value type cannot tell "" from not given, so neither does the default. */
-		if (f->fallback && (!child || (node_kind(child) == VAL_NULL && !f->type->nullable) ||
-					   (!f->pointer && node_kind(child) == VAL_STR && !node_text_str(child).n) ||
-					   (!f->pointer && node_kind(child) == VAL_INT && !node_int_of(child, 0)))) {
+		if (f->fallback &&
+			(!child || (node_kind(child) == VAL_NULL && !f->type->nullable) ||
+				(!f->pointer && node_kind(child) == VAL_STR && !node_text_str(child).n) ||
+				(!f->pointer && node_kind(child) == VAL_INT && !node_int_of(child, 0)))) {
 			child = schema_literal(a, f->fallback);
 			node_setc(n, f->name, child);
 		}

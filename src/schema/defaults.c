@@ -43,7 +43,7 @@ static void want_map(struct fill *f, struct node *n, const char *key)
 		node_setc(n, key, node_map(f->a));
 }
 
-/* ---- pods ------------------------------------------------------------------------------------------------------- */
+/* ---- pods ------------------------------------------------------------------------------------ */
 
 /* "latest", named or meant: no digest, and no colon after the last slash or :latest there. */
 static bool image_is_latest(struct str image)
@@ -154,7 +154,7 @@ static void default_pod_template(struct fill *f)
 	default_pod_spec(f, node_path(f->root, "template.spec"));
 }
 
-/* ---- workloads -------------------------------------------------------------------------------------------------- */
+/* ---- workloads ------------------------------------------------------------------------------- */
 
 static void default_deployment(struct fill *f)
 {
@@ -242,9 +242,10 @@ static void default_scaling_rules(struct fill *f, struct node *behavior, const c
 	if (has(rules, "policies"))
 		return;
 	node_setc(rules, "policies",
-		up ? node_pack(f->a, "[{type:'Pods', value:4, periodSeconds:15}, {type:'Percent', value:100, "
-				     "periodSeconds:15}]")
-		   : node_pack(f->a, "[{type:'Percent', value:100, periodSeconds:15}]"));
+		up ? node_pack(f->a,
+			     "[{type:'Pods', value:4, periodSeconds:15}, {type:'Percent', value:100, "
+			     "periodSeconds:15}]") :
+		     node_pack(f->a, "[{type:'Percent', value:100, periodSeconds:15}]"));
 }
 
 static void default_hpa_v1(struct fill *f)
@@ -261,15 +262,16 @@ static void default_hpa(struct fill *f)
 		return;
 	if (!node_len(node_getc(f->spec, "metrics")))
 		node_setc(f->spec, "metrics",
-			node_pack(f->a, "[{type:'Resource', resource:{name:'cpu', target:{type:'Utilization', "
-					"averageUtilization:80}}}]"));
+			node_pack(f->a,
+				"[{type:'Resource', resource:{name:'cpu', target:{type:'Utilization', "
+				"averageUtilization:80}}}]"));
 	if (node_kind(behavior) != VAL_MAP)
 		return;
 	default_scaling_rules(f, behavior, "scaleUp", true);
 	default_scaling_rules(f, behavior, "scaleDown", false);
 }
 
-/* ---- network ---------------------------------------------------------------------------------------------------- */
+/* ---- network --------------------------------------------------------------------------------- */
 
 static void default_service_ports(struct fill *f)
 {
@@ -332,7 +334,7 @@ static void default_network_policy(struct fill *f)
 	node_setc(f->spec, "policyTypes", types);
 }
 
-/* ---- others ----------------------------------------------------------------------------------------------------- */
+/* ---- others ---------------------------------------------------------------------------------- */
 
 static void default_namespace(struct fill *f)
 {

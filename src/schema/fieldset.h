@@ -34,7 +34,7 @@ bool fs_equal(const struct field_set *x, const struct field_set *y);
 /* Calls each() with every member's path as conflicts print it: .spec.containers[name="web"].image */
 void fs_each(const struct field_set *s, void (*each)(void *arg, const char *path), void *arg);
 
-/* ---- walks over typed objects (typed.c) ------------------------------------------------------------------------- */
+/* ---- walks over typed objects (typed.c) ------------------------------------------------------ */
 
 struct fs_diff {
 	struct field_set *added, *modified, *removed;

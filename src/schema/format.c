@@ -89,7 +89,7 @@ static bool is_uuid5(struct str s)
 static bool is_mac(struct str s)
 {
 	return hex_groups(s, "2:2:2:2:2:2", ':', false) || hex_groups(s, "2-2-2-2-2-2", '-', false) ||
-	       hex_groups(s, "4.4.4", '.', false) || hex_groups(s, "2:2:2:2:2:2:2:2", ':', false);
+		hex_groups(s, "4.4.4", '.', false) || hex_groups(s, "2:2:2:2:2:2:2:2", ':', false);
 }
 
 static bool is_date(struct str s)

@@ -22,7 +22,7 @@ struct managers {
 static bool same(const struct entry *x, const struct entry *y)
 {
 	return x->apply == y->apply && str_eq(x->manager, y->manager) && str_eq(x->sub, y->sub) &&
-	       (x->apply || str_eq(x->version, y->version)); /* an applier is the same in every version */
+		(x->apply || str_eq(x->version, y->version)); /* an applier is the same in every version */
 }
 
 static struct entry *find(struct managers *m, const struct entry *want)
@@ -182,9 +182,10 @@ static struct field_set *literal_set(const char *json)
 static void literals_make(void)
 {
 	literals = arena_new();
-	nobodys = literal_set("{\"f:apiVersion\":{},\"f:kind\":{},\"f:metadata\":{\".\":{},\"f:name\":{},\"f:namespace\":{},"
-			      "\"f:creationTimestamp\":{},\"f:selfLink\":{},\"f:uid\":{},\"f:clusterName\":{},\"f:generation\":{},"
-			      "\"f:managedFields\":{},\"f:resourceVersion\":{}}}");
+	nobodys = literal_set(
+		"{\"f:apiVersion\":{},\"f:kind\":{},\"f:metadata\":{\".\":{},\"f:name\":{},\"f:namespace\":{},"
+		"\"f:creationTimestamp\":{},\"f:selfLink\":{},\"f:uid\":{},\"f:clusterName\":{},\"f:generation\":{},"
+		"\"f:managedFields\":{},\"f:resourceVersion\":{}}}");
 	only_status = literal_set("{\"f:status\":{}}");
 }
 

@@ -1,6 +1,6 @@
 /* Server-side apply and managedFields, as upstream behaves. */
-#include "schema/fieldset.h"
 #include "base/test.h"
+#include "schema/fieldset.h"
 #include <stdio.h>
 
 struct env {
@@ -283,14 +283,15 @@ static void status_is_apart(void **state)
 
 	o = update(v, o,
 		"{" HEAD ",'spec':{'replicas':1},'status':{'readyReplicas':1,'conditions':[{'type':'Available','status'"
-			 ":'True'}]}}",
+		":'True'}]}}",
 		(struct by){ "a", "status" });
 	assert_int_equal(entries(o), 2);
 	assert_string_equal(entry(v, o, 0, "subresource"), "");
 	assert_string_equal(entry(v, o, 1, "subresource"), "status");
-	assert_string_equal(entry(v, o, 1, "fieldsV1"), "{'f:status':{'f:conditions':{'.':{},'k:{\\'type\\':\\'"
-							"Available\\'}':{'.':{},'f:status':{},'f:type':{}}},"
-							"'f:readyReplicas':{}}}");
+	assert_string_equal(entry(v, o, 1, "fieldsV1"),
+		"{'f:status':{'f:conditions':{'.':{},'k:{\\'type\\':\\'"
+		"Available\\'}':{'.':{},'f:status':{},'f:type':{}}},"
+		"'f:readyReplicas':{}}}");
 }
 
 static void there_are_at_most_ten_updaters(void **state)
@@ -355,8 +356,9 @@ static void bad_configurations_are_refused(void **state)
 	assert_non_null(strstr(v->e.message, "omits key field \"name\""));
 	apply(v, VAL_NONE, "{'spec':{'template':{'spec':{'containers':[{'name':'x'},{'name':'y'},{'name':'x'}]}}}}",
 		(struct by){ "a", .fails = ERR_BAD_REQUEST });
-	assert_string_equal(v->e.message, "failed to create typed patch object: .spec.template.spec.containers: "
-					  "duplicate entries for key [name=\"x\"]");
+	assert_string_equal(v->e.message,
+		"failed to create typed patch object: .spec.template.spec.containers: "
+		"duplicate entries for key [name=\"x\"]");
 }
 
 int main(void)

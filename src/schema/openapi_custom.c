@@ -43,8 +43,9 @@ static void meta_properties(const struct oa *o, bool *any, struct buf *b)
 		buf_printf(b, "{\"type\":\"string\",\"description\":\"%s\"}", words[i][1]);
 	}
 	put_key(b, any, STR("metadata"));
-	buf_c(b, "{\"description\":\"Standard object's metadata: name, labels and other data about the object "
-		 "itself.\",");
+	buf_c(b,
+		"{\"description\":\"Standard object's metadata: name, labels and other data about the object "
+		"itself.\",");
 	if (o->v3)
 		buf_c(b, "\"allOf\":[{");
 	oa_reference(o, meta, b);
@@ -133,7 +134,7 @@ static void write_schema(const struct oa *o, struct val v, bool whole, struct bu
 		else if (sub && val_kind(it.val) == VAL_MAP)
 			braced(o, it.val, false, b);
 		else if ((str_is(k, "oneOf") || str_is(k, "anyOf") || str_is(k, "allOf")) &&
-			 val_kind(it.val) == VAL_LIST)
+			val_kind(it.val) == VAL_LIST)
 			write_list(o, it.val, b);
 		else
 			buf_str(b, val_text(it.val));

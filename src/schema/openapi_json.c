@@ -45,9 +45,10 @@ int openapi_v2_json(const struct openapi_resource *r, size_t n, const char *serv
 	paths(&o, NULL, NULL, out);
 	buf_c(out, ",\"definitions\":{");
 	definitions(&o, out);
-	buf_c(out, "},\"securityDefinitions\":{\"BearerToken\":{\"description\":\"Bearer Token "
-		   "authentication\",\"type\":\"apiKey\","
-		   "\"name\":\"authorization\",\"in\":\"header\"}},\"security\":[{\"BearerToken\":[]}]}");
+	buf_c(out,
+		"},\"securityDefinitions\":{\"BearerToken\":{\"description\":\"Bearer Token "
+		"authentication\",\"type\":\"apiKey\","
+		"\"name\":\"authorization\",\"in\":\"header\"}},\"security\":[{\"BearerToken\":[]}]}");
 	oa_fini(&o);
 	return out->full ? -ERR_TOO_LARGE : 0;
 }
@@ -62,9 +63,10 @@ int openapi_v3_json(const struct openapi_resource *r, size_t n, const char *grou
 	paths(&o, group, version, out);
 	buf_c(out, ",\"components\":{\"schemas\":{");
 	definitions(&o, out);
-	buf_c(out, "},\"securitySchemes\":{\"BearerToken\":{\"description\":\"Bearer Token "
-		   "authentication\",\"type\":\"apiKey\","
-		   "\"name\":\"authorization\",\"in\":\"header\"}}}}");
+	buf_c(out,
+		"},\"securitySchemes\":{\"BearerToken\":{\"description\":\"Bearer Token "
+		"authentication\",\"type\":\"apiKey\","
+		"\"name\":\"authorization\",\"in\":\"header\"}}}}");
 	oa_fini(&o);
 	return out->full ? -ERR_TOO_LARGE : 0;
 }

@@ -59,7 +59,7 @@ bool oa_path_name(const struct openapi_resource *r, enum oa_path p, char *ret, s
 	return true;
 }
 
-/* ---- parameters ------------------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 static void parameter(const struct oa *o, const char *in, struct str name, struct str type, bool *any, struct buf *b)
 {
@@ -69,8 +69,8 @@ static void parameter(const struct oa *o, const char *in, struct str name, struc
 	buf_printf(
 		b, "{\"name\":\"%.*s\",\"in\":\"%s\",%s", STR_ARG(name), in, in[0] == 'p' ? "\"required\":true," : "");
 	buf_printf(b,
-		o->v3 ? "\"schema\":{\"type\":\"%.*s\",\"uniqueItems\":true}}"
-		      : "\"type\":\"%.*s\",\"uniqueItems\":true}",
+		o->v3 ? "\"schema\":{\"type\":\"%.*s\",\"uniqueItems\":true}}" :
+			"\"type\":\"%.*s\",\"uniqueItems\":true}",
 		STR_ARG(type));
 }
 
@@ -191,7 +191,8 @@ static const struct schema_type *answer_type(const struct openapi_resource *r, c
 static const char *const patch_media[] = { "application/json-patch+json", "application/merge-patch+json",
 	"application/strategic-merge-patch+json", "application/apply-patch+yaml", NULL };
 /* Strategic merge needs what only builtin kinds say; kubectl looks here before it chooses. */
-static const char *const custom_patch_media[] = { "application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml", NULL };
+static const char *const custom_patch_media[] = { "application/json-patch+json", "application/merge-patch+json",
+	"application/apply-patch+yaml", NULL };
 static const char *const custom_media[] = { "application/json", "application/yaml", NULL };
 static const char *const any_media[] = { "*/*", NULL };
 static const char *const answer_media[] = { "application/json", "application/yaml",

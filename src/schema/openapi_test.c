@@ -1,7 +1,7 @@
 /* OpenAPI documents: well-formed, every reference there, what kubectl looks for. */
+#include "base/test.h"
 #include "schema/openapi.h"
 #include "schema/pb.h"
-#include "base/test.h"
 #include <stdio.h>
 
 static const char *const all[] = { "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch",

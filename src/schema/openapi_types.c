@@ -16,7 +16,7 @@ void oa_string(struct buf *b, const char *s)
 	buf_byte(b, '"');
 }
 
-/* ---- which types a document needs ------------------------------------------------------------------------------- */
+/* ---- which types a document needs ------------------------------------------------------------ */
 
 static bool has_definition(const struct schema_type *t)
 {
@@ -82,7 +82,7 @@ void oa_fini(struct oa *o)
 	free(o->types);
 }
 
-/* ---- schemas ---------------------------------------------------------------------------------------------------- */
+/* ---- schemas --------------------------------------------------------------------------------- */
 
 void oa_reference(const struct oa *o, const struct schema_type *t, struct buf *b)
 {

@@ -30,8 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	api = node_text_str(node_getc(first, "apiVersion"));
 	version = str_cut(api, '/', &group);
-	t = version.p ? schema_builtin(group, version, node_text_str(node_getc(first, "kind")))
-		      : schema_builtin(STR_NULL, group, node_text_str(node_getc(first, "kind")));
+	t = version.p ? schema_builtin(group, version, node_text_str(node_getc(first, "kind"))) :
+			schema_builtin(STR_NULL, group, node_text_str(node_getc(first, "kind")));
 	if (!t || schema_decode(t, a, first, NULL, &e)) /* a list item or an envelope in an envelope may be anything */
 		return 0;
 	second = again(a, first, t);

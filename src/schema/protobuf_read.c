@@ -65,7 +65,8 @@ static struct node *read_time(struct read *r, const struct schema_type *t, struc
 	struct instant at = { (int64_t)small_int(bytes, 1), (int32_t)small_int(bytes, 2) };
 	char text[TIME_TEXT_MAX];
 
-	if (!bytes.n || at.s < -62135596800 || at.s > 253402300799 || at.ns < 0 || at.ns > 999999999) /* empty is Go's zero time; years 1 to 9999 */
+	if (!bytes.n || at.s < -62135596800 || at.s > 253402300799 || at.ns < 0 ||
+		at.ns > 999999999) /* empty is Go's zero time; years 1 to 9999 */
 		return NULL;
 	instant_text(at, t->kind == SCHEMA_TIME ? 0 : 6, text);
 	return node_c(r->a, text);
@@ -351,7 +352,8 @@ static void add_zeros(struct read *r, const struct schema_type *t, struct node *
 {
 	for (uint32_t i = 0; i < t->n_fields && t->fields[i].number; i++) {
 		const struct schema_field *f = &t->fields[i];
-		struct node *zero = schema_is_leaf(f->type) && !node_getc(n, f->name) ? zero_always_there(r->a, f) : NULL;
+		struct node *zero =
+			schema_is_leaf(f->type) && !node_getc(n, f->name) ? zero_always_there(r->a, f) : NULL;
 
 		if (zero)
 			node_setc(n, f->name, zero);
@@ -436,8 +438,8 @@ static int read_envelope(struct read *r, struct str bytes, struct node **ret)
 	}
 	if (c.bad)
 		return err_set(r->e, ERR_BAD_REQUEST, "proto: Unknown: malformed message");
-	rc = str_is(type, "application/json") ? read_json(r, raw, ret)
-					      : read_kind(r, small_bytes(meta, 1), small_bytes(meta, 2), raw, ret);
+	rc = str_is(type, "application/json") ? read_json(r, raw, ret) :
+						read_kind(r, small_bytes(meta, 1), small_bytes(meta, 2), raw, ret);
 	r->envelopes--;
 	return rc;
 }

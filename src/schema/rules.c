@@ -353,7 +353,7 @@ static void check_enum(struct run *w, const struct rule_limits *l, struct val v)
 	fail_at(w, "FieldValueNotSupported", NULL, b.p);
 }
 
-/* ---- combinations ----------------------------------------------------------------------------------------------- */
+/* ---- combinations ---------------------------------------------------------------------------- */
 
 static void trial_end(struct check *c)
 {

@@ -51,21 +51,21 @@ struct schema_rules {
 	bool nullable, embedded, closed; /* closed: additionalProperties false */
 };
 
-/* ---- format.c ---- */
+/* ---- format.c -------------------------------------------------------------------------------- */
 /* 0: none that is checked. */
 uint8_t format_find(struct str name);
 const char *format_name(uint8_t format);
 bool format_holds(uint8_t format, struct str s);
 bool format_holds_int(uint8_t format, int64_t i);
 
-/* ---- pattern.c: regular expressions in Go's dialect, bounded in time and memory ---- */
+/* ---- pattern.c: regular expressions in Go's dialect, bounded in time and memory -------------- */
 struct pattern;
 int pattern_new(struct str text, struct pattern **ret, struct err *e); /* the message says what is wrong with it */
 struct pattern *pattern_free(struct pattern *p);
 enum pattern_verdict { PATTERN_NO, PATTERN_YES, PATTERN_TOO_EXPENSIVE };
 enum pattern_verdict pattern_match(const struct pattern *p, struct str s);
 
-/* ---- rules.c ---- */
+/* ---- rules.c --------------------------------------------------------------------------------- */
 struct check;
 /* Of a map's entry; NULL: nothing is asked of it. */
 const struct schema_rules *rules_field(const struct schema_rules *r, struct str name);

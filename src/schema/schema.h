@@ -45,7 +45,7 @@ struct schema_field {
 	const char *const *list_keys;     /* NULL-terminated, for SCHEMA_LIST_MAP */
 	const char *fallback;             /* default as JSON text, or NULL */
 	const struct schema_limit *limit; /* of a number, or NULL: enforced */
-	const char *says;                 /* what is told when the field's rule refuses, or NULL: the rule's usual words */
+	const char *says;      /* what is told when the field's rule refuses, or NULL: the rule's usual words */
 	uint16_t number;       /* protobuf; 0: not a field of this message (inlined from another, or JSON only) */
 	uint8_t list;          /* enum schema_list, of a list field */
 	unsigned required : 1; /* OpenAPI's word: always written, not a rule */
@@ -74,8 +74,10 @@ struct schema_type {
 	unsigned struct_atomic : 1;
 	unsigned is_kind : 1;    /* has apiVersion and kind */
 	unsigned wire_items : 1; /* a named list that is a message {repeated items = 1} */
-	unsigned custom : 1;	 /* compiled from an OpenAPI schema: unknown fields are pruned, wrong types are for validation */
-	unsigned keep_unknown : 1, nullable : 1, embedded : 1; /* x-kubernetes-preserve-unknown-fields, nullable … of such */
+	unsigned
+		custom : 1; /* compiled from an OpenAPI schema: unknown fields are pruned, wrong types are for validation */
+	unsigned keep_unknown : 1, nullable : 1,
+		embedded : 1;             /* x-kubernetes-preserve-unknown-fields, nullable … of such */
 	const struct schema_rules *rules; /* of a custom kind: what its values must be like; else NULL */
 };
 struct schema_kind_entry { /* a kind that clients name in apiVersion/kind */
@@ -132,10 +134,11 @@ int schema_custom_new(
 	struct val json_schema, const struct schema_custom_opts *o, struct schema_custom **ret, struct err *e);
 struct schema_custom *schema_custom_free(struct schema_custom *c);
 AUTO(struct schema_custom, schema_custom_free)
-const struct schema_type *schema_custom_type(const struct schema_custom *c);	  /* borrow: as long as c */
+const struct schema_type *schema_custom_type(const struct schema_custom *c);      /* borrow: as long as c */
 const struct schema_type *schema_custom_list_type(const struct schema_custom *c); /* its list, for OpenAPI */
 size_t schema_custom_bytes(const struct schema_custom *c);
-/* Adds causes for all that a CustomResourceDefinition's schema must not say. path: "spec.versions[0].schema.openAPIV3Schema" */
+/* Adds causes for all that a CustomResourceDefinition's schema must not say. path:
+ * "spec.versions[0].schema.openAPIV3Schema" */
 void schema_structural(struct val json_schema, const char *path, struct err *e);
 /* Paths of x-kubernetes-validations, which are kept and not enforced. */
 void schema_unenforced_rules(struct val json_schema, void (*each)(void *arg, const char *path), void *arg);
@@ -143,7 +146,7 @@ void schema_unenforced_rules(struct val json_schema, void (*each)(void *arg, con
 /* Strategic merge patch over a type. */
 const struct patch_shape *schema_patch_shape(const struct schema_type *t);
 
-/* ---- server-side apply (managedFields v1) ------------------------------------------------------------------------ */
+/* ---- server-side apply (managedFields v1) ---------------------------------------------------- */
 
 /* A set of field paths, as in fieldsV1. */
 struct field_set;
@@ -187,10 +190,10 @@ void schema_watch_to_protobuf(const char *event, struct str object, struct buf *
 struct openapi_resource {
 	const char *group, *version, *resource, *singular, *kind, *sub; /* sub NULL or "status" */
 	bool namespaced;
-	const char *const *verbs;       /* NULL-terminated */
-	const struct schema_type *type; /* of the request body and answer */
+	const char *const *verbs;            /* NULL-terminated */
+	const struct schema_type *type;      /* of the request body and answer */
 	const struct schema_type *list_type; /* of a custom kind; NULL: the builtin one by its name */
-	struct val schema;		     /* JSONSchemaProps of a custom kind, whose definition it becomes; or missing */
+	struct val schema; /* JSONSchemaProps of a custom kind, whose definition it becomes; or missing */
 };
 int openapi_v2_json(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);
 int openapi_v2_protobuf(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);

@@ -28,12 +28,12 @@ static inline bool schema_is_leaf(const struct schema_type *t)
 /* A JSON text of a schema file as a tree. */
 struct node *schema_literal(struct arena *a, const char *json);
 
-/* ---- zero.c ---- */
+/* ---- zero.c ---------------------------------------------------------------------------------- */
 bool zero_left_out(const struct schema_field *f, struct node *n);
 /* NULL: it may be missing. */
 struct node *zero_always_there(struct arena *a, const struct schema_field *f);
 
-/* ---- validate.c: field errors while they are found ---- */
+/* ---- validate.c: field errors while they are found ------------------------------------------- */
 struct check {
 	struct err *e;
 	size_t n;
@@ -42,7 +42,7 @@ struct check {
 };
 void check_fail(struct check *c, const char *reason, const char *path, const char *sentence);
 
-/* ---- decode.c, prune.c: reading a client's object ---- */
+/* ---- decode.c, prune.c: reading a client's object -------------------------------------------- */
 struct decode {
 	struct arena *a;
 	const struct schema_report *rep;

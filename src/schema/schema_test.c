@@ -1,6 +1,6 @@
 /* Lookup, decoding, defaults, validation, protobuf. */
-#include "schema/schema_internal.h"
 #include "base/test.h"
+#include "schema/schema_internal.h"
 #include <stdio.h>
 
 struct env {
@@ -163,18 +163,21 @@ static void decoding_refuses_wrong_types(void **state)
 	static const struct {
 		const char *json, *message;
 	} cases[] = {
-		{ "{'spec':{'containers':'x'}}", "json: cannot unmarshal string into Go struct field "
-						 "PodSpec.spec.containers of type []v1.Container" },
+		{ "{'spec':{'containers':'x'}}",
+			"json: cannot unmarshal string into Go struct field "
+			"PodSpec.spec.containers of type []v1.Container" },
 		{ "{'spec':[]}", "json: cannot unmarshal array into Go struct field Pod.spec of type v1.PodSpec" },
 		{ "{'spec':{'containers':[{'ports':[{'containerPort':'80'}]}]}}",
 			"json: cannot unmarshal string into Go struct field "
 			"ContainerPort.spec.containers.ports.containerPort of type int32" },
 		{ "{'spec':{'priority':1.5}}",
 			"json: cannot unmarshal number 1.5 into Go struct field PodSpec.spec.priority of type int32" },
-		{ "{'spec':{'restartPolicy':1}}", "json: cannot unmarshal number into Go struct field "
-						  "PodSpec.spec.restartPolicy of type v1.RestartPolicy" },
-		{ "{'metadata':{'labels':{'a':1}}}", "json: cannot unmarshal number into Go struct field "
-						     "ObjectMeta.metadata.labels of type string" },
+		{ "{'spec':{'restartPolicy':1}}",
+			"json: cannot unmarshal number into Go struct field "
+			"PodSpec.spec.restartPolicy of type v1.RestartPolicy" },
+		{ "{'metadata':{'labels':{'a':1}}}",
+			"json: cannot unmarshal number into Go struct field "
+			"ObjectMeta.metadata.labels of type string" },
 		{ "{'spec':{'overhead':{'cpu':'x'}}}",
 			"quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'" },
 	};
@@ -190,14 +193,15 @@ static void decoding_refuses_wrong_types(void **state)
 static void decoding_looks_into_json_schemas(void **state)
 {
 	struct env *v = *state;
-	struct node *n =
-		tree(v, "{'spec':{'versions':[{'name':'v1','schema':{'openAPIV3Schema':{'type':'object','bogus':1,"
-			"'properties':{'a':{'default':null,'additionalProperties':true,'items':{'type':'string','bad':"
-			"2}}}}}}]}}");
+	struct node *n = tree(v,
+		"{'spec':{'versions':[{'name':'v1','schema':{'openAPIV3Schema':{'type':'object','bogus':1,"
+		"'properties':{'a':{'default':null,'additionalProperties':true,'items':{'type':'string','bad':"
+		"2}}}}}}]}}");
 
 	assert_int_equal(decode(v, kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition"), n), 0);
-	assert_string_equal(v->unknown, "spec.versions[0].schema.openAPIV3Schema.bogus;"
-					"spec.versions[0].schema.openAPIV3Schema.properties.a.items.bad;");
+	assert_string_equal(v->unknown,
+		"spec.versions[0].schema.openAPIV3Schema.bogus;"
+		"spec.versions[0].schema.openAPIV3Schema.properties.a.items.bad;");
 }
 
 /* ---- defaults -----------------------------------------------------------------------------------------------------
@@ -235,24 +239,27 @@ static void a_pod_gets_its_defaults(void **state)
 }
 
 /* What a missing template has by default: it is a value of its owner. */
-#define TEMPLATE                                                                                                       \
-	"'template':{'spec':{'restartPolicy':'Always','terminationGracePeriodSeconds':30,'dnsPolicy':'ClusterFirst',"   \
+#define TEMPLATE                                                                                                      \
+	"'template':{'spec':{'restartPolicy':'Always','terminationGracePeriodSeconds':30,'dnsPolicy':'ClusterFirst'," \
 	"'securityContext':{},'schedulerName':'default-scheduler'}}"
 
 static void zeros_are_written_as_go_writes_them(void **state)
 {
 	struct env *v = *state;
 	const struct schema_type *t = kind("apps", "v1", "ReplicaSet");
-	struct node *n = tree(v, "{'metadata':{'name':'x','labels':{}},'spec':{'replicas':0,'minReadySeconds':0,'template':{'spec':"
-				 "{'hostNetwork':false,'nodeSelector':{},'hostname':'','containers':[{'name':'c','ports':[{}]}]}}}}");
+	struct node *n = tree(v,
+		"{'metadata':{'name':'x','labels':{}},'spec':{'replicas':0,'minReadySeconds':0,'template':{'spec':"
+		"{'hostNetwork':false,'nodeSelector':{},'hostname':'','containers':[{'name':'c','ports':[{}]}]}}}}");
 
 	schema_drop_zeros(t, v->a, n);
-	assert_string_equal(text_of(v, n), "{'metadata':{'name':'x'},'spec':{'replicas':0,'template':{'spec':{'containers':"
-					   "[{'name':'c','ports':[{}]}]}}}}");
+	assert_string_equal(text_of(v, n),
+		"{'metadata':{'name':'x'},'spec':{'replicas':0,'template':{'spec':{'containers':"
+		"[{'name':'c','ports':[{}]}]}}}}");
 	schema_fill_zeros(t, v->a, n);
 	assert_string_equal(text_of(v, node_getc(n, "status")), "{'replicas':0}");
-	assert_string_equal(text_of(v, node_path(n, "spec.template")), "{'spec':{'containers':[{'name':'c','ports':[{'containerPort':0}],"
-								      "'resources':{}}]},'metadata':{}}");
+	assert_string_equal(text_of(v, node_path(n, "spec.template")),
+		"{'spec':{'containers':[{'name':'c','ports':[{'containerPort':0}],"
+		"'resources':{}}]},'metadata':{}}");
 }
 
 static void other_kinds_get_theirs(void **state)
@@ -307,16 +314,19 @@ static void broken_objects_are_explained(void **state)
 {
 	struct env *v = *state;
 	const char *reason, *field, *message;
-	struct val pod = published(v, tree(v, "{'spec':{'restartPolicy':'Maybe','containers':[{'name':'a','ports':[{'"
-					      "containerPort':99999}]},{}]}}"));
+	struct val pod = published(v,
+		tree(v,
+			"{'spec':{'restartPolicy':'Maybe','containers':[{'name':'a','ports':[{'"
+			"containerPort':99999}]},{}]}}"));
 	size_t pos = 0;
 
 	assert_int_equal(schema_validate(kind("", "v1", "Pod"), pod, "", &v->e), -ERR_INVALID);
-	assert_string_equal(v->e.message, "[spec.containers[0].ports[0].containerPort: Invalid value: 99999: must be "
-					  "between 1 and 65535, inclusive, "
-					  "spec.containers[1].name: Required value, "
-					  "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: "
-					  "\"Always\", \"OnFailure\", \"Never\"]");
+	assert_string_equal(v->e.message,
+		"[spec.containers[0].ports[0].containerPort: Invalid value: 99999: must be "
+		"between 1 and 65535, inclusive, "
+		"spec.containers[1].name: Required value, "
+		"spec.restartPolicy: Unsupported value: \"Maybe\": supported values: "
+		"\"Always\", \"OnFailure\", \"Never\"]");
 	assert_true(err_next_cause(&v->e, &pos, &reason, &field, &message));
 	assert_string_equal(reason, "FieldValueInvalid");
 	assert_string_equal(field, "spec.containers[0].ports[0].containerPort");
@@ -343,9 +353,9 @@ static void some_fields_stay(void **state)
 static void strategic_merge_knows_the_types(void **state)
 {
 	struct env *v = *state;
-	struct node *n =
-		tree(v, "{'spec':{'containers':[{'name':'a','image':'1','ports':[{'containerPort':1}]},{'name':'b'}],"
-			"'tolerations':[{'key':'x'}]}}");
+	struct node *n = tree(v,
+		"{'spec':{'containers':[{'name':'a','image':'1','ports':[{'containerPort':1}]},{'name':'b'}],"
+		"'tolerations':[{'key':'x'}]}}");
 	struct val p = published(v,
 		tree(v, "{'spec':{'containers':[{'name':'a','image':'2'},{'name':'c'}],'tolerations':[{'key':'y'}]}}"));
 

@@ -223,8 +223,8 @@ static void check_list(struct walk *w, struct val v)
 		check_list_map(w, v);
 	if (!val_is(t, "atomic") && flag(items, "nullable"))
 		forbidden(w, ".items.nullable",
-			val_is(t, "map") ? "cannot be nullable when x-kubernetes-list-type is map"
-					 : "cannot be nullable when x-kubernetes-list-type is set");
+			val_is(t, "map") ? "cannot be nullable when x-kubernetes-list-type is map" :
+					   "cannot be nullable when x-kubernetes-list-type is set");
 	if (val_is(t, "set") && val_is(val_get(items, "type"), "object") &&
 		!val_is(val_get(items, "x-kubernetes-map-type"), "atomic"))
 		invalid(w, ".items.x-kubernetes-map-type", val_get(items, "x-kubernetes-map-type"),
@@ -237,7 +237,7 @@ static void check_list(struct walk *w, struct val v)
 static bool is_int_or_string(struct val any)
 {
 	return val_len(any) == 2 && val_len(val_at(any, 0)) == 1 && val_len(val_at(any, 1)) == 1 &&
-	       val_is(val_get(val_at(any, 0), "type"), "integer") && val_is(val_get(val_at(any, 1), "type"), "string");
+		val_is(val_get(val_at(any, 0), "type"), "integer") && val_is(val_get(val_at(any, 1), "type"), "string");
 }
 
 static void check_pattern(struct walk *w, struct val v)
@@ -406,7 +406,7 @@ static void check_type_given(struct walk *w, struct val v, enum level l)
 	if (embedded)
 		type_must_be(w, v, "object", "must be object if x-kubernetes-embedded-resource is true");
 	else if (!given(v, "type") && !flag(v, "x-kubernetes-int-or-string") &&
-		 !flag(v, "x-kubernetes-preserve-unknown-fields"))
+		!flag(v, "x-kubernetes-preserve-unknown-fields"))
 		required(w, ".type", why[l]);
 	if (l == LEVEL_ROOT && given(v, "type") && !val_is(val_get(v, "type"), "object"))
 		invalid(w, ".type", val_get(v, "type"), "must be object at the root");

@@ -102,7 +102,7 @@ const struct schema_field *schema_field(const struct schema_type *t, struct str 
 	return NULL;
 }
 
-/* ---- names in messages ------------------------------------------------------------------------------------------ */
+/* ---- names in messages ----------------------------------------------------------------------- */
 
 const char *schema_short_name(const struct schema_type *t)
 {

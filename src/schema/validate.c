@@ -179,7 +179,7 @@ int schema_validate(const struct schema_type *t, struct val v, const char *path,
 	return finish(&c);
 }
 
-/* ---- changes ---------------------------------------------------------------------------------------------------- */
+/* ---- changes --------------------------------------------------------------------------------- */
 
 static void check_fixed(
 	struct check *c, const struct schema_type *t, struct val v, struct val old, const struct place *at)
@@ -203,7 +203,8 @@ static void check_fixed(
 			if (f->says)
 				buf_printf(&b, "Forbidden: %s", f->says);
 			else
-				buf_printf(&b, "Invalid value: %.*s: field is immutable", STR_ARG(str_sub(val_has(now) ? val_text(now) : STR("null"), 0, 512)));
+				buf_printf(&b, "Invalid value: %.*s: field is immutable",
+					STR_ARG(str_sub(val_has(now) ? val_text(now) : STR("null"), 0, 512)));
 			buf_byte(&b, 0);
 			fail(c, f->says ? "FieldValueForbidden" : "FieldValueInvalid", &here, b.p);
 		}

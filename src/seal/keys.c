@@ -79,8 +79,9 @@ int keys_write(const char *file, const struct keys *k, struct err *e)
 	auto_buf struct buf b = BUF_INIT;
 	int r;
 
-	buf_c(&b, "# Keys of Kogge's encryption at rest. The first one writes, all read. Not in any snapshot: keep "
-		  "this file private.\n");
+	buf_c(&b,
+		"# Keys of Kogge's encryption at rest. The first one writes, all read. Not in any snapshot: keep "
+		"this file private.\n");
 	if (k->has_recovery)
 		add_line(&b, "recovery", k->recovery);
 	for (size_t i = 0; i < k->n; i++)

@@ -85,9 +85,8 @@ static bool unwrap(const uint8_t private_key[KEY_BYTES], struct str line, struct
 	auto_buf struct buf b = BUF_INIT, plain = BUF_INIT;
 	uint8_t shared[KEY_BYTES];
 	bool ok = base64_decode(str_trim(text), &b) == 0 && b.n == WRAPPED_BYTES &&
-		  x25519_shared(private_key, (const uint8_t *)b.p, STR(INFO), shared) &&
-		  gcm_open(shared, KEY_BYTES, id, str_sub(buf_view(&b), KEY_BYTES, b.n), &plain) &&
-		  plain.n == KEY_BYTES;
+		x25519_shared(private_key, (const uint8_t *)b.p, STR(INFO), shared) &&
+		gcm_open(shared, KEY_BYTES, id, str_sub(buf_view(&b), KEY_BYTES, b.n), &plain) && plain.n == KEY_BYTES;
 
 	if (ok) {
 		memcpy(into->key[into->n].bytes, plain.p, KEY_BYTES);

@@ -149,7 +149,7 @@ static void memory_rollback(void *self)
 	m->revision = m->committed;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 #define PAGE 128
 struct item {
@@ -278,7 +278,7 @@ static int memory_replay(void *self, int64_t after, store_on_event *on_event, vo
 	return 0;
 }
 
-/* ---- history ---------------------------------------------------------------------------------------------------- */
+/* ---- history --------------------------------------------------------------------------------- */
 
 static int memory_compact(void *self, int64_t revision, struct err *e)
 {

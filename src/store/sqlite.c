@@ -157,7 +157,7 @@ static int sqlite_commit(void *self, struct err *e)
 	return 0;
 }
 
-/* ---- compaction ------------------------------------------------------------------------------------------------- */
+/* ---- compaction ------------------------------------------------------------------------------ */
 
 static int set_meta(struct sqlite_engine *s, const char *name, int64_t value)
 {

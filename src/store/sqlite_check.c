@@ -32,7 +32,8 @@ struct visit {
 };
 
 /* A page of rows after *last; *ret_n counts. */
-static int scan_page(const struct sqlite_engine *s, sqlite3_stmt *q, struct visit *v, int64_t *last, int64_t *ret_n, struct err *e)
+static int scan_page(
+	const struct sqlite_engine *s, sqlite3_stmt *q, struct visit *v, int64_t *last, int64_t *ret_n, struct err *e)
 {
 	struct sqlite_row row;
 	int step, r = 0;
@@ -55,9 +56,11 @@ static int scan_page(const struct sqlite_engine *s, sqlite3_stmt *q, struct visi
 
 static int scan_rows(const struct sqlite_engine *s, sqlite3 *db, bool history, struct visit *v, struct err *e)
 {
-	static const char all[] = "SELECT " SQLITE_ROW_COLUMNS " FROM revision r WHERE r.rev > ?1 ORDER BY r.rev LIMIT ?2";
-	static const char newest[] = "SELECT " SQLITE_ROW_COLUMNS
-				     " FROM revision r JOIN current c ON c.key = r.key AND c.rev = r.rev WHERE r.rev > ?1 ORDER BY r.rev LIMIT ?2";
+	static const char all[] =
+		"SELECT " SQLITE_ROW_COLUMNS " FROM revision r WHERE r.rev > ?1 ORDER BY r.rev LIMIT ?2";
+	static const char newest[] =
+		"SELECT " SQLITE_ROW_COLUMNS
+		" FROM revision r JOIN current c ON c.key = r.key AND c.rev = r.rev WHERE r.rev > ?1 ORDER BY r.rev LIMIT ?2";
 	sqlite3_stmt *q = NULL;
 	int64_t n = 0, last = 0;
 	int r;
@@ -134,7 +137,8 @@ int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e)
 	return r;
 }
 
-int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, struct str key, struct str value), void *arg, struct err *e)
+int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, struct str key, struct str value),
+	void *arg, struct err *e)
 {
 	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
 	struct visit v = { each, arg, 0 };

@@ -55,7 +55,7 @@ int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, st
 int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt, ...) PRINTF(3, 4);
 void sqlite_engine_free(struct sqlite_engine *s);
 int sqlite_read_int(sqlite3 *db, const char *sql, int64_t *ret); /* the first value; -1: none, the reason is in db */
-void sqlite_configure(void);				 /* once a process, before anything else */
+void sqlite_configure(void);                                     /* once a process, before anything else */
 
 /* sqlite_read.c */
 int sqlite_range(void *self, const struct range_request *rq, const _Atomic int64_t *compacted, struct err *e);

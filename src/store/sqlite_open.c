@@ -12,7 +12,7 @@
 #define LOG_MODULE "store"
 #define PAGE_BYTES 4096
 
-/* ---- errors ----------------------------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt, ...)
 {
@@ -81,7 +81,7 @@ static bool first_is(sqlite3 *db, const char *sql, const char *want)
 	return same;
 }
 
-/* ---- connections ------------------------------------------------------------------------------------------------ */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret)
 {
@@ -130,7 +130,7 @@ int sqlite_connect(const struct sqlite_engine *s, bool writer, sqlite3 **ret, st
 	return 0;
 }
 
-/* ---- the file's own facts --------------------------------------------------------------------------------------- */
+/* ---- the file's own facts -------------------------------------------------------------------- */
 
 int sqlite_read_int(sqlite3 *db, const char *sql, int64_t *ret)
 {
@@ -262,8 +262,9 @@ static int prepare_all(struct sqlite_engine *s, struct err *e)
 		{ &s->rollback, "ROLLBACK" },
 		{ &s->find, "SELECT rev, created FROM current WHERE key=?1" },
 		{ &s->add, "INSERT INTO revision VALUES(?1,?2,?3,?4,?5,?6,?7)" },
-		{ &s->set, "INSERT INTO current VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET rev=excluded.rev, "
-			   "created=excluded.created" },
+		{ &s->set,
+			"INSERT INTO current VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET rev=excluded.rev, "
+			"created=excluded.created" },
 		{ &s->drop_row, "DELETE FROM revision WHERE rev=?1" },
 		{ &s->drop_key, "DELETE FROM current WHERE key=?1 AND rev=?2" },
 		{ &s->window,
@@ -278,9 +279,10 @@ static int prepare_all(struct sqlite_engine *s, struct err *e)
 	return 0;
 }
 
-/* ---- one owner -------------------------------------------------------------------------------------------------- */
+/* ---- one owner ------------------------------------------------------------------------------- */
 
-/* Two processes on one file would each believe in their own newest revision. The kernel drops this lock with its owner. */
+/* Two processes on one file would each believe in their own newest revision. The kernel drops this lock with its
+ * owner. */
 int store_lock_sqlite(const char *path, int *ret_fd, struct err *e)
 {
 	auto_free char *name = xasprintf("%s-lock", path);
@@ -299,8 +301,9 @@ int store_lock_sqlite(const char *path, int *ret_fd, struct err *e)
 	close(fd);
 	if (failed != EWOULDBLOCK)
 		return err_errno(e, failed, "store: lock %s", name);
-	return err_set(e, ERR_UNAVAILABLE, "the store %s is in use by another Kogge (process %.*s): stop that one first", path,
-		n > 0 ? (int)n : 7, n > 0 ? pid : "unknown");
+	return err_set(e, ERR_UNAVAILABLE,
+		"the store %s is in use by another Kogge (process %.*s): stop that one first", path, n > 0 ? (int)n : 7,
+		n > 0 ? pid : "unknown");
 }
 
 static int lock_file(struct sqlite_engine *s, struct err *e)

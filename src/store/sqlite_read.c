@@ -42,7 +42,7 @@ int sqlite_row_read(const struct sqlite_engine *s, sqlite3_stmt *q, struct sqlit
 	return 0;
 }
 
-/* ---- connections ------------------------------------------------------------------------------------------------ */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 static void reader_close(struct reader *r)
 {
@@ -121,7 +121,7 @@ void sqlite_readers_close(struct sqlite_engine *s)
 	}
 }
 
-/* ---- range ------------------------------------------------------------------------------------------------------ */
+/* ---- range ----------------------------------------------------------------------------------- */
 
 struct scan {
 	struct sqlite_engine *s;
@@ -255,7 +255,7 @@ int sqlite_range(void *self, const struct range_request *rq, const _Atomic int64
 	return code;
 }
 
-/* ---- history in order ------------------------------------------------------------------------------------------- */
+/* ---- history in order ------------------------------------------------------------------------ */
 
 static int replay_row(struct sqlite_engine *s, sqlite3_stmt *q, store_on_event *on_event, void *arg, struct err *e)
 {
@@ -264,13 +264,14 @@ static int replay_row(struct sqlite_engine *s, sqlite3_stmt *q, store_on_event *
 
 	if (code < 0)
 		return code;
-	on_event(arg, &(struct store_event){
-			      .key = row.key,
-			      .revision = row.rev + s->base,
-			      .create_revision = row.created + s->base,
-			      .deleted = row.flags & ROW_DELETED,
-			      .value = row.value,
-		      });
+	on_event(arg,
+		&(struct store_event){
+			.key = row.key,
+			.revision = row.rev + s->base,
+			.create_revision = row.created + s->base,
+			.deleted = row.flags & ROW_DELETED,
+			.value = row.value,
+		});
 	return 0;
 }
 

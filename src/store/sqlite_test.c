@@ -105,7 +105,7 @@ static void a_revision_never_comes_back(void **state)
 	store_close(s);
 }
 
-/* ---- kill -9 ---------------------------------------------------------------------------------------------------- */
+/* ---- kill -9 --------------------------------------------------------------------------------- */
 
 #define WRITERS 6
 struct killed_writer {
@@ -245,7 +245,7 @@ static void kill_9_loses_nothing_that_was_answered(void **state)
 	}
 }
 
-/* ---- damage ----------------------------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static bool ignore(void *arg, const struct store_kv *kv)
 {
@@ -368,8 +368,8 @@ static void a_torn_page_is_an_error_and_not_a_crash(void **state)
 	assert_non_null(strstr(e.message, "damaged"));
 }
 
-/* Where the newest record of a write-ahead log ends. SQLite begins a log that is folded in again at its start, so that older frames, with
- * other salts, may follow. Source: "WAL file format" of SQLite's documentation. */
+/* Where the newest record of a write-ahead log ends. SQLite begins a log that is folded in again at its start, so that
+ * older frames, with other salts, may follow. Source: "WAL file format" of SQLite's documentation. */
 static off_t log_end(const char *path)
 {
 	uint8_t header[32], frame[24];
@@ -394,7 +394,8 @@ static void a_truncated_log_opens_at_a_whole_transaction(void **state)
 	int64_t rev;
 
 	/* A log so long that nobody folds it in meanwhile. */
-	assert_int_equal(store_open_sqlite(&(struct store_sqlite_opts){ .path = f->path, .wal_bytes = 64 << 20 }, &s, NULL), 0);
+	assert_int_equal(
+		store_open_sqlite(&(struct store_sqlite_opts){ .path = f->path, .wal_bytes = 64 << 20 }, &s, NULL), 0);
 	fill(s, 8);
 	rev = store_revision(s);
 	/* A copy taken while the store is open: the file and its log, the last 3,000 bytes missing. */
@@ -440,7 +441,7 @@ static void a_second_owner_is_refused(void **state)
 	store_close(s);
 }
 
-/* ---- no space --------------------------------------------------------------------------------------------------- */
+/* ---- no space -------------------------------------------------------------------------------- */
 
 /* A file size limit stands for a full disk: write(2) fails in the same place. */
 static int in_a_full_disk(const char *path)
@@ -485,8 +486,8 @@ static void a_full_disk_refuses_writes_and_goes_on_reading(void **state)
 		_exit(in_a_full_disk(f->path));
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
-	/* Twice in a hundred runs SQLite has lost the system's reason for the failed write: then nobody knows the outcome, and the
-	 * process has to end (sqlite_unknown()). */
+	/* Twice in a hundred runs SQLite has lost the system's reason for the failed write: then nobody knows the
+	 * outcome, and the process has to end (sqlite_unknown()). */
 	assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 70);
 }
 

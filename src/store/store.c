@@ -26,7 +26,7 @@ struct op {
 	int verdict;
 	struct store_done done;
 	bool finished;
-	struct fiber *fiber;   /* who waits, parked; NULL: a thread does, for `wake` */
+	struct fiber *fiber; /* who waits, parked; NULL: a thread does, for `wake` */
 	struct task_cond wake;
 	struct op *next;
 };
@@ -52,7 +52,7 @@ struct store {
 	bool sweeping;
 };
 
-/* ---- the store's task ------------------------------------------------------------------------------------------- */
+/* ---- the store's task ------------------------------------------------------------------------ */
 
 static void publish(struct store *s, struct op **ops, size_t n)
 {
@@ -152,10 +152,10 @@ static void run_op(struct store *s, struct op *op)
 
 	err_init(&e);
 	if (op->kind == OP_WATCH) {
-		op->verdict = op->revision < atomic_load(&s->compacted)
-				      ? err_set(&e, ERR_EXPIRED,
-						"the store's history before revision %" PRId64 " is gone", s->compacted)
-				      : s->engine->replay(s->self, op->revision, op->on_event, op->arg, &e);
+		op->verdict = op->revision < atomic_load(&s->compacted) ?
+			err_set(&e, ERR_EXPIRED, "the store's history before revision %" PRId64 " is gone",
+				s->compacted) :
+			s->engine->replay(s->self, op->revision, op->on_event, op->arg, &e);
 		if (op->verdict == 0) {
 			s->on_event = op->on_event;
 			s->on_event_arg = op->arg;
@@ -232,7 +232,8 @@ static void gather(struct store *s)
 	size_t before = 0;
 
 	s->gathering = true;
-	while (atomic_load(&s->coming) > 0 && s->queued > before && s->queued < GROUP_MAX && !s->closing && mono_before(now, end)) {
+	while (atomic_load(&s->coming) > 0 && s->queued > before && s->queued < GROUP_MAX && !s->closing &&
+		mono_before(now, end)) {
 		before = s->queued;
 		task_wait_until(&s->work, &s->lock, (struct mono){ now.ns + GATHER_NS });
 		now = mono_now();
@@ -277,7 +278,7 @@ static void store_run(void *arg)
 	}
 }
 
-/* ---- callers ---------------------------------------------------------------------------------------------------- */
+/* ---- callers --------------------------------------------------------------------------------- */
 
 /* Under the lock. False: the store is closing. */
 static bool enqueue(struct store *s, struct op *op)

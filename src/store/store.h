@@ -1,7 +1,8 @@
 /* The store: keys, values and one revision that only grows. Durable before it answers.
  *
  * Flow: writers ── store_write() ──► store thread: one transaction for all who wait (group commit) ──► on_event(), in
- * revision order, on the store thread ──► the writer's verdict. So a writer is answered after every cache has its write.
+ * revision order, on the store thread ──► the writer's verdict. So a writer is answered after every cache has its
+ * write.
  * The store thread never parses, validates, encrypts or encodes; the value bytes arrive ready.
  *
  * Revisions are what clients see as resourceVersion (engine revision + base; only the store knows the base).
@@ -21,9 +22,9 @@ struct store_event {
 	int64_t revision;
 	int64_t create_revision;
 	bool deleted;
-	bool more;	  /* another event of the same commit follows at once */
+	bool more;        /* another event of the same commit follows at once */
 	struct str value; /* new value; empty when deleted */
-	void *payload;	  /* what the writer attached (its document); NULL for events of another process */
+	void *payload;    /* what the writer attached (its document); NULL for events of another process */
 };
 typedef void store_on_event(void *arg, const struct store_event *ev);
 
@@ -33,7 +34,8 @@ struct store_write {
 	bool del;
 	struct str value;
 	void *payload; /* borrowed until store_write() returns; passed to on_event */
-	/* Called on the store's task when the revision is known, before the COMMIT is acknowledged to anyone: splice it into payload. May be NULL. */
+	/* Called on the store's task when the revision is known, before the COMMIT is acknowledged to anyone: splice it
+	 * into payload. May be NULL. */
 	void (*stamp)(void *payload, int64_t revision);
 };
 #define STORE_ANY (-1)
@@ -42,8 +44,8 @@ struct store_write {
  * -ERR_FULL: no space, rolled back, reads go on; -ERR_CANCELED: closing. */
 int store_write(struct store *s, const struct store_write *w, int64_t *ret_revision, struct err *e);
 
-/* A hint from any task: +1, a writer is on its way; -1, it has come (before its store_write()) or will not. Before a commit the
- * store waits for them a moment, as long as they keep coming, so that one fdatasync serves them all. */
+/* A hint from any task: +1, a writer is on its way; -1, it has come (before its store_write()) or will not. Before a
+ * commit the store waits for them a moment, as long as they keep coming, so that one fdatasync serves them all. */
 void store_coming(struct store *s, int n);
 
 struct store_kv {
@@ -52,13 +54,14 @@ struct store_kv {
 };
 /* Calls each() for every key with the prefix, in order, at `revision` (0: now). each() returns false to end.
  * Slices are borrowed during the call. -ERR_EXPIRED: compacted. ret_revision: the revision that was read. */
-int store_range(struct store *s, struct str prefix, struct str from_key, int64_t revision, bool (*each)(void *arg, const struct store_kv *kv),
-	void *arg, int64_t *ret_revision, struct err *e);
+int store_range(struct store *s, struct str prefix, struct str from_key, int64_t revision,
+	bool (*each)(void *arg, const struct store_kv *kv), void *arg, int64_t *ret_revision, struct err *e);
 int64_t store_revision(struct store *s); /* latest committed */
 /* Drops history at and below revision (current values stay). */
 int store_compact(struct store *s, int64_t revision, struct err *e);
 int64_t store_compacted(struct store *s);
-/* Begins events: all with revision > after, then live ones. Call once, before the first write, with after = the revision of the initial store_range(). */
+/* Begins events: all with revision > after, then live ones. Call once, before the first write, with after = the
+ * revision of the initial store_range(). */
 int store_watch(struct store *s, int64_t after, store_on_event *on_event, void *arg, struct err *e);
 
 struct store_status {
@@ -71,23 +74,26 @@ struct store *store_close(struct store *s); /* finishes what is queued */
 AUTO(struct store, store_close)
 
 struct store_sqlite_opts {
-	const char *path;	   /* the database file; its folder exists */
-	int64_t wal_bytes;	   /* checkpoint before the log is this long; 0: 4 MiB */
+	const char *path;  /* the database file; its folder exists */
+	int64_t wal_bytes; /* checkpoint before the log is this long; 0: 4 MiB */
 };
 /* Fails with a sentence that says what is wrong with the file and which way back there is. */
 int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e);
 /* Reads all of a file, in use or not: its structure, each row's checksum, each key's newest revision. *ret_rows counts.
  * Fails with the first damage and the way back. */
 int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e);
-/* Calls each() with what the file of a running or stopped store holds: the newest value of each key, or with history every one.
+/* Calls each() with what the file of a running or stopped store holds: the newest value of each key, or with history
+ * every one.
  * Slices are borrowed during the call. */
-int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, struct str key, struct str value), void *arg, struct err *e);
+int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, struct str key, struct str value),
+	void *arg, struct err *e);
 /* As store_backup(), of a file that may or may not be in use. */
 int store_snapshot_sqlite(const char *path, const char *to, struct err *e);
-/* Takes the lock of a stopped store's file: nobody opens it until the descriptor is closed. ERR_UNAVAILABLE: it is in use. */
+/* Takes the lock of a stopped store's file: nobody opens it until the descriptor is closed. ERR_UNAVAILABLE: it is in
+ * use. */
 int store_lock_sqlite(const char *path, int *ret_fd, struct err *e);
-/* A whole copy of one moment in a new file, while the store goes on. Opened in the place of the original it continues above every
- * revision that was ever shown. SQLite only, else -ERR_UNSUPPORTED. */
+/* A whole copy of one moment in a new file, while the store goes on. Opened in the place of the original it continues
+ * above every revision that was ever shown. SQLite only, else -ERR_UNSUPPORTED. */
 int store_backup(struct store *s, const char *to, struct err *e);
 /* For tests and simulations: no durability, works on both task backends. */
 int store_open_memory(struct store **ret, struct err *e);

@@ -191,7 +191,7 @@ static void an_old_revision_can_be_read_until_it_is_compacted(void **state)
 	assert_int_equal(store_compact(s, 3, NULL), 0); /* long gone */
 }
 
-/* ---- events ----------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 struct seen {
 	struct store *s;
@@ -329,7 +329,7 @@ static void a_range_shows_one_moment(void **state)
 	assert_int_equal(n.events, 600);
 }
 
-/* ---- in the simulator ------------------------------------------------------------------------------------------- */
+/* ---- in the simulator ------------------------------------------------------------------------ */
 
 static void simulated(void *arg)
 {

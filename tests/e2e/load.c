@@ -1,13 +1,14 @@
-/* Load for the rollout test: each client opens a new connection for every request and never retries. A request counts as failed
- * unless a whole answer with code 200 is there within a second. Runs until stdin ends, then prints one line of JSON.
+/* Load for the rollout test: each client opens a new connection for every request and never retries. A request counts
+ * as failed unless a whole answer with code 200 is there within a second. Runs until stdin ends, then prints one line
+ * of JSON.
  *
  * usage: load ADDRESS PORT CLIENTS REQUESTS_PER_SECOND_EACH */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +98,8 @@ static void count(int failed, long ms)
 		wrong++;
 	}
 	if (failed)
-		fprintf(stderr, "%ld.%03ld %s after %ld ms\n", (long)time(NULL), now_ns() / 1000000 % 1000, strerror(failed), ms);
+		fprintf(stderr, "%ld.%03ld %s after %ld ms\n", (long)time(NULL), now_ns() / 1000000 % 1000,
+			strerror(failed), ms);
 }
 
 static void *client(void *arg)
@@ -114,7 +116,8 @@ static void *client(void *arg)
 		next += pause_ns;
 		left = next - now_ns();
 		if (left > 0)
-			nanosleep(&(struct timespec){ .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 }, NULL);
+			nanosleep(
+				&(struct timespec){ .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 }, NULL);
 		else
 			next = now_ns(); /* too slow: no burst to make up for it */
 	}
@@ -129,7 +132,8 @@ int main(int argc, char **argv)
 	int n;
 	char byte;
 
-	if (argc != 5 || inet_pton(AF_INET, argv[1], &to.sin_addr) != 1 || (n = atoi(argv[3])) < 1 || n > 64 || atoi(argv[4]) < 1) {
+	if (argc != 5 || inet_pton(AF_INET, argv[1], &to.sin_addr) != 1 || (n = atoi(argv[3])) < 1 || n > 64 ||
+		atoi(argv[4]) < 1) {
 		fprintf(stderr, "usage: load ADDRESS PORT CLIENTS REQUESTS_PER_SECOND_EACH\n");
 		return 2;
 	}
@@ -143,7 +147,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
 	seconds = (double)(now_ns() - began) / 1e9;
-	printf("{\"good\":%ld,\"refused\":%ld,\"reset\":%ld,\"timeout\":%ld,\"wrong\":%ld,\"slowest_ms\":%ld,\"per_second\":%.1f}\n", good, refused, reset,
-		timed_out, wrong, slowest_ms, (double)good / seconds);
+	printf("{\"good\":%ld,\"refused\":%ld,\"reset\":%ld,\"timeout\":%ld,\"wrong\":%ld,\"slowest_ms\":%ld,\"per_second\":%.1f}\n",
+		good, refused, reset, timed_out, wrong, slowest_ms, (double)good / seconds);
 	return 0;
 }

@@ -1,5 +1,5 @@
-/* A web server for tests: answers every GET with its version and the pod's name, and ends at once on SIGTERM, as many real
- * programs do. usage: web [PORT]; VERSION comes from the environment. */
+/* A web server for tests: answers every GET with its version and the pod's name, and ends at once on SIGTERM, as many
+ * real programs do. usage: web [PORT]; VERSION comes from the environment. */
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +14,8 @@ static void answer(int fd, const char *text)
 	ssize_t n = read(fd, request, sizeof(request));
 
 	if (n > 0) {
-		int len = snprintf(reply, sizeof(reply), "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+		int len = snprintf(reply, sizeof(reply),
+			"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
 			strlen(text), text);
 
 		if (write(fd, reply, (size_t)len) < 0)
@@ -34,7 +35,8 @@ static void end(int signal)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((unsigned short)(argc > 1 ? atoi(argv[1]) : 8080)) };
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		.sin_port = htons((unsigned short)(argc > 1 ? atoi(argv[1]) : 8080)) };
 	const char *version = getenv("VERSION"), *host = getenv("HOSTNAME");
 	char text[256];
 	int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);

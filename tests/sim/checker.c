@@ -29,7 +29,7 @@ static bool is_deleting(const struct doc *pod)
 	return doc_str(pod, "metadata.deletionTimestamp").n > 0;
 }
 
-/* ---- every pod stands on a node that fits --------------------------------------------------------------------------------- */
+/* ---- every pod stands on a node that fits ---------------------------------------------------- */
 
 static struct account account_of(const struct doc *pod)
 {
@@ -62,13 +62,15 @@ static void check_node(struct checker *c, const struct doc *pod, const struct ac
 		sum.memory += a->memory;
 		pods++;
 		if (mine->host_port && a->host_port == mine->host_port)
-			fail(c->w, "pod %.*s: host port %lld of %s is taken", STR_ARG(doc_name(pod)), (long long)mine->host_port, mine->node);
+			fail(c->w, "pod %.*s: host port %lld of %s is taken", STR_ARG(doc_name(pod)),
+				(long long)mine->host_port, mine->node);
 		if (val_has(doc_get(pod, "spec.affinity.podAntiAffinity")) && !strcmp(a->app, mine->app))
 			fail(c->w, "pod %.*s: another of %s is on %s", STR_ARG(doc_name(pod)), mine->app, mine->node);
 	}
 	if (sum.cpu_milli > 4000 || sum.memory > (INT64_C(8) << 30) || pods > 30)
-		fail(c->w, "pod %.*s does not fit on %s: %lldm cpu of 4000m, %lld bytes, %lld pods", STR_ARG(doc_name(pod)), mine->node, (long long)sum.cpu_milli,
-			(long long)sum.memory, (long long)pods);
+		fail(c->w, "pod %.*s does not fit on %s: %lldm cpu of 4000m, %lld bytes, %lld pods",
+			STR_ARG(doc_name(pod)), mine->node, (long long)sum.cpu_milli, (long long)sum.memory,
+			(long long)pods);
 }
 
 static void keep_books(struct checker *c, struct doc *before, struct doc *after)
@@ -90,10 +92,10 @@ static void keep_books(struct checker *c, struct doc *before, struct doc *after)
 	map_put(c->bound, uid, known);
 }
 
-/* ---- availability and surge -------------------------------------------------------------------------------------------------- */
+/* ---- availability and surge ------------------------------------------------------------------ */
 
-/* Pods that their ReplicaSet has given up already and not yet deleted: two sets act side by side, so for a moment a new pod may stand
- * beside such an old one. The promise is about what the sets are told. */
+/* Pods that their ReplicaSet has given up already and not yet deleted: two sets act side by side, so for a moment a new
+ * pod may stand beside such an old one. The promise is about what the sets are told. */
 struct surplus {
 	struct informer_list *pods;
 	int64_t n;
@@ -108,7 +110,8 @@ static void add_surplus(void *arg, struct doc *take)
 		const struct doc *p = s->pods->items[i];
 
 		has += !is_ended(p) && !is_deleting(p) &&
-		       str_eq(val_str(val_get(val_at(doc_get(p, "metadata.ownerReferences"), 0), "uid")), doc_uid(take));
+			str_eq(val_str(val_get(val_at(doc_get(p, "metadata.ownerReferences"), 0), "uid")),
+				doc_uid(take));
 	}
 	s->n += MAX(has - doc_int(take, "spec.replicas", 1), (int64_t)0);
 	doc_unref(take);
@@ -122,7 +125,8 @@ static int64_t given_up(struct checker *c, struct informer_list *pods, const cha
 
 	err_init(&e);
 	snprintf(selector, sizeof(selector), "app=%s", app);
-	client_list(c->w->admin, &(struct client_request){ .res = res_replicasets, .label_selector = str_c(selector) }, add_surplus, &s, revision, &e);
+	client_list(c->w->admin, &(struct client_request){ .res = res_replicasets, .label_selector = str_c(selector) },
+		add_surplus, &s, revision, &e);
 	return s.n;
 }
 
@@ -133,13 +137,15 @@ static void check_rule(struct checker *c, const struct rule *r)
 	int64_t active = 0, available = 0;
 
 	for (size_t i = 0; i < all.n; i++) {
-		if (!val_is(val_get(doc_get(all.items[i], "metadata.labels"), "app"), r->app) || is_ended(all.items[i]) || is_deleting(all.items[i]))
+		if (!val_is(val_get(doc_get(all.items[i], "metadata.labels"), "app"), r->app) ||
+			is_ended(all.items[i]) || is_deleting(all.items[i]))
 			continue;
 		active++;
 		available += is_ready(all.items[i]);
 	}
 	if (r->least_available >= 0 && available < r->least_available)
-		fail(c->w, "%s: %lld pods are available, at least %lld must be", r->app, (long long)available, (long long)r->least_available);
+		fail(c->w, "%s: %lld pods are available, at least %lld must be", r->app, (long long)available,
+			(long long)r->least_available);
 	if (r->most && active > r->most)
 		active -= given_up(c, &all, r->app);
 	if (r->most && active > r->most)
@@ -153,8 +159,12 @@ static void on_pod(void *arg, struct doc *before, struct doc *after)
 	struct str app = val_str(val_get(doc_get(d, "metadata.labels"), "app"));
 
 	c->w->events++;
-	task_trace("pod %.*s rv %lld %.*s %.*s%s", STR_ARG(doc_name(d)), (long long)doc_revision(d), STR_ARG(doc_str(d, "status.phase")),
-		STR_ARG(doc_str(d, "spec.nodeName")), !after ? " gone" : is_deleting(after) ? " going" : is_ready(after) ? " ready" : "");
+	task_trace("pod %.*s rv %lld %.*s %.*s%s", STR_ARG(doc_name(d)), (long long)doc_revision(d),
+		STR_ARG(doc_str(d, "status.phase")), STR_ARG(doc_str(d, "spec.nodeName")),
+		!after                     ? " gone" :
+			is_deleting(after) ? " going" :
+			is_ready(after)    ? " ready" :
+					     "");
 	keep_books(c, before, after);
 	for (size_t i = 0; i < c->n_rules; i++)
 		if (str_is(app, c->rules[i].app))

@@ -49,7 +49,9 @@ void cluster_start(struct world *w)
 {
 	static const char *const masters[] = { "system:masters", NULL }, *const none[] = { NULL };
 	struct api_opts api = { 0 };
-	struct controllers_opts co = { .client_for = client_for, .arg = w, .ca_pem = STR("a certificate"), .host = "sim" };
+	struct controllers_opts co = {
+		.client_for = client_for, .arg = w, .ca_pem = STR("a certificate"), .host = "sim"
+	};
 	struct err e;
 
 	err_init(&e);
@@ -65,7 +67,8 @@ void cluster_start(struct world *w)
 	w->informers = informers_new(w->shared);
 	co.informers = w->informers;
 	w->controllers = controllers_new(&co);
-	w->scheduler = scheduler_new(&(struct scheduler_opts){ .client = w->scheduler_client, .informers = w->informers, .host = "sim" });
+	w->scheduler = scheduler_new(
+		&(struct scheduler_opts){ .client = w->scheduler_client, .informers = w->informers, .host = "sim" });
 	informers_start(w->informers);
 	controllers_start(w->controllers);
 	scheduler_start(w->scheduler);

@@ -15,8 +15,9 @@
  *     is RESOURCE/NAME PATH VALUE     for all of them; PATH as kubectl's jsonpath, and conditions[Ready] finds by type;
  * "-": not there
  *
- * Namespaced things are in the namespace shop; RESOURCE@NAMESPACE means another. There is a scheduler but no node, unless a script makes one: pods run
- * because a script says so. Before each look, a second passes. Virtual time: nothing here waits. */
+ * Namespaced things are in the namespace shop; RESOURCE@NAMESPACE means another. There is a scheduler but no node,
+ * unless a script makes one: pods run because a script says so. Before each look, a second passes. Virtual time:
+ * nothing here waits. */
 #include "base/file.h"
 #include "base/log.h"
 #include "sim.h"
@@ -53,8 +54,8 @@ static struct gvr resource(struct world *w, struct str name)
 /* RESOURCE or RESOURCE@NAMESPACE. */
 static struct gvr place(struct world *w, struct str text, struct str *ret_ns)
 {
-	static const char *const cluster[] = { "nodes", "namespaces", "persistentvolumes", "storageclasses", "priorityclasses",
-		"certificatesigningrequests" };
+	static const char *const cluster[] = { "nodes", "namespaces", "persistentvolumes", "storageclasses",
+		"priorityclasses", "certificatesigningrequests" };
 	struct str name, ns = str_cut(text, '@', &name);
 	struct gvr r = resource(w, name);
 
@@ -97,8 +98,8 @@ static struct found find(struct world *w, struct arena *a, struct str target)
 	err_init(&e);
 	f.r = place(w, kind, &f.ns);
 	snprintf(f.pattern, sizeof(f.pattern), "%.*s", STR_ARG(pattern));
-	if (client_list(w->admin, &(struct client_request){ .verb = VERB_LIST, .res = f.r, .ns = f.ns }, take_item, &f, revision, &e) <
-		0)
+	if (client_list(w->admin, &(struct client_request){ .verb = VERB_LIST, .res = f.r, .ns = f.ns }, take_item, &f,
+		    revision, &e) < 0)
 		fail(w, "list %.*s: %s", STR_ARG(kind), e.message);
 	return f;
 }
@@ -188,8 +189,8 @@ static void do_patch(struct world *w, struct arena *a, struct str rest)
 	if (!f.n)
 		fail(w, "%.*s: not there", STR_ARG(name));
 	for (size_t i = 0; body && i < f.n; i++)
-		if (client_patch(w->admin, f.r, f.ns, doc_name(f.items[i]), sub.n ? arena_cstr(a, sub) : NULL, PATCH_MERGE, body, NULL,
-			    &e) < 0)
+		if (client_patch(w->admin, f.r, f.ns, doc_name(f.items[i]), sub.n ? arena_cstr(a, sub) : NULL,
+			    PATCH_MERGE, body, NULL, &e) < 0)
 			fail(w, "%s", e.message);
 }
 
@@ -217,8 +218,14 @@ static void do_evict(struct world *w, struct arena *a, struct str rest)
 
 	err_init(&e);
 	for (size_t i = 0; i < f.n; i++) {
-		auto_(doc_unref) struct doc *body = node_publish(node_pack(a, "{apiVersion:'policy/v1', kind:'Eviction', metadata:{name:S}}", doc_name(f.items[i])));
-		struct client_request rq = { .verb = VERB_CREATE, .res = res_pods, .ns = NS, .name = doc_name(f.items[i]), .sub = "eviction", .body = body };
+		auto_(doc_unref) struct doc *body = node_publish(node_pack(
+			a, "{apiVersion:'policy/v1', kind:'Eviction', metadata:{name:S}}", doc_name(f.items[i])));
+		struct client_request rq = { .verb = VERB_CREATE,
+			.res = res_pods,
+			.ns = NS,
+			.name = doc_name(f.items[i]),
+			.sub = "eviction",
+			.body = body };
 
 		if (client_call(w->admin, &rq, NULL, &e) < 0)
 			fail(w, "%s", e.message);
@@ -239,9 +246,11 @@ static void say(struct world *w, struct arena *a, struct str names, const char *
 		auto_(doc_unref) struct doc *body = node_publish(node_pack(a,
 			"{status:{phase:s, podIP:o, podIPs:[{ip:o}], conditions:[{type:'Ready', status:s, "
 			"lastTransitionTime:s}]}}",
-			phase, node_strf(a, "10.0.0.%zu", i + 1), node_strf(a, "10.0.0.%zu", i + 1), ready ? "True" : "False", now));
+			phase, node_strf(a, "10.0.0.%zu", i + 1), node_strf(a, "10.0.0.%zu", i + 1),
+			ready ? "True" : "False", now));
 
-		if (client_patch(w->admin, res_pods, NS, doc_name(f.items[i]), "status", PATCH_MERGE, body, NULL, &e) < 0 &&
+		if (client_patch(w->admin, res_pods, NS, doc_name(f.items[i]), "status", PATCH_MERGE, body, NULL, &e) <
+				0 &&
 			e.code != ERR_NOT_FOUND) /* one may go because another has become ready */
 			fail(w, "%s", e.message);
 		err_init(&e);
@@ -289,7 +298,8 @@ static void do_count(struct world *w, struct arena *a, struct str rest)
 	f = find(w, a, target);
 	names[0] = 0;
 	for (size_t i = 0; i < f.n && at < 200; i++)
-		at += snprintf(names + at, sizeof(names) - (size_t)at, " %.*s", STR_ARG(str_sub(doc_name(f.items[i]), 0, 60)));
+		at += snprintf(
+			names + at, sizeof(names) - (size_t)at, " %.*s", STR_ARG(str_sub(doc_name(f.items[i]), 0, 60)));
 	if (!str_i64(number, &n) || f.n != (size_t)n)
 		fail(w, "%zu are there:%s", f.n, names);
 }
@@ -379,7 +389,8 @@ static const struct verb {
 	{ "unready", do_unready },
 	{ "fail", do_fail },
 	{ "done", do_done },
-	{ "wait", do_wait }, { "refused", do_refused },
+	{ "wait", do_wait },
+	{ "refused", do_refused },
 	{ "count", do_count },
 	{ "has", do_has },
 	{ "is", do_is },
@@ -435,7 +446,8 @@ static void play(void *arg)
 		if (!failed(&s->w))
 			continue;
 		snprintf(why, sizeof(why), "%s", s->w.failure);
-		snprintf(s->w.failure, sizeof(s->w.failure), "%s:%d: %.*s: %.700s", s->file, at, STR_ARG(str_sub(line, 0, 120)), why);
+		snprintf(s->w.failure, sizeof(s->w.failure), "%s:%d: %.*s: %.700s", s->file, at,
+			STR_ARG(str_sub(line, 0, 120)), why);
 	}
 	cluster_stop(&s->w);
 }
@@ -454,7 +466,9 @@ static bool next_case(struct str *rest, int *line, struct script *ret)
 			break;
 		if (!found && str_starts(text, STR("== "))) {
 			found = true;
-			*ret = (struct script){ .file = ret->file, .title = str_sub(text, 3, text.n), .lines = *rest, .line = *line + 1 };
+			*ret = (struct script){
+				.file = ret->file, .title = str_sub(text, 3, text.n), .lines = *rest, .line = *line + 1
+			};
 		}
 	}
 	if (found)
@@ -481,7 +495,8 @@ static bool run_file(const char *path, const char *only)
 		if (only && !str_has(s.title, str_c(only)))
 			continue;
 		task_sim_run(1, CASE_MS, play, &s);
-		printf("%s %s: %.*s%s%s\n", failed(&s.w) ? "FAIL" : "ok", s.file, STR_ARG(s.title), failed(&s.w) ? "\n     " : "", s.w.failure);
+		printf("%s %s: %.*s%s%s\n", failed(&s.w) ? "FAIL" : "ok", s.file, STR_ARG(s.title),
+			failed(&s.w) ? "\n     " : "", s.w.failure);
 		fflush(stdout);
 		ok &= !failed(&s.w);
 	}

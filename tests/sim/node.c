@@ -32,15 +32,17 @@ int64_t sim_node_silent_ms(const struct sim_node *n)
 	return MAX(mono_ms_between(mono_now(), n->silent_until), (int64_t)0);
 }
 
-/* ---- the node itself ---------------------------------------------------------------------------------------------------- */
+/* ---- the node itself ------------------------------------------------------------------------- */
 
-static void patch(struct sim_node *n, struct gvr r, struct str ns, struct str name, const char *sub, struct doc *take_body)
+static void patch(
+	struct sim_node *n, struct gvr r, struct str ns, struct str name, const char *sub, struct doc *take_body)
 {
 	struct err e;
 
 	err_init(&e);
-	if (client_patch(n->client, r, ns, name, sub, PATCH_STRATEGIC, take_body, NULL, &e) < 0 && e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT &&
-		e.code != ERR_CANCELED && e.code != ERR_UNAVAILABLE)
+	if (client_patch(n->client, r, ns, name, sub, PATCH_STRATEGIC, take_body, NULL, &e) < 0 &&
+		e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT && e.code != ERR_CANCELED &&
+		e.code != ERR_UNAVAILABLE)
 		fail(n->w, "%s: patch %s %.*s: %s", n->name, r.resource, STR_ARG(name), e.message);
 	doc_unref(take_body);
 }
@@ -59,12 +61,15 @@ static void say_ready(struct sim_node *n)
 
 static void register_node(struct sim_node *n)
 {
-	auto_(doc_unref) struct doc *node = yaml("{apiVersion: v1, kind: Node, metadata: {name: %s, labels: {kubernetes.io/hostname: %s, "
-						 "topology.kubernetes.io/zone: z%d}}, status: {capacity: {cpu: 4, memory: 8Gi, pods: 30}, "
-						 "allocatable: {cpu: 4, memory: 8Gi, pods: 30}}}",
-		n->name, n->name, n->number % 2);
-	auto_(doc_unref) struct doc *lease = yaml("{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: %s, namespace: kube-node-lease}, "
-						  "spec: {holderIdentity: %s, leaseDurationSeconds: 40}}", n->name, n->name);
+	auto_(doc_unref) struct doc *node =
+		yaml("{apiVersion: v1, kind: Node, metadata: {name: %s, labels: {kubernetes.io/hostname: %s, "
+		     "topology.kubernetes.io/zone: z%d}}, status: {capacity: {cpu: 4, memory: 8Gi, pods: 30}, "
+		     "allocatable: {cpu: 4, memory: 8Gi, pods: 30}}}",
+			n->name, n->name, n->number % 2);
+	auto_(doc_unref) struct doc *lease = yaml(
+		"{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: %s, namespace: kube-node-lease}, "
+		"spec: {holderIdentity: %s, leaseDurationSeconds: 40}}",
+		n->name, n->name);
 	struct err e;
 
 	err_init(&e);
@@ -87,13 +92,14 @@ static void renew(void *arg)
 		if (silent && !stop_sleep_ms(n->stop, silent))
 			return;
 		wall_rfc3339_micro(wall_now(), now);
-		patch(n, res_leases, STR("kube-node-lease"), str_c(n->name), NULL, yaml("{spec: {renewTime: '%s'}}", now));
+		patch(n, res_leases, STR("kube-node-lease"), str_c(n->name), NULL,
+			yaml("{spec: {renewTime: '%s'}}", now));
 		if (silent)
 			say_ready(n);
 	}
 }
 
-/* ---- pods ------------------------------------------------------------------------------------------------------------------ */
+/* ---- pods ------------------------------------------------------------------------------------ */
 
 static void write_pod(struct sim_node *n, struct doc *pod, const char *phase, bool ready)
 {
@@ -110,7 +116,8 @@ static void write_pod(struct sim_node *n, struct doc *pod, const char *phase, bo
 	patch(n, res_pods, doc_ns(pod), doc_name(pod), "status",
 		yaml("{metadata: {uid: %.*s}, status: {phase: %s, podIP: %.*s, podIPs: [{ip: %.*s}], startTime: '%s', conditions: [{type: Ready, status: '%s', "
 		     "lastTransitionTime: '%s'}, {type: Initialized, status: 'True', lastTransitionTime: '%s'}]}}",
-			STR_ARG(doc_uid(pod)), phase, STR_ARG(ip), STR_ARG(ip), now, ready ? "True" : "False", now, now));
+			STR_ARG(doc_uid(pod)), phase, STR_ARG(ip), STR_ARG(ip), now, ready ? "True" : "False", now,
+			now));
 }
 
 static void stop_pod(struct sim_node *n, struct doc *pod)
@@ -118,8 +125,10 @@ static void stop_pod(struct sim_node *n, struct doc *pod)
 	struct err e;
 
 	err_init(&e);
-	if (client_delete(n->client, res_pods, doc_ns(pod), doc_name(pod), (struct client_delete){ .uid = doc_uid(pod), .grace_s = 0 }, &e) < 0 &&
-		e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT && e.code != ERR_CANCELED && e.code != ERR_UNAVAILABLE)
+	if (client_delete(n->client, res_pods, doc_ns(pod), doc_name(pod),
+		    (struct client_delete){ .uid = doc_uid(pod), .grace_s = 0 }, &e) < 0 &&
+		e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT && e.code != ERR_CANCELED &&
+		e.code != ERR_UNAVAILABLE)
 		fail(n->w, "%s: end of pod %.*s: %s", n->name, STR_ARG(doc_name(pod)), e.message);
 }
 
@@ -190,8 +199,9 @@ static void repair(struct sim_node *n, struct doc *pod, struct pod_state *s)
 {
 	struct val ready = val_find(doc_get(pod, "status.conditions"), "type", STR("Ready"));
 
-	if (s->running && str_is(doc_str(pod, "status.phase"), "Running") && val_is(val_get(ready, "status"), "False") &&
-		val_is(val_get(ready, "reason"), "NodeNotReady") && !doc_str(pod, "metadata.deletionTimestamp").n)
+	if (s->running && str_is(doc_str(pod, "status.phase"), "Running") &&
+		val_is(val_get(ready, "status"), "False") && val_is(val_get(ready, "reason"), "NodeNotReady") &&
+		!doc_str(pod, "metadata.deletionTimestamp").n)
 		write_pod(n, pod, "Running", true);
 }
 
@@ -227,7 +237,7 @@ static void on_pod(void *arg, struct doc *before, struct doc *after)
 	queue_add(n->queue, str_c(key));
 }
 
-/* ---- mischief ---------------------------------------------------------------------------------------------------------------- */
+/* ---- mischief -------------------------------------------------------------------------------- */
 
 void sim_node_silence(struct sim_node *n, int64_t ms)
 {
@@ -253,7 +263,7 @@ void sim_node_crash_pod(struct sim_node *n, bool for_good)
 	look_at_all(n);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct sim_node *sim_node_new(struct world *w, int number)
 {

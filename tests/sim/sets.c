@@ -2,7 +2,7 @@
 #include "sim.h"
 #include <stdio.h>
 
-#define TEMPLATE                                                                                                       \
+#define TEMPLATE                                                                                                                       \
 	"selector: {matchLabels: {app: %s}}, template: {metadata: {labels: {app: %s}}, spec: {containers: [{name: c, image: 'app:1', " \
 	"resources: {requests: {cpu: 10m, memory: 64Mi}}}]}}"
 
@@ -15,15 +15,18 @@ void sets_create(struct world *w)
 		yaml("{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {replicas: %lld, serviceName: db, podManagementPolicy: %s, " TEMPLATE
 		     "}}",
 			(long long)w->db, w->db_parallel ? "Parallel" : "OrderedReady", "db", "db"));
-	sim_create(w, res_daemonsets, NS, yaml("{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: agent}, spec: {" TEMPLATE "}}", "agent", "agent"));
+	sim_create(w, res_daemonsets, NS,
+		yaml("{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: agent}, spec: {" TEMPLATE "}}", "agent",
+			"agent"));
 }
 
-/* A Parallel set does not wait, before it replaces its highest pod, for another that an update under way has just replaced: upstream's
- * does not either. */
+/* A Parallel set does not wait, before it replaces its highest pod, for another that an update under way has just
+ * replaced: upstream's does not either. */
 void sets_rules(struct world *w, bool on)
 {
 	checker_rule(w->checker, (struct rule){ "db", on && !w->db_parallel ? w->db - 1 : -1, on ? w->db : 0 });
-	checker_rule(w->checker, (struct rule){ "agent", on ? (int64_t)w->n_nodes - 1 : -1, on ? (int64_t)w->n_nodes : 0 });
+	checker_rule(
+		w->checker, (struct rule){ "agent", on ? (int64_t)w->n_nodes - 1 : -1, on ? (int64_t)w->n_nodes : 0 });
 }
 
 void sets_new_version(struct world *w)
@@ -64,10 +67,12 @@ static bool db_is_right(struct world *w, char why[200])
 			return false;
 	}
 	client_get(w->admin, res_statefulsets, NS, STR("db"), &d, &e);
-	snprintf(why, 200, "status: %lld ready, %lld updated, %lld current", (long long)doc_int(d, "status.readyReplicas", 0),
-		(long long)doc_int(d, "status.updatedReplicas", 0), (long long)doc_int(d, "status.currentReplicas", 0));
+	snprintf(why, 200, "status: %lld ready, %lld updated, %lld current",
+		(long long)doc_int(d, "status.readyReplicas", 0), (long long)doc_int(d, "status.updatedReplicas", 0),
+		(long long)doc_int(d, "status.currentReplicas", 0));
 	return doc_int(d, "status.readyReplicas", 0) == w->db && doc_int(d, "status.updatedReplicas", 0) == w->db &&
-	       doc_int(d, "status.currentReplicas", 0) == w->db && str_eq(doc_str(d, "status.currentRevision"), doc_str(d, "status.updateRevision"));
+		doc_int(d, "status.currentReplicas", 0) == w->db &&
+		str_eq(doc_str(d, "status.currentRevision"), doc_str(d, "status.updateRevision"));
 }
 
 static bool agent_is_right(struct world *w, char why[200])
@@ -80,11 +85,13 @@ static bool agent_is_right(struct world *w, char why[200])
 	if (!pods_are_right(w, "agent", n, w->agent_version, why))
 		return false;
 	client_get(w->admin, res_daemonsets, NS, STR("agent"), &d, &e);
-	snprintf(why, 200, "status: %lld of %lld ready, %lld updated, %lld misplaced", (long long)doc_int(d, "status.numberReady", 0),
-		(long long)doc_int(d, "status.desiredNumberScheduled", 0), (long long)doc_int(d, "status.updatedNumberScheduled", 0),
+	snprintf(why, 200, "status: %lld of %lld ready, %lld updated, %lld misplaced",
+		(long long)doc_int(d, "status.numberReady", 0),
+		(long long)doc_int(d, "status.desiredNumberScheduled", 0),
+		(long long)doc_int(d, "status.updatedNumberScheduled", 0),
 		(long long)doc_int(d, "status.numberMisscheduled", 0));
 	return doc_int(d, "status.numberReady", 0) == n && doc_int(d, "status.desiredNumberScheduled", 0) == n &&
-	       doc_int(d, "status.updatedNumberScheduled", 0) == n && !doc_int(d, "status.numberMisscheduled", 0);
+		doc_int(d, "status.updatedNumberScheduled", 0) == n && !doc_int(d, "status.numberMisscheduled", 0);
 }
 
 void sets_wait_right(struct world *w, int64_t ms, const char *when)

@@ -1,5 +1,5 @@
-/* A cluster under virtual time: the real API server, store (in memory), caches, controllers and scheduler; nodes that only pretend
- * to run pods; a checker that sees every change of a pod; and a story that a seed makes up.
+/* A cluster under virtual time: the real API server, store (in memory), caches, controllers and scheduler; nodes that
+ * only pretend to run pods; a checker that sees every change of a pod; and a story that a seed makes up.
  *
  *     story ── kubectl's part ──► API ◄── controllers, scheduler
  *                                  ▲ ▲
@@ -21,7 +21,7 @@
 struct rule {
 	const char *app;
 	int64_t least_available; /* -1: not asked */
-	int64_t most;		 /* pods that are not going away; 0: not asked */
+	int64_t most;            /* pods that are not going away; 0: not asked */
 };
 
 struct world {
@@ -37,8 +37,8 @@ struct world {
 	struct checker *checker;
 	bool db_parallel;
 	int64_t db, db_version, agent_version; /* sets.c: pods of the StatefulSet, and what they should run */
-	int64_t events; /* of pods, seen by the checker */
-	char failure[1024]; /* the first; empty: all is well */
+	int64_t events;                        /* of pods, seen by the checker */
+	char failure[1024];                    /* the first; empty: all is well */
 };
 /* Keeps the first sentence; the story ends at its next step. */
 void fail(struct world *w, const char *fmt, ...) PRINTF(2, 3);

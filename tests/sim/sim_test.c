@@ -1,4 +1,5 @@
-/* sim_test [SEED…]: a cluster's bad week in about a second, once a seed. One line a seed: its trace hash, or what went wrong.
+/* sim_test [SEED…]: a cluster's bad week in about a second, once a seed. One line a seed: its trace hash, or what went
+ * wrong.
  * KOGGE_SIM_TRACE=1 shows every step of it on stderr. */
 #include "base/log.h"
 #include "sim.h"

@@ -1,9 +1,10 @@
-/* What happens to the cluster, in chapters: apps are deployed; rolled over in calm weather, where availability must hold; a
- * storm of crashes, silent nodes and changes; calm again, and everything must come right; and the namespace goes. */
+/* What happens to the cluster, in chapters: apps are deployed; rolled over in calm weather, where availability must
+ * hold; a storm of crashes, silent nodes and changes; calm again, and everything must come right; and the namespace
+ * goes. */
 #include "sim.h"
 #include <stdio.h>
 
-#define CALM_MS 120000	/* time to come right without faults */
+#define CALM_MS 120000  /* time to come right without faults */
 #define STORM_MS 900000 /* pods of a silent node are evicted after 5 minutes */
 
 struct app {
@@ -18,7 +19,7 @@ static int64_t between(int64_t least, int64_t most)
 	return least + (int64_t)rand_below((uint64_t)(most - least + 1));
 }
 
-/* ---- kubectl's part ------------------------------------------------------------------------------------------------------ */
+/* ---- kubectl's part -------------------------------------------------------------------------- */
 
 void sim_create(struct world *w, struct gvr r, struct str ns, struct doc *take)
 {
@@ -38,10 +39,11 @@ static void deploy(struct world *w, struct app *a)
 		yaml("{apiVersion: apps/v1, kind: Deployment, metadata: {name: %s}, spec: {replicas: %lld, selector: {matchLabels: {app: %s}}, "
 		     "strategy: {rollingUpdate: {maxSurge: %lld, maxUnavailable: %lld}}, template: {metadata: {labels: {app: %s}}, spec: {%s "
 		     "containers: [{name: c, image: 'app:%lld', %s resources: {requests: {cpu: %lldm, memory: 64Mi}}}]}}}}",
-			n, (long long)a->replicas, n, (long long)a->surge, (long long)a->unavailable, n, a->pod_more, (long long)a->version, a->more,
-			(long long)a->cpu_milli));
+			n, (long long)a->replicas, n, (long long)a->surge, (long long)a->unavailable, n, a->pod_more,
+			(long long)a->version, a->more, (long long)a->cpu_milli));
 	sim_create(w, res_services, NS,
-		yaml("{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: {selector: {app: %s}, ports: [{port: 80, targetPort: 8080}]}}", n, n));
+		yaml("{apiVersion: v1, kind: Service, metadata: {name: %s}, spec: {selector: {app: %s}, ports: [{port: 80, targetPort: 8080}]}}",
+			n, n));
 }
 
 void sim_patch(struct world *w, struct gvr r, const char *name, struct doc *take)
@@ -63,7 +65,9 @@ static void new_version(struct world *w, struct app *a)
 {
 	a->version++;
 	task_trace("%s: version %lld", a->name, (long long)a->version);
-	patch_app(w, a, yaml("{spec: {template: {spec: {containers: [{name: c, image: 'app:%lld'}]}}}}", (long long)a->version));
+	patch_app(w, a,
+		yaml("{spec: {template: {spec: {containers: [{name: c, image: 'app:%lld'}]}}}}",
+			(long long)a->version));
 }
 
 static void scale(struct world *w, struct app *a, int64_t to)
@@ -73,7 +77,7 @@ static void scale(struct world *w, struct app *a, int64_t to)
 	patch_app(w, a, yaml("{spec: {replicas: %lld}}", (long long)to));
 }
 
-/* ---- what is ------------------------------------------------------------------------------------------------------------------ */
+/* ---- what is --------------------------------------------------------------------------------- */
 
 bool pods_are_right(struct world *w, const char *app, int64_t replicas, int64_t version, char why[200])
 {
@@ -88,7 +92,8 @@ bool pods_are_right(struct world *w, const char *app, int64_t replicas, int64_t 
 		struct doc *p = all.items[i];
 		struct val ready = val_find(doc_get(p, "status.conditions"), "type", STR("Ready"));
 
-		if (!val_is(val_get(doc_get(p, "metadata.labels"), "app"), app) || str_is(doc_str(p, "status.phase"), "Failed"))
+		if (!val_is(val_get(doc_get(p, "metadata.labels"), "app"), app) ||
+			str_is(doc_str(p, "status.phase"), "Failed"))
 			continue;
 		if (!doc_str(p, "metadata.deletionTimestamp").n && val_is(val_get(ready, "status"), "True") &&
 			val_is(val_get(val_at(doc_get(p, "spec.containers"), 0), "image"), image))
@@ -96,10 +101,11 @@ bool pods_are_right(struct world *w, const char *app, int64_t replicas, int64_t 
 		else
 			others++;
 		if (!doc_str(p, "spec.nodeName").n)
-			waits = val_str(val_get(val_find(doc_get(p, "status.conditions"), "type", STR("PodScheduled")), "message"));
+			waits = val_str(val_get(
+				val_find(doc_get(p, "status.conditions"), "type", STR("PodScheduled")), "message"));
 	}
-	snprintf(why, 200, "%lld of %lld pods are right, %lld others are there; %.*s", (long long)right, (long long)replicas, (long long)others,
-		STR_ARG(waits));
+	snprintf(why, 200, "%lld of %lld pods are right, %lld others are there; %.*s", (long long)right,
+		(long long)replicas, (long long)others, STR_ARG(waits));
 	return right == replicas && !others;
 }
 
@@ -117,10 +123,11 @@ static bool status_is_right(struct world *w, const struct app *a, char why[200])
 	available = doc_int(d, "status.availableReplicas", 0);
 	updated = doc_int(d, "status.updatedReplicas", 0);
 	all = doc_int(d, "status.replicas", 0);
-	snprintf(why, 200, "status says %lld available, %lld updated, %lld in all, of %lld", (long long)available, (long long)updated, (long long)all,
-		(long long)a->replicas);
-	return available == a->replicas && updated == a->replicas && all == a->replicas && !doc_int(d, "status.unavailableReplicas", 0) &&
-	       doc_int(d, "status.observedGeneration", 0) == doc_int(d, "metadata.generation", 0);
+	snprintf(why, 200, "status says %lld available, %lld updated, %lld in all, of %lld", (long long)available,
+		(long long)updated, (long long)all, (long long)a->replicas);
+	return available == a->replicas && updated == a->replicas && all == a->replicas &&
+		!doc_int(d, "status.unavailableReplicas", 0) &&
+		doc_int(d, "status.observedGeneration", 0) == doc_int(d, "metadata.generation", 0);
 }
 
 struct names {
@@ -154,26 +161,32 @@ static bool slices_are_right(struct world *w, const struct app *a, char why[200]
 	struct err e;
 
 	err_init(&e);
-	client_list(w->admin, &(struct client_request){ .res = res_endpointslices, .ns = NS, .label_selector = selector }, take_slice, &n, revision, &e);
+	client_list(w->admin,
+		&(struct client_request){ .res = res_endpointslices, .ns = NS, .label_selector = selector }, take_slice,
+		&n, revision, &e);
 	for (size_t i = 0; i < all.n; i++) {
 		struct doc *p = all.items[i];
 
-		if (!val_is(val_get(doc_get(p, "metadata.labels"), "app"), a->name) || doc_str(p, "metadata.deletionTimestamp").n ||
-			!val_is(val_get(val_find(doc_get(p, "status.conditions"), "type", STR("Ready")), "status"), "True"))
+		if (!val_is(val_get(doc_get(p, "metadata.labels"), "app"), a->name) ||
+			doc_str(p, "metadata.deletionTimestamp").n ||
+			!val_is(val_get(val_find(doc_get(p, "status.conditions"), "type", STR("Ready")), "status"),
+				"True"))
 			continue;
 		ready++;
 		missing += !map_get(n.set, doc_str(p, "status.podIP"));
 	}
-	snprintf(why, 200, "its slices hold %zu ready addresses for %zu ready pods, %zu are missing", n.ready, ready, missing);
+	snprintf(why, 200, "its slices hold %zu ready addresses for %zu ready pods, %zu are missing", n.ready, ready,
+		missing);
 	map_free(n.set);
 	return n.ready == ready && !missing;
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static bool app_is_right(struct world *w, const struct app *a, char why[200])
 {
-	return pods_are_right(w, a->name, a->replicas, a->version, why) && status_is_right(w, a, why) && slices_are_right(w, a, why);
+	return pods_are_right(w, a->name, a->replicas, a->version, why) && status_is_right(w, a, why) &&
+		slices_are_right(w, a, why);
 }
 
 static void wait_right(struct world *w, struct app *apps, size_t n, int64_t ms, const char *when)
@@ -187,13 +200,14 @@ static void wait_right(struct world *w, struct app *apps, size_t n, int64_t ms, 
 			continue;
 		}
 		if (!mono_before(mono_now(), until))
-			fail(w, "%s: %s is not right after %lld s: %s", when, apps[i].name, (long long)(ms / 1000), why);
+			fail(w, "%s: %s is not right after %lld s: %s", when, apps[i].name, (long long)(ms / 1000),
+				why);
 		task_sleep_ms(200);
 		i = 0;
 	}
 }
 
-/* ---- chapters ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- chapters -------------------------------------------------------------------------------- */
 
 static void make_apps(struct world *w, struct app *apps, size_t *n)
 {
@@ -207,8 +221,12 @@ static void make_apps(struct world *w, struct app *apps, size_t *n)
 		struct app *a = &apps[i];
 		bool one_a_node = i >= 2;
 
-		*a = (struct app){ .replicas = one_a_node ? between(1, (int64_t)w->n_nodes - 1) : between(2, 8), .surge = between(0, 2),
-			.cpu_milli = between(1, 6) * 50, .version = 1, .more = more[i], .pod_more = pod_more[i] };
+		*a = (struct app){ .replicas = one_a_node ? between(1, (int64_t)w->n_nodes - 1) : between(2, 8),
+			.surge = between(0, 2),
+			.cpu_milli = between(1, 6) * 50,
+			.version = 1,
+			.more = more[i],
+			.pod_more = pod_more[i] };
 		a->unavailable = a->surge && !one_a_node ? between(0, 2) : between(1, 2);
 		snprintf(a->name, sizeof(a->name), "app%u", (unsigned)i + 1);
 	}
@@ -216,7 +234,8 @@ static void make_apps(struct world *w, struct app *apps, size_t *n)
 
 static void calm_rules(struct world *w, const struct app *a)
 {
-	checker_rule(w->checker, (struct rule){ a->name, MAX(a->replicas - a->unavailable, (int64_t)0), a->replicas + a->surge });
+	checker_rule(w->checker,
+		(struct rule){ a->name, MAX(a->replicas - a->unavailable, (int64_t)0), a->replicas + a->surge });
 }
 
 static void no_rules(struct world *w, const struct app *apps, size_t n)
@@ -326,7 +345,8 @@ static void wait_all_nodes(struct world *w)
 	task_sleep_ms(ms + 10000);
 }
 
-/* A pod a node that only fits when the others make room: they must be looked at again as soon as pods go. All old pods may go at once:
+/* A pod a node that only fits when the others make room: they must be looked at again as soon as pods go. All old pods
+ * may go at once:
  * with fewer, a new pod could wait for a node that an old one holds, for ever, and rightly. */
 static void full_house(struct world *w, struct app *apps, size_t n)
 {

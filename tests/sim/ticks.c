@@ -47,7 +47,7 @@ static bool ticks_are_right(struct world *w, struct wall since, char why[200])
 		STR_ARG(doc_str(d, "status.lastSuccessfulTime")), (long long)n.kept, (long long)n.running,
 		val_len(doc_get(d, "status.active")));
 	return last.ns > since.ns && n.kept <= 3 && n.running <= 1 &&
-	       (int64_t)val_len(doc_get(d, "status.active")) == n.running;
+		(int64_t)val_len(doc_get(d, "status.active")) == n.running;
 }
 
 void ticks_wait_right(struct world *w, int64_t ms, const char *when)

@@ -1,5 +1,5 @@
-/* The process that holds a pod's namespaces: waits for SIGTERM or SIGINT, and reaps what its namespace orphans. No C library: the
- * image is a few hundred bytes of code and a pause process costs one page of stack. */
+/* The process that holds a pod's namespaces: waits for SIGTERM or SIGINT, and reaps what its namespace orphans. No C
+ * library: the image is a few hundred bytes of code and a pause process costs one page of stack. */
 #if defined(__x86_64__)
 #define NR_WAIT4 61
 #define NR_EXIT 231 /* exit_group */
@@ -38,7 +38,7 @@ static long call4(long nr, long a, long b, long c, long d)
 #define SIGCHLD 17
 #define SIG_BLOCK 0
 #define WNOHANG 1
-#define BIT(sig) (1UL << ((sig) - 1))
+#define BIT(sig) (1UL << ((sig)-1))
 
 __attribute__((noreturn, used)) void _start(void)
 {
