@@ -38,8 +38,7 @@ static void die(const char *what, const struct err *e)
 	exit(1);
 }
 
-/* ---- figures
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 static int64_t cpu_us_of(struct str pid)
 {
@@ -90,8 +89,7 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* ---- requests
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static size_t headers(const struct bench *b, struct http_header h[3])
 {
@@ -151,8 +149,7 @@ static struct http_client *connect_to(struct bench *b)
 	return c;
 }
 
-/* ---- many clients at one thing
- * ---------------------------------------------------------------------------------------------- */
+/* ---- many clients at one thing --------------------------------------------------------------- */
 
 struct worker {
 	struct bench *b;
@@ -292,8 +289,7 @@ static void mode_list(struct bench *b)
 		n, bytes, (double)us[n / 2] / 1e3, (double)us[0] / 1e3, (double)cpu / (double)n);
 }
 
-/* ---- watches
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- watches --------------------------------------------------------------------------------- */
 
 struct watcher {
 	struct fan *f;
@@ -470,8 +466,7 @@ static void mode_watches(struct bench *b)
 	fan_close(&f);
 }
 
-/* ---- memory of objects
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- memory of objects ----------------------------------------------------------------------- */
 
 static const char pod_text[] =
 	"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"app\":\"web\",\"pod-"
@@ -513,8 +508,7 @@ static void mode_objects(struct bench *b)
 		(double)(after - before) / (double)b->count / (double)json);
 }
 
-/* ---- the program
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the program ----------------------------------------------------------------------------- */
 
 static const struct mode {
 	const char *name, *help;

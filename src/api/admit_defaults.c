@@ -51,8 +51,7 @@ static int ingress_class(struct rq *rq, struct node *ingress, struct err *e)
 	return 0;
 }
 
-/* ---- RuntimeClass
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- RuntimeClass ---------------------------------------------------------------------------- */
 
 static int add_selector(struct rq *rq, struct node *pod, struct doc *class, struct err *e)
 {
@@ -105,8 +104,7 @@ static int runtime_class(struct rq *rq, struct node *pod, struct err *e)
 	return add_selector(rq, pod, class, e);
 }
 
-/* ---- the table
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *group, *resource;

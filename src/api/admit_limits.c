@@ -13,8 +13,7 @@ static struct cache_list limit_ranges(struct rq *rq)
 	return cache_list(c, rq->a, arena_strf(rq->a, "%.*s/", STR_ARG(rq->ns)), STR_NULL, 0, &rev);
 }
 
-/* ---- defaults
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- defaults -------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -74,8 +73,7 @@ void admit_limits_default(struct rq *rq, struct node *pod)
 	}
 }
 
-/* ---- checks
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 struct check {
 	struct rq *rq;

@@ -45,8 +45,7 @@ void aggregates_changed(struct aggregates *g, struct str name)
 	task_unlock(&g->lock);
 }
 
-/* ---- for others
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- for others ------------------------------------------------------------------------------ */
 
 static struct str keep(struct arena *a, struct str s)
 {
@@ -106,8 +105,7 @@ bool aggregates_find(struct api *api, struct arena *a, struct str group, struct 
 	return x != NULL;
 }
 
-/* ---- looking
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 struct verdict {
 	const char *value, *reason, *message;
@@ -259,8 +257,7 @@ static void look_at(struct aggregates *g, struct str name)
 	write_status(g, a, d, v);
 }
 
-/* ---- the task
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the task -------------------------------------------------------------------------------- */
 
 /* Under the lock: the next name whose time has come; else *ret_until when the next one's does. */
 static bool next_name(struct aggregates *g, struct arena *a, struct str *ret, struct mono *ret_until)

@@ -59,8 +59,7 @@ void audit_free(struct audit *a)
 	free(a);
 }
 
-/* ---- old files: "audit.log" becomes "audit-2026-11-25T10-30-00.000.log"
- * -------------------------------------------------------- */
+/* ---- old files: "audit.log" becomes "audit-2026-11-25T10-30-00.000.log" ---------------------- */
 
 static struct str folder_of(const char *path, struct str *name)
 {
@@ -184,9 +183,7 @@ static void object_json(const struct rq *rq, struct buf *b)
 	buf_byte(b, '}');
 }
 
-/* ---- bodies
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 static void without_managed(struct node *n)
 {
@@ -253,9 +250,7 @@ bool audit_wants_answer(struct audit *a, const struct rq *rq)
 		audit_decide(a->policy, rq).level == AUDIT_RESPONSE;
 }
 
-/* ---- the record
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the record ------------------------------------------------------------------------------ */
 
 static void write_line(struct audit *a, const struct buf *b)
 {

@@ -15,8 +15,7 @@ static int shape(struct arena *a, const struct resource *res, struct node *n, st
 	return 0;
 }
 
-/* ---- the webhook
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the webhook ----------------------------------------------------------------------------- */
 
 static int failed(const struct custom *c, struct val from, const char *why, struct err *e)
 {
@@ -150,8 +149,7 @@ static int by_webhook(struct rq *rq, const struct resource *res, struct arena *a
 	return rc;
 }
 
-/* ---- one object, and many
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- one object, and many -------------------------------------------------------------------- */
 
 static int convert(
 	struct rq *rq, const struct resource *res, struct arena *a, struct val v, struct node **ret, struct err *e)

@@ -7,8 +7,7 @@
 #define CONDITIONS "autoscaling.alpha.kubernetes.io/conditions"
 #define BEHAVIOR "autoscaling.alpha.kubernetes.io/behavior"
 
-/* ---- one metric: v2 has nested names and targets where v1 is flat
- * --------------------------------------------------------- */
+/* ---- one metric: v2 has nested names and targets where v1 is flat ---------------------------- */
 
 struct pair {
 	const char *type, *source, *v1, *v2; /* paths below the source */
@@ -83,8 +82,7 @@ static bool is_cpu_percent(struct node *metric, const char *path)
 	return node_path(metric, path) && str_is(node_text_str(node_path(metric, "resource.name")), "cpu");
 }
 
-/* ---- annotations
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- annotations ----------------------------------------------------------------------------- */
 
 static void put_text(struct arena *a, struct node *o, const char *key, struct node *value)
 {
@@ -113,8 +111,7 @@ static struct node *take_text(struct arena *a, struct node *o, const char *key)
 	return d ? node_from(a, doc_root(d)) : NULL;
 }
 
-/* ---- both ways
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- both ways ------------------------------------------------------------------------------- */
 
 static void metrics_to_v1(struct arena *a, struct node *o, struct node *into, const char *list, const char *percent,
 	const char *path, const char *key, const struct pair *pairs, size_t n)

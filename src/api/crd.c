@@ -39,9 +39,7 @@ static void look_again(struct crds *c, struct str name)
 	task_unlock(&c->lock);
 }
 
-/* ---- rows
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* What the rows are made of. */
 static bool same_definition(const struct doc *x, const struct doc *y)
@@ -101,9 +99,7 @@ static void unserve(struct crds *c, struct str name)
 	map_del(c->served, name);
 }
 
-/* ---- status
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static void write_status(struct crds *c, struct arena *a, struct doc *crd, struct node *status)
 {
@@ -130,9 +126,7 @@ static bool established(struct doc *crd)
 		val_get(val_find(doc_get(crd, "status.conditions"), "type", STR("Established")), "status"), "True");
 }
 
-/* ---- going
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- going ----------------------------------------------------------------------------------- */
 
 static struct resource *row_of(struct crds *c, struct doc *crd)
 {
@@ -197,8 +191,7 @@ static void wind_up(struct crds *c, struct arena *a, struct doc *crd)
 		look_again(c, doc_name(crd));
 }
 
-/* ---- one definition
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- one definition -------------------------------------------------------------------------- */
 
 static struct doc *with_status(struct arena *a, struct doc *crd, struct node *status)
 {

@@ -28,8 +28,7 @@ void crd_condition(struct arena *a, struct node *status, const char *type, const
 	node_setc(c, "message", node_c(a, message));
 }
 
-/* ---- names
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 struct names {
 	struct map *resources, *kinds; /* in use by other definitions of the group */
@@ -132,8 +131,7 @@ static struct conflict accept_names(struct api *api, struct arena *a, struct doc
 	return c;
 }
 
-/* ---- approval of groups that are Kubernetes' own
- * ------------------------------------------------------------------------------ */
+/* ---- approval of groups that are Kubernetes' own --------------------------------------------- */
 
 static void approval(struct arena *a, struct doc *crd, struct node *status)
 {

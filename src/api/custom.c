@@ -33,8 +33,7 @@ struct val custom_schema(const struct custom *c, const struct doc *crd)
 	return val_path(version_of(c, crd), "schema.openAPIV3Schema");
 }
 
-/* ---- columns
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- columns --------------------------------------------------------------------------------- */
 
 static const struct json_path *path_of(struct custom *c, struct str s)
 {
@@ -105,8 +104,7 @@ void custom_cells(const struct custom *c, struct cells *cells, struct val object
 		one_cell(cells, c->def.columns[i].type, c->cells[i] ? json_path_first(c->cells[i], object) : VAL_NONE);
 }
 
-/* ---- the row
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the row --------------------------------------------------------------------------------- */
 
 static const char *dotted(struct custom *c, struct val v)
 {

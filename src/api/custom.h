@@ -8,8 +8,7 @@
 #pragma once
 #include "api/api_internal.h"
 
-/* ---- jsonpath.c: the JSONPath of printer columns, scale and selectable fields
- * --------------------------------------------- */
+/* ---- jsonpath.c: the JSONPath of printer columns, scale and selectable fields ---------------- */
 
 struct json_path;
 /* In the arena. Fails: ERR_INVALID with what is wrong. */
@@ -19,8 +18,7 @@ struct val json_path_first(const struct json_path *p, struct val v);
 /* Plain fields only: ".spec.replicas". NULL: it has indexes or filters. Borrow: as long as p. */
 const char *json_path_dotted(const struct json_path *p);
 
-/* ---- custom.c
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- custom.c -------------------------------------------------------------------------------- */
 
 struct custom {
 	struct api *api; /* borrow: set when it becomes a row */
@@ -44,8 +42,7 @@ void custom_cells(const struct custom *c, struct cells *cells, struct val object
 struct doc *custom_crd(const struct custom *c);
 struct val custom_schema(const struct custom *c, const struct doc *crd); /* JSONSchemaProps */
 
-/* ---- convert.c
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- convert.c ------------------------------------------------------------------------------- */
 
 /* d (taken) in the form of row res: as it is, under another apiVersion, or by the webhook. rq may be NULL. */
 int custom_as_served(struct rq *rq, const struct resource *res, struct doc *take_d, struct doc **ret, struct err *e);
@@ -57,16 +54,14 @@ int custom_list_as_served(struct rq *rq, struct doc **docs, size_t n, struct err
 /* The form to store of an object in rq's version. */
 int custom_as_stored(struct rq *rq, struct node *object, struct node **ret, struct err *e);
 
-/* ---- resource.c
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- resource.c ------------------------------------------------------------------------------ */
 
 /* Takes customs (n; the storing version first) as the rows of one definition, in place of those it had. n 0: they go.
  */
 int resource_swap(
 	struct api *api, const char *group, const char *resource, struct custom **take, size_t n, struct err *e);
 
-/* ---- crd.c, crd_status.c, strategy_crd.c
- * -------------------------------------------------------------------------------------- */
+/* ---- crd.c, crd_status.c, strategy_crd.c ----------------------------------------------------- */
 
 #define CRD_FINALIZER "customresourcecleanup.apiextensions.k8s.io"
 struct crds;

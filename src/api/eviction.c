@@ -32,8 +32,7 @@ static bool is_over(const struct doc *pod)
 		val_has(doc_get(pod, "metadata.deletionTimestamp"));
 }
 
-/* ---- the budget
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- the budget ------------------------------------------------------------------------------ */
 
 static int must_wait(struct eviction *v, struct err *e)
 {
@@ -187,8 +186,7 @@ static int decide_at_last(struct eviction *v, struct err *e)
 		e, ERR_TIMEOUT, "couldn't update PodDisruptionBudget \"%.*s\" due to conflicts", STR_ARG(v->budget));
 }
 
-/* ---- the pod
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the pod --------------------------------------------------------------------------------- */
 
 /* revision: what it is afterwards. */
 static int tell(struct eviction *v, struct doc *pod, int64_t *revision, struct err *e)

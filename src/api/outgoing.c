@@ -62,8 +62,7 @@ void outgoing_free(struct outgoing *o)
 	free(o);
 }
 
-/* ---- targets
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- targets --------------------------------------------------------------------------------- */
 
 int outgoing_target_of(struct arena *a, struct val config, struct outgoing_target *ret, struct err *e)
 {
@@ -130,8 +129,7 @@ static int resolve(struct api *api, struct arena *a, const struct outgoing_targe
 	return 0;
 }
 
-/* ---- links
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 /* Under the lock: room for one more. Those in use stay for their users. */
 static void evict(struct outgoing *o)
@@ -228,9 +226,7 @@ void outgoing_release(struct api *api, struct outgoing_link *l)
 		link_end(l);
 }
 
-/* ---- calls
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 static struct str full_path(struct arena *a, const struct outgoing_target *t, struct str path_query)
 {

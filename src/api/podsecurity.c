@@ -9,9 +9,7 @@
 
 static const char *const level_names[] = { "privileged", "baseline", "restricted" };
 
-/* ---- labels
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- labels ---------------------------------------------------------------------------------- */
 
 struct policy_label {
 	enum level level;
@@ -58,8 +56,7 @@ static struct policy_label label_of(struct val labels, const char *mode)
 	return p;
 }
 
-/* ---- pods and templates
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- pods and templates ---------------------------------------------------------------------- */
 
 static const struct {
 	const char *group, *resource, *template;
@@ -144,9 +141,7 @@ int podsecurity_check(struct rq *rq, struct val object, struct val old, struct e
 	return rc;
 }
 
-/* ---- namespaces
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- namespaces ------------------------------------------------------------------------------ */
 
 void podsecurity_labels(struct rq *rq, struct val labels, struct err *e)
 {

@@ -9,8 +9,7 @@ struct look { /* at one pod */
 	struct buf out; /* what is wrong: "reason (detail), …" */
 };
 
-/* ---- words
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 struct words { /* quoted, without repetition */
 	struct str list[64];
@@ -51,8 +50,7 @@ static void wrong(struct look *l, const char *reason, const char *detail)
 
 #define DETAIL(l, ...) arena_printf((l)->rq->a, __VA_ARGS__)
 
-/* ---- walking containers
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- walking containers ---------------------------------------------------------------------- */
 
 struct walk {
 	struct val lists[3], c;
@@ -95,8 +93,7 @@ static bool windows(struct look *l)
 	return val_is(val_path(l->spec, "os.name"), "windows");
 }
 
-/* ---- baseline
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- baseline -------------------------------------------------------------------------------- */
 
 static bool apparmor_wrong(struct val context)
 {
@@ -367,8 +364,7 @@ static void check_host_process(struct look *l)
 			DETAIL(l, "%.*s must not set securityContext.windowsOptions.hostProcess=true", STR_ARG(who)));
 }
 
-/* ---- restricted
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- restricted ------------------------------------------------------------------------------ */
 
 static void check_escalation(struct look *l)
 {

@@ -6,8 +6,7 @@ static struct str text_at(struct node *n, const char *path)
 	return node_text_str(node_path(n, path));
 }
 
-/* ---- who am I, whose token is this --------------------------------------------------------------------------------
- */
+/* ---- who am I, whose token is this ----------------------------------------------------------- */
 
 int review_self(struct rq *rq, struct node **body, struct err *e)
 {
@@ -43,8 +42,7 @@ int review_token(struct rq *rq, struct node **body, struct err *e)
 	return 0;
 }
 
-/* ---- may I, may he ------------------------------------------------------------------------------------------------
- */
+/* ---- may I, may he --------------------------------------------------------------------------- */
 
 /* {requirements: [{key, operator In, values: [x]}]} or {rawSelector} as the text that authz reads. */
 static struct str selector_text_of(struct rq *rq, struct node *selector)
@@ -156,8 +154,7 @@ int review_local_access(struct rq *rq, struct node **body, struct err *e)
 	return review_access(rq, body, e);
 }
 
-/* ---- everything I may ---------------------------------------------------------------------------------------------
- */
+/* ---- everything I may ------------------------------------------------------------------------ */
 
 struct rule_lists {
 	struct arena *a;

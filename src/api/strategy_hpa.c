@@ -5,8 +5,7 @@
 #define WINDOW_MAX_S 3600
 #define PERIOD_MAX_S 1800
 
-/* ---- metrics
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- metrics --------------------------------------------------------------------------------- */
 
 static void positive(struct val v, const char *path, struct err *e)
 {
@@ -74,8 +73,7 @@ static void validate_metric(struct rq *rq, struct val m, const char *path, struc
 	}
 }
 
-/* ---- behavior
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- behavior -------------------------------------------------------------------------------- */
 
 static void between(struct val v, const char *path, int64_t least, const char *too_small, int64_t most,
 	const char *too_big, struct err *e)
@@ -106,8 +104,7 @@ static void validate_rules(struct rq *rq, struct val rules, const char *path, st
 	}
 }
 
-/* ---- all of it
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static void hpa_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {

@@ -10,8 +10,7 @@ struct upkeep {
 	struct stop *stop;
 };
 
-/* ---- encryption at rest
- * -------------------------------------------------------------------------------------------------- */
+/* ---- encryption at rest ---------------------------------------------------------------------- */
 
 struct stale_keys {
 	struct api *api;
@@ -133,8 +132,7 @@ static void retire_keys(struct api *api)
 		log_warn("old encryption keys stay: %s", e.message);
 }
 
-/* ---- history
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- history --------------------------------------------------------------------------------- */
 
 static void compact(struct api *api, int64_t revision)
 {

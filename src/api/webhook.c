@@ -17,8 +17,7 @@ static const char *operation_of(const struct rq *rq, struct val old)
 	return val_has(old) ? "UPDATE" : "CREATE";
 }
 
-/* ---- mutating
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- mutating -------------------------------------------------------------------------------- */
 
 static int apply_patch(const struct review *r, const struct hook *h, struct doc *response, struct node **object,
 	bool *changed, struct err *e)
@@ -132,8 +131,7 @@ int webhook_mutate(struct rq *rq, struct node **object, struct val old, bool *ch
 	return 0;
 }
 
-/* ---- validating
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- validating ------------------------------------------------------------------------------ */
 
 struct question {
 	struct api *api;
@@ -240,8 +238,7 @@ int webhook_delete(struct rq *rq, struct doc *stored, struct err *e)
 	return rc < 0 ? rc : validate_all(&r, e);
 }
 
-/* ---- connect: exec, attach, port-forward, proxy
- * --------------------------------------------------------------------------------- */
+/* ---- connect: exec, attach, port-forward, proxy ---------------------------------------------- */
 
 static struct node *connect_options(struct rq *rq)
 {

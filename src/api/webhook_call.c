@@ -3,9 +3,7 @@
 #include <stdio.h>
 #define LOG_MODULE "webhook"
 
-/* ---- there
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- there ----------------------------------------------------------------------------------- */
 
 struct node *webhook_convert(struct arena *a, struct node *n, const struct resource *from, const struct resource *to)
 {
@@ -86,8 +84,7 @@ struct str webhook_request(struct arena *a, const struct review *r, const struct
 	return arena_str(a, buf_view(&b));
 }
 
-/* ---- and back
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- and back -------------------------------------------------------------------------------- */
 
 static int check_response(const struct hook *h, const char *uid, struct doc *d, struct err *e)
 {

@@ -25,8 +25,7 @@ size_t webhook_list(struct rq *rq, bool mutating, struct hook **ret)
 	return n;
 }
 
-/* ---- rules
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 static bool listed(struct val list, struct str s)
 {
@@ -85,8 +84,7 @@ static const struct resource *form_wanted(const struct review *r, const struct h
 	return NULL;
 }
 
-/* ---- selectors
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- selectors ------------------------------------------------------------------------------- */
 
 static struct val labels_of(struct rq *rq, struct node *object)
 {

@@ -79,8 +79,7 @@ static inline const struct change *ring_at(const struct ring *r, uint64_t seq)
 /* The first change with a revision > after; r->end: none. */
 uint64_t ring_after(const struct ring *r, int64_t after);
 
-/* ---- budget.c -----------------------------------------------------------------------------------------------------
- */
+/* ---- budget.c -------------------------------------------------------------------------------- */
 
 struct cache_budget {
 	struct task_mutex lock; /* taken before a cache's lock, never after */
@@ -92,8 +91,7 @@ void budget_join(struct cache_budget *b, struct cache *c);
 void budget_leave(struct cache_budget *b, struct cache *c);
 void budget_trim(struct cache_budget *b); /* while too much is used, the largest ring forgets its oldest change */
 
-/* ---- cache.c ------------------------------------------------------------------------------------------------------
- */
+/* ---- cache.c --------------------------------------------------------------------------------- */
 
 struct cache {
 	char *name;

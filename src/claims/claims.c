@@ -43,8 +43,7 @@ bool volume_reaches(const struct doc *volume, struct val labels, struct str node
 	return false;
 }
 
-/* ---- what fits ------------------------------------------------------------------------------------------------------
- */
+/* ---- what fits ------------------------------------------------------------------------------- */
 
 static struct quantity size_of(struct val v)
 {

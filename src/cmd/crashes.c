@@ -44,8 +44,7 @@ struct crashes *crashes_new(void)
 	return c;
 }
 
-/* ---- supervisor -----------------------------------------------------------------------------------------------------
- */
+/* ---- supervisor ------------------------------------------------------------------------------ */
 
 /* A thread whose stack is used up cannot run a handler: then it was the only one at work, or nobody knows. */
 static const char *only_worker(const struct crashes *c)
@@ -106,8 +105,7 @@ size_t crashes_held(const struct crashes *c, const char *ret[HELD_MAX + 1])
 	return c->n_held;
 }
 
-/* ---- control --------------------------------------------------------------------------------------------------------
- */
+/* ---- control --------------------------------------------------------------------------------- */
 
 static void on_failure(int number)
 {

@@ -46,8 +46,7 @@ static int store_snapshot(struct arena *a, const struct settings *s, const struc
 	return 0;
 }
 
-/* ---- restore
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- restore --------------------------------------------------------------------------------- */
 
 static void find_recovery_text(void *arg, struct str key, struct str value)
 {
@@ -179,8 +178,7 @@ static int store_restore(struct arena *a, const struct settings *s, const struct
 	return 0;
 }
 
-/* ---- rotate-key
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- rotate-key ------------------------------------------------------------------------------ */
 
 struct left {
 	struct str first_key;
@@ -250,8 +248,7 @@ static int store_rotate(struct arena *a, const struct settings *s, const struct 
 	return 0;
 }
 
-/* ---- the command
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;

@@ -28,8 +28,7 @@ struct work {
 	size_t n_usage;
 };
 
-/* ---- what is remembered of each autoscaler
- * ---------------------------------------------------------------------------------- */
+/* ---- what is remembered of each autoscaler --------------------------------------------------- */
 
 struct pasts {
 	struct task_mutex lock;
@@ -84,9 +83,7 @@ static void forget(struct ctl *c, struct str key)
 	task_unlock(&s->lock);
 }
 
-/* ---- saying
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- saying ---------------------------------------------------------------------------------- */
 
 static void condition(struct work *w, const char *type, bool is, const char *reason, const char *message)
 {
@@ -98,8 +95,7 @@ static void warn(struct work *w, const char *reason, const char *message)
 	recorder_event(w->c->recorder, w->hpa, "Warning", reason, "%s", message);
 }
 
-/* ---- one metric
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- one metric ------------------------------------------------------------------------------ */
 
 struct metric {
 	struct val spec, target;        /* of spec.metrics; its target */
@@ -278,9 +274,7 @@ static const char *ask_metric(
 	return NULL;
 }
 
-/* ---- all metrics
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- all metrics ----------------------------------------------------------------------------- */
 
 static void take_usage(void *arg, struct doc *take)
 {
@@ -397,9 +391,7 @@ static bool ask_metrics(struct work *w, const char **name)
 	return true;
 }
 
-/* ---- the scale
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the scale ------------------------------------------------------------------------------- */
 
 static bool no_scale(struct work *w, const char *why)
 {
@@ -507,9 +499,7 @@ static int look(struct work *w, struct err *e)
 	return 0;
 }
 
-/* ---- reconcile
- * ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- reconcile ------------------------------------------------------------------------------- */
 
 static struct node *new_status(struct work *w)
 {

@@ -8,8 +8,7 @@
 #pragma once
 #include "controllers/controllers_internal.h"
 
-/* ---- a metric
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- a metric -------------------------------------------------------------------------------- */
 
 enum pod_use {
 	USE_NONE,    /* going or failed: not looked at */
@@ -39,8 +38,7 @@ struct metric_answer {
 bool autoscale_replicas(const struct pod_usage *pods, size_t n, struct metric_target t, int64_t current,
 	struct metric_answer *ret, const char **why);
 
-/* ---- the past
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- the past -------------------------------------------------------------------------------- */
 
 struct note {
 	int64_t at_ms, n;

@@ -10,8 +10,7 @@
 #define UP_LEAST 4
 #define HISTORY_S 3600
 
-/* ---- a metric
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- a metric -------------------------------------------------------------------------------- */
 
 static bool is_settled(const struct doc *pod, struct sample s, struct wall now)
 {
@@ -105,8 +104,7 @@ bool autoscale_replicas(const struct pod_usage *pods, size_t n, struct metric_ta
 	return true;
 }
 
-/* ---- the past
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the past -------------------------------------------------------------------------------- */
 
 static void note(struct notes *l, int64_t now_ms, int64_t n)
 {

@@ -34,8 +34,7 @@ static void event(struct work *w, const char *type, const char *reason, const ch
 	recorder_event(w->c->recorder, w->cj, type, reason, "%s", message);
 }
 
-/* ---- the Jobs it has
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the Jobs it has ------------------------------------------------------------------------- */
 
 /* "Complete", "Failed", or NULL: it runs. */
 static const char *end_of(const struct doc *job)
@@ -163,8 +162,7 @@ static int trim_history(struct work *w, const char *end, const char *limit_path,
 	return 0;
 }
 
-/* ---- new schedules
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- new schedules --------------------------------------------------------------------------- */
 
 /* When schedules were changed while we ran: what the new one names before that is not made up for. */
 struct changes {
@@ -228,8 +226,7 @@ static void key_cronjob(struct ctl *c, struct doc *before, struct doc *after)
 	key_self(c, before, after);
 }
 
-/* ---- when
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- when ------------------------------------------------------------------------------------ */
 
 /* From when on starts count: the last that was made a Job of, or the beginning of the CronJob or its schedule. */
 static int64_t base_s(struct work *w)
@@ -285,8 +282,7 @@ static void come_back(struct work *w, int64_t now_s)
 	ctl_add_after(w->c, w->key, MIN(ms, (int64_t)LOOK_AGAIN_MS));
 }
 
-/* ---- a Job for a start
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- a Job for a start ----------------------------------------------------------------------- */
 
 /* "2025-06-01T02:00:00+02:00", by the clock of the CronJob's zone */
 static const char *local_text(struct work *w, int64_t t)
@@ -385,8 +381,7 @@ static int start_job(struct work *w, int64_t start_s, struct err *e)
 	return 0;
 }
 
-/* ---- reconcile
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- reconcile ------------------------------------------------------------------------------- */
 
 /* false: an event says why nothing will start. */
 static bool read_schedule(struct work *w)

@@ -29,8 +29,7 @@ struct work {
 	int64_t next_ms; /* 0: nothing to wait for */
 };
 
-/* ---- scales
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- scales ---------------------------------------------------------------------------------- */
 
 /* A controller of pods, and what it is scaled to. */
 struct scale {
@@ -172,8 +171,7 @@ static int count_wished(struct work *w, struct err *e)
 	return 0;
 }
 
-/* ---- health
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- health ---------------------------------------------------------------------------------- */
 
 /* Whether the API let this pod go and it is still expected to; late ones are told of and forgotten. */
 static bool is_about_to_go(struct work *w, struct doc *pod)
@@ -205,8 +203,7 @@ static void count_healthy(struct work *w)
 			w->healthy++;
 }
 
-/* ---- status
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- status ---------------------------------------------------------------------------------- */
 
 static struct node *old_conditions(struct work *w)
 {
@@ -256,8 +253,7 @@ static int write_failure(struct work *w, const char *why, struct err *e)
 	return write_status(w->c, w->a, res_poddisruptionbudgets, w->pdb, status, e);
 }
 
-/* ---- targets that stayed
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- targets that stayed --------------------------------------------------------------------- */
 
 static bool is_stale_target(const struct doc *pod)
 {
@@ -293,9 +289,7 @@ static int sweep_targets(struct ctl *c, struct arena *a, struct err *e)
 	return 0;
 }
 
-/* ---- reconcile
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- reconcile ------------------------------------------------------------------------------- */
 
 static int find_pods(struct work *w, struct err *e)
 {

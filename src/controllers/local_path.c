@@ -17,8 +17,7 @@ static bool is_ours(const struct doc *volume)
 	return str_is(claim_note(volume, CLAIM_PROVISIONED_BY), LOCAL_PATH_PROVISIONER);
 }
 
-/* ---- a claim gets its volume
- * ------------------------------------------------------------------------------------------------ */
+/* ---- a claim gets its volume ----------------------------------------------------------------- */
 
 /* Why the claim cannot have a folder, or NULL. */
 static const char *refusal(struct arena *a, const struct doc *claim, const struct doc *class)
@@ -124,8 +123,7 @@ static int sync_claim(struct ctl *c, struct arena *a, struct str ns, struct str 
 	return 0;
 }
 
-/* ---- a volume goes
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- a volume goes --------------------------------------------------------------------------- */
 
 /* Nobody will ever remove what lies on a node that is gone. */
 static int give_up_data(struct ctl *c, struct arena *a, struct doc *volume, struct err *e)
@@ -185,8 +183,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	return ns.n ? sync_claim(c, a, ns, name, e) : sync_volume(c, a, name, e);
 }
 
-/* ---- who is looked at when something changes
- * -------------------------------------------------------------------------------------- */
+/* ---- who is looked at when something changes ------------------------------------------------- */
 
 static void key_node(struct ctl *c, struct doc *before, struct doc *after)
 {

@@ -6,8 +6,7 @@
 
 #define NO_PROVISIONER "kubernetes.io/no-provisioner"
 
-/* ---- writes
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- writes ---------------------------------------------------------------------------------- */
 
 static int claim_phase(
 	struct ctl *c, struct arena *a, struct doc **claim, const char *phase, struct doc *volume, struct err *e)
@@ -69,8 +68,7 @@ static int bind(struct ctl *c, struct arena *a, struct doc **claim, struct doc *
 	return 0;
 }
 
-/* ---- a claim that has no volume
- * ----------------------------------------------------------------------------------------- */
+/* ---- a claim that has no volume -------------------------------------------------------------- */
 
 /* The version that the API has: another look may have taken it. NULL without error: nothing fits. Own. */
 static int find_volume(struct ctl *c, struct arena *a, struct doc *claim, bool any, struct doc **ret, struct err *e)
@@ -180,8 +178,7 @@ static int sync_free_claim(struct ctl *c, struct arena *a, struct doc **claim, s
 	return r;
 }
 
-/* ---- a claim that names its volume
- * --------------------------------------------------------------------------------------- */
+/* ---- a claim that names its volume ----------------------------------------------------------- */
 
 static int sync_asking_claim(struct ctl *c, struct arena *a, struct doc **claim, struct doc **volume, struct err *e)
 {
@@ -247,8 +244,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	return ns.n ? sync_claim(c, a, ns, name, e) : sync_volume(c, a, name, e);
 }
 
-/* ---- who is looked at when something changes
- * -------------------------------------------------------------------------------- */
+/* ---- who is looked at when something changes ------------------------------------------------- */
 
 static void add_claim(struct ctl *c, struct str ns, struct str name)
 {

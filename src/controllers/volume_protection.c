@@ -34,8 +34,7 @@ static int set_finalizer(
 	return 0;
 }
 
-/* ---- claims
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- claims ---------------------------------------------------------------------------------- */
 
 static bool uses(struct arena *a, const struct doc *pod, const struct doc *claim)
 {
@@ -111,8 +110,7 @@ static void key_pod(struct ctl *c, struct doc *before, struct doc *after)
 	}
 }
 
-/* ---- volumes
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- volumes --------------------------------------------------------------------------------- */
 
 static int protect_volume(struct ctl *c, struct arena *a, struct str key, struct err *e)
 {

@@ -38,8 +38,7 @@ int volume_phase(
 		e);
 }
 
-/* ---- the claim is gone
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the claim is gone ----------------------------------------------------------------------- */
 
 static int fail_volume(
 	struct ctl *c, struct arena *a, struct doc **volume, const char *reason, const char *message, struct err *e)
@@ -89,8 +88,7 @@ static int unbind(struct ctl *c, struct arena *a, struct doc **volume, struct er
 	return volume_phase(c, a, volume, "Available", NULL, e);
 }
 
-/* ---- the look at a volume
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the look at a volume -------------------------------------------------------------------- */
 
 static int sync_claimed(struct ctl *c, struct arena *a, struct doc **volume, struct err *e)
 {

@@ -28,8 +28,7 @@ struct zone {
 	struct rule rule;
 };
 
-/* ---- the rule: "CET-1CEST,M3.5.0,M10.5.0/3"
- * -------------------------------------------------------------------------- */
+/* ---- the rule: "CET-1CEST,M3.5.0,M10.5.0/3" -------------------------------------------------- */
 
 struct cursor {
 	struct str rest;
@@ -178,8 +177,7 @@ static int64_t rule_offset(const struct rule *r, int64_t t, int64_t *until)
 	return offset;
 }
 
-/* ---- the file
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 struct counts {
 	size_t utc, std, leap, time, type, chars;

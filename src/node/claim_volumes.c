@@ -32,8 +32,7 @@ char *claim_volume_path(const struct pod *p, struct val volume)
 	return n > 0 ? xstrndup(target, (size_t)n) : NULL;
 }
 
-/* ---- from the claim to the volume
- * --------------------------------------------------------------------------------------- */
+/* ---- from the claim to the volume ------------------------------------------------------------ */
 
 static int find_volume(struct pod *p, struct doc *d, struct str name, struct doc **ret, struct err *e)
 {
@@ -71,8 +70,7 @@ static int check_reach(struct pod *p, struct doc *volume, struct err *e)
 	return 0;
 }
 
-/* ---- from the volume to a place
- * ------------------------------------------------------------------------------------------ */
+/* ---- from the volume to a place -------------------------------------------------------------- */
 
 static int check_local(struct doc *volume, const char *path, struct err *e)
 {

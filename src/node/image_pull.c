@@ -55,8 +55,7 @@ struct mono image_back_off(struct pod *p, struct doc *d, struct container *c)
 	return next;
 }
 
-/* ---- what went wrong, and what helps
- * ------------------------------------------------------------------------------------------------ */
+/* ---- what went wrong, and what helps --------------------------------------------------------- */
 
 #define WITHOUT_REGISTRY                                                                                             \
 	"To run it without a registry: `kogge image import ARCHIVE` on this node, and imagePullPolicy IfNotPresent " \
@@ -96,8 +95,7 @@ char *image_explain(struct str ref, const char *why)
 	return xasprintf("registry %.*s: %s", STR_ARG(host), why);
 }
 
-/* ---- one pull, for all who wait
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- one pull, for all who wait -------------------------------------------------------------- */
 
 struct pull_wait {
 	struct pull_wait *next;

@@ -83,8 +83,7 @@ int local_path_make(struct node_agent *n, const struct doc *volume, struct err *
 	return set_finalizer(n, volume, true, e);
 }
 
-/* ---- the end of a volume
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the end of a volume --------------------------------------------------------------------- */
 
 static bool pod_uses(const char *links, const char *path)
 {

@@ -85,9 +85,7 @@ static void make_ready(struct reader *r)
 	wake_task(r->feed);
 }
 
-/* ---- the sink
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the sink -------------------------------------------------------------------------------- */
 
 static void sink_writable(void *arg)
 {
@@ -163,9 +161,7 @@ static void sink_end(struct reader *r)
 	task_unlock(&r->lock);
 }
 
-/* ---- lines
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- lines ----------------------------------------------------------------------------------- */
 
 /* false: the limit is reached */
 static bool put(struct reader *r, struct buf *b, struct str s)
@@ -251,9 +247,7 @@ static off_t tail_offset(int fd, int64_t lines)
 	return 0;
 }
 
-/* ---- following
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- following ------------------------------------------------------------------------------- */
 
 /* The container has ended (or is gone): what is in the file is all there will be. */
 static bool has_ended(struct reader *r)
@@ -328,9 +322,7 @@ static bool visit(struct reader *r)
 	return !r->over;
 }
 
-/* ---- the task
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the task -------------------------------------------------------------------------------- */
 
 static void file_changed(struct log_feed *f, const struct inotify_event *ev)
 {
@@ -432,9 +424,7 @@ static void feed_task(void *arg)
 	node_task_end(n);
 }
 
-/* ---- from outside
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- from outside ---------------------------------------------------------------------------- */
 
 struct log_feed *logs_new(struct node_agent *n)
 {

@@ -13,8 +13,7 @@
 
 #define LOG_MODULE "node"
 
-/* ---- propagation ----------------------------------------------------------------------------------------------------
- */
+/* ---- propagation ----------------------------------------------------------------------------- */
 
 /* Whether mounts below dir reach other namespaces, by the line of mountinfo that it is on. */
 static bool is_shared(const char *dir)
@@ -53,8 +52,7 @@ int mounts_share(const char *dir, struct err *e)
 	return 0;
 }
 
-/* ---- sub-paths
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- sub-paths ------------------------------------------------------------------------------- */
 
 static int open_beneath(int dir, const char *path, uint64_t flags)
 {

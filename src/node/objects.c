@@ -76,8 +76,7 @@ int objects_get(struct object_cache *c, struct gvr r, struct str ns, struct str 
 	return code;
 }
 
-/* ---- the task
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the task -------------------------------------------------------------------------------- */
 
 static void ready(void *arg)
 {
@@ -205,8 +204,7 @@ static void objects_task(void *arg)
 	node_task_end(n);
 }
 
-/* ---- coming and going
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- coming and going ------------------------------------------------------------------------ */
 
 static bool has_uid(const struct entry *t, const char *uid)
 {

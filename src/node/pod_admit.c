@@ -14,9 +14,7 @@ struct admission {
 
 static const char *const lists[] = { "initContainers", "containers", "ephemeralContainers" };
 
-/* ---- for good
- * -------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- for good -------------------------------------------------------------------------------- */
 
 static const char *other_os(struct admission *m)
 {
@@ -164,8 +162,7 @@ static const char *pressure(struct admission *m)
 	return memory ? "The node had condition: [MemoryPressure]. " : "The node had condition: [DiskPressure]. ";
 }
 
-/* ---- not here, or not yet
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- not here, or not yet -------------------------------------------------------------------- */
 
 static const char *host_users(struct admission *m)
 {

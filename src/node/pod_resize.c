@@ -71,9 +71,7 @@ static bool wants_restart(const struct container *c, struct doc *d)
 	return false;
 }
 
-/* ---- whether it fits
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- whether it fits ------------------------------------------------------------------------- */
 
 static void others(struct pod *p, struct resources *sum)
 {
@@ -112,9 +110,7 @@ static const char *unfit(struct pod *p, struct doc *d)
 		NULL;
 }
 
-/* ---- doing it
- * ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- doing it -------------------------------------------------------------------------------- */
 
 static int resize_one(struct pod *p, struct doc *d, struct container *c, struct err *e)
 {

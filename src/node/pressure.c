@@ -17,8 +17,7 @@
 static const char *const signal_names[SIGNALS] = { "memory.available", "nodefs.available", "nodefs.inodesFree",
 	"imagefs.available" };
 
-/* ---- thresholds: "memory.available<100Mi,nodefs.available<10%"
- * --------------------------------------------------------------------- */
+/* ---- thresholds: "memory.available<100Mi,nodefs.available<10%" ------------------------------- */
 
 static int threshold(struct str part, struct threshold *list, struct err *e)
 {
@@ -68,9 +67,7 @@ static int64_t least(const struct threshold *t, int64_t capacity)
 	return t->percent ? capacity / 100 * t->percent : t->amount;
 }
 
-/* ---- what there is
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- what there is --------------------------------------------------------------------------- */
 
 static void look(struct node_agent *n, struct signal_now now[SIGNALS])
 {
@@ -97,9 +94,7 @@ static enum signal short_of(const struct threshold t[SIGNALS], const struct sign
 	return SIGNALS;
 }
 
-/* ---- whom
- * ------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- whom ------------------------------------------------------------------------------------ */
 
 struct victim {
 	struct pod *p; /* own */
@@ -199,9 +194,7 @@ static void evict_one(struct node_agent *n, enum signal what, const struct signa
 	pod_unref(v.p);
 }
 
-/* ---- the loop
- * ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static void note(struct node_agent *n, bool *flag, struct mono *until, bool is_short)
 {

@@ -18,8 +18,7 @@ struct sample {
 	bool rated, used;
 };
 
-/* ---- files of numbers
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- files of numbers ------------------------------------------------------------------------ */
 
 static bool read_text(const char *path, char *to, size_t cap)
 {
@@ -124,9 +123,7 @@ bool stats_node(struct usage *u)
 	return true;
 }
 
-/* ---- rates
- * ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- rates ----------------------------------------------------------------------------------- */
 
 /* Under stats_lock. true: there is a rate. */
 static bool rate(struct node_agent *n, const char *key, struct usage *u)
@@ -168,9 +165,7 @@ static void drop_unused(struct node_agent *n)
 	}
 }
 
-/* ---- all of it
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static struct pod_usage *pod_of(struct node_agent *n, struct stats *s, const char *uid, struct arena *a)
 {

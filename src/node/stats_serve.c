@@ -8,9 +8,7 @@
 
 #define LOG_MODULE "node"
 
-/* ---- /stats/summary
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- /stats/summary -------------------------------------------------------------------------- */
 
 static struct node *time_of(struct arena *a, int64_t ns)
 {
@@ -75,9 +73,7 @@ struct node *stats_summary(struct node_agent *n, const struct stats *s, struct a
 	return node_pack(a, "{node:o, pods:o}", node, pods);
 }
 
-/* ---- Prometheus
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Prometheus ------------------------------------------------------------------------------ */
 
 static void head(struct buf *b, const char *name, const char *type, const char *help)
 {
@@ -204,9 +200,7 @@ void stats_cadvisor(struct node_agent *n, const struct stats *s, struct buf *b)
 	buf_printf(b, "machine_memory_bytes %lld\n", (long long)n->mem_bytes);
 }
 
-/* ---- this process
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- this process ---------------------------------------------------------------------------- */
 
 static int open_files(void)
 {

@@ -21,8 +21,7 @@ static int open_here(int dir, const char *path, uint64_t flags)
 	return (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
 }
 
-/* ---- removal
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- removal --------------------------------------------------------------------------------- */
 
 static bool is_dots(const char *name)
 {
@@ -119,8 +118,7 @@ void remove_tree(const char *path)
 	(void)drop(AT_FDCWD, path);
 }
 
-/* ---- the group that owns a volume
- * ----------------------------------------------------------------------------------------- */
+/* ---- the group that owns a volume ------------------------------------------------------------ */
 
 static mode_t with_group(mode_t mode)
 {

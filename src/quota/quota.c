@@ -3,8 +3,7 @@
 
 #define STORAGE_CLASS ".storageclass.storage.k8s.io/"
 
-/* ---- lists
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 static size_t place(const struct quota_list *l, struct str name, bool *found)
 {
@@ -102,9 +101,7 @@ struct str quota_text(struct arena *a, const struct quota_list *l)
 	return arena_str(a, buf_view(&b));
 }
 
-/* ---- pods
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- pods ------------------------------------------------------------------------------------ */
 
 static void pod_total(struct val pod, const char *what, struct quota_list *ret)
 {
@@ -241,8 +238,7 @@ struct str quota_unsaid(struct arena *a, const struct quota_list *hard, struct v
 	return arena_str(a, buf_view(&b));
 }
 
-/* ---- other kinds
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- other kinds ----------------------------------------------------------------------------- */
 
 static void service_usage(struct val svc, struct quota_list *ret)
 {
@@ -318,9 +314,7 @@ bool quota_counts(struct str name, const char *group, const char *resource)
 	return false;
 }
 
-/* ---- scopes
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 static bool best_effort(struct val pod)
 {

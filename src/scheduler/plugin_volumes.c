@@ -30,8 +30,7 @@ static struct val pod_volumes(const struct pod_info *p)
 	return doc_get(p->doc, "spec.volumes");
 }
 
-/* ---- VolumeRestrictions: ReadWriteOncePod
- * ----------------------------------------------------------------------------- */
+/* ---- VolumeRestrictions: ReadWriteOncePod ---------------------------------------------------- */
 
 static bool is_for_one_pod(const struct doc *claim)
 {
@@ -78,8 +77,7 @@ enum verdict volume_restrictions_filter(struct cycle *c, const struct node_info 
 	return NO_ROOM;
 }
 
-/* ---- VolumeBinding: what the pod needs
- * ---------------------------------------------------------------------------------- */
+/* ---- VolumeBinding: what the pod needs ------------------------------------------------------- */
 
 /* Free volumes of the class, and those that are kept for the claim. */
 static void find_candidates(struct cycle *c, struct need *need)
@@ -157,8 +155,7 @@ bool volumes_prepare(struct cycle *c)
 	return all->n || c->whole;
 }
 
-/* ---- VolumeBinding: one node
- * --------------------------------------------------------------------------------------------- */
+/* ---- VolumeBinding: one node ----------------------------------------------------------------- */
 
 struct chosen { /* of one pod: no volume serves two of its claims */
 	struct doc **volumes;

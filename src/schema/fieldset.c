@@ -79,8 +79,7 @@ struct field_set *fs_put(struct arena *a, struct field_set *s, struct fs_elem e)
 	return s;
 }
 
-/* ---- arithmetic ---------------------------------------------------------------------------------------------------
- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 struct field_set *fs_union(struct arena *a, struct field_set *x, struct field_set *y)
 {
@@ -175,8 +174,7 @@ bool fs_equal(const struct field_set *x, const struct field_set *y)
 	return true;
 }
 
-/* ---- fieldsV1 -----------------------------------------------------------------------------------------------------
- */
+/* ---- fieldsV1 -------------------------------------------------------------------------------- */
 
 static int parse(struct arena *a, struct val v, int depth, struct fs_elem *into, struct err *e)
 {
@@ -237,8 +235,7 @@ struct node *field_set_node(struct arena *a, const struct field_set *s)
 	return n;
 }
 
-/* ---- paths for people ---------------------------------------------------------------------------------------------
- */
+/* ---- paths for people ------------------------------------------------------------------------ */
 
 static void print_elem(struct buf *b, struct str text)
 {

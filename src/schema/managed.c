@@ -16,8 +16,7 @@ struct managers {
 	size_t n, cap;
 };
 
-/* ---- the list in metadata -----------------------------------------------------------------------------------------
- */
+/* ---- the list in metadata -------------------------------------------------------------------- */
 
 static bool same(const struct entry *x, const struct entry *y)
 {
@@ -159,8 +158,7 @@ static void cap_updates(struct managers *m)
 	drop_empty(m);
 }
 
-/* ---- what is not managed ------------------------------------------------------------------------------------------
- */
+/* ---- what is not managed --------------------------------------------------------------------- */
 
 static struct arena *literals;
 static struct field_set *nobodys, *only_status;
@@ -214,8 +212,7 @@ static void drop_managed(struct node *object)
 	node_del(node_getc(object, "metadata"), STR("managedFields"));
 }
 
-/* ---- conflicts ----------------------------------------------------------------------------------------------------
- */
+/* ---- conflicts ------------------------------------------------------------------------------- */
 
 static void print_manager(struct buf *b, const struct entry *en)
 {
@@ -312,8 +309,7 @@ static int take_over(struct managers *m, const struct entry *self, const struct 
 	return 0;
 }
 
-/* ---- update -------------------------------------------------------------------------------------------------------
- */
+/* ---- update ---------------------------------------------------------------------------------- */
 
 static bool is_reset(struct node *list)
 {
@@ -418,8 +414,7 @@ int managed_update(
 	return 0;
 }
 
-/* ---- apply --------------------------------------------------------------------------------------------------------
- */
+/* ---- apply ----------------------------------------------------------------------------------- */
 
 /* Fields that this applier had and does not send now go, unless another has them too. */
 static void prune(struct managers *m, const struct managed_write *w, struct node *merged, struct field_set *last)

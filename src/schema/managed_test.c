@@ -119,8 +119,7 @@ static const char *at(struct env *v, struct val object, const char *path)
 	return quote(v, val_text(val_path(object, path)));
 }
 
-/* ---- sets ---------------------------------------------------------------------------------------------------------
- */
+/* ---- sets ------------------------------------------------------------------------------------ */
 
 static void a_set_of_fields(void **state)
 {
@@ -145,8 +144,7 @@ static void a_set_of_fields(void **state)
 	assert_int_equal(field_set_parse(v->a, parse(v, "{'f:x':1}"), &back, &v->e), -ERR_BAD_REQUEST);
 }
 
-/* ---- apply --------------------------------------------------------------------------------------------------------
- */
+/* ---- apply ----------------------------------------------------------------------------------- */
 
 #define HEAD "'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d'}"
 
@@ -235,8 +233,7 @@ static void order_of_lists_is_kept(void **state)
 	assert_string_equal(at(v, o, "spec.template.spec.containers"), "[{'name':'x'},{'name':'b'},{'name':'a'}]");
 }
 
-/* ---- update -------------------------------------------------------------------------------------------------------
- */
+/* ---- update ---------------------------------------------------------------------------------- */
 
 static void update_as_kubectl_create(void **state)
 {

@@ -96,8 +96,7 @@ static void path_parameters(const struct oa *o, const struct openapi_resource *r
 	buf_byte(b, ']');
 }
 
-/* ---- operations ---------------------------------------------------------------------------------------------------
- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 /* "rbac.authorization.k8s.io" -> "RbacAuthorization", "" -> "Core" */
 static void camel_group(const char *group, struct buf *b)

@@ -3,8 +3,7 @@
 #include "schema/openapi.h"
 #include "schema/pb.h"
 
-/* ---- field numbers of openapi.v2 ----------------------------------------------------------------------------------
- */
+/* ---- field numbers of openapi.v2 ------------------------------------------------------------- */
 
 enum {
 	ANY_YAML = 2,
@@ -102,8 +101,7 @@ static void vendor(struct buf *b, uint32_t number, struct val v)
 	}
 }
 
-/* ---- schemas ------------------------------------------------------------------------------------------------------
- */
+/* ---- schemas --------------------------------------------------------------------------------- */
 
 static void schema(struct buf *b, uint32_t number, struct val v);
 
@@ -157,8 +155,7 @@ static void schema(struct buf *b, uint32_t number, struct val v)
 	pb_end(b, mark);
 }
 
-/* ---- paths --------------------------------------------------------------------------------------------------------
- */
+/* ---- paths ----------------------------------------------------------------------------------- */
 
 static void body_parameter(struct buf *b, struct val v)
 {
@@ -251,8 +248,7 @@ static void path_item(struct buf *b, uint32_t number, struct val v)
 	pb_end(b, mark);
 }
 
-/* ---- the document ---------------------------------------------------------------------------------------------------
- */
+/* ---- the document ---------------------------------------------------------------------------- */
 
 /* One named piece, from its JSON. */
 static int piece(struct buf *out, uint32_t number, const char *name, struct buf *json,

@@ -120,8 +120,7 @@ int schema_validate_update(const struct schema_type *t, struct val v, struct val
 /* Type as Go's messages name it, "[]v1.Container", into buf. */
 void schema_go_type(const struct schema_type *t, char *ret, size_t cap);
 
-/* ---- custom kinds ---------------------------------------------------------------------------------------------------
- */
+/* ---- custom kinds ---------------------------------------------------------------------------- */
 
 /* The OpenAPI v3 schema of one version of a custom kind, compiled into types like the builtin ones, and rules for its
  * values. Everything above works with them. Immutable; any thread. */
@@ -168,8 +167,7 @@ int managed_update(struct arena *a, const struct managed_write *w, struct val li
 int managed_apply(struct arena *a, const struct managed_write *w, struct val live, struct val applied,
 	struct node **ret, struct err *e);
 
-/* ---- protobuf (application/vnd.kubernetes.protobuf) ---------------------------------------------------------------
- */
+/* ---- protobuf (application/vnd.kubernetes.protobuf) ------------------------------------------ */
 
 /* The "k8s\0" envelope and its inner message, both ways. */
 int schema_to_protobuf(const struct schema_type *t, struct val v, struct buf *out, struct err *e); /* with envelope */
@@ -183,8 +181,7 @@ int schema_list_to_protobuf(struct str api_version, struct str kind, const struc
 /* A watch event, bare (the stream puts 4 bytes of length before it); object: as schema_to_protobuf() wrote it. */
 void schema_watch_to_protobuf(const char *event, struct str object, struct buf *out);
 
-/* ---- OpenAPI --------------------------------------------------------------------------------------------------------
- */
+/* ---- OpenAPI --------------------------------------------------------------------------------- */
 
 /* One resource of the table, as OpenAPI needs it: api/ fills an array of them. */
 struct openapi_resource {

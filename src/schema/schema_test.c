@@ -82,8 +82,7 @@ static int decode(struct env *v, const struct schema_type *t, struct node *n)
 	return schema_decode(t, v->a, n, &rep, &v->e);
 }
 
-/* ---- lookup -------------------------------------------------------------------------------------------------------
- */
+/* ---- lookup ---------------------------------------------------------------------------------- */
 
 static void every_kind_and_field_is_found(void **state)
 {
@@ -131,8 +130,7 @@ static void go_types(void **state)
 	assert_string_equal(text, "map[string]string");
 }
 
-/* ---- decode -------------------------------------------------------------------------------------------------------
- */
+/* ---- decode ---------------------------------------------------------------------------------- */
 
 static void decoding_drops_what_nobody_knows(void **state)
 {
@@ -204,8 +202,7 @@ static void decoding_looks_into_json_schemas(void **state)
 		"spec.versions[0].schema.openAPIV3Schema.properties.a.items.bad;");
 }
 
-/* ---- defaults -----------------------------------------------------------------------------------------------------
- */
+/* ---- defaults -------------------------------------------------------------------------------- */
 
 static void a_pod_gets_its_defaults(void **state)
 {
@@ -299,8 +296,7 @@ static void other_kinds_get_theirs(void **state)
 	}
 }
 
-/* ---- rules --------------------------------------------------------------------------------------------------------
- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 static struct val published(struct env *v, struct node *n)
 {
@@ -366,8 +362,7 @@ static void strategic_merge_knows_the_types(void **state)
 	assert_string_equal(text_of(v, node_getc(n, "tolerations")), "[{'key':'y'}]");
 }
 
-/* ---- protobuf -----------------------------------------------------------------------------------------------------
- */
+/* ---- protobuf -------------------------------------------------------------------------------- */
 
 static void round_trip(struct env *v, const char *group, const char *version, const char *name, const char *json)
 {

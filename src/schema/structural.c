@@ -92,8 +92,7 @@ static void unsupported(struct walk *w, const char *child, struct val v, const c
 	cause(w, "FieldValueNotSupported", child, text);
 }
 
-/* ---- what no schema may say, structural or not --------------------------------------------------------------------
- */
+/* ---- what no schema may say, structural or not ----------------------------------------------- */
 
 static void check_words(struct walk *w, struct val v)
 {
@@ -131,8 +130,7 @@ static void check_words(struct walk *w, struct val v)
 		forbidden(w, ".items", "items must be a schema object and not an array");
 }
 
-/* ---- lists and maps ------------------------------------------------------------------------------------------------
- */
+/* ---- lists and maps -------------------------------------------------------------------------- */
 
 static bool among(struct val list, struct str s)
 {
@@ -231,8 +229,7 @@ static void check_list(struct walk *w, struct val v)
 			"must be atomic as item of a list with x-kubernetes-list-type=set");
 }
 
-/* ---- structural -----------------------------------------------------------------------------------------------------
- */
+/* ---- structural ------------------------------------------------------------------------------ */
 
 static bool is_int_or_string(struct val any)
 {
@@ -464,8 +461,7 @@ static void check_schema(struct walk *w, struct val v, enum level l)
 	}
 }
 
-/* ---- defaults
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- defaults -------------------------------------------------------------------------------- */
 
 static void check_default(struct walk *w, struct val v, const struct schema_rules *r)
 {
@@ -534,8 +530,7 @@ void schema_structural(struct val json_schema, const char *path, struct err *e)
 	buf_fini(&w.path);
 }
 
-/* ---- rules in CEL
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- rules in CEL ---------------------------------------------------------------------------- */
 
 struct rules_walk {
 	struct buf path;

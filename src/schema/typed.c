@@ -99,8 +99,7 @@ static struct str elem_item(
 	return arena_str(a, buf_view(&b));
 }
 
-/* ---- which fields there are ---------------------------------------------------------------------------------------
- */
+/* ---- which fields there are ------------------------------------------------------------------ */
 
 static void collect(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n,
 	struct fs_elem *self)
@@ -143,8 +142,7 @@ struct field_set *typed_fields(struct arena *a, const struct schema_type *t, str
 	return root.sub;
 }
 
-/* ---- what changed -------------------------------------------------------------------------------------------------
- */
+/* ---- what changed ---------------------------------------------------------------------------- */
 
 struct change {
 	struct fs_elem added, modified, removed;
@@ -287,8 +285,7 @@ struct fs_diff typed_compare(struct arena *a, const struct schema_type *t, struc
 	return (struct fs_diff){ root.added.sub, root.modified.sub, root.removed.sub };
 }
 
-/* ---- merge --------------------------------------------------------------------------------------------------------
- */
+/* ---- merge ----------------------------------------------------------------------------------- */
 
 static struct node *merge(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *base,
 	struct node *with);
@@ -364,8 +361,7 @@ struct node *typed_merge(struct arena *a, const struct schema_type *t, struct no
 	return merge(a, t, NULL, base, with);
 }
 
-/* ---- remove -------------------------------------------------------------------------------------------------------
- */
+/* ---- remove ---------------------------------------------------------------------------------- */
 
 static void remove_paths(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n,
 	const struct field_set *paths)
@@ -403,8 +399,7 @@ void typed_remove(struct arena *a, const struct schema_type *t, struct node *n, 
 	remove_paths(a, t, NULL, n, paths);
 }
 
-/* ---- helpers of apply ---------------------------------------------------------------------------------------------
- */
+/* ---- helpers of apply ------------------------------------------------------------------------ */
 
 static struct field_set *ensure(
 	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct field_set *s)

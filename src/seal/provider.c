@@ -5,8 +5,7 @@
 #define DATA_KEY_USES_MAX (INT64_C(1) << 30) /* random nonces under one key: far below 2^32 */
 #define DATA_KEYS_MAX 1024
 
-/* ---- kogge: an envelope
- * -------------------------------------------------------------------------------------------------- */
+/* ---- kogge: an envelope ---------------------------------------------------------------------- */
 
 /* Under lock: the data key that writes, made anew when it is worn or the first of this process. */
 static void need_data_key(struct seal *s, const struct provider *p)
@@ -82,8 +81,7 @@ static bool kogge_open(struct seal *s, const struct provider *p, struct str key,
 
 const struct provider_type provider_kogge = { .name = "kogge", .seal = kogge_seal, .open = kogge_open };
 
-/* ---- upstream's
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- upstream's ------------------------------------------------------------------------------ */
 
 static void aesgcm_seal(struct seal *s, const struct provider *p, struct str key, struct str plain, struct buf *out)
 {

@@ -3,8 +3,7 @@
 
 #define MARK "k8s:enc:"
 
-/* ---- rules
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 struct rule *seal_rule_add(struct seal *s)
 {
@@ -61,8 +60,7 @@ bool seal_covers(const struct seal *s, struct str resource)
 	return r && r->n_providers && r->providers[0].type != &provider_identity;
 }
 
-/* ---- values
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 void seal_value(struct seal *s, struct str resource, struct str key, struct str plain, struct buf *out)
 {
@@ -151,8 +149,7 @@ int seal_open_value(struct seal *s, struct str resource, struct str key, struct 
 	return 0;
 }
 
-/* ---- opening
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void add_default_rule(struct seal *s)
 {

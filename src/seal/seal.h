@@ -25,8 +25,7 @@
 /* Key in the store of what seal_recovery_text() gives. No resource begins like this. */
 #define SEAL_RECOVERY_KEY "!seal/recovery"
 
-/* ---- values
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 struct seal;
 /* config_file may be NULL. Fails with file, line or field, and what is wrong there. Own: seal_free(). */
@@ -44,8 +43,7 @@ int seal_open_value(struct seal *s, struct str resource, struct str key, struct 
 /* Under which key a stored value is: "kogge:v1:1a2b3c4d", "aesgcm:v1:key1"; plain: STR_NULL. */
 struct str seal_key_of(struct str stored);
 
-/* ---- the key file
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the key file ---------------------------------------------------------------------------- */
 
 /* Makes the file with a first key when it is missing; the recovery key is then appended to recovery (empty: was there).
  */
@@ -58,8 +56,7 @@ int seal_keys_retire(const struct seal *s, struct err *e);
 /* "kogge:v1:1a2b3c4d": what seal_key_of() says of values that are written now by the key file. */
 void seal_first_key(const struct seal *s, struct buf *out);
 
-/* ---- recovery
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- recovery -------------------------------------------------------------------------------- */
 
 /* All keys, wrapped for the recovery key. Different each time; seal_recovery_fits() says whether an old text still
  * does. */

@@ -16,8 +16,7 @@
 #define TAG_BYTES 16
 #define KEY_ID_MAX 9 /* 8 hexadecimal digits and a NUL */
 
-/* ---- crypt.c: fixed sizes, no failure but "not authentic"
- * -------------------------------------------------------------- */
+/* ---- crypt.c: fixed sizes, no failure but "not authentic" ------------------------------------ */
 /* Appends nonce, ciphertext, tag. key_n: 16, 24 or 32. */
 void gcm_seal(const uint8_t *key, size_t key_n, struct str aad, struct str plain, struct buf *out);
 bool gcm_open(const uint8_t *key, size_t key_n, struct str aad, struct str sealed, struct buf *out);
@@ -31,8 +30,7 @@ void x25519_public(const uint8_t private_key[KEY_BYTES], uint8_t ret[KEY_BYTES])
 bool x25519_shared(
 	const uint8_t private_key[KEY_BYTES], const uint8_t peer[KEY_BYTES], struct str info, uint8_t ret[KEY_BYTES]);
 
-/* ---- keys.c
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- keys.c ---------------------------------------------------------------------------------- */
 
 #define KEYS_MAX 16
 struct keys {
@@ -48,8 +46,7 @@ int keys_read(const char *file, struct keys *ret, struct err *e);
 int keys_write(const char *file, const struct keys *k, struct err *e);
 void keys_fini(struct keys *k);
 
-/* ---- provider.c
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- provider.c ------------------------------------------------------------------------------ */
 
 struct provider;
 struct provider_type {
@@ -68,8 +65,7 @@ struct provider { /* a type with one key; a configured provider with three keys 
 	size_t secret_n;
 };
 
-/* ---- seal.c, config.c
- * -------------------------------------------------------------------------------------------------- */
+/* ---- seal.c, config.c ------------------------------------------------------------------------ */
 
 struct rule {
 	char **resources; /* "secrets", "*.apps", "*.", "*.*"; NULL-terminated, own */

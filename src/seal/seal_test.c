@@ -75,8 +75,7 @@ static int get(struct seal *s, const char *resource, const char *key, struct buf
 	return r;
 }
 
-/* ---- values
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void secrets_are_unreadable_and_others_as_they_were(void **state)
 {
@@ -153,8 +152,7 @@ static void a_new_key_writes_and_the_old_one_reads(void **state)
 	assert_non_null(strstr(e.message, "key file"));
 }
 
-/* ---- recovery
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- recovery -------------------------------------------------------------------------------- */
 
 static void a_wrong_recovery_key_makes_nothing(void **state)
 {
@@ -213,8 +211,7 @@ static void recovery_with_the_right_key(void **state)
 	assert_int_equal(added, 0);
 }
 
-/* ---- files
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static void configured_providers(void **state)
 {

@@ -35,8 +35,7 @@ struct script {
 	struct world w;
 };
 
-/* ---- what a line names ----------------------------------------------------------------------------------------------
- */
+/* ---- what a line names ----------------------------------------------------------------------- */
 
 static struct gvr resource(struct world *w, struct str name)
 {
@@ -104,8 +103,7 @@ static struct found find(struct world *w, struct arena *a, struct str target)
 	return f;
 }
 
-/* ---- paths
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- paths ----------------------------------------------------------------------------------- */
 
 /* The next part of a path, up to a dot that has no backslash before it; backslashes are taken out. */
 static struct str part_of(struct arena *a, struct str *path)
@@ -151,8 +149,7 @@ static struct str value_at(struct arena *a, const struct doc *d, struct str path
 	return text.n ? text : val_text(v);
 }
 
-/* ---- the lines
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the lines ------------------------------------------------------------------------------- */
 
 static struct doc *yaml_of(struct world *w, struct str text)
 {
@@ -452,8 +449,7 @@ static void play(void *arg)
 	cluster_stop(&s->w);
 }
 
-/* ---- files
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 /* From one "== title" to the next. */
 static bool next_case(struct str *rest, int *line, struct script *ret)
