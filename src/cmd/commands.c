@@ -68,14 +68,25 @@ int cmd_server(struct arena *a, const struct settings *s)
 
 /* ---- image ----------------------------------------------------------------------------------- */
 
+/* Layers in one line that counts, where somebody looks at it; then a line for each image. */
 static void show_progress(void *arg, const char *what, int64_t done, int64_t total)
 {
 	const struct settings *s = arg;
+	bool layer = str_starts(str_c(what), STR("sha256:"));
 
-	if (total > 0)
-		say(s, "  %s (%lld of %lld bytes)", what, (long long)done, (long long)total);
-	else
-		say(s, "  %s", what);
+	if (!layer)
+		say(s, "%s%s", isatty(STDOUT_FILENO) ? "\r\033[K" : "", what);
+	else if (!s->quiet && isatty(STDOUT_FILENO))
+		printf("\r\033[K%.19s… %.1f of %.1f MB", what, (double)done / 1e6, (double)total / 1e6), fflush(stdout);
+}
+
+static int runtime_fail(const struct err *e)
+{
+	bool gone = strstr(e->message, "cannot connect");
+
+	return fail("%s%s", e->message,
+		gone ? ". Is a server running here, and are you root? (--instance NAME: another server on this machine)" :
+		       "");
 }
 
 static int image_import(const struct settings *s, const struct layout *l)
@@ -86,9 +97,8 @@ static int image_import(const struct settings *s, const struct layout *l)
 		return fail("kogge image import wants archives: kogge image import web.tar"), 2;
 	for (size_t i = 1; i < s->n_args; i++) {
 		err_init(&e);
-		say(s, "%s", s->args[i]);
 		if (node_image_import(l->containerd_socket, "k8s.io", s->args[i], show_progress, (void *)s, &e) < 0)
-			return fail("%s: %s", s->args[i], e.message);
+			return runtime_fail(&e);
 	}
 	return 0;
 }
@@ -102,7 +112,7 @@ static int image_list(const struct settings *s, const struct layout *l)
 
 	err_init(&e);
 	if (node_image_list(l->containerd_socket, &images, &n, &e) < 0)
-		return fail("%s", e.message);
+		return runtime_fail(&e);
 	if (json)
 		putchar('[');
 	else

@@ -1,5 +1,5 @@
-/* What containerd tells: ends and out-of-memory of tasks wake the pod they belong to. A slow look at everything is the
- * safety net. */
+/* What containerd tells: ends and out-of-memory of tasks wake the pod they belong to, an image that came those that wait
+ * for it. A slow look at everything is the safety net. */
 #include "node/node_internal.h"
 #include <stdio.h>
 
@@ -65,6 +65,12 @@ static void handle(struct node_agent *n, struct str message)
 			wake_owner(n, x->container_id, false);
 		if (x)
 			ctd__task_oom__free_unpacked(x, NULL);
+	} else if (env->event && str_starts(str_c(env->topic), STR("/images/"))) {
+		Ctd__ImageEvent *x = ctd__image_event__unpack(NULL, env->event->value.len, env->event->value.data);
+		if (x)
+			images_came(n, x->name);
+		if (x)
+			ctd__image_event__free_unpacked(x, NULL);
 	}
 	ctd__envelope__free_unpacked(env, NULL);
 }
@@ -74,7 +80,9 @@ static struct grpc_stream *subscribe(struct node_agent *n, struct err *e)
 	Ctd__SubscribeRequest rq = CTD__SUBSCRIBE_REQUEST__INIT;
 	char *filters[] = { (char *)"namespace==k8s.io,topic==\"/tasks/exit\"",
 		(char *)"namespace==k8s.io,topic==\"/tasks/delete\"", (char *)"namespace==k8s.io,topic==\"/tasks/oom\"",
-		(char *)"namespace==k8s.io,topic==\"/tasks/exec-added\"" };
+		(char *)"namespace==k8s.io,topic==\"/tasks/exec-added\"",
+		(char *)"namespace==k8s.io,topic==\"/images/create\"",
+		(char *)"namespace==k8s.io,topic==\"/images/update\"" };
 	struct grpc_stream *s = NULL;
 	uint8_t bytes[512];
 	size_t len;

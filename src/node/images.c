@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define LOG_MODULE "node"
+#define KNOWN_AFTER_MS 200 /* so long CRI may need to know what containerd has already */
 
 /* docker.io/library/busybox:latest of "busybox", as every runtime completes a name. */
 char *image_normalize(struct str ref)
@@ -94,6 +95,36 @@ void image_ensure(struct pod *p, struct doc *d, struct container *c, struct val 
 	image_pull(p, d, c, spec, ref);
 }
 
+/* ---- an image came ---------------------------------------------------------------------------- */
+
+static bool waits_for(struct pod *p, struct container *c, const char *name) /* locked */
+{
+	auto_free char *wanted = NULL;
+
+	if (c->image != IMAGE_FAILED || !p->doc)
+		return false;
+	wanted = image_normalize(val_str(val_get(pod_container_spec(p->doc, str_c(c->name)), "image")));
+	return strcmp(wanted, name) == 0;
+}
+
+void images_came(struct node_agent *n, const char *name)
+{
+	struct str key;
+	void *value;
+
+	task_lock(&n->lock);
+	for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
+		struct pod *p = value;
+		for (size_t k = 0; k < p->n_containers; k++) {
+			if (!waits_for(p, p->containers[k], name))
+				continue;
+			p->containers[k]->image_retry = mono_add_ms(mono_now(), KNOWN_AFTER_MS);
+			queue_add(n->wake, str_c(p->uid));
+		}
+	}
+	task_unlock(&n->lock);
+}
+
 /* ---- archives in images_dir ------------------------------------------------------------------ */
 
 static bool is_archive(const char *name)
@@ -123,20 +154,9 @@ static void load(struct node_agent *n, const char *dir, const char *name, struct
 		log_error("image archive %s is not loaded: %s", path, e.message);
 	} else {
 		log_info("image archive %s is loaded", path);
-		struct str key;
-		void *value;
-		task_lock(&n->lock); /* pods that wait for an image look again */
+		task_lock(&n->lock);
 		n->status_news++;
 		task_broadcast(&n->status_changed);
-		for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
-			struct pod *p = value;
-			for (size_t k = 0; k < p->n_containers; k++) {
-				if (p->containers[k]->image == IMAGE_FAILED) {
-					p->containers[k]->image_retry = (struct mono){ 0 };
-					queue_add(n->wake, str_c(p->uid));
-				}
-			}
-		}
 		task_unlock(&n->lock);
 	}
 	map_put(done, str_c(name), TAKE(stamp));

@@ -383,6 +383,8 @@ struct registries *registries_new(const char *file, const char *dir); /* borrowe
 struct registries *registries_free(struct registries *s);
 int registries_check(struct doc *config, struct err *e);
 void registries_toml(struct doc *config, struct str host, struct buf *out);
+/* An image of this name (normalized) is here now: pods that failed to pull it look again at once. */
+void images_came(struct node_agent *n, const char *name);
 struct str image_host(struct str ref); /* "docker.io" of a normalized reference */
 void image_credentials_in(struct doc *secret, struct str ref, struct arena *a, struct image_auth *list, size_t *n);
 size_t image_credentials(struct pod *p, struct doc *d, struct str ref, struct arena *a,

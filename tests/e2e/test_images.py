@@ -1,11 +1,14 @@
 """Where images come from: registries with and without credentials, mirrors, and what a person reads when none has it."""
 import base64
+import io
 import json
 import os
+import subprocess
+import tarfile
 
 import pytest
 from registry import Registry
-from server import IMAGES
+from server import IMAGES, KOGGE
 
 from kube import is_ready, path, until
 
@@ -63,6 +66,36 @@ def test_no_registry_says_what_to_do(space):
     failed = told()[("Failed", 'Failed to pull image "registry.invalid/nginx"')]
     for part in ("registry registry.invalid cannot be reached", "kogge image import", '":latest" means Always', "registry.invalid/v2/"):
         assert part in failed, failed
+
+
+def named(archive, ret, name):
+    """The same image under another name."""
+    with tarfile.open(archive) as old, tarfile.open(ret, "w") as new:
+        for member in old:
+            data = old.extractfile(member).read() if member.isfile() else b""
+            if member.name == "manifest.json":
+                data = data.replace(b"docker.io/library/busybox:test", name.encode())
+                member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+
+
+def test_a_pod_waits_for_an_image_that_is_imported_later(cluster, space, tmp_path):
+    """It starts at once: its back-off, of 20 s by then, ends with the import."""
+    name, archive = f"registry.invalid/{space.name}/late:1", tmp_path / "late.tar"
+    named(os.path.join(IMAGES, "busybox.tar"), archive, name)
+    space.box("late", container={"image": name})
+    until(lambda: any(e["reason"] == "Failed" and e.get("count", 1) > 1 and "Failed to pull" in e["message"]
+                      for e in events(space, "late")), 30, "the second attempt")
+    said = subprocess.run([KOGGE, "image", "import", str(archive), "--data-dir", cluster.data, "--instance", cluster.slot.instance],
+                          capture_output=True, text=True, check=True)
+    assert said.stdout == f"{name}\n"
+    space.wait_pod("late", seconds=15)
+
+
+def test_import_without_a_server_says_so(tmp_path):
+    said = subprocess.run([KOGGE, "image", "import", os.path.join(IMAGES, "busybox.tar"), "--data-dir", str(tmp_path),
+                           "--instance", "nobody"], capture_output=True, text=True, check=False)
+    assert said.returncode == 1 and "Is a server running here" in said.stderr, said
 
 
 def test_an_image_that_the_registry_has_not(space, registry):
