@@ -15,7 +15,8 @@
 
 struct settings {
 	const char *data_dir, *instance, *config;
-	const char *bind_address, *node_ip, *node_name, *tls_san, *cri_socket, *registries, *eviction_hard;
+	const char *bind_address, *node_ip, *node_name, *tls_san, *cri_socket, *registries, *eviction_hard,
+		*system_reserved;
 	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain, *node_ports;
 	const char *without, *log_level, *output, *kubeconfig, *audit_log, *audit_policy, *encryption_config,
 		*recovery_key_file;

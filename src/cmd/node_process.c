@@ -91,6 +91,7 @@ void node_agent_opts(struct arena *a, const struct settings *s, const struct lay
 		.static_dir = l->manifests,
 		.registries_file = s->registries,
 		.eviction_hard = s->eviction_hard,
+		.system_reserved = s->system_reserved,
 		.registry_dir = l->own_containerd ? arena_printf(a, "%s/certs.d", l->containerd) : NULL,
 		.pod_cidr = l->pod_cidr,
 	};

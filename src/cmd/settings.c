@@ -51,6 +51,8 @@ static const struct option_row options[] = {
 	{ "eviction-hard", OPTION_TEXT, AT(eviction_hard),
 		"memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%", "LIST",
 		"below these the node makes room: unused images go, then pods", "server" },
+	{ "system-reserved", OPTION_TEXT, AT(system_reserved), "", "LIST",
+		"kept from pods for the system and Kogge: cpu=500m,memory=1Gi,ephemeral-storage=10Gi", "server" },
 	{ "without", OPTION_TEXT, AT(without), "", "PART,...", "leave out: dns, proxy, cni, scheduler, controllers",
 		"server" },
 	{ "legacy-token-secrets", OPTION_FLAG, AT(legacy_token_secrets), "", "",

@@ -367,8 +367,8 @@ void env_ctx_of(struct env_ctx *x, struct pod *p, struct doc *d, struct arena *a
 		.pod_ips = (const char *const *)p->ips,
 		.n_pod_ips = p->n_ips,
 		.node_name = p->n->o.node_name,
-		.node_cpu_milli = (int64_t)p->n->cpus * 1000,
-		.node_mem = p->n->mem_bytes,
+		.node_cpu_milli = allocatable_cpu_milli(p->n),
+		.node_mem = allocatable_memory_bytes(p->n),
 		.object = object_of_node,
 		.object_arg = p->n,
 	};

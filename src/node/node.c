@@ -385,7 +385,11 @@ int node_new(const struct node_opts *o, struct node_agent **ret, struct err *e)
 	struct threshold t[SIGNALS] = { 0 };
 	if (o->eviction_hard && pressure_thresholds(str_c(o->eviction_hard), t, e) < 0)
 		return err_wrap(e, "--eviction-hard");
+	struct reserved r = { 0 };
+	if (o->system_reserved && reserved_parse(str_c(o->system_reserved), &r, e) < 0)
+		return err_wrap(e, "--system-reserved");
 	*ret = node_alloc(o);
+	(*ret)->reserved = r;
 	memcpy((*ret)->thresholds, t, sizeof(t));
 	return 0;
 }

@@ -39,6 +39,7 @@ struct node_opts {
 	const char *registries_file; /* registries.yaml, see registries.c; NULL: none */
 	const char *registry_dir;    /* the runtime's certs.d, ours to write; NULL: leave it */
 	const char *eviction_hard;   /* "memory.available<100Mi,nodefs.available<10%"; NULL: nobody is evicted */
+	const char *system_reserved; /* "cpu=500m,memory=1Gi,ephemeral-storage=10Gi" that pods do not get; NULL: none */
 	const char *pod_cidr;        /* shown only */
 	int max_pods;                /* 0: 110 */
 	const char *const *labels;   /* extra node labels "key=value" */

@@ -171,6 +171,9 @@ struct node_agent {
 		int percent; /* 0: the amount counts */
 		int64_t amount;
 	} thresholds[SIGNALS];
+	struct reserved {
+		int64_t cpu_milli, memory_bytes, disk_bytes;
+	} reserved;                          /* for the system */
 	bool short_of_memory, short_of_disk; /* under lock */
 	struct map *images_used;             /* id → struct mono; pressure's task only */
 	struct map *images_synced; /* under lock: those that image_unpacked() was told of; values mean nothing */
@@ -446,6 +449,13 @@ bool stats_node(struct usage *ret); /* without a rate */
 /* pressure.c, image_gc.c */
 void pressure_run(void *node);
 int pressure_thresholds(struct str text, struct threshold ret[SIGNALS], struct err *e);
+int64_t threshold_amount(const struct threshold *t, int64_t capacity);
+/* allocatable.c. In a: as the Node's status lists them. */
+int reserved_parse(struct str text, struct reserved *ret, struct err *e);
+int64_t allocatable_cpu_milli(const struct node_agent *n);
+int64_t allocatable_memory_bytes(const struct node_agent *n);
+struct node *node_capacity(struct node_agent *n, struct arena *a);
+struct node *node_allocatable(struct node_agent *n, struct arena *a);
 bool pressure_worse(
 	int64_t a_used, int64_t a_asked, int64_t a_priority, int64_t b_used, int64_t b_asked, int64_t b_priority);
 void pod_evict(struct pod *p, const char *message);

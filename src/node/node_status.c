@@ -58,17 +58,6 @@ static const char *architecture(const struct utsname *u)
 	return strcmp(u->machine, "aarch64") == 0 ? "arm64" : u->machine;
 }
 
-static struct node *capacity(struct node_agent *n, struct arena *a)
-{
-	struct statvfs v = { 0 };
-
-	(void)statvfs(n->o.data_dir, &v);
-	return node_pack(a,
-		"{cpu:o, 'ephemeral-storage':o, 'hugepages-1Gi':'0', 'hugepages-2Mi':'0', memory:o, pods:o}",
-		node_strf(a, "%d", n->cpus), node_strf(a, "%lluKi", (unsigned long long)v.f_blocks * v.f_frsize / 1024),
-		node_strf(a, "%lldKi", (long long)n->mem_bytes / 1024), node_strf(a, "%d", n->o.max_pods));
-}
-
 static struct node *addresses(struct node_agent *n, struct arena *a)
 {
 	struct node *list = node_list(a);
@@ -185,31 +174,6 @@ static struct node *conditions(struct node_agent *n, struct arena *a, const stru
 	return list;
 }
 
-/* ---- extended resources
- * ---------------------------------------------------------------------------------------------------------- Anybody
- * may add them to a Node's capacity; the node takes them over as allocatable. Source: Kubernetes' documentation,
- * "Advertise Extended Resources for a Node". */
-
-static bool is_extended(struct str name)
-{
-	return str_has(name, STR("/")) && !str_has(name, STR("kubernetes.io/"));
-}
-
-static struct node *allocatable(struct node_agent *n, struct arena *a)
-{
-	struct node *list = capacity(n, a);
-	struct val advertised = n->node_doc ? doc_get(n->node_doc, "status.capacity") : VAL_NONE;
-	struct val before = n->node_doc ? doc_get(n->node_doc, "status.allocatable") : VAL_NONE;
-
-	for (struct val_iter it = val_iter(before); val_next(&it);)
-		if (is_extended(it.key))
-			node_set(list, it.key, node_null(a));
-	for (struct val_iter it = val_iter(advertised); val_next(&it);)
-		if (is_extended(it.key))
-			node_set(list, it.key, node_from(a, it.val));
-	return list;
-}
-
 /* Whether somebody changed the capacity since our last write; the newest Node is kept. */
 static bool capacity_changed(struct node_agent *n)
 {
@@ -231,8 +195,8 @@ static struct node *status_of(struct node_agent *n, struct arena *a, const struc
 
 	return node_pack(a,
 		"{addresses:o, allocatable:o, capacity:o, conditions:o, daemonEndpoints:{kubeletEndpoint:{Port:i}}, images:o, nodeInfo:o}",
-		addresses(n, a), allocatable(n, a), capacity(n, a), conditions(n, a, r), port ? port : NODE_PORT,
-		image_list(n, a), node_info(n, a));
+		addresses(n, a), node_allocatable(n, a), node_capacity(n, a), conditions(n, a, r),
+		port ? port : NODE_PORT, image_list(n, a), node_info(n, a));
 }
 
 /* ---- registering ----------------------------------------------------------------------------- */

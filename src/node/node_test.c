@@ -322,6 +322,23 @@ static void admits_only_what_it_can_honour(void **state)
 	task_mutex_fini(&n.lock);
 }
 
+static void reads_what_is_reserved(void **state)
+{
+	static const char *const bad[] = { "cpu", "cpu=", "cpu=x", "cpu=-1", "gpu=1", "memory=1Gi,cpu=one", "=1" };
+	struct reserved r = { 0 };
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_int_equal(reserved_parse(STR("cpu=500m, memory=1Gi,,ephemeral-storage=2G"), &r, &e), 0);
+	assert_int_equal(r.cpu_milli, 500);
+	assert_int_equal(r.memory_bytes, 1 << 30);
+	assert_int_equal(r.disk_bytes, 2000000000);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(reserved_parse(str_c(bad[i]), &r, &e), -ERR_INVALID);
+	assert_int_equal(r.cpu_milli, 500); /* bad input changes nothing */
+}
+
 static void reads_thresholds(void **state)
 {
 	static const char *const bad[] = { "memory.used<1", "memory.available", "memory.available<x",
@@ -584,6 +601,7 @@ int main(void)
 		cmocka_unit_test(knows_the_classes),
 		cmocka_unit_test(names_what_helps_when_a_pull_fails),
 		cmocka_unit_test(admits_only_what_it_can_honour),
+		cmocka_unit_test(reads_what_is_reserved),
 		cmocka_unit_test(reads_thresholds),
 		cmocka_unit_test(chooses_whom_to_evict),
 		cmocka_unit_test(reads_fields_of_kernel_files),

@@ -97,7 +97,7 @@ static void others(struct pod *p, struct resources *sum)
 
 static const char *unfit(struct pod *p, struct doc *d)
 {
-	int64_t cpu = (int64_t)p->n->cpus * 1000, memory = p->n->mem_bytes;
+	int64_t cpu = allocatable_cpu_milli(p->n), memory = allocatable_memory_bytes(p->n);
 	struct resources want, rest;
 	bool a, b;
 

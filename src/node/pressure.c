@@ -62,7 +62,7 @@ int pressure_thresholds(struct str text, struct threshold ret[SIGNALS], struct e
 	return 0;
 }
 
-static int64_t least(const struct threshold *t, int64_t capacity)
+int64_t threshold_amount(const struct threshold *t, int64_t capacity)
 {
 	return t->percent ? capacity / 100 * t->percent : t->amount;
 }
@@ -89,7 +89,7 @@ static enum signal short_of(const struct threshold t[SIGNALS], const struct sign
 {
 	for (int i = 0; i < SIGNALS; i++)
 		if ((i == SIGNAL_MEMORY) == memory && t[i].given && now[i].capacity &&
-			now[i].left < least(&t[i], now[i].capacity))
+			now[i].left < threshold_amount(&t[i], now[i].capacity))
 			return (enum signal)i;
 	return SIGNALS;
 }
@@ -187,8 +187,8 @@ static void evict_one(struct node_agent *n, enum signal what, const struct signa
 		what == SIGNAL_MEMORY         ? "memory" :
 			what == SIGNAL_INODES ? "inodes" :
 						"ephemeral-storage",
-		(long long)least(t, now->capacity) / 1024, (long long)now->left / 1024, (long long)v.used / 1024,
-		(long long)(v.asked == INT64_MAX ? 0 : v.asked) / 1024);
+		(long long)threshold_amount(t, now->capacity) / 1024, (long long)now->left / 1024,
+		(long long)v.used / 1024, (long long)(v.asked == INT64_MAX ? 0 : v.asked) / 1024);
 	log_warn("pod %s/%s is evicted: %s", v.p->ns, v.p->name, message);
 	pod_evict(v.p, message);
 	pod_unref(v.p);

@@ -332,6 +332,17 @@ static void share_between_classes(struct node_agent *n, const struct pod *leavin
 	share_cpu(n, besteffort, 0);
 }
 
+/* All pods together get what is not reserved: short of memory, they lose a process, not the machine. */
+static void limit_all(struct node_agent *n)
+{
+	const char *root = n->o.cgroup_root ? n->o.cgroup_root : "";
+	auto_free char *dir = xasprintf(CGROUP_ROOT "%s%s/kubepods", n->cgroup_version == 2 ? "" : "/memory", root);
+
+	if (n->reserved.memory_bytes)
+		write_number(dir, n->cgroup_version == 2 ? "memory.max" : "memory.limit_in_bytes",
+			n->mem_bytes - n->reserved.memory_bytes);
+}
+
 int cgroup_pod_make(struct pod *p, struct val spec, struct err *e)
 {
 	auto_free char *path = pod_cgroup(p, pod_qos(spec));
@@ -343,6 +354,7 @@ int cgroup_pod_make(struct pod *p, struct val spec, struct err *e)
 	if (p->n->cgroup_version == 1) {
 		limits_v1(path, &r, cpu_limit, mem_limit);
 		share_between_classes(p->n, NULL);
+		limit_all(p->n);
 		return 0;
 	}
 	ret = make_v2(path, e);
@@ -350,6 +362,7 @@ int cgroup_pod_make(struct pod *p, struct val spec, struct err *e)
 		return err_wrap(e, "control group %s", path);
 	limits_v2(path, &r, cpu_limit, mem_limit);
 	share_between_classes(p->n, NULL);
+	limit_all(p->n);
 	return 0;
 }
 

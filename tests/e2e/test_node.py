@@ -218,6 +218,27 @@ def test_a_node_without_memory_evicts(fresh):
     assert pod("critical")["status"].get("phase") == "Running"
 
 
+def test_what_is_reserved_is_not_the_pods(fresh):
+    """Allocatable is less, a limit that follows it too, and the control group of all pods ends there."""
+    server = fresh(flags=["--system-reserved", "cpu=500m,memory=1Gi", "--eviction-hard", "memory.available<100Mi"])
+    server.add_images("busybox")
+    server.start().wait_ready()
+    until(lambda: server.kube.get(path("serviceaccounts", "default", "default")), 20, "the default service account")
+    status = server.kube.get(path("nodes"))["items"][0]["status"]
+    assert status["allocatable"]["cpu"] == f"{os.cpu_count() * 1000 - 500}m"
+    kib = {what: int(status[what]["memory"].removesuffix("Ki")) for what in ("capacity", "allocatable")}
+    assert kib["capacity"] - kib["allocatable"] == (1024 + 100) * 1024
+    server.kube.create(path("pods", "default"), {"metadata": {"name": "box"}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [
+        {"name": "box", "image": "busybox:test", "command": ["sh", "-c", "echo $MEMORY; sleep 1000"],
+         "env": [{"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}}]}]}})
+    until(lambda: is_ready(server.kube.get(path("pods", "default", "box"))), 60, "the pod runs")
+    until(lambda: server.kube.text("GET", path("pods", "default", "box") + "/log")[1].strip() == str(kib["allocatable"] * 1024).encode(), 10, "the limit it reads")
+    group = f"kogge-{server.slot.instance}/kubepods"
+    limits = [f for f in (f"/sys/fs/cgroup/memory/{group}/memory.limit_in_bytes", f"/sys/fs/cgroup/{group}/memory.max") if os.path.exists(f)]
+    with open(limits[0], encoding="ascii") as file:
+        assert int(file.read()) == (kib["capacity"] - 1024 * 1024) * 1024
+
+
 def test_too_much_local_storage(space):
     limited = {"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}
     fill = {"command": ["sh", "-c", "head -c 5000000 /dev/zero > /v/file; trap 'exit 0' TERM; while :; do sleep 0.1; done"],
