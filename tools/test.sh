@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests: test.sh all|check|e2e|fuzz|tsan. The last line is "N passed, N failed"; each suite's log is in build/logs/.
+# Runs the tests: test.sh all|check|differential|e2e|fuzz|network|tsan. The last line is "N passed, N failed"; each suite's log is in build/logs/.
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top" || exit 1
@@ -44,6 +44,11 @@ unit() {
 sanitizers() {
 	need build/asan --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false &&
 		ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 meson_tests asan build/asan --suite unit --timeout-multiplier 4
+}
+
+# Real links, nft tables and DNS, in network namespaces of their own.
+network() {
+	need build/release --buildtype=debugoptimized -Dstrip=true && meson_tests network build/release --suite root
 }
 
 # Where threads meet. Not the simulation: it is one thread whose fibers switch stacks, which ThreadSanitizer cannot follow and which
@@ -97,14 +102,15 @@ all)
 	heading "build"
 	make -s build/kogge test-images || { echo "0 passed, 1 failed"; exit 1; }
 	heading "tests"
-	unit; sim; differential; sanitizers; threads; fuzz; e2e
+	unit; sim; network; differential; sanitizers; threads; fuzz; e2e
 	;;
 check) unit; sim ;;
 e2e) e2e ;;
 fuzz) fuzz ;;
 tsan) threads ;;
 differential) differential ;;
-*) echo "usage: test.sh all|check|differential|e2e|fuzz|tsan" >&2; exit 2 ;;
+network) network ;;
+*) echo "usage: test.sh all|check|differential|e2e|fuzz|network|tsan" >&2; exit 2 ;;
 esac
 echo
 echo "$passed passed, $failed failed"

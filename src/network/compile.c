@@ -306,6 +306,54 @@ static void on_address(struct group *g, struct str address, bool external, bool 
 	(external ? outside : inside)(g, 'c', arena_str(g->a, str_c(text)), local_only);
 }
 
+/* spec.loadBalancerSourceRanges. One inside another is left out: the kernel's sets refuse overlaps. */
+static void guard(struct group *g, struct val ranges, struct str address)
+{
+	struct cidr *own = ARENA_ARRAY(g->a, struct cidr, val_len(ranges) + 1), c;
+	size_t n = 0;
+
+	for (struct val_iter it = val_iter(ranges); val_next(&it);) {
+		size_t kept = 0;
+		bool inside = false;
+
+		if (!cidr_parse(str_trim(val_str(it.val)), &c) || c.ip.family != g->family)
+			continue;
+		for (size_t i = 0; i < n && !inside; i++) {
+			inside = c.bits >= own[i].bits && cidr_has(own[i], c.ip);
+			if (inside || !cidr_has(c, own[i].ip))
+				own[kept++] = own[i];
+		}
+		if (inside)
+			continue;
+		n = kept;
+		own[n++] = c;
+	}
+	compiled_add(g->a, g->out, MAP_GUARDED, g->family, full_key(g, address), STR_NULL);
+	for (size_t i = 0; i < n; i++) {
+		char text[IP_TEXT_MAX];
+
+		cidr_text(own[i], text);
+		compiled_add(g->a, g->out, MAP_ALLOWED, g->family,
+			arena_strf(g->a, "%.*s . %s", STR_ARG(full_key(g, address)), text), STR_NULL);
+	}
+}
+
+/* An address that the Service has from a load balancer. */
+static void on_balancer(struct group *g, struct val spec, struct val ingress, bool local_only)
+{
+	struct val ranges = val_get(spec, "loadBalancerSourceRanges");
+	char text[IP_TEXT_MAX];
+	struct ip ip;
+
+	if (val_is(val_get(ingress, "ipMode"), "Proxy") || !ip_parse(val_str(val_get(ingress, "ip")), &ip) ||
+		ip.family != g->family)
+		return;
+	ip_text(ip, text);
+	on_address(g, str_c(text), true, local_only);
+	if (val_len(ranges))
+		guard(g, ranges, arena_str(g->a, str_c(text)));
+}
+
 static void place_group(struct group *g, struct str port_name, const struct compiled *before)
 {
 	for (int policy = CLUSTER; policy <= LOCAL; policy++) {
@@ -378,10 +426,8 @@ static void service_port(struct arena *a, const struct compile_node *node, struc
 	for (struct val_iter it = val_iter(val_get(spec, "externalIPs")); val_next(&it);)
 		on_address(&g, val_str(it.val), true, external_local);
 	if (val_is(val_get(spec, "type"), "LoadBalancer")) {
-		for (struct val_iter it = val_iter(val_path(service, "status.loadBalancer.ingress")); val_next(&it);) {
-			if (!val_is(val_get(it.val, "ipMode"), "Proxy"))
-				on_address(&g, val_str(val_get(it.val, "ip")), true, external_local);
-		}
+		for (struct val_iter it = val_iter(val_path(service, "status.loadBalancer.ingress")); val_next(&it);)
+			on_balancer(&g, spec, it.val, external_local);
 	}
 	g.port = (int)node_port;
 	if (node_port > 0 && node_port < 65536 && serves_family(spec, family))

@@ -130,6 +130,15 @@ static const struct row {
 		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n"
 		"svc_c4 198.51.100.1 . tcp . 80 : goto pc4t-1\n"
 		"svc_c4 198.51.100.2 . tcp . 80 : goto pc4t-1\n" },
+	{ "source ranges, one inside another",
+		"{'spec':{'type':'LoadBalancer','clusterIP':'10.96.0.1','loadBalancerSourceRanges':['10.1.0.0/16',' 10.0.0.0/8','10.2.0.0/16','192.0.2.1/32','fd00::/8'],"
+		"'ports':[{'name':'http','port':80}]},'status':{'loadBalancer':{'ingress':[{'ip':'198.51.100.2'}]}}}",
+		SLICE(""),
+		"allowed4 198.51.100.2 . tcp . 80 . 10.0.0.0/8\n"
+		"allowed4 198.51.100.2 . tcp . 80 . 192.0.2.1/32\n"
+		"guarded4 198.51.100.2 . tcp . 80\n"
+		"none_c4 10.96.0.1 . tcp . 80 : goto refuse\n"
+		"none_c4 198.51.100.2 . tcp . 80 : goto refuse\n" },
 	{ "IPv6", "{'spec':{'clusterIP':'fd00::A','ipFamilies':['IPv6'],'ports':[{'port':53,'protocol':'UDP'}]}}",
 		"{'addressType':'IPv6','ports':[{'name':'','port':53,'protocol':'UDP'}],'endpoints':[{'addresses':['fd01::0:1']}]}",
 		"ep_c6u fd00::a . 53 . 0 : fd01::1 . 53\n"

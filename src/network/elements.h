@@ -30,6 +30,8 @@
 	X(HOST_N, "host_n")                                                                                      \
 	X(HAIRPIN, "hairpin") /* address . address of local endpoints: a pod that reaches itself */              \
 	X(REMOTE, "remote")   /* endpoints elsewhere that outside traffic may be sent to: masqueraded */         \
+	X(GUARDED, "guarded") /* frontends with loadBalancerSourceRanges */                                      \
+	X(ALLOWED, "allowed") /* those, each with a range that may use it */                                     \
 	X(ISO_IN, "iso_in")   /* addresses that NetworkPolicies select: the chain that says what they accept, */ \
 	X(ISO_OUT, "iso_out") /* what they may send */                                                           \
 	X(PEER, "peer")       /* address . number of a policy's selector that its pod matches */                 \

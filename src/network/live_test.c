@@ -369,15 +369,6 @@ static void follows_host_ports(void **state)
 	assert_string_equal(ask(ns_client, "192.0.2.10", 8888), REFUSED);
 }
 
-/* ---- NetworkPolicies ------------------------------------------------------------------------- */
-
-#define POD(name, ip, labels)                                                                    \
-	"{'metadata':{'name':'" name "','namespace':'default','uid':'" name "','labels':" labels \
-	"},'spec':{'nodeName':'n1','containers':"                                                \
-	"[{'ports':[{'name':'main','containerPort':8080,'protocol':'TCP'}]}]},'status':{'podIPs':[{'ip':'" ip "'}]}}"
-#define POLICY(name, generation, spec) \
-	"{'metadata':{'name':'" name "','namespace':'default','generation':" generation "},'spec':" spec "}"
-
 /* A change is in the kernel soon; a table that somebody flushed is looked for every five seconds. */
 static void until_heard(int from, const char *ip, int port, const char *want)
 {
@@ -389,6 +380,40 @@ static void until_heard(int from, const char *ip, int port, const char *want)
 	if (strcmp(heard, want) != 0)
 		fail_msg("%s port %d says \"%s\", not \"%s\"", ip, port, heard, want);
 }
+
+static void balances_for_some(void **state)
+{
+#define BALANCED(ranges)                                                                                          \
+	"{'metadata':{'name':'lb','namespace':'default'},'spec':{'type':'LoadBalancer','clusterIP':'10.96.0.51'," \
+	"'clusterIPs':['10.96.0.51'],'ipFamilies':['IPv4'],'loadBalancerSourceRanges':[" ranges "],"              \
+	"'ports':[{'name':'http','port':81,'protocol':'TCP'}]},'status':{'loadBalancer':{'ingress':[{'ip':'192.0.2.10'}]}}}"
+	static const char slice[] =
+		"{'metadata':{'name':'lb-1','namespace':'default','labels':{'kubernetes.io/service-name':'lb'}},'addressType':'IPv4',"
+		"'ports':[{'name':'http','port':8080,'protocol':'TCP'}],'endpoints':[" READY("10.77.0.2") "]}";
+
+	say("services", EVENT_ADDED, BALANCED(""));
+	say("endpointslices", EVENT_ADDED, slice);
+	until_heard(ns_client, "192.0.2.10", 81, "pod-a 192.0.2.20");
+	say("services", EVENT_MODIFIED, BALANCED("'198.51.100.0/24'"));
+	until_heard(ns_client, "192.0.2.10", 81, SILENCE);
+	until_heard(ns_b, "10.96.0.51", 81, "pod-a 10.77.0.3"); /* the ranges are of the balancer's address only */
+	until_heard(node_ns, "192.0.2.10", 81, "pod-a 192.0.2.10");
+	say("services", EVENT_MODIFIED, BALANCED("'198.51.100.0/24','192.0.2.0/25','192.0.2.20/32'"));
+	until_heard(ns_client, "192.0.2.10", 81, "pod-a 192.0.2.20");
+	until_heard(ns_b, "192.0.2.10", 81, SILENCE);
+	say("services", EVENT_DELETED, BALANCED(""));
+	say("endpointslices", EVENT_DELETED, slice);
+	until_heard(ns_client, "192.0.2.10", 81, REFUSED);
+}
+
+/* ---- NetworkPolicies ------------------------------------------------------------------------- */
+
+#define POD(name, ip, labels)                                                                    \
+	"{'metadata':{'name':'" name "','namespace':'default','uid':'" name "','labels':" labels \
+	"},'spec':{'nodeName':'n1','containers':"                                                \
+	"[{'ports':[{'name':'main','containerPort':8080,'protocol':'TCP'}]}]},'status':{'podIPs':[{'ip':'" ip "'}]}}"
+#define POLICY(name, generation, spec) \
+	"{'metadata':{'name':'" name "','namespace':'default','generation':" generation "},'spec':" spec "}"
 
 static void denies_and_allows(void **state)
 {
@@ -603,6 +628,7 @@ int main(void)
 		cmocka_unit_test(serves_pods_made_later),
 		cmocka_unit_test(follows_the_api),
 		cmocka_unit_test(follows_host_ports),
+		cmocka_unit_test(balances_for_some),
 		cmocka_unit_test(denies_and_allows),
 		cmocka_unit_test(holds_back_what_pods_send),
 		cmocka_unit_test(holds_before_the_first_packet),

@@ -70,6 +70,8 @@ static void maps_text(struct buf *out, unsigned f)
 		split_maps_text(out, f, *p);
 	buf_printf(out, "\tset hairpin%u { typeof %s saddr . %s daddr; }\n", f, ip_word(f), ip_word(f));
 	buf_printf(out, "\tset remote%u { typeof %s daddr . meta l4proto . th dport; }\n", f, ip_word(f));
+	buf_printf(out, "\tset guarded%u { typeof %s; }\n", f, key_of('c', f));
+	buf_printf(out, "\tset allowed%u { typeof %s . %s saddr; flags interval; }\n", f, key_of('c', f), ip_word(f));
 }
 
 static void policy_maps_text(struct buf *out, unsigned f)
@@ -149,6 +151,11 @@ static void lookups_text(struct buf *out)
 		"\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @svc_y4\n"
 		"\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @svc_y6\n"
 		"\t}\n"
+		"\tchain guard {\n"
+		"\t\tip daddr . meta l4proto . th dport . ip saddr @allowed4 return\n"
+		"\t\tip6 daddr . meta l4proto . th dport . ip6 saddr @allowed6 return\n"
+		"\t\tdrop\n"
+		"\t}\n"
 		"\tchain services {\n"
 		"\t\tip daddr . meta l4proto . th dport vmap @svc_c4\n"
 		"\t\tip6 daddr . meta l4proto . th dport vmap @svc_c6\n"
@@ -176,6 +183,8 @@ static void nat_text(struct buf *out, const struct nft_opts *o)
 {
 	buf_printf(out,
 		"\tchain nat_prerouting {\n\t\ttype nat hook prerouting priority -100; policy accept;\n"
+		"\t\tip daddr . meta l4proto . th dport @guarded4 jump guard\n"
+		"\t\tip6 daddr . meta l4proto . th dport @guarded6 jump guard\n"
 		"\t\tiifname != \"%s*\" jump outside\n\t\tjump services\n\t}\n"
 		"\tchain nat_output {\n\t\ttype nat hook output priority -100; policy accept;\n\t\tjump services\n\t}\n",
 		o->pod_links);

@@ -1,6 +1,7 @@
 /* The Node object: registered once, its status written when it changes or every five minutes, and a Lease every ten
  * seconds. */
 #include "claims/claims.h"
+#include "hostports/hostports.h"
 #include "node/node_internal.h"
 #include <stdio.h>
 #include <sys/statvfs.h>
@@ -219,10 +220,17 @@ static struct node *labels_of(struct node_agent *n, struct arena *a)
 	return l;
 }
 
-/* Below which folder volumes are made here. */
+/* Below which folder volumes are made here; which ports are not free for load balancing. */
 static struct node *annotations_of(struct node_agent *n, struct arena *a)
 {
-	return n->o.volumes_dir ? node_pack(a, "{'" LOCAL_PATH_FOLDER "':s}", n->o.volumes_dir) : NULL;
+	auto_buf struct buf ports = BUF_INIT;
+	struct node *list = node_map(a);
+
+	hostports_listening(n->o.node_ips, n->o.n_node_ips, &ports);
+	node_setc(list, HOST_PORTS_NOTE, node_str(a, arena_str(a, buf_view(&ports))));
+	if (n->o.volumes_dir)
+		node_setc(list, LOCAL_PATH_FOLDER, node_c(a, n->o.volumes_dir));
+	return list;
 }
 
 static int create_node(struct node_agent *n, const struct ready *r, struct err *e)
@@ -393,6 +401,9 @@ void node_status_run(void *agent)
 				status = now;
 				continue;
 			}
+			err_init(&e);
+			if (n->node_doc && relabel(n, &e) < 0) /* the ports of new programs */
+				log_debug("node %s: annotations are not written: %s", n->o.node_name, e.message);
 		}
 		int64_t wait = MIN(mono_ms_between(mono_now(), lease), (int64_t)LEASE_MS);
 		if (!rest(n, news, !r.ok || !told_once ? HURRY_MS : MAX(wait, (int64_t)1)))
