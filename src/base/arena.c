@@ -1,4 +1,4 @@
-#include "base/arena.h"
+#include "base/base_internal.h"
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -27,13 +27,18 @@ struct arena {
 
 static struct block *block_new(struct arena *a, size_t cap)
 {
-	struct block *b = xmalloc(sizeof(*b) + cap);
+	struct block *b = block_take(sizeof(*b) + cap);
 
 	b->older = NULL;
 	b->used = 0;
 	b->cap = cap;
 	a->bytes += cap;
 	return b;
+}
+
+static void block_free(struct block *b)
+{
+	block_give(b, sizeof(*b) + b->cap);
 }
 
 struct arena *arena_new_of(size_t first_bytes)
@@ -61,13 +66,13 @@ void arena_reset(struct arena *a)
 		struct block *b = a->newest;
 
 		a->newest = b->older;
-		free(b);
+		block_free(b);
 	}
 	while (a->large) {
 		struct block *b = a->large;
 
 		a->large = b->older;
-		free(b);
+		block_free(b);
 	}
 	a->first->used = 0;
 	a->bytes = a->first->cap;
@@ -78,7 +83,7 @@ struct arena *arena_free(struct arena *a)
 	if (!a)
 		return NULL;
 	arena_reset(a);
-	free(a->first);
+	block_free(a->first);
 	free(a);
 	return NULL;
 }
@@ -101,7 +106,7 @@ void *arena_alloc(struct arena *a, size_t n)
 	PRE(n <= SIZE_MAX / 2);
 	n = n ? (n + ALIGN - 1) & ~(ALIGN - 1) : ALIGN;
 	if (b->cap - b->used < n) {
-		size_t cap = MIN(b->cap * 2, MOST_BYTES);
+		size_t cap = MIN((b->cap + sizeof(*b)) * 2, MOST_BYTES) - sizeof(*b);
 
 		if (n > cap / 2)
 			return alloc_alone(a, n);

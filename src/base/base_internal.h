@@ -1,8 +1,34 @@
 /* What the files of base/ share. */
 #pragma once
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/task.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAVE_ASAN 1
+#endif
+#if __has_feature(thread_sanitizer)
+#define HAVE_TSAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define HAVE_ASAN 1
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define HAVE_TSAN 1
+#endif
+#if defined(HAVE_ASAN) || defined(HAVE_TSAN)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
+/* Blocks of arenas: powers of two from 2 KiB to 64 KiB are kept for the next one, others come and go. */
+void *block_take(size_t bytes);
+void block_give(void *take, size_t bytes);
+size_t blocks_bytes(void); /* kept now; for tests */
 
 /* Cuts text that filled cap bytes to "..." at a character's start; returns its length. */
 size_t text_cut(char *text, size_t cap);

@@ -11,20 +11,6 @@
 #include <ucontext.h>
 #endif
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAVE_ASAN 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define HAVE_TSAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define HAVE_ASAN 1
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define HAVE_TSAN 1
-#endif
 #ifdef HAVE_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -33,11 +19,7 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-#if defined(HAVE_ASAN) || defined(HAVE_TSAN)
-#define STACK_BYTES (TASK_STACK_BYTES * 8) /* frames grow under a sanitizer */
-#else
-#define STACK_BYTES TASK_STACK_BYTES
-#endif
+#define STACK_BYTES (SANITIZED ? TASK_STACK_BYTES * 8 : TASK_STACK_BYTES) /* frames grow under a sanitizer */
 
 /* ---- stacks ---------------------------------------------------------------------------------- */
 

@@ -27,11 +27,7 @@ static void *run(void *arg)
 
 static size_t stack_bytes(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	return TASK_STACK_BYTES * 8; /* frames grow under a sanitizer */
-#else
-	return TASK_STACK_BYTES;
-#endif
+	return SANITIZED ? TASK_STACK_BYTES * 8 : TASK_STACK_BYTES; /* frames grow under a sanitizer */
 }
 
 struct task *thread_spawn(const char *name, void (*fn)(void *arg), void *arg)

@@ -178,30 +178,30 @@ void build_close(struct build *b, uint32_t node, uint32_t children)
 /* The slice holds no slot: text goes over in one piece, then each node's offsets move by the same distance. */
 static void copy_slice(struct build *b, const struct doc *d, uint32_t at)
 {
-	const struct dnode *from = &d->nodes[at];
-	uint32_t count = dn_skip(from), old_at = dn_value_at(d->extra, from), new_at = (uint32_t)b->text_n;
+	struct dnode root = dn_at(d, at);
+	uint32_t count = dn_skip(&root), old_at = dn_value_at(d->extra, &root), new_at = (uint32_t)b->text_n;
 	uint32_t shift = new_at - old_at; /* wraps on purpose */
 	uint32_t first;
 
-	build_bytes(b, d->text + old_at, from->len);
-	first = build_node(b, dn_kind(from), new_at, from->len);
-	b->nodes[first].bits |= from->bits & (DN_ESC | DN_FLAT);
-	b->nodes[first].aux = from->aux;
+	build_bytes(b, d->text + old_at, root.len);
+	first = build_node(b, dn_kind(&root), new_at, root.len);
+	b->nodes[first].bits |= root.bits & (DN_ESC | DN_FLAT);
+	b->nodes[first].aux = root.aux;
 	while (b->cap - b->n < count)
 		build_grow_nodes(b);
 	for (uint32_t i = 0; i < count; i++) {
-		struct dnode *to = &b->nodes[first + i];
+		struct dnode from = dn_at(d, at + i), *to = &b->nodes[first + i];
 
 		if (i > 0) {
-			*to = from[i];
+			*to = from;
 			if (to->bits & DN_KEY_ESC)
 				to->pos = extra_record(
-					b, load_u32(d->extra + to->pos) + shift, dn_key(d->text, d->extra, &from[i]));
+					b, load_u32(d->extra + to->pos) + shift, dn_key(d->text, d->extra, &from));
 			else
 				to->pos += shift;
 		}
 		if (dn_kind(to) == VAL_STR && to->bits & DN_ESC) {
-			struct str s = dn_str(d->text, d->extra, &from[i]);
+			struct str s = dn_str(d->text, d->extra, &from);
 
 			to->aux = extra_record(b, (uint32_t)s.n, s);
 		}
@@ -212,23 +212,22 @@ static void copy_slice(struct build *b, const struct doc *d, uint32_t at)
 /* Recursion is as deep as a doc, DOC_DEPTH_MAX. */
 void build_val_live(struct build *b, const struct doc *d, uint32_t at)
 {
-	const struct dnode *from = &d->nodes[at];
-	uint32_t end = at + dn_skip(from), to, children = 0;
+	struct dnode from = dn_at(d, at), n;
+	uint32_t end = at + dn_skip(&from), to, children = 0;
 
-	if (!dn_is_container(from)) {
+	if (!dn_is_container(&from)) {
 		copy_slice(b, d, at);
 		return;
 	}
-	to = build_open(b, dn_kind(from));
-	for (uint32_t i = at + 1; i < end; i += dn_skip(&d->nodes[i])) {
-		const struct dnode *n = &d->nodes[i];
-
-		if (n->bits & DN_DEAD)
+	to = build_open(b, dn_kind(&from));
+	for (uint32_t i = at + 1; i < end; i += dn_skip(&n)) {
+		n = dn_at(d, i);
+		if (n.bits & DN_DEAD)
 			continue;
 		if (children++)
 			build_byte(b, ',');
-		if (n->bits & DN_HAS_KEY)
-			build_key(b, dn_key(d->text, d->extra, n));
+		if (n.bits & DN_HAS_KEY)
+			build_key(b, dn_key(d->text, d->extra, &n));
 		build_val_live(b, d, i);
 	}
 	build_close(b, to, children);
@@ -236,7 +235,7 @@ void build_val_live(struct build *b, const struct doc *d, uint32_t at)
 
 void build_val(struct build *b, const struct doc *d, uint32_t at)
 {
-	if (d->slot && at < d->slot && d->slot < at + dn_skip(&d->nodes[at]))
+	if (d->slot && at < d->slot && d->slot < at + dn_skip_at(d, at))
 		build_val_live(b, d, at);
 	else
 		copy_slice(b, d, at);
@@ -244,9 +243,23 @@ void build_val(struct build *b, const struct doc *d, uint32_t at)
 
 /* ---- the finished doc ------------------------------------------------------------------------ */
 
+/* Whether every number of every node fits into 16 bits: key lengths are the only ones that text, extra and the count of
+ * nodes do not bound. */
+static bool fits_small(const struct build *b)
+{
+	uint32_t all = 0;
+
+	if (b->text_n > DN_SMALL_MAX || b->extra_n > DN_SMALL_MAX || b->n > DN_SMALL_MAX)
+		return false;
+	for (uint32_t i = 0; i < b->n; i++)
+		all |= b->nodes[i].bits;
+	return all <= DN_SMALL_MAX;
+}
+
 struct doc *build_finish(struct build *b)
 {
-	size_t nodes_bytes = b->n * sizeof(*b->nodes);
+	bool small = fits_small(b);
+	size_t nodes_bytes = b->n * (small ? sizeof(struct dnode_small) : sizeof(struct dnode));
 	struct doc *d = xmalloc(sizeof(*d) + nodes_bytes + b->extra_n + b->text_n + 1);
 	struct val meta;
 
@@ -255,10 +268,12 @@ struct doc *build_finish(struct build *b)
 		.text_n = (uint32_t)b->text_n,
 		.extra_n = (uint32_t)b->extra_n,
 		.slot = b->slot,
+		.small = small,
 	};
 	atomic_init(&d->refs, 1);
-	memcpy(d->nodes, b->nodes, nodes_bytes);
-	d->extra = (char *)d->nodes + nodes_bytes;
+	for (uint32_t i = 0; i < b->n; i++)
+		dn_put(d, i, &b->nodes[i]);
+	d->extra = (char *)d->index + nodes_bytes;
 	if (b->extra_n)
 		memcpy(d->extra, b->extra, b->extra_n);
 	d->text = d->extra + b->extra_n;

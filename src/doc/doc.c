@@ -38,32 +38,36 @@ struct str doc_text(const struct doc *d)
 
 size_t doc_bytes(const struct doc *d)
 {
-	return sizeof(*d) + d->nodes_n * sizeof(*d->nodes) + d->extra_n + d->text_n + 1;
+	return (size_t)(d->text - (const char *)d) + d->text_n + 1;
 }
 
-static const struct dnode *node_of(struct val v)
+static inline struct dnode node_of(struct val v)
 {
-	return &v.d->nodes[v.at];
+	return dn_at(v.d, v.at);
 }
 
 enum val_kind val_kind(struct val v)
 {
-	return v.d ? dn_kind(node_of(v)) : VAL_MISSING;
+	struct dnode n;
+
+	if (!v.d)
+		return VAL_MISSING;
+	n = node_of(v);
+	return dn_kind(&n);
 }
 
 struct val val_get_str(struct val map, struct str key)
 {
-	const struct dnode *nodes, *n;
 	uint32_t end, want = (uint32_t)(key.n << 8);
+	struct dnode n;
 
-	if (!map.d || dn_kind(node_of(map)) != VAL_MAP || key.n > DN_KEY_MAX)
+	if (val_kind(map) != VAL_MAP || key.n > DN_KEY_MAX)
 		return VAL_NONE;
-	nodes = map.d->nodes;
-	end = map.at + nodes[map.at].aux;
-	for (uint32_t i = map.at + 1; i < end; i += dn_skip(n)) {
-		n = &nodes[i];
-		if ((n->bits & ~0xffu) == want &&
-			(!key.n || !memcmp(dn_key(map.d->text, map.d->extra, n).p, key.p, key.n)))
+	end = map.at + node_of(map).aux;
+	for (uint32_t i = map.at + 1; i < end; i += dn_skip(&n)) {
+		n = dn_at(map.d, i);
+		if ((n.bits & ~0xffu) == want &&
+			(!key.n || !memcmp(dn_key(map.d->text, map.d->extra, &n).p, key.p, key.n)))
 			return (struct val){ map.d, i };
 	}
 	return VAL_NONE;
@@ -87,52 +91,55 @@ struct val val_path(struct val v, const char *path)
 
 struct val val_at(struct val list, size_t i)
 {
-	const struct dnode *n;
+	struct dnode n;
 	uint32_t at, end;
 
 	if (val_kind(list) < VAL_LIST)
 		return VAL_NONE;
 	n = node_of(list);
-	end = list.at + n->aux;
-	if (n->bits & DN_FLAT)
-		return i < n->aux - 1 ? (struct val){ list.d, list.at + 1 + (uint32_t)i } : VAL_NONE;
+	end = list.at + n.aux;
+	if (n.bits & DN_FLAT)
+		return i < n.aux - 1 ? (struct val){ list.d, list.at + 1 + (uint32_t)i } : VAL_NONE;
 	for (at = list.at + 1; at < end && i; i--)
-		at += dn_skip(&list.d->nodes[at]);
+		at += dn_skip_at(list.d, at);
 	return at < end ? (struct val){ list.d, at } : VAL_NONE;
 }
 
 size_t val_len(struct val v)
 {
-	const struct dnode *n;
+	struct dnode n;
 	uint32_t end;
 	size_t count = 0;
 
 	if (val_kind(v) < VAL_LIST)
 		return 0;
 	n = node_of(v);
-	if (n->bits & DN_FLAT)
-		return n->aux - 1;
-	end = v.at + n->aux;
-	for (uint32_t i = v.at + 1; i < end; i += dn_skip(&v.d->nodes[i]))
+	if (n.bits & DN_FLAT)
+		return n.aux - 1;
+	end = v.at + n.aux;
+	for (uint32_t i = v.at + 1; i < end; i += dn_skip_at(v.d, i))
 		count++;
 	return count;
 }
 
 struct str val_text(struct val v)
 {
-	const struct dnode *n;
+	struct dnode n;
 
 	if (!v.d)
 		return STR_NULL;
 	n = node_of(v);
-	return str_n(v.d->text + dn_value_at(v.d->extra, n), n->len);
+	return str_n(v.d->text + dn_value_at(v.d->extra, &n), n.len);
 }
 
 struct str val_str(struct val v)
 {
+	struct dnode n;
+
 	if (val_kind(v) != VAL_STR)
 		return STR_NULL;
-	return dn_str(v.d->text, v.d->extra, node_of(v));
+	n = node_of(v);
+	return dn_str(v.d->text, v.d->extra, &n);
 }
 
 /* The text of a number is followed by a byte that ends it, the NUL at the latest. */
@@ -206,15 +213,15 @@ struct val_iter val_iter(struct val v)
 bool val_next(struct val_iter *it)
 {
 	const struct doc *d = it->in.d;
-	const struct dnode *n;
+	struct dnode n;
 
-	if (!d || it->next >= it->in.at + d->nodes[it->in.at].aux)
+	if (!d || it->next >= it->in.at + node_of(it->in).aux)
 		return false;
-	n = &d->nodes[it->next];
+	n = dn_at(d, it->next);
 	it->val = (struct val){ d, it->next };
-	it->key = n->bits & DN_HAS_KEY ? dn_key(d->text, d->extra, n) : STR_NULL;
+	it->key = n.bits & DN_HAS_KEY ? dn_key(d->text, d->extra, &n) : STR_NULL;
 	it->i++;
-	it->next += dn_skip(n);
+	it->next += dn_skip(&n);
 	return true;
 }
 
@@ -264,16 +271,17 @@ void doc_stamp(struct doc *d, int64_t revision)
 {
 	char digits[FLOAT_TEXT_MAX], *at;
 	struct str s = int_text(revision, digits);
-	struct dnode *n;
+	struct dnode n;
 
 	PRE(d->slot && s.n <= DOC_SLOT_MAX - 2);
-	n = &d->nodes[d->slot];
-	at = d->text + dn_value_at(d->extra, n);
+	n = dn_at(d, d->slot);
+	at = d->text + dn_value_at(d->extra, &n);
 	memset(at, ' ', DOC_SLOT_MAX);
 	at[0] = '"';
 	memcpy(at + 1, s.p, s.n);
 	at[s.n + 1] = '"';
-	n->len = (uint32_t)s.n + 2;
+	n.len = (uint32_t)s.n + 2;
+	dn_put(d, d->slot, &n);
 	d->revision = revision;
 }
 
@@ -286,11 +294,11 @@ struct str doc_item_text(const struct doc *d)
 	if (val_kind(doc_root(d)) != VAL_MAP)
 		return str_n(d->text, d->text_n);
 	for (size_t i = 0; i < ARRAY_LEN(lead) && at < d->nodes_n; i++) {
-		const struct dnode *n = &d->nodes[at];
+		struct dnode n = dn_at(d, at);
 
-		if (dn_is_container(n) || !str_eq(dn_key(d->text, d->extra, n), lead[i]))
+		if (dn_is_container(&n) || !str_eq(dn_key(d->text, d->extra, &n), lead[i]))
 			continue;
-		pos = dn_value_at(d->extra, n) + n->len;
+		pos = dn_value_at(d->extra, &n) + n.len;
 		pos += d->text[pos] == ',';
 		at++;
 	}

@@ -2,7 +2,7 @@
  *
  * Two forms, each with one job:
  *   struct doc   published: immutable, reference-counted, one allocation that holds the JSON text and an index of
- *                nodes (16 bytes each) that point into it. Shared by every reader, thread and HTTP response.
+ *                nodes (8 bytes each) that point into it. Shared by every reader, thread and HTTP response.
  *   struct node  being built: a mutable tree in an arena. Nobody else sees it. node_publish() makes a doc of it.
  *
  *     text ── doc_parse() ──► doc ── node_from() ──► node ── edits ──► node_publish() ──► doc

@@ -2,7 +2,10 @@
  *
  * One allocation:
  *
- *     struct doc │ nodes, 16 bytes each, preorder │ extra: decoded copies │ JSON text │ NUL
+ *     struct doc │ nodes, preorder │ extra: decoded copies │ JSON text │ NUL
+ *
+ * The builder works with nodes of 16 bytes. A finished doc whose offsets all fit in 16 bits keeps them in 8, and that
+ * is nearly every object there is: dn_at() reads both.
  *
  * A node knows its key and its value by one offset: the text is compact, so the value of "key" starts two bytes after
  * the key's last one (`"key":value`). A list's element (and the root) has no key, its offset is the value's own.
@@ -17,7 +20,11 @@ struct dnode {
 	uint32_t len;  /* bytes of the value's text */
 	uint32_t aux;  /* containers: nodes in this subtree, itself included. DN_ESC: a string record in extra */
 };
-_Static_assert(sizeof(struct dnode) == 16, "the index is 16 bytes a value");
+struct dnode_small {
+	uint16_t pos, bits, len, aux;
+};
+_Static_assert(sizeof(struct dnode) == 16 && sizeof(struct dnode_small) == 8, "the index of a value");
+#define DN_SMALL_MAX UINT16_MAX
 
 #define DN_KIND 0x07u
 #define DN_HAS_KEY 0x08u
@@ -36,10 +43,29 @@ struct doc {
 	uint32_t nodes_n, text_n, extra_n;
 	uint32_t meta; /* node of the root's "metadata" map, 0: none */
 	uint32_t slot; /* node of the resourceVersion that has a slot, 0: none */
+	bool small;    /* the index holds struct dnode_small, else struct dnode */
 	int64_t revision;
 	char *text, *extra;
-	struct dnode nodes[];
+	_Alignas(struct dnode) unsigned char index[];
 };
+
+static inline struct dnode dn_at(const struct doc *d, uint32_t i)
+{
+	const struct dnode_small *n;
+
+	if (!d->small)
+		return ((const struct dnode *)d->index)[i];
+	n = (const struct dnode_small *)d->index + i;
+	return (struct dnode){ n->pos, n->bits, n->len, n->aux };
+}
+static inline void dn_put(struct doc *d, uint32_t i, const struct dnode *n)
+{
+	if (d->small)
+		((struct dnode_small *)d->index)[i] =
+			(struct dnode_small){ (uint16_t)n->pos, (uint16_t)n->bits, (uint16_t)n->len, (uint16_t)n->aux };
+	else
+		((struct dnode *)d->index)[i] = *n;
+}
 
 static inline enum val_kind dn_kind(const struct dnode *n)
 {
@@ -52,6 +78,12 @@ static inline bool dn_is_container(const struct dnode *n)
 static inline uint32_t dn_skip(const struct dnode *n)
 {
 	return dn_is_container(n) ? n->aux : 1;
+}
+static inline uint32_t dn_skip_at(const struct doc *d, uint32_t i)
+{
+	struct dnode n = dn_at(d, i);
+
+	return dn_skip(&n);
 }
 static inline uint32_t load_u32(const char *p)
 {

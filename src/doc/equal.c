@@ -66,6 +66,13 @@ uint64_t val_hash(struct val v)
 	return h + (uint64_t)k;
 }
 
+static struct str key_at(const struct doc *d, uint32_t at)
+{
+	struct dnode n = dn_at(d, at);
+
+	return dn_key(d->text, d->extra, &n);
+}
+
 /* A hash set of b's keys for maps where comparing each pair would take too long. */
 static bool large_maps_equal(struct val a, struct val b, size_t len)
 {
@@ -82,7 +89,7 @@ static bool large_maps_equal(struct val a, struct val b, size_t len)
 	}
 	for (struct val_iter it = val_iter(a); val_next(&it);) {
 		for (at = key_hash(it.key) & (cap - 1); set[at]; at = (at + 1) & (cap - 1))
-			if (str_eq(dn_key(b.d->text, b.d->extra, &b.d->nodes[set[at]]), it.key))
+			if (str_eq(key_at(b.d, set[at]), it.key))
 				break;
 		if (!set[at] || !val_equal(it.val, (struct val){ b.d, set[at] }))
 			return false;

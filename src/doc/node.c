@@ -108,7 +108,7 @@ struct node *node_list(struct arena *a)
 
 static struct node *new_view(struct arena *a, const struct doc *d, uint32_t at)
 {
-	struct node *n = new_node(a, dn_kind(&d->nodes[at]));
+	struct node *n = new_node(a, val_kind((struct val){ d, at }));
 
 	n->view = true;
 	n->d = d;

@@ -106,6 +106,59 @@ static void keeps_room_for_a_revision(void **state)
 		"\"uid\":\"u\"},\"q\":[1]}");
 }
 
+static void assert_reads(const struct doc *d)
+{
+	assert_str(doc_name(d), "a");
+	assert_str(val_str(val_get(doc_root(d), "q\"k")), "b\nc");
+	assert_int_equal(val_len(doc_get(d, "list")), 4);
+	assert_int_equal(val_int(val_at(doc_get(d, "list"), 3), 0), 7);
+	assert_str(val_text(doc_get(d, "list")), "[1,[],{\"x\":[true]},7]");
+	assert_str(val_str(val_get(doc_get(d, "after"), "k")), "v");
+}
+
+/* Documents below 64 KiB have a smaller index: one of them grows beyond by a long text, by a long key, by escapes or by
+ * many values, and shrinks again. */
+static void small_and_large_documents_read_the_same(void **state)
+{
+	enum { N = 70000 };
+	auto_free char *pad = xmalloc(N);
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_(doc_unref) struct doc *small = parse("{\"metadata\":{\"name\":\"a\"},\"q\\\"k\":\"b\\nc\","
+						   "\"list\":[1,[],{\"x\":[true]},7],\"after\":{\"k\":\"v\"}}");
+	struct node *zeros = node_list(a), *with[4];
+
+	for (int i = 0; i < N / 2; i++)
+		node_add(zeros, node_int(a, 0));
+	with[0] = node_str(a, str_n(memset(pad, 'x', N), N));
+	with[1] = node_map(a);
+	node_set(with[1], str_n(pad, 300), node_int(a, 1));
+	with[2] = node_str(a, str_n(memset(pad, '\n', N), N));
+	with[3] = zeros;
+	for (size_t i = 0; i < ARRAY_LEN(with); i++) {
+		auto_(doc_unref) struct doc *large = NULL, *again = NULL, *parsed = NULL;
+		struct node *n = node_from(a, doc_root(small));
+
+		node_setc(n, "list2", with[i]);
+		node_setc(n, "after", node_from(a, doc_get(small, "after")));
+		large = node_publish_versioned(n);
+		doc_stamp(large, 12);
+		assert_reads(large);
+		assert_true(node_equal(node_from(a, doc_get(large, "list2")), with[i]));
+		assert_int_equal(doc_parse_stored(doc_text(large), &parsed, NULL), 0);
+		assert_reads(parsed);
+		assert_true(val_equal(doc_root(parsed), doc_root(large)));
+
+		n = node_from(a, doc_root(large));
+		node_delc(n, "list2");
+		again = node_publish_versioned(n);
+		doc_stamp(again, 123456);
+		assert_reads(again);
+		assert_int_equal(doc_revision(again), 123456);
+		assert_str(doc_str(again, "metadata.resourceVersion"), "123456");
+		assert_true(doc_bytes(again) < doc_bytes(small) + 100);
+	}
+}
+
 static void makes_metadata_when_missing(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
@@ -193,6 +246,7 @@ int main(void)
 		cmocka_unit_test(edits_a_view),
 		cmocka_unit_test(puts_api_version_and_kind_first),
 		cmocka_unit_test(keeps_room_for_a_revision),
+		cmocka_unit_test(small_and_large_documents_read_the_same),
 		cmocka_unit_test(makes_metadata_when_missing),
 		cmocka_unit_test(paints_pictures),
 		cmocka_unit_test(large_maps_take_many_edits),

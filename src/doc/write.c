@@ -140,7 +140,7 @@ static bool begins_well(const struct node *n)
 	if (api.d && api.at != next)
 		return false;
 	if (api.d)
-		next += dn_skip(&n->d->nodes[api.at]);
+		next += dn_skip_at(n->d, api.at);
 	return !kind.d || kind.at == next;
 }
 
