@@ -1,9 +1,11 @@
 /* check: everything that would keep a server from starting, as a table of questions; each bad answer says what to
  * do. */
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/str.h"
 #include "base/task.h"
 #include "cmd/cmd.h"
+#include "pki/pki.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,6 +18,7 @@
 
 #define AFTER_CRASH_MS 2000
 #define DISK_LEAST ((uint64_t)256 << 20)
+#define CLOCK_DIFFERENCE_S 3600
 #define WALL_LEAST 1767225600 /* 2026-01-01: an older clock is wrong, and certificates would be too */
 
 struct question {
@@ -199,15 +202,94 @@ static const char *ask_forward(struct arena *a, const struct settings *s, const 
 		"/proc/sys/net/ipv4/ip_forward cannot be written: pods would have no network";
 }
 
+static const char *time_text(struct arena *a, int64_t seconds)
+{
+	char text[TIME_TEXT_MAX];
+
+	wall_rfc3339((struct wall){ seconds * 1000000000 }, text);
+	return arena_strdup(a, text);
+}
+
 static const char *ask_clock(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	char now[TIME_TEXT_MAX];
+	int64_t now = wall_s(wall_now());
+	struct stat st;
+
+	(void)s;
+	if (now < WALL_LEAST)
+		return arena_printf(a, "the clock says %s, which is too early to be true: certificates would not hold",
+			time_text(a, now));
+	if (stat(l->store, &st) == 0 && st.st_mtim.tv_sec > now + CLOCK_DIFFERENCE_S)
+		return arena_printf(a,
+			"the clock says %s, but the data in %s was written at %s: set the clock (timedatectl set-ntp true)",
+			time_text(a, now), l->data, time_text(a, st.st_mtim.tv_sec));
+	return NULL;
+}
+
+/* When the certificate in a file ends. false: there is none that can be read. */
+static bool ends_at(const char *path, int64_t *ret_s)
+{
+	auto_buf struct buf pem = BUF_INIT;
+	struct err e;
+
+	err_init(&e);
+	return file_read(path, &pem, &e) == 0 && pki_certificate_ends(buf_view(&pem), ret_s, &e) == 0;
+}
+
+/* Only a CA that has ended is beyond help: a start makes the others anew. */
+static const char *ask_ca(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	static const char *const names[] = { "ca", "front-ca" };
+	int64_t end;
+
+	(void)s;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		const char *path = arena_printf(a, "%s/%s.crt", l->control_pki, names[i]);
+
+		if (ends_at(path, &end) && end <= wall_s(wall_now()))
+			return arena_printf(a,
+				"the cluster's CA %s ended at %s, and all that it signed with it (or the clock is wrong). For a new one: "
+				"mv %s/%s.* somewhere, start, then `kogge kubeconfig` for everybody who has one",
+				path, time_text(a, end), l->control_pki, names[i]);
+	}
+	return NULL;
+}
+
+static const char *ask_certificates(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	const char *const paths[] = { arena_printf(a, "%s/server.crt", l->control_pki),
+		arena_printf(a, "%s/admin.crt", l->data), arena_printf(a, "%s/client.crt", l->node_pki),
+		arena_printf(a, "%s/server.crt", l->node_pki) };
+	int64_t end;
+
+	(void)s;
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+		if (ends_at(paths[i], &end) && end <= wall_s(wall_now()))
+			return arena_printf(a,
+				"%s ended at %s: a start (or SIGHUP to a running server) makes it anew; kubeconfigs that were copied "
+				"want `kogge kubeconfig` again",
+				paths[i], time_text(a, end));
+	return NULL;
+}
+
+static const char *ask_swap(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	auto_buf struct buf text = BUF_INIT;
+	struct str line, name;
+	struct err e;
 
 	(void)s, (void)l;
-	if (wall_s(wall_now()) >= WALL_LEAST)
+	err_init(&e);
+	if (file_read("/proc/swaps", &text, &e) < 0)
 		return NULL;
-	wall_rfc3339(wall_now(), now);
-	return arena_printf(a, "the clock says %s, which is too early to be true: certificates would not hold", now);
+	struct str rest = buf_view(&text);
+	if (!str_next(&rest, '\n', &line) || !str_next(&rest, '\n', &line) || str_empty(str_trim(line)))
+		return NULL; /* the head only */
+	(void)str_cut(line, ' ', &name);
+	return arena_printf(a,
+		"swap is on (%.*s): pods may become slow where they would have met their memory limit, so Kubernetes' own "
+		"node does not start then; this one does. swapoff -a, and take it out of /etc/fstab",
+		STR_ARG(name));
 }
 
 static int64_t number_in(const char *path)
@@ -244,9 +326,12 @@ static const struct question questions[] = {
 	{ "disk", false, true, false, ask_disk },
 	{ "data folder", false, true, false, ask_reachable },
 	{ "clock", false, true, false, ask_clock },
+	{ "certificate authority", false, true, false, ask_ca },
+	{ "certificates", false, false, true, ask_certificates },
 	{ "cgroups", true, true, false, ask_cgroups },
 	{ "forwarding", true, true, false, ask_forward },
 	{ "inotify", true, false, true, ask_inotify },
+	{ "swap", true, true, true, ask_swap },
 };
 
 static void print_json(const char *name, const char *wrong, bool warning, bool first)

@@ -57,7 +57,9 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 /* Makes the folders with their owners and modes. */
 int layout_make(const struct layout *l, const struct settings *s, struct err *e);
 /* Makes or renews keys, certificates and the admin kubeconfig. */
-int layout_certificates(struct arena *a, const struct layout *l, const struct settings *s, struct err *e);
+/* Makes what is missing, has ended or ends soon. ret_renewed (may be NULL): whether anything was made. */
+int layout_certificates(
+	struct arena *a, const struct layout *l, const struct settings *s, bool *ret_renewed, struct err *e);
 /* Copies what the administrator wrote, and only root may read, to where control reads it. Again at SIGHUP. */
 int layout_hand_settings(const struct layout *l, const struct settings *s, struct err *e);
 

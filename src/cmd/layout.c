@@ -294,7 +294,18 @@ int layout_hand_settings(const struct layout *l, const struct settings *s, struc
 	return file_write(l->encryption_config, buf_view(&text), 0600, e);
 }
 
-int layout_certificates(struct arena *a, const struct layout *l, const struct settings *s, struct err *e)
+/* Like pki_leaf(); renewed stays true once it is. */
+static int need_leaf(const struct layout *l, const char *ca, const struct pki_leaf *leaf, bool *renewed, struct err *e)
+{
+	bool this_one = false;
+	int r = pki_leaf(l->control_pki, ca, leaf, &this_one, e);
+
+	*renewed |= this_one;
+	return r;
+}
+
+int layout_certificates(
+	struct arena *a, const struct layout *l, const struct settings *s, bool *ret_renewed, struct err *e)
 {
 	static const char *const masters[] = { "system:masters", NULL }, *const nodes[] = { "system:nodes", NULL };
 	const char *const node_names[] = { l->node_name, l->node_ip, "127.0.0.1", "localhost", NULL };
@@ -317,21 +328,23 @@ int layout_certificates(struct arena *a, const struct layout *l, const struct se
 		.dir = l->node_pki, .name = "server", .cn = node.cn, .orgs = nodes, .sans = node_names, .server = true
 	};
 	auto_buf struct buf ca = BUF_INIT;
+	bool renewed = false;
 
 	if (pki_ca(l->control_pki, "ca", "kogge", e) < 0 ||
 		pki_ca(l->control_pki, "front-ca", "kogge front proxy", e) < 0 || layout_hand_settings(l, s, e) < 0 ||
 		need_sealing_keys(l, s, e) < 0 || pki_signing_key(l->control_pki, "sa", e) < 0 ||
-		pki_leaf(l->control_pki, "ca", &server, NULL, e) < 0 ||
-		pki_leaf(l->control_pki, "ca", &node_client, NULL, e) < 0 ||
-		pki_leaf(l->control_pki, "front-ca", &front, NULL, e) < 0 ||
-		pki_leaf(l->control_pki, "ca", &admin, NULL, e) < 0)
+		need_leaf(l, "ca", &server, &renewed, e) < 0 || need_leaf(l, "ca", &node_client, &renewed, e) < 0 ||
+		need_leaf(l, "front-ca", &front, &renewed, e) < 0 || need_leaf(l, "ca", &admin, &renewed, e) < 0)
 		return -e->code;
 	hand_over(l->control_pki);
-	if (admin_kubeconfig(a, l, s, e) < 0 || s->no_node)
+	if (admin_kubeconfig(a, l, s, e) < 0)
 		return -e->code;
-	if (pki_leaf(l->control_pki, "ca", &node, NULL, e) < 0 ||
-		pki_leaf(l->control_pki, "ca", &node_server, NULL, e) < 0 ||
-		file_read(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0)
+	if (!s->no_node &&
+		(need_leaf(l, "ca", &node, &renewed, e) < 0 || need_leaf(l, "ca", &node_server, &renewed, e) < 0 ||
+			file_read(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0 ||
+			file_write(arena_printf(a, "%s/ca.crt", l->node_pki), buf_view(&ca), 0644, e) < 0))
 		return -e->code;
-	return file_write(arena_printf(a, "%s/ca.crt", l->node_pki), buf_view(&ca), 0644, e);
+	if (ret_renewed)
+		*ret_renewed = renewed;
+	return 0;
 }

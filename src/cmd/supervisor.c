@@ -28,6 +28,7 @@
 
 #define LOG_MODULE "supervisor"
 #define FIRST_WAIT_MS 1000
+#define CERTIFICATES_MS (12 * 3600 * 1000) /* so often certificates are looked at */
 #define MOST_WAIT_MS 15000
 #define QUIET_MS 60000
 #define STOP_MS 5000
@@ -47,9 +48,9 @@ struct supervisor {
 	const struct settings *s;
 	const struct layout *l;
 	int listener, signals, containerd_fd, notify;
-	struct mono began;
 	struct part parts[PARTS];
 	struct crashes *crashes; /* of control */
+	struct mono certificates_due;
 	bool stopping;
 };
 
@@ -255,7 +256,7 @@ static void part_ready(struct supervisor *v, struct part *p)
 	close(p->ready_fd);
 	p->ready_fd = -1;
 	if (n == 1)
-		say(v->s, "%s ready after %lld ms", p->name, (long long)mono_ms_between(v->began, mono_now()));
+		say(v->s, "%s ready after %lld ms", p->name, (long long)mono_ms_between(p->started, mono_now()));
 	if (n == 1 && p == &v->parts[CONTROL])
 		notify_tell(v->notify, "READY=1");
 }
@@ -291,7 +292,7 @@ static void need_containerd(struct supervisor *v)
 static int next_wait_ms(const struct supervisor *v)
 {
 	struct mono now = mono_now();
-	int64_t least = -1;
+	int64_t least = MAX(mono_ms_between(now, v->certificates_due), (int64_t)0);
 
 	for (int i = 0; i < PARTS; i++) {
 		const struct part *p = &v->parts[i];
@@ -300,7 +301,7 @@ static int next_wait_ms(const struct supervisor *v)
 		if (!p->wanted || p->pid || v->stopping)
 			continue;
 		ms = MAX(mono_ms_between(now, p->start_again), (int64_t)0);
-		least = least < 0 ? ms : MIN(least, ms);
+		least = MIN(least, ms);
 	}
 	return (int)least;
 }
@@ -314,23 +315,61 @@ static void start_due(struct supervisor *v)
 			start_part(v, (enum part_id)i);
 }
 
-/* SIGHUP: keys, certificates or settings files have changed. Clients wait at the listener meanwhile. */
-static void renew_control(struct supervisor *v)
+static void renew_part(struct part *p)
 {
-	struct part *p = &v->parts[CONTROL];
+	if (!p->pid)
+		return;
+	p->renewed = true;
+	kill(p->pid, SIGTERM);
+}
+
+static bool renew_certificates(struct supervisor *v, struct err *e)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	bool renewed = false;
+
+	if (layout_certificates(a, v->l, v->s, &renewed, e) < 0)
+		log_error("certificates cannot be renewed: %s", e->message);
+	else if (renewed)
+		log_info(
+			"certificates that ended soon were made anew; a kubeconfig that was copied: kogge kubeconfig, there");
+	return renewed;
+}
+
+/* SIGHUP: keys, certificates or settings files have changed. Clients wait at the listener meanwhile; pods go on. */
+static void renew(struct supervisor *v)
+{
 	struct err e;
+	bool renewed;
 
 	err_init(&e);
-	if (!p->pid || v->stopping)
+	if (!v->parts[CONTROL].pid || v->stopping)
 		return;
 	if (layout_hand_settings(v->l, v->s, &e) < 0) {
 		log_error("nothing is started again: %s", e.message);
 		return;
 	}
-	p->renewed = true;
+	renewed = renew_certificates(v, &e);
 	crashes_forget(v->crashes);
 	write_held_off(v);
-	kill(p->pid, SIGTERM);
+	renew_part(&v->parts[CONTROL]);
+	if (renewed)
+		renew_part(&v->parts[NODE]);
+}
+
+/* A server that runs for a year outlives its certificates. */
+static void look_at_certificates(struct supervisor *v)
+{
+	struct err e;
+
+	if (mono_before(mono_now(), v->certificates_due))
+		return;
+	v->certificates_due = mono_add_ms(mono_now(), CERTIFICATES_MS);
+	err_init(&e);
+	if (renew_certificates(v, &e)) {
+		renew_part(&v->parts[CONTROL]);
+		renew_part(&v->parts[NODE]);
+	}
 }
 
 static void wait_once(struct supervisor *v, int ms)
@@ -357,7 +396,7 @@ static void wait_once(struct supervisor *v, int ms)
 		if (info.ssi_signo == SIGCHLD)
 			reap(v);
 		else if (info.ssi_signo == SIGHUP)
-			renew_control(v);
+			renew(v);
 		else
 			v->stopping = true;
 	}
@@ -386,7 +425,7 @@ static int begin(struct supervisor *v, struct arena *a, struct err *e)
 
 	if (layout_make(v->l, v->s, e) < 0 || lock_data(v->l, e) < 0)
 		return -e->code;
-	if (layout_certificates(a, v->l, v->s, e) < 0)
+	if (layout_certificates(a, v->l, v->s, NULL, e) < 0)
 		return -e->code;
 	v->listener = bind_listener(v->s, e);
 	if (v->listener < 0)
@@ -431,7 +470,7 @@ int supervise(struct arena *a, const struct settings *s, const struct layout *l)
 		.listener = -1,
 		.containerd_fd = -1,
 		.notify = -1,
-		.began = mono_now(),
+		.certificates_due = mono_add_ms(mono_now(), CERTIFICATES_MS),
 		.crashes = crashes_new() };
 	struct err e;
 
@@ -446,6 +485,7 @@ int supervise(struct arena *a, const struct settings *s, const struct layout *l)
 		need_containerd(&v);
 	while (!v.stopping) {
 		wait_once(&v, next_wait_ms(&v));
+		look_at_certificates(&v);
 		start_due(&v);
 	}
 	end(&v, a);

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 from server import IMAGES, KOGGE, Server
@@ -128,6 +129,15 @@ def cluster():
         yield server
     finally:
         server.end()
+
+
+@pytest.fixture
+def data(tmp_path_factory):
+    """A folder that every user may pass through; it goes away."""
+    folder = f"/tmp/kogge-cli-{os.getpid()}-{time.monotonic_ns()}"
+    os.mkdir(folder, 0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

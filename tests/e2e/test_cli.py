@@ -1,7 +1,6 @@
 """The program itself: help, errors that say what to do, kubeconfig, status."""
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -16,15 +15,6 @@ from server import KOGGE, free_port
 def kogge(*args, env=None, user=None, timeout=30):
     return subprocess.run([KOGGE, *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False,
                           env={**os.environ, **(env or {})}, user=user, group=user, extra_groups=[] if user else None)
-
-
-@pytest.fixture
-def data(tmp_path_factory):
-    """A folder that every user may pass through; it goes away."""
-    folder = f"/tmp/kogge-cli-{os.getpid()}-{time.monotonic_ns()}"
-    os.mkdir(folder, 0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_help():
