@@ -2,9 +2,13 @@
 """make conformance: upstream's suite (../shared/conformance, built before) against one node of this build, which must not restart meanwhile.
 
 usage: run.py [run.sh's options: --focus RE, --names FILE, --nodes N …]      without --nodes 6 at a time; results in build/conformance/
+
+Told at the end: whether our processes are those of the start, and what the machine has that it had not before (tests/residue; whatever others
+do meanwhile is in it).
 """
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,10 +33,20 @@ def started(server):
     return times
 
 
+def residue(name):
+    """What the machine has now, in a file."""
+    file = os.path.join(OUT, name)
+    with open(file, "w", encoding="utf-8") as f:
+        subprocess.run([os.path.join(TOP, "tests", "residue"), "snapshot"], stdout=f, check=True)
+    return file
+
+
 def main():
     archives = glob.glob(os.path.join(CACHE, "images", "*.tar"))
     if not archives or not os.path.exists(os.path.join(CACHE, "bin", "e2e.test")):
         sys.exit(f"the suite is not built: {SUITE}/build.sh and {SUITE}/images.sh, about a quarter of an hour")
+    os.makedirs(OUT, exist_ok=True)
+    untouched = residue("before.json")
     server = Server(flags=["--legacy-token-secrets"])  # the suite of 1.20 waits for a token Secret in every namespace
     server.flags[server.flags.index("debug")] = "info"
     os.makedirs(os.path.join(server.data, "images"))
@@ -46,9 +60,12 @@ def main():
         code = subprocess.run([os.path.join(SUITE, "run.sh"), "--kubeconfig", server.kubeconfig, "--out", OUT, *options], check=False).returncode
         print(f"wall time {time.monotonic() - began:.0f} s; our processes", "are those of the start" if started(server) == before else "WERE STARTED AGAIN")
         shutil.copy(server.log, os.path.join(OUT, "server.log"))
-        return code
     finally:
         server.end()
+    print("left over:", end=" ", flush=True)
+    left = subprocess.run([os.path.join(TOP, "tests", "residue"), "compare", "--processes", re.escape(server.data), untouched, residue("after.json")],
+                          check=False).returncode
+    return code or left
 
 
 if __name__ == "__main__":
