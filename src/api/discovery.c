@@ -481,13 +481,13 @@ static void aggregated(struct rq *rq, bool core)
 
 static void core_versions(struct rq *rq)
 {
+	const char *address = rq->api->opts.advertise_address ? rq->api->opts.advertise_address : "127.0.0.1";
 	struct buf b = BUF_INIT;
 
 	buf_c(&b,
 		"{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/0\",\"serverAddress\":");
-	buf_json(&b,
-		str_c(rq_f(rq, "%s:%d", rq->api->opts.advertise_address ? rq->api->opts.advertise_address : "127.0.0.1",
-			rq->api->opts.advertise_port)));
+	buf_json(
+		&b, str_c(rq_f(rq, strchr(address, ':') ? "[%s]:%d" : "%s:%d", address, rq->api->opts.advertise_port)));
 	buf_c(&b, "}]}");
 	answer(rq, &b);
 }

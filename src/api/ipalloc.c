@@ -107,6 +107,18 @@ static bool is_ip(struct str s)
 	return s.n && !str_is(s, "None");
 }
 
+/* An address has many spellings of IPv6, and one key. */
+static struct str ip_key(struct str ip, char buf[64])
+{
+	unsigned char b[16];
+	bool v4;
+
+	if (!ip_parse(ip, b, &v4))
+		return ip;
+	ip_text(b, v4, buf);
+	return str_c(buf);
+}
+
 /* Calls each() for every address and port that a Service holds. */
 static void holds(struct val svc, void (*each)(void *arg, struct str key), void *arg)
 {
@@ -115,9 +127,9 @@ static void holds(struct val svc, void (*each)(void *arg, struct str key), void 
 
 	for (struct val_iter it = val_iter(val_get(spec, "clusterIPs")); val_next(&it);)
 		if (is_ip(val_str(it.val)))
-			each(arg, val_str(it.val));
+			each(arg, ip_key(val_str(it.val), key));
 	if (!val_len(val_get(spec, "clusterIPs")) && is_ip(val_str(val_get(spec, "clusterIP"))))
-		each(arg, val_str(val_get(spec, "clusterIP")));
+		each(arg, ip_key(val_str(val_get(spec, "clusterIP")), key));
 	for (struct val_iter it = val_iter(val_get(spec, "ports")); val_next(&it);) {
 		int64_t port = val_int(val_get(it.val, "nodePort"), 0);
 		struct str proto = val_str(val_get(it.val, "protocol"));
@@ -269,6 +281,14 @@ static int invalid(struct rq *rq, struct node *svc, struct err *e, const char *f
 	return -ERR_INVALID;
 }
 
+static int duplicate_family(struct rq *rq, struct node *svc, struct str family, struct err *e)
+{
+	err_init(e);
+	v_duplicate(e, "spec.ipFamilies[1]", family);
+	validate_finish(rq, node_text_str(node_path(svc, "metadata.name")), e);
+	return -ERR_INVALID;
+}
+
 /* The value as it stands in the Service. Lives as long as the request. */
 static struct val asked(struct rq *rq, struct node *n)
 {
@@ -281,13 +301,18 @@ static struct val asked(struct rq *rq, struct node *n)
 static int take_ip(struct rq *rq, struct node *svc, size_t at, struct str ip, struct err *e)
 {
 	struct node *ips = node_path(svc, "spec.clusterIPs");
+	struct str family = node_text_str(node_at(node_path(svc, "spec.ipFamilies"), at)), key;
 	unsigned char b[16];
+	char text[64];
 	bool v4, in = false;
 	struct ipalloc *p = rq->api->ipalloc;
 
 	if (!ip_parse(ip, b, &v4))
 		return invalid(rq, svc, e, rq_f(rq, "spec.clusterIPs[%zu]", at), asked(rq, node_at(ips, at)),
 			"must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+	if (!str_is(family, v4 ? "IPv4" : "IPv6"))
+		return invalid(rq, svc, e, rq_f(rq, "spec.clusterIPs[%zu]", at), asked(rq, node_at(ips, at)),
+			rq_f(rq, "expected an %.*s value as indicated by `ipFamilies[%zu]`", STR_ARG(family), at));
 	for (int i = 0; i < p->n_cidrs; i++)
 		in |= cidr_has(&p->cidr[i], b);
 	if (!in)
@@ -295,10 +320,11 @@ static int take_ip(struct rq *rq, struct node *svc, size_t at, struct str ip, st
 			rq_f(rq,
 				"failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The range of valid IPs is %s",
 				STR_ARG(ip), STR_ARG(ip), rq->api->opts.service_cidrs));
-	if (!take(p, ip))
+	key = ip_key(ip, text);
+	if (!take(p, key))
 		return invalid(rq, svc, e, "spec.clusterIPs", asked(rq, ips),
 			rq_f(rq, "failed to allocate IP %.*s: provided IP is already allocated", STR_ARG(ip)));
-	remember(rq, ip);
+	remember(rq, key);
 	return 0;
 }
 
@@ -310,8 +336,35 @@ static const struct cidr *cidr_of(const struct ipalloc *p, struct str family)
 	return NULL;
 }
 
+static bool is_unchanged(struct rq *rq, struct node *spec, struct val old)
+{
+	static const char *const keys[] = { "clusterIPs", "ipFamilies" };
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		struct node *now = node_getc(spec, keys[i]);
+		struct val was = val_get(val_get(old, "spec"), keys[i]);
+
+		if (node_len(now) && !(val_has(was) && node_equal(now, node_from(rq->a, was))))
+			return false;
+	}
+	return true;
+}
+
+/* The families that the addresses are of, where the writer named only these. */
+static void families_of_ips(struct rq *rq, struct node *families, struct node *ips)
+{
+	for (size_t i = node_len(families); i < node_len(ips); i++) {
+		unsigned char b[16];
+		bool v4;
+
+		if (!ip_parse(node_text_str(node_at(ips, i)), b, &v4))
+			return;
+		node_add(families, node_c(rq->a, v4 ? "IPv4" : "IPv6"));
+	}
+}
+
 /* ipFamilies and policy as upstream fills them in. */
-static int choose_families(struct rq *rq, struct node *svc, struct err *e)
+static int choose_families(struct rq *rq, struct node *svc, struct val old, bool selectorless, struct err *e)
 {
 	struct node *spec = node_getc(svc, "spec");
 	struct ipalloc *p = rq->api->ipalloc;
@@ -320,7 +373,13 @@ static int choose_families(struct rq *rq, struct node *svc, struct err *e)
 	bool dual_wanted = node_len(families) == 2 || node_len(ips) == 2;
 
 	if (!policy.n)
-		policy = dual_wanted ? STR("RequireDualStack") : STR("SingleStack");
+		policy =
+			dual_wanted || (selectorless && p->n_cidrs == 2) ? STR("RequireDualStack") : STR("SingleStack");
+	/* An old Service whose policy alone became SingleStack gives its second address back. */
+	if (str_is(policy, "SingleStack") && dual_wanted && !is_unchanged(rq, spec, old))
+		return invalid(rq, svc, e, "spec.ipFamilyPolicy", asked(rq, node_str(rq->a, policy)),
+			rq_f(rq, "must be RequireDualStack or PreferDualStack when multiple '%s' are specified",
+				node_len(ips) == 2 ? "clusterIPs" : "ipFamilies"));
 	if (str_is(policy, "RequireDualStack") && p->n_cidrs < 2)
 		return invalid(rq, svc, e, "spec.ipFamilyPolicy", asked(rq, node_str(rq->a, policy)),
 			"this cluster is not configured for dual-stack services");
@@ -330,6 +389,9 @@ static int choose_families(struct rq *rq, struct node *svc, struct err *e)
 			return invalid(rq, svc, e, rq_f(rq, "spec.ipFamilies[%zu]", i), asked(rq, node_at(families, i)),
 				"not configured on this cluster");
 	families = node_need_list(spec, "ipFamilies");
+	families_of_ips(rq, families, ips);
+	if (node_len(families) == 2 && node_equal(node_at(families, 0), node_at(families, 1)))
+		return duplicate_family(rq, svc, node_text_str(node_at(families, 1)), e);
 	if (!node_len(families)) {
 		struct str ip = node_text_str(node_len(ips) ? node_at(ips, 0) : node_getc(spec, "clusterIP"));
 		unsigned char b[16];
@@ -509,7 +571,7 @@ int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err 
 		keep_ips(rq, spec, old);
 	bool headless = str_is(node_text_str(node_getc(spec, "clusterIP")), "None");
 	bool selectorless = headless && !node_len(node_getc(spec, "selector"));
-	if ((rc = choose_families(rq, svc, e)) < 0)
+	if ((rc = choose_families(rq, svc, old, selectorless, e)) < 0)
 		return rc;
 	if (headless) {
 		node_setc(spec, "clusterIPs", node_pack(rq->a, "['None']"));

@@ -68,14 +68,20 @@ static const char *ask_runc(struct arena *a, const struct settings *s, const str
 
 static bool port_free(const char *address, int64_t port)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-	bool ok;
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
+	bool is_v6 = inet_pton(AF_INET6, address, &v6.sin6_addr) == 1, ok;
+	const struct sockaddr *to = is_v6 ? (void *)&v6 : (void *)&v4;
+	int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, zero = 0;
 
-	if (inet_pton(AF_INET, address, &to.sin_addr) != 1)
-		to.sin_addr.s_addr = htonl(INADDR_ANY);
+	if (is_v6 && fd < 0)
+		return true; /* ask_ipv6() says why */
+	if (!is_v6 && inet_pton(AF_INET, address, &v4.sin_addr) != 1)
+		v4.sin_addr.s_addr = htonl(INADDR_ANY);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	ok = bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(fd, 1) == 0;
+	if (is_v6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+	ok = bind(fd, to, is_v6 ? sizeof(v6) : sizeof(v4)) == 0 && listen(fd, 1) == 0;
 	close(fd);
 	return ok;
 }
@@ -119,7 +125,7 @@ static bool port_for_us(const struct layout *l, const char *address, int64_t por
 
 static const char *ask_port(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	if (port_for_us(l, s->bind_address, s->port))
+	if (port_for_us(l, l->ip.listen, s->port))
 		return NULL;
 	return arena_printf(a,
 		"port %lld is taken by another program (ss -ltnp 'sport = :%lld' shows which): stop it or choose --port",
@@ -128,7 +134,7 @@ static const char *ask_port(struct arena *a, const struct settings *s, const str
 
 static const char *ask_node_port(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	if (port_for_us(l, "0.0.0.0", s->node_port))
+	if (port_for_us(l, l->ip.has_v6 ? "::" : "0.0.0.0", s->node_port))
 		return NULL;
 	return arena_printf(a,
 		"port %lld, of the node agent, is taken by another program (ss -ltnp 'sport = :%lld'): stop it or choose --node-port",
@@ -305,6 +311,25 @@ static int64_t number_in(const char *path)
 	return n;
 }
 
+/* Only where a range of IPv6 is wanted. */
+static const char *ask_ipv6(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	if (!l->ip.has_v6)
+		return NULL;
+	if (access("/proc/sys/net/ipv6", F_OK) < 0)
+		return arena_printf(a,
+			"--service-cidr %s has IPv6, which this kernel does not have: load its module or start it without ipv6.disable=1",
+			s->service_cidr);
+	if (number_in("/proc/sys/net/ipv6/conf/all/disable_ipv6") == 1 ||
+		number_in("/proc/sys/net/ipv6/conf/default/disable_ipv6") == 1)
+		return arena_printf(a,
+			"--service-cidr %s has IPv6, which is switched off here: sysctl net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0",
+			s->service_cidr);
+	if (!strcmp(l->ip.node[0], "::1"))
+		return "this machine has no IPv6 address but ::1 and link-local ones: give it one, or name one with --node-ip";
+	return NULL;
+}
+
 static const char *ask_inotify(struct arena *a, const struct settings *s, const struct layout *l)
 {
 	int64_t n = number_in("/proc/sys/fs/inotify/max_user_instances");
@@ -330,6 +355,7 @@ static const struct question questions[] = {
 	{ "certificates", false, false, true, ask_certificates },
 	{ "cgroups", true, true, false, ask_cgroups },
 	{ "forwarding", true, true, false, ask_forward },
+	{ "IPv6", true, true, false, ask_ipv6 },
 	{ "inotify", true, false, true, ask_inotify },
 	{ "swap", true, true, true, ask_swap },
 };

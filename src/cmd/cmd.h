@@ -31,6 +31,20 @@ int settings_read(struct arena *a, int argc, char **argv, struct settings *ret, 
 void settings_help(const char *only_for); /* rows that apply to a command, "server"; to stdout */
 bool settings_without(const struct settings *s, const char *part); /* part is in --without */
 
+/* ---- addresses.c ----------------------------------------------------------------------------- */
+
+#define FAMILIES_MAX 2
+
+/* One of each IP family that the cluster has, in the order of --service-cidr; NULL where there is no second. */
+struct addresses {
+	const char *pods[FAMILIES_MAX], *services[FAMILIES_MAX]; /* ranges, without host bits */
+	const char *api[FAMILIES_MAX], *dns[FAMILIES_MAX];       /* of Service default/kubernetes, of cluster DNS */
+	const char *node[FAMILIES_MAX];                          /* the first is the one that everybody is told */
+	const char *listen;                                      /* what the API listens on */
+	bool has_v6;
+};
+int addresses_of(struct arena *a, const struct settings *s, struct addresses *ret, struct err *e);
+
 /* ---- layout.c -------------------------------------------------------------------------------- */
 
 #define CONTROL_UID 64823 /* of no user database: nobody logs in with it, nothing else owns its files */
@@ -47,9 +61,9 @@ struct layout {
 	const char *links;                     /* record of what links.c made */
 	const char *held_off;                  /* names of controllers that crashed, a line each; not there: none */
 	const char *server_url; /* https://127.0.0.1:PORT: how our own processes and the admin reach the API */
-	const char *node_name, *node_ip, *service_ip, *cluster_dns;
+	const char *node_name;
+	struct addresses ip;
 	const char *cgroup; /* above the pods' cgroups of a named instance */
-	const char *pod_cidr;
 	bool default_instance;
 	bool own_containerd;
 };

@@ -97,13 +97,13 @@ void say_ready(int fd)
 static int open_api(struct control *c, struct err *e)
 {
 	struct store_sqlite_opts store = { .path = c->l->store };
-	const char *pki = c->l->control_pki;
+	const char *pki = c->l->control_pki, *const *ranges = c->l->ip.services;
 	int64_t first = 0, last = 0;
 	struct str from, to = str_cut(str_c(c->s->node_ports), '-', &from);
 	struct api_opts o = {
-		.service_cidrs = c->s->service_cidr,
+		.service_cidrs = ranges[1] ? arena_printf(c->a, "%s,%s", ranges[0], ranges[1]) : ranges[0],
 		.cluster_domain = c->s->cluster_domain,
-		.advertise_address = c->l->node_ip,
+		.advertise_address = c->l->ip.node[0],
 		.advertise_port = (int)c->s->port,
 		.pki_dir = pki,
 		.node_cert_file = arena_printf(c->a, "%s/node-client.crt", pki),

@@ -6,56 +6,14 @@
 #include "pki/pki.h"
 #include "seal/seal.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 /* ---- names and paths ------------------------------------------------------------------------- */
-
-/* The address that traffic to the world leaves from: a UDP socket is connected, nothing is sent. */
-static const char *address_to_the_world(struct arena *a)
-{
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(53) }, from = { 0 };
-	socklen_t n = sizeof(from);
-	char text[INET_ADDRSTRLEN];
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool found;
-
-	to.sin_addr.s_addr = htonl(0xc6336401); /* 198.51.100.1, of RFC 5737: only the route to it matters */
-	found = fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
-		getsockname(fd, (struct sockaddr *)&from, &n) == 0 &&
-		inet_ntop(AF_INET, &from.sin_addr, text, sizeof(text));
-	if (fd >= 0)
-		close(fd);
-	return found ? arena_strdup(a, text) : NULL;
-}
-
-/* Without a default route: the first address of a link that is up and is not loopback. */
-static const char *first_address(struct arena *a)
-{
-	struct ifaddrs *all = NULL;
-	const char *found = NULL;
-	char text[INET_ADDRSTRLEN];
-
-	if (getifaddrs(&all) < 0)
-		return NULL;
-	for (struct ifaddrs *i = all; i && !found; i = i->ifa_next) {
-		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || i->ifa_flags & IFF_LOOPBACK ||
-			!(i->ifa_flags & IFF_UP))
-			continue;
-		if (inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, text, sizeof(text)))
-			found = arena_strdup(a, text);
-	}
-	freeifaddrs(all);
-	return found;
-}
 
 static const char *host_name(struct arena *a)
 {
@@ -72,24 +30,6 @@ static const char *host_name(struct arena *a)
 	return lower;
 }
 
-/* The nth address of an IPv4 CIDR. */
-static int nth_address(
-	struct arena *a, const char *flag, const char *cidr, uint32_t nth, const char **ret, struct err *e)
-{
-	struct str base, bits = str_cut(str_c(cidr), '/', &base);
-	struct in_addr first;
-	char text[INET_ADDRSTRLEN];
-	int64_t length;
-
-	if (inet_pton(AF_INET, arena_cstr(a, base), &first) != 1 || !str_i64(bits, &length) || length < 8 ||
-		length > 28)
-		return err_set(e, ERR_INVALID, "--%s %s: expected an IPv4 range such as 10.96.0.0/16", flag, cidr);
-	first.s_addr = htonl((ntohl(first.s_addr) & ~(uint32_t)((1ULL << (32 - length)) - 1)) + nth);
-	inet_ntop(AF_INET, &first, text, sizeof(text));
-	*ret = arena_strdup(a, text);
-	return 0;
-}
-
 static int check_instance(const char *name, struct err *e)
 {
 	size_t n = strlen(name);
@@ -101,11 +41,11 @@ static int check_instance(const char *name, struct err *e)
 
 int layout_of(struct arena *a, const struct settings *s, struct layout *ret, struct err *e)
 {
-	struct layout l = { .data = s->data_dir, .pod_cidr = s->cluster_cidr };
+	struct layout l = { .data = s->data_dir };
 	const char *dash = s->instance[0] ? "-" : "";
 	char *absolute = NULL;
 
-	if (check_instance(s->instance, e) < 0)
+	if (check_instance(s->instance, e) < 0 || addresses_of(a, s, &l.ip, e) < 0)
 		return -e->code;
 	if (l.data[0] != '/') {
 		absolute = realpath(".", NULL);
@@ -140,16 +80,6 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 	l.containerd_config = arena_printf(a, "%s/config.toml", l.containerd);
 	l.server_url = arena_printf(a, "https://127.0.0.1:%lld", (long long)s->port);
 	l.node_name = s->node_name[0] ? s->node_name : host_name(a);
-	l.node_ip = s->node_ip[0] ? s->node_ip : address_to_the_world(a);
-	if (!l.node_ip)
-		l.node_ip = first_address(a);
-	if (!l.node_ip)
-		l.node_ip = "127.0.0.1";
-	if (nth_address(a, "service-cidr", s->service_cidr, 1, &l.service_ip, e) < 0 ||
-		nth_address(a, "service-cidr", s->service_cidr, 10, &l.cluster_dns, e) < 0)
-		return -e->code;
-	if (s->cluster_dns[0])
-		l.cluster_dns = s->cluster_dns;
 	l.cgroup = arena_printf(a, "kogge%s%s", dash, s->instance);
 	*ret = l;
 	return 0;
@@ -271,12 +201,16 @@ static const char *const *server_names(struct arena *a, const struct layout *l, 
 {
 	const char *fixed[] = { "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		arena_printf(a, "kubernetes.default.svc.%s", s->cluster_domain), "localhost", "127.0.0.1", "::1",
-		l->service_ip, l->node_ip, l->node_name };
-	const char **names = ARENA_ARRAY(a, const char *, ARRAY_LEN(fixed) + strlen(s->tls_san) + 2);
+		l->node_name };
+	const char **names = ARENA_ARRAY(a, const char *, ARRAY_LEN(fixed) + 2 * FAMILIES_MAX + strlen(s->tls_san) + 2);
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
 		names[n++] = fixed[i];
+	for (size_t i = 0; i < FAMILIES_MAX && l->ip.api[i]; i++)
+		names[n++] = l->ip.api[i];
+	for (size_t i = 0; i < FAMILIES_MAX && l->ip.node[i]; i++)
+		names[n++] = l->ip.node[i];
 	for (struct str part, rest = str_c(s->tls_san); str_next(&rest, ',', &part);)
 		if (str_trim(part).n)
 			names[n++] = arena_cstr(a, str_trim(part));
@@ -308,7 +242,7 @@ int layout_certificates(
 	struct arena *a, const struct layout *l, const struct settings *s, bool *ret_renewed, struct err *e)
 {
 	static const char *const masters[] = { "system:masters", NULL }, *const nodes[] = { "system:nodes", NULL };
-	const char *const node_names[] = { l->node_name, l->node_ip, "127.0.0.1", "localhost", NULL };
+	const char *const node_names[] = { l->node_name, "127.0.0.1", "localhost", l->ip.node[0], l->ip.node[1], NULL };
 	const struct pki_leaf server = {
 		.name = "server", .cn = "kube-apiserver", .sans = server_names(a, l, s), .server = true
 	};

@@ -52,11 +52,11 @@ void node_network_opts(struct arena *a, const struct settings *s, const struct l
 	*ret = (struct network_opts){
 		.instance = l->default_instance ? NULL : s->instance,
 		.node_name = l->node_name,
-		.node_ips = { l->node_ip },
-		.pod_cidrs = { l->pod_cidr },
-		.cluster_cidrs = { s->cluster_cidr },
-		.service_cidrs = { s->service_cidr },
-		.dns_ips = { l->cluster_dns },
+		.node_ips = { l->ip.node[0], l->ip.node[1] },
+		.pod_cidrs = { l->ip.pods[0], l->ip.pods[1] },
+		.cluster_cidrs = { l->ip.pods[0], l->ip.pods[1] },
+		.service_cidrs = { l->ip.services[0], l->ip.services[1] },
+		.dns_ips = { l->ip.dns[0], l->ip.dns[1] },
 		.domain = s->cluster_domain,
 		.data_dir = arena_printf(a, "%s/network", l->node),
 		.no_proxy = settings_without(s, "proxy"),
@@ -64,24 +64,26 @@ void node_network_opts(struct arena *a, const struct settings *s, const struct l
 	};
 }
 
+static size_t count(const char *const of[FAMILIES_MAX])
+{
+	return of[1] ? 2 : 1;
+}
+
 void node_agent_opts(struct arena *a, const struct settings *s, const struct layout *l, struct node_opts *ret)
 {
-	const char **ips = ARENA_ARRAY(a, const char *, 1), **dns = ARENA_ARRAY(a, const char *, 1);
-
-	ips[0] = l->node_ip;
-	dns[0] = l->cluster_dns;
 	*ret = (struct node_opts){
 		.node_name = l->node_name,
-		.node_ips = ips,
-		.n_node_ips = 1,
+		.node_ips = l->ip.node,
+		.n_node_ips = count(l->ip.node),
+		.address = l->ip.has_v6 ? "::" : NULL,
 		.data_dir = l->node,
 		.volumes_dir = arena_printf(a, "%s/volumes", l->data),
 		.cri_socket = l->containerd_socket,
 		.log_dir = l->pod_logs,
 		.container_log_dir = l->container_logs,
 		.cgroup_root = l->default_instance ? "" : arena_printf(a, "/%s", l->cgroup),
-		.cluster_dns = dns,
-		.n_cluster_dns = settings_without(s, "dns") ? 0 : 1,
+		.cluster_dns = l->ip.dns,
+		.n_cluster_dns = settings_without(s, "dns") ? 0 : count(l->ip.dns),
 		.cluster_domain = s->cluster_domain,
 		.tls_cert_file = arena_printf(a, "%s/server.crt", l->node_pki),
 		.tls_key_file = arena_printf(a, "%s/server.key", l->node_pki),
@@ -93,7 +95,8 @@ void node_agent_opts(struct arena *a, const struct settings *s, const struct lay
 		.eviction_hard = s->eviction_hard,
 		.system_reserved = s->system_reserved,
 		.registry_dir = l->own_containerd ? arena_printf(a, "%s/certs.d", l->containerd) : NULL,
-		.pod_cidr = l->pod_cidr,
+		.pod_cidrs = l->ip.pods,
+		.n_pod_cidrs = count(l->ip.pods),
 	};
 }
 

@@ -54,21 +54,23 @@ struct supervisor {
 	bool stopping;
 };
 
-static int bind_listener(const struct settings *s, struct err *e)
+static int bind_listener(const struct settings *s, const struct layout *l, struct err *e)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM,
 		.ai_flags = AI_PASSIVE | AI_NUMERICHOST },
 			*found;
 	char port[16];
-	int fd, one = 1;
+	int fd, one = 1, zero = 0;
 
 	snprintf(port, sizeof(port), "%lld", (long long)s->port);
-	if (getaddrinfo(s->bind_address, port, &hints, &found) != 0)
-		return err_set(e, ERR_INVALID, "--bind-address %s is not an address", s->bind_address);
+	if (getaddrinfo(l->ip.listen, port, &hints, &found) != 0)
+		return err_set(e, ERR_INVALID, "--bind-address %s is not an address", l->ip.listen);
 	fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (fd >= 0 && found->ai_family == AF_INET6) /* "::" is IPv4 too */
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
 	if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 1024) < 0) {
 		int failed = errno;
 
@@ -79,7 +81,7 @@ static int bind_listener(const struct settings *s, struct err *e)
 			return err_set(e, ERR_EXISTS,
 				"port %s is taken by another program (ss -ltnp 'sport = :%s' shows it); choose another with --port",
 				port, port);
-		return err_errno(e, failed, "listen on %s port %s", s->bind_address, port);
+		return err_errno(e, failed, "listen on %s port %s", l->ip.listen, port);
 	}
 	freeaddrinfo(found);
 	return fd;
@@ -427,7 +429,7 @@ static int begin(struct supervisor *v, struct arena *a, struct err *e)
 		return -e->code;
 	if (layout_certificates(a, v->l, v->s, NULL, e) < 0)
 		return -e->code;
-	v->listener = bind_listener(v->s, e);
+	v->listener = bind_listener(v->s, v->l, e);
 	if (v->listener < 0)
 		return -e->code;
 	if (v->l->default_instance && v->l->own_containerd && !v->s->no_node)

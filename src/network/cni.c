@@ -137,6 +137,7 @@ static int host_side(struct call *c, struct rtnl *host, struct attached *at, str
 	sysctl_write("1", "ipv4/conf/%s/route_localnet", l.name);
 	sysctl_write("0", "ipv4/conf/%s/send_redirects", l.name); /* a pod that reaches itself is no routing mistake */
 	sysctl_write("0", "ipv6/conf/%s/accept_ra", l.name);
+	sysctl_write("0", "ipv6/conf/%s/accept_dad", l.name); /* no second of silence: nobody else is on this link */
 	if (rtnl_up(host, l.index, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < at->n; i++) {
@@ -157,6 +158,8 @@ static int pod_side(struct call *c, struct rtnl *pod, struct attached *at, struc
 	if (rtnl_link(pod, "lo", &lo, e) < 0 || rtnl_up(pod, lo.index, e) < 0 || rtnl_link(pod, c->ifname, &l, e) < 0)
 		return -e->code;
 	memcpy(at->mac, l.mac, sizeof(l.mac));
+	sysctl_write("0", "ipv6/conf/%s/accept_ra", l.name);
+	sysctl_write("0", "ipv6/conf/%s/accept_dad", l.name);
 	if (rtnl_up(pod, l.index, e) < 0)
 		return -e->code;
 	for (size_t i = 0; i < at->n; i++) {

@@ -134,12 +134,12 @@ static void add_services(struct env_ctx *x, struct env *env)
 
 /* ---- references ------------------------------------------------------------------------------ */
 
-static char *join_ips(struct env_ctx *x)
+static char *join_ips(struct env_ctx *x, const char *const *ips, size_t n)
 {
 	auto_buf struct buf b = BUF_INIT;
 
-	for (size_t i = 0; i < x->n_pod_ips; i++)
-		buf_printf(&b, "%s%s", i ? "," : "", x->pod_ips[i]);
+	for (size_t i = 0; i < n; i++)
+		buf_printf(&b, "%s%s", i ? "," : "", ips[i]);
 	return arena_cstr(x->a, buf_view(&b));
 }
 
@@ -192,9 +192,11 @@ int env_field(struct env_ctx *x, struct val field_ref, char **ret, struct err *e
 	else if (str_is(path, "status.podIP"))
 		*ret = arena_strdup(a, x->pod_ip ? x->pod_ip : "");
 	else if (str_is(path, "status.podIPs"))
-		*ret = join_ips(x);
-	else if (str_is(path, "status.hostIP") || str_is(path, "status.hostIPs"))
-		*ret = arena_strdup(a, x->host_ip ? x->host_ip : "");
+		*ret = join_ips(x, x->pod_ips, x->n_pod_ips);
+	else if (str_is(path, "status.hostIP"))
+		*ret = join_ips(x, x->host_ips, MIN(x->n_host_ips, (size_t)1));
+	else if (str_is(path, "status.hostIPs"))
+		*ret = join_ips(x, x->host_ips, x->n_host_ips);
 	else
 		return err_set(e, ERR_INVALID, "fieldPath \"%.*s\" is not one that can be referred to", STR_ARG(path));
 	return 0;
@@ -363,7 +365,8 @@ void env_ctx_of(struct env_ctx *x, struct pod *p, struct doc *d, struct arena *a
 		.n = p->n,
 		.pod = d,
 		.pod_ip = p->n_ips ? p->ips[0] : "",
-		.host_ip = p->n->o.n_node_ips ? p->n->o.node_ips[0] : "",
+		.host_ips = p->n->o.node_ips,
+		.n_host_ips = p->n->o.n_node_ips,
 		.pod_ips = (const char *const *)p->ips,
 		.n_pod_ips = p->n_ips,
 		.node_name = p->n->o.node_name,

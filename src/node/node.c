@@ -347,7 +347,7 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->o.static_dir = copy(n, o->static_dir, NULL);
 	n->o.registries_file = copy(n, o->registries_file, NULL);
 	n->o.registry_dir = copy(n, o->registry_dir, NULL);
-	n->o.pod_cidr = copy(n, o->pod_cidr, NULL);
+	n->o.pod_cidrs = dup_list(n, o->pod_cidrs, o->n_pod_cidrs);
 	n->o.node_ips = dup_list(n, o->node_ips, o->n_node_ips);
 	n->o.cluster_dns = dup_list(n, o->cluster_dns, o->n_cluster_dns);
 	n->o.labels = dup_list(n, o->labels, o->n_labels);

@@ -40,9 +40,10 @@ struct node_opts {
 	const char *registry_dir;    /* the runtime's certs.d, ours to write; NULL: leave it */
 	const char *eviction_hard;   /* "memory.available<100Mi,nodefs.available<10%"; NULL: nobody is evicted */
 	const char *system_reserved; /* "cpu=500m,memory=1Gi,ephemeral-storage=10Gi" that pods do not get; NULL: none */
-	const char *pod_cidr;        /* shown only */
-	int max_pods;                /* 0: 110 */
-	const char *const *labels;   /* extra node labels "key=value" */
+	const char *const *pod_cidrs; /* shown only */
+	size_t n_pod_cidrs;
+	int max_pods;              /* 0: 110 */
+	const char *const *labels; /* extra node labels "key=value" */
 	size_t n_labels;
 	/* Zero failed requests: true when no service proxy sends new connections to this pod any more. Asked before
 	 * SIGTERM, for at most two seconds; call node_wake() when the answer changed. NULL: nobody proxies. Any thread;

@@ -286,9 +286,9 @@ struct env_ctx {
 	struct arena *a;
 	struct node_agent *n; /* NULL in tests: no services */
 	struct doc *pod;
-	const char *pod_ip, *host_ip;
-	const char *const *pod_ips;
-	size_t n_pod_ips;
+	const char *pod_ip;
+	const char *const *pod_ips, *const *host_ips;
+	size_t n_pod_ips, n_host_ips;
 	const char *node_name;
 	int64_t node_cpu_milli, node_mem; /* for resourceFieldRef without limits */
 	/* Own: a reference; NULL and *e: it cannot be had. -ERR_NOT_FOUND counts as missing. */

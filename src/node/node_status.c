@@ -241,9 +241,13 @@ static int create_node(struct node_agent *n, const struct ready *r, struct err *
 		"{apiVersion:'v1', kind:'Node', metadata:{name:s, labels:o, annotations:o}, spec:{}, status:o}",
 		n->o.node_name, labels_of(n, a), annotations_of(n, a), status_of(n, a, r));
 
-	if (n->o.pod_cidr) {
-		node_set_path(t, "spec.podCIDR", node_c(a, n->o.pod_cidr));
-		node_set_path(t, "spec.podCIDRs", node_pack(a, "[s]", n->o.pod_cidr));
+	if (n->o.n_pod_cidrs) {
+		struct node *cidrs = node_list(a);
+
+		for (size_t i = 0; i < n->o.n_pod_cidrs; i++)
+			node_add(cidrs, node_c(a, n->o.pod_cidrs[i]));
+		node_set_path(t, "spec.podCIDR", node_c(a, n->o.pod_cidrs[0]));
+		node_set_path(t, "spec.podCIDRs", cidrs);
 	}
 	body = node_publish(t);
 	return client_create(n->client, res_nodes, STR_NULL, body, &n->node_doc, e);
@@ -283,7 +287,10 @@ static int register_node(struct node_agent *n, const struct ready *r, struct err
 static int write_status(struct node_agent *n, const struct ready *r, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *patch = node_publish(node_pack(a, "{status:o}", status_of(n, a, r)));
+	struct node *status = status_of(n, a, r);
+	/* Addresses merge by type, of which a node of two families has two. */
+	node_add(node_getc(status, "addresses"), node_pack(a, "{'$patch':'replace'}"));
+	auto_(doc_unref) struct doc *patch = node_publish(node_pack(a, "{status:o}", status));
 	struct doc *fresh = NULL;
 	int code = client_patch(
 		n->client, res_nodes, STR_NULL, str_c(n->o.node_name), "status", PATCH_STRATEGIC, patch, &fresh, e);

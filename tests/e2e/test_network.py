@@ -86,7 +86,7 @@ def query(server, name, kind, tcp=False):
     """A DNS question by hand: the answer's code, count and bytes."""
     labels = b"".join(bytes([len(p)]) + p.encode() for p in name.strip(".").split(".")) + b"\0"
     packet = struct.pack(">HHHHHH", 4242, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">HH", kind, 1)
-    with socket.socket(type=socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as s:
+    with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as s:
         s.settimeout(3)
         s.connect((server, 53))
         s.sendall(struct.pack(">H", len(packet)) + packet if tcp else packet)

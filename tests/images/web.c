@@ -1,5 +1,5 @@
 /* A web server for tests: answers every GET with its version and the pod's name, and ends at once on SIGTERM, as many
- * real programs do. usage: web [PORT]; VERSION comes from the environment. */
+ * real programs do. Listens on IPv6 and IPv4. usage: web [PORT]; VERSION comes from the environment. */
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,16 +35,17 @@ static void end(int signal)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET,
-		.sin_port = htons((unsigned short)(argc > 1 ? atoi(argv[1]) : 8080)) };
+	struct sockaddr_in6 at = { .sin6_family = AF_INET6,
+		.sin6_port = htons((unsigned short)(argc > 1 ? atoi(argv[1]) : 8080)) };
 	const char *version = getenv("VERSION"), *host = getenv("HOSTNAME");
 	char text[256];
-	int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+	int one = 1, listener = socket(AF_INET6, SOCK_STREAM, 0), zero = 0;
 
 	signal(SIGTERM, end);
 	signal(SIGPIPE, SIG_IGN);
 	snprintf(text, sizeof(text), "%s from %s\n", version ? version : "v1", host ? host : "?");
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
 	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(listener, 1024) < 0) {
 		perror("listen");
 		return 1;
