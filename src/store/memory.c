@@ -304,11 +304,12 @@ static bool entry_sweep(struct memory *m, struct entry *t)
 	return !t->newest;
 }
 
-static bool memory_sweep(void *self)
+static bool memory_sweep(void *self, size_t rows)
 {
 	struct memory *m = self;
 	size_t kept = 0;
 
+	(void)rows; /* all of it, at once */
 	if (m->swept)
 		return false;
 	task_lock(&m->lock);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #define LOG_MODULE "store"
-#define SWEEP_ROWS 128 /* history rows looked at in one transaction of compaction: well under 10 ms */
 
 static void bind_bytes(sqlite3_stmt *q, int i, struct str s)
 {
@@ -204,13 +203,13 @@ static int sweep_row(struct sqlite_engine *s, int64_t rev, int64_t flags, int64_
 	return r == SQLITE_OK ? drop_row(s, rev) : r;
 }
 
-static int sweep_window(struct sqlite_engine *s, int64_t *ret_last, int *ret_n)
+static int sweep_window(struct sqlite_engine *s, int rows, int64_t *ret_last, int *ret_n)
 {
 	int r, n = 0;
 
 	sqlite3_bind_int64(s->window, 1, s->swept);
 	sqlite3_bind_int64(s->window, 2, s->compacted);
-	sqlite3_bind_int64(s->window, 3, SWEEP_ROWS);
+	sqlite3_bind_int64(s->window, 3, rows);
 	while ((r = sqlite3_step(s->window)) == SQLITE_ROW) {
 		int64_t rev = sqlite3_column_int64(s->window, 0);
 		struct str key = { sqlite3_column_blob(s->window, 3), (size_t)sqlite3_column_bytes(s->window, 3) };
@@ -232,27 +231,27 @@ static void set_durable(struct sqlite_engine *s, bool durable)
 	sqlite3_exec(s->db, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
 }
 
-static int sweep_once(struct sqlite_engine *s, struct err *e)
+static int sweep_once(struct sqlite_engine *s, int rows, struct err *e)
 {
 	int64_t last = s->swept;
 	int n = 0, r = sqlite_begin(s, e);
 
 	if (r < 0)
 		return r;
-	if (sweep_window(s, &last, &n) != SQLITE_OK ||
-		set_meta(s, "swept", n < SWEEP_ROWS ? s->compacted : last) != SQLITE_OK) {
+	if (sweep_window(s, rows, &last, &n) != SQLITE_OK ||
+		set_meta(s, "swept", n < rows ? s->compacted : last) != SQLITE_OK) {
 		r = sqlite_fail(s, s->db, "compacting", e);
 		sqlite_rollback(s);
 		return r;
 	}
 	r = sqlite_commit(s, e);
 	if (r == 0)
-		s->swept = n < SWEEP_ROWS ? s->compacted : last;
+		s->swept = n < rows ? s->compacted : last;
 	return r;
 }
 
 /* One small transaction; false: done, or to be tried again after the next store_compact(). */
-static bool sqlite_sweep(void *self)
+static bool sqlite_sweep(void *self, size_t rows)
 {
 	struct sqlite_engine *s = self;
 	struct err e;
@@ -262,7 +261,7 @@ static bool sqlite_sweep(void *self)
 		return false;
 	err_init(&e);
 	set_durable(s, false);
-	r = sweep_once(s, &e);
+	r = sweep_once(s, (int)rows, &e);
 	set_durable(s, true);
 	if (r < 0)
 		log_warn("%s (compaction is tried again later)", e.message);

@@ -10,6 +10,8 @@
 #define GATHER_NS 150000              /* the next one has to come in this time */
 #define GATHER_MOST_NS 3000000        /* all of them in this time */
 #define GROUP_BYTES ((size_t)8 << 20) /* the same for bytes */
+#define SWEEP_LEAST ((size_t)16)      /* rows of compaction after a group: as many as it wrote, so that it keeps up */
+#define SWEEP_IDLE 64                 /* the same while nobody writes: who comes then waits for one such piece */
 
 enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
 
@@ -221,7 +223,7 @@ static void run_ops(struct store *s, struct op *list)
 			run_op(s, group[0]);
 		wake_all(s, group, n);
 		if (s->sweeping)
-			s->sweeping = s->engine->sweep(s->self);
+			s->sweeping = s->engine->sweep(s->self, MAX(n, SWEEP_LEAST));
 	}
 }
 
@@ -272,7 +274,7 @@ static void store_run(void *arg)
 			return;
 		run_ops(s, list);
 		if (!list && s->sweeping) {
-			s->sweeping = s->engine->sweep(s->self);
+			s->sweeping = s->engine->sweep(s->self, SWEEP_IDLE);
 			task_yield();
 		}
 	}

@@ -34,10 +34,10 @@ struct store_engine {
 	/* compacted: read again once the snapshot stands; a higher one than the request's revision is -ERR_EXPIRED. */
 	int (*range)(void *self, const struct range_request *rq, const _Atomic int64_t *compacted, struct err *e);
 	int (*replay)(void *self, int64_t after, store_on_event *on_event, void *arg, struct err *e);
-	/* Remembers durably that history up to revision may go; sweep() then drops some of it a call, false: nothing is
-	 * left. */
+	/* Remembers durably that history up to revision may go; sweep() then looks at some rows of it a call, false:
+	 * nothing is left. */
 	int (*compact)(void *self, int64_t revision, struct err *e);
-	bool (*sweep)(void *self);
+	bool (*sweep)(void *self, size_t rows);
 	int64_t (*bytes)(void *self);
 	int (*backup)(void *self, const char *to, struct err *e); /* NULL: cannot. On the caller's task */
 	void (*close)(void *self);
