@@ -4,7 +4,7 @@ BUILD := build/release
 MESON_FLAGS := --buildtype=debugoptimized -Dstrip=true
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: all help up down test check differential test-fresh test-images vm-test bench fuzz e2e fairness stress install uninstall format lint clean packages
+.PHONY: all help up down test check differential test-fresh test-images vm-test bench bench-doc bench-gap fuzz e2e fairness stress install uninstall format lint clean packages
 
 all: build/kogge ## builds build/kogge
 
@@ -66,6 +66,16 @@ vm-test: build/kogge test-images ## installed on a Debian with its own kernel, i
 bench: build/kogge test-images ## measures Kogge, beside PEER_KUBECONFIG where given; build/bench/results.md
 	@ninja -C $(BUILD) bench/load bench/cri | tail -1
 	@/usr/bin/python3 bench/run.py
+
+bench-gap: build/kogge ## longest times without an acknowledged write, beside the disk's own; MINUTES=10
+	@ninja -C $(BUILD) bench/load | tail -1
+	@ONLY=gap /usr/bin/python3 bench/run.py
+
+bench-doc: $(BUILD)/build.ninja ## documents beside jansson, on the objects of bench/corpus
+	@tools/install-packages.sh bench
+	@meson setup --reconfigure $(BUILD) >/dev/null
+	@ninja -C $(BUILD) bench/doc_bench | tail -1
+	@$(BUILD)/bench/doc_bench bench/corpus/*.json
 
 install: build/kogge ## program, systemd unit and pages below PREFIX (/usr/local); DESTDIR, UNITDIR
 	@tools/install.sh install

@@ -1,130 +1,195 @@
-/* What one request pays: parse a pod, read fields, edit one, publish; against jansson doing the same. */
+/* Documents against jansson, on objects as the API gives them (bench/corpus): parsing with duplicate keys and invalid
+ * UTF-8 refused, one edit and the text of the result, looking at every value, and the memory a parsed one takes.
+ *
+ * usage: doc_bench FILE... */
 #include "base/clock.h"
+#include "base/file.h"
 #include "doc/doc.h"
 #include <jansson.h>
+#include <malloc.h>
+#include <math.h>
 #include <stdio.h>
 
-static const char head[] =
-	"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"web-5d9c7b9f4c-abcde\",\"namespace\":"
-	"\"default\","
-	"\"uid\":\"3f1c9a52-6f5c-4d3c-9b0e-6a6f3b0f2d11\",\"resourceVersion\":\"123456\",\"creationTimestamp\":"
-	"\"2026-01-01T00:00:00Z\",\"labels\":{\"app\":\"web\",\"pod-template-hash\":\"5d9c7b9f4c\"},"
-	"\"ownerReferences\":["
-	"{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"web-5d9c7b9f4c\",\"uid\":"
-	"\"0b7f3b6e-8a53-4b7b-8f3a-2f6f3b0f2d11\",\"controller\":true,\"blockOwnerDeletion\":true}]},\"spec\":{"
-	"\"containers\":[";
-static const char container[] =
-	"{\"name\":\"c%d\",\"image\":\"docker.invalid/library/web:1.2%d\",\"command\":[\"/bin/server\",\"--port=80\","
-	"\"--log=info\"],\"ports\":[{\"name\":\"http\",\"containerPort\":80%02d,\"protocol\":\"TCP\"}],\"env\":["
-	"{\"name\":\"MODE\",\"value\":\"production\"},{\"name\":\"POD_IP\",\"valueFrom\":{\"fieldRef\":{\"apiVersion\":"
-	"\"v1\","
-	"\"fieldPath\":\"status.podIP\"}}}],\"resources\":{\"limits\":{\"cpu\":\"500m\",\"memory\":\"128Mi\"},"
-	"\"requests\":"
-	"{\"cpu\":\"250m\",\"memory\":\"64Mi\"}},\"volumeMounts\":[{\"name\":\"kube-api-access\",\"readOnly\":true,"
-	"\"mountPath\":"
-	"\"/var/run/secrets/kubernetes.io/serviceaccount\"}],\"terminationMessagePath\":\"/dev/termination-log\","
-	"\"terminationMessagePolicy\":\"File\",\"imagePullPolicy\":\"IfNotPresent\",\"livenessProbe\":{\"httpGet\":{"
-	"\"path\":"
-	"\"/"
-	"healthz\",\"port\":8080,\"scheme\":\"HTTP\"},\"timeoutSeconds\":1,\"periodSeconds\":10,\"successThreshold\":1,"
-	"\"failureThreshold\":3}}";
-static const char tail[] = "],\"restartPolicy\":\"Always\",\"terminationGracePeriodSeconds\":30,\"dnsPolicy\":"
-			   "\"ClusterFirst\",\"nodeName\":"
-			   "\"node-17\",\"tolerations\":[{\"key\":\"node.kubernetes.io/"
-			   "not-ready\",\"operator\":\"Exists\",\"effect\":\"NoExecute\","
-			   "\"tolerationSeconds\":300}]},\"status\":{\"phase\":\"Running\",\"podIP\":\"10.1.2.3\","
-			   "\"conditions\":[{\"type\":\"Ready\","
-			   "\"status\":\"True\",\"lastTransitionTime\":\"2026-01-01T00:00:10Z\"}]}}";
+#define ROUNDS 5
+#define ROUND_NS 20000000
 
-static void make_pod(struct buf *b)
+static size_t sink; /* so that nothing is left out as unused */
+
+struct object {
+	struct str text;
+	struct doc *doc;
+	json_t *json;
+};
+
+/* ---- ours ------------------------------------------------------------------------------------ */
+
+static void doc_parse_it(const struct object *o)
 {
-	buf_c(b, head);
-	for (int i = 0; i < 3; i++) {
-		if (i)
-			buf_byte(b, ',');
-		buf_printf(b, container, i, i, i);
-	}
-	buf_c(b, tail);
+	auto_(doc_unref) struct doc *d = NULL;
+
+	PRE(doc_parse(o->text, &d, NULL) == 0);
+	sink += doc_text(d).n;
 }
 
-static size_t sink;
-
-static void ours_parse(struct str text)
+static size_t visit(struct val v)
 {
-	struct doc *d = NULL;
+	size_t n = val_str(v).n + 1;
 
-	PRE(doc_parse(text, &d, NULL) == 0);
-	sink += doc_str(d, "spec.nodeName").n;
-	doc_unref(d);
+	for (struct val_iter it = val_iter(v); val_next(&it);)
+		n += it.key.n + visit(it.val);
+	return n;
 }
 
-static void ours_edit(struct str text)
+static void doc_visit(const struct object *o)
+{
+	sink += visit(doc_root(o->doc));
+}
+
+static void doc_edit(const struct object *o)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	struct doc *d = NULL, *out;
-	struct node *n;
-
-	PRE(doc_parse(text, &d, NULL) == 0);
-	n = node_from(a, doc_root(d));
-	doc_unref(d);
-	node_set_path(n, "status.phase", node_c(a, "Failed"));
-	out = node_publish_versioned(n);
-	doc_stamp(out, 7);
-	sink += doc_str(out, "spec.nodeName").n + doc_text(out).n;
-	doc_unref(out);
-}
-
-static void theirs_parse(struct str text)
-{
-	json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
-
-	sink += strlen(json_string_value(json_object_get(json_object_get(j, "spec"), "nodeName")));
-	json_decref(j);
-}
-
-static void theirs_edit(struct str text)
-{
-	json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
-	char *out;
-
-	json_object_set_new(json_object_get(j, "status"), "phase", json_string("Failed"));
-	json_object_set_new(json_object_get(j, "metadata"), "resourceVersion", json_string("7"));
-	out = json_dumps(j, JSON_COMPACT);
-	sink += strlen(out) + strlen(json_string_value(json_object_get(json_object_get(j, "spec"), "nodeName")));
-	free(out);
-	json_decref(j);
-}
-
-static void time_it(const char *name, void (*run)(struct str), struct str text)
-{
-	int64_t ns, best = INT64_MAX;
-	enum { TIMES = 2000 };
-
-	for (int round = 0; round < 5; round++) {
-		struct mono from = mono_now();
-
-		for (int i = 0; i < TIMES; i++)
-			run(text);
-		ns = (mono_now().ns - from.ns) / TIMES;
-		best = MIN(best, ns);
-	}
-	printf("%-28s %7.2f us  %7.1f MB/s\n", name, (double)best / 1e3, (double)text.n * 1e3 / (double)best);
-}
-
-int main(void)
-{
-	auto_buf struct buf b = BUF_INIT;
 	auto_(doc_unref) struct doc *d = NULL;
-	struct str text;
+	struct node *n = node_from(a, doc_root(o->doc));
 
-	make_pod(&b);
-	text = buf_view(&b);
-	PRE(doc_parse(text, &d, NULL) == 0);
-	printf("pod of %zu bytes; doc takes %zu bytes, %.2f times its text\n", text.n, doc_bytes(d),
-		(double)doc_bytes(d) / (double)doc_text(d).n);
-	time_it("doc parse+read", ours_parse, text);
-	time_it("jansson parse+read", theirs_parse, text);
-	time_it("doc parse+edit+publish", ours_edit, text);
-	time_it("jansson parse+edit+dump", theirs_edit, text);
+	node_set_path(n, "metadata.resourceVersion", node_c(a, "7"));
+	d = node_publish(n);
+	sink += doc_text(d).n;
+}
+
+/* ---- jansson --------------------------------------------------------------------------------- */
+
+static json_t *load(struct str text)
+{
+	json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
+
+	PRE(j);
+	return j;
+}
+
+static void jansson_parse(const struct object *o)
+{
+	json_t *j = load(o->text);
+
+	sink += json_object_size(j);
+	json_decref(j);
+}
+
+static size_t jansson_visit_value(json_t *j)
+{
+	size_t n = json_string_length(j) + 1, i;
+	const char *key;
+	json_t *child;
+
+	json_object_foreach(j, key, child) n += strlen(key) + jansson_visit_value(child);
+	json_array_foreach(j, i, child) n += jansson_visit_value(child);
+	return n;
+}
+
+static void jansson_visit(const struct object *o)
+{
+	sink += jansson_visit_value(o->json);
+}
+
+/* In place: a tree that others read would have to be copied first. */
+static void jansson_edit(const struct object *o)
+{
+	char *text;
+
+	json_object_set_new(json_object_get(o->json, "metadata"), "resourceVersion", json_string("7"));
+	text = json_dumps(o->json, JSON_COMPACT);
+	sink += strlen(text);
+	free(text);
+}
+
+/* ---- both, in turn --------------------------------------------------------------------------- */
+
+static const struct step {
+	const char *name;
+	void (*ours)(const struct object *o), (*theirs)(const struct object *o);
+} steps[] = {
+	{ "parse", doc_parse_it, jansson_parse },
+	{ "edit and print", doc_edit, jansson_edit },
+	{ "visit", doc_visit, jansson_visit },
+};
+
+static double once_us(void (*run)(const struct object *o), const struct object *o)
+{
+	struct mono from = mono_now();
+	int64_t n = 0, ns;
+
+	do {
+		run(o);
+		n++;
+	} while ((ns = mono_now().ns - from.ns) < ROUND_NS);
+	return (double)ns / (double)n / 1e3;
+}
+
+static double compare(const struct step *s, const struct object *o)
+{
+	double ours = INFINITY, theirs = INFINITY;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		ours = fmin(ours, once_us(s->ours, o));
+		theirs = fmin(theirs, once_us(s->theirs, o));
+	}
+	printf(" | %.2f / %.2f µs, %.1f ×", ours, theirs, theirs / ours);
+	return theirs / ours;
+}
+
+static size_t heap_bytes(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+static double measure(const char *path, double ratio[ARRAY_LEN(steps)])
+{
+	auto_buf struct buf file = BUF_INIT;
+	const char *name = strrchr(path, '/');
+	struct object o = { 0 };
+	size_t before, ours, theirs;
+
+	if (file_read(path, &file, NULL) < 0) {
+		fprintf(stderr, "doc_bench: cannot read %s\n", path);
+		exit(1);
+	}
+	o.text = buf_view(&file);
+	before = heap_bytes();
+	PRE(doc_parse(o.text, &o.doc, NULL) == 0);
+	ours = heap_bytes() - before;
+	before = heap_bytes();
+	o.json = load(o.text);
+	theirs = heap_bytes() - before;
+	printf("| %s | %zu", name ? name + 1 : path, o.text.n);
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+		ratio[i] *= compare(&steps[i], &o);
+	printf(" | %.2f / %.2f × the text, %.1f × |\n", (double)ours / (double)o.text.n,
+		(double)theirs / (double)o.text.n, (double)theirs / (double)ours);
+	doc_unref(o.doc);
+	json_decref(o.json);
+	return (double)theirs / (double)ours;
+}
+
+int main(int argc, char **argv)
+{
+	double ratio[ARRAY_LEN(steps)], memory = 1;
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: doc_bench FILE...\n");
+		return 2;
+	}
+	printf("ours / jansson's, and by how much ours is less\n\n| object | bytes");
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		ratio[i] = 1;
+		printf(" | %s", steps[i].name);
+	}
+	printf(" | memory |\n| --- | --- | --- | --- | --- | --- |\n");
+	for (int i = 1; i < argc; i++)
+		memory *= measure(argv[i], ratio);
+	printf("| geometric mean |");
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+		printf(" | %.1f ×", pow(ratio[i], 1.0 / (argc - 1)));
+	printf(" | %.1f × |\n", pow(memory, 1.0 / (argc - 1)));
 	return sink == 0;
 }

@@ -7,6 +7,7 @@
 #include "base/task.h"
 #include "client/remote_internal.h"
 #include "net/net.h"
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ struct bench {
 	struct net_loop *loop;
 	struct http_client *http;
 	const char *bearer; /* NULL: a certificate tells who we are */
-	const char *pids, *ns;
+	const char *pids, *ns, *probe;
 	int64_t clients, seconds, count, size, rate, cached; /* options, by name in `options` */
 	char *path;                                          /* of the collection: /api/v1/namespaces/NS/configmaps */
 	char run[20];                                        /* distinguishes the names of this run */
@@ -508,6 +509,152 @@ static void mode_objects(struct bench *b)
 		(double)(after - before) / (double)b->count / (double)json);
 }
 
+/* ---- gaps between acknowledged writes -------------------------------------------------------- */
+
+#define GAPS_TOLD 64
+#define GAP_OBJECTS 16 /* of each client */
+#define PROBE_BYTES 4096
+#define PROBE_FILE_BYTES (1 << 20)
+#define PROBE_ALONE_MS 5000
+
+struct span {
+	int64_t ns, end; /* since the mode began */
+};
+
+/* The longest spans seen, longest first. */
+struct longest {
+	struct task_mutex lock;
+	struct span top[GAPS_TOLD];
+};
+
+static struct gap { /* a mode runs once */
+	struct longest writes, syncs;
+	_Atomic int64_t writes_n;
+	_Atomic int64_t last; /* when the newest write was acknowledged */
+	int64_t began;
+	atomic_bool ending;
+	int probe;
+} gap;
+
+static void longest_note(struct longest *l, int64_t ns, int64_t end)
+{
+	size_t i = GAPS_TOLD;
+
+	task_lock(&l->lock);
+	while (i > 0 && l->top[i - 1].ns < ns)
+		i--;
+	if (i < GAPS_TOLD) {
+		memmove(&l->top[i + 1], &l->top[i], (GAPS_TOLD - 1 - i) * sizeof(*l->top));
+		l->top[i] = (struct span){ ns, end };
+	}
+	task_unlock(&l->lock);
+}
+
+static void replace_once(struct worker *w)
+{
+	auto_free char *name = xasprintf("g-%s-%d-%d", w->b->run, (int)w->id, (int)(w->n % GAP_OBJECTS));
+	auto_free char *path = xasprintf("%s/%s", w->b->path, name);
+	auto_free char *body =
+		xasprintf("{\"metadata\":{\"name\":\"%s\"},\"data\":{\"n\":\"%" PRId64 "\",\"payload\":\"%.*s\"}}",
+			name, w->n, (int)w->b->filler.n, w->b->filler.p);
+	bool first = w->n < GAP_OBJECTS;
+	int64_t now, before;
+
+	request(w->b, first ? "POST" : "PUT", first ? w->b->path : path, str_c(body), first ? 201 : 200);
+	gap.writes_n++;
+	now = mono_now().ns;
+	before = atomic_exchange(&gap.last, now);
+	if (now > before)
+		longest_note(&gap.writes, now - before, now - gap.began);
+}
+
+/* What the disk takes for one small write, again and again. */
+static void probe_disk(void *arg)
+{
+	char bytes[PROBE_BYTES] = { 1 };
+
+	(void)arg;
+	for (int64_t i = 0; !gap.ending; i++) {
+		int64_t began = mono_now().ns, ended;
+
+		bytes[0]++;
+		if (pwrite(gap.probe, bytes, sizeof(bytes), i * PROBE_BYTES % PROBE_FILE_BYTES) != sizeof(bytes) ||
+			fdatasync(gap.probe) < 0)
+			die("the probe's file", NULL);
+		ended = mono_now().ns;
+		longest_note(&gap.syncs, ended - began, ended - gap.began);
+		task_sleep_ms(2);
+	}
+}
+
+static void open_probe(const char *path)
+{
+	char zeros[PROBE_BYTES] = { 0 };
+
+	gap.probe = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (gap.probe < 0)
+		die(path, NULL);
+	(void)unlink(path);
+	for (int64_t at = 0; at < PROBE_FILE_BYTES; at += PROBE_BYTES)
+		if (pwrite(gap.probe, zeros, sizeof(zeros), at) != sizeof(zeros))
+			die(path, NULL);
+	(void)fsync(gap.probe);
+}
+
+/* The longest of the disk's spans that a gap has a part of. */
+static int64_t disk_during(struct span g)
+{
+	const struct span *s = gap.syncs.top;
+
+	for (size_t i = 0; i < GAPS_TOLD; i++)
+		if (s[i].end > g.end - g.ns && s[i].end - s[i].ns < g.end)
+			return s[i].ns;
+	return 0;
+}
+
+static void print_gaps(void)
+{
+	int64_t beyond = 0;
+
+	printf("\"gaps\":[");
+	for (size_t i = 0; i < GAPS_TOLD; i++) {
+		struct span g = gap.writes.top[i];
+		int64_t disk = disk_during(g);
+
+		beyond = MAX(beyond, g.ns - disk);
+		if (i < 8)
+			printf("%s{\"ms\":%.2f,\"disk_ms\":%.2f,\"at_s\":%.2f}", i ? "," : "", (double)g.ns / 1e6,
+				(double)disk / 1e6, (double)g.end / 1e9);
+	}
+	printf("],\"gap_ms\":%.2f,\"disk_ms\":%.2f,\"beyond_disk_ms\":%.2f", (double)gap.writes.top[0].ns / 1e6,
+		(double)gap.syncs.top[0].ns / 1e6, (double)beyond / 1e6);
+}
+
+/* The disk is probed for some seconds alone, then beside the writes. */
+static void mode_gap(struct bench *b)
+{
+	struct task *probe = NULL;
+	int64_t alone = 0;
+
+	task_mutex_init(&gap.writes.lock);
+	task_mutex_init(&gap.syncs.lock);
+	gap.began = mono_now().ns;
+	if (b->probe) {
+		open_probe(b->probe);
+		probe = task_spawn("probe", probe_disk, NULL);
+		task_sleep_ms(PROBE_ALONE_MS);
+		alone = gap.syncs.top[0].ns;
+	}
+	gap.last = mono_now().ns;
+	crowd(b, "replace", replace_once, 0);
+	gap.ending = true;
+	if (probe)
+		task_join(probe);
+	printf("{\"mode\":\"gap\",\"writes\":%" PRId64 ",\"disk_alone_ms\":%.2f,", gap.writes_n, (double)alone / 1e6);
+	print_gaps();
+	printf("}\n");
+}
+
 /* ---- the program ----------------------------------------------------------------------------- */
 
 static const struct mode {
@@ -523,6 +670,10 @@ static const struct mode {
 	{ "watch", "--count watchers, --rate creates a second for --seconds", mode_watch },
 	{ "watches", "memory of --count idle watches", mode_watches },
 	{ "objects", "memory of --count pods; nobody may run them", mode_objects },
+	{ "gap",
+		"longest times without an acknowledged write while --clients replace objects for --seconds; "
+		"--probe FILE: the disk's own, beside it",
+		mode_gap },
 };
 
 #define AT(field) offsetof(struct bench, field)
@@ -533,6 +684,7 @@ static const struct option {
 } options[] = {
 	{ "--pids", AT(pids), false },
 	{ "--namespace", AT(ns), false },
+	{ "--probe", AT(probe), false },
 	{ "--clients", AT(clients), true },
 	{ "--seconds", AT(seconds), true },
 	{ "--count", AT(count), true },

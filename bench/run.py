@@ -3,6 +3,7 @@
 
 PEER_KUBECONFIG and PEER_PIDS (comma-separated) name another API server that runs meanwhile: the API figures are then taken of both, in
 alternating rounds, and told as ratios. QUICK=1: short spans, to see that all of it works. ONLY=pods or ONLY=api: one half.
+ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else.
 """
 import json
 import os
@@ -35,8 +36,9 @@ def section(title, *columns):
     print(f"\n== {title}", flush=True)
 
 
-def run(program, *args):
-    done = subprocess.run([os.path.join(BUILD, program), *map(str, args)], capture_output=True, text=True, timeout=300, check=False)
+def run(program, *args, seconds=300, nice=0):
+    command = ["nice", "-n", str(nice), os.path.join(BUILD, program), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     if done.returncode:
         raise RuntimeError(f"{program} {args}: code {done.returncode}: {done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -214,9 +216,9 @@ LOADS = [  # what, mode, options, figure, unit, by how much less than the peer
 ]
 
 
-def load(kubeconfig, pids, namespace, mode, options):
+def load(kubeconfig, pids, namespace, mode, options, **how):
     flags = [x for k, v in options.items() for x in (f"--{k}", v)]
-    return run("load", "--kubeconfig", kubeconfig, "--pids", ",".join(map(str, pids)), "--namespace", namespace, mode, *flags)
+    return run("load", "--kubeconfig", kubeconfig, "--pids", ",".join(map(str, pids)), "--namespace", namespace, mode, *flags, **how)
 
 
 def told(results, figure, unit):
@@ -271,6 +273,23 @@ def api_half():
         server.end()
 
 
+def gap_part():
+    """The client gives way, so that a gap is the server's."""
+    minutes = float(os.environ.get("MINUTES", 10))
+    server = api_server()
+    section(f"64 clients replace objects for {minutes:g} minutes", "what", "figure", "aim")
+    options = {"clients": 64, "seconds": int(60 * minutes), "size": 1000, "probe": os.path.join(server.data, "probe")}
+    try:
+        r = load(server.kubeconfig, processes(server).values(), "gap", "gap", options, seconds=60 * minutes + 300, nice=10)
+        row("longest time without an acknowledged write", f"{r['gap_ms']} ms; the disk's longest fdatasync beside it {r['disk_ms']} ms", "≤ 10 ms beyond the disk's")
+        row("longest, less the disk's longest at that time", f"{r['beyond_disk_ms']} ms")
+        row("the longest ones", "; ".join(f"{g['ms']} ms after {g['at_s']:.0f} s, disk {g['disk_ms']} ms" for g in r["gaps"]))
+        row("fdatasync with nothing else at work, longest of 5 s", f"{r['disk_alone_ms']} ms")
+        row("writes", f"{r['writes']}; the file has {os.path.getsize(os.path.join(server.data, 'control', 'store.db')) >> 20} MiB afterwards")
+    finally:
+        server.end()
+
+
 def main():
     os.makedirs(os.path.join(TOP, "build", "bench"), exist_ok=True)
     with open("/proc/loadavg", encoding="utf-8") as f:
@@ -280,9 +299,11 @@ def main():
                  f"kernel {os.uname().release}, load average before {load_before}."])
     only = os.environ.get("ONLY", "")
     try:
-        if only != "api":
+        if only == "gap":
+            gap_part()
+        if only in ("", "pods"):
             cluster_half()
-        if only != "pods":
+        if only in ("", "api"):
             api_half()
     finally:
         with open(os.path.join(TOP, "build", "bench", "results.md"), "w", encoding="utf-8") as f:
