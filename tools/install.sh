@@ -7,6 +7,7 @@ prefix=${PREFIX:-/usr/local}
 unitdir=${UNITDIR:-$prefix/lib/systemd/system}
 networkdir=$prefix/lib/systemd/network
 rulesdir=$prefix/lib/udev/rules.d
+logindir=$prefix/lib/systemd/logind.conf.d
 docdir=$prefix/share/doc/kogge
 root=${DESTDIR:-}
 pages="README.md LICENSE CHANGELOG.md docs/operations.md docs/limits.md"
@@ -26,6 +27,7 @@ read_anew() {
 	systemctl daemon-reload
 	! systemctl is-active --quiet systemd-networkd || networkctl reload
 	! systemctl is-active --quiet systemd-udevd || udevadm control --reload
+	! systemctl is-active --quiet systemd-logind || systemctl kill -s HUP systemd-logind
 }
 
 install_files() {
@@ -36,6 +38,7 @@ install_files() {
 	chmod 644 "$root$unitdir/kogge.service"
 	install -D -m 644 "$top/deploy/10-kogge.network" "$root$networkdir/10-kogge.network"
 	install -D -m 644 "$top/deploy/85-kogge.rules" "$root$rulesdir/85-kogge.rules"
+	install -D -m 644 "$top/deploy/85-kogge-logind.conf" "$root$logindir/85-kogge.conf"
 	read_anew
 	cat <<-TXT
 		installed $root$prefix/bin/kogge and $root$unitdir/kogge.service.
@@ -53,7 +56,8 @@ uninstall_files() {
 		echo "make uninstall: kogge runs; first systemctl disable --now kogge, and kogge reset --force if pods and data shall go, too" >&2
 		exit 1
 	fi
-	rm -f "$root$prefix/bin/kogge" "$root$unitdir/kogge.service" "$root$networkdir/10-kogge.network" "$root$rulesdir/85-kogge.rules"
+	rm -f "$root$prefix/bin/kogge" "$root$unitdir/kogge.service" "$root$networkdir/10-kogge.network" "$root$rulesdir/85-kogge.rules" \
+		"$root$logindir/85-kogge.conf"
 	for page in $pages; do rm -f "$root$docdir/${page##*/}"; done
 	[ ! -d "$root$docdir" ] || rmdir --ignore-fail-on-non-empty "$root$docdir"
 	read_anew

@@ -20,7 +20,8 @@ struct settings {
 	const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain, *node_ports;
 	const char *without, *log_level, *output, *kubeconfig, *audit_log, *audit_policy, *encryption_config,
 		*recovery_key_file;
-	int64_t port, node_port, audit_maxsize, audit_maxbackup, audit_maxage;
+	int64_t port, node_port, audit_maxsize, audit_maxbackup, audit_maxage, shutdown_grace_s,
+		shutdown_grace_critical_s;
 	bool legacy_token_secrets, no_node, ephemeral, log_json, force, quiet, print, remove;
 	/* what is left of the command line */
 	const char *const *args;

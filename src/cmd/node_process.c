@@ -94,6 +94,8 @@ void node_agent_opts(struct arena *a, const struct settings *s, const struct lay
 		.registries_file = s->registries,
 		.eviction_hard = s->eviction_hard,
 		.system_reserved = s->system_reserved,
+		.shutdown_grace_s = s->shutdown_grace_s,
+		.shutdown_grace_critical_s = s->shutdown_grace_critical_s,
 		.registry_dir = l->own_containerd ? arena_printf(a, "%s/certs.d", l->containerd) : NULL,
 		.pod_cidrs = l->ip.pods,
 		.n_pod_cidrs = count(l->ip.pods),

@@ -1,5 +1,6 @@
 /* The agent's frame: options, the table of pods, the dispatcher that gives each pod one worker at a time, start and
  * stop. */
+#include "node/logind.h"
 #include "node/node_internal.h"
 #include <stdio.h>
 #include <sys/stat.h>
@@ -363,6 +364,7 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->samples = map_new(free);
 	n->images_wake = dir_watch_fd();
 	n->static_wake = dir_watch_fd();
+	n->shutdown_wake = dir_watch_fd();
 	n->images_used = map_new(free);
 	n->images_synced = map_new(NULL);
 	task_mutex_init(&n->stats_lock);
@@ -493,6 +495,8 @@ int node_run(struct node_agent *n, struct err *e)
 	(void)node_task(n, "adopt", adopt_task, n);
 	(void)node_task(n, "logs", logs_rotate_run, n);
 	(void)node_task(n, "pressure", pressure_run, n);
+	if (n->o.shutdown_grace_s && logind_is_here())
+		(void)node_task(n, "shutdown", shutdown_run, n);
 	dispatch(n);
 	n->pods_inf = informer_free(n->pods_inf);
 	n->services_inf = informer_free(n->services_inf);
@@ -519,6 +523,7 @@ void node_stop(struct node_agent *n)
 	task_unlock(&n->lock);
 	dir_watch_wake(n->images_wake);
 	dir_watch_wake(n->static_wake);
+	dir_watch_wake(n->shutdown_wake);
 	queue_stop(n->wake);
 }
 
@@ -551,6 +556,7 @@ struct node_agent *node_free(struct node_agent *n)
 	map_free(n->samples);
 	(void)close(n->images_wake);
 	(void)close(n->static_wake);
+	(void)close(n->shutdown_wake);
 	map_free(n->images_used);
 	map_free(n->images_synced);
 	task_mutex_fini(&n->stats_lock);

@@ -42,6 +42,9 @@ struct node_opts {
 	const char *system_reserved; /* "cpu=500m,memory=1Gi,ephemeral-storage=10Gi" that pods do not get; NULL: none */
 	const char *const *pod_cidrs; /* shown only */
 	size_t n_pod_cidrs;
+	/* When the machine shuts down, logind waits for so long: for all pods, and for critical ones out of it. 0: not at
+	 * all. */
+	int64_t shutdown_grace_s, shutdown_grace_critical_s;
 	int max_pods;              /* 0: 110 */
 	const char *const *labels; /* extra node labels "key=value" */
 	size_t n_labels;

@@ -123,6 +123,9 @@ struct pod {
 	int64_t token_renew_ns; /* wall time of the earliest renewal; 0: no token */
 	struct mono volumes_retry;
 	bool logs_linked;
+	/* Under node.lock, see shutdown.c: it has to end because the machine does, within this time; it has. */
+	bool shutdown, shutdown_done;
+	int64_t shutdown_grace_s;
 };
 
 struct object_cache; /* objects.c */
@@ -165,6 +168,8 @@ struct node_agent {
 	struct log_feed *logs;
 	struct registries *registries;
 	int images_wake, static_wake; /* eventfds, see dir_watch.c */
+	int shutdown_wake;            /* the same, for shutdown.c */
+	bool shutting_down;           /* under lock: the machine is */
 	struct task_mutex stats_lock;
 	struct threshold {
 		bool given;
@@ -462,6 +467,14 @@ void pod_evict(struct pod *p, const char *message);
 void storage_limits_check(struct node_agent *n);
 int64_t storage_used(const char *path, int64_t enough); /* stops counting beyond that */
 void images_collect(struct node_agent *n, const struct signal_now *disk, bool pressure);
+
+/* shutdown.c */
+#define CRITICAL_PRIORITY 2000000000
+#define SHUTDOWN_REASON "Terminated"
+#define SHUTDOWN_MESSAGE "Pod was terminated in response to imminent node shutdown."
+void shutdown_run(void *node);
+void shutdown_shares(
+	int64_t total_s, int64_t critical_s, int64_t most_s, int64_t *ret_ordinary_s, int64_t *ret_critical_s);
 
 /* node_status.c */
 void node_status_run(void *node);

@@ -121,6 +121,13 @@ static void look(struct node_agent *n, struct ready *ret)
 	struct err e;
 
 	ret->ok = false;
+	task_lock(&n->lock);
+	bool shutting_down = n->shutting_down;
+	task_unlock(&n->lock);
+	if (shutting_down) {
+		(void)snprintf(ret->why, sizeof(ret->why), "node is shutting down");
+		return;
+	}
 	err_init(&e);
 	if (cri_runtime_status(&n->cri, &s, &e) < 0) {
 		(void)snprintf(ret->why, sizeof(ret->why), "container runtime is down: %.400s", e.message);

@@ -380,6 +380,26 @@ static void chooses_whom_to_evict(void **state)
 	}
 }
 
+static void shares_the_time_before_a_shutdown(void **state)
+{
+	static const int64_t rows[][5] = {
+		/* all, for critical pods, logind's most: for ordinary pods, for critical ones */
+		{ 30, 10, 40, 20, 10 },
+		{ 30, 10, 15, 10, 5 },
+		{ 30, 0, 40, 30, 0 },
+		{ 30, 50, 40, 0, 30 },
+		{ 0, 0, 40, 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int64_t ordinary, critical;
+		shutdown_shares(rows[i][0], rows[i][1], rows[i][2], &ordinary, &critical);
+		assert_int_equal(ordinary, rows[i][3]);
+		assert_int_equal(critical, rows[i][4]);
+	}
+}
+
 static void names_what_helps_when_a_pull_fails(void **state)
 {
 	static const char *const rows[][3] = {
@@ -605,6 +625,7 @@ int main(void)
 		cmocka_unit_test(reads_what_is_reserved),
 		cmocka_unit_test(reads_thresholds),
 		cmocka_unit_test(chooses_whom_to_evict),
+		cmocka_unit_test(shares_the_time_before_a_shutdown),
 		cmocka_unit_test(reads_fields_of_kernel_files),
 		cmocka_unit_test(tells_containerd_of_mirrors),
 		cmocka_unit_test(refuses_registries_that_would_be_no_toml),

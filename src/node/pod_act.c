@@ -418,6 +418,10 @@ static int64_t end_grace(struct pod *p, struct doc *d, struct container *c)
 	int64_t grace = evicted ? EVICTED_GRACE_S : pod_grace_s(d, p->gone),
 		used = p->deleting_seen ? mono_ms_between(p->deleting_since, mono_now()) / 1000 : 0;
 
+	task_lock(&p->n->lock);
+	if (p->shutdown)
+		grace = MIN(grace, p->shutdown_grace_s);
+	task_unlock(&p->n->lock);
 	if (c->kind != KIND_SIDECAR || grace == 0)
 		return grace;
 	return MAX(grace - used, (int64_t)1);

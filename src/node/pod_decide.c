@@ -175,7 +175,7 @@ static void decide_run(struct decision *d, const struct decide_pod *p, struct mo
 void pod_decide(const struct decide_pod *p, struct mono now, struct decision *ret)
 {
 	*ret = (struct decision){ .wake = MONO_NEVER };
-	if (p->deleting || p->failed || p->was_terminal) {
+	if (p->deleting || p->failed || p->suspended || p->was_terminal) {
 		ret->initialized = main_seen(p);
 		decide_end(ret, p);
 		ret->verdict = p->failed ? POD_FAILED : verdict_of(p);

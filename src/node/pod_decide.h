@@ -31,6 +31,7 @@ enum sandbox_view { SANDBOX_MISSING, SANDBOX_UP, SANDBOX_DOWN };
 struct decide_pod {
 	bool deleting;       /* deletionTimestamp, or the object is gone */
 	bool failed;         /* to be ended by a verdict: deadline passed, evicted, rejected */
+	bool suspended;      /* the machine shuts down: what runs ends, nothing starts, for now */
 	bool was_terminal;   /* the API already says Succeeded or Failed */
 	bool withdraw_wait;  /* the service proxy still sends connections */
 	bool ready_to_start; /* specification is accepted; volumes may be set up */

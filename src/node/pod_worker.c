@@ -204,18 +204,32 @@ static bool deadline_passed(struct pod *p, struct doc *d, struct mono *ret_wake)
 }
 
 /* Somebody else on this node wants the pod to go. */
-static void take_verdict(struct pod *p, const struct decide_pod *v)
+static void take_verdict(struct pod *p, struct doc *d, struct decide_pod *v)
 {
+	bool may_fail = !p->fail_reason && !v->deleting && !v->was_terminal, ends;
 	char *message;
 
 	task_lock(&p->n->lock);
-	message = !p->fail_reason && !v->deleting && !v->was_terminal && p->evicted ? xstrdup(p->evicted) : NULL;
+	message = may_fail && p->evicted ? xstrdup(p->evicted) : NULL;
+	ends = p->shutdown;
+	v->suspended = ends || (p->n->shutting_down && !p->sandbox);
 	task_unlock(&p->n->lock);
-	if (!message)
-		return;
-	p->fail_reason = xstrdup("Evicted");
-	p->fail_message = message;
-	node_event(p, STR_NULL, "Warning", "Evicted", "%s", message);
+	if (message) {
+		p->fail_reason = xstrdup("Evicted");
+		p->fail_message = message;
+		node_event(p, STR_NULL, "Warning", "Evicted", "%s", message);
+	} else if (may_fail && ends && policy_of(doc_str(d, "spec.restartPolicy")) == RESTART_NEVER) {
+		p->fail_reason = xstrdup(SHUTDOWN_REASON);
+		p->fail_message = xstrdup(SHUTDOWN_MESSAGE);
+	}
+}
+
+/* Nothing is left to do before the machine goes. */
+static void note_shutdown(struct pod *p, const struct decide_pod *v, const struct decision *dec)
+{
+	task_lock(&p->n->lock);
+	p->shutdown_done = p->shutdown && v->suspended && !dec->n && !v->withdraw_wait;
+	task_unlock(&p->n->lock);
 }
 
 static void view_pod(
@@ -241,7 +255,7 @@ static void view_pod(
 		p->fail_message = xstrdup("Pod was active on the node longer than the specified deadline");
 		node_event(p, STR_NULL, "Normal", "DeadlineExceeded", "%s", p->fail_message);
 	}
-	take_verdict(p, v);
+	take_verdict(p, d, v);
 	v->failed = p->fail_reason != NULL;
 	for (size_t i = 0; i < p->n_containers; i++) {
 		struct mono t = image_back_off(p, d, p->containers[i]);
@@ -471,6 +485,7 @@ static bool round_of(struct pod *p, struct doc *d)
 		keep_volumes(p, d, &wake);
 	pod_decide(&v, mono_now(), &dec);
 	status_submit(p, status_build(p, d, &dec), false);
+	note_shutdown(p, &v, &dec);
 	probes_sync(p, d);
 	for (size_t i = 0; i < dec.n; i++) {
 		if (dec.actions[i].kind == ACT_START && !p->volumes_ready) {

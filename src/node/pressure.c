@@ -12,7 +12,6 @@
 #define LOOK_MS 10000
 #define HOLD_MS 300000 /* so long a condition stays after its cause is gone */
 #define TRIM_ROUNDS 3
-#define CRITICAL_PRIORITY 2000000000
 
 static const char *const signal_names[SIGNALS] = { "memory.available", "nodefs.available", "nodefs.inodesFree",
 	"imagefs.available" };

@@ -40,9 +40,17 @@ static struct node *waiting(struct arena *a, const char *reason, const char *mes
 	return w;
 }
 
+static bool shuts_down(struct pod *p)
+{
+	task_lock(&p->n->lock);
+	bool is = p->shutdown;
+	task_unlock(&p->n->lock);
+	return is;
+}
+
 static bool pod_ending(struct pod *p, struct doc *d)
 {
-	return p->gone || p->fail_reason || val_has(doc_get(d, "metadata.deletionTimestamp"));
+	return p->gone || shuts_down(p) || p->fail_reason || val_has(doc_get(d, "metadata.deletionTimestamp"));
 }
 
 static struct node *state_of(struct pod *p, struct doc *d, struct container *c, const struct decision *dec,
@@ -225,7 +233,7 @@ static void conditions(struct conds *k, const struct decision *dec, const char *
 			arena_printf(
 				k->a, "containers with incomplete status: [%.*s]", STR_ARG(buf_view(&incomplete))));
 	resize_conditions(k);
-	if (p->fail_reason && strcmp(p->fail_reason, "Evicted") == 0)
+	if (p->fail_reason && (strcmp(p->fail_reason, "Evicted") == 0 || strcmp(p->fail_reason, SHUTDOWN_REASON) == 0))
 		condition(k, "DisruptionTarget", true, "TerminationByKubelet", p->fail_message);
 	ready = !over && unready.n == 0 && p->n_containers;
 	if (unready.n && !over)
@@ -314,6 +322,13 @@ struct doc *status_build(struct pod *p, struct doc *d, const struct decision *de
 	if (p->fail_reason) {
 		node_setc(st, "reason", node_c(a, p->fail_reason));
 		node_setc(st, "message", node_c(a, p->fail_message));
+	} else if (shuts_down(p)) {
+		node_setc(st, "reason", node_c(a, SHUTDOWN_REASON));
+		node_setc(st, "message", node_c(a, SHUTDOWN_MESSAGE));
+	} else if (str_is(doc_str(d, "status.reason"), SHUTDOWN_REASON) &&
+		strcmp(phase, "Failed") != 0) { /* back again */
+		node_setc(st, "reason", node_null(a));
+		node_setc(st, "message", node_null(a));
 	}
 	addresses(p, d, st, a, true);
 	node_setc(st, "startTime", time_node(a, p->start_ns));

@@ -17,7 +17,7 @@ def files(root):
     return sorted(os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names)
 
 
-BELOW_PREFIX = ["bin/kogge", "lib/systemd/network/10-kogge.network", "lib/systemd/system/kogge.service", "lib/udev/rules.d/85-kogge.rules",
+BELOW_PREFIX = ["bin/kogge", "lib/systemd/logind.conf.d/85-kogge.conf", "lib/systemd/network/10-kogge.network", "lib/systemd/system/kogge.service", "lib/udev/rules.d/85-kogge.rules",
                 *(f"share/doc/kogge/{page}" for page in ("CHANGELOG.md", "LICENSE", "README.md", "limits.md", "operations.md"))]
 
 

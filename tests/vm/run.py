@@ -172,11 +172,15 @@ def all_run_again(m, c, before, how):
 
 def reboot(m, c):
     pods = c.wait_pods(PODS)
+    judge("kogge" in m.out("systemd-inhibit --list --no-legend --no-pager"), "a shutdown waits for Kogge")
     for how, act in (("systemctl reboot", m.reboot), ("reset button", m.reset)):
         began = time.monotonic()
         act()
         note(f"{how}: the machine hears commands again after {time.monotonic() - began:.1f} s")
         pods = all_run_again(m, c, pods, how)
+        if how == "systemctl reboot":
+            said = m.out("journalctl -b -1 -u kogge -o cat | grep -E 'shut|pods have' || true")
+            judge("all pods have ended" in said, f"{how} waited until pods had ended: {said.splitlines()[-4:]}")
 
 
 # ---- power cuts ------------------------------------------------------------------------------------------------------
