@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "base/task.h"
 #include "cmd/cmd.h"
+#include "network/network.h"
 #include "pki/pki.h"
 
 #include <arpa/inet.h>
@@ -342,6 +343,31 @@ static const char *ask_inotify(struct arena *a, const struct settings *s, const 
 		(long long)n);
 }
 
+struct findings {
+	struct arena *a;
+	const char *text;
+};
+
+static void add_finding(void *arg, const char *what)
+{
+	struct findings *f = arg;
+
+	f->text = f->text ? arena_printf(f->a, "%s; %s", f->text, what) : arena_strdup(f->a, what);
+}
+
+static const char *ask_firewalls(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	struct network_opts o = { .instance = l->default_instance ? NULL : s->instance,
+		.pod_cidrs = { l->ip.pods[0], l->ip.pods[1] } };
+	struct findings found = { .a = a };
+	struct err e;
+
+	err_init(&e);
+	if (geteuid() == 0 && network_firewalls(&o, add_finding, &found, &e) < 0)
+		return arena_printf(a, "other programs' rules cannot be looked at: %s", e.message);
+	return found.text;
+}
+
 static const struct question questions[] = {
 	{ "root", true, true, false, ask_root },
 	{ "containerd", true, true, false, ask_containerd },
@@ -356,6 +382,7 @@ static const struct question questions[] = {
 	{ "cgroups", true, true, false, ask_cgroups },
 	{ "forwarding", true, true, false, ask_forward },
 	{ "IPv6", true, true, false, ask_ipv6 },
+	{ "firewalls", true, false, true, ask_firewalls },
 	{ "inotify", true, false, true, ask_inotify },
 	{ "swap", true, true, true, ask_swap },
 };

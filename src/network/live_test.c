@@ -3,6 +3,7 @@
 #include "base/task.h"
 #include "client/client.h"
 #include "network/answer.h"
+#include "network/firewalls.h"
 #include "network/link.h"
 #include "network/network.h"
 #include "network/ns_harness.h"
@@ -564,6 +565,45 @@ static void heals_a_flushed_table(void **state)
 	assert_string_equal(ask(ns_b, "10.96.0.50", 80), "pod-a 10.77.0.3");
 }
 
+static void hear(void *arg, const char *what)
+{
+	snprintf(arg, 400, "%s", what);
+}
+
+/* Docker's rules, as it writes them: what it drops is seen, and goes through its own chain for others afterwards. */
+static void passes_dockers_firewall(void **state)
+{
+	static const char rules[] =
+		"iptables -P FORWARD DROP && iptables -N DOCKER-USER && iptables -A DOCKER-USER -j RETURN && "
+		"iptables -A FORWARD -j DOCKER-USER";
+	struct firewalls f = { .pod_links = "kp-" };
+	char said[400] = "";
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_true(cidr_parse(STR("10.77.0.0/28"), &f.pods[0]));
+	assert_string_equal(ask(ns_a, "192.0.2.20", 8080), "client 192.0.2.10");
+	assert_int_equal(system(rules), 0);
+	assert_string_equal(ask(ns_a, "192.0.2.20", 8080), SILENCE);
+	assert_int_equal(firewalls_look(&f, false, hear, said, &e), 0);
+	assert_non_null(strstr(said, "iptables -I DOCKER-USER -i kp-+ -j ACCEPT"));
+	assert_int_equal(firewalls_look(&f, true, hear, said, &e), 0);
+	assert_string_equal(said,
+		"Docker dropped what pods send and get (chain FORWARD of nft table ip filter): they are accepted in its chain "
+		"DOCKER-USER now");
+	assert_string_equal(ask(ns_a, "192.0.2.20", 8080), "client 192.0.2.10");
+	assert_string_equal(ask(ns_a, b->ip, 8080), "pod-b 10.77.0.2");
+	said[0] = 0;
+	assert_int_equal(firewalls_look(&f, true, hear, said, &e), 0);
+	assert_string_equal(said, "");
+	assert_int_equal(
+		system("iptables -S DOCKER-USER | grep -q -e '-i kp-+ -j ACCEPT'"), 0); /* Docker's tools read it */
+	firewalls_purge("kp-");
+	assert_int_equal(system("iptables -S DOCKER-USER | grep -q kp-"), 256);
+	assert_int_equal(system("nft delete table ip filter"), 0);
+}
+
 static void survives_a_restart(void **state)
 {
 	struct err e;
@@ -634,6 +674,7 @@ int main(void)
 		cmocka_unit_test(holds_before_the_first_packet),
 		cmocka_unit_test(answers_names),
 		cmocka_unit_test(heals_a_flushed_table),
+		cmocka_unit_test(passes_dockers_firewall),
 		cmocka_unit_test(survives_a_restart),
 		cmocka_unit_test(says_who_has_the_port),
 		cmocka_unit_test(leaves_nothing),

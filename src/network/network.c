@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "client/informer.h"
 #include "network/dns.h"
+#include "network/firewalls.h"
 #include "network/host.h"
 #include "network/ipam.h"
 #include "network/proxy.h"
@@ -391,6 +392,19 @@ bool network_policies_wait(struct network *n, struct doc *pod, const char *const
 	return proxy_wait_pod(n->proxy, pod, list, k, mono_add_ms(mono_now(), timeout_ms));
 }
 
+int network_firewalls(const struct network_opts *o, void (*each)(void *arg, const char *what), void *arg, struct err *e)
+{
+	struct names names;
+	struct firewalls f = { 0 };
+
+	names_of(str_c(o->instance), &names);
+	f.pod_links = names.pod_links;
+	for (size_t i = 0; i < ARRAY_LEN(f.pods) && o->pod_cidrs[i]; i++)
+		if (!cidr_parse(str_c(o->pod_cidrs[i]), &f.pods[i]))
+			return err_set(e, ERR_INVALID, "\"%s\" is no range of addresses", o->pod_cidrs[i]);
+	return firewalls_look(&f, false, each, arg, e);
+}
+
 int network_purge(const struct network_opts *o, struct err *e)
 {
 	struct names names;
@@ -398,6 +412,7 @@ int network_purge(const struct network_opts *o, struct err *e)
 	int rc = 0;
 
 	names_of(str_c(o->instance), &names);
+	firewalls_purge(names.pod_links);
 	for (int step = 0; step < 3; step++) {
 		err_init(&one);
 		int this = 0;

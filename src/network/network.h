@@ -72,6 +72,12 @@ bool network_policies_wait(
  * error. */
 int network_purge(const struct network_opts *o, struct err *e);
 
+/* Rules of other programs (Docker, ufw, firewalld, somebody's own) that drop pods' packets: each hears what to do about
+ * one. A running network adds to Docker's chain for others by itself and warns of the rest in its log. Only instance and
+ * pod_cidrs of o are used. Fails when nft cannot list. */
+int network_firewalls(
+	const struct network_opts *o, void (*each)(void *arg, const char *what), void *arg, struct err *e);
+
 /* ---- CNI ------------------------------------------------------------------------------------- */
 
 /* The text of /etc/cni/net.d/10-kogge.conflist. plugin_type: the file name of the binary in the CNI bin dir

@@ -4,11 +4,13 @@
 #include "base/map.h"
 #include "client/informer.h"
 #include "network/conntrack.h"
+#include "network/firewalls.h"
 #include "network/network.h"
 #include "network/policy.h"
 #include <stdio.h>
 
-#define LOOK_MS 5000 /* how soon a table that somebody flushed is noticed */
+#define LOOK_MS 5000       /* how soon a table that somebody flushed is noticed */
+#define FIREWALLS_MS 30000 /* how soon another program's rules are */
 #define RETRY_FIRST_MS 500
 #define RETRY_MOST_MS 30000
 
@@ -33,6 +35,8 @@ struct proxy {
 	struct map *orders; /* key → order */
 	bool whole;         /* the next transaction replaces the table */
 	int64_t retry_ms;
+	struct map *firewalls; /* sentence → nothing: what was said about them */
+	struct mono firewalls_due;
 
 	struct task_mutex lock;
 	struct task_cond applied;
@@ -57,6 +61,7 @@ int proxy_new(const struct proxy_opts *o, struct proxy **ret, struct err *e)
 	task_cond_init(&p->applied);
 	p->ledger = ledger_new();
 	p->orders = map_new(free);
+	p->firewalls = map_new(NULL);
 	p->addresses = map_new(NULL);
 	p->starting = map_new(starting_free);
 	p->policies = policies_new();
@@ -74,6 +79,7 @@ struct proxy *proxy_free(struct proxy *p)
 		return NULL;
 	nft_free(p->nft);
 	ledger_free(p->ledger);
+	map_free(p->firewalls);
 	map_free(p->orders);
 	map_free(p->addresses);
 	map_free(p->starting);
@@ -368,6 +374,31 @@ static struct mono bring_up_to_date(struct proxy *p)
 	return mono_add_ms(mono_now(), p->retry_ms);
 }
 
+/* Each finding once. */
+static void found(void *arg, const char *what)
+{
+	struct proxy *p = arg;
+	struct str key = str_c(what);
+
+	if (!map_get(p->firewalls, key))
+		log_warn("%s", what);
+	map_put(p->firewalls, key, p);
+}
+
+static void look_at_firewalls(struct proxy *p)
+{
+	struct firewalls f = { .pod_links = p->o.nft.pod_links };
+	struct err e;
+
+	if (mono_before(mono_now(), p->firewalls_due))
+		return;
+	p->firewalls_due = mono_add_ms(mono_now(), FIREWALLS_MS);
+	memcpy(f.pods, p->o.nft.pods, sizeof(f.pods));
+	err_init(&e);
+	if (firewalls_look(&f, true, found, p, &e) < 0)
+		log_debug("other firewalls cannot be looked at: %s", e.message);
+}
+
 void proxy_run(struct proxy *p, struct stop *stop)
 {
 	struct mono until = { 0 };
@@ -380,6 +411,7 @@ void proxy_run(struct proxy *p, struct stop *stop)
 		for (size_t i = 0; i < n; i++)
 			visit(p, keys[i]);
 		until = bring_up_to_date(p);
+		look_at_firewalls(p);
 	}
 }
 
