@@ -66,16 +66,13 @@ struct val val_get_str(struct val map, struct str key)
 	end = map.at + node_of(map).aux;
 	for (uint32_t i = map.at + 1; i < end; i += dn_skip(&n)) {
 		n = dn_at(map.d, i);
-		if ((n.bits & ~0xffu) == want &&
-			(!key.n || !memcmp(dn_key(map.d->text, map.d->extra, &n).p, key.p, key.n)))
+		if ((n.bits & ~0xffu) != want)
+			continue;
+		const char *p = dn_key(map.d->text, map.d->extra, &n).p;
+		if (!key.n || (*p == *key.p && !memcmp(p, key.p, key.n))) /* most differ in the first byte */
 			return (struct val){ map.d, i };
 	}
 	return VAL_NONE;
-}
-
-struct val val_get(struct val map, const char *key)
-{
-	return val_get_str(map, str_c(key));
 }
 
 struct val val_path(struct val v, const char *path)

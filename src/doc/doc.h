@@ -65,8 +65,11 @@ static inline bool val_has(struct val v)
 {
 	return v.d != NULL;
 }
-struct val val_get(struct val map, const char *key);
 struct val val_get_str(struct val map, struct str key);
+static inline struct val val_get(struct val map, const char *key) /* here, so that a literal's length is known */
+{
+	return val_get_str(map, str_c(key));
+}
 /* Dotted path of plain names: val_path(root, "spec.template.spec"). Keys with dots need val_get(). */
 struct val val_path(struct val v, const char *path);
 struct val val_at(struct val list, size_t i);

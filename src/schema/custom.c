@@ -203,9 +203,6 @@ static struct rule_number number_of(struct val v, const char *key, const char *e
 	return r;
 }
 
-static const char *const limit_words[] = { "minimum", "maximum", "multipleOf", "minLength", "maxLength", "minItems",
-	"maxItems", "minProperties", "maxProperties", "pattern", "enum" };
-
 static void keep_pattern(struct compile *k, struct rule_limits *l, struct val v)
 {
 	struct schema_custom *c = k->c;
@@ -230,14 +227,8 @@ static void keep_pattern(struct compile *k, struct rule_limits *l, struct val v)
 static const struct rule_limits *limits_of(struct compile *k, struct val v)
 {
 	struct val enums = val_get(v, "enum");
-	struct rule_limits *l;
-	bool any = false;
+	struct rule_limits *l = ARENA_NEW(k->a, struct rule_limits);
 
-	for (size_t i = 0; i < ARRAY_LEN(limit_words); i++)
-		any |= val_has(val_get(v, limit_words[i]));
-	if (!any)
-		return NULL;
-	l = ARENA_NEW(k->a, struct rule_limits);
 	l->min = number_of(v, "minimum", "exclusiveMinimum");
 	l->max = number_of(v, "maximum", "exclusiveMaximum");
 	l->multiple = number_of(v, "multipleOf", NULL);
@@ -268,11 +259,8 @@ static const struct rule_combos *combos_of(struct compile *k, struct val v)
 {
 	struct val all = val_get(v, "allOf"), any = val_get(v, "anyOf"), one = val_get(v, "oneOf"),
 		   not = val_get(v, "not");
-	struct rule_combos *c;
+	struct rule_combos *c = ARENA_NEW(k->a, struct rule_combos);
 
-	if (!val_len(all) && !val_len(any) && !val_len(one) && !val_has(not ))
-		return NULL;
-	c = ARENA_NEW(k->a, struct rule_combos);
 	c->all = list_of(k, all);
 	c->any = list_of(k, any);
 	c->one = list_of(k, one);
@@ -288,10 +276,12 @@ static uint8_t types_of(struct val v)
 	} words[] = { { "string", RULE_STRING }, { "integer", RULE_INTEGER }, { "number", RULE_NUMBER },
 		{ "boolean", RULE_BOOLEAN }, { "object", RULE_OBJECT }, { "array", RULE_ARRAY } };
 
+	struct val type = val_get(v, "type");
+
 	if (flag(v, "x-kubernetes-int-or-string"))
 		return RULE_INTEGER | RULE_STRING;
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
-		if (val_is(val_get(v, "type"), words[i].word))
+		if (val_is(type, words[i].word))
 			return words[i].type;
 	return 0;
 }
@@ -335,6 +325,7 @@ static const struct schema_rules *rules_of(struct compile *k, struct val v, bool
 	struct val more = val_get(v, "additionalProperties"), items = val_get(v, "items");
 	const struct schema_rules *same;
 	struct schema_rules r, *out;
+	unsigned words = schema_words(v);
 
 	memset(&r, 0, sizeof(r)); /* compared byte by byte */
 	r.types = root ? RULE_OBJECT : types_of(v);
@@ -345,10 +336,10 @@ static const struct schema_rules *rules_of(struct compile *k, struct val v, bool
 	r.required = texts_of(k, val_get(v, "required"));
 	r.additional = val_kind(more) == VAL_MAP ? rules_of(k, more, false) : NULL;
 	r.items = val_kind(items) == VAL_MAP ? rules_of(k, items, false) : NULL;
-	r.list = list_kind(v);
+	r.list = words & WORDS_LIST ? list_kind(v) : SCHEMA_LIST_ATOMIC;
 	r.list_keys = r.list == SCHEMA_LIST_MAP ? texts_of(k, val_get(v, "x-kubernetes-list-map-keys")) : NULL;
-	r.limits = limits_of(k, v);
-	r.combos = combos_of(k, v);
+	r.limits = words & WORDS_LIMIT ? limits_of(k, v) : NULL;
+	r.combos = words & WORDS_COMBINATION ? combos_of(k, v) : NULL;
 	same = shared(&r);
 	if (same)
 		return same;

@@ -63,7 +63,7 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 
 		if (t->custom && !f->type->custom) /* metadata: the server's own */
 			continue;
-		if (!f->fallback && f->type->kind > SCHEMA_MAP)
+		if (!f->fallback && (f->pointer || f->type->kind != SCHEMA_OBJECT)) /* most: not even looked for */
 			continue;
 		child = node_getc(n, f->name);
 		/* A value type cannot tell "" from not given, so neither does the default. */
@@ -71,13 +71,16 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 			(!child || (node_kind(child) == VAL_NULL && !f->type->nullable) ||
 				(!f->pointer && node_kind(child) == VAL_STR && !node_text_str(child).n) ||
 				(!f->pointer && node_kind(child) == VAL_INT && !node_int_of(child, 0)))) {
-			child = schema_literal(a, f->fallback);
+			node_setc(n, f->name, schema_literal(a, f->fallback));
+		} else if (!child && (child = fill_missing(f, a))) {
 			node_setc(n, f->name, child);
 		}
-		if (child && f->type->kind <= SCHEMA_MAP)
-			fill(f->type, a, child);
-		else if (!child && (child = fill_missing(f, a)))
-			node_setc(n, f->name, child);
+	}
+	for (size_t i = 0; i < node_len(n); i++) {
+		const struct schema_field *f = schema_field(t, node_key_at(n, i));
+
+		if (f && f->type->kind <= SCHEMA_MAP && (!t->custom || f->type->custom))
+			fill(f->type, a, node_at(n, i));
 	}
 }
 

@@ -70,3 +70,14 @@ struct check;
 /* Of a map's entry; NULL: nothing is asked of it. */
 const struct schema_rules *rules_field(const struct schema_rules *r, struct str name);
 void rules_check(struct check *c, const struct schema_rules *r, struct val v);
+
+/* Which sorts of words one schema says, not those inside it. Most say few, and looking for each of sixty words in each of
+ * ten thousand schemas is what compiling them cost. */
+enum schema_word {
+	WORDS_LIST = 1,        /* x-kubernetes-list-type, -list-map-keys, -map-type */
+	WORDS_EXTENSION = 2,   /* any other x-kubernetes- */
+	WORDS_COMBINATION = 4, /* allOf, anyOf, oneOf, not */
+	WORDS_LIMIT = 8,       /* minimum, maxLength, multipleOf, pattern, enum … */
+	WORDS_BANNED = 16,     /* definitions, $ref … */
+};
+unsigned schema_words(struct val v);

@@ -94,17 +94,17 @@ static void unsupported(struct walk *w, const char *child, struct val v, const c
 
 /* ---- what no schema may say, structural or not ----------------------------------------------- */
 
-static void check_words(struct walk *w, struct val v)
+static void check_words(struct walk *w, struct val v, unsigned words)
 {
 	static const char *const banned[] = { "definitions", "dependencies", "patternProperties", "additionalItems",
 		"$ref" };
 	static const char *const types[] = { "string", "number", "integer", "boolean", "array", "object" };
 	struct val type = val_get(v, "type"), more = val_get(v, "additionalProperties"),
-		   keep = val_get(v, "x-kubernetes-preserve-unknown-fields");
+		   keep = words & WORDS_EXTENSION ? val_get(v, "x-kubernetes-preserve-unknown-fields") : VAL_NONE;
 	bool known = !val_str(type).n;
 	char child[64], text[80];
 
-	for (size_t i = 0; i < ARRAY_LEN(banned); i++) {
+	for (size_t i = 0; words & WORDS_BANNED && i < ARRAY_LEN(banned); i++) {
 		if (!given(v, banned[i]))
 			continue;
 		snprintf(child, sizeof(child), ".%s", banned[i]);
@@ -118,7 +118,7 @@ static void check_words(struct walk *w, struct val v)
 	else if (!known)
 		unsupported(
 			w, ".type", type, "\"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"");
-	if (flag(v, "uniqueItems"))
+	if (words & WORDS_BANNED && flag(v, "uniqueItems"))
 		forbidden(w, ".uniqueItems",
 			"uniqueItems cannot be set to true since the runtime complexity becomes quadratic");
 	if (val_len(val_get(v, "properties")) &&
@@ -425,17 +425,23 @@ static void check_type_given(struct walk *w, struct val v, enum level l)
 
 static void check_schema(struct walk *w, struct val v, enum level l)
 {
-	struct val items = val_get(v, "items"), more = val_get(v, "additionalProperties"), all = val_get(v, "allOf");
+	struct val items = val_get(v, "items"), more = val_get(v, "additionalProperties");
+	unsigned words = schema_words(v);
 	size_t n = w->path.n;
 
 	w->defaults |= val_has(val_get(v, "default"));
-	check_words(w, v);
-	check_list(w, v);
-	check_type_given(w, v, l);
-	if (l == LEVEL_ROOT || flag(v, "x-kubernetes-embedded-resource"))
+	check_words(w, v, words);
+	if (words & WORDS_LIST)
+		check_list(w, v);
+	if (words & WORDS_EXTENSION || l == LEVEL_ROOT || !given(v, "type"))
+		check_type_given(w, v, l);
+	if (l == LEVEL_ROOT || (words & WORDS_EXTENSION && flag(v, "x-kubernetes-embedded-resource")))
 		check_metadata(w, v, l == LEVEL_ROOT);
-	check_values(w, v, is_int_or_string(val_get(v, "anyOf")), is_int_or_string(val_get(val_at(all, 0), "anyOf")));
-	check_combinations(w, v);
+	if (words & (WORDS_COMBINATION | WORDS_LIMIT))
+		check_values(w, v, is_int_or_string(val_get(v, "anyOf")),
+			is_int_or_string(val_get(val_at(val_get(v, "allOf"), 0), "anyOf")));
+	if (words & WORDS_COMBINATION)
+		check_combinations(w, v);
 	if (val_is(val_get(v, "type"), "array") && !val_has(items))
 		required(w, ".items", "must be specified");
 	if (val_kind(items) == VAL_MAP) {

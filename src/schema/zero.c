@@ -87,6 +87,8 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 		const struct schema_field *f = &t->fields[i];
 		struct node *zero;
 
+		if (f->pointer || (f->omit_empty && f->type->kind != SCHEMA_OBJECT)) /* most: not even looked for */
+			continue;
 		if (!node_getc(n, f->name) && (zero = zero_always_there(a, f)))
 			node_setc(n, f->name, zero);
 	}
