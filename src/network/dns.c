@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libknot/consts.h>
+#include <libknot/packet/wire.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,8 +33,9 @@ struct dns {
 	uv_async_t stop;
 	struct task *task;
 	struct listener listeners[2];
-	union dns_address upstreams[DNS_UPSTREAMS_MAX];
-	size_t n_upstreams;
+	struct task_mutex lock;
+	struct forward *forward;      /* under the lock */
+	struct dns_servers upstreams; /* the host's */
 	struct timespec resolv_time;
 	char resolv_path[256];
 	uint64_t reread_at;
@@ -75,6 +77,7 @@ struct relay {
 	uv_connect_t connect;
 	uv_write_t write;
 	uv_timer_t timer;
+	struct dns_servers servers;
 	unsigned handles, tries;
 	bool socket_open, done;
 	uint8_t *answer; /* TCP */
@@ -111,20 +114,41 @@ static void refresh_upstreams(struct dns *d)
 	if (now < d->reread_at)
 		return;
 	d->reread_at = now + REREAD_MS;
-	if (d->resolv_path[0] && d->n_upstreams && stat(d->resolv_path, &st) == 0 &&
+	if (d->resolv_path[0] && d->upstreams.n && stat(d->resolv_path, &st) == 0 &&
 		st.st_mtim.tv_sec == d->resolv_time.tv_sec && st.st_mtim.tv_nsec == d->resolv_time.tv_nsec)
 		return;
-	d->n_upstreams = 0;
+	d->upstreams.n = 0;
 	size_t n = d->o.resolv_conf ? 1 : ARRAY_LEN(resolv_paths);
-	for (size_t i = 0; i < n && d->n_upstreams == 0; i++) {
+	for (size_t i = 0; i < n && d->upstreams.n == 0; i++) {
 		const char *path = d->o.resolv_conf ? d->o.resolv_conf : resolv_paths[i];
 
-		d->n_upstreams = read_upstreams(d, path, d->upstreams);
-		if (d->n_upstreams == 0 || stat(path, &st) < 0)
+		d->upstreams.n = read_upstreams(d, path, d->upstreams.list);
+		if (d->upstreams.n == 0 || stat(path, &st) < 0)
 			continue;
 		snprintf(d->resolv_path, sizeof(d->resolv_path), "%s", path);
 		d->resolv_time = st.st_mtim;
 	}
+}
+
+/* Whom to ask for a name. */
+static void choose_servers(struct dns *d, const uint8_t *name, size_t n, struct dns_servers *ret)
+{
+	task_lock(&d->lock);
+	forward_find(d->forward, name, n, ret);
+	task_unlock(&d->lock);
+	if (ret->n)
+		return;
+	refresh_upstreams(d);
+	*ret = d->upstreams;
+}
+
+void dns_forward(struct dns *d, struct forward *take_f)
+{
+	task_lock(&d->lock);
+	struct forward *before = d->forward;
+	d->forward = take_f;
+	task_unlock(&d->lock);
+	forward_free(before);
 }
 
 /* ---- sending answers ------------------------------------------------------------------------- */
@@ -396,12 +420,11 @@ static void relay_try(struct relay *r)
 
 	if (r->done)
 		return;
-	refresh_upstreams(d);
-	if (d->n_upstreams == 0 || d->stopping) {
+	if (r->servers.n == 0 || d->stopping) {
 		relay_fail(r);
 		return;
 	}
-	const union dns_address *to = &d->upstreams[r->tries++ % d->n_upstreams];
+	const union dns_address *to = &r->servers.list[r->tries++ % r->servers.n];
 	int rc = r->client ? relay_try_tcp(r, to) : relay_try_udp(r, to);
 	if (rc < 0)
 		relay_next(r);
@@ -460,6 +483,10 @@ static void relay_start(struct dns *d, struct listener *l, const union dns_addre
 	uv_timer_init(&d->loop, &r->timer);
 	r->timer.data = r;
 	r->handles = 1;
+	if (alias)
+		choose_servers(d, alias->target, sizeof(alias->target), &r->servers);
+	else if (n > KNOT_WIRE_HEADER_SIZE)
+		choose_servers(d, query + KNOT_WIRE_HEADER_SIZE, n - KNOT_WIRE_HEADER_SIZE, &r->servers);
 	if (d->relays > RELAYS_MAX || !relay_question(r, alias))
 		relay_fail(r);
 	else
@@ -630,6 +657,7 @@ int dns_start(const struct dns_opts *o, struct dns **ret, struct err *e)
 	int rc = 0;
 
 	d->o = *o;
+	task_mutex_init(&d->lock);
 	uv_loop_init(&d->loop);
 	d->loop.data = d;
 	uv_async_init(&d->loop, &d->stop, on_stop);
@@ -640,7 +668,7 @@ int dns_start(const struct dns_opts *o, struct dns **ret, struct err *e)
 	}
 	if (rc == 0) {
 		refresh_upstreams(d);
-		if (d->n_upstreams == 0)
+		if (d->upstreams.n == 0)
 			log_warn("no upstream name server in the host's resolv.conf: names outside %.*s fail",
 				STR_ARG(o->zone.domain));
 		d->task = task_spawn("dns", run, d);
@@ -661,6 +689,8 @@ struct dns *dns_stop(struct dns *d)
 	else
 		uv_run(&d->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&d->loop);
+	forward_free(d->forward);
+	task_mutex_fini(&d->lock);
 	free(d);
 	return NULL;
 }

@@ -1,9 +1,9 @@
 /* The cluster's DNS server: UDP and TCP port 53 of the cluster DNS address, one thread. Answers the cluster's names
- * from memory and passes everything else to the host's own upstream servers. */
+ * from memory and passes everything else on: to the servers that forward.h tells of, else to the host's own. */
 #pragma once
 #include "base/err.h"
 #include "network/answer.h"
-#include <netinet/in.h>
+#include "network/forward.h"
 
 struct dns_opts {
 	struct dns_zone zone;    /* copied; what it points to is borrowed */
@@ -16,13 +16,5 @@ struct dns;
 int dns_start(const struct dns_opts *o, struct dns **ret, struct err *e);
 struct dns *dns_stop(struct dns *d); /* ends the thread; NULL accepted, returns NULL */
 AUTO(struct dns, dns_stop)
-
-#define DNS_UPSTREAMS_MAX 3
-union dns_address {
-	struct sockaddr any;
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
-};
-/* The name servers of a resolv.conf that are neither loopback nor one of ours. */
-size_t dns_upstreams(
-	struct str resolv_conf, const struct ip own[2], int port, union dns_address ret[DNS_UPSTREAMS_MAX]);
+/* Questions from now on go where take_f says. NULL: all to the host's servers. Any thread. */
+void dns_forward(struct dns *d, struct forward *take_f);

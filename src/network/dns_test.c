@@ -1,6 +1,7 @@
 /* Questions in, answers out: one cluster, one row per question. */
 #include "network/answer.h"
 #include "network/dns.h"
+#include <arpa/inet.h>
 #include <libknot/libknot.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -304,6 +305,112 @@ static void finds_upstream_servers(void **state)
 		assert_int_equal(dns_upstreams(str_c(cases[i].text), zone.server, 53, found), cases[i].n);
 }
 
+/* "10.1.1.1:53 10.1.1.2:53" for a name; "host": the host's own. */
+static void servers_text(const struct forward *f, const char *name, char *ret, size_t max)
+{
+	struct dns_servers s;
+	uint8_t wire[DNS_NAME_MAX];
+	char ip[IP_TEXT_MAX];
+	int at = 0;
+
+	knot_dname_from_str(wire, name, sizeof(wire));
+	forward_find(f, wire, sizeof(wire), &s);
+	(void)snprintf(ret, max, "host");
+	for (size_t i = 0; i < s.n; i++) {
+		bool v4 = s.list[i].any.sa_family == AF_INET;
+
+		if (v4)
+			inet_ntop(AF_INET, &s.list[i].v4.sin_addr, ip, sizeof(ip));
+		else
+			inet_ntop(AF_INET6, &s.list[i].v6.sin6_addr, ip, sizeof(ip));
+		at += snprintf(ret + at, max - (size_t)at, "%s%s:%d", i ? " " : "", ip,
+			ntohs(v4 ? s.list[i].v4.sin_port : s.list[i].v6.sin6_port));
+	}
+}
+
+static int parse_forward(const char *json, struct forward **ret, struct err *e)
+{
+	auto_(doc_unref) struct doc *d = NULL;
+
+	err_init(e);
+	assert_int_equal(doc_parse(str_c(json), &d, e), 0);
+	return forward_parse(doc_root(d), zone.domain, zone.server, ret, e);
+}
+
+#define STUBS(text) "{\"stubDomains\":\"" text "\"}"
+#define UPSTREAMS(text) "{\"upstreamNameservers\":\"" text "\"}"
+
+static void asks_whom_the_config_map_names(void **state)
+{
+	static const struct {
+		const char *json, *name, *want;
+	} cases[] = {
+		{ "{}", "corp.example.", "host" },
+		{ STUBS("{}"), "corp.example.", "host" },
+		{ STUBS("{\\\"corp.example\\\":[\\\"10.1.1.1\\\"]}"), "corp.example.", "10.1.1.1:53" },
+		{ STUBS("{\\\"Corp.Example.\\\":[\\\"10.1.1.1\\\"]}"), "a.b.CORP.example.", "10.1.1.1:53" },
+		{ STUBS("{\\\"corp.example\\\":[\\\"10.1.1.1\\\"]}"), "notcorp.example.", "host" },
+		{ STUBS("{\\\"corp.example\\\":[\\\"10.1.1.1\\\"]}"), "example.", "host" },
+		{ STUBS("{\\\"x\\\":[\\\"10.1.1.1:5353\\\",\\\"fd00::1\\\",\\\"[fd00::2]:54\\\"]}"), "x.",
+			"10.1.1.1:5353 fd00::1:53 fd00::2:54" },
+		{ STUBS("{\\\"example\\\":[\\\"10.1.1.1\\\"],\\\"b.example\\\":[\\\"10.1.1.2\\\"]}"), "a.b.example.",
+			"10.1.1.2:53" },
+		{ STUBS("{\\\"b.example\\\":[\\\"10.1.1.2\\\"],\\\"example\\\":[\\\"10.1.1.1\\\"]}"), "a.b.example.",
+			"10.1.1.2:53" },
+		{ STUBS("{\\\"2.1.10.in-addr.arpa\\\":[\\\"127.0.0.1\\\"]}"), "9.2.1.10.in-addr.arpa.",
+			"127.0.0.1:53" },
+		{ UPSTREAMS("[\\\"192.0.2.1\\\",\\\"192.0.2.2\\\"]"), "corp.example.", "192.0.2.1:53 192.0.2.2:53" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_(forward_free) struct forward *f = NULL;
+		char text[256];
+		struct err e;
+
+		if (parse_forward(cases[i].json, &f, &e) < 0)
+			fail_msg("%s: %s", cases[i].json, e.message);
+		servers_text(f, cases[i].name, text, sizeof(text));
+		assert_string_equal(text, cases[i].want);
+	}
+}
+
+static void says_what_is_wrong_with_the_config_map(void **state)
+{
+	static const struct {
+		const char *json, *said;
+	} cases[] = {
+		{ "{\"stubdomains\":\"{}\"}", "\"stubdomains\" is neither stubDomains nor upstreamNameservers" },
+		{ STUBS("{"), "stubDomains: " },
+		{ STUBS("[]"), "stubDomains: expected domains with lists of name servers" },
+		{ UPSTREAMS("{}"), "upstreamNameservers: expected a list of name servers" },
+		{ UPSTREAMS("[]"), "upstreamNameservers: expected a list of name servers" },
+		{ UPSTREAMS("[1]"), "upstreamNameservers: \"\" is not an IP address" },
+		{ UPSTREAMS("[\\\"ns.example\\\"]"), "\"ns.example\" is not an IP address" },
+		{ UPSTREAMS("[\\\"10.1.1.1:0\\\"]"), "is not an IP address" },
+		{ UPSTREAMS("[\\\"10.1.1.1:\\\"]"), "is not an IP address" },
+		{ UPSTREAMS("[\\\"[fd00::1\\\"]"), "is not an IP address" },
+		{ UPSTREAMS("[\\\"[fd00::1]53\\\"]"), "is not an IP address" },
+		{ UPSTREAMS("[\\\"10.96.0.10\\\"]"), "10.96.0.10 is cluster DNS itself" },
+		{ UPSTREAMS("[\\\"1.1.1.1\\\",\\\"1.1.1.2\\\",\\\"1.1.1.3\\\",\\\"1.1.1.4\\\"]"), "at most 3" },
+		{ STUBS("{\\\"\\\":[\\\"10.1.1.1\\\"]}"), "stubDomains: \"\" is not a domain" },
+		{ STUBS("{\\\".\\\":[\\\"10.1.1.1\\\"]}"), "stubDomains: \".\" is not a domain" },
+		{ STUBS("{\\\"a..b\\\":[\\\"10.1.1.1\\\"]}"), "is not a domain" },
+		{ STUBS("{\\\"a b\\\":[\\\"10.1.1.1\\\"]}"), "is not a domain" },
+		{ STUBS("{\\\"corp.example\\\":\\\"10.1.1.1\\\"}"), "\"corp.example\": expected a list" },
+		{ STUBS("{\\\"svc.cluster.local\\\":[\\\"10.1.1.1\\\"]}"), "is answered by the cluster itself" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct forward *f = NULL;
+		struct err e;
+
+		assert_true(parse_forward(cases[i].json, &f, &e) < 0);
+		assert_null(f);
+		if (!strstr(e.message, cases[i].said))
+			fail_msg("%s: %s", cases[i].json, e.message);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +420,8 @@ int main(void)
 		cmocka_unit_test(cuts_what_does_not_fit),
 		cmocka_unit_test(says_nothing_to_nonsense),
 		cmocka_unit_test(finds_upstream_servers),
+		cmocka_unit_test(asks_whom_the_config_map_names),
+		cmocka_unit_test(says_what_is_wrong_with_the_config_map),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -13,6 +13,8 @@
 
 #define STACK_BYTES ((size_t)1 << 20) /* libnftables keeps netlink buffers on its stack */
 #define SYNC_LOOK_MS 500
+#define FORWARD_NAMESPACE "kube-system"
+#define FORWARD_NAME "kube-dns" /* as kube-dns called it: what people have and know */
 
 struct network {
 	struct arena *arena; /* holds every text below */
@@ -26,6 +28,8 @@ struct network {
 
 	struct services *services;
 	struct informer *service_informer, *slice_informer, *pod_informer, *policy_informer, *namespace_informer;
+	struct informer *forward_informer; /* of the one ConfigMap that says where DNS asks */
+	struct recorder *recorder;
 	bool own_pods;
 	struct proxy *proxy;
 	struct dns *dns;
@@ -129,6 +133,28 @@ static void on_namespace(void *arg, struct doc *before, struct doc *after)
 		services_touch(n->services, PROXY_POLICIES);
 }
 
+/* What cannot be read changes nothing: the last good one stays. */
+static void on_forward(void *arg, struct doc *before, struct doc *after)
+{
+	struct network *n = arg;
+	struct forward *f = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (before && after && val_equal(doc_get(before, "data"), doc_get(after, "data")))
+		return;
+	if (after && forward_parse(doc_get(after, "data"), n->domain, n->dns_ips, &f, &e) < 0) {
+		log_error("ConfigMap " FORWARD_NAMESPACE "/" FORWARD_NAME ": %s; cluster DNS goes on as before",
+			e.message);
+		recorder_event(n->recorder, after, "Warning", "InvalidDNSConfig", "%s; cluster DNS goes on as before",
+			e.message);
+		return;
+	}
+	dns_forward(n->dns, f);
+	log_info("cluster DNS asks %s",
+		after ? "as ConfigMap " FORWARD_NAMESPACE "/" FORWARD_NAME " says" : "the host's own servers");
+}
+
 static void on_pod(void *arg, struct doc *before, struct doc *after)
 {
 	struct network *n = arg;
@@ -165,6 +191,14 @@ static void make_informers(struct network *n, const struct network_opts *o)
 	n->namespace_informer = informer_new(o->client, (struct informer_opts){ .res = res_namespaces });
 	informer_on(n->policy_informer, on_policy, n);
 	informer_on(n->namespace_informer, on_namespace, n);
+	if (n->no_dns)
+		return;
+	n->forward_informer = informer_new(o->client,
+		(struct informer_opts){ .res = res_configmaps,
+			.ns = STR(FORWARD_NAMESPACE),
+			.field_selector = STR("metadata.name=" FORWARD_NAME) });
+	informer_on(n->forward_informer, on_forward, n);
+	n->recorder = recorder_new(o->client, "kogge-dns", arena_cstr(n->arena, n->node_name));
 }
 
 int network_new(const struct network_opts *o, struct network **ret, struct err *e)
@@ -317,6 +351,8 @@ int network_start(struct network *n, struct err *e)
 	informer_start(n->slice_informer);
 	informer_start(n->policy_informer);
 	informer_start(n->namespace_informer);
+	if (n->forward_informer)
+		informer_start(n->forward_informer);
 	if (n->own_pods)
 		informer_start(n->pod_informer);
 	return 0;
@@ -330,6 +366,8 @@ void network_stop(struct network *n)
 		pthread_join(n->thread, NULL);
 		n->running = false;
 	}
+	n->forward_informer = informer_free(n->forward_informer);
+	n->recorder = recorder_free(n->recorder);
 	n->dns = dns_stop(n->dns);
 	n->service_informer = informer_free(n->service_informer);
 	n->slice_informer = informer_free(n->slice_informer);

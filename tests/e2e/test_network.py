@@ -3,12 +3,14 @@
 `timeout 3 wget` and not `wget -T 3`: Debian's static busybox crashes with -T.
 """
 import http.client
+import json
 import socket
 import struct
+import threading
 
 import pytest
 
-from kube import until
+from kube import path, until
 
 
 def fetch(host, port, timeout=2):
@@ -140,3 +142,57 @@ def test_api_with_the_mounted_token(space, any_kubectl):
     assert f"system:serviceaccount:{space.name}:default" in refused and "cannot list resource" in refused
     kubectl("create", "rolebinding", "viewer", "--clusterrole=view", f"--serviceaccount={space.name}:default")
     until(lambda: '"PodList"' in curl("/api/v1/namespaces/NAMESPACE/pods").replace(" ", "").replace('"kind":', ""), 5, "the granted list")
+
+
+class NameServer:
+    """A name server on an address of this machine that says `address` to every question for A, and counts them."""
+
+    def __init__(self, ip, address):
+        self.socket, self.asked = socket.socket(type=socket.SOCK_DGRAM), 0
+        self.socket.bind((ip, 0))
+        self.at = f"{ip}:{self.socket.getsockname()[1]}"
+        self.answer = struct.pack(">HHHIH", 0xC00C, A, 1, 60, 4) + socket.inet_aton(address)
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                packet, client = self.socket.recvfrom(1500)
+            except OSError:
+                return
+            end = packet.index(b"\0", 12) + 5
+            self.asked += 1
+            self.socket.sendto(packet[:2] + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0) + packet[12:end] + self.answer, client)
+
+    def end(self):
+        self.socket.close()
+
+
+def test_stub_domains_and_upstream_servers(cluster):
+    """ConfigMap kube-system/kube-dns: read at once, the next server where one is silent, what is wrong changes nothing."""
+    kube, dns, where = cluster.kube, cluster.slot.services.replace("0.0/16", "0.10"), path("configmaps", "kube-system")
+    corp, other = NameServer("127.0.0.1", "192.0.2.10"), NameServer("127.0.0.1", "192.0.2.20")
+
+    def says(name, address):
+        return socket.inet_aton(address) in query(dns, name, A)[2]
+
+    def patch(**data):
+        kube.patch(f"{where}/kube-dns", {"data": data})
+    try:
+        kube.create(where, {"metadata": {"name": "kube-dns"}, "data": {
+            "stubDomains": json.dumps({"corp.example": ["127.0.0.1:1", corp.at]}), "upstreamNameservers": json.dumps([other.at])}})
+        until(lambda: says("db.corp.example", "192.0.2.10"), 10, "an answer of the stub domain's second server")
+        assert says("corp.example", "192.0.2.10") and says("www.example.org", "192.0.2.20")
+        assert query(dns, "kubernetes.default.svc.cluster.local", A)[:2] == (0, 1)
+        asked = corp.asked
+        patch(stubDomains='{"corp.example": ["ns.corp.example"]}')
+        event = until(lambda: [e for e in kube.get(path("events", "kube-system"))["items"] if e["reason"] == "InvalidDNSConfig"], 10, "an Event")[0]
+        assert event["type"] == "Warning" and event["involvedObject"]["name"] == "kube-dns"
+        assert 'stubDomains: "corp.example": "ns.corp.example" is not an IP address' in event["message"]
+        assert says("db.corp.example", "192.0.2.10") and corp.asked > asked, "the last good one stays"
+        patch(stubDomains=json.dumps({"corp.example": [other.at]}))
+        until(lambda: says("db.corp.example", "192.0.2.20"), 10, "the new server answers")
+    finally:
+        kube.delete(f"{where}/kube-dns")
+        corp.end()
+        other.end()
