@@ -7,6 +7,8 @@ ONLY=gap (make bench-gap): the longest times without an acknowledged write in MI
 """
 import json
 import os
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -245,6 +247,32 @@ def compare(targets):
         print(ROWS[-1], flush=True)
 
 
+def syncs_of(pids, work):
+    """How often these processes synced a file while work() ran, and what it returned; perf counts, at almost no cost."""
+    events = [x for name in ("fdatasync", "fsync") for x in ("-e", f"syscalls:sys_enter_{name}")]
+    perf = subprocess.Popen(["perf", "stat", "-x", ",", *events, "-p", ",".join(map(str, pids))], stderr=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    try:
+        result = work()
+    finally:
+        perf.send_signal(signal.SIGINT)
+        counted = perf.communicate()[1]
+    return sum(int(line.split(",")[0]) for line in counted.splitlines() if "sys_enter" in line), result
+
+
+def count_syncs(targets):
+    if not shutil.which("perf"):
+        return
+    section("fdatasync and fsync calls for each acknowledged create, checkpoints included", "clients", *targets)
+    for clients in (1, 16, 64):
+        cells = []
+        for name, (kubeconfig, pids) in targets.items():
+            n, r = syncs_of(pids, lambda k=kubeconfig, p=pids: load(k, p, "syncs", "create", {"clients": clients, "seconds": SPAN}))
+            cells.append(f"{n / r['n']:.3f} ({n} for {r['n']})")
+        ROWS.append("| " + " | ".join([str(clients), *cells]) + " |")
+        print(ROWS[-1], flush=True)
+
+
 def api_server():
     """As the peer runs: without what acts on objects."""
     server = Server(node=False, flags=["--without", "scheduler,controllers"])
@@ -259,6 +287,7 @@ def api_half():
         targets["peer"] = (peer, os.environ["PEER_PIDS"].split(","))
     try:
         compare(targets)
+        count_syncs(targets)
     finally:
         server.end()
     section("Memory of the API's processes", "what", "figure", "aim")
