@@ -29,11 +29,31 @@ int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt
 		s->path, what, s->path, s->path, s->path, s->path);
 }
 
+static bool no_room(int os)
+{
+	return os == ENOSPC || os == EDQUOT || os == EFBIG;
+}
+
+/* Why the last failed write to the log failed. What sqlite3_system_errno() tells is errno by the time that SQLite
+ * reports: a lock that it tried in between may have changed it. */
+static int log_errno(sqlite3 *db)
+{
+	sqlite3_file *log = NULL;
+	int os = 0;
+
+	if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log && log->pMethods)
+		log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &os);
+	return os;
+}
+
 static bool is_full(sqlite3 *db, int code)
 {
-	int os = sqlite3_system_errno(db);
-
-	return code == SQLITE_FULL || (code == SQLITE_IOERR && (os == ENOSPC || os == EDQUOT || os == EFBIG));
+	if (code == SQLITE_FULL)
+		return true;
+	if (code != SQLITE_IOERR)
+		return false;
+	return no_room(sqlite3_system_errno(db)) ||
+		(sqlite3_extended_errcode(db) == SQLITE_IOERR_WRITE && no_room(log_errno(db)));
 }
 
 int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, struct err *e)
