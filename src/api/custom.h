@@ -8,16 +8,6 @@
 #pragma once
 #include "api/api_internal.h"
 
-/* ---- jsonpath.c: the JSONPath of printer columns, scale and selectable fields ---------------- */
-
-struct json_path;
-/* In the arena. Fails: ERR_INVALID with what is wrong. */
-int json_path_new(struct arena *a, struct str text, struct json_path **ret, struct err *e);
-/* The first value there, missing when none. */
-struct val json_path_first(const struct json_path *p, struct val v);
-/* Plain fields only: ".spec.replicas". NULL: it has indexes or filters. Borrow: as long as p. */
-const char *json_path_dotted(const struct json_path *p);
-
 /* ---- custom.c -------------------------------------------------------------------------------- */
 
 struct custom {

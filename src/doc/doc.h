@@ -221,6 +221,16 @@ struct quantity quantity_sub(struct quantity a, struct quantity b);
 int64_t quantity_milli(struct quantity q); /* rounded up, capped */
 int64_t quantity_whole(struct quantity q); /* rounded up, capped */
 
+/* ---- JSONPath of CustomResourceDefinitions: columns, scale, selectable fields ----------------- */
+
+struct json_path;
+/* .a.b['c'][0][*][?(@.type=="Ready")]; in the arena. Fails: ERR_INVALID with what is wrong. */
+int json_path_new(struct arena *a, struct str text, struct json_path **ret, struct err *e);
+/* The first value there, missing when none. */
+struct val json_path_first(const struct json_path *p, struct val v);
+/* Plain fields only: "spec.replicas" of ".spec.replicas". NULL: it has indexes or filters. Borrow: as long as p. */
+const char *json_path_dotted(const struct json_path *p);
+
 /* ---- selectors ------------------------------------------------------------------------------- */
 
 struct selector; /* immutable, reference-free; lives in an arena */

@@ -1,5 +1,5 @@
 /* JSONPath as CustomResourceDefinitions use it: .a.b['c'][0][*][?(@.type=="Ready")] */
-#include "api/custom.h"
+#include "doc/doc.h"
 #include <ctype.h>
 
 #define STEPS_MAX 32
@@ -62,9 +62,12 @@ static int read_field(struct reader *r)
 	}
 	skip(r, i);
 	struct str name = arena_str(r->a, buf_view(&b));
+	bool long_name = b.full;
 	buf_fini(&b);
 	if (!name.n)
 		return wrong(r, "a field's name is missing");
+	if (long_name)
+		return wrong(r, "a field's name is too long");
 	if (str_is(name, "*"))
 		more(r, STEP_ALL);
 	else
@@ -162,7 +165,10 @@ static const char *dotted(struct arena *a, const struct json_path *p)
 	auto_buf struct buf b = BUF_INIT;
 
 	for (size_t i = 0; i < p->n; i++) {
-		if (p->steps[i].kind != STEP_FIELD || str_has(p->steps[i].name, STR(".")))
+		struct str name = p->steps[i].name;
+
+		if (p->steps[i].kind != STEP_FIELD || !name.n || memchr(name.p, '.', name.n) ||
+			memchr(name.p, 0, name.n))
 			return NULL;
 		buf_printf(&b, "%s%.*s", i ? "." : "", STR_ARG(p->steps[i].name));
 	}
