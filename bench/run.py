@@ -4,6 +4,7 @@
 PEER_KUBECONFIG and PEER_PIDS (comma-separated) name another API server that runs meanwhile: the API figures are then taken of both, in
 alternating rounds, and told as ratios. QUICK=1: short spans, to see that all of it works. ONLY=pods or ONLY=api: one half.
 ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else.
+ONLY=crds: custom kinds alone, on a server with its controllers.
 """
 import json
 import os
@@ -26,6 +27,7 @@ QUICK = bool(os.environ.get("QUICK"))
 ROUNDS = 2 if QUICK else 5
 TICK = os.sysconf("SC_CLK_TCK")
 ROWS = []
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def row(what, figure, aim=""):
@@ -319,6 +321,61 @@ def gap_part():
         server.end()
 
 
+def definition(plural, kind, properties):
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}
+    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": f"{plural}.bench.example.com"},
+            "spec": {"group": "bench.example.com", "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+                     "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}]}}
+
+
+def control_now(server):
+    with open(f"/proc/{processes(server)['control']}/status", encoding="utf-8") as f:
+        threads = next(int(line.split()[1]) for line in f if line.startswith("Threads:"))
+    return pss_kib(processes(server)["control"]), threads
+
+
+def ready_ms(kube, crd):
+    """From the request's first byte until objects of the kind are served; what the client does to its JSON is not counted."""
+    where, body = f"/apis/bench.example.com/v1/{crd['spec']['names']['plural']}", json.dumps(crd)
+    began = time.monotonic()
+    code, answer = kube.text("POST", CRDS, body)
+    assert code == 201, answer
+    created = time.monotonic()
+    until(lambda: kube.get(where), 30, where, every=0.001)
+    return (created - began) * 1000, (time.monotonic() - began) * 1000, len(body)
+
+
+def crds_part():
+    count = 50 if QUICK else 500
+    server = Server(node=False)
+    server.flags[server.flags.index("debug")] = "info"
+    server.start().wait_api()
+    section("Custom kinds", "what", "figure", "aim")
+    big = {f"field{i:05}": {"type": "string", "description": "x" * 60, "maxLength": 100} for i in range(8000)}
+    try:
+        times = [ready_ms(server.kube, definition(f"bigs{i}", f"Big{i}", big)) for i in range(ROUNDS)]
+        row(f"a schema of {times[0][2]} bytes: created / served", f"{statistics.median(t[0] for t in times):.0f} / {statistics.median(t[1] for t in times):.0f} ms", "50 ms")
+        for i in range(ROUNDS):
+            server.kube.delete(f"{CRDS}/bigs{i}.bench.example.com")
+    finally:
+        server.end()
+    server = Server(node=False).start().wait_api()
+    try:
+        time.sleep(3)
+        before, threads = control_now(server)
+        some = {f"field{i}": {"type": "string", "description": "x" * 60, "maxLength": 100} for i in range(60)}
+        for i in range(count):
+            ready_ms(server.kube, definition(f"things{i}", f"Thing{i}", some))
+        time.sleep(5)
+        after, more = control_now(server)
+        row(f"{count} definitions", f"{(after - before) / 1024:.0f} MiB, {(after - before) / count:.0f} KiB and {(more - threads) / count:.2f} threads each", "≤ 100 MiB")
+        busy, began = cpu_s([processes(server)["control"]]), time.monotonic()
+        time.sleep(10)
+        row("busy at rest with them", f"{100 * (cpu_s([processes(server)['control']]) - busy) / (time.monotonic() - began):.2f} % of a core")
+    finally:
+        server.end()
+
+
 def main():
     os.makedirs(os.path.join(TOP, "build", "bench"), exist_ok=True)
     with open("/proc/loadavg", encoding="utf-8") as f:
@@ -334,6 +391,8 @@ def main():
             cluster_half()
         if only in ("", "api"):
             api_half()
+        if only in ("", "crds"):
+            crds_part()
     finally:
         with open(os.path.join(TOP, "build", "bench", "results.md"), "w", encoding="utf-8") as f:
             f.write("\n".join(ROWS) + "\n")
