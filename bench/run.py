@@ -329,7 +329,7 @@ def definition(plural, kind, properties):
 
 
 def control_now(server):
-    with open(f"/proc/{processes(server)['control']}/status", encoding="utf-8") as f:
+    with open(f"/proc/{processes(server)['kogge-control']}/status", encoding="utf-8") as f:
         threads = next(int(line.split()[1]) for line in f if line.startswith("Threads:"))
     return pss_kib(processes(server)["control"]), threads
 
@@ -371,7 +371,7 @@ def crds_part():
         row(f"{count} definitions", f"{(after - before) / 1024:.0f} MiB, {(after - before) / count:.0f} KiB and {(more - threads) / count:.2f} threads each", "≤ 100 MiB")
         busy, began = cpu_s([processes(server)["control"]]), time.monotonic()
         time.sleep(10)
-        row("busy at rest with them", f"{100 * (cpu_s([processes(server)['control']]) - busy) / (time.monotonic() - began):.2f} % of a core")
+        row("busy at rest with them", f"{100 * (cpu_s([processes(server)['kogge-control']]) - busy) / (time.monotonic() - began):.2f} % of a core")
     finally:
         server.end()
 

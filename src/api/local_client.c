@@ -21,6 +21,8 @@ struct client_stream {
 	struct task_mutex lock;
 	struct task_cond wake;
 	bool ready, closed;
+	void (*on_news)(void *arg); /* client_notify() */
+	void *arg;
 };
 
 static enum verb verb_of(enum client_verb v)
@@ -175,7 +177,10 @@ static void notify(void *arg)
 	task_lock(&s->lock);
 	s->ready = true;
 	task_broadcast(&s->wake);
+	void (*on_news)(void *arg) = s->on_news;
 	task_unlock(&s->lock);
+	if (on_news)
+		on_news(s->arg);
 }
 
 static struct str prefix_of(struct rq *rq, const struct filter *f)
@@ -336,6 +341,15 @@ static void local_interrupt(struct client_stream *s)
 	task_unlock(&s->lock);
 }
 
+static void local_notify(struct client_stream *s, void (*ready)(void *arg), void *arg)
+{
+	task_lock(&s->lock);
+	s->arg = arg;
+	s->on_news = ready;
+	task_unlock(&s->lock);
+	ready(arg);
+}
+
 static void local_close(struct client_stream *s)
 {
 	stream_free(s);
@@ -349,7 +363,7 @@ static void local_free(void *self)
 }
 
 static const struct client_ops local_ops = { local_call, local_list, local_watch, local_next, local_interrupt,
-	local_close, local_free };
+	local_close, local_free, local_notify };
 
 struct client *api_local_client(struct api *api, const char *user, const char *const *groups, const char *name)
 {

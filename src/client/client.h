@@ -140,7 +140,7 @@ int client_next(struct client *c, struct client_stream *s, int64_t timeout_ms, s
  * queues the news.
  * Then call client_next() with timeout 0 until -ERR_TIMEOUT; call it without news now and then, so that a dead stream
  * is found.
- * Not after client_close(). Fails: ERR_UNSUPPORTED, by the backend in this process. */
+ * Not after client_close(). Fails: ERR_UNSUPPORTED, by a backend that can only wait. */
 int client_notify(struct client *c, struct client_stream *s, void (*ready)(void *arg), void *arg, struct err *e);
 void client_interrupt(struct client *c, struct client_stream *s); /* from any task: wakes client_next() for good */
 void client_close(struct client *c, struct client_stream *s);     /* own: by the task that reads it; NULL accepted */

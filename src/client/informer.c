@@ -9,6 +9,7 @@
  * A revision counts as seen when its handlers have run, so that nothing is lost however a stream ends. */
 #include "base/log.h"
 #include "base/map.h"
+#include "base/queue.h"
 #include "client/informer_internal.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,8 +29,10 @@ struct informer {
 	struct informer_opts o; /* strings are ours */
 	struct handler *handlers;
 	size_t handlers_n;
-	struct task *task;
+	struct task *task; /* NULL: not started, or a loop's */
 	struct stop *stop;
+	char key[24]; /* in its loop */
+	bool started;
 
 	struct task_mutex lock;
 	struct task_cond synced_cond;
@@ -41,7 +44,7 @@ struct informer {
 	/* The task only. */
 	char from[24]; /* where the next watch begins; "" : a list is due */
 	int64_t backoff_ms;
-	struct mono resync;
+	struct mono resync, opened, heard;
 };
 
 /* ---- handlers -------------------------------------------------------------------------------- */
@@ -273,15 +276,22 @@ static int follow(struct informer *i, struct client_stream *s, struct err *e)
 	}
 }
 
-static int watch_once(struct informer *i, struct err *e)
+static struct client_request watch_request(const struct informer *i)
 {
 	struct client_request rq = request(i);
-	struct client_stream *s = NULL;
-	int r;
 
 	rq.resource_version = str_c(i->from);
 	rq.bookmarks = true;
 	rq.timeout_s = 300 + (int64_t)rand_below(300);
+	return rq;
+}
+
+static int watch_once(struct informer *i, struct err *e)
+{
+	struct client_request rq = watch_request(i);
+	struct client_stream *s = NULL;
+	int r;
+
 	r = client_watch(i->client, &rq, &s, e);
 	if (r < 0)
 		return r;
@@ -294,60 +304,195 @@ static int watch_once(struct informer *i, struct err *e)
 
 /* ---- the task -------------------------------------------------------------------------------- */
 
-static void back_off(struct informer *i, const struct err *e)
+/* How long to wait after a failure. */
+static int64_t back_off(struct informer *i, const struct err *e)
 {
 	int64_t ms = i->backoff_ms ? MIN(i->backoff_ms * 2, BACKOFF_MOST_MS) : BACKOFF_FIRST_MS;
 
 	i->backoff_ms = ms;
 	if (e->retry_after_s > 0)
 		ms = MAX(ms, (int64_t)e->retry_after_s * 1000);
-	stop_sleep_ms(i->stop, ms / 2 + (int64_t)rand_below((uint64_t)ms));
+	return ms / 2 + (int64_t)rand_below((uint64_t)ms);
 }
 
-/* A server that ends a stream in good order (its time was up) is asked again at once; one that ends them all is not. */
-static void after_watch(struct informer *i, int r, struct mono began, const struct err *e)
+/* How long to wait. A server that ends a stream in good order (its time was up) is asked again at once; one that ends
+ * them all is not. */
+static int64_t after_watch(struct informer *i, int r, const struct err *e)
 {
-	bool lasted = mono_ms_between(began, mono_now()) > 5000;
+	bool lasted = mono_ms_between(i->opened, mono_now()) > 5000;
 
-	if (stop_raised(i->stop))
-		return;
 	if (r == -ERR_EXPIRED) {
 		log_debug("%s: relisting: %s", i->o.res.resource, e->message);
 		i->from[0] = 0;
 		if (!i->backoff_ms) {
 			i->backoff_ms = BACKOFF_FIRST_MS; /* the first time without waiting */
-			return;
+			return 0;
 		}
 	} else if (lasted) {
 		i->backoff_ms = 0;
-		return;
+		return 0;
 	}
-	back_off(i, e);
+	return back_off(i, e);
+}
+
+/* How long to wait. */
+static int64_t after_list(struct informer *i, int r, const struct err *e)
+{
+	if (r >= 0)
+		return 0;
+	if (i->backoff_ms >= 1000)
+		log_warn("%s (again later)", e->message);
+	return back_off(i, e);
 }
 
 static void informer_run(void *arg)
 {
 	struct informer *i = arg;
-	struct mono began;
+	int64_t wait_ms;
 	struct err e;
-	int r;
 
 	i->resync = mono_add_ms(mono_now(), i->o.resync_ms);
 	while (!stop_raised(i->stop)) {
 		err_init(&e);
-		if (!i->from[0]) {
-			r = list_all(i, &e);
-			if (r < 0) {
-				if (i->backoff_ms >= 1000)
-					log_warn("%s (again later)", e.message);
-				back_off(i, &e);
-			}
-			continue;
-		}
-		began = mono_now();
-		r = watch_once(i, &e);
-		after_watch(i, r, began, &e);
+		i->opened = mono_now();
+		wait_ms = i->from[0] ? after_watch(i, watch_once(i, &e), &e) : after_list(i, list_all(i, &e), &e);
+		if (wait_ms)
+			stop_sleep_ms(i->stop, wait_ms);
 	}
+}
+
+/* ---- many informers, one task ---------------------------------------------------------------- */
+
+struct informer_loop {
+	struct queue *due; /* keys of informers whose stream has news, or whose time has come */
+	struct task *task;
+	struct task_mutex lock;
+	struct task_cond left;
+	struct map *members; /* key → informer, borrow */
+	uint64_t keys;
+	struct informer *at; /* the one that is worked on */
+};
+
+static void has_news(void *arg)
+{
+	struct informer *i = arg;
+
+	queue_add(i->o.loop->due, str_c(i->key));
+}
+
+static int open_stream(struct informer *i, struct err *e)
+{
+	struct client_request rq = watch_request(i);
+	int r = client_watch(i->client, &rq, &i->stream, e);
+
+	i->opened = i->heard = mono_now();
+	return r < 0 ? r : client_notify(i->client, i->stream, has_news, i, e);
+}
+
+/* 0: that was all for now. */
+static int drain(struct informer *i, struct err *e)
+{
+	struct client_event ev;
+	int r = 0;
+
+	while (r == 0 && !stop_raised(i->stop)) {
+		r = client_next(i->client, i->stream, 0, &ev, e);
+		if (r < 0)
+			break;
+		i->heard = mono_now();
+		r = take_event(i, &ev, e);
+		doc_unref(ev.object);
+	}
+	return r == -ERR_TIMEOUT && mono_ms_between(i->heard, mono_now()) < SILENCE_MS ? 0 : r;
+}
+
+/* As far as it goes without waiting for news; when to come back at the latest. */
+static int64_t step(struct informer *i)
+{
+	struct err e;
+	int r = 0;
+
+	err_init(&e);
+	if (!i->from[0] && (r = list_all(i, &e)) < 0)
+		return after_list(i, r, &e);
+	if (!i->stream)
+		r = open_stream(i, &e);
+	if (r >= 0 && i->stream)
+		r = drain(i, &e);
+	if (r < 0) {
+		client_close(i->client, TAKE(i->stream));
+		return after_watch(i, r, &e);
+	}
+	if (i->o.resync_ms && !mono_before(mono_now(), i->resync))
+		resync(i);
+	return patience(i);
+}
+
+static void loop_run(void *arg)
+{
+	struct informer_loop *l = arg;
+	char *key;
+
+	while (queue_pop(l->due, &key)) {
+		task_lock(&l->lock);
+		l->at = map_get(l->members, str_c(key));
+		task_unlock(&l->lock);
+		if (l->at)
+			queue_add_after(l->due, str_c(key), step(l->at));
+		task_lock(&l->lock);
+		l->at = NULL;
+		task_broadcast(&l->left);
+		task_unlock(&l->lock);
+		queue_done(l->due, str_c(key));
+		free(key);
+	}
+}
+
+static void join_loop(struct informer_loop *l, struct informer *i)
+{
+	i->resync = mono_add_ms(mono_now(), i->o.resync_ms);
+	task_lock(&l->lock);
+	snprintf(i->key, sizeof(i->key), "%" PRIu64, ++l->keys);
+	map_put(l->members, str_c(i->key), i);
+	task_unlock(&l->lock);
+	queue_add(l->due, str_c(i->key));
+}
+
+static void leave_loop(struct informer_loop *l, struct informer *i)
+{
+	task_lock(&l->lock);
+	map_take(l->members, str_c(i->key));
+	while (l->at == i)
+		task_wait(&l->left, &l->lock);
+	task_unlock(&l->lock);
+	client_close(i->client, TAKE(i->stream));
+}
+
+struct informer_loop *informer_loop_new(void)
+{
+	struct informer_loop *l = xcalloc(1, sizeof(*l));
+
+	task_mutex_init(&l->lock);
+	task_cond_init(&l->left);
+	l->due = queue_new((struct queue_opts){ 0 });
+	l->members = map_new(NULL);
+	l->task = task_spawn("informers", loop_run, l);
+	return l;
+}
+
+struct informer_loop *informer_loop_free(struct informer_loop *l)
+{
+	if (!l)
+		return NULL;
+	PRE(!map_len(l->members));
+	queue_stop(l->due);
+	task_join(l->task);
+	queue_free(l->due);
+	map_free(l->members);
+	task_cond_fini(&l->left);
+	task_mutex_fini(&l->lock);
+	free(l);
+	return NULL;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -373,18 +518,26 @@ struct informer *informer_new(struct client *c, struct informer_opts o)
 	return i;
 }
 
+void informer_stop(struct informer *i)
+{
+	stop_raise(i->stop);
+	task_lock(&i->lock);
+	i->stopping = true;
+	if (i->stream && !i->o.loop)
+		client_interrupt(i->client, i->stream);
+	task_broadcast(&i->synced_cond);
+	task_unlock(&i->lock);
+	if (i->started && i->o.loop)
+		leave_loop(i->o.loop, i);
+	else
+		i->task = task_join(i->task);
+}
+
 struct informer *informer_free(struct informer *i)
 {
 	if (!i)
 		return NULL;
-	stop_raise(i->stop);
-	task_lock(&i->lock);
-	i->stopping = true;
-	if (i->stream)
-		client_interrupt(i->client, i->stream);
-	task_broadcast(&i->synced_cond);
-	task_unlock(&i->lock);
-	task_join(i->task);
+	informer_stop(i);
 	view_fini(&i->view);
 	task_cond_fini(&i->synced_cond);
 	task_mutex_fini(&i->lock);
@@ -399,7 +552,7 @@ struct informer *informer_free(struct informer *i)
 
 void informer_on(struct informer *i, informer_handler *h, void *arg)
 {
-	PRE(!i->task);
+	PRE(!i->started);
 	i->handlers = xrealloc(i->handlers, i->handlers_n + 1, sizeof(*i->handlers));
 	i->handlers[i->handlers_n++] = (struct handler){ h, arg };
 }
@@ -407,7 +560,7 @@ void informer_on(struct informer *i, informer_handler *h, void *arg)
 void informer_index(struct informer *i, const char *name,
 	void (*key_of)(struct doc *d, void (*add)(void *arg, struct str key), void *arg))
 {
-	PRE(!i->task);
+	PRE(!i->started);
 	for (size_t k = 0; k < i->view.indexes_n; k++) {
 		if (!strcmp(i->view.indexes[k].name, name))
 			return; /* shared informers: two controllers may want the same one */
@@ -417,7 +570,12 @@ void informer_index(struct informer *i, const char *name,
 
 void informer_start(struct informer *i)
 {
-	if (!i->task)
+	if (i->started)
+		return;
+	i->started = true;
+	if (i->o.loop)
+		join_loop(i->o.loop, i);
+	else
 		i->task = task_spawn("informer", informer_run, i);
 }
 

@@ -11,15 +11,24 @@ struct informer;
  * The index already shows `after`. Both are borrowed. Keep it short: usually queue_add(). */
 typedef void informer_handler(void *arg, struct doc *before, struct doc *after);
 
+/* One task for many informers, of kinds that come and go. Their client must have client_notify(), and a list of theirs
+ * makes the others wait. */
+struct informer_loop;
+struct informer_loop *informer_loop_new(void);
+struct informer_loop *informer_loop_free(struct informer_loop *l); /* when its informers are stopped */
+
 struct informer_opts {
 	struct gvr res;
 	struct str ns; /* empty: all */
 	struct str label_selector, field_selector;
-	int64_t resync_ms; /* call the handlers again for everything this often; 0: never */
+	int64_t resync_ms;          /* call the handlers again for everything this often; 0: never */
+	struct informer_loop *loop; /* borrow: works in its task; NULL: has a task of its own */
 };
 /* c is borrowed and outlives the informer. */
 struct informer *informer_new(struct client *c, struct informer_opts o);
-struct informer *informer_free(struct informer *i); /* stops it; handlers no longer run when this returns */
+struct informer *informer_free(struct informer *i); /* stops it */
+/* Handlers no longer run when this returns, so they must not call it; what was seen can still be read. */
+void informer_stop(struct informer *i);
 AUTO(struct informer, informer_free)
 /* Before informer_start(). `name` indexes: key_of() adds zero or more keys of an object with add(). */
 void informer_on(struct informer *i, informer_handler *h, void *arg);

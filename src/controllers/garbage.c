@@ -53,6 +53,7 @@ struct garbage {
 	struct task_mutex lock;
 	struct row **rows; /* NULL: the custom kind is gone */
 	size_t n;
+	struct informer_loop *loop; /* of custom kinds */
 };
 
 static void row_unref(void *arg)
@@ -221,6 +222,7 @@ static void *state_new(struct ctl *c)
 	struct garbage *g = xcalloc(1, sizeof(*g));
 
 	task_mutex_init(&g->lock);
+	g->loop = informer_loop_new();
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		struct row *r = xcalloc(1, sizeof(*r));
 
@@ -239,6 +241,7 @@ static void state_free(void *state)
 
 	for (size_t i = 0; i < g->n; i++)
 		row_unref(g->rows[i]);
+	informer_loop_free(g->loop);
 	free(g->rows);
 	task_mutex_fini(&g->lock);
 	free(g);
@@ -246,6 +249,7 @@ static void state_free(void *state)
 
 static struct row *custom_row_new(struct ctl *c, struct doc *crd)
 {
+	struct garbage *g = c->state;
 	struct arena *a = arena_new();
 	struct row *r = xcalloc(1, sizeof(*r));
 
@@ -258,7 +262,7 @@ static struct row *custom_row_new(struct ctl *c, struct doc *crd)
 	}
 	r->k.kind = arena_cstr(a, doc_str(crd, "status.acceptedNames.kind"));
 	r->k.cluster = val_is(doc_get(crd, "spec.scope"), "Cluster");
-	r->i = informer_new(c->client, (struct informer_opts){ .res = r->k.res });
+	r->i = informer_new(c->client, (struct informer_opts){ .res = r->k.res, .loop = g->loop });
 	return r;
 }
 
@@ -284,8 +288,10 @@ static struct row *custom_row_take(struct garbage *g, struct str crd_name, const
 static void row_gone(struct ctl *c, struct row *r)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	struct informer_list l = informer_list(r->i, a, NULL, STR_NULL);
+	struct informer_list l;
 
+	informer_stop(r->i); /* whoever lets go of it last may be one of its handlers */
+	l = informer_list(r->i, a, NULL, STR_NULL);
 	for (size_t i = 0; i < l.n; i++)
 		add_dependents(c, doc_uid(l.items[i]));
 	row_unref(r);
