@@ -329,9 +329,10 @@ def definition(plural, kind, properties):
 
 
 def control_now(server):
-    with open(f"/proc/{processes(server)['kogge-control']}/status", encoding="utf-8") as f:
+    pid = processes(server)["kogge-control"]
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
         threads = next(int(line.split()[1]) for line in f if line.startswith("Threads:"))
-    return pss_kib(processes(server)["control"]), threads
+    return pss_kib(pid), threads
 
 
 def ready_ms(kube, crd):
@@ -369,9 +370,10 @@ def crds_part():
         time.sleep(5)
         after, more = control_now(server)
         row(f"{count} definitions", f"{(after - before) / 1024:.0f} MiB, {(after - before) / count:.0f} KiB and {(more - threads) / count:.2f} threads each", "≤ 100 MiB")
-        busy, began = cpu_s([processes(server)["control"]]), time.monotonic()
+        control = [processes(server)["kogge-control"]]
+        busy, began = cpu_s(control), time.monotonic()
         time.sleep(10)
-        row("busy at rest with them", f"{100 * (cpu_s([processes(server)['kogge-control']]) - busy) / (time.monotonic() - began):.2f} % of a core")
+        row("busy at rest with them", f"{100 * (cpu_s(control) - busy) / (time.monotonic() - began):.2f} % of a core")
     finally:
         server.end()
 
