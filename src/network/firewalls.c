@@ -93,29 +93,66 @@ static bool drops_all(struct val rule)
 
 struct table {
 	struct str family, name;
-	bool docker, ufw, firewalld;
-	int allowed; /* ways that some rule lets pods' packets go */
+	bool ufw, firewalld;
+	bool docker; /* the chain that is looked at leads to DOCKER-USER */
 };
 
-static struct table read_table(const struct firewalls *f, struct val list)
+static struct table read_table(struct val list)
 {
 	struct table t = { 0 };
 
 	for (struct val_iter it = val_iter(list); val_next(&it);) {
-		struct val chain = val_get(it.val, "chain"), rule = val_get(it.val, "rule");
-		struct str name = val_str(val_get(chain, "name"));
+		struct str name = val_str(val_path(it.val, "chain.name"));
 
 		if (val_has(val_get(it.val, "table"))) {
 			t.family = val_str(val_path(it.val, "table.family"));
 			t.name = val_str(val_path(it.val, "table.name"));
 			t.firewalld = str_is(t.name, "firewalld");
 		}
-		t.docker |= str_is(name, DOCKER_CHAIN);
 		t.ufw |= str_starts(name, STR("ufw-"));
-		if (val_has(rule))
-			t.allowed |= allowed_by(f, rule);
 	}
 	return t;
+}
+
+/* Where packets of one base chain come to. Chains beyond those that fit are overlooked. */
+struct reach {
+	struct str chains[256];
+	size_t n;
+	int allowed; /* ways that some rule there lets pods' packets go */
+};
+
+static bool reaches(const struct reach *r, struct str chain)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (str_eq(r->chains[i], chain))
+			return true;
+	return false;
+}
+
+static void reach_add(struct reach *r, struct str chain)
+{
+	if (chain.n && r->n < ARRAY_LEN(r->chains) && !reaches(r, chain))
+		r->chains[r->n++] = chain;
+}
+
+/* Rules that only another hook comes to say nothing: who accepts pods in FORWARD may still drop them in INPUT. */
+static void reach_from(const struct firewalls *f, struct val list, struct str base, struct reach *r)
+{
+	r->n = 0;
+	r->allowed = 0;
+	reach_add(r, base);
+	for (size_t i = 0; i < r->n; i++)
+		for (struct val_iter it = val_iter(list); val_next(&it);) {
+			struct val rule = val_get(it.val, "rule");
+
+			if (!val_has(rule) || !str_eq(val_str(val_get(rule, "chain")), r->chains[i]))
+				continue;
+			r->allowed |= allowed_by(f, rule);
+			for (struct val_iter s = val_iter(val_get(rule, "expr")); val_next(&s);) {
+				reach_add(r, val_str(val_path(s.val, "jump.target")));
+				reach_add(r, val_str(val_path(s.val, "goto.target")));
+			}
+		}
 }
 
 static bool chain_drops(struct val list, struct val chain)
@@ -144,7 +181,7 @@ static const char *pods_text(const struct firewalls *f, bool six, char room[IP_T
 static void help(const struct firewalls *f, const struct table *t, struct str chain, bool input, struct buf *out)
 {
 	bool six = str_is(t->family, "ip6"), iptables = str_is(t->name, "filter") && !str_is(t->family, "inet");
-	const char *program = six ? "ip6tables" : "iptables", *on = t->docker && !input ? DOCKER_CHAIN : NULL;
+	const char *program = six ? "ip6tables" : "iptables", *on = t->docker ? DOCKER_CHAIN : NULL;
 	char room[IP_TEXT_MAX];
 	const char *pods = pods_text(f, six, room);
 
@@ -188,24 +225,29 @@ void firewalls_judge(const struct firewalls *f, struct val table, void (*each)(v
 	void (*docker)(void *arg, const char *family), void *arg)
 {
 	struct val list = val_get(table, "nftables");
-	struct table t = read_table(f, list);
+	struct table t = read_table(list);
+	struct reach r;
 
 	if (!concerns_pods(f, t.family))
 		return;
 	for (struct val_iter it = val_iter(list); val_next(&it);) {
 		struct val chain = val_get(it.val, "chain");
-		struct str hook = val_str(val_get(chain, "hook"));
+		struct str hook = val_str(val_get(chain, "hook")), name = val_str(val_get(chain, "name"));
 		bool input = str_is(hook, "input");
 		/* firewalld knows zones by their sources only; what goes to them it accepts by connection state */
 		int needed = input || t.firewalld ? ALLOWED_IN : ALLOWED_IN | ALLOWED_OUT;
 
 		if ((!input && !str_is(hook, "forward")) || !val_is(val_get(chain, "type"), "filter") ||
-			(t.allowed & needed) == needed || !chain_drops(list, chain))
+			!chain_drops(list, chain))
 			continue;
-		if (t.docker && !input && docker)
+		reach_from(f, list, name, &r);
+		if ((r.allowed & needed) == needed)
+			continue;
+		t.docker = !input && reaches(&r, STR(DOCKER_CHAIN));
+		if (t.docker && docker)
 			docker(arg, str_is(t.family, "ip6") ? "ip6" : "ip");
 		else
-			say(f, &t, val_str(val_get(chain, "name")), input, each, arg);
+			say(f, &t, name, input, each, arg);
 	}
 }
 

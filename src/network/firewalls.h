@@ -2,8 +2,8 @@
  * A packet passes only if every base chain accepts it, so no rule of ours can help; theirs can be found and named, and
  * where such a program has a chain for others (Docker's DOCKER-USER), we add to it.
  *
- * A chain is said to drop pods' packets when its policy or its last rule drops and no rule of its table names pods' links
- * or addresses. One thread: libnftables. */
+ * A chain is said to drop pods' packets when its policy or its last rule drops and no rule that it leads to names pods'
+ * links or addresses. A chain without a policy that drops is not followed further: a drop behind its jumps is overlooked. One thread: libnftables. */
 #pragma once
 #include "base/err.h"
 #include "doc/doc.h"

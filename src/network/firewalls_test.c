@@ -12,6 +12,7 @@
 	"{'chain':{'name':'" name "','type':'filter','hook':'" hook "','prio':0,'policy':'" policy "'}}"
 #define CHAIN(name) "{'chain':{'name':'" name "'}}"
 #define RULE(chain, expr) "{'rule':{'chain':'" chain "','expr':[" expr "]}}"
+#define JUMP(from, to) RULE(from, "{'jump':{'target':'" to "'}}")
 #define LINK(key) "{'match':{'op':'==','left':{'meta':{'key':'" key "'}},'right':'kp-*'}}"
 #define PREFIX(field, addr, len)                                                 \
 	"{'match':{'op':'==','left':{'payload':{'protocol':'ip','field':'" field \
@@ -24,19 +25,42 @@ static const struct {
 	{ "nothing drops", TABLE("ip", "filter", BASE("FORWARD", "forward", "accept")), "" },
 	{ "Docker",
 		TABLE("ip", "filter",
-			BASE("FORWARD", "forward", "drop") "," CHAIN("DOCKER-USER") "," RULE(
-				"FORWARD", "{'jump':{'target':'DOCKER-USER'}}")),
+			BASE("FORWARD", "forward", "drop") "," CHAIN("DOCKER-USER") "," JUMP("FORWARD", "DOCKER-USER")),
 		"docker ip" },
 	{ "Docker, mended",
 		TABLE("ip", "filter",
-			BASE("FORWARD", "forward", "drop") "," CHAIN("DOCKER-USER") "," RULE("DOCKER-USER",
+			BASE("FORWARD", "forward", "drop") "," CHAIN("DOCKER-USER") "," JUMP(
+				"FORWARD", "DOCKER-USER") "," RULE("DOCKER-USER",
 				LINK("iifname") "," ACCEPT) "," RULE("DOCKER-USER", LINK("oifname") "," ACCEPT)),
 		"" },
 	{ "Docker, mended one way only",
 		TABLE("ip", "filter",
-			BASE("FORWARD", "forward", "drop") "," CHAIN("DOCKER-USER") "," RULE(
-				"DOCKER-USER", LINK("iifname") "," ACCEPT)),
+			BASE("FORWARD", "forward", "drop") "," CHAIN("DOCKER-USER") "," JUMP(
+				"FORWARD", "DOCKER-USER") "," RULE("DOCKER-USER", LINK("iifname") "," ACCEPT)),
 		"docker ip" },
+	{ "Docker, mended, on a machine whose INPUT drops",
+		TABLE("ip", "filter",
+			BASE("INPUT", "input", "drop") "," BASE("FORWARD", "forward", "drop") "," CHAIN(
+				"DOCKER-USER") "," JUMP("FORWARD", "DOCKER-USER") "," RULE("DOCKER-USER",
+				LINK("iifname") "," ACCEPT) "," RULE("DOCKER-USER", LINK("oifname") "," ACCEPT)),
+		"a firewall drops what pods send to this machine, DNS and the API among it (chain INPUT of nft table ip filter): "
+		"iptables -I INPUT -i kp-+ -j ACCEPT" },
+	{ "DOCKER-USER that nothing leads to is not mended again and again",
+		TABLE("ip", "filter", BASE("FORWARD", "forward", "drop") "," CHAIN("DOCKER-USER")),
+		"a firewall drops what pods send and get (chain FORWARD of nft table ip filter): "
+		"iptables -I FORWARD -i kp-+ -j ACCEPT, and the same with -o" },
+	{ "accepted where no packet comes",
+		TABLE("inet", "mine",
+			BASE("fwd", "forward", "drop") "," CHAIN("idle") "," RULE(
+				"idle", LINK("iifname") "," ACCEPT) "," RULE("idle", LINK("oifname") "," ACCEPT)),
+		"a firewall drops what pods send and get (chain fwd of nft table inet mine): "
+		"nft insert rule inet mine fwd iifname \"kp-*\" accept, and the same with oifname" },
+	{ "chains that jump in a circle",
+		TABLE("inet", "mine",
+			BASE("fwd", "forward", "drop") "," JUMP("fwd", "a") "," JUMP("a", "b") "," JUMP(
+				"b", "a") "," RULE("b", LINK("iifname") "," ACCEPT) "," RULE("b",
+				LINK("oifname") "," ACCEPT)),
+		"" },
 	{ "pods have no IPv6", TABLE("ip6", "filter", BASE("FORWARD", "forward", "drop") "," CHAIN("DOCKER-USER")),
 		"" },
 	{ "ufw",
@@ -49,7 +73,8 @@ static const struct {
 		"ufw route allow to 10.244.0.0/16" },
 	{ "ufw, told to allow",
 		TABLE("ip", "filter",
-			BASE("FORWARD", "forward", "drop") "," CHAIN("ufw-user-forward") "," RULE("ufw-user-forward",
+			BASE("FORWARD", "forward", "drop") "," CHAIN("ufw-user-forward") "," JUMP(
+				"FORWARD", "ufw-user-forward") "," RULE("ufw-user-forward",
 				PREFIX("saddr", "10.244.0.0", "16") "," ACCEPT) "," RULE("ufw-user-forward",
 				PREFIX("daddr", "10.244.0.0", "16") "," ACCEPT)),
 		"" },
