@@ -2,12 +2,18 @@
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
+#define STATUS(message, reason, code)                                                                              \
+	"{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"" message \
+	"\",\"reason\":\"" reason "\",\"code\":" code "}"
+
 const char *api_http_refused(int status)
 {
-	return status == 413 ?
-		"{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"Request entity too large: "
-		"limit is 3145728\",\"reason\":\"RequestEntityTooLarge\",\"code\":413}" :
-		NULL;
+	if (status == 413)
+		return STATUS("Request entity too large: limit is 3145728", "RequestEntityTooLarge", "413");
+	if (status == 429)
+		return STATUS("The bodies of all requests together are too large just now, please try again later",
+			"TooManyRequests", "429");
+	return NULL;
 }
 
 void api_http_handle(void *arg, struct http_request *r)

@@ -84,10 +84,14 @@ static void refuse(struct http1 *h, int status)
 
 	h->state = DONE;
 	h->in.n = 0;
+	if (h->r)
+		body_drop(h->r);
 	put_status(h, status);
 	put_field(h, STR("date"), loop_date(h->c->loop));
 	put_field(h, STR("content-type"), json ? STR("application/json") : STR("text/plain"));
 	put_field(h, STR("connection"), STR("close"));
+	if (status == 429)
+		put_field(h, STR("retry-after"), STR("1"));
 	put_length(h, strlen(text) + 1);
 	put(h, STR("\r\n"));
 	put(h, str_c(text));
@@ -263,6 +267,8 @@ static void read_head(struct http1 *h, const char *p, size_t n)
 	r->peer = peer_ref(h->c->peer);
 	r->version = 1;
 	r->body = BUF_INIT;
+	r->server = h->server;
+	http_server_ref(h->server);
 	h->r = r;
 	int e = http1_request_head(r->text, n, &head);
 	if (e < 0) {
@@ -323,9 +329,9 @@ static size_t take_body(struct http1 *h, struct str in)
 		h->body_left -= data.n;
 		ended = !h->body_left;
 	}
-	buf_add(&h->r->body, data.p, data.n);
-	if (h->r->body.full)
-		refuse(h, 413);
+	int e = body_add(h->r, data.p, data.n);
+	if (e)
+		refuse(h, e);
 	else if (ended)
 		dispatch(h);
 	return taken;

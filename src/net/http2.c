@@ -203,14 +203,17 @@ static void stream_free(struct stream *s)
 static void refuse(struct stream *s, int status)
 {
 	const char *json = s->h->server->o.refused ? s->h->server->o.refused(status) : NULL;
-	struct http_header type = { STR("content-type"), json ? STR("application/json") : STR("text/plain") };
+	struct http_header fields[] = { { STR("content-type"), json ? STR("application/json") : STR("text/plain") },
+		{ STR("retry-after"), STR("1") } };
 
 	if (s->refused)
 		return;
 	s->refused = status;
+	if (s->r)
+		body_drop(s->r);
 	parts_copy(&s->x.out, str_c(json ? json : http_status_text(status)));
 	s->x.ended = true;
-	answer(s, status, &type, 1);
+	answer(s, status, fields, status == 429 ? 2 : 1);
 }
 
 static void make_request(struct stream *s)
@@ -224,6 +227,8 @@ static void make_request(struct stream *s)
 	r->version = 2;
 	r->body = BUF_INIT;
 	r->body.max = s->h->server->o.body_max;
+	r->server = s->h->server;
+	http_server_ref(r->server);
 	fields_take(&s->fields, &r->text, &r->headers, &r->n_headers);
 	for (size_t i = 0; i < r->n_headers; i++) {
 		struct http_header f = r->headers[i];
@@ -317,9 +322,9 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
 	if (!s || s->refused || !s->r)
 		return 0;
-	buf_add(&s->r->body, p, n);
-	if (s->r->body.full)
-		refuse(s, 413);
+	int e = body_add(s->r, (const char *)p, n);
+	if (e)
+		refuse(s, e);
 	return 0;
 }
 

@@ -335,6 +335,7 @@ static int port_of(int fd)
 static void set_defaults(struct http_server_opts *o)
 {
 	o->body_max = o->body_max ? o->body_max : (size_t)3 << 20;
+	o->bodies_max = o->bodies_max ? o->bodies_max : (size_t)24 << 20;
 	o->header_max = o->header_max ? o->header_max : (size_t)64 << 10;
 	o->idle_ms = o->idle_ms ? o->idle_ms : 120000;
 	o->header_ms = o->header_ms ? o->header_ms : 30000;

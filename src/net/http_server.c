@@ -64,7 +64,8 @@ void http_request_drop(struct http_request *r)
 	if (!r)
 		return;
 	parts_fini(&r->out);
-	buf_fini(&r->body);
+	body_drop(r);
+	http_server_unref(r->server);
 	peer_unref(r->peer);
 	loop_unref(r->loop);
 	free(r->headers);

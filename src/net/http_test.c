@@ -376,6 +376,55 @@ static void keeps_headers_that_end_with_the_body(void **state)
 	}
 }
 
+/* Two senders that stop in the middle hold most of what all bodies may: a third large one has to wait, a small one not. */
+static void bounds_all_bodies_together(void **state)
+{
+	struct http_server_opts o = { .address = "127.0.0.1",
+		.loops = loops,
+		.n_loops = 2,
+		.handle = handle,
+		.body_max = 100000,
+		.bodies_max = 250000 };
+	auto_buf struct buf whole = BUF_INIT, part = BUF_INIT;
+	auto_(http_server_free) struct http_server *clear = NULL, *tls = NULL;
+	int fds[2];
+
+	(void)state;
+	OK(http_server_new(&o, &clear, oke));
+	buf_c(&whole, "POST /empty HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 90000\r\n\r\n");
+	buf_add(&whole, big, 90000);
+	buf_byte(&whole, 0);
+	buf_add(&part, whole.p, whole.n - 101);
+	buf_byte(&part, 0);
+	assert_starts(raw_ask(http_server_port(clear), whole.p), "HTTP/1.1 204 ");
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		fds[i] = raw_connect(http_server_port(clear));
+		raw_send(fds[i], part.p);
+	}
+	for (int i = 0; i < 1000 && atomic_load(&clear->bodies) < 2 * 90000; i++)
+		task_sleep_ms(5); /* until the server has read them */
+	const char *said = raw_ask(http_server_port(clear), whole.p);
+	assert_starts(said, "HTTP/1.1 429 ");
+	assert_non_null(strstr(said, "retry-after: 1\r\n"));
+	assert_starts(raw_ask(http_server_port(clear),
+			      "POST /empty HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"),
+		"HTTP/1.1 204 ");
+	close(fds[0]);
+	for (int i = 0; i < 1000 && atomic_load(&clear->bodies) >= 2 * 90000; i++)
+		task_sleep_ms(5);
+	assert_starts(raw_ask(http_server_port(clear), whole.p), "HTTP/1.1 204 ");
+	close(fds[1]);
+
+	o.bodies_max = 90000; /* HTTP/2: one large body is too much */
+	o.tls = server_tls;
+	OK(http_server_new(&o, &tls, oke));
+	auto_free char *url = xasprintf("https://localhost:%d", http_server_port(tls));
+	auto_(http_client_free) struct http_client *c = NULL;
+	OK(http_client_new(&(struct http_client_opts){ .url = url, .tls = client_tls, .loop = loops[0] }, &c, oke));
+	ask(c, "POST", "/echo", str_n(big, 99000), 429, NULL);
+	ask(c, "POST", "/echo", str_n(big, 60000), 200, "bbbb");
+}
+
 static void client_and_server_agree(void **state)
 {
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -614,6 +663,7 @@ int main(void)
 		cmocka_unit_test(keeps_order_when_pipelined),
 		cmocka_unit_test(refuses_ambiguity),
 		cmocka_unit_test(has_limits),
+		cmocka_unit_test(bounds_all_bodies_together),
 		cmocka_unit_test(hurries_slow_clients),
 		cmocka_unit_test(says_continue),
 		cmocka_unit_test(speaks_1_0),

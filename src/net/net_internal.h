@@ -199,14 +199,16 @@ struct http_exchange {
 };
 struct http_request {
 	struct net_msg msg;
-	struct net_loop *loop;   /* ref */
-	struct http_exchange *x; /* loop; NULL: the peer is gone */
+	struct net_loop *loop;      /* ref */
+	struct http_server *server; /* ref */
+	struct http_exchange *x;    /* loop; NULL: the peer is gone */
 	struct peer *peer;
 	struct str method, path, query;
 	struct http_header *headers;
 	size_t n_headers;
 	char *text; /* own: what the slices point to */
 	struct buf body;
+	size_t charged; /* of it, to the server's bodies: body.c */
 	int version;
 	int status;                 /* the answer from here on */
 	struct http_header *answer; /* own, one block */
@@ -220,6 +222,7 @@ struct http_server {
 	char *address;           /* own: o.address */
 	struct net_loop **loops; /* own: o.loops, refs to them */
 	atomic_uint refs;
+	atomic_size_t bodies; /* bytes that requests' bodies hold: body.c */
 	int port, fd;
 	uv_poll_t *listen; /* loops[0] */
 	uv_timer_t *again; /* loops[0]: accept() after a pause */
@@ -232,6 +235,9 @@ struct http_server {
 };
 void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_request *r);
 void http_request_drop(struct http_request *r);
+/* body.c. 0, or the status that refuses the request: 413, 429. */
+int body_add(struct http_request *r, const char *p, size_t n);
+void body_drop(struct http_request *r);
 void http_split_target(struct http_request *r, struct str target);
 void exchange_pull(struct http_exchange *x);           /* from the stream's threads into out */
 void exchange_sent(struct http_exchange *x, size_t n); /* n bytes left out; may call writable() */

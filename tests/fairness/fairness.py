@@ -12,7 +12,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "e2e")]
-from kube import ApiError, path  # noqa: E402
+from kube import ApiError, path, until  # noqa: E402
 from server import Server  # noqa: E402
 from webhook_server import Hook, configuration  # noqa: E402
 
@@ -132,6 +132,24 @@ def slow_writers(server, hook, n):
     return threads, bodies
 
 
+def stalled_bodies(server, n):
+    """Bodies of 3 MiB that stop shortly before their end; how many were refused with 429."""
+    head = b"POST /api/v1/namespaces/default/secrets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3000000\r\n\r\n{"
+    socks, refused = [], 0
+    for _ in range(n):
+        sock = raw(server)
+        sock.settimeout(0.2)
+        try:
+            sock.sendall(head + b" " * 2_900_000)
+            refused += b" 429 " in sock.recv(200)
+        except TimeoutError:
+            pass  # it waits for the rest
+        except OSError:
+            refused += 1  # refused, and closed while we were sending
+        socks.append(sock)
+    return socks, refused
+
+
 def half_open(server, n):
     """Half say nothing or the start of a handshake, half the start of a request."""
     hello = bytes.fromhex("1603010200010001fc0303")
@@ -198,12 +216,29 @@ def crowd():
         server.end()
 
 
+def heavy():
+    server = Limited(node=False)
+    try:
+        server.start().wait_ready()
+        socks, refused = stalled_bodies(server, 60)
+        judge(30 <= refused < 60, f"of 60 bodies of 3 MiB that stop before their end {refused} were refused, the others are waited for")
+        print(f"        {memory('max_usage_in_bytes') >> 10} KiB at most", flush=True)
+        measure(server, "those bodies")
+        judge(oom_kills() == 0 and server.process.poll() is None, f"no process was killed within {MEMORY >> 20} MiB")
+        close(socks)
+        until(lambda: server.kube.create(path("secrets", "default"), {"metadata": {"generateName": "big-"}, "data": {"k": "eHh4" * 200000}}), 20,
+              "a large body is taken again")
+    finally:
+        server.end()
+
+
 def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with tempfile.TemporaryDirectory() as folder:
         hanging_webhook(folder)
     if os.geteuid() == 0 and os.path.isdir("/sys/fs/cgroup/memory"):
         crowd()
+        heavy()
     else:
         print("        the crowd is left out: it needs root and the memory cgroup of v1")
     print(f"fairness: {len(failures)} failed")
