@@ -71,7 +71,7 @@ static int load(struct err *e)
 
 bool logind_is_here(void)
 {
-	return access("/run/systemd/seats", F_OK) == 0 || getenv("DBUS_SYSTEM_BUS_ADDRESS");
+	return access("/run/systemd/system", F_OK) == 0 || getenv("DBUS_SYSTEM_BUS_ADDRESS");
 }
 
 static int on_prepare(struct sd_bus_message *m, void *arg, struct sd_bus_error *ret)

@@ -388,6 +388,7 @@ static void shares_the_time_before_a_shutdown(void **state)
 		{ 30, 10, 15, 10, 5 },
 		{ 30, 0, 40, 30, 0 },
 		{ 30, 50, 40, 0, 30 },
+		{ 30, 10, 2, 1, 1 },
 		{ 0, 0, 40, 0, 0 },
 	};
 

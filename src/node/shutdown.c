@@ -77,15 +77,14 @@ static size_t wait_for_pods(struct node_agent *n, bool unwritten, int64_t ms)
 	return left;
 }
 
-static void end_group(struct node_agent *n, bool critical, int64_t grace_s)
+/* How many have not ended. */
+static size_t end_group(struct node_agent *n, bool critical, int64_t grace_s)
 {
 	size_t told = tell_pods(n, critical, grace_s);
 
 	log_info("the machine shuts down: %zu %s pods end within %lld s", told, critical ? "critical" : "ordinary",
 		(long long)grace_s);
-	size_t left = wait_for_pods(n, false, grace_s * 1000 + KILL_MS);
-	if (left)
-		log_warn("%zu pods have not ended in time", left);
+	return wait_for_pods(n, false, grace_s * 1000 + KILL_MS);
 }
 
 static void set_shutting_down(struct node_agent *n, bool is)
@@ -109,7 +108,7 @@ void shutdown_shares(
 {
 	int64_t all = MIN(total_s, most_s), critical = MIN(critical_s, total_s);
 
-	*ret_critical_s = total_s ? critical * all / total_s : 0;
+	*ret_critical_s = total_s ? (critical * all + total_s - 1) / total_s : 0;
 	*ret_ordinary_s = all - *ret_critical_s;
 }
 
@@ -119,11 +118,14 @@ static void end_pods(struct node_agent *n, int64_t most_s)
 
 	shutdown_shares(n->o.shutdown_grace_s, n->o.shutdown_grace_critical_s, most_s, &ordinary, &critical);
 	set_shutting_down(n, true);
-	end_group(n, false, ordinary);
-	end_group(n, true, critical);
+	size_t left = end_group(n, false, ordinary);
+	left += end_group(n, true, critical);
 	if (wait_for_pods(n, true, WRITE_MS))
 		log_warn("the API was not told of all pods' end");
-	log_info("all pods have ended: the machine may go on shutting down");
+	if (left)
+		log_warn("the machine goes on shutting down, though %zu pods had not ended in time", left);
+	else
+		log_info("all pods have ended: the machine may go on shutting down");
 }
 
 /* Until logind is lost or the node stops. */

@@ -40,7 +40,7 @@ def note(what):
 
 def install(m, c):
     m.out("tar --no-overwrite-dir -xf /dev/vdb -C / && sync")
-    verified = m.run(f"systemctl daemon-reload && networkctl reload && systemd-analyze verify {UNIT}")
+    verified = m.run(f"systemctl daemon-reload && networkctl reload && systemctl kill -s HUP systemd-logind && systemd-analyze verify {UNIT}")
     judge(verified.code == 0 and not verified.err, f"the unit is fine for systemd-analyze verify {verified.err}")
     checked = m.run("kogge check")
     judge(checked.code == 0, f"kogge check finds nothing that keeps it from starting {checked.out if checked.code else ''}")
@@ -179,7 +179,7 @@ def reboot(m, c):
         note(f"{how}: the machine hears commands again after {time.monotonic() - began:.1f} s")
         pods = all_run_again(m, c, pods, how)
         if how == "systemctl reboot":
-            said = m.out("journalctl -b -1 -u kogge -o cat | grep -E 'shut|pods have' || true")
+            said = m.out("journalctl -b -1 -u kogge -o cat | grep shutting || true")
             judge("all pods have ended" in said, f"{how} waited until pods had ended: {said.splitlines()[-4:]}")
 
 
