@@ -48,6 +48,57 @@ static void gives_pods_a_network(void **state)
 	assert_int_equal(status, 0);
 }
 
+#define LISTENER 5999
+
+struct sending {
+	const char *from, *to;
+};
+
+static void send_as(void *arg, char *ret, size_t max)
+{
+	const struct sending *s = arg;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), one = 1;
+	struct sockaddr_in from = { .sin_family = AF_INET },
+			   to = { .sin_family = AF_INET, .sin_port = htons(LISTENER) };
+
+	inet_pton(AF_INET, s->from, &from.sin_addr);
+	inet_pton(AF_INET, s->to, &to.sin_addr);
+	setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &one, sizeof(one));
+	bool sent = bind(fd, (struct sockaddr *)&from, sizeof(from)) == 0 &&
+		sendto(fd, "?", 1, 0, (struct sockaddr *)&to, sizeof(to)) == 1;
+	snprintf(ret, max, "%s", sent ? "sent" : strerror(errno));
+	close(fd);
+}
+
+/* Whom pod b hears when pod a sends to it under this address. */
+static const char *heard_from(const char *address)
+{
+	static char text[IP_TEXT_MAX];
+	struct sending s = { address, b->ip };
+	struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons(LISTENER) }, who;
+	struct timeval wait = { .tv_usec = 300000 };
+	socklen_t len = sizeof(who);
+	char byte;
+
+	assert_int_equal(setns(ns_b, CLONE_NEWNET), 0);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&here, sizeof(here)), 0);
+	assert_int_equal(setns(node_ns, CLONE_NEWNET), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	assert_string_equal(run_in(ns_a, send_as, &s), "sent");
+	bool heard = recvfrom(fd, &byte, 1, 0, (struct sockaddr *)&who, &len) == 1;
+	close(fd);
+	return heard ? inet_ntop(AF_INET, &who.sin_addr, text, sizeof(text)) : SILENCE;
+}
+
+static void sends_under_its_own_address_only(void **state)
+{
+	assert_string_equal(heard_from(a->ip), a->ip);
+	assert_string_equal(heard_from("10.77.0.9"), SILENCE);  /* of a pod that is not there */
+	assert_string_equal(heard_from("192.0.2.20"), SILENCE); /* of somebody outside */
+	assert_string_equal(heard_from("10.77.0.1"), SILENCE);  /* of the node */
+}
+
 static void answers_as_the_specification_says(void **state)
 {
 	int status;
@@ -370,6 +421,7 @@ int main(void)
 		cmocka_unit_test(answers_as_the_specification_says),
 		cmocka_unit_test(uses_every_address_once),
 		cmocka_unit_test(serves_services),
+		cmocka_unit_test(sends_under_its_own_address_only),
 		cmocka_unit_test(serves_node_ports),
 		cmocka_unit_test(follows_endpoints),
 		cmocka_unit_test(remembers_clients),

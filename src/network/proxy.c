@@ -37,6 +37,7 @@ struct proxy {
 	int64_t retry_ms;
 	struct map *firewalls; /* sentence → nothing: what was said about them */
 	struct mono firewalls_due;
+	int64_t slow_ms; /* KOGGE_DEBUG_SLOW_NETWORK_MS, for tests of who waits for us: each change takes so long */
 
 	struct task_mutex lock;
 	struct task_cond applied;
@@ -57,6 +58,8 @@ int proxy_new(const struct proxy_opts *o, struct proxy **ret, struct err *e)
 
 	p->o = *o;
 	p->whole = true;
+	if (getenv("KOGGE_DEBUG_SLOW_NETWORK_MS"))
+		(void)str_i64(str_c(getenv("KOGGE_DEBUG_SLOW_NETWORK_MS")), &p->slow_ms);
 	task_mutex_init(&p->lock);
 	task_cond_init(&p->applied);
 	p->ledger = ledger_new();
@@ -335,6 +338,8 @@ static int apply(struct proxy *p, struct err *e)
 		ledger_forget(p->ledger);
 	size_t n = ledger_changes(p->ledger, a, &changes);
 	move_chains(p, a);
+	if (p->slow_ms && n)
+		task_sleep_ms(p->slow_ms);
 	if ((n || whole) && (whole ? nft_rebuild : nft_apply)(p->nft, changes, n, e) < 0) {
 		p->whole = true; /* from here on only a new table is sure to be right */
 		return -e->code;

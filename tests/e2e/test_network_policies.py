@@ -1,6 +1,7 @@
 """NetworkPolicies between real pods. What the kernel does with each kind of rule is tested in namespaces, in src/network/live_test.c."""
 import pytest
 
+from conftest import Space
 from kube import path, until
 
 WEB = "app=web"
@@ -71,11 +72,15 @@ def test_what_pods_may_send(two):
     until(lambda: asks("box"), 10, "the box reaches the block of addresses")
 
 
-def test_no_packet_slips_through_before(two):
-    """Pods that ask as the first thing they do, under a policy that is older than they are. That the network is waited for shows only on a
-    slow day; src/network/live_test.c shows it without the API's help."""
-    space, _ = two
-    address = space.get("services", "web")["spec"]["clusterIP"]
+def test_no_packet_slips_through_before(fresh):
+    """Pods that ask as the first thing they do, under a policy that is older than they are, on a node that is slow to tell the kernel."""
+    server = fresh()
+    server.add_images("busybox", "web-v1")
+    server.start(KOGGE_DEBUG_SLOW_NETWORK_MS="1500").wait_ready().wait_images("busybox:test", "web:v1")
+    space = Space(server)
+    space.web(1)
+    space.wait_deployment()
+    address = space.items("pods", WEB)[0]["status"]["podIP"] + ":8080"
     policy(space, "out", podSelector={"matchExpressions": [{"key": "app", "operator": "In", "values": [f"held-{i}" for i in range(4)]}]},
            policyTypes=["Egress"])
     script = f"timeout 2 wget -qO- http://{address}/ && echo out || echo held; sleep 100000"
