@@ -83,6 +83,31 @@ void content_end(struct content *c)
 	c->lease[0] = 0;
 }
 
+int content_end_old(struct cri *cri, struct wall than, size_t *ret, struct err *e)
+{
+	struct content c = { .cri = cri, .meta = { cri->ns } };
+	Ctd__ListLeasesRequest all = CTD__LIST_LEASES_REQUEST__INIT;
+	Ctd__ListLeasesReply *list;
+	size_t ended = 0;
+	int r = call(&c, LEASES "List", &all, &ctd__list_leases_reply__descriptor, &list, e);
+
+	for (size_t i = 0; r == 0 && i < list->n_leases; i++) {
+		Ctd__DeleteLeaseRequest rq = CTD__DELETE_LEASE_REQUEST__INIT;
+		const Ctd__Timestamp *t = list->leases[i]->created_at;
+
+		if (!t || t->seconds * (int64_t)1000000000 + t->nanos >= than.ns)
+			continue;
+		rq.id = list->leases[i]->id;
+		r = call(&c, LEASES "Delete", &rq, NULL, NULL, e);
+		if (r == -ERR_NOT_FOUND)
+			r = 0;
+		ended += r == 0;
+	}
+	if (r == 0)
+		*ret = ended;
+	return r;
+}
+
 bool content_has(struct content *c, const char *digest)
 {
 	Ctd__InfoRequest rq = CTD__INFO_REQUEST__INIT;

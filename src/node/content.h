@@ -13,6 +13,8 @@ struct content {
 };
 int content_begin(struct cri *c, struct content *ret, struct err *e);
 void content_end(struct content *c);
+/* Ends leases that are older than this, whoever took them, so that what they keep is collected. ret: how many. */
+int content_end_old(struct cri *c, struct wall than, size_t *ret, struct err *e);
 
 struct content_label {
 	char *key, *value;

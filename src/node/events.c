@@ -51,13 +51,6 @@ static void handle(struct node_agent *n, struct str message)
 			exec_ended(n, x->id);
 		if (x)
 			ctd__task_exit__free_unpacked(x, NULL);
-	} else if (env->event && strcmp(env->topic, "/tasks/exec-added") == 0) {
-		Ctd__TaskExecAdded *x =
-			ctd__task_exec_added__unpack(NULL, env->event->value.len, env->event->value.data);
-		if (x)
-			exec_added(n, x->container_id, x->exec_id);
-		if (x)
-			ctd__task_exec_added__free_unpacked(x, NULL);
 	} else if (env->event && (strcmp(env->topic, "/tasks/delete") == 0 || strcmp(env->topic, "/tasks/oom") == 0)) {
 		Ctd__TaskOom *x = ctd__task_oom__unpack(
 			NULL, env->event->value.len, env->event->value.data); /* both begin with the id */
@@ -80,7 +73,6 @@ static struct grpc_stream *subscribe(struct node_agent *n, struct err *e)
 	Ctd__SubscribeRequest rq = CTD__SUBSCRIBE_REQUEST__INIT;
 	char *filters[] = { (char *)"namespace==k8s.io,topic==\"/tasks/exit\"",
 		(char *)"namespace==k8s.io,topic==\"/tasks/delete\"", (char *)"namespace==k8s.io,topic==\"/tasks/oom\"",
-		(char *)"namespace==k8s.io,topic==\"/tasks/exec-added\"",
 		(char *)"namespace==k8s.io,topic==\"/images/create\"",
 		(char *)"namespace==k8s.io,topic==\"/images/update\"" };
 	struct grpc_stream *s = NULL;

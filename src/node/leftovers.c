@@ -4,12 +4,15 @@
  *   containers without a sandbox   ─► removed     made by a call whose caller had died
  *   sandboxes of unknown pods      ─► a pod that is gone: its worker takes everything away
  *   shims that the runtime forgot  ─► ended
+ *   leases of the runtime before   ─► ended       they keep snapshots for a day
  *   folders and control groups     ─► removed
  *
  * What is on this machine is listed before the table of pods is asked: a pod is in the table before anything of it is
  * made. */
+#include "node/content.h"
 #include "node/node_internal.h"
 #include <dirent.h>
+#include <sys/stat.h>
 
 #define LOG_MODULE "node"
 
@@ -55,6 +58,23 @@ static void end_shims(struct node_agent *n, Cri__ListContainersReply *containers
 	shims_end_unknown(n, known);
 }
 
+/* A runtime makes its socket when it starts: what leased anything before that died with its predecessor. */
+static void end_leases(struct node_agent *n)
+{
+	struct stat st;
+	struct err e;
+	size_t ended = 0;
+
+	err_init(&e);
+	if (stat(n->o.cri_socket, &st) < 0)
+		return;
+	struct wall start = { st.st_mtim.tv_sec * (int64_t)1000000000 + st.st_mtim.tv_nsec };
+	if (content_end_old(&n->cri, start, &ended, &e) < 0)
+		log_warn("leases of a runtime that died are not ended: %s", e.message);
+	else if (ended)
+		log_info("%zu leases of a runtime that died are ended", ended);
+}
+
 static int look_at_runtime(struct node_agent *n)
 {
 	auto_reply Cri__ListContainersReply *containers = NULL;
@@ -77,8 +97,10 @@ static int look_at_runtime(struct node_agent *n)
 		if (cri_remove_container(&n->cri, k->id, &e) < 0)
 			log_warn("container %s: %s", k->id, e.message);
 	}
-	if (n->o.registry_dir) /* the runtime is our own */
+	if (n->o.registry_dir) { /* the runtime is our own */
 		end_shims(n, containers, sandboxes);
+		end_leases(n);
+	}
 	return 0;
 }
 

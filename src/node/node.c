@@ -365,6 +365,7 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	n->images_wake = dir_watch_fd();
 	n->static_wake = dir_watch_fd();
 	n->shutdown_wake = dir_watch_fd();
+	exec_holds_init(n);
 	n->images_used = map_new(free);
 	n->images_synced = map_new(NULL);
 	task_mutex_init(&n->stats_lock);
@@ -489,6 +490,8 @@ int node_run(struct node_agent *n, struct err *e)
 	for (size_t i = 0; i < WRITERS; i++)
 		writers[i] = task_spawn("pod-status", status_writer, n);
 	(void)node_task(n, "events", events_run, n);
+	if (n->o.registry_dir && n->exec_notify >= 0)
+		(void)node_task(n, "exec-hold", exec_holds_run, n);
 	(void)node_task(n, "node-status", node_status_run, n);
 	if (n->local_paths)
 		local_paths_run(n->local_paths);
@@ -524,6 +527,7 @@ void node_stop(struct node_agent *n)
 	dir_watch_wake(n->images_wake);
 	dir_watch_wake(n->static_wake);
 	dir_watch_wake(n->shutdown_wake);
+	dir_watch_wake(n->exec_wake);
 	queue_stop(n->wake);
 }
 
@@ -557,6 +561,7 @@ struct node_agent *node_free(struct node_agent *n)
 	(void)close(n->images_wake);
 	(void)close(n->static_wake);
 	(void)close(n->shutdown_wake);
+	exec_holds_fini(n);
 	map_free(n->images_used);
 	map_free(n->images_synced);
 	task_mutex_fini(&n->stats_lock);

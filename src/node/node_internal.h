@@ -191,9 +191,10 @@ struct node_agent {
 	int workers;              /* running tasks that use the node */
 	struct queue *wake, *writes;
 	bool pods_synced, stopping;
-	struct map *exec_holds; /* exec_hold.c's own */
-	bool adopted, looking;  /* the first look for leftovers is done; another is under way */
-	struct doc *node_doc;   /* our Node as last seen, own */
+	struct map *exec_holds, *exec_watches; /* under lock: exec_hold.c's own, as the next ones */
+	int exec_wake, exec_notify;
+	bool adopted, looking; /* the first look for leftovers is done; another is under way */
+	struct doc *node_doc;  /* our Node as last seen, own */
 	int cgroup_version;
 	int64_t mem_bytes;
 	int cpus;
@@ -240,7 +241,11 @@ void pod_logs_remove(struct pod *p);
 int leftovers_remove(struct node_agent *n); /* fails while the runtime does not answer */
 void leftovers_look(struct node_agent *n);  /* the same on a task of its own, once the pods are known */
 /* exec_hold.c */
-void exec_added(struct node_agent *n, const char *container, const char *exec);
+void exec_holds_init(struct node_agent *n);
+void exec_holds_fini(struct node_agent *n);
+void exec_holds_run(void *node);
+/* Before the runtime is asked for a command in this container that reads its input and has no terminal. */
+void exec_expected(struct node_agent *n, const char *container);
 void exec_ended(struct node_agent *n, const char *exec);
 void exec_release_all(struct node_agent *n);
 /* shims.c: those that the runtime, whose sandboxes and containers are in known, has forgotten. Our own runtime only. */

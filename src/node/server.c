@@ -254,6 +254,8 @@ static int exec_url(struct ask *k, const char *id, bool attach, char **ret, stru
 	x.tty = tty;
 	if (!x.n_cmd)
 		return err_set(e, ERR_BAD_REQUEST, "you must specify at least 1 command");
+	if (in && out && err && !tty)
+		exec_expected(n, id);
 	return cri_exec(&n->cri, &x, ret, e);
 }
 

@@ -2,7 +2,9 @@
 import datetime
 import http.client
 import json
+import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -148,6 +150,32 @@ def test_kill_nine(crashing):
         assert (restarts > before[pod][1]) == (container != before[pod][0]), f"{pod}: {before[pod]} → {after[pod]}"
     space.box("later")
     space.wait_pod("later")
+
+
+def test_leases_of_a_killed_containerd_are_ended(fresh):
+    """They would keep what its calls had begun for a day. Those of the containerd that runs are its callers' own."""
+    server = fresh()
+    server.start().wait_ready()
+    ctr = ("ctr", "-a", f"/run/kogge-{server.slot.instance}/containerd.sock", "-n", "k8s.io")
+
+    def leases():
+        return subprocess.run([*ctr, "leases", "ls", "-q"], capture_output=True, text=True, check=False).stdout.split()
+    subprocess.run([*ctr, "leases", "create", "--id", "old"], check=True, stdout=subprocess.DEVNULL)
+    assert "old" in leases()
+    pid = server.containerd_pid()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: server.containerd_pid() != pid and subprocess.run([*ctr, "version"], capture_output=True, check=False).returncode == 0, 30, "another containerd")
+    subprocess.run([*ctr, "leases", "create", "--id", "new"], check=True, stdout=subprocess.DEVNULL)
+    until(lambda: leases() == ["new"], 30, "only the new lease")
+
+    def node():
+        return next((p for p in server.children() if open(f"/proc/{p}/comm", encoding="utf-8").read() == "kogge-node\n"), None)
+    before = node()
+    os.kill(before, signal.SIGKILL)  # another one looks at everything
+    until(lambda: node() not in (None, before), 20, "another node process")
+    server.wait_node()
+    time.sleep(2)
+    assert leases() == ["new"]
 
 
 def test_a_controller_that_crashes_is_held_off(fresh):

@@ -3,6 +3,7 @@ import http.client
 import os
 import re
 import subprocess
+import sys
 import time
 
 
@@ -97,3 +98,20 @@ def test_port_forward(demo):
         finally:
             forward.terminate()
             forward.wait(10)
+
+
+def test_all_input_arrives_on_a_busy_machine(space, any_kubectl):
+    """A command that closes its stdout as the first thing it does: the node has to hold it open before, however busy the machine is."""
+    kubectl = any_kubectl.within(space.name)
+    space.box()
+    space.wait_pod("box")
+    text = "0123456789abcde\n" * (1 << 16)
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * os.cpu_count())]
+    try:
+        for _ in range(10):
+            assert kubectl.run("exec", "-i", "box", "--", "sh", "-c", "cat > /tmp/file", stdin=text).returncode == 0
+            assert kubectl("exec", "box", "--", "wc", "-c", "/tmp/file").split()[0] == str(len(text))
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()

@@ -118,8 +118,7 @@ def runtime(server):
     ctr = ("ctr", "-a", f"/run/kogge-{server.slot.instance}/containerd.sock", "-n", "k8s.io")
     found = ["container " + line for line in output(*ctr, "containers", "ls", "-q").split()]
     found += ["task " + line for line in output(*ctr, "tasks", "ls", "-q").split()]
-    if output(*ctr, "leases", "ls", "-q").split():  # of a call that was killed: containerd takes its snapshots away after a day
-        return found
+    found += ["lease " + line for line in output(*ctr, "leases", "ls", "-q").split()]
     return found + ["snapshot " + line.split()[0] for line in output(*ctr, "snapshots", "ls").splitlines()[1:] if "sha256:" not in line.split()[0]]
 
 
