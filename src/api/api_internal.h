@@ -194,6 +194,7 @@ struct rq {
 	struct arena *a;
 	/* as it came */
 	struct str method, path, query, body, content_type, accept, user_agent;
+	struct str go_on; /* of a list that failed: a token with which it goes on, inconsistently */
 	const struct http_header *headers;
 	size_t n_headers;
 	struct param *params;

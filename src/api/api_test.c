@@ -601,6 +601,61 @@ static void lists_page_and_tables_have_columns(void **state)
 	free(rv);
 }
 
+/* Base64 of {"v":…,"rv":…,"start":…}. */
+#define TOKEN(v, rv, start) "{\"v\":\"" v "\",\"rv\":" rv ",\"start\":\"" start "\"}"
+
+static const struct {
+	const char *token, *said;
+} bad_tokens[] = {
+	{ "rubbish", "it is not what this server gave" },
+	{ TOKEN("meta.k8s.io/v2", "1", "a"), "server does not recognize this encoded version \"meta.k8s.io/v2\"" },
+	{ TOKEN("meta.k8s.io/v1", "0", "a"), "incorrect encoded start resourceVersion (version meta.k8s.io/v1)" },
+	{ TOKEN("meta.k8s.io/v1", "1", ""), "encoded start key empty (version meta.k8s.io/v1)" },
+	{ TOKEN("meta.k8s.io/v1", "1", "a/../b"), "a/../b" },
+};
+
+static void pages_go_on_after_compaction(void **state)
+{
+	struct fixture *f = *state;
+	const char *at = "/api/v1/namespaces/kube-node-lease/configmaps";
+	struct err e;
+
+	err_init(&e);
+	for (int i = 0; i < 5; i++) {
+		auto_free char *body = xasprintf("{\"metadata\":{\"name\":\"page%d\"}}", i);
+		expect(f, 201, call(f, "POST", at, body));
+	}
+	auto_free char *first = xasprintf("%s?limit=3", at);
+	expect(f, 200, call(f, "GET", first, NULL));
+	auto_free char *second = xasprintf("%s?limit=100&continue=%s", at, get(f, "metadata.continue"));
+	auto_free char *exact =
+		xasprintf("%s?resourceVersionMatch=Exact&resourceVersion=%s", at, get(f, "metadata.resourceVersion"));
+	auto_free char *gone = xasprintf("%s/page4", at);
+	expect(f, 200, call(f, "DELETE", gone, NULL));
+	expect(f, 200, call(f, "GET", second, NULL));
+	assert_non_null(strstr(f->last->body.p, "page4"));
+	assert_int_equal(store_compact(f->store, store_revision(f->store), &e), 0);
+
+	expect(f, 410, call(f, "GET", exact, NULL));
+	assert_string_equal(get(f, "message"), "The resourceVersion for the provided list is too old.");
+	assert_string_equal(get(f, "metadata.continue"), "");
+	expect(f, 410, call(f, "GET", second, NULL));
+	assert_string_equal(get(f, "reason"), "Expired");
+	assert_non_null(strstr(get(f, "message"), "use the continue token in this response"));
+	auto_free char *rest = xasprintf("%s?limit=100&continue=%s", at, get(f, "metadata.continue"));
+	expect(f, 200, call(f, "GET", rest, NULL));
+	assert_non_null(strstr(f->last->body.p, "page3"));
+	assert_null(strstr(f->last->body.p, "page2"));
+	assert_null(strstr(f->last->body.p, "page4"));
+
+	for (size_t i = 0; i < ARRAY_LEN(bad_tokens); i++) {
+		auto_free char *token = base64_encode(str_c(bad_tokens[i].token));
+		auto_free char *url = xasprintf("%s?continue=%s", at, token);
+		expect(f, 400, call(f, "GET", url, NULL));
+		assert_true(str_ends(str_c(get(f, "message")), str_c(bad_tokens[i].said)));
+	}
+}
+
 static void dry_run_leaves_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -736,6 +791,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(service_gets_address_and_gives_it_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(watch_tells_entering_and_leaving, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),
+		cmocka_unit_test_setup_teardown(pages_go_on_after_compaction, setup, teardown),
 		cmocka_unit_test_setup_teardown(dry_run_leaves_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(finalizers_hold_an_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(namespaces_end_in_two_steps, setup, teardown),

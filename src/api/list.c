@@ -126,28 +126,13 @@ static bool history_each(void *arg, const struct store_kv *kv)
 	return true;
 }
 
-static int list_from_history(struct rq *rq, struct listing *l, const struct list_query *q, struct err *e)
-{
-	struct resource *stored = rq->res->stored;
-	struct history h = { rq, l, q, strlen(stored->key_prefix), filter_is_all(&q->filter), false, e };
-	struct str prefix = arena_strf(rq->a, "%s%.*s", stored->key_prefix, STR_ARG(list_prefix(rq)));
-	struct str from = q->from.n ? arena_strf(rq->a, "%s%.*s", stored->key_prefix, STR_ARG(q->from)) : STR_NULL;
-	int rc = store_range(rq->api->opts.store, prefix, from, q->at, history_each, &h, &l->rev, e);
-
-	if (rc == -ERR_EXPIRED)
-		return err_set(e, ERR_EXPIRED,
-			"The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.");
-	if (h.failed)
-		return -e->code;
-	l->rev = q->at;
-	return rc;
-}
+#define TOKEN_VERSION "meta.k8s.io/v1"
 
 static struct str token_make(struct rq *rq, int64_t rev, struct str start)
 {
 	struct buf b = BUF_INIT;
 
-	buf_printf(&b, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"start\":", (long long)rev);
+	buf_printf(&b, "{\"v\":\"" TOKEN_VERSION "\",\"rv\":%lld,\"start\":", (long long)rev);
 	buf_json(&b, start);
 	buf_byte(&b, '}');
 	auto_free char *text = base64_encode(buf_view(&b));
@@ -161,22 +146,71 @@ static struct str token_make(struct rq *rq, int64_t rev, struct str start)
 	return str_n(out, n);
 }
 
+/* The revision is compacted. Who pages may go on from there with what there is now. */
+static int expired(struct rq *rq, const struct list_query *q, struct err *e)
+{
+	if (!q->from.n)
+		return err_set(e, ERR_EXPIRED, "The resourceVersion for the provided list is too old.");
+	rq->go_on = token_make(rq, -1, q->from);
+	return err_set(e, ERR_EXPIRED,
+		"The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.");
+}
+
+static int list_from_history(struct rq *rq, struct listing *l, const struct list_query *q, struct err *e)
+{
+	struct resource *stored = rq->res->stored;
+	struct history h = { rq, l, q, strlen(stored->key_prefix), filter_is_all(&q->filter), false, e };
+	struct str prefix = arena_strf(rq->a, "%s%.*s", stored->key_prefix, STR_ARG(list_prefix(rq)));
+	struct str from = q->from.n ? arena_strf(rq->a, "%s%.*s", stored->key_prefix, STR_ARG(q->from)) : STR_NULL;
+	int rc = store_range(rq->api->opts.store, prefix, from, q->at, history_each, &h, &l->rev, e);
+
+	if (rc == -ERR_EXPIRED)
+		return expired(rq, q, e);
+	if (h.failed)
+		return -e->code;
+	l->rev = q->at;
+	return rc;
+}
+
+static int bad_token(struct err *e, const char *why)
+{
+	return err_set(e, ERR_BAD_REQUEST, "invalid continue token: continue key is not valid: %s", why);
+}
+
+/* The parts of a path that upstream's path.Clean() would change. */
+static bool is_clean(struct str start)
+{
+	for (struct str part, rest = start; str_next(&rest, '/', &part);)
+		if (str_empty(part) || str_is(part, ".") || str_is(part, ".."))
+			return false;
+	return !str_ends(start, STR("/"));
+}
+
+/* revision 0: the newest, which a token with -1 asks for. */
 static int token_read(struct rq *rq, struct str token, int64_t *rev, struct str *start, struct err *e)
 {
 	auto_buf struct buf b = BUF_INIT;
-	struct doc *d;
+	auto_(doc_unref) struct doc *d = NULL;
 	char *text = arena_printf(rq->a, "%.*s%s", STR_ARG(token), &"==="[3 - (4 - token.n % 4) % 4]);
 
 	for (char *p = text; *p; p++)
 		*p = *p == '-' ? '+' : *p == '_' ? '/' : *p;
 	if (base64_decode(str_c(text), &b) < 0 || doc_parse(buf_view(&b), &d, e) < 0)
-		return err_set(e, ERR_BAD_REQUEST, "continue key is not valid");
+		return bad_token(e, "it is not what this server gave");
+	if (!str_is(doc_str(d, "v"), TOKEN_VERSION))
+		return bad_token(e,
+			arena_printf(rq->a, "server does not recognize this encoded version \"%.*s\"",
+				STR_ARG(doc_str(d, "v"))));
 	*rev = doc_int(d, "rv", 0);
 	*start = arena_str(rq->a, doc_str(d, "start"));
-	doc_unref(d);
-	return start->n ? 0 :
-			  err_set(e, ERR_BAD_REQUEST,
-				  "continue key is not valid: encoded start key empty (version meta.k8s.io/v1)");
+	if (!*rev)
+		return bad_token(e, "incorrect encoded start resourceVersion (version " TOKEN_VERSION ")");
+	if (!start->n)
+		return bad_token(e, "encoded start key empty (version " TOKEN_VERSION ")");
+	if (!is_clean(*start))
+		return bad_token(e, arena_printf(rq->a, "%.*s", STR_ARG(*start)));
+	*rev = MAX(*rev, (int64_t)0);
+	return 0;
 }
 
 static int invalid_option(struct rq *rq, struct err *e, const char *field, const char *why)
@@ -261,8 +295,13 @@ static int list_run(struct rq *rq, const struct list_query *q, struct listing *l
 		list_one(rq, l, q, name);
 	else
 		list_from_cache(rq, l, q);
-	if (q->at)
+	if (q->at && q->at < __atomic_load_n(&rq->res->stored->last_event, __ATOMIC_ACQUIRE)) {
+		memset(l, 0, sizeof(*l)); /* something came in between */
+		if (list_from_history(rq, l, q, e) < 0)
+			return -e->code;
+	} else if (q->at) {
 		l->rev = q->at;
+	}
 	return rq->res->custom ? custom_list_as_served(rq, l->docs, l->n, e) : 0;
 }
 

@@ -76,7 +76,10 @@ void status_json(const struct rq *rq, const struct err *e, struct buf *out)
 {
 	int code = status_code(rq, e);
 
-	buf_c(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
+	buf_c(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{");
+	if (rq->go_on.n)
+		buf_printf(out, "\"continue\":\"%.*s\"", STR_ARG(rq->go_on));
+	buf_c(out, "},\"status\":\"Failure\",\"message\":");
 	buf_json(out, str_c(e->message));
 	if (!rq->deny_code) {
 		buf_printf(out, ",\"reason\":\"%s\"",

@@ -63,7 +63,7 @@ static bool server_parse(struct str text, union dns_address *ret)
 	} else if (rest.p && !str_i64(rest, &port)) {
 		return false;
 	}
-	if (ip.n >= sizeof(host) || port < 1 || port > 65535)
+	if (!ip.n || ip.n >= sizeof(host) || port < 1 || port > 65535)
 		return false;
 	memcpy(host, ip.p, ip.n);
 	host[ip.n] = 0;
