@@ -6,11 +6,13 @@
 #define LINKS_MAX 128
 #define ANSWER_MAX ((size_t)3 << 20)
 #define CONNECT_MS 5000
+#define WAITING_MAX 24 /* of the 32 of a lane that may wait: a server that hangs leaves room for calls of others */
 
 struct outgoing_link {
 	struct http_client *client;
 	char *key;
 	int users;
+	int waiting;   /* requests that hold a lane's place for waiting: see WAITING_MAX */
 	bool unlinked; /* out of the map: its last user ends it */
 };
 
@@ -238,6 +240,43 @@ static struct str full_path(struct arena *a, const struct outgoing_target *t, st
 	return arena_strf(a, "%s%.*s%.*s", slash || (!base.n && !lone) ? "" : "/", STR_ARG(base), STR_ARG(path_query));
 }
 
+/* false: too many wait for this server already. */
+static bool enter(struct outgoing *o, struct outgoing_link *l)
+{
+	task_lock(&o->lock);
+	bool ok = l->waiting < WAITING_MAX;
+	l->waiting += ok;
+	task_unlock(&o->lock);
+	return ok;
+}
+
+static void leave(struct outgoing *o, struct outgoing_link *l)
+{
+	task_lock(&o->lock);
+	l->waiting--;
+	task_unlock(&o->lock);
+}
+
+static int call(struct api *api, struct rq *rq, struct outgoing_link *l, struct str path,
+	const struct outgoing_request *q, struct http_reply *ret, struct err *e)
+{
+	int rc;
+
+	if (q->for_write && !enter(api->outgoing, l)) {
+		err_set(e, ERR_TOO_MANY, "too many requests are waiting for this webhook, please try again later");
+		e->retry_after_s = 1;
+		return -ERR_TOO_MANY;
+	}
+	if ((rc = lanes_leave(api->lanes, rq, e)) >= 0) {
+		rc = http_call(l->client, q->method, path, q->headers, q->n_headers, q->body,
+			q->answer_max ? q->answer_max : ANSWER_MAX, q->timeout_ms, ret, e);
+		lanes_return(api->lanes, rq);
+	}
+	if (q->for_write)
+		leave(api->outgoing, l);
+	return rc;
+}
+
 int outgoing_call(struct api *api, struct rq *rq, const struct outgoing_target *t, const struct outgoing_request *q,
 	struct http_reply *ret, struct err *e)
 {
@@ -247,11 +286,7 @@ int outgoing_call(struct api *api, struct rq *rq, const struct outgoing_target *
 
 	if (rc < 0)
 		return rc;
-	if ((rc = lanes_leave(api->lanes, rq, e)) >= 0) {
-		rc = http_call(l->client, q->method, full_path(a, t, q->path_query), q->headers, q->n_headers, q->body,
-			q->answer_max ? q->answer_max : ANSWER_MAX, q->timeout_ms, ret, e);
-		lanes_return(api->lanes, rq);
-	}
+	rc = call(api, rq, l, full_path(a, t, q->path_query), q, ret, e);
 	outgoing_release(api, l);
 	return rc;
 }

@@ -39,6 +39,7 @@ struct outgoing_request {
 	struct str body;
 	size_t answer_max; /* 0: 3 MiB */
 	int64_t timeout_ms;
+	bool for_write; /* a write waits for it in its lane: few enough at a time, so that others can wait for others */
 };
 int outgoing_call(struct api *api, struct rq *rq, const struct outgoing_target *t, const struct outgoing_request *q,
 	struct http_reply *ret, struct err *e);

@@ -131,6 +131,7 @@ static int exchange(struct api *api, struct rq *rq, const struct hook *h, struct
 		.n_headers = ARRAY_LEN(json),
 		.body = body,
 		.timeout_ms = seconds * 1000,
+		.for_write = true,
 		.path_query = arena_strf(a, "?timeout=%llds", (long long)seconds) };
 	struct doc *d = NULL;
 

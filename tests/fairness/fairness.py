@@ -186,6 +186,16 @@ def hanging_webhook(folder):
         measure(server, "idle")
         threads, bodies = slow_writers(server, hook, 100)
         measure(server, "100 creates in a hanging webhook, 100 bodies that do not end")
+        with tempfile.TemporaryDirectory() as other:
+            fine = Hook(other, lambda request: {"allowed": True})
+            server.kube.create("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+                               configuration("ValidatingWebhookConfiguration", "answers", fine.url(), resources=("secrets",)))
+            until(lambda: fine.seen or server.kube.create(path("secrets", "default"), {"metadata": {"generateName": "asked-"}}) and fine.seen, 20,
+                  "the other webhook is asked")
+            for i in range(20):
+                server.kube.create(path("secrets", "default"), {"metadata": {"name": f"other-{i}"}})
+            judge(len(fine.seen) > 20, "20 creates that another webhook allows are not refused meanwhile")
+            fine.end()
         hook.release.set()
         for t in threads:
             t.join(60)
