@@ -72,7 +72,7 @@ const struct schema_rules *rules_field(const struct schema_rules *r, struct str 
 void rules_check(struct check *c, const struct schema_rules *r, struct val v);
 
 /* Which sorts of words one schema says, not those inside it. Most say few, and looking for each of sixty words in each of
- * ten thousand schemas is what compiling them cost. */
+ * thousands of schemas is what compiling them cost. */
 enum schema_word {
 	WORDS_LIST = 1,        /* x-kubernetes-list-type, -list-map-keys, -map-type */
 	WORDS_EXTENSION = 2,   /* any other x-kubernetes- */
