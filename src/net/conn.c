@@ -160,6 +160,7 @@ void conn_bury(struct conn *c)
 	peer_unref(c->peer);
 	free(c->why);
 	free(c->kept);
+	buf_fini(&c->first);
 	free(c->server_name);
 	uv_close((uv_handle_t *)&c->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&c->timer, on_handle_closed);
@@ -272,6 +273,29 @@ static void tls_feed(struct conn *c, struct str bytes)
 	free(old);
 }
 
+#define RECORD_HEAD 5
+#define RECORD_MOST (RECORD_HEAD + (1 << 14) + 256)
+#define RECORD_HANDSHAKE 22
+
+/* OpenSSL takes 35 KiB for a session as soon as it sees one byte of a handshake, and a crowd that means harm sends no more:
+ * so the first record waits here until it is whole. What is no handshake goes on at once, to be refused. RFC 8446, 5.1. */
+static void gather_first(struct conn *c, struct str bytes)
+{
+	struct buf whole = c->first;
+	size_t need = RECORD_HEAD;
+
+	buf_str(&whole, bytes);
+	c->first = whole;
+	if (whole.n >= RECORD_HEAD)
+		need += (size_t)(unsigned char)whole.p[3] << 8 | (unsigned char)whole.p[4];
+	if (bytes.n && whole.n < need && need <= RECORD_MOST && whole.p[0] == RECORD_HANDSHAKE)
+		return;
+	c->gathers = false;
+	c->first = BUF_INIT;
+	tls_feed(c, buf_view(&whole));
+	buf_fini(&whole);
+}
+
 static void conn_read(struct conn *c)
 {
 	ssize_t n = recv(c->fd, c->loop->scratch, sizeof(c->loop->scratch), 0);
@@ -282,8 +306,10 @@ static void conn_read(struct conn *c)
 		return;
 	}
 	if (c->ssl && !c->lingering) {
+		struct str bytes = str_n(c->loop->scratch, (size_t)n);
+
 		c->cipher_eof = n == 0;
-		tls_feed(c, str_n(c->loop->scratch, (size_t)n));
+		(c->gathers ? gather_first : tls_feed)(c, bytes);
 	} else if (n) {
 		deliver(c, str_n(c->loop->scratch, (size_t)n));
 	} else {
@@ -604,7 +630,8 @@ struct conn *conn_new(struct net_loop *l, int fd, SSL *ssl, bool connecting, con
 	l->conns = c;
 	if (ssl)
 		bio_attach(c);
-	c->shaking = ssl && !connecting;
+	c->shaking = c->gathers = ssl && !connecting;
+	c->first = BUF_INIT;
 	if (l->stopping)
 		conn_close(c, "shutting down");
 	conn_dirty(c);

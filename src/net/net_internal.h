@@ -105,7 +105,8 @@ struct conn {
 	struct str cipher; /* bytes from the network that TLS has not taken yet */
 	char *kept;        /* own: such bytes when TLS could not go on, kept_n > 0 */
 	size_t kept_n;
-	char *why; /* own: what broke it; NULL: nothing */
+	struct buf first; /* accepted: its first TLS record, until it is whole */
+	char *why;        /* own: what broke it; NULL: nothing */
 	struct peer *peer;
 	uv_poll_t poll;
 	uv_timer_t timer;
@@ -115,6 +116,7 @@ struct conn {
 	unsigned char handles; /* open uv handles */
 	unsigned char looks;   /* lingering: how many since it moved */
 	bool connecting, shaking, opened;
+	bool gathers; /* first */
 	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
 	bool leaving; /* the server ends: linger for a moment only */
 	bool broken;  /* the socket sends no more, reading goes on; why tells the reason */

@@ -1,5 +1,6 @@
 #include "node/cri.h"
 #include <protobuf-c/protobuf-c.h>
+#include <signal.h>
 
 #define RUNTIME "/runtime.v1.RuntimeService/"
 #define IMAGES "/runtime.v1.ImageService/"
@@ -200,6 +201,16 @@ int cri_update_container(struct cri *c, const char *id, Cri__LinuxResources *r, 
 int cri_remove_container(struct cri *c, const char *id, struct err *e)
 {
 	return call_id(c, RUNTIME "RemoveContainer", id, QUICK_MS, e);
+}
+
+int cri_kill_task(struct cri *c, const char *id, struct err *e)
+{
+	Ctd__KillTaskRequest rq = CTD__KILL_TASK_REQUEST__INIT;
+
+	rq.container_id = (char *)id;
+	rq.signal = SIGKILL;
+	rq.all = true;
+	return cri_call(c, "/containerd.services.tasks.v1.Tasks/Kill", &rq, NULL, QUICK_MS, NULL, e);
 }
 
 int cri_container_status(struct cri *c, const char *id, Cri__ContainerStatusReply **ret, struct err *e)

@@ -79,6 +79,8 @@ int cri_create_container(struct cri *c, const char *sandbox, Cri__ContainerConfi
 int cri_start_container(struct cri *c, const char *id, struct err *e);
 int cri_stop_container(struct cri *c, const char *id, int64_t grace_s, struct err *e);
 int cri_remove_container(struct cri *c, const char *id, struct err *e);
+/* containerd's own word: ends what runs under the container's id, whatever CRI believes of it. */
+int cri_kill_task(struct cri *c, const char *id, struct err *e);
 int cri_container_status(struct cri *c, const char *id, Cri__ContainerStatusReply **ret, struct err *e);
 int cri_list_containers(struct cri *c, const char *pod_uid, Cri__ListContainersReply **ret, struct err *e);
 int cri_reopen_log(struct cri *c, const char *id, struct err *e);
