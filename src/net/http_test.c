@@ -272,6 +272,33 @@ static void hurries_slow_clients(void **state)
 	assert_in_range(mono_ms_between(from, mono_now()), 500, 2000);
 }
 
+/* The first record of a handshake is gathered until it is whole. */
+static void takes_a_handshake_in_pieces(void **state)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+	int fd = raw_connect(http_server_port(secure));
+	char hello[4096] = "";
+
+	(void)state;
+	SSL_set_bio(ssl, in, out);
+	SSL_set_connect_state(ssl);
+	(void)SSL_do_handshake(ssl);
+	int n = BIO_read(out, hello, sizeof(hello));
+	assert_true(n > 100);
+	for (int at = 0; at < n; at += 61) {
+		size_t part = (size_t)MIN(61, n - at);
+		assert_int_equal(send(fd, hello + at, part, MSG_NOSIGNAL), (ssize_t)part);
+		task_sleep_ms(1);
+	}
+	assert_int_equal(recv(fd, hello, 1, 0), 1);
+	assert_int_equal(hello[0], 22); /* the server's part of the handshake */
+	close(fd);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+}
+
 static void says_continue(void **state)
 {
 	int fd = raw_connect(http_server_port(plain));
@@ -665,6 +692,7 @@ int main(void)
 		cmocka_unit_test(has_limits),
 		cmocka_unit_test(bounds_all_bodies_together),
 		cmocka_unit_test(hurries_slow_clients),
+		cmocka_unit_test(takes_a_handshake_in_pieces),
 		cmocka_unit_test(says_continue),
 		cmocka_unit_test(speaks_1_0),
 		cmocka_unit_test(survives_a_vanished_client),
