@@ -27,7 +27,6 @@ struct control {
 	const struct layout *l;
 	struct crashes *crashes;
 	const char *held_off[HELD_MAX + 1];
-	const char *not_started[HELD_MAX + 2]; /* those, and what --without names */
 	struct arena *a;
 	struct seal *seal;
 	struct store *store;
@@ -205,21 +204,11 @@ static void metrics(void *arg, struct buf *out)
 		scheduler_metrics(c->scheduler, out);
 }
 
-/* Without a service proxy nobody would answer at a balancer's address. */
-static const char *const *not_started(struct control *c)
-{
-	size_t n = 0;
-
-	for (; c->held_off[n]; n++)
-		c->not_started[n] = c->held_off[n];
-	if (settings_without(c->s, "loadbalancer") || settings_without(c->s, "proxy"))
-		c->not_started[n] = "service-controller";
-	return c->not_started;
-}
-
 static void start_workers(struct control *c)
 {
-	static const char *const no_groups[] = { NULL };
+	static const char *const no_groups[] = { NULL }, *const balancers[] = { "service-controller", NULL };
+	/* without a service proxy nobody would answer at a balancer's address */
+	bool balances = !settings_without(c->s, "loadbalancer") && !settings_without(c->s, "proxy");
 	struct controllers_opts o = { .client_for = client_for,
 		.arg = c,
 		.ca_pem = c->ca_pem,
@@ -227,7 +216,8 @@ static void start_workers(struct control *c)
 		.pki_dir = c->l->control_pki,
 		.ca_name = "ca",
 		.legacy_token_secrets = c->s->legacy_token_secrets,
-		.hold_off = not_started(c),
+		.hold_off = c->held_off,
+		.unwanted = balances ? NULL : balancers,
 		.working = crashes_working,
 		.working_arg = c->crashes };
 

@@ -64,10 +64,10 @@ struct controllers {
 	struct stop *stop;
 };
 
-static bool held_off(const char *const *hold_off, const char *name)
+static bool among(const char *const *names, const char *name)
 {
-	for (size_t i = 0; hold_off && hold_off[i]; i++)
-		if (!strcmp(hold_off[i], name))
+	for (size_t i = 0; names && names[i]; i++)
+		if (!strcmp(names[i], name))
 			return true;
 	return false;
 }
@@ -77,7 +77,7 @@ const char *controllers_handles(size_t i, const char *const *hold_off)
 	size_t n = 0;
 
 	for (size_t at = 0; at < ARRAY_LEN(inventory); at++)
-		if (inventory[at]->handles && !held_off(hold_off, inventory[at]->name) && n++ == i)
+		if (inventory[at]->handles && !among(hold_off, inventory[at]->name) && n++ == i)
 			return inventory[at]->handles;
 	return NULL;
 }
@@ -340,7 +340,9 @@ struct controllers *controllers_new(const struct controllers_opts *o)
 		c->def = inventory[i];
 		c->all = all;
 		c->opts = &all->opts;
-		if (held_off(o->hold_off, c->def->name)) {
+		if (among(o->unwanted, c->def->name))
+			continue;
+		if (among(o->hold_off, c->def->name)) {
 			log_error("%s is held off: it ended the process several times in a minute", c->def->name);
 			continue;
 		}

@@ -18,8 +18,8 @@ struct controllers_opts {
 	const char *pki_dir, *ca_name; /* the CA that signs certificate requests, see pki.h; NULL: none is signed */
 	bool legacy_token_secrets;     /* every ServiceAccount gets a Secret with a token, as before Kubernetes 1.24 */
 	const char *host;              /* source of events */
-	const char *const *
-		hold_off; /* NULL-terminated names that are not started (they crashed the process, or are not wanted), or NULL */
+	/* NULL-terminated names, or NULL: not started since they crashed the process; left out on purpose. */
+	const char *const *hold_off, *const *unwanted;
 	/* Told on the thread that begins (name) and ends (NULL) a controller's work; NULL: nobody asks. */
 	void (*working)(void *working_arg, const char *name);
 	void *working_arg;
