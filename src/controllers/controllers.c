@@ -107,11 +107,9 @@ void ctl_add_after(struct ctl *c, struct str key, int64_t ms)
 
 void ctl_add_doc(struct ctl *c, const struct doc *d)
 {
-	char room[600];
-	struct str ns = doc_ns(d);
-	int n = snprintf(room, sizeof(room), "%.*s%s%.*s", STR_ARG(ns), ns.n ? "/" : "", STR_ARG(doc_name(d)));
+	char room[KEY_ROOM];
 
-	ctl_add(c, str_n(room, MIN((size_t)n, sizeof(room) - 1)));
+	ctl_add(c, key_join(room, doc_ns(d), doc_name(d)));
 }
 
 struct str key_of(struct arena *a, const struct doc *d)
@@ -119,6 +117,13 @@ struct str key_of(struct arena *a, const struct doc *d)
 	struct str ns = doc_ns(d);
 
 	return arena_strf(a, "%.*s%s%.*s", STR_ARG(ns), ns.n ? "/" : "", STR_ARG(doc_name(d)));
+}
+
+struct str key_join(char room[KEY_ROOM], struct str ns, struct str name)
+{
+	int n = snprintf(room, KEY_ROOM, "%.*s%s%.*s", STR_ARG(ns), ns.n ? "/" : "", STR_ARG(name));
+
+	return str_n(room, MIN((size_t)n, (size_t)KEY_ROOM - 1));
 }
 
 void key_split(struct str key, struct str *ns, struct str *name)
@@ -137,13 +142,10 @@ void key_self(struct ctl *c, struct doc *before, struct doc *after)
 static void add_controller_of(struct ctl *c, struct doc *d)
 {
 	struct val ref = d ? controller_ref(d) : VAL_NONE;
-	char room[600];
-	int n;
+	char room[KEY_ROOM];
 
-	if (!val_has(ref))
-		return;
-	n = snprintf(room, sizeof(room), "%.*s/%.*s", STR_ARG(doc_ns(d)), STR_ARG(val_str(val_get(ref, "name"))));
-	ctl_add(c, str_n(room, MIN((size_t)n, sizeof(room) - 1)));
+	if (val_has(ref))
+		ctl_add(c, key_join(room, doc_ns(d), val_str(val_get(ref, "name"))));
 }
 
 void key_controller(struct ctl *c, struct doc *before, struct doc *after)
@@ -350,6 +352,8 @@ struct controllers *controllers_new(const struct controllers_opts *o)
 		c->wrote = map_new(free);
 		c->client = o->client_for(o->arg, c->def->name);
 		c->recorder = recorder_new(c->client, c->def->name, o->host);
+		if (c->def->indexes)
+			c->def->indexes(c);
 		if (c->def->state_new)
 			c->state = c->def->state_new(c);
 		subscribe(c, all->subscriptions[i]);

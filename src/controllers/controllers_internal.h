@@ -18,7 +18,8 @@ struct controller {
 	const char *handles; /* "apps/deployments", or NULL */
 	struct controller_watch watches[12];
 	int (*reconcile)(struct ctl *c, struct arena *a, struct str key, struct err *e);
-	int64_t every_ms; /* the key "" is added this often; 0: never */
+	int64_t every_ms;               /* the key "" is added this often; 0: never */
+	void (*indexes)(struct ctl *c); /* adds those of its own to informers; NULL: none */
 	/* For those with state of their own. */
 	void *(*state_new)(struct ctl *c);
 	void (*state_free)(void *state);
@@ -45,6 +46,8 @@ void ctl_add_after(struct ctl *c, struct str key, int64_t ms);
 void ctl_add_doc(struct ctl *c, const struct doc *d);
 struct str key_of(struct arena *a, const struct doc *d);
 void key_split(struct str key, struct str *ns, struct str *name);
+#define KEY_ROOM 600
+struct str key_join(char room[KEY_ROOM], struct str ns, struct str name);
 void key_self(struct ctl *c, struct doc *before, struct doc *after);       /* watches: the object itself */
 void key_controller(struct ctl *c, struct doc *before, struct doc *after); /* watches: whoever controls it */
 

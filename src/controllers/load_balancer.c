@@ -358,24 +358,17 @@ static void index_host_ports(struct doc *pod, void (*add)(void *arg, struct str 
 static void index_service(struct doc *slice, void (*add)(void *arg, struct str key), void *arg)
 {
 	struct str name = val_str(val_get(doc_get(slice, "metadata.labels"), SERVICE_OF_SLICE));
-	char room[600];
-	int n = snprintf(room, sizeof(room), "%.*s/%.*s", STR_ARG(doc_ns(slice)), STR_ARG(name));
+	char room[KEY_ROOM];
 
 	if (name.n)
-		add(arg, str_n(room, MIN((size_t)n, sizeof(room) - 1)));
+		add(arg, key_join(room, doc_ns(slice), name));
 }
 
-static void *add_indexes(struct ctl *c)
+static void add_indexes(struct ctl *c)
 {
 	informer_index(ctl_informer(c, res_services), INDEX_BALANCED, index_balanced);
 	informer_index(ctl_informer(c, res_pods), INDEX_HOST_PORTS, index_host_ports);
 	informer_index(ctl_informer(c, res_endpointslices), INDEX_SERVICE, index_service);
-	return NULL;
-}
-
-static void no_state(void *state)
-{
-	(void)state;
 }
 
 const struct controller load_balancer_controller = {
@@ -384,6 +377,5 @@ const struct controller load_balancer_controller = {
 	.watches = { { &res_services, key_balanced }, { &res_nodes, key_of_node }, { &res_pods, key_of_pod },
 		{ &res_endpointslices, key_of_slice } },
 	.reconcile = reconcile,
-	.state_new = add_indexes,
-	.state_free = no_state,
+	.indexes = add_indexes,
 };

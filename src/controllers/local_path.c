@@ -218,16 +218,10 @@ static void index_volume(struct doc *volume, void (*add)(void *arg, struct str k
 		add(arg, node);
 }
 
-static void *add_indexes(struct ctl *c)
+static void add_indexes(struct ctl *c)
 {
 	informer_index(ctl_informer(c, res_persistentvolumeclaims), INDEX_NODE, index_claim);
 	informer_index(ctl_informer(c, res_persistentvolumes), INDEX_NODE, index_volume);
-	return NULL;
-}
-
-static void no_state(void *state)
-{
-	(void)state;
 }
 
 const struct controller local_path_controller = {
@@ -236,6 +230,5 @@ const struct controller local_path_controller = {
 	.watches = { { &res_persistentvolumeclaims, key_self }, { &res_persistentvolumes, key_self },
 		{ &res_nodes, key_node }, { &res_storageclasses, NULL } },
 	.reconcile = reconcile,
-	.state_new = add_indexes,
-	.state_free = no_state,
+	.indexes = add_indexes,
 };

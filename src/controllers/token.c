@@ -143,13 +143,10 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 static void key_account_of(struct ctl *c, struct doc *before, struct doc *after)
 {
 	struct doc *d = after ? after : before;
-	char room[600];
-	int n;
+	char room[KEY_ROOM];
 
-	if (!holds_token(d))
-		return;
-	n = snprintf(room, sizeof(room), "%.*s/%.*s", STR_ARG(doc_ns(d)), STR_ARG(account_of(d)));
-	ctl_add(c, str_n(room, MIN((size_t)n, sizeof(room) - 1)));
+	if (holds_token(d))
+		ctl_add(c, key_join(room, doc_ns(d), account_of(d)));
 }
 
 const struct controller token_controller = {

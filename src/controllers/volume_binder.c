@@ -248,10 +248,9 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 
 static void add_claim(struct ctl *c, struct str ns, struct str name)
 {
-	char room[600];
-	int n = snprintf(room, sizeof(room), "%.*s/%.*s", STR_ARG(ns), STR_ARG(name));
+	char room[KEY_ROOM];
 
-	ctl_add(c, str_n(room, MIN((size_t)n, sizeof(room) - 1)));
+	ctl_add(c, key_join(room, ns, name));
 }
 
 static void add_waiting(struct ctl *c, struct str class)
@@ -333,12 +332,10 @@ static void index_named(struct doc *claim, void (*add)(void *arg, struct str key
 static void index_claim(struct doc *volume, void (*add)(void *arg, struct str key), void *arg)
 {
 	struct val ref = doc_get(volume, "spec.claimRef");
-	char room[600];
-	int n = snprintf(room, sizeof(room), "%.*s/%.*s", STR_ARG(val_str(val_get(ref, "namespace"))),
-		STR_ARG(val_str(val_get(ref, "name"))));
+	char room[KEY_ROOM];
 
 	if (val_has(ref))
-		add(arg, str_n(room, MIN((size_t)n, sizeof(room) - 1)));
+		add(arg, key_join(room, val_str(val_get(ref, "namespace")), val_str(val_get(ref, "name"))));
 }
 
 static void index_free(struct doc *volume, void (*add)(void *arg, struct str key), void *arg)
@@ -347,7 +344,7 @@ static void index_free(struct doc *volume, void (*add)(void *arg, struct str key
 		add(arg, claim_class(volume));
 }
 
-static void *add_indexes(struct ctl *c)
+static void add_indexes(struct ctl *c)
 {
 	struct informer *claims = ctl_informer(c, res_persistentvolumeclaims),
 			*volumes = ctl_informer(c, res_persistentvolumes);
@@ -356,12 +353,6 @@ static void *add_indexes(struct ctl *c)
 	informer_index(claims, "volume", index_named);
 	informer_index(volumes, INDEX_CLAIM, index_claim);
 	informer_index(volumes, INDEX_FREE, index_free);
-	return NULL;
-}
-
-static void no_state(void *state)
-{
-	(void)state;
 }
 
 const struct controller volume_binder_controller = {
@@ -370,6 +361,5 @@ const struct controller volume_binder_controller = {
 	.watches = { { &res_persistentvolumeclaims, key_claim }, { &res_persistentvolumes, key_volume },
 		{ &res_storageclasses, key_class }, { &res_pods, key_pod } },
 	.reconcile = reconcile,
-	.state_new = add_indexes,
-	.state_free = no_state,
+	.indexes = add_indexes,
 };
