@@ -125,6 +125,13 @@ struct doc *pod_doc(struct pod *p)
 	return d;
 }
 
+bool pod_is_over(const struct doc *d)
+{
+	struct str phase = doc_str(d, "status.phase");
+
+	return str_is(phase, "Failed") || str_is(phase, "Succeeded");
+}
+
 static struct pod *pod_add(struct node_agent *n, struct doc *d) /* locked */
 {
 	struct pod *p = xcalloc(1, sizeof(*p));

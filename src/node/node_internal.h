@@ -210,7 +210,8 @@ struct pod *pod_ref_uid(struct node_agent *n, struct str uid); /* own: pod_unref
 struct pod *pod_ref(struct pod *p);
 struct pod *pod_unref(struct pod *p);
 AUTO(struct pod, pod_unref)
-struct doc *pod_doc(struct pod *p); /* own: a reference to the newest document */
+struct doc *pod_doc(struct pod *p);    /* own: a reference to the newest document */
+bool pod_is_over(const struct doc *d); /* its phase is Succeeded or Failed */
 struct pod *pod_find(struct node_agent *n, struct str ns, struct str name); /* own */
 bool node_task(struct node_agent *n, const char *name, void (*run)(void *arg),
 	void *arg); /* counted, detached; false: stopping */

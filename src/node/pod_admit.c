@@ -137,11 +137,9 @@ static const char *host_ports(struct admission *m)
 	task_lock(&m->n->lock);
 	for (size_t i = 0; !clash && map_next(m->n->pods, &i, NULL, &value);) {
 		struct pod *other = value;
-		struct str phase = doc_str(other->doc, "status.phase");
 
 		clash = other->admitted && !other->gone && !str_eq(doc_uid(other->doc), doc_uid(m->d)) &&
-			!str_is(phase, "Failed") && !str_is(phase, "Succeeded") &&
-			specs_clash(m->spec, doc_get(other->doc, "spec"));
+			!pod_is_over(other->doc) && specs_clash(m->spec, doc_get(other->doc, "spec"));
 	}
 	task_unlock(&m->n->lock);
 	return clash ?

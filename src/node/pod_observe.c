@@ -130,13 +130,6 @@ static bool same_instance(const struct instance *i, const Cri__Container *k)
 	return i->id && k && strcmp(i->id, k->id) == 0 && i->state == state_of(k->state);
 }
 
-static bool is_over(struct doc *d)
-{
-	struct str phase = doc_str(d, "status.phase");
-
-	return str_is(phase, "Failed") || str_is(phase, "Succeeded");
-}
-
 /* It goes, and another is made. */
 static int remove_cut_off(struct pod *p, const struct container *c, const char *id, struct err *e)
 {
@@ -178,7 +171,7 @@ static int refresh(
 	if (r < 0)
 		return r;
 	instance_fini(slot);
-	if (instance_never_ran(&fresh) && !is_over(d) &&
+	if (instance_never_ran(&fresh) && !pod_is_over(d) &&
 		!(c->start_error_id && strcmp(c->start_error_id, fresh.id) == 0)) {
 		r = remove_cut_off(p, c, fresh.id, e);
 		instance_fini(&fresh);

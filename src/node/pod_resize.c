@@ -83,10 +83,9 @@ static void others(struct pod *p, struct resources *sum)
 	task_lock(&n->lock);
 	for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
 		struct pod *o = value;
-		struct str phase = doc_str(o->doc, "status.phase");
 		struct resources r;
 		bool a, b;
-		if (o == p || o->gone || str_is(phase, "Failed") || str_is(phase, "Succeeded"))
+		if (o == p || o->gone || pod_is_over(o->doc))
 			continue;
 		resources_of_pod(doc_get(o->doc, "spec"), &r, &a, &b);
 		sum->cpu_request_milli += r.cpu_request_milli;

@@ -235,11 +235,9 @@ static void note_shutdown(struct pod *p, const struct decide_pod *v, const struc
 static void view_pod(
 	struct pod *p, struct doc *d, struct decide_pod *v, struct decide_container *list, struct mono *wake)
 {
-	struct str phase = doc_str(d, "status.phase");
-
 	*v = (struct decide_pod){
 		.deleting = p->gone || val_has(doc_get(d, "metadata.deletionTimestamp")),
-		.was_terminal = str_is(phase, "Failed") || str_is(phase, "Succeeded"),
+		.was_terminal = pod_is_over(d),
 		.ready_to_start = !p->refused && !mono_before(mono_now(), p->volumes_retry),
 		.sandbox = !p->sandbox ? SANDBOX_MISSING :
 			p->sandbox_up  ? SANDBOX_UP :
@@ -278,11 +276,10 @@ static void view_pod(
 /* Once, before anything of it runs. */
 static void admit(struct pod *p, struct doc *d)
 {
-	struct str phase = doc_str(d, "status.phase");
 	const char *reason;
 	char *why;
 
-	if (p->refused || str_is(phase, "Failed") || str_is(phase, "Succeeded"))
+	if (p->refused || pod_is_over(d))
 		return;
 	if (p->sandboxes_left || pod_admit(p->n, d, &reason, &why)) {
 		task_lock(&p->n->lock);

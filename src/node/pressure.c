@@ -124,14 +124,13 @@ static int64_t asked_of(struct doc *d)
 
 static bool may_go(struct pod *p, struct doc *d)
 {
-	struct str phase = doc_str(d, "status.phase");
 	bool gone;
 
 	task_lock(&p->n->lock);
 	gone = p->gone || p->evicted;
 	task_unlock(&p->n->lock);
-	return !gone && !val_has(doc_get(d, "metadata.deletionTimestamp")) && !str_is(phase, "Failed") &&
-		!str_is(phase, "Succeeded") && doc_int(d, "spec.priority", 0) < CRITICAL_PRIORITY &&
+	return !gone && !val_has(doc_get(d, "metadata.deletionTimestamp")) && !pod_is_over(d) &&
+		doc_int(d, "spec.priority", 0) < CRITICAL_PRIORITY &&
 		!val_has(val_get(doc_get(d, "metadata.annotations"), NOTE_MIRROR));
 }
 

@@ -295,12 +295,11 @@ static int64_t burstable_milli(struct node_agent *n, const struct pod *leaving)
 	task_lock(&n->lock);
 	for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
 		struct pod *p = value;
-		struct val spec = doc_get(p->doc, "spec"), phase = doc_get(p->doc, "status.phase");
+		struct val spec = doc_get(p->doc, "spec");
 		struct resources r;
 		bool ignored;
 
-		if (p == leaving || val_is(phase, "Succeeded") || val_is(phase, "Failed") ||
-			strcmp(pod_qos(spec), "Burstable") != 0)
+		if (p == leaving || pod_is_over(p->doc) || strcmp(pod_qos(spec), "Burstable") != 0)
 			continue;
 		resources_of_pod(spec, &r, &ignored, &ignored);
 		sum += r.cpu_request_milli;

@@ -25,11 +25,6 @@ static bool is_critical(const struct doc *d)
 	return doc_int(d, "spec.priority", 0) >= CRITICAL_PRIORITY;
 }
 
-static bool is_over(const struct doc *d)
-{
-	return str_is(doc_str(d, "status.phase"), "Failed") || str_is(doc_str(d, "status.phase"), "Succeeded");
-}
-
 static size_t tell_pods(struct node_agent *n, bool critical, int64_t grace_s)
 {
 	struct str key;
@@ -39,7 +34,7 @@ static size_t tell_pods(struct node_agent *n, bool critical, int64_t grace_s)
 	task_lock(&n->lock);
 	for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
 		struct pod *p = value;
-		if (is_critical(p->doc) != critical || p->gone || is_over(p->doc))
+		if (is_critical(p->doc) != critical || p->gone || pod_is_over(p->doc))
 			continue;
 		p->shutdown = true;
 		p->shutdown_grace_s = grace_s;
