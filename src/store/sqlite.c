@@ -123,14 +123,20 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
-/* Half-way to the limit the checkpoint task gets to work; when writers outrun it, they wait for one here. */
+/* The checkpoint task folds the log in pieces of a quarter of its limit. From half of the limit on it goes after every
+ * commit, until for a moment it is level with the writers: then SQLite begins the log anew. Writers that outrun it wait
+ * for a checkpoint here. */
 static void after_commit(struct sqlite_engine *s)
 {
+	int folded = atomic_load_explicit(&s->folded_pages, memory_order_relaxed);
+
 	if (s->wal_pages > s->wal_pages_max) {
 		sqlite_checkpoint_now(s, s->db);
 		return;
 	}
-	if (s->wal_pages <= s->wal_pages_max / 2)
+	if (folded > s->wal_pages)
+		folded = 0; /* that was the log before this one */
+	if (s->wal_pages <= s->wal_pages_max / 2 && s->wal_pages - folded <= s->wal_pages_max / 4)
 		return;
 	task_lock(&s->lock);
 	s->want_checkpoint = true;

@@ -9,8 +9,10 @@
  * the kernel may have dropped the pages, and the next, "successful" fsync would let SQLite forget the log. */
 void sqlite_checkpoint_now(struct sqlite_engine *s, sqlite3 *db)
 {
-	int r = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	int in_log, folded, r = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log, &folded);
 
+	if (r == SQLITE_OK)
+		atomic_store_explicit(&s->folded_pages, folded, memory_order_relaxed);
 	if (r == SQLITE_OK || r == SQLITE_BUSY || r == SQLITE_LOCKED) {
 		atomic_store(&s->checkpoint_failed, false);
 		return;

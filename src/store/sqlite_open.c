@@ -114,7 +114,7 @@ static int set_up(const struct sqlite_engine *s, sqlite3 *db, bool writer, struc
 		"PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA trusted_schema=0; PRAGMA cell_size_check=1;";
 	static const char for_writer[] =
 		"PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-		"PRAGMA cache_size=-1024; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=4194304;";
+		"PRAGMA cache_size=-1024; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=16777216;";
 	static const char for_reader[] = "PRAGMA cache_size=-256; PRAGMA query_only=1;";
 
 	sqlite3_busy_timeout(db, 5000);
@@ -390,7 +390,7 @@ int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, str
 	sqlite_configure();
 	s->path = xstrdup(o->path);
 	s->lock_fd = -1;
-	s->wal_bytes = o->wal_bytes ? o->wal_bytes : 4 << 20;
+	s->wal_bytes = o->wal_bytes ? o->wal_bytes : 16 << 20;
 	s->wal_pages_max = (int)(s->wal_bytes / PAGE_BYTES);
 	task_mutex_init(&s->lock);
 	task_cond_init(&s->work);
