@@ -9,6 +9,7 @@
 #include "net/net.h"
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -511,24 +512,27 @@ static void mode_objects(struct bench *b)
 
 /* ---- gaps between acknowledged writes -------------------------------------------------------- */
 
-#define GAPS_TOLD 64
-#define GAP_OBJECTS 16 /* of each client */
+#define GAPS_TOLD 8
+#define GAP_OBJECTS 16        /* of each client */
+#define SPAN_LEAST_NS 1000000 /* shorter ones explain nothing */
 #define PROBE_BYTES 4096
 #define PROBE_FILE_BYTES (1 << 20)
 #define PROBE_ALONE_MS 5000
 
 struct span {
-	int64_t ns, end; /* since the mode began */
+	int64_t began, ended; /* ns since the mode began */
 };
 
-/* The longest spans seen, longest first. */
-struct longest {
+struct spans {
 	struct task_mutex lock;
-	struct span top[GAPS_TOLD];
+	struct span *v;
+	size_t n, cap;
 };
 
-static struct gap { /* a mode runs once */
-	struct longest writes, syncs;
+static struct gap {          /* a mode runs once */
+	struct spans writes; /* between two acknowledged writes */
+	struct spans disk;   /* a small write of another file and its fdatasync */
+	struct spans pauses; /* of a processor, which nothing but the machine below can have taken */
 	_Atomic int64_t writes_n;
 	_Atomic int64_t last; /* when the newest write was acknowledged */
 	int64_t began;
@@ -536,18 +540,43 @@ static struct gap { /* a mode runs once */
 	int probe;
 } gap;
 
-static void longest_note(struct longest *l, int64_t ns, int64_t end)
+static int64_t span_ns(const struct span *s)
 {
-	size_t i = GAPS_TOLD;
+	return s->ended - s->began;
+}
 
+static void span_note(struct spans *l, int64_t began, int64_t ended)
+{
+	if (ended - began < SPAN_LEAST_NS)
+		return;
 	task_lock(&l->lock);
-	while (i > 0 && l->top[i - 1].ns < ns)
-		i--;
-	if (i < GAPS_TOLD) {
-		memmove(&l->top[i + 1], &l->top[i], (GAPS_TOLD - 1 - i) * sizeof(*l->top));
-		l->top[i] = (struct span){ ns, end };
-	}
+	if (l->n == l->cap)
+		l->v = xrealloc(l->v, l->cap = l->cap ? l->cap * 2 : 1024, sizeof(*l->v));
+	l->v[l->n++] = (struct span){ began - gap.began, ended - gap.began };
 	task_unlock(&l->lock);
+}
+
+static int longest_first(const void *a, const void *b)
+{
+	int64_t x = span_ns(a), y = span_ns(b);
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static int earliest_first(const void *a, const void *b)
+{
+	int64_t x = ((const struct span *)a)->began, y = ((const struct span *)b)->began;
+
+	return x < y ? -1 : x > y;
+}
+
+static int64_t longest_ns(const struct spans *l)
+{
+	int64_t most = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		most = MAX(most, span_ns(&l->v[i]));
+	return most;
 }
 
 static void replace_once(struct worker *w)
@@ -558,14 +587,12 @@ static void replace_once(struct worker *w)
 		xasprintf("{\"metadata\":{\"name\":\"%s\"},\"data\":{\"n\":\"%" PRId64 "\",\"payload\":\"%.*s\"}}",
 			name, w->n, (int)w->b->filler.n, w->b->filler.p);
 	bool first = w->n < GAP_OBJECTS;
-	int64_t now, before;
+	int64_t now;
 
 	request(w->b, first ? "POST" : "PUT", first ? w->b->path : path, str_c(body), first ? 201 : 200);
 	gap.writes_n++;
 	now = mono_now().ns;
-	before = atomic_exchange(&gap.last, now);
-	if (now > before)
-		longest_note(&gap.writes, now - before, now - gap.began);
+	span_note(&gap.writes, atomic_exchange(&gap.last, now), now);
 }
 
 /* What the disk takes for one small write, again and again. */
@@ -575,15 +602,33 @@ static void probe_disk(void *arg)
 
 	(void)arg;
 	for (int64_t i = 0; !gap.ending; i++) {
-		int64_t began = mono_now().ns, ended;
+		int64_t began = mono_now().ns;
 
 		bytes[0]++;
 		if (pwrite(gap.probe, bytes, sizeof(bytes), i * PROBE_BYTES % PROBE_FILE_BYTES) != sizeof(bytes) ||
 			fdatasync(gap.probe) < 0)
 			die("the probe's file", NULL);
-		ended = mono_now().ns;
-		longest_note(&gap.syncs, ended - began, ended - gap.began);
+		span_note(&gap.disk, began, mono_now().ns);
 		task_sleep_ms(2);
+	}
+}
+
+/* Stays on one processor, before all ordinary programs, and looks at the clock each millisecond: when it comes late, the
+ * machine stood still. */
+static void probe_processor(void *arg)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET((int)(intptr_t)arg, &one);
+	if (sched_setaffinity(0, sizeof(one), &one) < 0 ||
+		sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 1 }) < 0)
+		die("a thread before all others (root is needed)", NULL);
+	while (!gap.ending) {
+		struct mono due = mono_add_ms(mono_now(), 1);
+
+		task_sleep_ms(1);
+		span_note(&gap.pauses, due.ns, mono_now().ns);
 	}
 }
 
@@ -601,56 +646,83 @@ static void open_probe(const char *path)
 	(void)fsync(gap.probe);
 }
 
-/* The longest of the disk's spans that a gap has a part of. */
-static int64_t disk_during(struct span g)
+/* How much of a span the others cover; they are in the order of their beginnings. */
+static int64_t covered_ns(struct span s, const struct spans *by)
 {
-	const struct span *s = gap.syncs.top;
+	int64_t ns = 0, at = s.began;
 
-	for (size_t i = 0; i < GAPS_TOLD; i++)
-		if (s[i].end > g.end - g.ns && s[i].end - s[i].ns < g.end)
-			return s[i].ns;
-	return 0;
+	for (size_t i = 0; i < by->n && by->v[i].began < s.ended; i++) {
+		int64_t from = MAX(at, by->v[i].began), to = MIN(s.ended, by->v[i].ended);
+
+		if (to <= from)
+			continue;
+		ns += to - from;
+		at = to;
+	}
+	return ns;
 }
 
+static double ms(int64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
+/* A gap's own part: what neither the disk's spans nor pauses of the machine cover. */
 static void print_gaps(void)
 {
-	int64_t beyond = 0;
+	struct spans both = { .n = gap.disk.n + gap.pauses.n };
+	int64_t beyond_disk = 0, beyond = 0;
 
-	printf("\"gaps\":[");
-	for (size_t i = 0; i < GAPS_TOLD; i++) {
-		struct span g = gap.writes.top[i];
-		int64_t disk = disk_during(g);
+	both.v = xcalloc(both.n + 1, sizeof(*both.v));
+	for (size_t i = 0; i < both.n; i++)
+		both.v[i] = i < gap.disk.n ? gap.disk.v[i] : gap.pauses.v[i - gap.disk.n];
+	qsort(gap.disk.v, gap.disk.n, sizeof(struct span), earliest_first);
+	qsort(both.v, both.n, sizeof(struct span), earliest_first);
+	qsort(gap.writes.v, gap.writes.n, sizeof(struct span), longest_first);
+	printf("\"gap_ms\":%.2f,\"disk_ms\":%.2f,\"pause_ms\":%.2f,\"gaps\":[", ms(longest_ns(&gap.writes)),
+		ms(longest_ns(&gap.disk)), ms(longest_ns(&gap.pauses)));
+	for (size_t i = 0; i < gap.writes.n; i++) {
+		struct span g = gap.writes.v[i];
+		int64_t ns = span_ns(&g), disk = covered_ns(g, &gap.disk), own = ns - covered_ns(g, &both);
 
-		beyond = MAX(beyond, g.ns - disk);
-		if (i < 8)
-			printf("%s{\"ms\":%.2f,\"disk_ms\":%.2f,\"at_s\":%.2f}", i ? "," : "", (double)g.ns / 1e6,
-				(double)disk / 1e6, (double)g.end / 1e9);
+		beyond_disk = MAX(beyond_disk, ns - disk);
+		beyond = MAX(beyond, own);
+		if (i < GAPS_TOLD)
+			printf("%s{\"ms\":%.2f,\"disk_ms\":%.2f,\"own_ms\":%.2f,\"at_s\":%.2f}", i ? "," : "", ms(ns),
+				ms(disk), ms(own), (double)g.ended / 1e9);
 	}
-	printf("],\"gap_ms\":%.2f,\"disk_ms\":%.2f,\"beyond_disk_ms\":%.2f", (double)gap.writes.top[0].ns / 1e6,
-		(double)gap.syncs.top[0].ns / 1e6, (double)beyond / 1e6);
+	printf("],\"beyond_disk_ms\":%.2f,\"beyond_machine_ms\":%.2f", ms(beyond_disk), ms(beyond));
+	free(both.v);
 }
 
 /* The disk is probed for some seconds alone, then beside the writes. */
 static void mode_gap(struct bench *b)
 {
-	struct task *probe = NULL;
-	int64_t alone = 0;
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	struct task **probes = xcalloc((size_t)processors + 1, sizeof(struct task *));
+	int64_t alone;
 
+	if (!b->probe)
+		die("gap needs --probe FILE", NULL);
 	task_mutex_init(&gap.writes.lock);
-	task_mutex_init(&gap.syncs.lock);
+	task_mutex_init(&gap.disk.lock);
+	task_mutex_init(&gap.pauses.lock);
 	gap.began = mono_now().ns;
-	if (b->probe) {
-		open_probe(b->probe);
-		probe = task_spawn("probe", probe_disk, NULL);
-		task_sleep_ms(PROBE_ALONE_MS);
-		alone = gap.syncs.top[0].ns;
-	}
+	open_probe(b->probe);
+	probes[processors] = task_spawn("probe", probe_disk, NULL);
+	task_sleep_ms(PROBE_ALONE_MS);
+	task_lock(&gap.disk.lock);
+	alone = longest_ns(&gap.disk);
+	task_unlock(&gap.disk.lock);
+	for (long i = 0; i < processors; i++)
+		probes[i] = task_spawn("pauses", probe_processor, (void *)(intptr_t)i);
 	gap.last = mono_now().ns;
 	crowd(b, "replace", replace_once, 0);
 	gap.ending = true;
-	if (probe)
-		task_join(probe);
-	printf("{\"mode\":\"gap\",\"writes\":%" PRId64 ",\"disk_alone_ms\":%.2f,", gap.writes_n, (double)alone / 1e6);
+	for (long i = 0; i <= processors; i++)
+		task_join(probes[i]);
+	free(probes);
+	printf("{\"mode\":\"gap\",\"writes\":%" PRId64 ",\"disk_alone_ms\":%.2f,", gap.writes_n, ms(alone));
 	print_gaps();
 	printf("}\n");
 }
