@@ -88,6 +88,29 @@ bool cidr_has(struct cidr c, struct ip a)
 	return c.ip.family && c.ip.family == a.family && ip_eq(masked(a, c.bits), c.ip);
 }
 
+struct ip cidr_last(struct cidr c)
+{
+	struct ip last = c.ip;
+
+	for (unsigned bit = c.bits; bit < ip_len(last) * 8; bit++)
+		last.b[bit / 8] = (uint8_t)(last.b[bit / 8] | 0x80 >> bit % 8);
+	return last;
+}
+
+static bool bit_of(struct ip a, unsigned bit)
+{
+	return a.b[bit / 8] & 0x80 >> bit % 8;
+}
+
+struct cidr cidr_of(struct ip first, struct ip last)
+{
+	struct cidr c = { first, 0 };
+
+	while (c.bits < ip_len(first) * 8 && bit_of(first, c.bits) == bit_of(last, c.bits))
+		c.bits++;
+	return c;
+}
+
 void cidr_text(struct cidr c, char ret[IP_TEXT_MAX])
 {
 	char text[IP_TEXT_MAX];

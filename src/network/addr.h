@@ -23,4 +23,6 @@ size_t ip_len(struct ip a);                 /* 4, 16 or 0 */
 bool cidr_parse(struct str s, struct cidr *ret); /* "10.244.0.0/24"; the host bits are cleared */
 struct cidr cidr_host(struct ip a);              /* /32 or /128 */
 bool cidr_has(struct cidr c, struct ip a);
+struct ip cidr_last(struct cidr c);                   /* its last address */
+struct cidr cidr_of(struct ip first, struct ip last); /* the prefix with these ends */
 void cidr_text(struct cidr c, char ret[IP_TEXT_MAX]);

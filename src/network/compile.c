@@ -1,19 +1,4 @@
 #include "network/compile.h"
-#include <stdio.h>
-
-const char *const element_map_names[MAPS] = {
-#define ELEMENT_NAME(id, name) [MAP_##id] = name,
-	ELEMENT_MAPS(ELEMENT_NAME)
-#undef ELEMENT_NAME
-};
-
-void pick_name(struct pick p, char ret[PICK_NAME_MAX])
-{
-	if (p.affinity_s)
-		snprintf(ret, PICK_NAME_MAX, "a%c%u%c-%u-%u", p.kind, p.family, p.proto, p.n, p.affinity_s);
-	else
-		snprintf(ret, PICK_NAME_MAX, "p%c%u%c-%u", p.kind, p.family, p.proto, p.n);
-}
 
 /* ---- growing lists in the arena -------------------------------------------------------------- */
 
@@ -29,15 +14,15 @@ static void *grow(struct arena *a, void *p, size_t n, size_t *cap, size_t size)
 	return q;
 }
 
-void compiled_add(
-	struct arena *a, struct compiled *c, enum element_map map, unsigned family, struct str key, struct str val)
+void compiled_add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, const struct fields *key,
+	struct str val)
 {
 	c->elements = grow(a, c->elements, c->n, &c->cap, sizeof(*c->elements));
-	c->elements[c->n++] = (struct element){ (uint8_t)map, (uint8_t)family, 0, key, val };
+	c->elements[c->n++] = (struct element){ (uint8_t)map, (uint8_t)family, 0, arena_str(a, fields_view(key)), val };
 }
 
 static void add_split(struct arena *a, struct compiled *c, enum element_map map, unsigned family, char proto,
-	struct str key, struct str val)
+	const struct fields *key, struct str val)
 {
 	compiled_add(a, c, map, family, key, val);
 	c->elements[c->n - 1].proto = proto;
@@ -52,7 +37,7 @@ static void add_pick(struct arena *a, struct compiled *c, struct pick p)
 /* ---- endpoints ------------------------------------------------------------------------------- */
 
 struct endpoint {
-	struct str text; /* "10.244.0.5 . 8080" */
+	struct str val; /* of an element */
 	struct ip ip;
 	int port;
 	bool ready, draining; /* draining: serving while terminating */
@@ -66,13 +51,21 @@ struct endpoints {
 	size_t n, cap;
 };
 
-static const char *proto_of(struct val port)
+char compile_proto(struct val port)
 {
 	struct str p = val_str(val_get(port, "protocol"));
 
-	if (str_is(p, "UDP"))
-		return "udp";
-	return str_is(p, "SCTP") ? "sctp" : "tcp";
+	return str_is(p, "UDP") ? 'u' : str_is(p, "SCTP") ? 's' : 't';
+}
+
+/* An address and a port, as maps give them. */
+static struct str endpoint_val(struct arena *a, struct ip ip, int port)
+{
+	struct fields f = { 0 };
+
+	fields_add_ip(&f, ip);
+	fields_add_port(&f, port);
+	return arena_str(a, fields_view(&f));
 }
 
 static bool hinted_here(const struct compile_node *node, struct val hints, bool *hinted)
@@ -90,7 +83,6 @@ static void add_endpoint(
 {
 	struct val conditions = val_get(v, "conditions");
 	struct endpoint e = { .port = port };
-	char text[IP_TEXT_MAX];
 
 	if (!ip_parse(val_str(val_at(val_get(v, "addresses"), 0)), &e.ip) || e.ip.family != family)
 		return;
@@ -101,12 +93,11 @@ static void add_endpoint(
 		return;
 	e.local = str_eq(val_str(val_get(v, "nodeName")), node->name) && !str_empty(node->name);
 	e.near = hinted_here(node, val_get(v, "hints"), &e.hinted);
-	ip_text(e.ip, text);
-	e.text = arena_strf(a, "%s . %d", text, port);
+	e.val = endpoint_val(a, e.ip, port);
 	for (size_t i = 0; i < es->n; i++) {
 		struct endpoint *old = &es->list[i];
 
-		if (!str_eq(old->text, e.text))
+		if (!str_eq(old->val, e.val))
 			continue;
 		if (e.ready && !old->ready) /* the same address in two slices while it moves between them */
 			*old = e;
@@ -129,7 +120,7 @@ static struct endpoints endpoints_of(struct arena *a, const struct compile_node 
 			int64_t number = val_int(val_get(p.val, "port"), 0);
 
 			if (!str_eq(val_str(val_get(p.val, "name")), name) ||
-				strcmp(proto_of(p.val), proto_of(port)) != 0 || number < 1 || number > 65535)
+				compile_proto(p.val) != compile_proto(port) || number < 1 || number > 65535)
 				continue;
 			for (struct val_iter it = val_iter(val_get(slices[i], "endpoints")); val_next(&it);)
 				add_endpoint(a, node, &es, it.val, (int)number, family);
@@ -170,7 +161,7 @@ static size_t choose(struct arena *a, const struct endpoints *es, enum policy po
 	for (int ready = 1; ready >= 0 && n == 0; ready--) {
 		for (size_t i = 0; i < es->n; i++) {
 			if (fits(&es->list[i], policy, ready) && (!ready || !hints || es->list[i].near))
-				out[n++] = es->list[i].text;
+				out[n++] = es->list[i].val;
 		}
 	}
 	*ret = out;
@@ -219,7 +210,7 @@ struct group {
 	struct arena *a;
 	const struct compile_node *node;
 	struct compiled *out;
-	const char *proto;
+	char proto;
 	int port;
 	unsigned family;
 	uint32_t affinity_s;
@@ -233,30 +224,53 @@ static enum element_map map_of(char kind, enum element_map first)
 	return first + (enum element_map)(strchr(FRONTEND_KINDS, kind) - FRONTEND_KINDS);
 }
 
-/* "10.96.0.1 . tcp . 80", or "tcp . 30080" on every local address. */
-static struct str full_key(struct group *g, struct str address)
+/* address . protocol . port, or protocol . port on every local address. */
+static struct fields full_key(const struct group *g, struct ip address)
 {
-	return arena_strf(g->a, "%.*s%s%s . %d", STR_ARG(address), address.n ? " . " : "", g->proto, g->port);
+	struct fields f = { 0 };
+
+	fields_add_ip(&f, address);
+	fields_add_proto(&f, g->proto);
+	fields_add_port(&f, g->port);
+	return f;
+}
+
+/* The same in a map per protocol, for one endpoint. */
+static struct fields numbered_key(const struct group *g, struct ip address, uint32_t number)
+{
+	struct fields f = { 0 };
+
+	fields_add_ip(&f, address);
+	fields_add_port(&f, g->port);
+	fields_add_number(&f, number);
+	return f;
+}
+
+static void add_verdict(struct group *g, enum element_map map, struct ip address, const char *chain)
+{
+	struct fields key = full_key(g, address);
+
+	compiled_add(g->a, g->out, map, g->family, &key, arena_str(g->a, str_c(chain)));
 }
 
 /* Sends a frontend to the endpoints of a policy: one verdict and one element per endpoint. */
-static void frontend(struct group *g, char kind, struct str address, enum policy policy)
+static void frontend(struct group *g, char kind, struct ip address, enum policy policy)
 {
-	struct pick p = { kind, g->proto[0], (uint8_t)g->family, (uint32_t)g->n[policy], g->affinity_s };
+	struct pick p = { kind, g->proto, (uint8_t)g->family, (uint32_t)g->n[policy], g->affinity_s };
 	char name[PICK_NAME_MAX];
 
 	pick_name(p, name);
 	add_pick(g->a, g->out, p);
-	compiled_add(g->a, g->out, map_of(kind, MAP_SVC_C), g->family, full_key(g, address),
-		arena_strf(g->a, "goto %s", name));
-	for (size_t i = 0; i < g->n[policy]; i++)
-		add_split(g->a, g->out, map_of(kind, MAP_EP_C), g->family, g->proto[0],
-			arena_strf(g->a, "%.*s%s%d . %zu", STR_ARG(address), address.n ? " . " : "", g->port, i),
-			g->chosen[policy][i]);
+	add_verdict(g, map_of(kind, MAP_SVC_C), address, name);
+	for (uint32_t i = 0; i < g->n[policy]; i++) {
+		struct fields key = numbered_key(g, address, i);
+
+		add_split(g->a, g->out, map_of(kind, MAP_EP_C), g->family, g->proto, &key, g->chosen[policy][i]);
+	}
 }
 
 /* kind: c or n (then without an address). local_only: internalTrafficPolicy Local. */
-static void inside(struct group *g, char kind, struct str address, bool local_only)
+static void inside(struct group *g, char kind, struct ip address, bool local_only)
 {
 	enum policy policy = local_only ? LOCAL : CLUSTER;
 	enum element_map none = kind == 'c' ? MAP_NONE_C : MAP_NONE_N;
@@ -264,51 +278,55 @@ static void inside(struct group *g, char kind, struct str address, bool local_on
 	if (g->n[policy])
 		frontend(g, kind, address, policy);
 	else
-		compiled_add(g->a, g->out, none, g->family, full_key(g, address),
-			g->n[CLUSTER] ? STR("drop") : STR("goto refuse"));
+		add_verdict(g, none, address, g->n[CLUSTER] ? DROP : "refuse");
+}
+
+/* Endpoints elsewhere that outside traffic may go to. */
+static void remotes(struct group *g)
+{
+	for (size_t i = 0; i < g->all->n; i++) {
+		struct endpoint *e = &g->all->list[i];
+		struct fields key = { 0 };
+
+		if (e->local || !holds(g->chosen[CLUSTER], g->n[CLUSTER], e->val))
+			continue;
+		fields_add_ip(&key, e->ip);
+		fields_add_proto(&key, g->proto);
+		fields_add_port(&key, e->port);
+		compiled_add(g->a, g->out, MAP_REMOTE, g->family, &key, STR_NULL);
+	}
 }
 
 /* External addresses and node ports: everyone uses all endpoints, but with externalTrafficPolicy Local who comes from
  * outside uses the local ones only, keeps its address, and gets no answer where there are none (so that load
  * balancers look elsewhere). */
-static void outside(struct group *g, char kind, struct str address, bool local_only)
+static void outside(struct group *g, char kind, struct ip address, bool local_only)
 {
 	char strict = kind == 'c' ? 'x' : 'y';
 
 	inside(g, kind, address, false);
-	if (!local_only) {
-		for (size_t i = 0; i < g->all->n; i++) {
-			struct endpoint *e = &g->all->list[i];
-			char ip[IP_TEXT_MAX];
-
-			ip_text(e->ip, ip);
-			if (!e->local && holds(g->chosen[CLUSTER], g->n[CLUSTER], e->text))
-				compiled_add(g->a, g->out, MAP_REMOTE, g->family,
-					arena_strf(g->a, "%s . %s . %d", ip, g->proto, e->port), STR_NULL);
-		}
-		return;
-	}
-	if (g->n[LOCAL])
+	if (!local_only)
+		remotes(g);
+	else if (g->n[LOCAL])
 		frontend(g, strict, address, LOCAL);
 	else if (g->n[CLUSTER])
-		compiled_add(g->a, g->out, map_of(strict, MAP_SVC_C), g->family, full_key(g, address), STR("drop"));
+		add_verdict(g, map_of(strict, MAP_SVC_C), address, DROP);
 }
 
 static void on_address(struct group *g, struct str address, bool external, bool local_only)
 {
-	char text[IP_TEXT_MAX];
 	struct ip ip;
 
 	if (!ip_parse(address, &ip) || ip.family != g->family || ip_eq(ip, g->node->dns[0]) ||
 		ip_eq(ip, g->node->dns[1]))
 		return;
-	ip_text(ip, text);
-	(external ? outside : inside)(g, 'c', arena_str(g->a, str_c(text)), local_only);
+	(external ? outside : inside)(g, 'c', ip, local_only);
 }
 
 /* spec.loadBalancerSourceRanges. One inside another is left out: the kernel's sets refuse overlaps. */
-static void guard(struct group *g, struct val ranges, struct str address)
+static void guard(struct group *g, struct val ranges, struct ip address)
 {
+	struct fields frontend = full_key(g, address);
 	struct cidr *own = ARENA_ARRAY(g->a, struct cidr, val_len(ranges) + 1), c;
 	size_t n = 0;
 
@@ -328,13 +346,12 @@ static void guard(struct group *g, struct val ranges, struct str address)
 		n = kept;
 		own[n++] = c;
 	}
-	compiled_add(g->a, g->out, MAP_GUARDED, g->family, full_key(g, address), STR_NULL);
+	compiled_add(g->a, g->out, MAP_GUARDED, g->family, &frontend, STR_NULL);
 	for (size_t i = 0; i < n; i++) {
-		char text[IP_TEXT_MAX];
+		struct fields key = frontend;
 
-		cidr_text(own[i], text);
-		compiled_add(g->a, g->out, MAP_ALLOWED, g->family,
-			arena_strf(g->a, "%.*s . %s", STR_ARG(full_key(g, address)), text), STR_NULL);
+		fields_add_range(&key, own[i]);
+		compiled_add(g->a, g->out, MAP_ALLOWED, g->family, &key, STR_NULL);
 	}
 }
 
@@ -342,16 +359,14 @@ static void guard(struct group *g, struct val ranges, struct str address)
 static void on_balancer(struct group *g, struct val spec, struct val ingress, bool local_only)
 {
 	struct val ranges = val_get(spec, "loadBalancerSourceRanges");
-	char text[IP_TEXT_MAX];
+	struct str address = val_str(val_get(ingress, "ip"));
 	struct ip ip;
 
-	if (val_is(val_get(ingress, "ipMode"), "Proxy") || !ip_parse(val_str(val_get(ingress, "ip")), &ip) ||
-		ip.family != g->family)
+	if (val_is(val_get(ingress, "ipMode"), "Proxy") || !ip_parse(address, &ip) || ip.family != g->family)
 		return;
-	ip_text(ip, text);
-	on_address(g, str_c(text), true, local_only);
+	on_address(g, address, true, local_only);
 	if (val_len(ranges))
-		guard(g, ranges, arena_str(g->a, str_c(text)));
+		guard(g, ranges, ip);
 }
 
 static void place_group(struct group *g, struct str port_name, const struct compiled *before)
@@ -359,7 +374,7 @@ static void place_group(struct group *g, struct str port_name, const struct comp
 	for (int policy = CLUSTER; policy <= LOCAL; policy++) {
 		struct compiled *c = g->out;
 		struct str group = arena_strf(
-			g->a, "%.*s/%s/%u/%c", STR_ARG(port_name), g->proto, g->family, policy == LOCAL ? 'l' : 'c');
+			g->a, "%.*s/%c/%u/%c", STR_ARG(port_name), g->proto, g->family, policy == LOCAL ? 'l' : 'c');
 		const struct placed *old = NULL;
 		struct str *want;
 
@@ -375,18 +390,24 @@ static void place_group(struct group *g, struct str port_name, const struct comp
 	}
 }
 
+static void hairpin(struct arena *a, struct compiled *ret, struct ip ip)
+{
+	struct fields key = { 0 };
+
+	fields_add_ip(&key, ip);
+	fields_add_ip(&key, ip);
+	compiled_add(a, ret, MAP_HAIRPIN, ip.family, &key, STR_NULL);
+}
+
 static void hairpins(struct group *g)
 {
 	for (size_t i = 0; i < g->all->n; i++) {
 		struct endpoint *e = &g->all->list[i];
-		char ip[IP_TEXT_MAX];
 
-		if (!e->local ||
-			(!holds(g->chosen[CLUSTER], g->n[CLUSTER], e->text) &&
-				!holds(g->chosen[LOCAL], g->n[LOCAL], e->text)))
-			continue;
-		ip_text(e->ip, ip);
-		compiled_add(g->a, g->out, MAP_HAIRPIN, g->family, arena_strf(g->a, "%s . %s", ip, ip), STR_NULL);
+		if (e->local &&
+			(holds(g->chosen[CLUSTER], g->n[CLUSTER], e->val) ||
+				holds(g->chosen[LOCAL], g->n[LOCAL], e->val)))
+			hairpin(g->a, g->out, e->ip);
 	}
 }
 
@@ -407,7 +428,8 @@ static void service_port(struct arena *a, const struct compile_node *node, struc
 {
 	struct val spec = val_get(service, "spec"), ips = val_get(spec, "clusterIPs");
 	struct endpoints es = endpoints_of(a, node, slices, n, port, family);
-	struct group g = { a, node, ret, proto_of(port), (int)val_int(val_get(port, "port"), 0), family, .all = &es };
+	struct group g = { a, node, ret, compile_proto(port), (int)val_int(val_get(port, "port"), 0), family,
+		.all = &es };
 	bool internal_local = val_is(val_get(spec, "internalTrafficPolicy"), "Local");
 	bool external_local = val_is(val_get(spec, "externalTrafficPolicy"), "Local");
 	int64_t node_port = val_int(val_get(port, "nodePort"), 0);
@@ -431,7 +453,7 @@ static void service_port(struct arena *a, const struct compile_node *node, struc
 	}
 	g.port = (int)node_port;
 	if (node_port > 0 && node_port < 65536 && serves_family(spec, family))
-		outside(&g, 'n', STR_NULL, external_local);
+		outside(&g, 'n', IP_NONE, external_local);
 }
 
 void compile_service(struct arena *a, const struct compile_node *node, struct val service, const struct val *slices,
@@ -458,24 +480,21 @@ static void host_port(struct arena *a, struct val port, struct val pod_ips, stru
 {
 	int64_t host = val_int(val_get(port, "hostPort"), 0), inner = val_int(val_get(port, "containerPort"), 0);
 	struct ip on, ip;
-	char on_text[IP_TEXT_MAX], text[IP_TEXT_MAX];
 
 	if (host < 1 || host > 65535 || inner < 1 || inner > 65535)
 		return;
 	bool one = ip_parse(val_str(val_get(port, "hostIP")), &on) && !ip_eq(on, (struct ip){ .family = on.family });
 	for (struct val_iter it = val_iter(pod_ips); val_next(&it);) {
+		struct fields key = { 0 };
+
 		if (!ip_parse(val_str(val_get(it.val, "ip")), &ip) || (one && on.family != ip.family))
 			continue;
-		ip_text(ip, text);
-		struct str to = arena_strf(a, "%s . %d", text, (int)inner);
-		if (one) {
-			ip_text(on, on_text);
-			add_split(a, ret, MAP_HOST_C, ip.family, proto_of(port)[0],
-				arena_strf(a, "%s . %d", on_text, (int)host), to);
-		} else {
-			add_split(a, ret, MAP_HOST_N, ip.family, proto_of(port)[0], arena_strf(a, "%d", (int)host), to);
-		}
-		compiled_add(a, ret, MAP_HAIRPIN, ip.family, arena_strf(a, "%s . %s", text, text), STR_NULL);
+		if (one)
+			fields_add_ip(&key, on);
+		fields_add_port(&key, (int)host);
+		add_split(a, ret, one ? MAP_HOST_C : MAP_HOST_N, ip.family, compile_proto(port), &key,
+			endpoint_val(a, ip, (int)inner));
+		hairpin(a, ret, ip);
 	}
 }
 

@@ -15,5 +15,7 @@ void compile_pod(struct arena *a, struct val pod, struct compiled *ret);
 /* New order of `want` (n distinct texts): those of `before` keep their numbers, holes are filled by new ones, then by
  * the last ones. Returns an array of n in the arena. */
 struct str *compile_place(struct arena *a, const struct str *before, size_t n_before, const struct str *want, size_t n);
-void compiled_add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, struct str key,
-	struct str val); /* borrows */
+void compiled_add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, const struct fields *key,
+	struct str val); /* copies the key, borrows the value */
+/* Of a port of anything, one of PROTOS. */
+char compile_proto(struct val port);

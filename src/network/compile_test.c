@@ -19,9 +19,10 @@ static struct str lines_of(struct arena *a, const struct compiled *c)
 	struct buf out = BUF_INIT;
 
 	for (size_t i = 0; i < c->n; i++) {
-		const struct element *e = &c->elements[i];
-		lines[i] = arena_strf(a, "%s%u%s %.*s%s%.*s\n", element_map_names[e->map], e->family,
-			(char[2]){ e->proto, 0 }, STR_ARG(e->key), e->val.n ? " : " : "", STR_ARG(e->val));
+		char map[MAP_NAME_MAX];
+
+		element_map_name(&c->elements[i], map);
+		lines[i] = arena_strf(a, "%s %.*s\n", map, STR_ARG(element_text(a, &c->elements[i])));
 	}
 	qsort(lines, c->n, sizeof(*lines), by_text);
 	for (size_t i = 0; i < c->n; i++)

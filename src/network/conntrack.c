@@ -6,7 +6,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
-#include <stdio.h>
 
 struct stale {
 	bool endpoint; /* else a frontend */
@@ -27,37 +26,27 @@ struct sweep {
 	size_t used, cap;
 };
 
-/* Takes the next " . "-separated part of an element's text. */
-static struct str part(struct str *rest)
-{
-	const char *at = rest->n ? memmem(rest->p, rest->n, " . ", 3) : NULL;
-	struct str head = at ? str_n(rest->p, (size_t)(at - rest->p)) : *rest;
-
-	*rest = at ? str_sub(*rest, head.n + 3, rest->n) : STR_NULL;
-	return head;
-}
-
 static bool stale_of(const struct change *c, struct stale *ret)
 {
 	bool endpoint = map_has_endpoints(c->e.map) && c->op == CHANGE_DELETE;
 	bool frontend = c->e.map <= MAP_SVC_Y && c->op == CHANGE_ADD;
+	bool on_address = element_maps[c->e.map].key[0] == 'a';
 	struct str key = c->e.key, val = c->e.val;
 	struct stale s = { .endpoint = endpoint };
-	uint64_t port;
 
-	if (!endpoint && !frontend)
+	if (endpoint) {
+		s.ip = fields_take_ip(&val, c->e.family);
+		s.port = (uint16_t)fields_take_port(&val);
+		*ret = s;
+		return c->e.proto == 'u';
+	}
+	if (!frontend)
 		return false;
-	if (strchr("cx", element_map_names[c->e.map][endpoint ? 3 : 4]) && !ip_parse(part(&key), &s.ip))
-		return false;
-	if (endpoint ? c->e.proto != 'u' : !str_is(part(&key), "udp"))
-		return false;
-	if (endpoint && (!ip_parse(part(&val), &s.ip) || !str_u64(part(&val), &port)))
-		return false;
-	if (!endpoint && !str_u64(part(&key), &port))
-		return false;
-	s.port = (uint16_t)port;
+	s.ip = on_address ? fields_take_ip(&key, c->e.family) : IP_NONE;
+	char proto = fields_take_proto(&key);
+	s.port = (uint16_t)fields_take_port(&key);
 	*ret = s;
-	return true;
+	return proto == 'u';
 }
 
 /* The endpoint has another number now, or another frontend: it is still in use. */

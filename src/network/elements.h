@@ -1,5 +1,5 @@
 /* What the service proxy wants in the kernel, as values: elements of a fixed set of flat nft maps, and the pick chains
- * that they go to. Texts are in nft's own syntax, so that tests and `nft list` read the same.
+ * that they go to.
  *
  * A frontend is how a connection names a service. Its kind decides the key and who sees it:
  *	c  destination address . protocol . port   everyone: cluster IPs, external IPs, load balancer IPs
@@ -15,49 +15,80 @@
 #include "network/addr.h"
 
 #define FRONTEND_KINDS "cnxy"
-#define ELEMENT_MAPS(X)                                                                                          \
-	X(SVC_C, "svc_c")                                                                                        \
-	X(SVC_N, "svc_n")                                                                                        \
-	X(SVC_X, "svc_x")                                                                                        \
-	X(SVC_Y, "svc_y")                                                                                        \
-	X(EP_C, "ep_c")                                                                                          \
-	X(EP_N, "ep_n")                                                                                          \
-	X(EP_X, "ep_x")                                                                                          \
-	X(EP_Y, "ep_y")                                                                                          \
-	X(NONE_C, "none_c") /* frontends without endpoints: refused or dropped */                                \
-	X(NONE_N, "none_n")                                                                                      \
-	X(HOST_C, "host_c") /* hostPorts on one address, on every local address */                               \
-	X(HOST_N, "host_n")                                                                                      \
-	X(HAIRPIN, "hairpin") /* address . address of local endpoints: a pod that reaches itself */              \
-	X(REMOTE, "remote")   /* endpoints elsewhere that outside traffic may be sent to: masqueraded */         \
-	X(GUARDED, "guarded") /* frontends with loadBalancerSourceRanges */                                      \
-	X(ALLOWED, "allowed") /* those, each with a range that may use it */                                     \
-	X(ISO_IN, "iso_in")   /* addresses that NetworkPolicies select: the chain that says what they accept, */ \
-	X(ISO_OUT, "iso_out") /* what they may send */                                                           \
-	X(PEER, "peer")       /* address . number of a policy's selector that its pod matches */                 \
-	X(NAMED, "named")     /* address . protocol . port . number of the port's name */
+/* Name without the family digit; fields of the key (a address, p protocol, d port, n number, r range of addresses);
+ * what it gives. */
+#define ELEMENT_MAPS(X)                                                                                              \
+	X(SVC_C, "svc_c", "apd", VERDICT)                                                                            \
+	X(SVC_N, "svc_n", "pd", VERDICT)                                                                             \
+	X(SVC_X, "svc_x", "apd", VERDICT)                                                                            \
+	X(SVC_Y, "svc_y", "pd", VERDICT)                                                                             \
+	X(EP_C, "ep_c", "adn", ENDPOINT)                                                                             \
+	X(EP_N, "ep_n", "dn", ENDPOINT)                                                                              \
+	X(EP_X, "ep_x", "adn", ENDPOINT)                                                                             \
+	X(EP_Y, "ep_y", "dn", ENDPOINT)                                                                              \
+	X(NONE_C, "none_c", "apd", VERDICT) /* frontends without endpoints: refused or dropped */                    \
+	X(NONE_N, "none_n", "pd", VERDICT)                                                                           \
+	X(HOST_C, "host_c", "ad", ENDPOINT) /* hostPorts on one address, on every local address */                   \
+	X(HOST_N, "host_n", "d", ENDPOINT)                                                                           \
+	X(HAIRPIN, "hairpin", "aa", NOTHING)   /* a local endpoint's address, twice: a pod that reaches itself */    \
+	X(REMOTE, "remote", "apd", NOTHING)    /* endpoints elsewhere that outside traffic may go to: masqueraded */ \
+	X(GUARDED, "guarded", "apd", NOTHING)  /* frontends with loadBalancerSourceRanges */                         \
+	X(ALLOWED, "allowed", "apdr", NOTHING) /* those, each with a range that may use it */                        \
+	X(ISO_IN, "iso_in", "a", VERDICT)      /* addresses that NetworkPolicies select: the chain that says what */ \
+	X(ISO_OUT, "iso_out", "a", VERDICT)    /* they accept, what they may send */                                 \
+	X(PEER, "peer", "an", NOTHING)         /* address . number of a policy's selector that its pod matches */    \
+	X(NAMED, "named", "apdn", NOTHING)     /* address . protocol . port . number of the port's name */
 enum element_map {
-#define ELEMENT_ENUM(id, name) MAP_##id,
+#define ELEMENT_ENUM(id, name, key, gives) MAP_##id,
 	ELEMENT_MAPS(ELEMENT_ENUM)
 #undef ELEMENT_ENUM
 		MAPS,
 };
-extern const char *const element_map_names[MAPS]; /* without the family digit */
-/* One map per protocol. */
-static inline bool map_is_split(unsigned map)
-{
-	return (map >= MAP_EP_C && map <= MAP_EP_Y) || map == MAP_HOST_C || map == MAP_HOST_N;
-}
+struct element_map_info {
+	const char *name, *key;
+	enum { GIVES_NOTHING, GIVES_VERDICT, GIVES_ENDPOINT } gives;
+};
+extern const struct element_map_info element_maps[MAPS];
+#define PROTOS "tus" /* TCP, UDP, SCTP: names of split maps end so */
 static inline bool map_has_endpoints(unsigned map)
 {
 	return map >= MAP_EP_C && map <= MAP_EP_Y;
 }
 
+/* Key and value are as the kernel has them, so equal elements have equal bytes. Numbers are in this machine's order,
+ * ports in the network's. A key with a range is two keys, the first and the last. */
 struct element {
 	uint8_t map, family; /* enum element_map; 4 or 6 */
-	char proto;          /* 't', 'u', 's' of a split map, else 0 */
-	struct str key, val; /* val empty: a set */
+	char proto;          /* one of PROTOS when the map gives endpoints: it is one map per protocol. Else 0 */
+	struct str key;
+	struct str val; /* an endpoint; of a verdict the name of the chain to go to, or DROP */
 };
+#define DROP ""
+#define MAP_NAME_MAX 16
+void element_map_name(const struct element *e, char ret[MAP_NAME_MAX]); /* "ep_c4t" */
+/* As nft writes it: "10.96.0.1 . tcp . 80 : goto pc4t-2". For people and tests. */
+struct str element_text(struct arena *a, const struct element *e);
+
+/* A key or an endpoint, field after field. */
+#define FIELDS_MAX 80 /* twice two IPv6 addresses, a protocol and a port */
+struct fields {
+	uint8_t n, bytes[FIELDS_MAX];
+};
+void fields_add_ip(struct fields *f, struct ip ip);
+void fields_add_proto(struct fields *f, char proto);
+void fields_add_port(struct fields *f, int port);
+void fields_add_number(struct fields *f, uint32_t number);
+/* The range ends a key: doubles what is there. */
+void fields_add_range(struct fields *f, struct cidr range);
+static inline struct str fields_view(const struct fields *f) /* borrowed */
+{
+	return str_n((const char *)f->bytes, f->n);
+}
+/* The same backwards: each takes the first field. Of bytes that were built so. */
+struct ip fields_take_ip(struct str *fields, unsigned family);
+char fields_take_proto(struct str *fields);
+int fields_take_port(struct str *fields);
+
 /* A chain that chooses one of n endpoints. affinity_s > 0: the same one for the same client for that long. */
 struct pick {
 	char kind, proto;
@@ -70,8 +101,8 @@ void pick_name(struct pick p, char ret[PICK_NAME_MAX]);
 /* The endpoints of one frontend group in the order of their numbers, kept so that the next compilation moves as few as
  * possible. */
 struct placed {
-	struct str group;      /* "http/tcp/4/l" */
-	struct str *endpoints; /* "10.244.0.5 . 8080" */
+	struct str group;      /* "http/t/4/l" */
+	struct str *endpoints; /* values of elements */
 	size_t n;
 };
 

@@ -1,22 +1,26 @@
 #include "network/ledger.h"
 #include "base/map.h"
-#include <stdio.h>
+
+/* Shared by a claim and the cell that it is applied to. */
+struct value {
+	uint32_t refs, n;
+	char bytes[];
+};
 
 struct claim {
 	struct owner *by;
 	uint64_t round;
-	char *val;
+	struct value *val;
 };
 
 struct cell {
 	struct cell *next; /* in touched */
 	struct claim *claims;
+	struct value *applied; /* NULL: the kernel does not have it */
 	uint32_t n;
-	uint8_t map, family;
-	char proto;
-	bool touched, applied;
-	char *applied_val;
-	char key[]; /* without the prefix */
+	bool touched;
+	uint8_t key_n;
+	char key[]; /* KEY_PREFIX bytes, then the element's key */
 };
 
 struct owner {
@@ -31,14 +35,36 @@ struct ledger {
 	size_t wanted;
 };
 
+static struct value *value_of(struct str bytes)
+{
+	struct value *v = xmalloc(sizeof(*v) + bytes.n);
+
+	v->refs = 1;
+	v->n = (uint32_t)bytes.n;
+	if (bytes.n)
+		memcpy(v->bytes, bytes.p, bytes.n);
+	return v;
+}
+
+static void value_unref(struct value *v)
+{
+	if (v && --v->refs == 0)
+		free(v);
+}
+
+static struct str value_view(const struct value *v)
+{
+	return str_n(v->bytes, v->n);
+}
+
 static void cell_free(void *p)
 {
 	struct cell *c = p;
 
 	for (uint32_t i = 0; i < c->n; i++)
-		free(c->claims[i].val);
+		value_unref(c->claims[i].val);
 	free(c->claims);
-	free(c->applied_val);
+	value_unref(c->applied);
 	free(c);
 }
 
@@ -80,29 +106,27 @@ static void touch(struct ledger *l, struct cell *c)
 	l->touched_end = &c->next;
 }
 
-#define CELL_KEY_MAX 192
+#define KEY_PREFIX 3 /* map, family, protocol: a ledger is one map of all maps */
 
-static struct str cell_key(char buf[CELL_KEY_MAX], unsigned map, unsigned family, char proto, struct str key)
+static struct str cell_key(const struct cell *c)
 {
-	int n = snprintf(buf, CELL_KEY_MAX, "%u/%u%c/%.*s", map, family, proto ? proto : ' ', STR_ARG(key));
-
-	return str_n(buf, (size_t)MIN(n, CELL_KEY_MAX - 1));
+	return str_n(c->key, c->key_n);
 }
 
 static struct cell *need_cell(struct ledger *l, const struct element *e)
 {
-	char buf[CELL_KEY_MAX];
-	struct str key = cell_key(buf, e->map, e->family, e->proto, e->key);
-	struct cell *c = map_get(l->cells, key);
+	char key[KEY_PREFIX + FIELDS_MAX] = { (char)e->map, (char)e->family, e->proto };
+	size_t n = KEY_PREFIX + e->key.n;
 
+	PRE(n <= sizeof(key));
+	memcpy(key + KEY_PREFIX, e->key.p, e->key.n);
+	struct cell *c = map_get(l->cells, str_n(key, n));
 	if (c)
 		return c;
-	c = xcalloc(1, sizeof(*c) + e->key.n + 1);
-	memcpy(c->key, e->key.p, e->key.n);
-	c->map = e->map;
-	c->family = e->family;
-	c->proto = e->proto;
-	map_put(l->cells, key, c);
+	c = xcalloc(1, sizeof(*c) + n);
+	memcpy(c->key, key, n);
+	c->key_n = (uint8_t)n;
+	map_put(l->cells, cell_key(c), c);
 	return c;
 }
 
@@ -124,15 +148,15 @@ static bool claim(struct ledger *l, struct cell *c, struct owner *o, struct str 
 		return false; /* said twice in one compilation: the first counts */
 	if (mine) {
 		mine->round = l->round;
-		if (!str_is(val, mine->val)) {
-			free(mine->val);
-			mine->val = str_dup(val);
+		if (!str_eq(val, value_view(mine->val))) {
+			value_unref(mine->val);
+			mine->val = value_of(val);
 			touch(l, c);
 		}
 		return true;
 	}
 	c->claims = xrealloc(c->claims, c->n + 1, sizeof(*c->claims));
-	c->claims[c->n++] = (struct claim){ o, l->round, str_dup(val) };
+	c->claims[c->n++] = (struct claim){ o, l->round, value_of(val) };
 	if (c->n == 1)
 		l->wanted++;
 	touch(l, c);
@@ -143,7 +167,7 @@ static void unclaim(struct ledger *l, struct cell *c, const struct owner *o)
 {
 	struct claim *mine = claim_of(c, o);
 
-	free(mine->val);
+	value_unref(mine->val);
 	memmove(mine, mine + 1, (size_t)(c->claims + c->n - (mine + 1)) * sizeof(*mine));
 	if (--c->n == 0)
 		l->wanted--;
@@ -185,7 +209,7 @@ struct changes {
 	size_t n, cap;
 };
 
-static void note(struct arena *a, struct changes *cs, int op, const struct cell *c, const char *val)
+static void note(struct arena *a, struct changes *cs, int op, const struct cell *c, const struct value *val)
 {
 	if (cs->n == cs->cap) {
 		size_t cap = cs->cap ? cs->cap * 2 : 16;
@@ -197,14 +221,37 @@ static void note(struct arena *a, struct changes *cs, int op, const struct cell 
 		cs->cap = cap;
 	}
 	cs->list[cs->n++] = (struct change){ op,
-		{ c->map, c->family, c->proto, arena_str(a, str_c(c->key)), arena_str(a, str_c(val)) } };
+		{ .map = (uint8_t)c->key[0],
+			.family = (uint8_t)c->key[1],
+			.proto = c->key[2],
+			.key = arena_str(a, str_sub(cell_key(c), KEY_PREFIX, c->key_n)),
+			.val = arena_str(a, value_view(val)) } };
 }
 
-static void forget_cell(struct ledger *l, struct cell *c)
+/* What the kernel is to have of it. NULL: nothing. */
+static struct value *wanted(const struct cell *c)
 {
-	char buf[CELL_KEY_MAX];
+	return c->n ? c->claims[0].val : NULL;
+}
 
-	map_del(l->cells, cell_key(buf, c->map, c->family, c->proto, str_c(c->key)));
+static bool is_applied(const struct cell *c)
+{
+	const struct value *want = wanted(c);
+
+	return want && c->applied && str_eq(value_view(want), value_view(c->applied));
+}
+
+static void applied(struct ledger *l, struct cell *c)
+{
+	struct value *want = wanted(c);
+
+	if (!want) {
+		map_del(l->cells, cell_key(c));
+		return;
+	}
+	want->refs++;
+	value_unref(c->applied);
+	c->applied = want;
 }
 
 size_t ledger_changes(struct ledger *l, struct arena *a, struct change **ret)
@@ -213,26 +260,15 @@ size_t ledger_changes(struct ledger *l, struct arena *a, struct change **ret)
 	struct cell *c, *next;
 
 	for (c = l->touched; c; c = c->next) {
-		const char *want = c->n ? c->claims[0].val : NULL;
-
-		if (c->applied && (!want || strcmp(want, c->applied_val) != 0))
-			note(a, &cs, CHANGE_DELETE, c, c->applied_val);
+		if (c->applied && !is_applied(c))
+			note(a, &cs, CHANGE_DELETE, c, c->applied);
 	}
 	for (c = l->touched; c; c = next) {
-		const char *want = c->n ? c->claims[0].val : NULL;
-
 		next = c->next;
 		c->touched = false;
-		if (want && (!c->applied || strcmp(want, c->applied_val) != 0))
-			note(a, &cs, CHANGE_ADD, c, want);
-		if (!want) {
-			forget_cell(l, c);
-			continue;
-		}
-		char *val = xstrdup(want);
-		free(c->applied_val);
-		c->applied_val = val;
-		c->applied = true;
+		if (wanted(c) && !is_applied(c))
+			note(a, &cs, CHANGE_ADD, c, wanted(c));
+		applied(l, c);
 	}
 	l->touched = NULL;
 	l->touched_end = &l->touched;
@@ -248,7 +284,8 @@ void ledger_forget(struct ledger *l)
 	for (size_t i = 0; map_next(l->cells, &i, &key, &value);) {
 		struct cell *c = value;
 
-		c->applied = false;
+		value_unref(c->applied);
+		c->applied = NULL;
 		touch(l, c);
 	}
 }

@@ -1,6 +1,8 @@
 #include "network/nft.h"
+#include "base/buf.h"
 #include "base/map.h"
 #include "network/netlink.h"
+#include "network/transaction.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter.h>
@@ -9,8 +11,7 @@
 #include <nftables/libnftables.h>
 #include <stdio.h>
 
-static const char PROTOS[] = "tus";
-#define TEXT_MAX ((size_t)512 << 20) /* several million elements */
+#define TEXT_MAX ((size_t)64 << 20)
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
@@ -233,9 +234,11 @@ static void masquerade_text(struct buf *out, const struct nft_opts *o)
 	buf_c(out, "\t}\n");
 }
 
-void nft_table_text(struct buf *out, const struct nft_opts *o)
+/* Without elements, asleep, replacing one of that name. */
+static void table_text(struct buf *out, const struct nft_opts *o)
 {
-	buf_printf(out, "add table inet %s\ndelete table inet %s\ntable inet %s {\n", o->table, o->table, o->table);
+	buf_printf(out, "add table inet %s\ndelete table inet %s\ntable inet %s {\n\tflags dormant\n", o->table,
+		o->table, o->table);
 	if (!o->no_proxy) {
 		maps_text(out, 4);
 		maps_text(out, 6);
@@ -296,7 +299,8 @@ static void affinity_text(struct buf *out, const struct nft_opts *o, struct pick
 	buf_c(out, " }\n");
 }
 
-void nft_pick_text(struct buf *out, const struct nft_opts *o, struct pick p)
+/* The chain (and the sets and chains it needs) that chooses one of n endpoints. */
+static void pick_text(struct buf *out, const struct nft_opts *o, struct pick p)
 {
 	char name[PICK_NAME_MAX], key[64];
 
@@ -317,7 +321,7 @@ void nft_pick_text(struct buf *out, const struct nft_opts *o, struct pick p)
 	}
 }
 
-void nft_chain_text(struct buf *out, const struct nft_opts *o, const char *name, const char *rules)
+static void chain_text(struct buf *out, const struct nft_opts *o, const char *name, const char *rules)
 {
 	buf_printf(out, "add chain inet %s %s\nflush chain inet %s %s\n", o->table, name, o->table, name);
 	for (struct str line, rest = str_c(rules); str_next(&rest, '\n', &line);) {
@@ -326,68 +330,36 @@ void nft_chain_text(struct buf *out, const struct nft_opts *o, const char *name,
 	}
 }
 
-static void group_text(
-	struct buf *out, const struct nft_opts *o, const struct change *changes, size_t n, const struct change *like)
-{
-	char proto[2] = { like->e.proto, 0 };
-	const char *sep = " ";
-
-	buf_printf(out, "%s element inet %s %s%u%s {", like->op == CHANGE_ADD ? "add" : "delete", o->table,
-		element_map_names[like->e.map], like->e.family, proto);
-	for (size_t i = 0; i < n; i++) {
-		const struct element *e = &changes[i].e;
-
-		if (changes[i].op != like->op || e->map != like->e.map || e->family != like->e.family ||
-			e->proto != like->e.proto)
-			continue;
-		buf_c(out, sep);
-		buf_str(out, e->key);
-		if (like->op == CHANGE_ADD && e->val.n) {
-			buf_c(out, " : ");
-			buf_str(out, e->val);
-		}
-		sep = ", ";
-	}
-	buf_c(out, " }\n");
-}
-
-/* Deletions first; changes to one map are one command. */
-void nft_changes_text(struct buf *out, const struct nft_opts *o, const struct change *changes, size_t n)
-{
-	bool seen[2][MAPS][2][4] = { 0 };
-
-	for (int add = 0; add <= 1; add++) {
-		for (size_t i = 0; i < n; i++) {
-			const struct element *e = &changes[i].e;
-			const char *at = e->proto ? strchr(PROTOS, e->proto) : NULL;
-			bool *done = &seen[add][e->map][e->family == 6][at ? at - PROTOS + 1 : 0];
-
-			if ((changes[i].op == CHANGE_ADD) != add || *done)
-				continue;
-			*done = true;
-			group_text(out, o, changes, n, &changes[i]);
-		}
-	}
-}
-
 /* ---- applying -------------------------------------------------------------------------------- */
 
+/* The table has two names in turn: a new one is made beside the old one, which goes when the new one awakes. */
+#define NAME_MAX_BYTES 96
 struct nft {
-	struct nft_opts o;
+	struct nft_opts o; /* table: the name of the one that is awake, or was last */
+	char names[2][NAME_MAX_BYTES];
 	struct nft_ctx *ctx;
 	struct map *picks;  /* name → struct pick, all that the table has or needs */
 	struct map *chains; /* name → rules, likewise */
 	struct buf pending; /* text of picks and chains that it does not have yet */
 	struct buf after;   /* what goes once the elements are changed */
-	struct mnl_socket *probe;
+	struct mnl_socket *nl;
 	unsigned seq;
 };
+
+static void name_tables(const char *table, char ret[2][NAME_MAX_BYTES])
+{
+	snprintf(ret[0], NAME_MAX_BYTES, "%.80s", table);
+	snprintf(ret[1], NAME_MAX_BYTES, "%.80s.2", table);
+}
+
+static bool awake(struct nft *n, const char *table);
 
 int nft_new(const struct nft_opts *o, struct nft **ret, struct err *e)
 {
 	struct nft *n = xcalloc(1, sizeof(*n));
 
 	n->o = *o;
+	name_tables(o->table, n->names);
 	n->pending = (struct buf){ .max = TEXT_MAX };
 	n->after = (struct buf){ .max = TEXT_MAX };
 	n->picks = map_new(free);
@@ -399,13 +371,11 @@ int nft_new(const struct nft_opts *o, struct nft **ret, struct err *e)
 	}
 	nft_ctx_buffer_error(n->ctx);
 	nft_ctx_buffer_output(n->ctx);
-	n->probe = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (!n->probe || mnl_socket_bind(n->probe, 0, MNL_SOCKET_AUTOPID) < 0) {
-		int saved = errno;
-
+	if (transaction_socket(&n->nl, e) < 0) {
 		nft_free(n);
-		return err_errno(e, saved, "open a netlink socket for nftables");
+		return -e->code;
 	}
+	n->o.table = n->names[awake(n, n->names[1])];
 	*ret = n;
 	return 0;
 }
@@ -416,8 +386,8 @@ struct nft *nft_free(struct nft *n)
 		return NULL;
 	if (n->ctx)
 		nft_ctx_free(n->ctx);
-	if (n->probe)
-		mnl_socket_close(n->probe);
+	if (n->nl)
+		mnl_socket_close(n->nl);
 	map_free(n->picks);
 	map_free(n->chains);
 	buf_fini(&n->pending);
@@ -437,14 +407,14 @@ void nft_need_picks(struct nft *n, const struct pick *picks, size_t n_picks)
 		struct pick *copy = xmalloc(sizeof(*copy));
 		*copy = picks[i];
 		map_put(n->picks, str_c(name), copy);
-		nft_pick_text(&n->pending, &n->o, picks[i]);
+		pick_text(&n->pending, &n->o, picks[i]);
 	}
 }
 
 void nft_need_chain(struct nft *n, const char *name, const char *rules)
 {
 	map_put(n->chains, str_c(name), xstrdup(rules));
-	nft_chain_text(&n->pending, &n->o, name, rules);
+	chain_text(&n->pending, &n->o, name, rules);
 }
 
 void nft_drop_chain(struct nft *n, const char *name)
@@ -453,12 +423,17 @@ void nft_drop_chain(struct nft *n, const char *name)
 		buf_printf(&n->after, "delete chain inet %s %s\n", n->o.table, name);
 }
 
+/* One transaction of text, which is used up. */
 static int run(struct nft *n, struct buf *text, struct err *e)
 {
+	if (text->n == 0)
+		return 0;
 	buf_byte(text, 0);
 	if (text->full)
 		return err_set(e, ERR_TOO_LARGE, "the nft transaction is larger than %zu MiB", TEXT_MAX >> 20);
-	if (nft_run_cmd_from_buffer(n->ctx, text->p) == 0) {
+	int rc = nft_run_cmd_from_buffer(n->ctx, text->p);
+	buf_reset(text);
+	if (rc == 0) {
 		nft_ctx_get_output_buffer(n->ctx);
 		return 0;
 	}
@@ -469,41 +444,66 @@ static int run(struct nft *n, struct buf *text, struct err *e)
 
 int nft_apply(struct nft *n, const struct change *changes, size_t n_changes, struct err *e)
 {
-	auto_buf struct buf text = { .max = TEXT_MAX };
-
-	buf_str(&text, buf_view(&n->pending));
-	buf_reset(&n->pending);
-	nft_changes_text(&text, &n->o, changes, n_changes);
-	buf_str(&text, buf_view(&n->after));
-	buf_reset(&n->after);
-	if (text.n == 0)
-		return 0;
-	return run(n, &text, e);
+	if (run(n, &n->pending, e) < 0 || transaction_apply(n->nl, n->o.table, changes, n_changes, e) < 0 ||
+		run(n, &n->after, e) < 0)
+		return -e->code;
+	return 0;
 }
 
-int nft_rebuild(struct nft *n, const struct change *all, size_t n_changes, struct err *e)
+/* Asleep: its base chains see no packet. */
+static int make_table(struct nft *n, const struct nft_opts *o, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_buf struct buf text = { .max = TEXT_MAX };
 	struct str key;
 	void *value;
 
-	nft_table_text(&text, &n->o);
+	table_text(&text, o);
 	for (size_t i = 0; map_next(n->picks, &i, &key, &value);)
-		nft_pick_text(&text, &n->o, *(struct pick *)value);
+		pick_text(&text, o, *(struct pick *)value);
 	for (size_t i = 0; map_next(n->chains, &i, &key, &value);)
-		nft_chain_text(&text, &n->o, arena_cstr(a, key), value);
-	buf_reset(&n->pending);
-	buf_reset(&n->after);
-	nft_changes_text(&text, &n->o, all, n_changes);
+		chain_text(&text, o, arena_cstr(a, key), value);
 	return run(n, &text, e);
 }
 
-bool nft_present(struct nft *n)
+int nft_rebuild(struct nft *n, const struct change *all, size_t n_changes, struct err *e)
+{
+	unsigned next = awake(n, n->names[0]);
+	auto_buf struct buf text = BUF_INIT;
+	struct nft_opts o = n->o;
+
+	buf_reset(&n->pending);
+	buf_reset(&n->after);
+	o.table = n->names[next];
+	if (make_table(n, &o, e) < 0 || transaction_apply(n->nl, o.table, all, n_changes, e) < 0)
+		return -e->code;
+	buf_printf(&text, "add table inet %s\nadd table inet %s\ndelete table inet %s\n", o.table, n->names[!next],
+		n->names[!next]);
+	if (run(n, &text, e) < 0)
+		return -e->code;
+	n->o.table = o.table;
+	return 0;
+}
+
+static int read_flags(const struct nlmsghdr *h, void *arg)
+{
+	struct nlattr *a;
+
+	attr_for_each(a, h, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(a) == NFTA_TABLE_FLAGS)
+			*(uint32_t *)arg = ntohl(mnl_attr_get_u32(a));
+	}
+	return MNL_CB_OK;
+}
+
+/* When the kernel does not say: true, so that nothing is made anew. */
+static bool awake(struct nft *n, const char *table)
 {
 	char buf[512];
 	auto_free char *answer = xmalloc(NETLINK_ANSWER_MAX);
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	uint32_t flags = 0;
 
 	h->nlmsg_type = (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETTABLE;
 	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
@@ -511,19 +511,24 @@ bool nft_present(struct nft *n)
 	struct nfgenmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
 	m->nfgen_family = NFPROTO_INET;
 	m->version = NFNETLINK_V0;
-	mnl_attr_put_strz(h, NFTA_TABLE_NAME, n->o.table);
-	if (mnl_socket_sendto(n->probe, h, h->nlmsg_len) < 0)
-		return true; /* unknown: leave it alone */
+	mnl_attr_put_strz(h, NFTA_TABLE_NAME, table);
+	if (mnl_socket_sendto(n->nl, h, h->nlmsg_len) < 0)
+		return true;
 	for (;;) {
-		ssize_t got = mnl_socket_recvfrom(n->probe, answer, NETLINK_ANSWER_MAX);
+		ssize_t got = mnl_socket_recvfrom(n->nl, answer, NETLINK_ANSWER_MAX);
 		if (got < 0)
 			return true;
-		int rc = mnl_cb_run(answer, (size_t)got, n->seq, mnl_socket_get_portid(n->probe), NULL, NULL);
+		int rc = mnl_cb_run(answer, (size_t)got, n->seq, mnl_socket_get_portid(n->nl), read_flags, &flags);
 		if (rc < 0)
 			return errno != ENOENT;
 		if (rc == MNL_CB_STOP)
-			return true;
+			return !(flags & NFT_TABLE_F_DORMANT);
 	}
+}
+
+bool nft_present(struct nft *n)
+{
+	return awake(n, n->o.table);
 }
 
 int nft_purge(const char *table, struct err *e)
@@ -534,6 +539,7 @@ int nft_purge(const char *table, struct err *e)
 
 	if (nft_new(&o, &n, e) < 0)
 		return -e->code;
-	buf_printf(&text, "add table inet %s\ndelete table inet %s\n", table, table);
+	for (size_t i = 0; i < ARRAY_LEN(n->names); i++)
+		buf_printf(&text, "add table inet %s\ndelete table inet %s\n", n->names[i], n->names[i]);
 	return run(n, &text, e);
 }

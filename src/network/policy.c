@@ -405,45 +405,69 @@ static bool peer_is(const struct peer *peer, struct str ns, struct val ns_labels
 	return !peer->pods || selector_matches(peer->pods, labels);
 }
 
-static void peer_facts(struct policies *p, struct arena *a, struct val pod, struct val ns_labels, const char *ip,
-	unsigned family, struct compiled *ret)
+static void add_peer(struct arena *a, struct compiled *ret, struct ip ip, uint32_t id)
+{
+	struct fields key = { 0 };
+
+	fields_add_ip(&key, ip);
+	fields_add_number(&key, id);
+	compiled_add(a, ret, MAP_PEER, ip.family, &key, STR_NULL);
+}
+
+static void peer_facts(
+	struct policies *p, struct arena *a, struct val pod, struct val ns_labels, struct ip ip, struct compiled *ret)
 {
 	struct str ns = val_str(val_path(pod, "metadata.namespace"));
 	struct val labels = val_path(pod, "metadata.labels");
 
 	for (size_t i = 0; i < p->n_peers; i++) {
 		if (peer_is(&p->peers[i], ns, ns_labels, labels))
-			compiled_add(a, ret, MAP_PEER, family, arena_strf(a, "%s . %u", ip, p->peers[i].id), STR_NULL);
+			add_peer(a, ret, ip, p->peers[i].id);
 	}
 }
 
-static void port_facts(
-	struct policies *p, struct arena *a, struct val pod, const char *ip, unsigned family, struct compiled *ret)
+static void port_fact(struct policies *p, struct arena *a, struct val port, struct ip ip, struct compiled *ret)
+{
+	struct str name = val_str(val_get(port, "name"));
+	uintptr_t id = name.n ? (uintptr_t)map_get(p->names, name) : 0;
+	int64_t number = val_int(val_get(port, "containerPort"), 0);
+	struct fields key = { 0 };
+
+	if (!id || number < 1 || number > 65535)
+		return;
+	fields_add_ip(&key, ip);
+	fields_add_proto(&key, compile_proto(port));
+	fields_add_port(&key, (int)number);
+	fields_add_number(&key, (uint32_t)id);
+	compiled_add(a, ret, MAP_NAMED, ip.family, &key, STR_NULL);
+}
+
+static void port_facts(struct policies *p, struct arena *a, struct val pod, struct ip ip, struct compiled *ret)
 {
 	static const char *const lists[] = { "spec.initContainers", "spec.containers" };
 
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
 		for (struct val_iter c = val_iter(val_path(pod, lists[i])); val_next(&c);) {
-			for (struct val_iter it = val_iter(val_get(c.val, "ports")); val_next(&it);) {
-				struct str name = val_str(val_get(it.val, "name"));
-				uintptr_t id = name.n ? (uintptr_t)map_get(p->names, name) : 0;
-				int64_t number = val_int(val_get(it.val, "containerPort"), 0);
-
-				if (id && number > 0 && number < 65536)
-					compiled_add(a, ret, MAP_NAMED, family,
-						arena_strf(a, "%s . %s . %d . %u", ip, proto_word(it.val), (int)number,
-							(unsigned)id),
-						STR_NULL);
-			}
+			for (struct val_iter it = val_iter(val_get(c.val, "ports")); val_next(&it);)
+				port_fact(p, a, it.val, ip, ret);
 		}
 	}
+}
+
+static void isolate(struct arena *a, struct compiled *ret, enum element_map map, struct ip ip, const struct chain *c)
+{
+	struct fields key = { 0 };
+
+	if (!c)
+		return;
+	fields_add_ip(&key, ip);
+	compiled_add(a, ret, map, ip.family, &key, arena_str(a, str_c(c->name)));
 }
 
 void policies_compile(struct policies *p, struct arena *a, struct str owner, struct val pod, const struct ip *ips,
 	size_t n_ips, struct val ns_labels, struct compiled *ret)
 {
 	struct val phase = val_path(pod, "status.phase");
-	char ip[IP_TEXT_MAX];
 
 	if (p->n == 0 || val_bool(val_path(pod, "spec.hostNetwork"), false) || val_is(phase, "Succeeded") ||
 		val_is(phase, "Failed")) {
@@ -452,15 +476,10 @@ void policies_compile(struct policies *p, struct arena *a, struct str owner, str
 	}
 	struct chain *in = chain_of(p, pod, false), *out = chain_of(p, pod, true);
 	for (size_t i = 0; i < n_ips; i++) {
-		ip_text(ips[i], ip);
-		if (in)
-			compiled_add(a, ret, MAP_ISO_IN, ips[i].family, arena_strf(a, "%s", ip),
-				arena_strf(a, "goto %s", in->name));
-		if (out)
-			compiled_add(a, ret, MAP_ISO_OUT, ips[i].family, arena_strf(a, "%s", ip),
-				arena_strf(a, "goto %s", out->name));
-		peer_facts(p, a, pod, ns_labels, ip, ips[i].family, ret);
-		port_facts(p, a, pod, ip, ips[i].family, ret);
+		isolate(a, ret, MAP_ISO_IN, ips[i], in);
+		isolate(a, ret, MAP_ISO_OUT, ips[i], out);
+		peer_facts(p, a, pod, ns_labels, ips[i], ret);
+		port_facts(p, a, pod, ips[i], ret);
 	}
 	use_chains(p, owner, in, out);
 }

@@ -37,7 +37,7 @@ static void set(struct policies *p, struct arena *a, const char *one, const char
 	doc_unref(list[1]);
 }
 
-/* The elements of a pod of namespace default at 10.0.0.5 as "map key=value;" in their order. */
+/* The elements of a pod of namespace default at 10.0.0.5 as "map key : value;" in their order. */
 static const char *compile(struct policies *p, struct arena *a, const char *pod)
 {
 	auto_buf struct buf out = BUF_INIT;
@@ -46,9 +46,12 @@ static const char *compile(struct policies *p, struct arena *a, const char *pod)
 
 	ip_parse(STR("10.0.0.5"), &ip);
 	policies_compile(p, a, STR("p/default/x"), value(a, pod), &ip, 1, value(a, "{'team':'blue'}"), &c);
-	for (size_t i = 0; i < c.n; i++)
-		buf_printf(&out, "%s%u %.*s=%.*s;", element_map_names[c.elements[i].map], c.elements[i].family,
-			STR_ARG(c.elements[i].key), STR_ARG(c.elements[i].val));
+	for (size_t i = 0; i < c.n; i++) {
+		char map[MAP_NAME_MAX];
+
+		element_map_name(&c.elements[i], map);
+		buf_printf(&out, "%s %.*s;", map, STR_ARG(element_text(a, &c.elements[i])));
+	}
 	return arena_cstr(a, buf_view(&out));
 }
 
@@ -73,7 +76,7 @@ static void denies_what_nothing_allows(void **state)
 	assert_string_equal(compile(p, a, POD("{}")), "");
 	set(p, a, DENY, NULL);
 	assert_string_equal(
-		compile(p, a, POD("{}")), "iso_in4 10.0.0.5=goto policy-1;iso_out4 10.0.0.5=goto policy-1;");
+		compile(p, a, POD("{}")), "iso_in4 10.0.0.5 : goto policy-1;iso_out4 10.0.0.5 : goto policy-1;");
 	assert_string_equal(new_rules(p, a), "drop\n");
 	assert_string_equal(new_rules(p, a), "");
 	assert_string_equal(compile(p, a, "{'metadata':{'namespace':'other'},'spec':{}}"), "");
@@ -92,7 +95,7 @@ static void one_direction_leaves_the_other_alone(void **state)
 		POLICY("in", "{'podSelector':{'matchLabels':{'app':'web'}},'policyTypes':['Ingress'],'ingress':[{}]}"),
 		NULL);
 	assert_string_equal(compile(p, a, POD("{'app':'db'}")), "");
-	assert_string_equal(compile(p, a, POD("{'app':'web'}")), "iso_in4 10.0.0.5=goto policy-1;");
+	assert_string_equal(compile(p, a, POD("{'app':'web'}")), "iso_in4 10.0.0.5 : goto policy-1;");
 	assert_string_equal(new_rules(p, a), "meta nfproto ipv4 accept\nmeta nfproto ipv6 accept\ndrop\n");
 }
 
@@ -109,11 +112,12 @@ static void peers_are_facts_of_pods(void **state)
 			"{'namespaceSelector':{},'podSelector':{'matchLabels':{'app':'db'}}}]}]}"),
 		NULL);
 	/* 1: boxes of default. 2: all pods of blue namespaces. 3: databases anywhere. */
-	assert_string_equal(compile(p, a, POD("{'app':'box'}")), "peer4 10.0.0.5 . 1=;peer4 10.0.0.5 . 2=;");
-	assert_string_equal(compile(p, a, POD("{'app':'db'}")), "peer4 10.0.0.5 . 2=;peer4 10.0.0.5 . 3=;");
+	assert_string_equal(compile(p, a, POD("{'app':'box'}")), "peer4 10.0.0.5 . 1;peer4 10.0.0.5 . 2;");
+	assert_string_equal(compile(p, a, POD("{'app':'db'}")), "peer4 10.0.0.5 . 2;peer4 10.0.0.5 . 3;");
 	assert_string_equal(compile(p, a, "{'metadata':{'namespace':'x','labels':{'app':'box'}},'spec':{}}"),
-		"peer4 10.0.0.5 . 2=;");
-	assert_string_equal(compile(p, a, POD("{'app':'web'}")), "iso_in4 10.0.0.5=goto policy-1;peer4 10.0.0.5 . 2=;");
+		"peer4 10.0.0.5 . 2;");
+	assert_string_equal(
+		compile(p, a, POD("{'app':'web'}")), "iso_in4 10.0.0.5 : goto policy-1;peer4 10.0.0.5 . 2;");
 	const char *rules = new_rules(p, a);
 	assert_true(str_starts(str_c(rules),
 		STR("meta nfproto ipv4 ip saddr . numgen inc mod 1 offset 1 @peer4 tcp dport 80 accept\n"
@@ -139,7 +143,7 @@ static void blocks_and_ports(void **state)
 		compile(p, a,
 			"{'metadata':{'namespace':'default'},'spec':{'containers':[{'ports':[{'name':'web','containerPort':8080},"
 			"{'name':'other','containerPort':1}]}]}}"),
-		"iso_out4 10.0.0.5=goto policy-1;named4 10.0.0.5 . tcp . 8080 . 1=;");
+		"iso_out4 10.0.0.5 : goto policy-1;named4 10.0.0.5 . tcp . 8080 . 1;");
 #define BLOCK "meta nfproto ipv4 ip daddr 10.1.0.0/16 ip daddr != 10.1.1.0/24 ip daddr != 10.1.2.0/24 "
 	assert_string_equal(new_rules(p, a),
 		BLOCK "tcp dport 80-90 accept\n" BLOCK "meta l4proto udp accept\n" BLOCK

@@ -95,7 +95,12 @@ struct proxy *proxy_free(struct proxy *p)
 
 int proxy_begin(struct proxy *p, struct err *e)
 {
-	return nft_present(p->nft) ? 0 : nft_rebuild(p->nft, NULL, 0, e);
+	if (nft_present(p->nft))
+		return 0;
+	if (nft_rebuild(p->nft, NULL, 0, e) < 0)
+		return -e->code;
+	p->whole = false; /* it is ours and empty: the first round only adds */
+	return 0;
 }
 
 /* ---- compiling ------------------------------------------------------------------------------- */
@@ -267,12 +272,12 @@ static void visit(struct proxy *p, struct str key)
 
 static bool address_of(const struct change *c, struct ip *ret)
 {
-	struct str text = c->e.val;
-	const char *at;
+	struct str val = c->e.val;
 
-	if (!map_has_endpoints(c->e.map) || !(at = memchr(text.p, ' ', text.n)))
+	if (!map_has_endpoints(c->e.map))
 		return false;
-	return ip_parse(str_n(text.p, (size_t)(at - text.p)), ret);
+	*ret = fields_take_ip(&val, c->e.family);
+	return true;
 }
 
 static void count_address(struct proxy *p, const struct change *c)
@@ -332,7 +337,7 @@ static int apply(struct proxy *p, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	struct change *changes;
-	bool whole = p->whole;
+	bool whole = p->whole, first = !p->ready;
 
 	if (whole)
 		ledger_forget(p->ledger);
@@ -348,7 +353,7 @@ static int apply(struct proxy *p, struct err *e)
 	publish(p, changes, n, whole);
 	struct err ignored;
 	err_init(&ignored);
-	if (n && !whole && conntrack_follow(changes, n, &ignored) < 0)
+	if (n && !whole && !first && conntrack_follow(changes, n, &ignored) < 0)
 		log_warn("UDP clients may go on talking to endpoints that left: %s", ignored.message);
 	return 0;
 }

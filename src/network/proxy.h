@@ -25,7 +25,7 @@ struct proxy *proxy_free(struct proxy *p); /* the kernel's table stays */
 AUTO(struct proxy, proxy_free)
 /* An empty table, when there is none yet: pods reach the world before the API was listed. */
 int proxy_begin(struct proxy *p, struct err *e);
-/* Serves changes until services_wake() and *stop. The first round replaces the table as a whole. */
+/* Serves changes until services_wake() and *stop. The first round replaces a table that another process left. */
 void proxy_run(struct proxy *p, struct stop *stop);
 bool proxy_wait_ready(struct proxy *p, struct mono until);
 /* Does a service in the kernel send connections to this address? false: the time came first. */

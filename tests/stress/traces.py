@@ -40,12 +40,12 @@ def mounts(server):
 
 
 def table(server):
-    found = re.findall(rf"table inet (kogge-{server.slot.instance}-\w+)", output("nft", "list", "tables"))
+    found = re.findall(rf"table inet (kogge-{server.slot.instance}-\w+(?:\.2)?)", output("nft", "list", "tables"))
     return found[0] if found else ""
 
 
 def links(server):
-    mark = table(server).rsplit("-", 1)[-1]
+    mark = table(server).removesuffix(".2").rsplit("-", 1)[-1]
     return [link["ifname"] for link in json.loads(output("ip", "-j", "link") or "[]") if link and mark and re.search(rf"^\w+-?\w*{mark}", link["ifname"])]
 
 
