@@ -48,3 +48,10 @@ struct field_set *typed_fields(struct arena *a, const struct schema_type *t, str
 struct field_set *typed_ensure_named(struct arena *a, const struct schema_type *t, struct field_set *s);
 /* First list element that lacks a key: its path; NULL: none. */
 const char *typed_keyless(struct arena *a, const struct schema_type *t, struct node *n);
+
+/* ---- what kubectl's client-side apply left (last_applied.c) ---------------------------------- */
+
+/* The fields that it applied and that still are so; NULL: it did not apply this object in this version. */
+struct field_set *last_applied_fields(struct arena *a, const struct managed_write *w, struct val live);
+/* Where its annotation is, it now tells what the server side applied. Leaves it out when annotations grow too large. */
+void last_applied_refresh(struct arena *a, struct val applied, struct node *object);

@@ -283,30 +283,47 @@ static int conflict_error(struct managers *m, struct field_set **sets, struct er
 	return r;
 }
 
-/* Takes what changed from all managers but self; without force a changed field of another is a conflict. */
-static int take_over(struct managers *m, const struct entry *self, const struct fs_diff *d, bool force, struct err *e)
+static bool all_empty(struct field_set **sets, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!fs_empty(sets[i]))
+			return false;
+	return true;
+}
+
+/* What an apply changes that others manage, less what it may take from them without a word. */
+static int refuse_conflicts(struct managers *m, struct field_set **conflicts, struct field_set *granted, struct err *e)
+{
+	struct field_set **left = ARENA_ARRAY(m->a, struct field_set *, m->n + 1);
+
+	for (size_t i = 0; i < m->n; i++)
+		left[i] = fs_difference(m->a, conflicts[i], granted);
+	return all_empty(left, m->n) ? 0 : conflict_error(m, left, e);
+}
+
+/* Takes what changed from all managers but self; without force a changed field of another is a conflict, unless it is
+ * granted. */
+static int take_over(struct managers *m, const struct entry *self, const struct fs_diff *d, bool force,
+	struct field_set *granted, struct err *e)
 {
 	struct field_set *touched = fs_union(m->a, d->modified, d->added);
 	struct field_set **conflicts = ARENA_ARRAY(m->a, struct field_set *, m->n + 1);
-	bool any = false;
+	int r = 0;
 
 	sort(m, by_manager); /* the order in which conflicts are told */
 
-	for (size_t i = 0; i < m->n; i++) {
-		if (self && same(&m->e[i], self))
-			continue;
-		conflicts[i] = fs_intersection(m->a, m->e[i].set, touched);
-		any = any || !fs_empty(conflicts[i]);
-	}
-	if (any && !force)
-		return conflict_error(m, conflicts, e);
-	for (size_t i = 0; i < m->n; i++) {
+	for (size_t i = 0; i < m->n; i++)
+		if (!self || !same(&m->e[i], self))
+			conflicts[i] = fs_intersection(m->a, m->e[i].set, touched);
+	if (!force)
+		r = refuse_conflicts(m, conflicts, granted, e);
+	for (size_t i = 0; r == 0 && i < m->n; i++) {
 		if (self && same(&m->e[i], self))
 			continue;
 		m->e[i].set = fs_difference(m->a, m->e[i].set, conflicts[i]);
 		m->e[i].set = fs_difference(m->a, m->e[i].set, d->removed);
 	}
-	return 0;
+	return r;
 }
 
 /* ---- update ---------------------------------------------------------------------------------- */
@@ -359,7 +376,7 @@ static void track_update(struct managers *m, const struct managed_write *w, stru
 	struct err none;
 
 	err_init(&none);
-	take_over(m, NULL, &d, true, &none);
+	take_over(m, NULL, &d, true, NULL, &none);
 	mine = strip(m->a, w, fs_union(m->a, d.modified, d.added));
 	prior = find(m, &self);
 	if (!fs_empty(mine)) {
@@ -457,7 +474,8 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	struct entry self = { .manager = w->manager, .sub = w->subresource, .version = w->api_version, .apply = true };
 	struct node *config = node_from(a, applied), *merged, *was;
 	struct entry *prior;
-	struct field_set *last;
+	struct field_set *last, *granted = NULL;
+	bool kubectl = str_is(w->manager, "kubectl"); /* of its client side it is the heir */
 	struct fs_diff d;
 	const char *bad;
 	int r;
@@ -483,7 +501,9 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	put(&m, self);
 	prune(&m, w, merged, last);
 	d = typed_compare(a, w->type, was, merged);
-	r = take_over(&m, &self, &d, w->force, e);
+	if (kubectl && !w->force)
+		granted = last_applied_fields(a, w, live);
+	r = take_over(&m, &self, &d, w->force, granted, e);
 	if (r)
 		return r;
 	if (!same_set || !node_equal(was, merged) || !self.time.n)
@@ -491,6 +511,8 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	drop_empty(&m);
 	cap_updates(&m);
 	store(&m, merged);
+	if (kubectl)
+		last_applied_refresh(a, applied, merged);
 	*ret = merged;
 	return 0;
 }

@@ -329,6 +329,33 @@ static void managers_can_be_reset(void **state)
 		"Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas");
 }
 
+#define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
+#define FROM_CLIENT_SIDE                                                                                                  \
+	"'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d','annotations':{'" LAST_APPLIED "':"            \
+	"'{\\\"apiVersion\\\":\\\"apps/v1\\\",\\\"kind\\\":\\\"Deployment\\\",\\\"metadata\\\":{\\\"name\\\":\\\"d\\\"}," \
+	"\\\"spec\\\":{\\\"replicas\\\":3,\\\"paused\\\":true}}'}}"
+
+/* What kubectl applied on its own side is no other's; what another changed since then is. */
+static void the_server_side_inherits_from_the_client_side(void **state)
+{
+	struct env *v = *state;
+	struct val o = update(v, VAL_NONE, "{" FROM_CLIENT_SIDE ",'spec':{'replicas':3,'paused':true}}",
+		(struct by){ "kubectl-client-side-apply" });
+	struct val after;
+
+	apply(v, o, "{" HEAD ",'spec':{'replicas':4}}", (struct by){ "gitops", .fails = ERR_CONFLICT });
+	after = apply(v, o, "{" HEAD ",'spec':{'replicas':4}}", (struct by){ "kubectl" });
+	assert_string_equal(at(v, after, "spec"), "{'replicas':4,'paused':true}");
+	assert_string_equal(entry(v, after, 0, "manager"), "kubectl");
+	assert_string_equal(quote(v, val_str(val_get(val_path(after, "metadata.annotations"), LAST_APPLIED))),
+		"{" HEAD ",'spec':{'replicas':4}}\n");
+
+	o = update(v, o, "{" FROM_CLIENT_SIDE ",'spec':{'replicas':5,'paused':true}}", (struct by){ "hpa" });
+	apply(v, o, "{" HEAD ",'spec':{'replicas':4,'paused':false}}", (struct by){ "kubectl", .fails = ERR_CONFLICT });
+	assert_string_equal(
+		v->e.message, "Apply failed with 1 conflict: conflict with \"hpa\" using apps/v1: .spec.replicas");
+}
+
 static void kinds_without_a_schema_merge_their_maps(void **state)
 {
 	struct env *v = *state;
@@ -372,6 +399,7 @@ int main(void)
 		T(status_is_apart),
 		T(there_are_at_most_ten_updaters),
 		T(managers_can_be_reset),
+		T(the_server_side_inherits_from_the_client_side),
 		T(kinds_without_a_schema_merge_their_maps),
 		T(bad_configurations_are_refused),
 	};

@@ -96,6 +96,11 @@ def test_kubectl(cluster, space, tmp_path, version, program):
     kubectl("apply", "--server-side", "--field-manager", "one", "-f", "-", stdin=(MAP % 4).replace("one}", "ssa}"))
     assert "conflict" in kubectl.fails("apply", "--server-side", "--field-manager", "two", "-f", "-", stdin=(MAP % 5).replace("one}", "ssa}"))
     kubectl("apply", "--server-side", "--force-conflicts", "--field-manager", "two", "-f", "-", stdin=(MAP % 5).replace("one}", "ssa}"))
+    kubectl("apply", "-f", "-", stdin=(MAP % 6).replace("one}", "moved}"))
+    assert "conflict" in kubectl.fails("apply", "--server-side", "--field-manager", "two", "-f", "-", stdin=(MAP % 7).replace("one}", "moved}"))
+    kubectl("apply", "--server-side", "-f", "-", stdin=(MAP % 7).replace("one}", "moved}"))  # kubectl inherits from its client side
+    assert '"a":"7"' in kubectl("get", "configmap", "moved", "-o", "jsonpath={.metadata.annotations}").replace("\\", "")
+    kubectl("apply", "-f", "-", stdin=(MAP % 8).replace("one}", "moved}"))  # and back
     custom_round(kubectl, "v" + version.replace(".", "x"))
     kubectl("delete", "deployment/web", "configmap/one", "configmap/ssa")
     assert "NotFound" in kubectl.fails("get", "configmap", "one")
