@@ -4,6 +4,7 @@
 
 #define RUNTIME "/runtime.v1.RuntimeService/"
 #define IMAGES "/runtime.v1.ImageService/"
+#define TASKS "/containerd.services.tasks.v1.Tasks/"
 #define QUICK_MS 30000
 #define SLOW_MS 240000 /* network set-up, unpacking */
 #define PULL_MS 1800000
@@ -128,11 +129,6 @@ int cri_stop_sandbox(struct cri *c, const char *id, struct err *e)
 	return call_id(c, RUNTIME "StopPodSandbox", id, SLOW_MS, e);
 }
 
-int cri_remove_sandbox(struct cri *c, const char *id, struct err *e)
-{
-	return call_id(c, RUNTIME "RemovePodSandbox", id, SLOW_MS, e);
-}
-
 int cri_sandbox_status(struct cri *c, const char *id, Cri__SandboxStatusReply **ret, struct err *e)
 {
 	Cri__StatusRequest rq = CRI__STATUS_REQUEST__INIT;
@@ -198,19 +194,50 @@ int cri_update_container(struct cri *c, const char *id, Cri__LinuxResources *r, 
 	return cri_call(c, RUNTIME "UpdateContainerResources", &rq, NULL, QUICK_MS, NULL, e);
 }
 
+static int end_task(struct cri *c, const char *id, struct err *e)
+{
+	Ctd__KillTaskRequest end = CTD__KILL_TASK_REQUEST__INIT;
+	Ctd__DeleteTaskRequest forget = CTD__DELETE_TASK_REQUEST__INIT;
+
+	end.container_id = forget.container_id = (char *)id;
+	end.signal = SIGKILL;
+	end.all = true;
+	int r = cri_call(c, TASKS "Kill", &end, NULL, QUICK_MS, NULL, e);
+	if (r < 0 && r != -ERR_NOT_FOUND) /* it has ended already */
+		return r;
+	err_init(e);
+	return cri_call(c, TASKS "Delete", &forget, NULL, QUICK_MS, NULL, e);
+}
+
 int cri_remove_container(struct cri *c, const char *id, struct err *e)
 {
+	int r = call_id(c, RUNTIME "RemoveContainer", id, QUICK_MS, e);
+	struct err why;
+
+	if (r == 0 || r == -ERR_NOT_FOUND)
+		return r;
+	err_init(&why);
+	if (end_task(c, id, &why) < 0)
+		return err_wrap(e, "%s", why.message);
+	err_init(e);
 	return call_id(c, RUNTIME "RemoveContainer", id, QUICK_MS, e);
 }
 
-int cri_kill_task(struct cri *c, const char *id, struct err *e)
+int cri_remove_sandbox(struct cri *c, const char *id, struct err *e)
 {
-	Ctd__KillTaskRequest rq = CTD__KILL_TASK_REQUEST__INIT;
+	auto_reply Cri__ListContainersReply *l = NULL;
+	struct err ignored;
 
-	rq.container_id = (char *)id;
-	rq.signal = SIGKILL;
-	rq.all = true;
-	return cri_call(c, "/containerd.services.tasks.v1.Tasks/Kill", &rq, NULL, QUICK_MS, NULL, e);
+	if (call_id(c, RUNTIME "RemovePodSandbox", id, SLOW_MS, e) == 0)
+		return 0;
+	err_init(&ignored);
+	if (cri_list_containers(c, NULL, &l, &ignored) < 0)
+		return -e->code;
+	for (size_t i = 0; i < l->n_containers; i++)
+		if (strcmp(l->containers[i]->pod_sandbox_id, id) == 0)
+			(void)cri_remove_container(c, l->containers[i]->id, &ignored);
+	err_init(e);
+	return call_id(c, RUNTIME "RemovePodSandbox", id, SLOW_MS, e);
 }
 
 int cri_container_status(struct cri *c, const char *id, Cri__ContainerStatusReply **ret, struct err *e)

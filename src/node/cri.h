@@ -70,6 +70,7 @@ int cri_version(struct cri *c, Cri__VersionResponse **ret, struct err *e);
 int cri_runtime_status(struct cri *c, Cri__RuntimeStatusReply **ret, struct err *e);
 int cri_run_sandbox(struct cri *c, Cri__SandboxConfig *config, const char *handler, char **ret_id, struct err *e);
 int cri_stop_sandbox(struct cri *c, const char *id, struct err *e);
+/* With its containers, as cri_remove_container() does it. */
 int cri_remove_sandbox(struct cri *c, const char *id, struct err *e);
 int cri_sandbox_status(struct cri *c, const char *id, Cri__SandboxStatusReply **ret, struct err *e);
 /* pod_uid NULL: of all pods. */
@@ -78,9 +79,9 @@ int cri_create_container(struct cri *c, const char *sandbox, Cri__ContainerConfi
 	Cri__SandboxConfig *sandbox_config, char **ret_id, struct err *e);
 int cri_start_container(struct cri *c, const char *id, struct err *e);
 int cri_stop_container(struct cri *c, const char *id, int64_t grace_s, struct err *e);
+/* Also one whose start went on when its caller was gone, up to a task that CRI knows nothing of and does not remove:
+ * containerd's own service ends that. */
 int cri_remove_container(struct cri *c, const char *id, struct err *e);
-/* containerd's own word: ends what runs under the container's id, whatever CRI believes of it. */
-int cri_kill_task(struct cri *c, const char *id, struct err *e);
 int cri_container_status(struct cri *c, const char *id, Cri__ContainerStatusReply **ret, struct err *e);
 int cri_list_containers(struct cri *c, const char *pod_uid, Cri__ListContainersReply **ret, struct err *e);
 int cri_reopen_log(struct cri *c, const char *id, struct err *e);

@@ -135,14 +135,8 @@ static int remove_cut_off(struct pod *p, const struct container *c, const char *
 {
 	int r = cri_remove_container(&p->n->cri, id, e);
 
-	if (r < 0 && r != -ERR_NOT_FOUND) {
-		struct err ignored;
-
-		/* The start went on when its caller was gone, up to a running task that CRI knows nothing of. */
-		err_init(&ignored);
-		(void)cri_kill_task(&p->n->cri, id, &ignored);
+	if (r < 0 && r != -ERR_NOT_FOUND)
 		return err_wrap(e, "container %s, whose start was cut off, cannot be removed", c->name);
-	}
 	err_init(e);
 	log_info("pod %s/%s: container %s is made again: its start was cut off", p->ns, p->name, c->name);
 	task_lock(&p->n->lock);

@@ -1,4 +1,4 @@
-/* Shims that nobody asks any more, of our own containerd only. containerd 1.6 starts a shim, then has it make tasks;
+/* Shims that nobody asks any more, of our own containerd only, and what else it left when it was killed. containerd 1.6 starts a shim, then has it make tasks;
  * when it is killed meanwhile
  *
  *   before the pod's first task   its successor keeps the shim for ever
@@ -25,6 +25,8 @@
 #define PROCESSES_MAX 65536
 #define BEGINNING_S 60 /* a shim has its first task long before */
 #define TASKS "io.containerd.runtime.v2.task/k8s.io"
+#define SANDBOXES "io.containerd.grpc.v1.cri/sandboxes"
+#define NETWORK_NOTES "/var/lib/cni/results" /* of every containerd on the machine */
 #define NAMESPACES "io.containerd.grpc.v1.cri/netns"
 
 struct process {
@@ -224,9 +226,43 @@ static void remove_namespaces(const char *state)
 		(void)closedir(d);
 }
 
+/* ---- what network plugins answered ------------------------------------------------------------- */
+
+/* NETWORK-SANDBOX-INTERFACE; neither a sandbox's id nor an interface of ours has a dash. */
+static bool is_of_sandbox(const char *root, const char *note)
+{
+	auto_free char *id = xstrdup(note);
+	char *end = strrchr(id, '-'), *begin;
+
+	if (!end)
+		return false;
+	*end = '\0';
+	begin = strrchr(id, '-');
+	if (!begin)
+		return false;
+	auto_free char *sandbox = xasprintf("%s/" SANDBOXES "/%s", root, begin + 1);
+	return access(sandbox, F_OK) == 0;
+}
+
+/* containerd notes a plugin's answer to give it back when the pod goes. A note that is empty, because the process or the
+ * machine ended meanwhile, it refuses to read, and the pod could never go; it needs none. */
+static void remove_empty_notes(const char *root)
+{
+	DIR *d = opendir(NETWORK_NOTES);
+	struct stat st;
+
+	for (struct dirent *entry; d && (entry = readdir(d));)
+		if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+			!st.st_size && is_of_sandbox(root, entry->d_name))
+			(void)unlinkat(dirfd(d), entry->d_name, 0);
+	if (d)
+		(void)closedir(d);
+}
+
 void node_runtime_tidy(const char *socket, const char *state, const char *root)
 {
 	node_shims_end(socket, NODE_SHIMS_WITHOUT_TASK);
 	remove_bundles(state, root);
 	remove_namespaces(state);
+	remove_empty_notes(root);
 }

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -231,3 +232,87 @@ def test_restart_adopts(crashing):
     assert container_states(space) == before and server.containers() == pids
     space.kube.patch(path("deployments", space.name, "web"), {"spec": {"replicas": 1}})
     until(lambda: len(space.items("pods", "app=web")) == 1, 60, "scaled down")
+
+
+HELD_RUNC = """#!/bin/sh
+# Makes containers, not sandboxes, wait while the file "hold" is there; "held" says that one does.
+real=%s here=%s bundle=
+case " $* " in *" create "*)
+    for word; do [ "$last" = --bundle ] && bundle=$word; last=$word; done
+    if grep -q '"io.kubernetes.cri.container-type":"container"' "$bundle/config.json"; then
+        while [ -e $here/hold ]; do : > $here/held; sleep 0.02; done
+    fi ;;
+esac
+exec $real "$@"
+"""
+
+
+@pytest.fixture
+def held_start(fresh, tmp_path):
+    """A server whose containers do not come to be while tmp_path/hold is there."""
+    runc = tmp_path / "runc"
+    runc.write_text(HELD_RUNC % (shutil.which("runc"), tmp_path))
+    runc.chmod(0o755)
+    server = fresh(ephemeral=False)
+    server.add_images("busybox")
+    server.start(PATH=f"{tmp_path}:{os.environ['PATH']}").wait_ready().wait_images("busybox:test")
+    return server, Space(server), tmp_path
+
+
+def ctr(server, *words):
+    command = ["ctr", "-a", f"/run/kogge-{server.slot.instance}/containerd.sock", "-n", "k8s.io", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def known(server, what):
+    return set(ctr(server, what, "ls", "-q").stdout.split())
+
+
+def cut_off(server, space, folder):
+    """The node is killed while the container of pod "box" is made, and CRI gives up the start. It gives it up too when the task is there
+    already, and then leaves it: a moment that cannot be hit, so that the task is made here. Its id; the supervisor is stopped, and starts
+    another node when it goes on."""
+    before = known(server, "containers")
+    (folder / "hold").touch()
+    space.box(script="sleep 100000")
+    until((folder / "held").exists, 30, "a container that is made")
+    container = max(known(server, "containers") - before, key=lambda c: "io.kubernetes.container.name" in ctr(server, "containers", "info", c).stdout)
+    node = next(p for p in server.children() if open(f"/proc/{p}/comm", encoding="utf-8").read() == "kogge-node\n")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    os.kill(node, signal.SIGKILL)
+    (folder / "hold").unlink()
+    until(lambda: ctr(server, "tasks", "start", "--detach", container).returncode == 0, 30, "the start that CRI gave up")
+    return container
+
+
+def test_a_start_that_went_on_without_its_caller(held_start):
+    server, space, folder = held_start
+    task = cut_off(server, space, folder)
+    os.kill(server.process.pid, signal.SIGCONT)
+    status = space.wait_pod("box")["status"]["containerStatuses"][0]
+    assert task not in known(server, "tasks") and task not in status["containerID"] and status["restartCount"] == 0
+
+
+def test_such_a_start_of_a_pod_that_is_gone(held_start):
+    """Its pod is forced out of the API before the node is back."""
+    server, space, folder = held_start
+    cut_off(server, space, folder)
+    server.kube.clone().delete(path("pods", space.name, "box"), gracePeriodSeconds=0)
+    os.kill(server.process.pid, signal.SIGCONT)
+    until(lambda: not known(server, "tasks"), 60, "nothing that runs")
+
+
+def test_an_empty_note_of_a_network_plugin(crashing):
+    """What a killed containerd, or a power cut, leaves of the file in which it notes a plugin's answer."""
+    server, space, _ = crashing
+    pods = known(server, "tasks")
+    notes = [os.path.join("/var/lib/cni/results", n) for n in os.listdir("/var/lib/cni/results") if any(p in n for p in pods)]
+    assert len(notes) >= 4
+    for note in notes:
+        os.truncate(note, 0)
+    server.kill_all(containerd=True)
+    server.start().wait_ready()
+    space.kube.delete(path("deployments", space.name, "web"))
+    space.kube.delete(path("pods", space.name, "box"))
+    until(lambda: not space.items("pods"), 60, "no pods")
+    until(lambda: not server.containers() and not any(os.path.exists(n) for n in notes), 60, "nothing left")
