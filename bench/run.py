@@ -3,9 +3,11 @@
 
 PEER_KUBECONFIG and PEER_PIDS (comma-separated) name another API server that runs meanwhile: the API figures are then taken of both, in
 alternating rounds, and told as ratios. QUICK=1: short spans, to see that all of it works. ONLY=pods or ONLY=api: one half.
+ONLY=node: what pods wait for on a node: starts, ends, crashes, changed objects, and the node process's memory with 100 of them.
 ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else.
 ONLY=crds: custom kinds alone, on a server with its controllers.
 """
+import ipaddress
 import json
 import os
 import shutil
@@ -13,12 +15,14 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(TOP, "tests"), os.path.join(TOP, "tests", "e2e")]
 sys.dont_write_bytecode = True
+from logind import Logind  # noqa: E402
 from kube import ApiError, Watcher, is_ready, path, until  # noqa: E402
 from server import KOGGE, Server  # noqa: E402
 
@@ -169,39 +173,179 @@ def starts(times):
         row(f"start → {what}", percentiles(values), aim)
 
 
+def quiet_server(**env):
+    """A ready one with its image that logs as an installed one does."""
+    server = Server()
+    server.flags[server.flags.index("debug")] = "info"
+    server.add_images("busybox")
+    return server.start(**env).wait_ready().wait_images("busybox:test")
+
+
 def cluster_half():
     section("A cluster of one node", "what", "figure", "aim")
     row("program", f"{os.path.getsize(KOGGE) / 1e6:.2f} MB")
     starts(2 if QUICK else 5)
-    server = Server()
-    server.flags[server.flags.index("debug")] = "info"
-    server.add_images("busybox")
+    server = quiet_server()
     try:
-        server.start().wait_ready().wait_images("busybox:test")
         time.sleep(5 if QUICK else 60)
         at_rest(server, f"{5 if QUICK else 60} s after Ready")
-        socket = f"/run/kogge-{server.slot.instance}/containerd.sock"
-        n, rounds = (3, 1) if QUICK else (5, 4)
-        ready, gone, floor = [], [], []
-        for _ in range(rounds):  # alternating, so that both see the same machine
-            floor.append(run("cri", socket, "busybox:test", n)["median_ms"])
-            r, g = one_after_another(server, n)
-            ready, gone = ready + r, gone + g
-        bare = statistics.median(floor)
-        row("bare runtime calls of one pod", f"median {bare:.0f} ms")
-        row("one pod create → Ready", percentiles(ready) + f", {1000 * statistics.median(ready) / bare:.2f} × the bare calls", "≤ 1.5 ×")
-        row("delete → gone, grace 1 s, ends at once when asked", percentiles(gone), "≤ 1300 ms")
-        bursts, bares = [], []
-        for _ in range(1 if QUICK else 2):
-            bares.append(min(run("cri", socket, "busybox:test", 30, c)["total_s"] for c in (4, 30)))
-            bursts.append(at_once(server, 30))
-        burst, bare = statistics.median(b[0] for b in bursts), statistics.median(bares)
-        row("30 pods at once, all Ready", f"{burst:.2f} s; bare calls {bare:.2f} s (the better of 4 and 30 at a time): {burst / bare:.2f} ×", "≤ 1.2 ×")
-        row("30 pods deleted at once, all gone", f"{statistics.median(b[1] for b in bursts):.2f} s")
+        pod_times(server)
         time.sleep(5)
         at_rest(server, "after the pods")
     finally:
         server.end()
+
+
+def as_made(server):
+    """The pod as the API has it and the agent runs it; volumes that come from the API are folders, as they are for the runtime."""
+    server.kube.create(path("pods", "default"), pod("model"))
+    found = until(lambda: (p := server.kube.get(path("pods", "default", "model"))) and is_ready(p) and p, 60, "the model")
+    server.kube.delete(path("pods", "default", "model"))
+    for volume in found["spec"]["volumes"]:
+        volume["emptyDir"] = {"medium": "Memory"} if volume.pop("projected", None) else {}
+    return found
+
+
+class Floor:
+    """The runtime's own time for what the agent has it do."""
+
+    def __init__(self, server):
+        self.socket, self.folder = f"/run/kogge-{server.slot.instance}/containerd.sock", os.path.join(server.data, "floor")
+        os.makedirs(self.folder)
+        self.pod = os.path.join(self.folder, "pod.json")
+        self.dns = str(ipaddress.ip_network(server.slot.services)[10])
+        with open(self.pod, "w", encoding="utf-8") as f:
+            json.dump(as_made(server), f)
+
+    def time(self, n, at_once=1):
+        return run("cri", self.socket, self.folder, self.pod, n, at_once, self.dns)
+
+
+def pod_times(server):
+    floor = Floor(server)
+    n, rounds = (3, 1) if QUICK else (5, 4)
+    ready, gone, bare = [], [], []
+    for _ in range(rounds):  # alternating, so that both see the same machine
+        bare.append(floor.time(n)["median_ms"])
+        r, g = one_after_another(server, n)
+        ready, gone = ready + r, gone + g
+    bare = statistics.median(bare)
+    row("bare runtime calls of one pod", f"median {bare:.0f} ms")
+    row("one pod create → Ready", percentiles(ready) + f", {1000 * statistics.median(ready) / bare:.2f} × the bare calls", "≤ 1.5 ×")
+    row("delete → gone, grace 1 s, ends at once when asked", percentiles(gone), "≤ 1300 ms")
+    bursts, bares = [], {4: [], 30: []}
+    for _ in range(1 if QUICK else 3):
+        for at_once_, times in bares.items():
+            times.append(floor.time(30, at_once_)["total_s"])
+            bursts.append(at_once(server, 30))
+    burst, told = statistics.median(b[0] for b in bursts), {k: statistics.median(v) for k, v in bares.items()}
+    row("30 pods at once, all Ready", f"{burst:.2f} s ({min(bursts)[0]:.2f} to {max(bursts)[0]:.2f}); bare calls, 30 at a time {told[30]:.2f} s: "
+        f"{burst / told[30]:.2f} ×; 4 at a time {told[4]:.2f} s: {burst / told[4]:.2f} ×", "≤ 1.2 ×")
+    row("30 pods deleted at once, all gone", f"{statistics.median(b[1] for b in bursts):.2f} s")
+
+
+# ---- what pods wait for on a node ------------------------------------------------------------------------------------
+
+def main_process(server, name):
+    """Pid of the container's first process: the one that has this word in its command."""
+    for pid in server.containers():
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            if name.encode() in f.read():
+                return pid
+    return None
+
+
+def crashes(server, n):
+    """From kill -9 of a container's process to the event that a watch has of it."""
+    pods, watcher, took = path("pods", "default"), Watcher(server.kube, path("pods", "default")), []
+    for i in range(n):
+        name = f"crash-{i}"
+        body = pod(name)
+        body["spec"].update(restartPolicy="Never")
+        body["spec"]["containers"][0]["command"] = ["sh", "-c", f": {name}; sleep 1000 & wait"]
+        began = time.monotonic()
+        server.kube.create(pods, body)
+        seen(watcher, name, lambda kind, o: kind != "DELETED" and is_ready(o), began)
+        time.sleep(0.2)
+        pid, began = until(lambda n=name: main_process(server, n), 5, "its process"), time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        took.append(seen(watcher, name, lambda kind, o: o["status"].get("phase") == "Failed", began) - began)
+        server.kube.delete(f"{pods}/{name}")
+    return took
+
+
+def edits(server, n):
+    """From the API's answer to a changed ConfigMap to the file as the container's process has it."""
+    maps, pods, took = path("configmaps", "default"), path("pods", "default"), []
+    server.kube.create(maps, {"metadata": {"name": "edited"}, "data": {"key": "start"}})
+    body = pod("reader")
+    body["spec"]["volumes"] = [{"name": "v", "configMap": {"name": "edited"}}]
+    body["spec"]["containers"][0].update(volumeMounts=[{"name": "v", "mountPath": "/v"}], command=["sh", "-c", ": reader; sleep 1000 & wait"])
+    server.kube.create(pods, body)
+    until(lambda: is_ready(server.kube.get(f"{pods}/reader")), 60, "the reader")
+    file = f"/proc/{until(lambda: main_process(server, 'reader'), 5, 'its process')}/root/v/key"
+
+    def has(text):
+        with open(file, encoding="utf-8") as f:
+            return f.read() == text
+    for i in range(n):
+        time.sleep(0.3)
+        server.kube.patch(f"{maps}/edited", {"data": {"key": f"edit {i}"}})
+        began = time.monotonic()
+        until(lambda text=f"edit {i}": has(text), 30, "the file", every=0.001)
+        took.append(time.monotonic() - began)
+    server.kube.delete(f"{pods}/reader")
+    return took
+
+
+def many(server, n):
+    """n pods that mount an object each beside their token; MiB of the node process with them."""
+    pods = path("pods", "default")
+    server.kube.create(path("configmaps", "default"), {"metadata": {"name": "common"}, "data": {"key": "value"}})
+    for i in range(n):
+        body = pod(f"many-{i}")
+        body["spec"]["volumes"] = [{"name": "v", "configMap": {"name": "common"}}]
+        body["spec"]["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
+        server.kube.create(pods, body)
+    until(lambda: sum(is_ready(p) for p in server.kube.get(pods)["items"] if p["metadata"]["name"].startswith("many-")) == n, 180, "many pods", every=1)
+    time.sleep(5 if QUICK else 20)
+    node = processes(server)["kogge-node"]
+    return statistics.median(pss_kib(node) for _ in range(5)) / 1024
+
+
+def many_alone(n, **env):
+    server = quiet_server(**env)
+    try:
+        return many(server, n)
+    finally:
+        server.end()
+
+
+def many_with_logind(n):
+    """The same where systemd-logind is there, whose library the node process then loads."""
+    with tempfile.TemporaryDirectory() as folder:
+        logind = Logind(folder, delay_s=60)
+        try:
+            return many_alone(n, DBUS_SYSTEM_BUS_ADDRESS=logind.address)
+        finally:
+            logind.end()
+
+
+def node_part():
+    """What it takes with many pods is measured before and after everything else."""
+    count = 20 if QUICK else 100
+    section("Pods on a node", "what", "figure", "aim")
+    server = quiet_server()
+    try:
+        pod_times(server)
+        row("kill -9 of a container's process → its pod's status at a watch", percentiles(crashes(server, 3 if QUICK else 20)), "≤ 100 ms")
+        row("ConfigMap edit answered → in the volume", percentiles(edits(server, 3 if QUICK else 20)), "≤ 200 ms")
+        after = many(server, count)
+    finally:
+        server.end()
+    row(f"node process with {count} pods, Pss + SwapPss", f"{many_alone(count):.1f} MiB; {after:.1f} MiB after all of the above", "≤ 12 MiB")
+    if shutil.which("dbus-daemon"):
+        row("the same beside a logind", f"{many_with_logind(count):.1f} MiB", "≤ 12 MiB")
 
 
 # ---- the API -----------------------------------------------------------------------------------------------------------
@@ -392,6 +536,8 @@ def main():
             gap_part()
         if only in ("", "pods"):
             cluster_half()
+        if only in ("", "node"):
+            node_part()
         if only in ("", "api"):
             api_half()
         if only in ("", "crds"):

@@ -1,5 +1,5 @@
-"""exec under load: 1 GiB each way and both at once, resize, exit codes, 100 sessions at once, a thousand large outputs; with the oldest kubectl
-(SPDY) and the newest (WebSocket v5). Sizes: MIB, SESSIONS, EXECS."""
+"""exec under load: 1 GiB each way and both at once, resize, exit codes, 100 sessions at once, a thousand small ones in turn and a thousand large
+outputs; with the oldest kubectl (SPDY) and the newest (WebSocket v5). Sizes: MIB, SESSIONS, EXECS; EXECS are shared by the two."""
 import concurrent.futures
 import fcntl
 import hashlib
@@ -12,7 +12,7 @@ import tempfile
 import termios
 import time
 
-from common import Memory, judge, number, say
+from common import Memory, judge, name_of, number, say
 from conftest import KUBECTLS, Kubectl, Space
 from server import Server
 
@@ -142,6 +142,45 @@ def crowd(server, kubectl, version):
           (f"; wrong: {wrong[:3]}" if wrong else ""))
 
 
+def held(server):
+    """Files and inotify watches that each process has open."""
+    found = {}
+    for pid in [server.process.pid, *server.children()]:
+        watches = 0
+        for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+            try:
+                with open(f"/proc/{pid}/fdinfo/{fd}", encoding="utf-8") as f:
+                    watches += sum(line.startswith("inotify ") for line in f)
+            except OSError:
+                pass  # closed meanwhile
+        found[name_of(pid)] = (len(os.listdir(f"/proc/{pid}/fd")), watches)
+    return found
+
+
+def in_turn(server, kubectl, version, count):
+    """Small commands, one after the other, every other one with input: what they say and how they end is theirs, and nothing of them is left."""
+    def one(i):
+        given = f"input {i}" if i % 2 else None
+        script = f"{'cat' if given else f'echo input {i}'}; echo errors {i} >&2; exit {i % 7}"
+        done = kubectl.run("exec", *(["-i"] if given else []), "box", "--", "sh", "-c", script, stdin=given)
+        return done if done.returncode != i % 7 or done.stdout.strip() != f"input {i}" or f"errors {i}" not in done.stderr else None
+    for i in range(20):
+        one(i)
+    time.sleep(2)
+    before, wrong = held(server), []
+    with Memory(server) as memory:
+        for i in range(count):
+            if bad := one(i):
+                wrong.append((i, bad.returncode, bad.stdout[-100:], bad.stderr[-200:]))
+    end = time.monotonic() + 30  # connections that rest are closed in time
+    while (after := held(server)) != before and time.monotonic() < end:
+        time.sleep(1)
+    more = {name: (before.get(name), now) for name, now in after.items() if any(a > b for a, b in zip(now, before.get(name, (0, 0))))}
+    judge(not wrong, f"kubectl {version}: {count - len(wrong)} of {count} commands in turn right; memory {memory.told()}" + (f"; wrong: {wrong[:3]}" if wrong else ""))
+    judge(not more, f"kubectl {version}: no file and no inotify watch more than before" + (f": (files, watches) before and after {more}" if more else ""))
+    judge(memory.growth() < FLAT_KIB, f"kubectl {version}: {count} commands in turn: memory flat")
+
+
 def read_line(fd, seconds):
     text, end = b"", time.monotonic() + seconds
     while not text.endswith(b"\n") and select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
@@ -189,6 +228,7 @@ def run():
                 resize(kubectl, version)
                 large(server, kubectl, version, data, wanted)
                 crowd(server, kubectl, version)
+                in_turn(server, kubectl, version, EXECS // len(KUBECTLS))
                 never_cut(kubectl, version, EXECS // len(KUBECTLS), folder)
     finally:
         server.end()
