@@ -2,6 +2,7 @@
 #include "network/dns.h"
 #include "base/log.h"
 #include "base/task.h"
+#include "network/silent.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +37,7 @@ struct dns {
 	struct task_mutex lock;
 	struct forward *forward;      /* under the lock */
 	struct dns_servers upstreams; /* the host's */
+	struct silent silent;
 	struct timespec resolv_time;
 	char resolv_path[256];
 	uint64_t reread_at;
@@ -136,10 +138,11 @@ static void choose_servers(struct dns *d, const uint8_t *name, size_t n, struct 
 	task_lock(&d->lock);
 	forward_find(d->forward, name, n, ret);
 	task_unlock(&d->lock);
-	if (ret->n)
-		return;
-	refresh_upstreams(d);
-	*ret = d->upstreams;
+	if (ret->n == 0) {
+		refresh_upstreams(d);
+		*ret = d->upstreams;
+	}
+	silent_last(&d->silent, ret, uv_now(&d->loop));
 }
 
 void dns_forward(struct dns *d, struct forward *take_f)
@@ -282,11 +285,17 @@ static void relay_fail(struct relay *r)
 	relay_end(r);
 }
 
+static const union dns_address *asked(const struct relay *r)
+{
+	return &r->servers.list[(r->tries - 1) % r->servers.n];
+}
+
 /* This server did not answer: the next one, when there is time. */
 static void relay_next(struct relay *r)
 {
 	if (r->done)
 		return;
+	silent_note(&r->dns->silent, asked(r), uv_now(&r->dns->loop));
 	uv_timer_stop(&r->timer);
 	if (r->tries >= TRIES_MAX) {
 		relay_fail(r);
@@ -311,6 +320,7 @@ static bool relay_answer(struct relay *r, uint8_t *bytes, size_t n)
 
 	if (!dns_answers(ask, r->ask_n, bytes, n))
 		return false;
+	silent_forget(&r->dns->silent, asked(r));
 	if (r->chase) {
 		if (dns_answer(&r->dns->o.zone, r->query, r->query_n, r->client, bytes, n, r->dns->out, &reply) ==
 			DNS_REPLY)

@@ -1,6 +1,7 @@
 /* Questions in, answers out: one cluster, one row per question. */
 #include "network/answer.h"
 #include "network/dns.h"
+#include "network/silent.h"
 #include <arpa/inet.h>
 #include <libknot/libknot.h>
 #include <setjmp.h>
@@ -305,6 +306,53 @@ static void finds_upstream_servers(void **state)
 		assert_int_equal(dns_upstreams(str_c(cases[i].text), zone.server, 53, found), cases[i].n);
 }
 
+/* Of three servers a, b and c: who is asked in which order at a time, after what happened. */
+static void asks_silent_servers_last(void **state)
+{
+	static const struct {
+		uint64_t at_ms;
+		const char *silent, *answered, *order;
+	} steps[] = {
+		{ 0, "", "", "abc" },
+		{ 0, "a", "", "bca" },
+		{ 5000, "b", "", "cab" },
+		{ 9999, "", "", "cab" },
+		{ 10000, "", "", "acb" }, /* one question finds out */
+		{ 10001, "", "", "cab" },
+		{ 10002, "", "a", "acb" },
+		{ 10003, "ca", "", "abc" }, /* all: as they are */
+		{ 10004, "", "bc", "bca" },
+		{ 20003, "", "", "abc" },
+	};
+	struct dns_servers all = { .n = 3 };
+	struct silent s = { 0 };
+
+	dns_upstreams(STR("nameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver 2001:db8::2\n"), zone.server, 53,
+		all.list);
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		struct dns_servers got = all;
+		char order[4] = "";
+
+		for (const char *c = steps[i].silent; *c; c++)
+			silent_note(&s, &all.list[*c - 'a'], steps[i].at_ms);
+		for (const char *c = steps[i].answered; *c; c++)
+			silent_forget(&s, &all.list[*c - 'a']);
+		silent_last(&s, &got, steps[i].at_ms);
+		for (size_t k = 0; k < got.n; k++) {
+			size_t which = 0;
+			while (memcmp(&all.list[which], &got.list[k], sizeof(got.list[k])) != 0)
+				which++;
+			order[k] = (char)('a' + which);
+		}
+		assert_string_equal(order, steps[i].order);
+	}
+	for (uint32_t i = 0; i < 3 * SILENT_MAX; i++) {
+		all.list[0].v4.sin_addr.s_addr = i;
+		silent_note(&s, &all.list[0], i);
+	}
+	assert_int_equal(s.n, SILENT_MAX);
+}
+
 /* "10.1.1.1:53 10.1.1.2:53" for a name; "host": the host's own. */
 static void servers_text(const struct forward *f, const char *name, char *ret, size_t max)
 {
@@ -420,6 +468,7 @@ int main(void)
 		cmocka_unit_test(cuts_what_does_not_fit),
 		cmocka_unit_test(says_nothing_to_nonsense),
 		cmocka_unit_test(finds_upstream_servers),
+		cmocka_unit_test(asks_silent_servers_last),
 		cmocka_unit_test(asks_whom_the_config_map_names),
 		cmocka_unit_test(says_what_is_wrong_with_the_config_map),
 	};
