@@ -28,6 +28,8 @@ struct informers *informers_free(struct informers *s)
 {
 	if (!s)
 		return NULL;
+	for (size_t k = 0; k < s->n; k++) /* handlers of one may look at another */
+		informer_stop(s->v[k]->i);
 	for (size_t k = 0; k < s->n; k++) {
 		informer_free(s->v[k]->i);
 		free(s->v[k]->group);

@@ -256,9 +256,9 @@ static void stop_all(struct control *c)
 	http_server_free(c->server);
 	recorder_free(c->held_off_events);
 	client_free(c->held_off_client);
+	informers_free(c->informers); /* its handlers are theirs */
 	scheduler_free(c->scheduler);
 	controllers_free(c->controllers);
-	informers_free(c->informers);
 	client_free(c->scheduler_client);
 	client_free(c->informer_client);
 	store_close(c->store);
