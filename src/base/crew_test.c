@@ -1,0 +1,184 @@
+#include "base/test.h"
+
+#include "base/crew.h"
+#include "base/fiber.h"
+
+#define JOBS 500
+#define AT_ONCE 40
+
+/* Answers whoever asks only when as many ask as may be at work, so it ends only if a job leaves its task to others. */
+struct oracle {
+	struct task_mutex lock;
+	struct task_cond asked;
+	struct fiber *askers[AT_ONCE];
+	int n, most, left, dropped;
+};
+
+static void ask(void *arg)
+{
+	struct oracle *o = arg;
+
+	task_lock(&o->lock);
+	o->n++;
+	task_signal(&o->asked);
+	task_unlock(&o->lock);
+}
+
+static void work(void *arg, void *job)
+{
+	struct oracle *o = arg;
+	int *n = job;
+
+	task_lock(&o->lock);
+	for (int i = 0; i < AT_ONCE; i++)
+		if (!o->askers[i]) {
+			o->askers[i] = fiber_current();
+			break;
+		}
+	task_unlock(&o->lock);
+	fiber_park(ask, o);
+	++*n;
+}
+
+static void drop(void *arg, void *job)
+{
+	struct oracle *o = arg;
+
+	(void)job;
+	task_lock(&o->lock);
+	o->dropped++;
+	task_signal(&o->asked);
+	task_unlock(&o->lock);
+}
+
+static void answer(void *arg)
+{
+	struct oracle *o = arg;
+
+	while (o->left > 0) {
+		struct fiber *all[AT_ONCE] = { 0 };
+
+		task_lock(&o->lock);
+		while (o->n < (o->left < AT_ONCE ? o->left : AT_ONCE))
+			task_wait(&o->asked, &o->lock);
+		o->most = o->n > o->most ? o->n : o->most;
+		memcpy(all, o->askers, sizeof(all));
+		memset((void *)o->askers, 0, sizeof(o->askers));
+		o->left -= o->n;
+		o->n = 0;
+		task_unlock(&o->lock);
+		for (int i = 0; i < AT_ONCE; i++)
+			if (all[i])
+				fiber_wake(all[i]);
+	}
+}
+
+static void many_jobs_wait_at_a_time_on_few_tasks(void **state)
+{
+	struct oracle o = { .lock = TASK_MUTEX_INIT, .left = JOBS };
+	struct crew *c = crew_new(&(struct crew_opts){
+		.name = "crew", .work = work, .drop = drop, .arg = &o, .tasks_max = 2, .jobs_max = AT_ONCE });
+	int done[JOBS] = { 0 };
+	struct task *t;
+
+	task_cond_init(&o.asked);
+	t = task_spawn("oracle", answer, &o);
+	for (int i = 0; i < JOBS; i++)
+		crew_add(c, &done[i]);
+	task_join(t);
+	crew_free(c);
+	assert_int_equal(o.most, AT_ONCE);
+	assert_int_equal(o.dropped, 0);
+	for (int i = 0; i < JOBS; i++)
+		assert_int_equal(done[i], 1);
+	task_cond_fini(&o.asked);
+}
+
+static void stop(void *crew)
+{
+	crew_stop(crew, (struct mono){ 0 });
+}
+
+static void what_nobody_began_is_dropped(void **state)
+{
+	struct oracle o = { .lock = TASK_MUTEX_INIT, .left = AT_ONCE };
+	struct crew *c = crew_new(&(struct crew_opts){
+		.name = "crew", .work = work, .drop = drop, .arg = &o, .tasks_max = 2, .jobs_max = AT_ONCE });
+	int done[JOBS] = { 0 }, sum = 0;
+	struct task *t;
+
+	task_cond_init(&o.asked);
+	for (int i = 0; i < JOBS; i++)
+		crew_add(c, &done[i]);
+	task_lock(&o.lock);
+	while (o.n < AT_ONCE)
+		task_wait(&o.asked, &o.lock);
+	t = task_spawn("stop", stop, c);
+	while (o.dropped < JOBS - AT_ONCE)
+		task_wait(&o.asked, &o.lock);
+	task_unlock(&o.lock);
+	answer(&o);
+	task_join(t);
+	crew_add(c, &done[0]);
+	crew_free(c);
+	for (int i = 0; i < JOBS; i++)
+		sum += done[i];
+	assert_int_equal(sum, AT_ONCE);
+	assert_int_equal(o.dropped, JOBS - AT_ONCE + 1);
+	task_cond_fini(&o.asked);
+}
+
+/* In a simulation a job keeps its task: as many are at work as there are tasks. */
+struct sim {
+	int at_work, most, done;
+};
+
+static void sleep_a_while(void *arg, void *job)
+{
+	struct sim *s = arg;
+
+	(void)job;
+	s->at_work++;
+	s->most = s->at_work > s->most ? s->at_work : s->most;
+	task_sleep_ms(10);
+	s->at_work--;
+	s->done++;
+}
+
+static void sim_drop(void *arg, void *job)
+{
+	(void)arg;
+	(void)job;
+	fail();
+}
+
+static void sim_main(void *arg)
+{
+	struct crew *c = crew_new(&(struct crew_opts){
+		.name = "crew", .work = sleep_a_while, .drop = sim_drop, .arg = arg, .tasks_max = 3, .jobs_max = 10 });
+
+	for (int i = 0; i < 30; i++)
+		crew_add(c, c);
+	crew_stop(c, MONO_NEVER);
+	crew_free(c);
+}
+
+static void runs_in_a_simulation(void **state)
+{
+	struct sim s = { 0 };
+
+	task_sim_run(7, 60000, sim_main, &s);
+	assert_int_equal(s.done, 30);
+	assert_int_equal(s.most, 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_jobs_wait_at_a_time_on_few_tasks),
+		cmocka_unit_test(what_nobody_began_is_dropped),
+		cmocka_unit_test(runs_in_a_simulation),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
