@@ -1,8 +1,10 @@
-/* Events: what happened to an object, for people. Callers only queue; one task writes.
+/* Events: what happened to an object, for people. Callers only queue; one task writes, many events at a time.
  *
  *   recorder_event() ──► queue (bounded) ──► task: rate limit per object ──► same as before? count it up : create
  *
+ * Occurrences of the same event are written one after the other.
  * As in upstream, more than 10 different messages of one kind within 10 minutes become one event that says so. */
+#include "base/crew.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "client/informer.h"
@@ -10,13 +12,16 @@
 #include <stdio.h>
 
 #define LOG_MODULE "events"
-#define QUEUE_MAX 1024    /* waiting events; later ones are dropped */
+#define QUEUE_MAX 16384   /* events that wait or are being written; later ones are dropped, and that is logged */
+#define ENTRY_BYTES 512   /* of one that waits, as a rule */
+#define WRITES_MAX 64     /* at a time */
 #define KNOWN_MAX 4096    /* entries of each table below; the oldest go */
 #define BURST 25          /* events of one object at once, then … */
 #define REFILL_MS 300000  /* … one each 5 minutes */
 #define SIMILAR_MAX 10    /* messages of one kind before they are combined */
 #define SIMILAR_MS 600000 /* within this time */
 #define TRIES 3
+#define CLOSING_MS 1000
 #define MESSAGE_MAX 1024 /* upstream's limit */
 
 /* One occurrence. All strings in one arena: it goes as a whole. */
@@ -24,7 +29,7 @@ struct entry {
 	struct arena *a;
 	struct str kind, api_version, ns, name, uid, revision, field_path, type, reason, message;
 	struct wall at;
-	struct entry *next;
+	struct entry *next; /* the same again, while this one is written */
 };
 
 /* An event that is on the server. */
@@ -48,18 +53,15 @@ struct similar {
 struct recorder {
 	struct client *client;
 	char *component, *host;
-	struct task *task;
 	struct stop *stop;
+	struct crew *crew; /* of one task */
 
 	struct task_mutex lock;
-	struct task_cond work;
-	struct entry *first, **last;
-	size_t n;
-	bool closing;
-	struct mono deadline; /* when closing */
+	int64_t waiting, dropped; /* dropped: since nothing waited */
 
-	/* The task only. */
+	/* The task only; a fiber that writes finds them changed afterwards. */
 	struct map *known, *buckets, *similar;
+	struct map *writing; /* same_key() → its first entry */
 };
 
 /* ---- memory of what was said ----------------------------------------------------------------- */
@@ -198,12 +200,16 @@ static int count_up(struct recorder *r, struct entry *ev, struct known *k, struc
 {
 	auto_(doc_unref) struct doc *patch = NULL;
 	char now[TIME_TEXT_MAX];
+	struct str ns, name;
 	int code;
 
 	wall_rfc3339(ev->at, now);
+	ns = arena_str(ev->a, str_c(k->ns));
+	name = arena_str(ev->a, str_c(k->name));
 	patch = node_publish(node_pack(ev->a, "{count:I, lastTimestamp:s, message:S}", k->count + 1, now, ev->message));
-	code = client_patch(r->client, res_events, str_c(k->ns), str_c(k->name), NULL, PATCH_MERGE, patch, NULL, e);
-	if (code == 0)
+	code = client_patch(r->client, res_events, ns, name, NULL, PATCH_MERGE, patch, NULL, e);
+	k = map_get(r->known, same_key(ev));
+	if (code == 0 && k)
 		k->count++;
 	return code;
 }
@@ -228,9 +234,6 @@ static void write_event(struct recorder *r, struct entry *ev)
 	struct err e;
 	int code;
 
-	if (!allowed(r, ev))
-		return;
-	combine(r, ev);
 	for (int i = 0; i < TRIES; i++) {
 		err_init(&e);
 		code = write_once(r, ev, &e);
@@ -245,35 +248,60 @@ static void write_event(struct recorder *r, struct entry *ev)
 			STR_ARG(ev->name), e.message);
 }
 
-static struct entry *next_entry(struct recorder *r)
+static void done(struct recorder *r, struct entry *ev)
 {
-	struct entry *ev;
+	int64_t dropped = 0;
 
 	task_lock(&r->lock);
-	while (!r->first && !r->closing)
-		task_wait(&r->work, &r->lock);
-	ev = r->first;
-	if (r->closing && !mono_before(mono_now(), r->deadline))
-		ev = NULL;
-	if (ev) {
-		r->first = ev->next;
-		if (!r->first)
-			r->last = &r->first;
-		r->n--;
+	if (--r->waiting == 0) {
+		dropped = r->dropped;
+		r->dropped = 0;
 	}
 	task_unlock(&r->lock);
-	return ev;
+	if (dropped)
+		log_warn("%lld events of %s were not written: too many at once", (long long)dropped, r->component);
+	arena_free(ev->a);
 }
 
-static void recorder_run(void *arg)
+/* Writes it, and then what came to the same meanwhile. */
+static void write_in_turn(struct recorder *r, struct entry *ev)
+{
+	struct str key = same_key(ev);
+	struct entry *first = map_get(r->writing, key), *next;
+
+	if (first) {
+		while (first->next)
+			first = first->next;
+		first->next = ev;
+		return;
+	}
+	for (; ev; ev = next) {
+		map_put(r->writing, key, ev);
+		write_event(r, ev);
+		next = ev->next;
+		key = next ? same_key(next) : key;
+		if (!next)
+			map_del(r->writing, key);
+		done(r, ev);
+	}
+}
+
+static void work(void *arg, void *job)
 {
 	struct recorder *r = arg;
-	struct entry *ev;
+	struct entry *ev = job;
 
-	while ((ev = next_entry(r))) {
-		write_event(r, ev);
-		arena_free(ev->a);
+	if (!allowed(r, ev)) {
+		done(r, ev);
+		return;
 	}
+	combine(r, ev);
+	write_in_turn(r, ev);
+}
+
+static void drop(void *arg, void *job)
+{
+	done(arg, job);
 }
 
 /* ---- callers --------------------------------------------------------------------------------- */
@@ -285,13 +313,14 @@ struct recorder *recorder_new(struct client *c, const char *component, const cha
 	r->client = c;
 	r->component = xstrdup(component);
 	r->host = host ? xstrdup(host) : NULL;
-	r->last = &r->first;
+	r->crew = crew_new(&(struct crew_opts){
+		.name = "events", .work = work, .drop = drop, .arg = r, .tasks_max = 1, .jobs_max = WRITES_MAX });
 	r->known = map_new(known_end);
 	r->buckets = map_new(free);
 	r->similar = map_new(free);
+	r->writing = map_new(NULL);
 	r->stop = stop_new();
 	task_mutex_init(&r->lock);
-	task_cond_init(&r->work);
 	return r;
 }
 
@@ -299,24 +328,14 @@ struct recorder *recorder_free(struct recorder *r)
 {
 	if (!r)
 		return NULL;
-	task_lock(&r->lock);
-	r->closing = true;
-	r->deadline = mono_add_ms(mono_now(), 1000);
-	task_signal(&r->work);
-	task_unlock(&r->lock);
 	stop_raise(r->stop); /* retries end */
-	task_join(r->task);
-	while (r->first) {
-		struct entry *ev = r->first;
-
-		r->first = ev->next;
-		arena_free(ev->a);
-	}
+	crew_stop(r->crew, mono_add_ms(mono_now(), CLOSING_MS));
+	crew_free(r->crew);
 	map_free(r->known);
 	map_free(r->buckets);
 	map_free(r->similar);
+	map_free(r->writing);
 	stop_free(r->stop);
-	task_cond_fini(&r->work);
 	task_mutex_fini(&r->lock);
 	free(r->component);
 	free(r->host);
@@ -327,7 +346,7 @@ struct recorder *recorder_free(struct recorder *r)
 static struct entry *entry_new(
 	struct doc *about, const char *field_path, const char *type, const char *reason, const char *message)
 {
-	struct arena *a = arena_new();
+	struct arena *a = arena_new_of(ENTRY_BYTES);
 	struct entry *ev = ARENA_NEW(a, struct entry);
 
 	*ev = (struct entry){
@@ -387,26 +406,19 @@ static void record(struct recorder *r, struct doc *about, const char *field_path
 	const char *fmt, va_list ap)
 {
 	char message[MESSAGE_MAX];
-	struct entry *ev;
+	bool room;
 
 	if (!r)
 		return;
 	vsnprintf(message, sizeof(message), fmt, ap);
 	make_text(message);
-	ev = entry_new(about, field_path, type, reason, message);
 	task_lock(&r->lock);
-	if (r->n < QUEUE_MAX && !r->closing) {
-		*r->last = ev;
-		r->last = &ev->next;
-		r->n++;
-		ev = NULL;
-		if (!r->task) /* most parts of a quiet cluster never have anything to say */
-			r->task = task_spawn("events", recorder_run, r);
-		task_signal(&r->work);
-	}
+	room = r->waiting < QUEUE_MAX;
+	r->waiting += room;
+	r->dropped += !room;
 	task_unlock(&r->lock);
-	if (ev)
-		arena_free(ev->a);
+	if (room)
+		crew_add(r->crew, entry_new(about, field_path, type, reason, message));
 }
 
 void recorder_event(struct recorder *r, struct doc *about, const char *type, const char *reason, const char *fmt, ...)

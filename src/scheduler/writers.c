@@ -1,13 +1,14 @@
 #include "scheduler/writers.h"
+#include "base/crew.h"
 #include "base/log.h"
 #include "claims/claims.h"
 
 #define LOG_MODULE "scheduler"
-#define WRITERS_MAX 4
+#define TASKS_MAX 4
+#define WRITES_MAX 128 /* at a time: what fits into the next commit */
 #define REPORT_TRIES 3
 
 struct job {
-	struct job *next;
 	struct doc *pod;      /* ref */
 	char *node;           /* bind to it; report: nominated, may be NULL */
 	char *message;        /* NULL: bind */
@@ -21,12 +22,7 @@ struct writers {
 	struct recorder *recorder;
 	void (*failed)(void *arg, struct str uid);
 	void *arg;
-	struct task_mutex lock;
-	struct task_cond work;
-	struct job *first, **last;
-	size_t waiting, idle, n;
-	struct task *tasks[WRITERS_MAX];
-	bool stopping;
+	struct crew *crew;
 };
 
 static void job_free(struct job *j)
@@ -203,61 +199,27 @@ static void report(struct writers *w, struct job *j, struct arena *a)
 	delete_victims(w, j);
 }
 
-/* ---- tasks ----------------------------------------------------------------------------------- */
+/* ---- the crew -------------------------------------------------------------------------------- */
 
-static struct job *next_job(struct writers *w)
-{
-	struct job *j;
-
-	task_lock(&w->lock);
-	w->idle++;
-	while (!w->first && !w->stopping)
-		task_wait(&w->work, &w->lock);
-	w->idle--;
-	j = w->stopping ? NULL : w->first;
-	if (j) {
-		w->first = j->next;
-		w->waiting--;
-		if (!w->first)
-			w->last = &w->first;
-	}
-	task_unlock(&w->lock);
-	return j;
-}
-
-static void writer(void *arg)
+static void work(void *arg, void *job)
 {
 	struct writers *w = arg;
+	struct job *j = job;
 	auto_(arena_free) struct arena *a = arena_new();
-	struct job *j;
 
-	while ((j = next_job(w))) {
-		if (j->message)
-			report(w, j, a);
-		else if (j->n_writes)
-			write_volumes(w, j, a);
-		else
-			bind(w, j, a);
-		job_free(j);
-		arena_reset(a);
-	}
+	if (j->message)
+		report(w, j, a);
+	else if (j->n_writes)
+		write_volumes(w, j, a);
+	else
+		bind(w, j, a);
+	job_free(j);
 }
 
-static void add(struct writers *w, struct job *take)
+static void drop(void *arg, void *job)
 {
-	task_lock(&w->lock);
-	if (w->stopping) {
-		task_unlock(&w->lock);
-		job_free(take);
-		return;
-	}
-	*w->last = take;
-	w->last = &take->next;
-	w->waiting++;
-	if (w->waiting > w->idle && w->n < WRITERS_MAX)
-		w->tasks[w->n++] = task_spawn("bind", writer, w);
-	task_signal(&w->work);
-	task_unlock(&w->lock);
+	(void)arg;
+	job_free(job);
 }
 
 void writers_bind(struct writers *w, struct doc *pod, struct str node)
@@ -266,7 +228,7 @@ void writers_bind(struct writers *w, struct doc *pod, struct str node)
 
 	j->pod = doc_ref(pod);
 	j->node = str_dup(node);
-	add(w, j);
+	crew_add(w->crew, j);
 }
 
 void writers_volumes(struct writers *w, struct doc *pod, struct str node, const struct volume_plan *plan)
@@ -285,7 +247,7 @@ void writers_volumes(struct writers *w, struct doc *pod, struct str node, const 
 		j->writes[j->n_writes] =
 			(struct volume_write){ doc_ref(v->claim), v->volume ? doc_ref(v->volume) : NULL };
 	}
-	add(w, j);
+	crew_add(w->crew, j);
 }
 
 void writers_report(struct writers *w, struct doc *pod, const char *message, struct str nominated,
@@ -299,7 +261,7 @@ void writers_report(struct writers *w, struct doc *pod, const char *message, str
 	j->victims = n_victims ? xcalloc(n_victims, sizeof(struct doc *)) : NULL;
 	for (size_t i = 0; i < n_victims; i++)
 		j->victims[j->n_victims++] = doc_ref(victims[i]->doc);
-	add(w, j);
+	crew_add(w->crew, j);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -313,34 +275,22 @@ struct writers *writers_new(
 	w->recorder = recorder_new(c, name, host);
 	w->failed = failed;
 	w->arg = arg;
-	w->last = &w->first;
-	task_mutex_init(&w->lock);
-	task_cond_init(&w->work);
+	w->crew = crew_new(&(struct crew_opts){
+		.name = "bind", .work = work, .drop = drop, .arg = w, .tasks_max = TASKS_MAX, .jobs_max = WRITES_MAX });
 	return w;
 }
 
 void writers_stop(struct writers *w)
 {
-	task_lock(&w->lock);
-	w->stopping = true;
-	task_broadcast(&w->work);
-	task_unlock(&w->lock);
-	for (size_t i = 0; i < w->n; i++)
-		w->tasks[i] = task_join(w->tasks[i]);
+	crew_stop(w->crew, mono_now());
 }
 
 struct writers *writers_free(struct writers *w)
 {
 	if (!w)
 		return NULL;
-	writers_stop(w);
-	for (struct job *j = w->first, *next; j; j = next) {
-		next = j->next;
-		job_free(j);
-	}
+	crew_free(w->crew);
 	recorder_free(w->recorder);
-	task_cond_fini(&w->work);
-	task_mutex_fini(&w->lock);
 	free(w);
 	return NULL;
 }

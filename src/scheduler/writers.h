@@ -1,5 +1,5 @@
-/* Writers: what has been decided is written to the API beside the decisions, by a few tasks made when needed, so that a
- * store that commits in groups has groups to commit. */
+/* Writers: what has been decided is written to the API beside the decisions, many at a time, so that a store that
+ * commits in groups has groups to commit. */
 #pragma once
 #include "scheduler/scheduler_internal.h"
 
