@@ -2,13 +2,10 @@
  * and TLS for all. Prints one JSON object. CPU is utime + stime of the processes in --pids over the measured span.
  *
  * usage: load --kubeconfig FILE [--pids 1,2,3] [--namespace NS] MODE [--OPTION N]…     see `modes` below */
-#include "base/clock.h"
+#include "load.h"
+
 #include "base/file.h"
-#include "base/task.h"
-#include "client/remote_internal.h"
-#include "net/net.h"
 #include <fcntl.h>
-#include <inttypes.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,22 +16,7 @@
 #define SAMPLES_MAX 200000
 #define STREAMS_EACH 90 /* of one connection; servers allow 100 or more */
 
-struct bench {
-	struct remote_config config;
-	struct arena *a;
-	char *url;
-	struct tls *tls;
-	struct net_loop *loop;
-	struct http_client *http;
-	const char *bearer; /* NULL: a certificate tells who we are */
-	const char *pids, *ns, *probe;
-	int64_t clients, seconds, count, size, rate, cached; /* options, by name in `options` */
-	char *path;                                          /* of the collection: /api/v1/namespaces/NS/configmaps */
-	char run[20];                                        /* distinguishes the names of this run */
-	struct buf filler;                                   /* size bytes */
-};
-
-static void die(const char *what, const struct err *e)
+_Noreturn void die(const char *what, const struct err *e)
 {
 	fprintf(stderr, "load: %s%s%s\n", what, e ? ": " : "", e ? e->message : "");
 	exit(1);
@@ -42,7 +24,7 @@ static void die(const char *what, const struct err *e)
 
 /* ---- figures --------------------------------------------------------------------------------- */
 
-static int64_t cpu_us_of(struct str pid)
+int64_t cpu_us_of(struct str pid)
 {
 	auto_free char *path = xasprintf("/proc/%.*s/stat", STR_ARG(pid));
 	auto_buf struct buf text = BUF_INIT;
@@ -55,7 +37,7 @@ static int64_t cpu_us_of(struct str pid)
 	return (int64_t)(user + sys) * 1000000 / sysconf(_SC_CLK_TCK);
 }
 
-static int64_t pss_bytes_of(struct str pid)
+int64_t pss_bytes_of(struct str pid)
 {
 	auto_free char *path = xasprintf("/proc/%.*s/smaps_rollup", STR_ARG(pid));
 	auto_buf struct buf text = BUF_INIT;
@@ -72,7 +54,7 @@ static int64_t pss_bytes_of(struct str pid)
 	return (pss + swap) * 1024;
 }
 
-static int64_t of_pids(const struct bench *b, int64_t (*what)(struct str pid))
+int64_t of_pids(const struct bench *b, int64_t (*what)(struct str pid))
 {
 	struct str rest = str_c(b->pids), pid;
 	int64_t sum = 0;
@@ -93,7 +75,7 @@ static int by_size(const void *a, const void *b)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-static size_t headers(const struct bench *b, struct http_header h[3])
+size_t headers(const struct bench *b, struct http_header h[3])
 {
 	size_t n = 0;
 
@@ -106,7 +88,7 @@ static size_t headers(const struct bench *b, struct http_header h[3])
 }
 
 /* The size of the answer's body; ends the program unless the status is the wanted one. */
-static size_t request(struct bench *b, const char *method, const char *path, struct str body, int want)
+size_t request(struct bench *b, const char *method, const char *path, struct str body, int want)
 {
 	struct http_header h[3];
 	struct http_reply reply = { 0 };
@@ -135,7 +117,7 @@ static void create_config_map(struct bench *b, const char *name)
 	request(b, "POST", b->path, str_c(body), 201);
 }
 
-static struct http_client *connect_to(struct bench *b)
+struct http_client *connect_to(struct bench *b)
 {
 	struct http_client *c;
 	struct err e;
@@ -152,14 +134,6 @@ static struct http_client *connect_to(struct bench *b)
 }
 
 /* ---- many clients at one thing --------------------------------------------------------------- */
-
-struct worker {
-	struct bench *b;
-	void (*once)(struct worker *w);
-	struct mono until;
-	int64_t id, n, most, *us; /* most 0: until the time is over */
-	struct task *t;
-};
 
 static void work_on(void *arg)
 {
@@ -248,7 +222,7 @@ static void mode_get(struct bench *b)
 	crowd(b, "get", get_once, 0);
 }
 
-static void create_many(struct bench *b, void (*once)(struct worker *w))
+void create_many(struct bench *b, void (*once)(struct worker *w))
 {
 	int64_t each = b->count / b->clients;
 	struct worker *w = xcalloc((size_t)b->clients, sizeof(*w));
@@ -742,6 +716,13 @@ static const struct mode {
 	{ "watch", "--count watchers, --rate creates a second for --seconds", mode_watch },
 	{ "watches", "memory of --count idle watches", mode_watches },
 	{ "objects", "memory of --count pods; nobody may run them", mode_objects },
+	{ "nodes", "creates --nodes Node objects in ten zones, which nobody runs", mode_nodes },
+	{ "pods", "creates --count pods of a --kind by --clients at once: plain, spread, near, far, both or own",
+		mode_pods },
+	{ "bindings",
+		"watches until --count pods of the namespace have a node; --kind: creates them itself, the scheduler at "
+		"work",
+		mode_bindings },
 	{ "gap",
 		"longest times without an acknowledged write while --clients replace objects for --seconds; "
 		"--probe FILE: the disk's own, beside it",
@@ -757,12 +738,14 @@ static const struct option {
 	{ "--pids", AT(pids), false },
 	{ "--namespace", AT(ns), false },
 	{ "--probe", AT(probe), false },
+	{ "--kind", AT(kind), false },
 	{ "--clients", AT(clients), true },
 	{ "--seconds", AT(seconds), true },
 	{ "--count", AT(count), true },
 	{ "--size", AT(size), true },
 	{ "--rate", AT(rate), true },
 	{ "--cached", AT(cached), true },
+	{ "--nodes", AT(nodes), true },
 };
 
 static int usage(void)
@@ -834,6 +817,7 @@ int main(int argc, char **argv)
 		.count = 5000,
 		.size = 100,
 		.rate = 200,
+		.nodes = 100,
 		.a = arena_new() };
 	const struct mode *m = NULL;
 	const char *kubeconfig = NULL;

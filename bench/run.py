@@ -6,6 +6,7 @@ alternating rounds, and told as ratios. QUICK=1: short spans, to see that all of
 ONLY=node: what pods wait for on a node: starts, ends, crashes, changed objects, and the node process's memory with 100 of them.
 ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else.
 ONLY=crds: custom kinds alone, on a server with its controllers.
+ONLY=scheduler: bindings a second through the API; KINDS="plain near": these pods only (bench/pods.h tells of them).
 """
 import ipaddress
 import json
@@ -419,11 +420,15 @@ def count_syncs(targets):
         print(ROWS[-1], flush=True)
 
 
-def api_server():
-    """As the peer runs: without what acts on objects."""
-    server = Server(node=False, flags=["--without", "scheduler,controllers"])
+def without_node(without, **how):
+    server = Server(node=False, flags=["--without", without], **how)
     server.flags[server.flags.index("debug")] = "info"
     return server.start().wait_api()
+
+
+def api_server():
+    """As the peer runs: without what acts on objects."""
+    return without_node("scheduler,controllers")
 
 
 def api_half():
@@ -523,6 +528,50 @@ def crds_part():
         server.end()
 
 
+def bench_load(server, mode, **options):
+    return load(server.kubeconfig, processes(server).values(), "bench", mode, {"clients": 50, **options}, seconds=600)
+
+
+def bind_pending(kind, nodes, pods):
+    """The pods are there before the scheduler starts: what it binds when it has nothing to wait for."""
+    server = without_node("scheduler,controllers", ephemeral=False)
+    try:
+        bench_load(server, "nodes", nodes=nodes)
+        bench_load(server, "pods", kind=kind, count=pods)
+        server.stop()
+        server.flags[server.flags.index("scheduler,controllers")] = "controllers"
+        server.start().wait_api()
+        return bench_load(server, "bindings", count=pods)
+    finally:
+        server.end()
+
+
+def bind_live(kind, nodes, pods):
+    """As the peer was measured: from the first create to the last binding."""
+    server = without_node("controllers")
+    try:
+        bench_load(server, "nodes", nodes=nodes)
+        return bench_load(server, "bindings", kind=kind, count=pods)
+    finally:
+        server.end()
+
+
+def scheduler_part():
+    nodes, pods = (500, 5000) if QUICK else (5000, 50000)
+    kinds = os.environ.get("KINDS", "plain near" if QUICK else "plain spread near far both own").split()
+    section(f"Bindings, {nodes} nodes nobody runs, {pods} pods of 100 ReplicaSets", "pods", "figure", "aim")
+    for kind in kinds:
+        aim = "≥ 10,000/s" if kind == "plain" else "≥ 2,000/s"
+        r = bind_pending(kind, nodes, pods)
+        row(f"{kind}, pending when the scheduler starts", f"{r['per_s']}/s ({r['n']} seen), {r['cpu_us_each']:.0f} µs CPU of the server each, "
+            f"longest gap {r['gap_ms']:.0f} ms, {r['pss_mib']:.0f} MiB afterwards", aim)
+        r = bind_live(kind, nodes, pods)
+        row(f"{kind}, created by 50 clients meanwhile", f"{pods / r['since_begin_s']:.0f}/s from the first create to the last binding, "
+            f"{r['cpu_us_each']:.0f} µs CPU each with the create, longest gap {r['gap_ms']:.0f} ms")
+    r = bind_live("plain", 100, 2000)
+    row("the peer's case: 2,000 plain pods onto 100 nodes", f"{2000 / r['since_begin_s']:.0f}/s, all bound {r['since_begin_s']:.2f} s after the first create", "peer 53/s, tuned 254/s")
+
+
 def main():
     os.makedirs(os.path.join(TOP, "build", "bench"), exist_ok=True)
     with open("/proc/loadavg", encoding="utf-8") as f:
@@ -542,6 +591,8 @@ def main():
             api_half()
         if only in ("", "crds"):
             crds_part()
+        if only in ("", "scheduler"):
+            scheduler_part()
     finally:
         with open(os.path.join(TOP, "build", "bench", "results.md"), "w", encoding="utf-8") as f:
             f.write("\n".join(ROWS) + "\n")

@@ -3,18 +3,13 @@
  * measure.
  *
  *     build/release/bench/scheduler [--nodes 5000] [--pods 50000] [--apps 100]
- *
- * Every pod belongs to a ReplicaSet, so that it spreads over nodes and zones by itself. plain: requests of CPU and
- * memory, as most pods have. spread: DoNotSchedule and ScheduleAnyway over zones and nodes. near: required affinity to
- * pods of the same app in a zone. far: required anti-affinity to pods of the same app on a node. both: the two
- * together, with preferred ones. */
+ */
+#include "pods.h"
 #include "scheduler/scheduler_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-#define ZONES 10
 
 static int64_t cpu_ns(void) /* of this process: others may use the machine, too */
 {
@@ -43,61 +38,17 @@ static void add_nodes(struct snapshot *s, int n)
 		auto_buf struct buf b = BUF_INIT;
 		auto_(doc_unref) struct doc *d = NULL;
 
-		buf_printf(&b,
-			"{\"metadata\":{\"name\":\"node-%d\",\"labels\":{\"kubernetes.io/hostname\":\"node-%d\",\"kubernetes.io/os\":\"linux\","
-			"\"topology.kubernetes.io/zone\":\"zone-%d\"}},\"status\":{\"allocatable\":{\"cpu\":\"32\",\"memory\":\"128Gi\",\"pods\":\"110\"}}}",
-			i, i, i % ZONES);
+		node_text(&b, i);
 		d = parse(&b);
 		snapshot_node(s, doc_name(d), d);
 	}
 }
 
-#define SELECT "\"labelSelector\":{\"matchLabels\":{\"app\":\"app-%d\"}}"
-#define ZONE "\"topologyKey\":\"topology.kubernetes.io/zone\""
-#define HOST "\"topologyKey\":\"kubernetes.io/hostname\""
-
-static void constraints(struct buf *b, const char *how, int app)
-{
-	if (!strcmp(how, "spread"))
-		buf_printf(b,
-			"\"topologySpreadConstraints\":[{\"maxSkew\":1,\"whenUnsatisfiable\":\"DoNotSchedule\"," ZONE
-			"," SELECT "},{\"maxSkew\":1,\"whenUnsatisfiable\":\"ScheduleAnyway\"," HOST "," SELECT "}],",
-			app, app);
-	if (!strcmp(how, "near"))
-		buf_printf(b,
-			"\"affinity\":{\"podAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" ZONE
-			"," SELECT "}]}},",
-			app);
-	if (!strcmp(how, "far"))
-		buf_printf(b,
-			"\"affinity\":{\"podAntiAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" HOST
-			"," SELECT "}]}},",
-			app);
-	if (!strcmp(how, "both"))
-		buf_printf(b,
-			"\"affinity\":{\"podAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" ZONE
-			"," SELECT
-			"}],\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":10,\"podAffinityTerm\":{" ZONE
-			"," SELECT
-			"}}]},\"podAntiAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" HOST
-			"," SELECT
-			"}],\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":5,\"podAffinityTerm\":{" ZONE
-			"," SELECT "}}]}},",
-			app, app, app, (app + 1) % 7);
-}
-
-static struct doc *pod(const char *how, int i, int app)
+static struct doc *pod(const char *kind, int i, int app)
 {
 	auto_buf struct buf b = BUF_INIT;
 
-	buf_printf(&b,
-		"{\"metadata\":{\"name\":\"pod-%d\",\"namespace\":\"default\",\"uid\":\"u%d\",\"labels\":{\"app\":\"app-%d\"},\"ownerReferences\":[{\"kind\":"
-		"\"ReplicaSet\",\"name\":\"app-%d\",\"uid\":\"r%d\",\"controller\":true}]},\"spec\":{",
-		i, i, app, app, app);
-	constraints(&b, how, app);
-	buf_printf(&b,
-		"\"containers\":[{\"name\":\"c\",\"image\":\"registry/app-%d:1\",\"resources\":{\"requests\":{\"cpu\":\"100m\",\"memory\":\"200Mi\"}}}]}}",
-		app);
+	pod_text(&b, kind, "default", i, app);
 	return parse(&b);
 }
 
@@ -152,7 +103,7 @@ static int option(int argc, char **argv, const char *name, int otherwise)
 
 int main(int argc, char **argv)
 {
-	static const char *const all[] = { "plain", "spread", "near", "far", "both" };
+	static const char *const all[] = { "plain", "spread", "near", "far", "both", "own" };
 	int nodes = option(argc, argv, "--nodes", 5000), pods = option(argc, argv, "--pods", 50000),
 	    apps = option(argc, argv, "--apps", 100);
 
