@@ -50,6 +50,8 @@ struct strategy {
 	int (*prepare)(struct rq *rq, struct node *object, struct val old, struct err *e);
 	/* Adds causes with err_cause(); the caller makes the message. */
 	void (*validate)(struct rq *rq, struct val object, struct val old, struct err *e);
+	/* Of a valid object of somebody else's: what to warn of (rq_warn). NULL: nothing. */
+	void (*warn)(struct rq *rq, struct val object, struct val old);
 	/* Undo of what prepare() allocated, when the write failed; and what a deletion gives back. */
 	void (*release)(struct rq *rq, struct val object);
 	bool create_on_update; /* PUT to a name that is not there creates */
@@ -71,6 +73,7 @@ struct subresource {
 struct resource_def {
 	const char *group, *version, *resource, *singular, *kind, *list_kind; /* list_kind NULL: kind + "List" */
 	const char *const *short_names, *const *categories;                   /* NULL-terminated or NULL */
+	const char *deprecated; /* every request is warned with this, or NULL */
 	bool namespaced;
 	unsigned verbs;
 	const struct subresource *subs; /* ended by a NULL name; or NULL */

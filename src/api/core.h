@@ -41,6 +41,8 @@ void reply_text(struct rq *rq, int status, const char *content_type, const char 
 /* Pieces without owner live as long as rq. extra: further headers. */
 void reply_pieces(struct rq *rq, int status, const char *content_type, const struct http_header *extra, size_t n_extra,
 	struct net_piece *pieces, size_t n);
+/* The client has this already (If-None-Match): answers 304 with these headers, the ETag first. */
+bool reply_not_modified(struct rq *rq, const struct http_header *headers, size_t n);
 /* Common headers of every answer into h (room for 16 + warnings). */
 size_t reply_headers(struct rq *rq, const char *content_type, struct http_header *h, size_t max);
 const char *media_type(enum media m, bool watch);
@@ -51,6 +53,8 @@ bool gunzip_bytes(struct str in, struct buf *out);
 
 /* ---- read.c, list.c, watch.c ----------------------------------------------------------------- */
 void read_get(struct rq *rq);
+/* Those of a list or watch that contradict each other: all are told. */
+int check_list_options(struct rq *rq, bool watch, struct err *e);
 int query_number(struct rq *rq, const char *name, int64_t *ret, struct err *e); /* 0 where it is not given */
 void read_list(struct rq *rq);
 void list_reply(struct rq *rq, struct doc **docs,
@@ -279,6 +283,12 @@ int validate_finish_as(struct rq *rq, const char *group, const char *kind, struc
 int validate_options(struct rq *rq, const char *kind, struct err *e);
 bool validate_finish(
 	struct rq *rq, struct str name, struct err *e); /* makes the message of the causes; true: there were some */
+
+/* ---- warn.c ---------------------------------------------------------------------------------- */
+void warn_pod(struct rq *rq, struct val o, struct val old);
+void warn_workload(struct rq *rq, struct val o, struct val old); /* what has its template at spec.template */
+void warn_cronjob(struct rq *rq, struct val o, struct val old);
+void warn_service(struct rq *rq, struct val o, struct val old);
 
 /* ---- ipalloc.c ------------------------------------------------------------------------------- */
 struct ipalloc *ipalloc_new(struct api *api, struct err *e);

@@ -148,14 +148,15 @@ static void make_selectors(struct custom *c, struct val list)
 	c->def.field_selectors = out;
 }
 
-static void make_warning(struct custom *c, struct val version)
+static void make_deprecated(struct custom *c, struct val version)
 {
 	struct str given = val_str(val_get(version, "deprecationWarning"));
 
 	if (!val_bool(val_get(version, "deprecated"), false))
 		return;
-	c->warning = given.n ? arena_cstr(c->a, given) :
-			       arena_printf(c->a, "%s/%s %s is deprecated", c->def.group, c->def.version, c->def.kind);
+	c->def.deprecated = given.n ?
+		arena_cstr(c->a, given) :
+		arena_printf(c->a, "%s/%s %s is deprecated", c->def.group, c->def.version, c->def.kind);
 }
 
 static void make_def(struct custom *c, const struct doc *crd)
@@ -179,7 +180,7 @@ static void make_def(struct custom *c, const struct doc *crd)
 	make_subs(c, val_get(v, "subresources"));
 	make_columns(c, val_get(v, "additionalPrinterColumns"));
 	make_selectors(c, val_get(v, "selectableFields"));
-	make_warning(c, v);
+	make_deprecated(c, v);
 }
 
 int custom_new(struct doc *crd, size_t version, struct custom **ret, struct err *e)

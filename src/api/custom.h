@@ -22,7 +22,6 @@ struct custom {
 	bool webhook;                                      /* other versions are made by a webhook */
 	bool terminating;                                  /* no new objects */
 	bool served;                                       /* else it only stores */
-	const char *warning;                               /* of a deprecated version, or NULL */
 };
 /* One served version of a definition. Own. */
 int custom_new(struct doc *crd, size_t version, struct custom **ret, struct err *e);

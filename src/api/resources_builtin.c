@@ -146,6 +146,7 @@ const struct resource_def builtin_resources[] = {
 	{ STORED("", "v1", "configmaps", "configmap", "ConfigMap"), N, .short_names = NAMES("cm"), CELLS(configmap),
 		.strategy = &strategy_configmap },
 	{ STORED("", "v1", "endpoints", "endpoints", "Endpoints"), N, .list_kind = "EndpointsList",
+		.deprecated = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 		.short_names = NAMES("ep"), CELLS(endpoints), .strategy = &strategy_endpoints },
 	{ STORED("", "v1", "events", "event", "Event"), N, .short_names = NAMES("ev"), CELLS(event),
 		.columns_without_name = true, .names = NAME_SUBDOMAIN, .strategy = &strategy_event,

@@ -448,8 +448,8 @@ void route(struct rq *rq)
 		return;
 	}
 	resource_hold(rq->res);
-	if (rq->res->custom && rq->res->custom->warning)
-		rq_warn(rq, "%s", rq->res->custom->warning);
+	if (rq->res->def.deprecated)
+		rq_warn(rq, "%s", rq->res->def.deprecated);
 	if (rq->verb == V_LIST || rq->verb == V_WATCH) {
 		if (!rq->sub.n && !str_starts(rq_param(rq, "fieldSelector"), STR("metadata.name=")) && rq->name.n &&
 			rq->verb == V_LIST)

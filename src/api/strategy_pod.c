@@ -170,7 +170,9 @@ static void pod_validate(struct rq *rq, struct val o, struct val old, struct err
 		check_immutable(rq, spec, val_get(old, "spec"), e);
 }
 
-const struct strategy strategy_pod = { .prepare = pod_prepare, .validate = pod_validate, .graceful = true };
+const struct strategy strategy_pod = {
+	.prepare = pod_prepare, .validate = pod_validate, .warn = warn_pod, .graceful = true
+};
 
 /* ---- binding --------------------------------------------------------------------------------- */
 

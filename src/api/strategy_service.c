@@ -163,7 +163,9 @@ static void service_validate(struct rq *rq, struct val o, struct val old, struct
 	check_outside(rq, spec, e);
 }
 
-const struct strategy strategy_service = { .prepare = service_prepare, .validate = service_validate };
+const struct strategy strategy_service = {
+	.prepare = service_prepare, .validate = service_validate, .warn = warn_service
+};
 
 static void endpoints_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {

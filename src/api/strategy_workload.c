@@ -327,11 +327,13 @@ static void pdb_validate(struct rq *rq, struct val o, struct val old, struct err
 	validate_label_selector(rq, val_path(o, "spec.selector"), "spec.selector", e);
 }
 
-const struct strategy strategy_deployment = { .validate = deployment_validate };
-const struct strategy strategy_replicaset = { .validate = replicaset_validate };
-const struct strategy strategy_daemonset = { .prepare = daemonset_prepare, .validate = daemonset_validate };
-const struct strategy strategy_statefulset = { .validate = statefulset_validate };
-const struct strategy strategy_rc = { .validate = rc_validate };
-const struct strategy strategy_job = { .prepare = job_prepare, .validate = job_validate };
-const struct strategy strategy_cronjob = { .validate = cronjob_validate };
+const struct strategy strategy_deployment = { .validate = deployment_validate, .warn = warn_workload };
+const struct strategy strategy_replicaset = { .validate = replicaset_validate, .warn = warn_workload };
+const struct strategy strategy_daemonset = {
+	.prepare = daemonset_prepare, .validate = daemonset_validate, .warn = warn_workload
+};
+const struct strategy strategy_statefulset = { .validate = statefulset_validate, .warn = warn_workload };
+const struct strategy strategy_rc = { .validate = rc_validate, .warn = warn_workload };
+const struct strategy strategy_job = { .prepare = job_prepare, .validate = job_validate, .warn = warn_workload };
+const struct strategy strategy_cronjob = { .validate = cronjob_validate, .warn = warn_cronjob };
 const struct strategy strategy_pdb = { .validate = pdb_validate };

@@ -154,6 +154,8 @@ static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
 	if (validate_finish(rq, doc_name(d), e))
 		return -ERR_INVALID;
 	err_init(e);
+	if (s && s->warn && !rq->sub.n && !rq->local)
+		s->warn(rq, root, old);
 	return 0;
 }
 
