@@ -14,7 +14,8 @@ struct answer {
 	struct task_cond wake;
 	int status;
 	struct buf body;
-	char warning[512], content_type[128], etag[300];
+	char warning[2048]; /* all of them */
+	char content_type[128], etag[300];
 	bool done, stream, ended, closed;
 	const struct http_stream_ops *ops;
 	void *ops_arg;
@@ -25,7 +26,8 @@ static void keep_headers(struct answer *a, const struct http_header *h, size_t n
 {
 	for (size_t i = 0; i < n; i++) {
 		if (str_is(h[i].name, "warning"))
-			snprintf(a->warning, sizeof(a->warning), "%.*s", STR_ARG(h[i].value));
+			snprintf(a->warning + strlen(a->warning), sizeof(a->warning) - strlen(a->warning), "%.*s\n",
+				STR_ARG(h[i].value));
 		if (str_is(h[i].name, "content-type"))
 			snprintf(a->content_type, sizeof(a->content_type), "%.*s", STR_ARG(h[i].value));
 		if (str_is(h[i].name, "etag"))
@@ -111,6 +113,7 @@ struct fixture {
 	struct api *api;
 	struct answer *last;
 	struct doc *doc; /* of the last answer */
+	const char *if_none_match;
 };
 
 static bool body_has(struct fixture *f, const char *part)
@@ -147,12 +150,13 @@ static struct answer *start(
 	struct answer *a = answer_new();
 	struct str path, query = str_cut(str_c(url), '?', &path);
 	struct http_header h[] = { { STR("Content-Type"), str_c(type ? type : "application/json") },
-		{ STR("Accept"), str_c(accept ? accept : "application/json") }, { STR("User-Agent"), STR("test/1") } };
+		{ STR("Accept"), str_c(accept ? accept : "application/json") }, { STR("User-Agent"), STR("test/1") },
+		{ STR("If-None-Match"), str_c(f->if_none_match) } };
 	struct api_call c = { .method = str_c(method),
 		.path = path,
 		.query = query,
 		.headers = h,
-		.n_headers = 3,
+		.n_headers = f->if_none_match ? 4 : 3,
 		.body = str_c(body),
 		.identity = &master,
 		.sink = &sink,
@@ -728,6 +732,94 @@ static void discovery_speaks_old_and_new(void **state)
 	expect(f, 404, call(f, "GET", "/nothing", NULL));
 }
 
+static void what_a_client_has_is_not_sent_again(void **state)
+{
+	struct fixture *f = *state;
+	char tag[300], several[700], weak[310];
+	const char *const has[] = { tag, several, weak, "*" }, *const has_not[] = { "\"x\"", "", "W/\"x\", \"y\"" };
+
+	expect(f, 200, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
+	snprintf(tag, sizeof(tag), "%s", f->last->etag);
+	snprintf(weak, sizeof(weak), "W/%s", tag);
+	snprintf(several, sizeof(several), "\"x\" , %s,W/\"y\"", tag);
+	for (size_t i = 0; i < ARRAY_LEN(has); i++) {
+		f->if_none_match = has[i];
+		expect(f, 304, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
+		assert_string_equal(f->last->etag, tag);
+		assert_int_equal(f->last->body.n, 0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(has_not); i++) {
+		f->if_none_match = has_not[i];
+		expect(f, 200, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
+	}
+	f->if_none_match = NULL;
+}
+
+static void every_bad_option_is_told(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *query, *causes;
+	} cases[] = {
+		{ "resourceVersionMatch=Near&sendInitialEvents=true",
+			"is invalid: [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, "
+			"resourceVersionMatch: Unsupported value: \"Near\": supported values: \"Exact\", \"NotOlderThan\", \"\", "
+			"sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list]" },
+		{ "watch=1&resourceVersionMatch=Near&continue=x",
+			"is invalid: [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided, "
+			"resourceVersionMatch: Unsupported value: \"Near\": supported values: \"Exact\", \"NotOlderThan\", \"\", "
+			"resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided]" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char *url = xasprintf(CM "?%s", cases[i].query);
+
+		expect(f, 422, call(f, "GET", url, NULL));
+		if (!strstr(get(f, "message"), cases[i].causes))
+			fail_msg("%s", get(f, "message"));
+		free(url);
+	}
+}
+
+#define PODS "/api/v1/namespaces/default/pods"
+
+static void what_is_accepted_may_be_warned_of(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const warnings[] = {
+		"spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \\\"kubernetes.io/os\\\" instead",
+		"spec.volumes[0].gitRepo: deprecated in v1.11",
+		"spec.hostAliases[1].ip: duplicate ip \\\"10.0.0.1\\\"",
+		"spec.containers[0].resources.limits[memory]: fractional byte value \\\"100m\\\" is invalid, must be an integer",
+		"spec.containers[0].env[1]: hides previous definition of \\\"A\\\", which may be dropped when using apply",
+		"spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
+		"metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the "
+		"\\\"seccompProfile\\\" field instead",
+		"spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
+	};
+
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"old\",\"annotations\":{\"seccomp.security.alpha.kubernetes.io/pod\":\"x\"}},"
+			"\"spec\":{\"nodeSelector\":{\"beta.kubernetes.io/os\":\"linux\"},"
+			"\"volumes\":[{\"name\":\"g\",\"gitRepo\":{\"repository\":\"r\"}}],"
+			"\"hostAliases\":[{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.1\"}],"
+			"\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"z\",\"whenUnsatisfiable\":\"DoNotSchedule\"}],"
+			"\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"resources\":{\"limits\":{\"memory\":\"100m\"}},"
+			"\"ports\":[{\"containerPort\":80},{\"containerPort\":80,\"hostPort\":80}],"
+			"\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"A\",\"value\":\"2\"},{\"name\":\"A\",\"value\":\"$(A)3\"}]}]}}"));
+	for (size_t i = 0; i < ARRAY_LEN(warnings); i++)
+		if (!strstr(f->last->warning, warnings[i]))
+			fail_msg("no \"%s\" in:\n%s", warnings[i], f->last->warning);
+	assert_null(strstr(f->last->warning, "env[2]"));
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"new\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	assert_string_equal(f->last->warning, "");
+	expect(f, 200, call(f, "GET", "/api/v1/endpoints", NULL));
+	assert_non_null(strstr(f->last->warning, "v1 Endpoints is deprecated in v1.33+"));
+}
+
 static void events_are_served_in_both_groups(void **state)
 {
 	struct fixture *f = *state;
@@ -801,6 +893,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(finalizers_hold_an_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(namespaces_end_in_two_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_a_client_has_is_not_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(every_bad_option_is_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_accepted_may_be_warned_of, setup, teardown),
 		cmocka_unit_test_setup_teardown(events_are_served_in_both_groups, setup, teardown),
 		cmocka_unit_test_setup_teardown(local_client_sees_the_same, setup, teardown),
 	};

@@ -469,9 +469,8 @@ static void aggregated(struct rq *rq, bool core)
 	buf_c(&b, "]}");
 	struct http_header extra[] = { { STR("etag"), etag_of(rq, buf_view(&b)) }, { STR("vary"), STR("Accept") } };
 	const char *type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-	if (str_eq(rq_header(rq, "if-none-match"), extra[0].value)) {
+	if (reply_not_modified(rq, extra, 2)) {
 		buf_fini(&b);
-		reply_pieces(rq, 304, NULL, extra, 2, NULL, 0);
 		return;
 	}
 	struct net_piece p = { buf_view(&b), NULL, NULL };

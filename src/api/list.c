@@ -213,34 +213,41 @@ static int token_read(struct rq *rq, struct str token, int64_t *rev, struct str 
 	return 0;
 }
 
-static int invalid_option(struct rq *rq, struct err *e, const char *field, const char *why)
+int check_list_options(struct rq *rq, bool watch, struct err *e)
 {
-	v_forbidden(e, field, why);
+	static const char *const known[] = { "Exact", "NotOlderThan", "", NULL };
+	static const char field[] = "resourceVersionMatch";
+	struct str match = rq_param(rq, field), rv = rq_param(rq, "resourceVersion");
+	bool initial = rq_param(rq, "sendInitialEvents").p;
+
+	if (watch && initial && !str_is(match, "NotOlderThan"))
+		v_forbidden(e, field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+	if (match.n && watch && !initial)
+		v_forbidden(
+			e, field, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+	if (match.n && !watch && !rv.n)
+		v_forbidden(e, field, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+	if (match.n && !watch && rq_param(rq, "continue").n)
+		v_forbidden(e, field, "resourceVersionMatch is forbidden when continue is provided");
+	if (match.n && !str_is(match, "Exact") && !str_is(match, "NotOlderThan"))
+		v_unsupported(e, field, match, known);
+	if (match.n && watch && rq_param(rq, "continue").n)
+		v_forbidden(e, field, "resourceVersionMatch is forbidden when continue is provided");
+	if (!watch && str_is(match, "Exact") && str_is(rv, "0"))
+		v_forbidden(e, field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+	if (!watch && initial)
+		v_forbidden(e, "sendInitialEvents", "sendInitialEvents is forbidden for list");
 	return validate_options(rq, "ListOptions", e);
 }
 
 static int query_revision(struct rq *rq, struct list_query *q, struct err *e)
 {
 	struct str rv = rq_param(rq, "resourceVersion"), match = rq_param(rq, "resourceVersionMatch");
-	static const char *const known[] = { "Exact", "NotOlderThan", "", NULL };
 	struct str cont = rq_param(rq, "continue");
 	int64_t want;
 
-	if (rq_param(rq, "sendInitialEvents").p)
-		return invalid_option(rq, e, "sendInitialEvents", "sendInitialEvents is forbidden for list");
-	if (match.n && cont.n)
-		return invalid_option(
-			rq, e, "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
-	if (match.n && !rv.n)
-		return invalid_option(rq, e, "resourceVersionMatch",
-			"resourceVersionMatch is forbidden unless resourceVersion is provided");
-	if (match.n && !str_is(match, "Exact") && !str_is(match, "NotOlderThan"))
-		v_unsupported(e, "resourceVersionMatch", match, known);
-	if (e->causes_len)
-		return validate_options(rq, "ListOptions", e);
-	if (str_is(match, "Exact") && str_is(rv, "0"))
-		return invalid_option(rq, e, "resourceVersionMatch",
-			"resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+	if (check_list_options(rq, false, e) < 0)
+		return -e->code;
 	if (cont.n) {
 		if (rv.n && !str_is(rv, "0"))
 			return err_set(

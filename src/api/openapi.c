@@ -151,10 +151,8 @@ static void send(struct rq *rq, struct str gz, const char *type)
 	snprintf(etag, sizeof(etag), "\"%016llX\"", (unsigned long long)str_hash(gz));
 	h[n++] = (struct http_header){ STR("etag"), arena_str(rq->a, str_c(etag)) };
 	h[n++] = (struct http_header){ STR("vary"), STR("Accept-Encoding, Accept") };
-	if (str_eq(rq_header(rq, "if-none-match"), h[0].value)) {
-		reply_pieces(rq, 304, NULL, h, n, NULL, 0);
+	if (reply_not_modified(rq, h, n))
 		return;
-	}
 	if (gzip) {
 		h[n++] = (struct http_header){ STR("content-encoding"), STR("gzip") };
 	} else {

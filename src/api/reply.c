@@ -216,6 +216,26 @@ void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *
 	reply_pieces(rq, status, content_type, NULL, 0, &p, 1);
 }
 
+/* If-None-Match compares weakly: W/"x" is "x" (RFC 9110, 8.8.3.2 and 13.1.2). */
+static struct str tag_of(struct str s)
+{
+	s = str_trim(s);
+	return str_starts(s, STR("W/")) ? str_n(s.p + 2, s.n - 2) : s;
+}
+
+bool reply_not_modified(struct rq *rq, const struct http_header *headers, size_t n)
+{
+	struct str asked = rq_header(rq, "if-none-match"), etag = tag_of(headers[0].value);
+
+	for (struct str one, rest = asked; str_next(&rest, ',', &one);) {
+		if (!str_is(str_trim(one), "*") && !str_eq(tag_of(one), etag))
+			continue;
+		reply_pieces(rq, 304, NULL, headers, n, NULL, 0);
+		return true;
+	}
+	return false;
+}
+
 void reply_text(struct rq *rq, int status, const char *content_type, const char *text)
 {
 	struct net_piece p = { arena_str(rq->a, str_c(text)), NULL, NULL };

@@ -505,24 +505,14 @@ struct watch_query {
 	int64_t timeout_ms;
 };
 
-static int invalid_option(struct rq *rq, struct err *e, const char *field, const char *why)
-{
-	v_forbidden(e, field, why);
-	return validate_options(rq, "ListOptions", e);
-}
-
 static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, struct err *e)
 {
-	struct str rv = rq_param(rq, "resourceVersion"), match = rq_param(rq, "resourceVersionMatch");
+	struct str rv = rq_param(rq, "resourceVersion");
 	struct str send = rq_param(rq, "sendInitialEvents");
 	int64_t s;
 
-	if (send.p && !str_is(match, "NotOlderThan"))
-		return invalid_option(rq, e, "resourceVersionMatch",
-			"sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-	if (match.n && !send.p)
-		return invalid_option(rq, e, "resourceVersionMatch",
-			"resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+	if (check_list_options(rq, true, e) < 0)
+		return -e->code;
 	if (check_revision(rq, rv, &q->since, e) < 0)
 		return -e->code;
 	bool want = rq_param_bool(rq, "sendInitialEvents");
