@@ -30,13 +30,26 @@ struct server {
 	int break_streams; /* this many streams end where they are */
 	int lists, watches, calls;
 	struct buf said; /* calls, for the recorder */
+	struct client_stream *streams;
 };
 
 struct client_stream {
 	struct server *s;
+	struct client_stream *next;
 	int64_t after;
 	bool interrupted;
+	void (*ready)(void *arg); /* client_notify() */
+	void *arg;
 };
+
+/* Under the lock: something is to be seen, or heard of. */
+static void tell_all(struct server *s)
+{
+	task_broadcast(&s->changed);
+	for (struct client_stream *st = s->streams; st; st = st->next)
+		if (st->ready)
+			st->ready(st->arg);
+}
 
 static struct doc *make(const char *name, const char *uid, int64_t rev, const char *node)
 {
@@ -55,7 +68,7 @@ static void log_change(struct server *s, int type, struct doc *take)
 {
 	s->log = xrealloc(s->log, s->log_n + 1, sizeof(*s->log));
 	s->log[s->log_n++] = (struct logged){ s->rev, type, take };
-	task_broadcast(&s->changed);
+	tell_all(s);
 }
 
 static void server_put(struct server *s, const char *name, const char *uid, const char *node)
@@ -140,7 +153,10 @@ static int fake_watch(void *self, const struct client_request *rq, struct client
 	if (r < 0)
 		return r;
 	*ret = xcalloc(1, sizeof(**ret));
-	**ret = (struct client_stream){ .s = s, .after = after };
+	task_lock(&s->lock);
+	**ret = (struct client_stream){ .s = s, .after = after, .next = s->streams };
+	s->streams = *ret;
+	task_unlock(&s->lock);
 	return 0;
 }
 
@@ -204,11 +220,28 @@ static void fake_interrupt(struct client_stream *st)
 
 static void fake_close(struct client_stream *st)
 {
+	struct server *s = st->s;
+	struct client_stream **at = &s->streams;
+
+	task_lock(&s->lock);
+	while (*at != st)
+		at = &(*at)->next;
+	*at = st->next;
+	task_unlock(&s->lock);
 	free(st);
 }
 
+static void fake_notify(struct client_stream *st, void (*ready)(void *arg), void *arg)
+{
+	task_lock(&st->s->lock);
+	st->ready = ready;
+	st->arg = arg;
+	task_unlock(&st->s->lock);
+	ready(arg);
+}
+
 static const struct client_ops fake_ops = { fake_call, fake_list, fake_watch, fake_next, fake_interrupt, fake_close,
-	NULL };
+	NULL, fake_notify };
 
 static void server_init(struct server *s)
 {
@@ -386,7 +419,7 @@ static void random_change(struct server *s)
 	case 1:
 		task_lock(&s->lock);
 		s->break_streams++;
-		task_broadcast(&s->changed);
+		tell_all(s);
 		task_unlock(&s->lock);
 		break;
 	case 2:
@@ -470,6 +503,93 @@ static void resyncs(void *arg)
 	client_free(c);
 	seen_fini(&n);
 	server_fini(&s);
+}
+
+/* Several servers, one informer each, all in the task of one loop. */
+struct member {
+	struct server s;
+	struct seen n;
+	struct client *c;
+	struct informer *i;
+};
+
+static void member_begin(struct member *m, struct informer_loop *l)
+{
+	server_init(&m->s);
+	seen_init(&m->n);
+	server_put(&m->s, "first", "1", NULL);
+	m->c = client_new(&fake_ops, &m->s, "test");
+	m->i = informer_new(m->c, (struct informer_opts){ .res = res_pods, .loop = l });
+	informer_on(m->i, on_change, &m->n);
+	informer_start(m->i);
+}
+
+static void member_end(struct member *m)
+{
+	informer_free(m->i);
+	client_free(m->c);
+	seen_fini(&m->n);
+	server_fini(&m->s);
+}
+
+static void many_share_a_task(void *arg)
+{
+	struct informer_loop *l = informer_loop_new();
+	struct member m[5];
+
+	for (size_t k = 0; k < ARRAY_LEN(m); k++)
+		member_begin(&m[k], l);
+	for (size_t k = 0; k < ARRAY_LEN(m); k++)
+		assert_true(informer_wait_synced(m[k].i, 10000));
+	for (int round = 0; round < 100; round++) {
+		random_change(&m[rand_below(ARRAY_LEN(m))].s);
+		if (rand_below(4) == 0)
+			task_sleep_ms(task_sim_active() ? (int64_t)rand_below(20000) : 1);
+		if (round == 50) { /* one leaves in the middle, another joins */
+			member_end(&m[2]);
+			member_begin(&m[2], l);
+		}
+	}
+	for (size_t k = 0; k < ARRAY_LEN(m); k++) {
+		task_lock(&m[k].s.lock);
+		m[k].s.fail_lists = m[k].s.break_streams = 0;
+		task_unlock(&m[k].s.lock);
+		server_put(&m[k].s, "last", "1", NULL);
+		wait_revision(m[k].i, m[k].s.rev);
+		assert_int_equal(map_len(m[k].n.state), map_len(m[k].s.objects));
+		assert_int_equal(informer_len(m[k].i), map_len(m[k].s.objects));
+		member_end(&m[k]);
+	}
+	informer_loop_free(l);
+}
+
+/* A broken stream is noticed without an event, and a list that fails holds nobody else up. */
+static void a_loop_goes_on_after_failures(void *arg)
+{
+	struct informer_loop *l = informer_loop_new();
+	struct member ill, well;
+
+	member_begin(&ill, l);
+	member_begin(&well, l);
+	wait_revision(ill.i, 11);
+	wait_revision(well.i, 11);
+	task_lock(&ill.s.lock);
+	ill.s.break_streams = 1;
+	ill.s.compacted = ill.s.rev + 1; /* and then it has to list, which fails */
+	ill.s.fail_lists = 2;
+	ill.s.rev++;
+	tell_all(&ill.s);
+	task_unlock(&ill.s.lock);
+	server_put(&well.s, "more", "2", NULL);
+	wait_revision(well.i, 12);
+	assert_seen(&well.n, "+first@11 +more@12 ");
+	wait_revision(ill.i, 12);
+	assert_int_equal(ill.s.lists, 4);
+	assert_int_equal(well.s.lists, 1);
+	assert_int_equal(well.s.watches, 1);
+	member_end(&ill);
+	member_end(&well);
+	informer_loop_free(l);
 }
 
 static void is_shared(void *arg)
@@ -562,6 +682,8 @@ BOTH(follows_a_resource)
 BOTH(relists_when_it_is_too_old)
 BOTH(loses_nothing_in_a_bad_week)
 BOTH(resyncs)
+BOTH(many_share_a_task)
+BOTH(a_loop_goes_on_after_failures)
 BOTH(is_shared)
 BOTH(records_events)
 
@@ -572,6 +694,8 @@ int main(void)
 		cmocka_unit_test(relists_when_it_is_too_old_on_both),
 		cmocka_unit_test(loses_nothing_in_a_bad_week_on_both),
 		cmocka_unit_test(resyncs_on_both),
+		cmocka_unit_test(many_share_a_task_on_both),
+		cmocka_unit_test(a_loop_goes_on_after_failures_on_both),
 		cmocka_unit_test(is_shared_on_both),
 		cmocka_unit_test(records_events_on_both),
 	};
