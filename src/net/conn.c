@@ -61,7 +61,7 @@ static int bio_read(BIO *b, char *out, size_t cap, size_t *ret)
 static int bio_write(BIO *b, const char *p, size_t n, size_t *ret)
 {
 	struct conn *c = BIO_get_data(b);
-	ssize_t w = c->broken ? (ssize_t)n : send(c->fd, p, n, MSG_NOSIGNAL);
+	ssize_t w = c->broken ? (ssize_t)n : send(c->fd, p, n, MSG_NOSIGNAL | (c->more ? MSG_MORE : 0));
 
 	BIO_clear_retry_flags(b);
 	if (w < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -373,8 +373,10 @@ static ssize_t send_tls(struct conn *c)
 		}
 		from = c->loop->clear;
 	}
+	c->more = c->out.n > n; /* records that follow each other leave as one piece */
 	ERR_clear_error();
 	int r = SSL_write_ex(c->ssl, from, n, &done);
+	c->more = false;
 	if (r == 1)
 		return (ssize_t)done;
 	int err = SSL_get_error(c->ssl, r);

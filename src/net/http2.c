@@ -1,5 +1,5 @@
-/* HTTP/2 on a server's connection: nghttp2 does frames, header compression and flow control; bodies of answers go out
- * uncopied, one DATA frame after the other, as the connection takes them. */
+/* HTTP/2 on a server's connection: nghttp2 does frames, header compression and flow control; bodies of answers go out one
+ * DATA frame after the other, as the connection takes them: big frames uncopied, small ones of all streams side by side. */
 #include "net/net_internal.h"
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #define STREAMS_MAX 250
 #define STREAM_WINDOW ((int32_t)256 << 10)
 #define CONN_WINDOW ((int32_t)1 << 20)
+#define OUT_MOST PARTS_BLOCK /* framed ahead of the socket: one record, as small frames are copies */
 #define DROP_MAX \
 	((size_t)16 << 20) /* of a refused body; a client that is still sending may not see its answer otherwise */
 
@@ -55,10 +56,9 @@ static int send_out(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 	struct stream *s = source->ptr;
 	struct conn *c = s->h->c;
 
-	if (c->out.n >= CONN_OUT_LOW)
+	if (c->out.n >= OUT_MOST)
 		return NGHTTP2_ERR_WOULDBLOCK;
-	parts_copy(&c->out, str_n((const char *)head, 9));
-	parts_move(&c->out, &s->x.out, length);
+	parts_gather(&c->out, str_n((const char *)head, 9), &s->x.out, length);
 	exchange_sent(&s->x, length);
 	return 0;
 }
@@ -67,7 +67,7 @@ static ssize_t send_frame(nghttp2_session *session, const uint8_t *p, size_t n, 
 {
 	struct http2 *h = arg;
 
-	if (h->c->out.n >= CONN_OUT_LOW)
+	if (h->c->out.n >= OUT_MOST)
 		return NGHTTP2_ERR_WOULDBLOCK;
 	parts_copy(&h->c->out, str_n((const char *)p, n));
 	return (ssize_t)n;

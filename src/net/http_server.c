@@ -4,7 +4,7 @@
  *   http_exchange <--- x --- http_request     until it is answered; x becomes NULL when the peer goes
  *   http_exchange <--------- http_stream      from http_reply_stream() until closed() ran
  *
- * An answer travels as the message inside the request; a stream collects bytes under its lock and sends one kick. */
+ * An answer travels as the message inside the request; what a stream says comes behind it (http_stream.c). */
 #include "net/net_internal.h"
 #include <stdio.h>
 
@@ -122,8 +122,6 @@ struct http_header *headers_copy(const struct http_header *h, size_t n)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-static void stream_lost(struct http_stream *s);
-
 /* Loop: the answer arrived. */
 static void answer_run(struct net_msg *m)
 {
@@ -153,22 +151,21 @@ static void answer_run(struct net_msg *m)
 		}
 	}
 	parts_append(&x->out, &r->out);
-	x->stream = r->stream;
 	x->ended = !r->stream;
-	if (x->stream)
-		exchange_pull(x);
+	if (r->stream)
+		stream_begin(r->stream, x);
 	x->ops->answer(x, r);
 	http_request_drop(r);
 }
 
-static void answer_head(struct http_request *r, int status, const struct http_header *headers, size_t n)
+void answer_head(struct http_request *r, int status, const struct http_header *headers, size_t n)
 {
 	r->status = status;
 	r->answer = headers_copy(headers, n);
 	r->n_answer = n;
 }
 
-static void answer_send(struct http_request *r)
+void answer_send(struct http_request *r)
 {
 	r->msg.run = answer_run;
 	loop_send(r->loop, &r->msg);
@@ -193,105 +190,6 @@ void http_reply_text(struct http_request *r, int status, const char *content_typ
 	answer_send(r);
 }
 
-/* ---- streams --------------------------------------------------------------------------------- */
-
-#define STREAM_LOW (HTTP_STREAM_HIGH / 4)
-struct http_stream {
-	struct net_msg kick;
-	struct net_loop *loop; /* ref */
-	const struct http_stream_ops *ops;
-	void *arg;
-	atomic_size_t unsent;
-	atomic_uint refs;     /* the open side, and a kick under way */
-	pthread_mutex_t lock; /* for the next four */
-	struct parts pending;
-	bool kicked, ended, aborted;
-	struct http_exchange *x; /* loop */
-	bool closed;             /* loop */
-};
-
-static void stream_unref(struct http_stream *s)
-{
-	if (atomic_fetch_sub(&s->refs, 1) != 1)
-		return;
-	parts_fini(&s->pending);
-	pthread_mutex_destroy(&s->lock);
-	loop_unref(s->loop);
-	free(s);
-}
-
-/* Loop: the end of it. */
-static void stream_lost(struct http_stream *s)
-{
-	if (s->closed)
-		return;
-	s->closed = true;
-	s->x = NULL;
-	if (s->ops->closed)
-		s->ops->closed(s->arg);
-	pthread_mutex_lock(&s->lock);
-	struct parts rest = s->pending;
-	s->pending = (struct parts){ 0 };
-	pthread_mutex_unlock(&s->lock);
-	parts_fini(&rest);
-	stream_unref(s);
-}
-
-static void kick_run(struct net_msg *m)
-{
-	struct http_stream *s = container_of(m, struct http_stream, kick);
-	struct http_exchange *x = s->x;
-
-	pthread_mutex_lock(&s->lock);
-	s->kicked = false;
-	bool aborted = s->aborted;
-	pthread_mutex_unlock(&s->lock);
-	if (x && aborted) {
-		x->ops->abort(x);
-	} else if (x) {
-		exchange_pull(x);
-		x->ops->more(x);
-	}
-	stream_unref(s);
-}
-
-/* With the lock held; releases it. */
-static void stream_kick_unlock(struct http_stream *s)
-{
-	bool kick = !s->kicked;
-
-	s->kicked = true;
-	if (kick)
-		atomic_fetch_add(&s->refs, 1);
-	pthread_mutex_unlock(&s->lock);
-	if (kick)
-		loop_send(s->loop, &s->kick);
-}
-
-void exchange_pull(struct http_exchange *x)
-{
-	struct http_stream *s = x->stream;
-
-	if (!s)
-		return;
-	s->x = x;
-	pthread_mutex_lock(&s->lock);
-	parts_append(&x->out, &s->pending);
-	x->ended = s->ended;
-	pthread_mutex_unlock(&s->lock);
-}
-
-void exchange_sent(struct http_exchange *x, size_t n)
-{
-	struct http_stream *s = x->stream;
-
-	if (!s || !n)
-		return;
-	size_t before = atomic_fetch_sub(&s->unsent, n), after = before - n;
-	if (after < STREAM_LOW && (before >= STREAM_LOW || !after) && !x->ended && s->ops->writable)
-		s->ops->writable(s->arg);
-}
-
 void exchange_over(struct http_exchange *x)
 {
 	struct http_request *r = TAKE(x->request);
@@ -302,49 +200,6 @@ void exchange_over(struct http_exchange *x)
 	parts_fini(&x->out);
 	if (s)
 		stream_lost(s);
-}
-
-struct http_stream *http_reply_stream(struct http_request *r, int status, const struct http_header *headers,
-	size_t n_headers, const struct http_stream_ops *ops, void *arg)
-{
-	struct http_stream *s = xcalloc(1, sizeof(*s));
-
-	*s = (struct http_stream){ .kick.run = kick_run, .loop = loop_ref(r->loop), .ops = ops, .arg = arg };
-	atomic_store(&s->refs, 1);
-	pthread_mutex_init(&s->lock, NULL);
-	r->stream = s;
-	answer_head(r, status, headers, n_headers);
-	answer_send(r);
-	return s;
-}
-
-void http_stream_write(struct http_stream *s, const struct net_piece *pieces, size_t n)
-{
-	pthread_mutex_lock(&s->lock);
-	size_t before = s->pending.n;
-	for (size_t i = 0; i < n; i++)
-		parts_piece(&s->pending, &pieces[i]);
-	atomic_fetch_add(&s->unsent, s->pending.n - before);
-	stream_kick_unlock(s);
-}
-
-size_t http_stream_unsent(struct http_stream *s)
-{
-	return atomic_load(&s->unsent);
-}
-
-void http_stream_end(struct http_stream *s)
-{
-	pthread_mutex_lock(&s->lock);
-	s->ended = true;
-	stream_kick_unlock(s);
-}
-
-void http_stream_abort(struct http_stream *s)
-{
-	pthread_mutex_lock(&s->lock);
-	s->aborted = true;
-	stream_kick_unlock(s);
 }
 
 /* ---- upgrades -------------------------------------------------------------------------------- */

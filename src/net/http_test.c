@@ -50,6 +50,33 @@ static void piece_ended(void *arg)
 	atomic_fetch_add(&ended_pieces, 1);
 }
 
+/* Streams that a test writes to itself. */
+#define FAN 60
+static struct fan {
+	pthread_mutex_t lock;
+	struct http_stream *s[FAN]; /* NULL: closed */
+	atomic_int n;
+} fan = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void fan_closed(void *arg)
+{
+	pthread_mutex_lock(&fan.lock);
+	*(struct http_stream **)arg = NULL;
+	pthread_mutex_unlock(&fan.lock);
+	atomic_fetch_add(&closed_streams, 1);
+}
+
+static const struct http_stream_ops fan_ops = { .closed = fan_closed };
+
+static void join_fan(struct http_request *r)
+{
+	pthread_mutex_lock(&fan.lock);
+	struct http_stream **slot = &fan.s[fan.n];
+	*slot = http_reply_stream(r, 200, NULL, 0, &fan_ops, slot);
+	fan.n++;
+	pthread_mutex_unlock(&fan.lock);
+}
+
 /* An owner whose end takes the headers along. */
 static void tag_ended(void *arg)
 {
@@ -97,6 +124,8 @@ static void handle(void *arg, struct http_request *r)
 		t->most = (int)n;
 		t->s = http_reply_stream(r, 200, NULL, 0, &ticker_ops, t);
 		ticker_go(t);
+	} else if (str_is(path, "/fan")) {
+		join_fan(r);
 	} else if (str_is(path, "/hold")) {
 		atomic_store(&held, r);
 		atomic_fetch_add(&held_requests, 1);
@@ -511,6 +540,68 @@ static void streams_with_back_pressure(void **state)
 	}
 }
 
+static void write_to_all(const struct net_piece *p, size_t n, bool end)
+{
+	net_batch_begin();
+	for (int i = 0; i < atomic_load(&fan.n); i++) {
+		pthread_mutex_lock(&fan.lock);
+		if (fan.s[i])
+			http_stream_write(fan.s[i], p, n);
+		if (fan.s[i] && end)
+			http_stream_end(fan.s[i]);
+		pthread_mutex_unlock(&fan.lock);
+	}
+	net_batch_end();
+}
+
+/* What is said to many streams in one batch comes to each whole and in order; every piece ends, also of one that went away. */
+static void tells_many_streams_at_once(void **state)
+{
+	for (size_t m = 0; m < ARRAY_LEN(modes); m++) {
+		auto_(http_client_free) struct http_client *c = client(modes[m].tls, modes[m].http1, client_tls);
+		struct http_download *d[FAN];
+		struct net_piece small[12], large = { str_n(big, 20000), NULL, piece_ended };
+		auto_buf struct buf want = BUF_INIT;
+		int status, n = modes[m].http1 ? 6 : FAN, before = atomic_load(&closed_streams), ended;
+		struct err e;
+
+		err_init(&e);
+		atomic_store(&fan.n, 0);
+		for (int i = 0; i < n; i++)
+			OK(http_open(c, "GET", STR("/fan"), NULL, 0, STR_NULL, 5000, &status, &d[i], oke));
+		wait_for(&fan.n, n);
+		for (size_t i = 0; i < ARRAY_LEN(small); i++)
+			small[i] = (struct net_piece){ str_n("abcdefghijklm" + i, 1 + i % 2), NULL, piece_ended };
+		ended = atomic_load(&ended_pieces);
+		for (int round = 0; round < 30; round++) {
+			if (round == 10)
+				http_download_free(TAKE(d[0]));
+			if (round == 20)
+				wait_for(&closed_streams, before + 1);
+			write_to_all(round % 7 == 3 ? &large : small, round % 7 == 3 ? 1 : ARRAY_LEN(small), false);
+			if (round % 7 == 3)
+				buf_str(&want, large.bytes);
+			for (size_t i = 0; round % 7 != 3 && i < ARRAY_LEN(small); i++)
+				buf_str(&want, small[i].bytes);
+		}
+		write_to_all(small, 1, true);
+		buf_str(&want, small[0].bytes);
+		for (int i = 1; i < n; i++) {
+			auto_buf struct buf got = BUF_INIT;
+			int r;
+
+			while ((r = http_download_read(d[i], &got, 5000, &e)) == 1)
+				;
+			assert_int_equal(r, 0);
+			assert_int_equal(got.n, want.n);
+			assert_memory_equal(got.p, want.p, want.n);
+			http_download_free(d[i]);
+		}
+		wait_for(&closed_streams, before + n);
+		wait_for(&ended_pieces, ended + n * (10 * 12 - 11) + (n - 1) * (10 * 12 - 22 + 1));
+	}
+}
+
 static void *cancel_later(void *arg)
 {
 	usleep(50000);
@@ -700,6 +791,7 @@ int main(void)
 		cmocka_unit_test(client_and_server_agree),
 		cmocka_unit_test(moves_big_bodies),
 		cmocka_unit_test(streams_with_back_pressure),
+		cmocka_unit_test(tells_many_streams_at_once),
 		cmocka_unit_test(cancels_and_times_out),
 		cmocka_unit_test(serves_many_callers),
 		cmocka_unit_test(connects_again),

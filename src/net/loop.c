@@ -14,10 +14,14 @@
 #define ROUNDS_MAX 8
 #define BATCH_LOOPS 8
 static _Thread_local struct net_loop *here;
+struct batch_loop {
+	struct net_loop *loop;  /* ref: to be woken at the end */
+	struct net_msg *gather; /* own: sent at the end */
+};
 static _Thread_local struct {
 	bool on;
 	size_t n;
-	struct net_loop *loops[BATCH_LOOPS]; /* refs: to be woken at its end */
+	struct batch_loop loops[BATCH_LOOPS];
 } batch;
 
 bool loop_here(const struct net_loop *l)
@@ -46,9 +50,12 @@ void net_batch_begin(void)
 
 void net_batch_end(void)
 {
+	for (size_t i = 0; i < batch.n; i++)
+		if (batch.loops[i].gather)
+			loop_send(batch.loops[i].loop, TAKE(batch.loops[i].gather));
 	batch.on = false;
 	for (size_t i = 0; i < batch.n; i++) {
-		struct net_loop *l = batch.loops[i];
+		struct net_loop *l = batch.loops[i].loop;
 
 		pthread_mutex_lock(&l->lock);
 		if (!l->dead)
@@ -59,18 +66,25 @@ void net_batch_end(void)
 	batch.n = 0;
 }
 
-/* True: net_batch_end() will wake it. */
-static bool wakes_later(struct net_loop *l)
+/* NULL: there is no batch, or it has too many loops. */
+static struct batch_loop *batch_loop(struct net_loop *l)
 {
 	if (!batch.on)
-		return false;
+		return NULL;
 	for (size_t i = 0; i < batch.n; i++)
-		if (batch.loops[i] == l)
-			return true;
+		if (batch.loops[i].loop == l)
+			return &batch.loops[i];
 	if (batch.n == BATCH_LOOPS)
-		return false;
-	batch.loops[batch.n++] = loop_ref(l);
-	return true;
+		return NULL;
+	batch.loops[batch.n] = (struct batch_loop){ .loop = loop_ref(l) };
+	return &batch.loops[batch.n++];
+}
+
+struct net_msg **loop_batch(struct net_loop *l)
+{
+	struct batch_loop *b = batch_loop(l);
+
+	return b ? &b->gather : NULL;
 }
 
 void loop_send(struct net_loop *l, struct net_msg *m)
@@ -84,7 +98,7 @@ void loop_send(struct net_loop *l, struct net_msg *m)
 	if (!dead) {
 		*l->last = m;
 		l->last = &m->next;
-		if (wake && !wakes_later(l))
+		if (wake && !batch_loop(l))
 			uv_async_send(&l->wake);
 	}
 	pthread_mutex_unlock(&l->lock);
@@ -188,7 +202,9 @@ static void *loop_main(void *arg)
 
 	here = l;
 	prctl(PR_SET_NAME, l->name);
+	parts_spare(true);
 	uv_run(&l->uv, UV_RUN_DEFAULT);
+	parts_spare(false);
 	return NULL;
 }
 

@@ -32,6 +32,12 @@ void parts_piece(struct parts *l, const struct net_piece *piece); /* take */
 void parts_drop(struct parts *l, size_t n);                       /* the first n bytes are sent */
 void parts_move(struct parts *to, struct parts *from, size_t n);  /* the first n bytes change the queue, uncopied */
 void parts_append(struct parts *to, struct parts *from);          /* all of it */
+/* A frame: its head, and the first n bytes of from. Small ones are copied side by side into blocks of one TLS record, which
+ * end() sees at once; a big one is moved. */
+#define PARTS_SMALL ((size_t)2 << 10)
+#define PARTS_BLOCK ((size_t)16 << 10)
+void parts_gather(struct parts *to, struct str head, struct parts *from, size_t n);
+void parts_spare(bool on); /* this thread keeps the memory of some parts for the next ones; off: frees it */
 
 /* ---- loop ------------------------------------------------------------------------------------ */
 
@@ -64,6 +70,9 @@ struct net_loop *loop_ref(struct net_loop *l);
 void loop_unref(struct net_loop *l);
 void loop_send(struct net_loop *l, struct net_msg *m); /* any thread; takes m until it ran */
 bool loop_here(const struct net_loop *l);
+/* Within net_batch_begin() and _end(): where this thread gathers a message for l, which is sent at the end. *ret NULL: none
+ * yet. NULL: send at once. */
+struct net_msg **loop_batch(struct net_loop *l);
 struct str loop_date(struct net_loop *l); /* loop: "Mon, 23 Nov 2026 10:00:00 GMT" */
 
 /* ---- TLS ------------------------------------------------------------------------------------- */
@@ -118,6 +127,7 @@ struct conn {
 	bool connecting, shaking, opened;
 	bool gathers; /* first */
 	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
+	bool more;    /* what is sent now is followed by more at once */
 	bool leaving; /* the server ends: linger for a moment only */
 	bool broken;  /* the socket sends no more, reading goes on; why tells the reason */
 	bool young;   /* has not sent a whole request yet, counted by its server */
@@ -235,15 +245,18 @@ struct http_server {
 	atomic_int young; /* of them: without a whole request so far */
 	unsigned told;    /* loops that have done as they were told */
 };
+void answer_head(struct http_request *r, int status, const struct http_header *headers, size_t n);
+void answer_send(struct http_request *r);
 void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_request *r);
 void http_request_drop(struct http_request *r);
 /* body.c. 0, or the status that refuses the request: 413, 429. */
 int body_add(struct http_request *r, const char *p, size_t n);
 void body_drop(struct http_request *r);
 void http_split_target(struct http_request *r, struct str target);
-void exchange_pull(struct http_exchange *x);           /* from the stream's threads into out */
-void exchange_sent(struct http_exchange *x, size_t n); /* n bytes left out; may call writable() */
-void exchange_over(struct http_exchange *x);           /* finished or lost; safe to call twice */
+void stream_begin(struct http_stream *s, struct http_exchange *x); /* its answer is under way */
+void stream_lost(struct http_stream *s);                           /* the end of it; safe to call twice */
+void exchange_sent(struct http_exchange *x, size_t n);             /* n bytes left out; may call writable() */
+void exchange_over(struct http_exchange *x);                       /* finished or lost; safe to call twice */
 const char *http_status_text(int status);
 void http_server_ref(struct http_server *s);
 void http_server_unref(struct http_server *s);

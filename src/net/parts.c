@@ -2,6 +2,44 @@
 #include "net/net_internal.h"
 
 #define ROOM_MIN ((size_t)480)
+#define SPARE_MOST 512
+
+/* Parts without room of their own, kept by a thread that makes and ends many: a loop. */
+static _Thread_local struct {
+	bool on;
+	struct part *first;
+	size_t n;
+} spare;
+
+void parts_spare(bool on)
+{
+	spare.on = on;
+	for (struct part *x; !on && (x = spare.first); free(x))
+		spare.first = x->next;
+	spare.n = 0;
+}
+
+static struct part *part_new(void)
+{
+	struct part *x = spare.first;
+
+	if (!x)
+		return xmalloc(sizeof(*x));
+	spare.first = x->next;
+	spare.n--;
+	return x;
+}
+
+static void part_free(struct part *x)
+{
+	if (!spare.on || x->room || spare.n == SPARE_MOST) {
+		free(x);
+		return;
+	}
+	x->next = spare.first;
+	spare.first = x;
+	spare.n++;
+}
 
 static void part_unref(struct part *x)
 {
@@ -11,7 +49,7 @@ static void part_unref(struct part *x)
 		part_unref(x->of);
 	else if (x->end)
 		x->end(x->owner);
-	free(x);
+	part_free(x);
 }
 
 static void parts_put(struct parts *l, struct part *x)
@@ -42,25 +80,40 @@ void parts_fini(struct parts *l)
 		part_unref(parts_pop(l));
 }
 
-void parts_copy(struct parts *l, struct str bytes)
+/* As much of it as fits in the last block. */
+static size_t fill_last(struct parts *l, struct str bytes)
 {
 	struct part *t = l->last;
+	size_t n = t && t->room && t->refs == 1 ? MIN(bytes.n, t->room - t->used) : 0;
 
-	if (!bytes.n)
+	if (!n)
+		return 0;
+	memcpy(t->bytes + t->used, bytes.p, n);
+	t->used += n;
+	t->n += n;
+	l->n += n;
+	return n;
+}
+
+/* Into the last block, and another one of that size when it is full. */
+static void copy(struct parts *l, struct str bytes, size_t room)
+{
+	size_t n = fill_last(l, bytes);
+
+	if (n == bytes.n)
 		return;
-	if (t && t->room && t->refs == 1 && bytes.n <= t->room - t->used) {
-		memcpy(t->bytes + t->used, bytes.p, bytes.n);
-		t->used += bytes.n;
-		t->n += bytes.n;
-		l->n += bytes.n;
-		return;
-	}
-	size_t room = MAX(bytes.n, ROOM_MIN);
+	bytes = str_n(bytes.p + n, bytes.n - n);
+	room = MAX(bytes.n, room);
 	struct part *x = xmalloc(sizeof(*x) + room);
 
 	*x = (struct part){ .p = x->bytes, .n = bytes.n, .refs = 1, .used = bytes.n, .room = room };
 	memcpy(x->bytes, bytes.p, bytes.n);
 	parts_put(l, x);
+}
+
+void parts_copy(struct parts *l, struct str bytes)
+{
+	copy(l, bytes, ROOM_MIN);
 }
 
 void parts_piece(struct parts *l, const struct net_piece *piece)
@@ -70,7 +123,7 @@ void parts_piece(struct parts *l, const struct net_piece *piece)
 			piece->end(piece->owner);
 		return;
 	}
-	struct part *x = xmalloc(sizeof(*x));
+	struct part *x = part_new();
 
 	*x = (struct part){
 		.p = piece->bytes.p, .n = piece->bytes.n, .refs = 1, .owner = piece->owner, .end = piece->end
@@ -98,7 +151,7 @@ void parts_drop(struct parts *l, size_t n)
 static struct part *part_split(struct part *x, size_t n)
 {
 	struct part *of = x->of ? x->of : x;
-	struct part *head = xmalloc(sizeof(*head));
+	struct part *head = part_new();
 
 	of->refs++;
 	*head = (struct part){ .of = of, .p = x->p, .n = n, .refs = 1 };
@@ -120,6 +173,24 @@ void parts_move(struct parts *to, struct parts *from, size_t n)
 		from->n -= n;
 		parts_put(to, part_split(x, n));
 		return;
+	}
+}
+
+void parts_gather(struct parts *to, struct str head, struct parts *from, size_t n)
+{
+	size_t room = n <= PARTS_SMALL ? PARTS_BLOCK : ROOM_MIN;
+
+	copy(to, head, room);
+	if (n > PARTS_SMALL) {
+		parts_move(to, from, n);
+		return;
+	}
+	while (n) {
+		size_t take = MIN(n, from->first->n);
+
+		copy(to, str_n(from->first->p, take), room);
+		parts_drop(from, take);
+		n -= take;
 	}
 }
 
