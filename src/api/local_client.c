@@ -170,7 +170,7 @@ static int local_list(void *self, const struct client_request *c, void (*each)(v
 
 /* ---- watch ----------------------------------------------------------------------------------- */
 
-static void notify(void *arg)
+static void notify(void *arg, bool more)
 {
 	struct client_stream *s = arg;
 

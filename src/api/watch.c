@@ -12,7 +12,7 @@
 
 #define BOOKMARK_MS 60000
 #define BATCH 64   /* events a write */
-#define VISITS 128 /* watches for which the loops are woken once */
+#define VISITS 512 /* watches at a time, for which the loops are woken once */
 
 struct watch {
 	struct watches *all;
@@ -21,7 +21,7 @@ struct watch {
 	struct cache_watch *events;
 	void *stream;
 	struct task_mutex lock;
-	bool closed, ended, queued, bookmarks, final_bookmark, columns_sent;
+	bool closed, ended, queued, gone, bookmarks, final_bookmark, columns_sent;
 	struct mono bookmark_at, end_at;
 	int64_t progress;
 	struct cache_list initial; /* still to be sent, in initial_arena */
@@ -32,6 +32,22 @@ struct watch {
 	struct watch *next_ready, *prev, *next;
 };
 
+/* An event's bytes, for all watches that want the same. */
+struct frame {
+	atomic_uint refs;
+	size_t n;
+	char bytes[];
+};
+/* What was sent last, until the pump sleeps. */
+struct latest {
+	struct doc *doc; /* ref */
+	const char *type;
+	const struct resource *res;
+	enum media media;
+	struct frame *frame; /* ref; NULL: it was sent in pieces */
+};
+#define FRAME_MOST ((size_t)4 << 10) /* a longer text goes out uncopied */
+
 struct watches {
 	struct api *api;
 	struct task_mutex lock;
@@ -40,26 +56,50 @@ struct watches {
 	struct watch *first, *ready, **ready_end;
 	size_t n;
 	struct mono next_timer;
-	bool stop;
+	bool stop, asleep;
+	struct latest latest;
 };
+
+/* Under all->lock. */
+static void queue(struct watch *w)
+{
+	struct watches *all = w->all;
+
+	if (w->queued)
+		return;
+	w->queued = true;
+	w->next_ready = NULL;
+	*all->ready_end = w;
+	all->ready_end = &w->next_ready;
+}
 
 static void push_ready(struct watch *w)
 {
 	struct watches *all = w->all;
 
 	task_lock(&all->lock);
-	if (!w->queued) {
-		w->queued = true;
-		w->next_ready = NULL;
-		if (!all->ready)
-			task_signal(&all->wake);
-		*all->ready_end = w;
-		all->ready_end = &w->next_ready;
-	}
+	queue(w);
+	if (all->asleep)
+		task_signal(&all->wake);
 	task_unlock(&all->lock);
 }
 
-static void notify(void *arg)
+/* The pump wakes when all are queued that want an event: it would only get in the way of this. */
+static void notify(void *arg, bool more)
+{
+	struct watch *w = arg;
+
+	if (!more) {
+		push_ready(w);
+		return;
+	}
+	task_lock(&w->all->lock);
+	queue(w);
+	task_unlock(&w->all->lock);
+}
+
+/* Another pump's, which another notify() may not wake. */
+static void notify_slow(void *arg, bool more)
 {
 	push_ready(arg);
 }
@@ -172,6 +212,70 @@ static void batch_buf(struct batch *b, struct buf *take)
 	b->p[b->n++] = (struct net_piece){ str_n(p, n), p, free };
 }
 
+static void frame_unref(void *arg)
+{
+	struct frame *f = arg;
+
+	if (atomic_fetch_sub(&f->refs, 1) == 1)
+		free(f);
+}
+
+static void latest_fini(struct latest *l)
+{
+	doc_unref(l->doc);
+	if (l->frame)
+		frame_unref(l->frame);
+	*l = (struct latest){ 0 };
+}
+
+static struct frame *frame_new(struct str head, struct str body, struct str tail)
+{
+	struct frame *f = xmalloc(sizeof(*f) + head.n + body.n + tail.n);
+
+	atomic_init(&f->refs, 1);
+	f->n = head.n + body.n + tail.n;
+	memcpy(f->bytes, head.p, head.n);
+	memcpy(f->bytes + head.n, body.p, body.n);
+	memcpy(f->bytes + head.n + body.n, tail.p, tail.n);
+	return f;
+}
+
+static void batch_frame(struct batch *b, struct frame *f)
+{
+	atomic_fetch_add(&f->refs, 1);
+	b->p[b->n++] = (struct net_piece){ str_n(f->bytes, f->n), f, frame_unref };
+}
+
+/* Whole documents are what most watches want, and many of them the same at the same time: the second to want one makes it one
+ * piece of bytes, which all later ones share. A straggler alone takes the document itself, so that what it has not read costs
+ * no copies. */
+static bool emit_shared(struct watch *w, struct batch *b, const char *type, struct doc *d)
+{
+	const struct rq *rq = w->rq;
+	struct latest *l = &w->all->latest, want = { d, type, rq->res, rq->media, NULL };
+
+	if (rq->render != RENDER_OBJECT || (rq->media != MEDIA_PROTOBUF && doc_text(d).n > FRAME_MOST))
+		return false;
+	bool again = l->doc == d && l->type == type && l->res == rq->res && l->media == want.media;
+	if (!again) {
+		latest_fini(l);
+		*l = want;
+		doc_ref(d);
+	}
+	if (!l->frame && rq->media == MEDIA_PROTOBUF) {
+		auto_buf struct buf out = BUF_INIT;
+		if (!protobuf_frame(type, rq->res->type, d, &out))
+			return false;
+		l->frame = frame_new(buf_view(&out), STR(""), STR(""));
+	} else if (!l->frame && again) {
+		l->frame = frame_new(type_prefix(type), doc_text(d), STR("}\n"));
+	}
+	if (!l->frame)
+		return false;
+	batch_frame(b, l->frame);
+	return true;
+}
+
 /* d is taken. Other forms than the document itself are written out. */
 static void emit(struct watch *w, struct batch *b, const char *type, struct doc *take_d, bool as_is)
 {
@@ -181,6 +285,10 @@ static void emit(struct watch *w, struct batch *b, const char *type, struct doc 
 
 	if (b->n + 3 > ARRAY_LEN(b->p))
 		batch_flush(w, b);
+	if (!as_is && emit_shared(w, b, type, take_d)) {
+		doc_unref(take_d);
+		return;
+	}
 	if (rq->media == MEDIA_PROTOBUF && (as_is || rq->render == RENDER_OBJECT)) {
 		if (protobuf_frame(type, t, take_d, &out))
 			batch_buf(b, &out);
@@ -279,9 +387,9 @@ static void emit_event(struct watch *w, struct batch *b, struct cache_event *ev)
 	bool is = after && !ev->deleted && (all || filter_matches(&w->filter, after));
 
 	if (ev->deleted && after && (was || (!before && (all || filter_matches(&w->filter, after)))))
-		emit(w, b, "DELETED", doc_ref(after), false);
+		emit(w, b, "DELETED", TAKE(after), false);
 	else if (is)
-		emit(w, b, was ? "MODIFIED" : "ADDED", doc_ref(after), false);
+		emit(w, b, was ? "MODIFIED" : "ADDED", TAKE(after), false);
 	else if (was)
 		emit(w, b, "DELETED", restamped(before, ev->revision), false);
 	doc_unref(before);
@@ -339,8 +447,8 @@ static void pump_events(struct watch *w, struct batch *b)
 	int rc = w->expired ? -ERR_EXPIRED : 0;
 
 	err_init(&e);
-	while (rc >= 0 && !w->closed && !w->ended && has_room(w)) {
-		struct cache_event ev;
+	struct cache_event ev = { 0 };
+	while (rc >= 0 && !ev.last && !w->closed && !w->ended && has_room(w)) {
 		int64_t progress = 0;
 		rc = cache_watch_next(w->events, &ev, &progress, &e);
 		if (rc <= 0) {
@@ -412,17 +520,19 @@ static bool is_short(const struct watch *w)
 	return !w->initial_arena && w->all == w->rq->api->watches;
 }
 
-static struct watch *pop_ready(struct watches *all)
+/* Under all->lock. */
+static size_t pop_ready(struct watches *all, struct watch *ret[VISITS])
 {
-	struct watch *w = all->ready;
+	size_t n = 0;
 
-	if (!w)
-		return NULL;
-	all->ready = w->next_ready;
+	for (; all->ready && n < VISITS; n++) {
+		ret[n] = all->ready;
+		all->ready = ret[n]->next_ready;
+		ret[n]->queued = false;
+	}
 	if (!all->ready)
 		all->ready_end = &all->ready;
-	w->queued = false;
-	return w;
+	return n;
 }
 
 static struct mono due(const struct watch *w)
@@ -445,12 +555,44 @@ static void queue_due(struct watches *all, struct mono now)
 		if (w->ended)
 			continue;
 		if (!mono_before(now, t) && !w->queued) {
-			w->queued = true;
-			w->next_ready = NULL;
-			*all->ready_end = w;
-			all->ready_end = &w->next_ready;
+			queue(w);
 		} else if (mono_before(t, all->next_timer)) {
 			all->next_timer = t;
+		}
+	}
+}
+
+static void visit_all(struct watch *const *v, size_t n)
+{
+	struct mono now = mono_now();
+	bool together = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (is_short(v[i]) != together) {
+			together = !together;
+			(together ? net_batch_begin : net_batch_end)();
+		}
+		v[i]->gone = visit(v[i], now);
+	}
+	if (together)
+		net_batch_end();
+	for (size_t i = 0; i < n; i++)
+		if (v[i]->gone)
+			v[i]->events = cache_watch_free(v[i]->events); /* no notify() from here on */
+}
+
+/* Under all->lock: frees those that are gone, unless they are queued again; for the others, when they are due. */
+static void settle(struct watches *all, struct watch *const *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct watch *w = v[i];
+
+		if (w->gone && !w->queued) {
+			task_unlock(&all->lock);
+			watch_free(w);
+			task_lock(&all->lock);
+		} else if (!w->gone && !w->ended && mono_before(due(w), all->next_timer)) {
+			all->next_timer = due(w);
 		}
 	}
 }
@@ -458,41 +600,28 @@ static void queue_due(struct watches *all, struct mono now)
 static void pump(void *arg)
 {
 	struct watches *all = arg;
-	int visits = 0;
+	struct watch *v[VISITS];
 
 	task_lock(&all->lock);
 	for (;;) {
 		struct mono now = mono_now();
-		struct watch *w;
 		if (!mono_before(now, all->next_timer))
 			queue_due(all, now);
-		w = pop_ready(all);
-		if (visits && (!w || visits == VISITS || !is_short(w))) {
-			visits = 0;
-			net_batch_end();
-		}
-		if (!w) {
-			if (all->stop && !all->n)
-				break;
+		size_t n = pop_ready(all, v);
+		if (!n)
+			latest_fini(&all->latest);
+		if (!n && all->stop && !all->n)
+			break;
+		if (!n) {
+			all->asleep = true;
 			task_wait_until(&all->wake, &all->lock, all->next_timer);
+			all->asleep = false;
 			continue;
 		}
 		task_unlock(&all->lock);
-		if (is_short(w) && !visits++)
-			net_batch_begin();
-		bool closed = visit(w, now);
-		if (closed)
-			w->events = cache_watch_free(w->events); /* no notify() from here on */
+		visit_all(v, n);
 		task_lock(&all->lock);
-		if (closed && !w->queued) {
-			task_unlock(&all->lock);
-			watch_free(w);
-			task_lock(&all->lock);
-		} else if (!closed) {
-			struct mono t = due(w);
-			if (!w->ended && mono_before(t, all->next_timer))
-				all->next_timer = t;
-		}
+		settle(all, v, n);
 	}
 	task_unlock(&all->lock);
 }
@@ -592,7 +721,7 @@ void read_watch(struct rq *rq)
 	w->end_at = mono_add_ms(now, q.timeout_ms);
 	w->bookmark_at = mono_add_ms(now, BOOKMARK_MS + (int64_t)rand_below(5000));
 	w->queued = true; /* notify() waits until the initial events are out */
-	int rc = cache_watch(c, q.since, prefix, notify, w, &w->events, &e);
+	int rc = cache_watch(c, q.since, prefix, slow ? notify_slow : notify, w, &w->events, &e);
 	if (rc < 0 && rc != -ERR_EXPIRED) {
 		arena_free(w->initial_arena);
 		task_mutex_fini(&w->lock);

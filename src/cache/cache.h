@@ -55,14 +55,17 @@ struct cache_watch;
 struct cache_event {
 	int64_t revision;
 	bool deleted;
+	bool last;          /* none now after it: as if cache_watch_next() had said so */
 	struct doc *before; /* NULL: it is new */
 	struct doc *after;  /* the new state; for a deletion its last state with the deletion's revision */
 };
 /* Events with revision > after. notify(arg) runs (on the store's task, no locks held that cache calls need) when events
- * became available after cache_watch_next() had said "none"; keep it short. prefix limits to a namespace ("default/")
- * or one key; empty: all.
+ * became available after cache_watch_next() had said "none"; keep it short. more: the same function is called for another
+ * watch right after this, so whoever serves both can wait for that. prefix limits to a namespace ("default/") or one key;
+ * empty: all.
  * -ERR_EXPIRED: older than the ring. */
-int cache_watch(struct cache *c, int64_t after, struct str prefix, void (*notify)(void *arg), void *arg,
+typedef void cache_notify(void *arg, bool more);
+int cache_watch(struct cache *c, int64_t after, struct str prefix, cache_notify *notify, void *arg,
 	struct cache_watch **ret, struct err *e);
 /* 1 and *ret (own: references to before and after); 0: none now (*ret_progress: no event up to this revision is
  * outstanding);

@@ -114,7 +114,7 @@ struct cache_watch {
 	struct cache_watch *next, **link; /* of c->watches */
 	uint64_t seq;                     /* the next change to look at */
 	int64_t after;
-	void (*notify)(void *arg);
+	cache_notify *notify;
 	void *arg;
 	bool armed;     /* had nothing to show: notify when there is */
 	bool notifying; /* in the list below, outside the lock */

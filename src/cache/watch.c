@@ -12,7 +12,7 @@ static int expired(int64_t after, const struct cache *c, struct err *e)
 	return err_set(e, ERR_EXPIRED, "too old resource version: %" PRId64 " (%" PRId64 ")", after, c->ring.floor + 1);
 }
 
-int cache_watch(struct cache *c, int64_t after, struct str prefix, void (*notify)(void *arg), void *arg,
+int cache_watch(struct cache *c, int64_t after, struct str prefix, cache_notify *notify, void *arg,
 	struct cache_watch **ret, struct err *e)
 {
 	struct cache_watch *w;
@@ -59,14 +59,15 @@ static int look(struct cache_watch *w, struct cache_event *ret, int64_t *ret_pro
 
 		if (ch->revision <= w->after || !wants(w, entry_key(ch->after)))
 			continue;
+		w->after = ch->revision;
+		w->armed = ++w->seq == c->ring.end;
 		*ret = (struct cache_event){
 			.revision = ch->revision,
 			.deleted = ch->deleted,
+			.last = w->armed,
 			.before = ch->before ? doc_ref(ch->before->doc) : NULL,
 			.after = doc_ref(ch->after->doc),
 		};
-		w->after = ch->revision;
-		w->seq++;
 		return 1;
 	}
 	w->armed = true;
@@ -114,7 +115,7 @@ void watches_notify(struct cache *c, struct cache_watch *list)
 	if (!list)
 		return;
 	for (struct cache_watch *w = list; w; w = w->notify_next)
-		w->notify(w->arg);
+		w->notify(w->arg, w->notify_next && w->notify_next->notify == w->notify);
 	task_lock(&c->lock);
 	for (struct cache_watch *w = list; w; w = next) {
 		next = w->notify_next;
