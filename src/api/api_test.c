@@ -526,7 +526,7 @@ static bool stream_has(struct answer *a, const char *text, int64_t ms)
 	for (;;) {
 		buf_byte(&a->body, 0);
 		a->body.n--;
-		found = strstr(a->body.p, text) != NULL;
+		found = str_has(buf_view(&a->body), str_c(text));
 		if (found || !task_wait_until(&a->wake, &a->lock, until))
 			break;
 	}
@@ -576,6 +576,48 @@ static void watch_tells_entering_and_leaving(void **state)
 	assert_true(w->ended);
 	task_unlock(&w->lock);
 	stream_close(w);
+}
+
+/* Watches of one form that are told together get the same bytes; no form gets another's. */
+static void watches_share_what_they_are_told(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const forms[] = { "application/json", "application/vnd.kubernetes.protobuf",
+		"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+		"application/json;as=Table;v=v1;g=meta.k8s.io" };
+	static const char *const begins[] = {
+		"{\"type\":\"ADDED\",\"object\":{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"", "",
+		"{\"type\":\"ADDED\",\"object\":{\"kind\":\"PartialObjectMetadata\"",
+		"{\"type\":\"ADDED\",\"object\":{\"kind\":\"Table\""
+	};
+	struct answer *w[3 * ARRAY_LEN(forms)];
+	auto_free char *large = xcalloc(1, 9001);
+
+	expect(f, 200, call(f, "GET", CM, NULL));
+	auto_free char *url = xasprintf(CM "?watch=1&resourceVersion=%s", get(f, "metadata.resourceVersion"));
+	for (size_t i = 0; i < ARRAY_LEN(w); i++)
+		w[i] = start(
+			f, "GET", url, NULL, forms[i / 2 % ARRAY_LEN(forms)], NULL); /* pairs, so that forms change */
+	memset(large, 'L', 9000);
+	auto_free char *body = xasprintf("{\"metadata\":{\"name\":\"large\"},\"data\":{\"x\":\"%s\"}}", large);
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"told\"},\"data\":{\"x\":\"1\"}}"));
+	expect(f, 201, call(f, "POST", CM, body));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/told", "application/merge-patch+json", NULL, "{\"data\":{\"x\":\"2\"}}"));
+	expect(f, 200, call(f, "DELETE", CM "/told", NULL));
+	for (size_t i = 0; i < ARRAY_LEN(w); i++) {
+		size_t form = i / 2 % ARRAY_LEN(forms);
+		const struct answer *first = w[form * 2];
+
+		assert_true(stream_has(w[i], "DELETED", 5000));
+		assert_int_equal(w[i]->status, 200);
+		assert_true(str_starts(buf_view(&w[i]->body), str_c(begins[form])));
+		assert_true(str_eq(buf_view(&w[i]->body), buf_view(&first->body)));
+		assert_int_equal(str_has(buf_view(&w[i]->body), str_c(large)), form < 2);
+		assert_int_equal(w[i]->body.p[0] == 0, form == 1); /* a frame's length, not text */
+	}
+	for (size_t i = 0; i < ARRAY_LEN(w); i++)
+		stream_close(w[i]);
 }
 
 static void lists_page_and_tables_have_columns(void **state)
@@ -887,6 +929,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(invalid_pod_lists_every_cause, setup, teardown),
 		cmocka_unit_test_setup_teardown(service_gets_address_and_gives_it_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(watch_tells_entering_and_leaving, setup, teardown),
+		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_go_on_after_compaction, setup, teardown),
 		cmocka_unit_test_setup_teardown(dry_run_leaves_nothing, setup, teardown),
