@@ -36,11 +36,6 @@ static const struct schema_type null_string = { .kind = SCHEMA_STRING, .custom =
 				null_either = { .kind = SCHEMA_INT_OR_STRING, .custom = 1, .nullable = 1 },
 				null_any = { .kind = SCHEMA_JSON, .custom = 1, .nullable = 1 };
 
-static bool flag(struct val v, const char *key)
-{
-	return val_bool(val_get(v, key), false);
-}
-
 static const char *text_of(struct compile *k, struct val v)
 {
 	return arena_cstr(k->a, val_str(v));

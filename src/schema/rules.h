@@ -51,6 +51,12 @@ struct schema_rules {
 	bool nullable, embedded, closed; /* closed: additionalProperties false */
 };
 
+/* A keyword that says true or nothing. */
+static inline bool flag(struct val schema, const char *key)
+{
+	return val_bool(val_get(schema, key), false);
+}
+
 /* ---- format.c -------------------------------------------------------------------------------- */
 /* 0: none that is checked. */
 uint8_t format_find(struct str name);

@@ -10,11 +10,6 @@ struct walk {
 	bool defaults; /* there are some: they are checked against the compiled rules */
 };
 
-static bool flag(struct val v, const char *key)
-{
-	return val_bool(val_get(v, key), false);
-}
-
 static bool given(struct val v, const char *key)
 {
 	struct val f = val_get(v, key);
