@@ -1,12 +1,14 @@
 /* What keeps decisions short when there are many pods and nodes: pods that are alike to others' rules are one class,
  * counted by node; values of node labels that rules ask for are small numbers, so that counting by them is an array.
  *
- *     class     namespace, labels, inter-pod affinity, controller, deleting ─► {node: how many}
+ *     class     namespace, labels that some selector asked for, inter-pod affinity, controller, deleting
+ *               ─► {node: how many}
  *     topology  a label's name ─► each node's value as a number, -1: it has none */
 #include "scheduler/scheduler_internal.h"
 
 #define TOPOLOGIES_MAX 64
 #define VALUES_SPARE 1024
+#define ASKED_MAX 64 /* names of labels; then all count */
 
 /* ---- topologies ------------------------------------------------------------------------------ */
 
@@ -85,25 +87,68 @@ static void add_part(struct buf *b, struct str text)
 	buf_byte(b, '\0');
 }
 
-static void class_key(const struct doc *pod, struct buf *key)
+/* Whether each() says yes to a term of podAffinity or podAntiAffinity; all are asked. */
+static bool any_term(struct val affinity, bool (*each)(struct snapshot *s, struct val term), struct snapshot *s)
 {
+	bool any = false;
+
+	for (struct val_iter it = val_iter(val_get(affinity, "requiredDuringSchedulingIgnoredDuringExecution"));
+		val_next(&it);)
+		any |= each(s, it.val);
+	for (struct val_iter it = val_iter(val_get(affinity, "preferredDuringSchedulingIgnoredDuringExecution"));
+		val_next(&it);)
+		any |= each(s, val_get(it.val, "podAffinityTerm"));
+	return any;
+}
+
+static bool is_about_itself(struct snapshot *s, struct val term)
+{
+	(void)s;
+	return val_len(val_get(term, "matchLabelKeys")) || val_len(val_get(term, "mismatchLabelKeys"));
+}
+
+/* A label that every pod has for itself, as those of StatefulSets and Jobs, makes no class as long as nobody asks. */
+static void add_labels(struct buf *key, struct snapshot *s, const struct doc *pod, struct val with, struct val against)
+{
+	struct val labels = doc_get(pod, "metadata.labels");
+
+	if (s->all_asked || any_term(with, is_about_itself, s) || any_term(against, is_about_itself, s)) {
+		add_part(key, val_text(labels));
+		return;
+	}
+	for (struct val_iter it = val_iter(map_len(s->asked) ? labels : VAL_NONE); val_next(&it);) {
+		if (!map_get(s->asked, it.key))
+			continue;
+		add_part(key, it.key);
+		add_part(key, val_str(it.val));
+	}
+	add_part(key, STR(""));
+}
+
+static void class_key(struct snapshot *s, const struct doc *pod, struct buf *key)
+{
+	struct val with = doc_get(pod, "spec.affinity.podAffinity"),
+		   against = doc_get(pod, "spec.affinity.podAntiAffinity");
+
 	add_part(key, doc_ns(pod));
-	add_part(key, val_text(doc_get(pod, "metadata.labels")));
-	add_part(key, val_text(doc_get(pod, "spec.affinity.podAffinity")));
-	add_part(key, val_text(doc_get(pod, "spec.affinity.podAntiAffinity")));
+	add_labels(key, s, pod, with, against);
+	add_part(key, val_text(with));
+	add_part(key, val_text(against));
 	add_part(key, pod_controller_uid(pod));
 	buf_byte(key, pod_is_deleting(pod) ? 'd' : '-');
 }
 
 static struct pod_class *class_need(struct snapshot *s, struct pod_info *p)
 {
+	auto_(arena_free) struct arena *a = NULL;
 	auto_buf struct buf key = BUF_INIT;
 	struct pod_class *k;
 
-	class_key(p->doc, &key);
+	class_key(s, p->doc, &key);
 	k = map_get(s->classes_of_pods, buf_view(&key));
 	if (k)
 		return k;
+	a = arena_new();
 	k = xcalloc(1, sizeof(*k));
 	k->key = str_dup(buf_view(&key));
 	k->key_len = key.n;
@@ -112,7 +157,8 @@ static struct pod_class *class_need(struct snapshot *s, struct pod_info *p)
 	k->ns = doc_ns(p->doc);
 	k->controller = pod_controller_uid(p->doc);
 	k->deleting = pod_is_deleting(p->doc);
-	k->terms = pod_terms_new(p->doc);
+	k->terms = pod_terms_new(a, p->doc);
+	k->a = k->terms ? TAKE(a) : NULL;
 	map_put(s->classes_of_pods, buf_view(&key), k);
 	return k;
 }
@@ -121,8 +167,7 @@ void class_end(void *class)
 {
 	struct pod_class *k = class;
 
-	if (k->terms)
-		arena_free(k->terms->a);
+	arena_free(k->a);
 	doc_unref(k->doc);
 	free(k->nodes);
 	free(k->key);
@@ -162,4 +207,64 @@ void class_take(struct snapshot *s, struct node_info *n, struct pod_info *p)
 	*at = k->nodes[--k->n];
 	if (!k->n)
 		map_del(s->classes_of_pods, str_n(k->key, k->key_len));
+}
+
+/* ---- labels that selectors ask for ----------------------------------------------------------- */
+
+/* true: it is new. */
+static bool ask(struct snapshot *s, struct str key)
+{
+	if (s->all_asked || map_get(s->asked, key))
+		return false;
+	if (map_len(s->asked) == ASKED_MAX)
+		s->all_asked = true;
+	else
+		map_put(s->asked, key, s); /* any value */
+	return true;
+}
+
+static bool ask_all(struct snapshot *s, struct val names)
+{
+	bool news = false;
+
+	for (struct val_iter it = val_iter(names); val_next(&it);)
+		news |= ask(s, val_str(it.val));
+	return news;
+}
+
+/* A term of affinity or a constraint of spreading. */
+static bool ask_term(struct snapshot *s, struct val term)
+{
+	bool news = false;
+
+	for (struct val_iter it = val_iter(val_path(term, "labelSelector.matchLabels")); val_next(&it);)
+		news |= ask(s, it.key);
+	for (struct val_iter it = val_iter(val_path(term, "labelSelector.matchExpressions")); val_next(&it);)
+		news |= ask(s, val_str(val_get(it.val, "key")));
+	news |= ask_all(s, val_get(term, "matchLabelKeys"));
+	return ask_all(s, val_get(term, "mismatchLabelKeys")) || news;
+}
+
+static void classify_anew(struct snapshot *s)
+{
+	void *value;
+
+	map_clear(s->classes_of_pods);
+	for (size_t i = 0; map_next(s->nodes, &i, NULL, &value);) {
+		struct node_info *n = value;
+
+		for (size_t k = 0; k < n->n_pods; k++)
+			class_put(s, n, n->pods[k]);
+	}
+}
+
+void snapshot_ask_labels(struct snapshot *s, const struct doc *pod)
+{
+	bool news = any_term(doc_get(pod, "spec.affinity.podAffinity"), ask_term, s);
+
+	news |= any_term(doc_get(pod, "spec.affinity.podAntiAffinity"), ask_term, s);
+	for (struct val_iter it = val_iter(doc_get(pod, "spec.topologySpreadConstraints")); val_next(&it);)
+		news |= ask_term(s, it.val);
+	if (news)
+		classify_anew(s);
 }

@@ -118,7 +118,7 @@ struct affinity {
 
 static void count_wanted(struct cycle *c, struct affinity *f)
 {
-	const struct pod_terms *mine = c->pod->terms;
+	const struct pod_terms *mine = c->terms;
 	void *value;
 
 	for (size_t i = 0; map_next(c->s->classes_of_pods, &i, NULL, &value);) {
@@ -151,7 +151,7 @@ static void count_refused(struct cycle *c, struct affinity *f)
 
 bool affinity_prepare(struct cycle *c)
 {
-	const struct pod_terms *mine = c->pod->terms;
+	const struct pod_terms *mine = c->terms;
 	bool wants = mine && (mine->required.n || mine->anti_required.n);
 	struct affinity *f = ARENA_NEW(c->a, struct affinity);
 
@@ -175,7 +175,7 @@ static bool near_enough(struct cycle *c, struct affinity *f, const struct node_i
 			return false;
 		all &= count_at(&f->near.items[i], n) > 0;
 	}
-	return all || (!f->any_near && all_want(c->s, &c->pod->terms->required, other_pod(c->pod->doc)));
+	return all || (!f->any_near && all_want(c->s, &c->terms->required, other_pod(c->pod->doc)));
 }
 
 static bool is_there(const struct counts *counts, const struct node_info *n)
@@ -190,7 +190,7 @@ enum verdict affinity_filter(struct cycle *c, const struct node_info *n)
 {
 	struct affinity *f = CYCLE_STATE(c);
 
-	if (c->pod->terms && c->pod->terms->required.n && !near_enough(c, f, n)) {
+	if (c->terms && c->terms->required.n && !near_enough(c, f, n)) {
 		cycle_reason(c, "node(s) didn't match pod affinity rules");
 		return NEVER;
 	}
@@ -224,7 +224,7 @@ static bool prefers(const struct pod_terms *t)
 
 bool affinity_prepare_score(struct cycle *c, const struct candidates *candidates)
 {
-	const struct pod_terms *mine = c->pod->terms;
+	const struct pod_terms *mine = c->terms;
 	struct counts *n = ARENA_NEW(c->a, struct counts);
 	struct other pod = other_pod(c->pod->doc);
 	void *value;

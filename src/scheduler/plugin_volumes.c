@@ -1,4 +1,4 @@
-/* Plugins that look at the claims of a pod: VolumeRestrictions and VolumeBinding.
+/* Plugins that look at the claims of a pod: VolumeRestrictions, VolumeZone and VolumeBinding.
  *
  * A claim that is bound ties the pod to nodes that its volume reaches. One whose class waits for its first pod is bound
  * for the node that is chosen: to a volume that is there and reaches it, or to one that is made there. All others must
@@ -75,6 +75,84 @@ enum verdict volume_restrictions_filter(struct cycle *c, const struct node_info 
 	(void)n;
 	cycle_reason(c, "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode");
 	return NO_ROOM;
+}
+
+/* ---- VolumeZone: labels of bound volumes ----------------------------------------------------- */
+
+static const char *const zone_labels[][2] = { /* now, before */
+	{ "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone" },
+	{ "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region" }
+};
+
+struct zone {
+	size_t label;
+	struct str values; /* one of "a__b" */
+};
+struct zones {
+	struct zone *items;
+	size_t n;
+};
+
+static void add_zones(struct zones *all, const struct doc *volume)
+{
+	for (size_t l = 0; l < ARRAY_LEN(zone_labels); l++)
+		for (size_t age = 0; age < 2; age++) {
+			struct str values = val_str(val_get(doc_get(volume, "metadata.labels"), zone_labels[l][age]));
+
+			if (values.n)
+				all->items[all->n++] = (struct zone){ l, values };
+		}
+}
+
+bool volume_zone_prepare(struct cycle *c)
+{
+	struct val volumes = pod_volumes(c->pod);
+	struct zones *all = ARENA_NEW(c->a, struct zones);
+
+	*all = (struct zones){ .items = ARENA_ARRAY(c->a, struct zone, 4 * val_len(volumes) + 1) };
+	for (struct val_iter it = val_iter(volumes); val_next(&it);) {
+		struct str name = claim_of_volume(c->a, c->pod->doc, it.val);
+		struct doc *claim = name.n ? find_claim(c, name) : NULL;
+		struct doc *volume = claim ? map_get(c->s->volumes, doc_str(claim, "spec.volumeName")) : NULL;
+
+		if (volume)
+			add_zones(all, volume);
+	}
+	CYCLE_STATE(c) = all;
+	return all->n > 0;
+}
+
+static struct str zone_of(const struct node_info *n, size_t label)
+{
+	struct val now = val_get(node_labels(n), zone_labels[label][0]);
+
+	return val_str(val_has(now) ? now : val_get(node_labels(n), zone_labels[label][1]));
+}
+
+static bool is_one_of(struct str values, struct str v)
+{
+	for (size_t at = 0, end; at <= values.n; at = end + 2) {
+		for (end = at; end < values.n && !str_is(str_sub(values, end, 2), "__");)
+			end++;
+		if (str_eq(str_sub(values, at, end - at), v))
+			return true;
+	}
+	return false;
+}
+
+/* A node without any zone takes every volume: such a cluster has no zones. */
+enum verdict volume_zone_filter(struct cycle *c, const struct node_info *n)
+{
+	const struct zones *all = CYCLE_STATE(c);
+
+	if (!zone_of(n, 0).n && !zone_of(n, 1).n)
+		return FITS;
+	for (size_t i = 0; i < all->n; i++)
+		if (!is_one_of(all->items[i].values, zone_of(n, all->items[i].label))) {
+			cycle_reason(c, "node(s) had no available volume zone");
+			return NEVER;
+		}
+	return FITS;
 }
 
 /* ---- VolumeBinding: what the pod needs ------------------------------------------------------- */

@@ -43,6 +43,10 @@ const struct plugin plugins[] = {
 		.prepare = volumes_prepare,
 		.filter = volumes_filter,
 		.helps = NODE_ADDED | NODE_LABELS | VOLUMES },
+	{ .name = "VolumeZone",
+		.prepare = volume_zone_prepare,
+		.filter = volume_zone_filter,
+		.helps = NODE_ADDED | NODE_LABELS | VOLUMES },
 	{ .name = "PodTopologySpread",
 		.prepare = spread_prepare,
 		.filter = spread_filter,
@@ -80,6 +84,8 @@ void cycle_begin(struct cycle *c, struct snapshot *s, struct arena *a, const str
 {
 	*c = (struct cycle){ .s = s, .a = a, .pod = pod };
 	snapshot_tidy_topologies(s);
+	snapshot_ask_labels(s, pod->doc);
+	c->terms = pod_terms_new(a, pod->doc);
 	for (c->plugin = 0; c->plugin < plugins_n; c->plugin++) {
 		const struct plugin *p = &plugins[c->plugin];
 
@@ -113,7 +119,7 @@ void cycle_reason(struct cycle *c, const char *text)
 	if (c->quiet)
 		return;
 	for (size_t i = 0; i < c->n_reasons; i++) {
-		if (!strcmp(c->reasons[i].text, text)) {
+		if (c->reasons[i].text == text || !strcmp(c->reasons[i].text, text)) {
 			c->reasons[i].nodes++;
 			return;
 		}

@@ -496,6 +496,120 @@ static void snapshot_counts(void **state)
 	snapshot_fini(&s);
 }
 
+/* ---- classes --------------------------------------------------------------------------------- */
+
+static const char *node_for(struct snapshot *s, const char *text)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_(doc_unref) struct doc *d = yaml(text);
+	auto_(pod_info_free) struct pod_info *pod = pod_info_new(d);
+	struct node_info *n;
+	struct cycle c;
+
+	cycle_begin(&c, s, a, pod);
+	n = cycle_choose(&c);
+	return n ? n->text : "none";
+}
+
+#define LABEL(label) NEAR("{labelSelector: {matchLabels: {" label "}}, topologyKey: kubernetes.io/hostname}") PLAIN
+
+/* As a StatefulSet's: each has a label that no other has. */
+static void place_many(struct snapshot *s, int n)
+{
+	for (int i = 0; i < n; i++) {
+		auto_free char *text = xasprintf(
+			"{metadata: {name: p%d, uid: p%d, namespace: default, labels: {app: x, own: p%d}}, spec: {nodeName: %s, " PLAIN
+			"}}",
+			i, i, i, i % 2 ? "b" : "a");
+		auto_(doc_unref) struct doc *d = yaml(text);
+
+		snapshot_pod(s, d, doc_str(d, "spec.nodeName"), false);
+	}
+}
+
+static void pods_differ_in_labels_that_somebody_asks_for(void **state)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct snapshot s;
+
+	(void)state;
+	snapshot_init(&s);
+	fill(&s, a, two, NULL);
+	place_many(&s, 10);
+	assert_int_equal(map_len(s.classes_of_pods), 1);
+	assert_string_equal(node_for(&s, POD("", LABEL("app: x"))), "a");
+	assert_int_equal(map_len(s.classes_of_pods), 1);
+	assert_string_equal(node_for(&s, POD("", LABEL("own: p7"))), "b");
+	assert_int_equal(map_len(s.classes_of_pods), 10);
+	assert_string_equal(node_for(&s, POD("", LABEL("own: p8"))), "a");
+	assert_string_equal(node_for(&s, POD("", LABEL("own: p10"))), "none");
+	snapshot_forget_pod(&s, STR("p8"));
+	assert_int_equal(map_len(s.classes_of_pods), 9);
+	assert_string_equal(node_for(&s, POD("", LABEL("own: p8"))), "none");
+	snapshot_fini(&s);
+}
+
+static void constraints_ask_too(void **state)
+{
+	static const char other[] =
+		"topologySpreadConstraints: [{maxSkew: 1, whenUnsatisfiable: DoNotSchedule, "
+		"topologyKey: zone, labelSelector: {matchExpressions: [{key: own, operator: In, values: [p1, p3]}]}}], " PLAIN,
+			  mine[] = "topologySpreadConstraints: [{maxSkew: 1, whenUnsatisfiable: DoNotSchedule, "
+				   "topologyKey: zone, labelSelector: {}, matchLabelKeys: [own]}], " PLAIN;
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_free char *by_expression = xasprintf(POD("own: p1", "%s"), other),
+		       *by_key = xasprintf(POD("own: p2", "%s"), mine);
+	struct snapshot s;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		snapshot_init(&s);
+		fill(&s, a, two, NULL);
+		place_many(&s, 6);
+		assert_string_equal(node_for(&s, i ? by_key : by_expression), i ? "b" : "a");
+		snapshot_fini(&s);
+	}
+}
+
+/* matchLabelKeys of a placed pod's term is about that pod's own value: such pods are not alike. */
+static void own_values_in_terms_make_classes(void **state)
+{
+	static const char far[] =
+		FAR("{labelSelector: {}, matchLabelKeys: [own], topologyKey: kubernetes.io/hostname}") PLAIN;
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_free char *placed =
+		xasprintf("[" PLACED("p", "a", "own: p", "%s") "," PLACED("q", "b", "own: q", "%s") "]", far, far);
+	struct snapshot s;
+
+	(void)state;
+	snapshot_init(&s);
+	fill(&s, a, two, placed);
+	assert_int_equal(map_len(s.classes_of_pods), 2);
+	assert_string_equal(node_for(&s, POD("own: p", PLAIN)), "b");
+	assert_string_equal(node_for(&s, POD("own: q", PLAIN)), "a");
+	snapshot_fini(&s);
+}
+
+static void many_names_make_every_label_count(void **state)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct snapshot s;
+
+	(void)state;
+	snapshot_init(&s);
+	fill(&s, a, two, NULL);
+	place_many(&s, 10);
+	for (int i = 0; i < 100; i++) {
+		auto_free char *text = xasprintf(POD("", LABEL("name-%d: x")), i);
+
+		assert_string_equal(node_for(&s, text), "none");
+	}
+	assert_true(s.all_asked);
+	assert_int_equal(map_len(s.classes_of_pods), 10);
+	assert_string_equal(node_for(&s, POD("", LABEL("own: p7"))), "b");
+	snapshot_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -506,6 +620,10 @@ int main(void)
 		cmocka_unit_test(images),
 		cmocka_unit_test(pushes_out_the_least),
 		cmocka_unit_test(snapshot_counts),
+		cmocka_unit_test(pods_differ_in_labels_that_somebody_asks_for),
+		cmocka_unit_test(constraints_ask_too),
+		cmocka_unit_test(own_values_in_terms_make_classes),
+		cmocka_unit_test(many_names_make_every_label_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -262,20 +262,17 @@ static struct affinity_terms terms_of(struct arena *a, const struct doc *pod, st
 	return out;
 }
 
-struct pod_terms *pod_terms_new(const struct doc *pod)
+struct pod_terms *pod_terms_new(struct arena *a, const struct doc *pod)
 {
 	static const char required[] = "requiredDuringSchedulingIgnoredDuringExecution",
 			  preferred[] = "preferredDuringSchedulingIgnoredDuringExecution";
 	struct val with = doc_get(pod, "spec.affinity.podAffinity"),
 		   against = doc_get(pod, "spec.affinity.podAntiAffinity");
 	struct pod_terms *t;
-	struct arena *a;
 
 	if (!val_len(with) && !val_len(against))
 		return NULL;
-	a = arena_new();
 	t = ARENA_NEW(a, struct pod_terms);
-	t->a = a;
 	t->required = terms_of(a, pod, val_get(with, required), false);
 	t->preferred = terms_of(a, pod, val_get(with, preferred), true);
 	t->anti_required = terms_of(a, pod, val_get(against, required), false);
@@ -301,7 +298,6 @@ struct pod_info *pod_info_new(struct doc *pod)
 	p->priority = (int32_t)doc_int(pod, "spec.priority", 0);
 	read_requests(p);
 	read_ports(p);
-	p->terms = pod_terms_new(pod);
 	return p;
 }
 
@@ -309,8 +305,6 @@ struct pod_info *pod_info_free(struct pod_info *p)
 {
 	if (!p)
 		return NULL;
-	if (p->terms)
-		arena_free(p->terms->a);
 	free(p->extras);
 	free(p->ports);
 	doc_unref(p->doc);

@@ -44,7 +44,6 @@ struct affinity_terms {
 	size_t n;
 };
 struct pod_terms { /* of pods with inter-pod affinity only */
-	struct arena *a;
 	struct affinity_terms required, preferred, anti_required, anti_preferred;
 };
 
@@ -58,7 +57,6 @@ struct pod_info {
 	uint16_t n_extras, n_ports;
 	bool assumed; /* we chose its node, the informer has not shown it yet */
 	int32_t priority;
-	struct pod_terms *terms;
 	struct node_info *node;  /* NULL: pending */
 	struct pod_class *class; /* on a node */
 };
@@ -67,8 +65,8 @@ struct pod_info *pod_info_new(struct doc *pod);
 struct pod_info *pod_info_free(struct pod_info *p);
 AUTO(struct pod_info, pod_info_free)
 int64_t pod_request(const struct pod_info *p, struct str extra);
-struct pod_terms *pod_terms_new(
-	const struct doc *pod); /* NULL: it has none. Own: arena_free(->a); strings point into the pod */
+/* NULL: it has none. Strings point into the pod. */
+struct pod_terms *pod_terms_new(struct arena *a, const struct doc *pod);
 struct str pod_controller_uid(const struct doc *pod);
 struct label_pairs label_pairs_of(struct arena *a, struct val term, const struct doc *pod);
 bool label_pairs_match(struct label_pairs pairs, struct val labels);
@@ -106,11 +104,12 @@ struct class_node {
 	int64_t pods;
 };
 struct pod_class {
-	struct doc *doc; /* ref: one of its pods; the next ones are what rules ask for */
-	struct val labels;
+	struct doc *doc;           /* ref: one of its pods; the next ones are what rules ask for */
+	struct val labels;         /* alike in those that were asked for */
 	struct str ns, controller; /* uid */
 	bool deleting;
 	struct pod_terms *terms;
+	struct arena *a; /* theirs; NULL: none */
 	struct class_node *nodes;
 	size_t n, cap, key_len;
 	char *key;
@@ -125,6 +124,8 @@ struct snapshot {
 	struct map *claims, *volumes, *classes; /* "namespace/name" or name → doc */
 	struct map *images;                     /* name → how many nodes have it */
 	struct map *classes_of_pods;            /* key → pod_class */
+	struct map *asked;                      /* names of labels that make classes */
+	bool all_asked;                         /* too many: every label does */
 	struct topology *topologies;
 	size_t n_topologies;
 };
@@ -142,6 +143,8 @@ size_t snapshot_topology(struct snapshot *s, struct str key); /* index into node
 void snapshot_place(struct snapshot *s, struct node_info *n); /* after its labels changed */
 void snapshot_tidy_topologies(struct snapshot *s);            /* between decisions */
 void snapshot_forget_topologies(struct snapshot *s);
+/* Before the pod's selectors are held against classes: those differ in the labels that it asks for. */
+void snapshot_ask_labels(struct snapshot *s, const struct doc *pod);
 void class_put(struct snapshot *s, struct node_info *n, struct pod_info *p);
 void class_take(struct snapshot *s, struct node_info *n, struct pod_info *p);
 void class_end(void *class);
@@ -178,6 +181,7 @@ struct cycle {
 	struct snapshot *s;
 	struct arena *a;
 	const struct pod_info *pod;
+	const struct pod_terms *terms; /* of the pod; NULL: none */
 	void *state[PLUGINS_MAX], *score_state[PLUGINS_MAX];
 	unsigned char filters[PLUGINS_MAX]; /* those that have a say about this pod */
 	size_t n_filters;
@@ -253,6 +257,8 @@ void spread_normalize(struct cycle *c, struct candidates *k);
 
 bool volume_restrictions_prepare(struct cycle *c);
 enum verdict volume_restrictions_filter(struct cycle *c, const struct node_info *n);
+bool volume_zone_prepare(struct cycle *c);
+enum verdict volume_zone_filter(struct cycle *c, const struct node_info *n);
 bool volumes_prepare(struct cycle *c);
 enum verdict volumes_filter(struct cycle *c, const struct node_info *n);
 

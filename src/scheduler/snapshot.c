@@ -23,6 +23,7 @@ void snapshot_init(struct snapshot *s)
 		.namespaces = map_new(doc_end),
 		.images = map_new(NULL),
 		.classes_of_pods = map_new(class_end),
+		.asked = map_new(NULL),
 		.claims = map_new(doc_end),
 		.volumes = map_new(doc_end),
 		.classes = map_new(doc_end) };
@@ -32,6 +33,7 @@ void snapshot_fini(struct snapshot *s)
 {
 	map_free(s->pods);
 	map_free(s->classes_of_pods);
+	map_free(s->asked);
 	snapshot_forget_topologies(s);
 	free(s->topologies);
 	map_free(s->images);

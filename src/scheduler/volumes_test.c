@@ -21,12 +21,21 @@
 	"{metadata: {name: c, namespace: d, annotations: {pv.kubernetes.io/bind-completed: 'yes'}}, spec: " \
 	"{volumeName: any, accessModes: [ReadWriteOncePod]}}"
 
-static const char nodes[] = "[{metadata: {name: a, labels: {host: a}}, status: {allocatable: {pods: 9}}}, {metadata: "
-			    "{name: b, labels: {host: b}}, status: {allocatable: {pods: 9}}}]";
-static const char volumes[] = "[{metadata: {name: any}}, {metadata: {name: onb}, spec: {" TO(
-	"b") "}},"
-	     "{metadata: {name: free-b}, status: {phase: Available}, spec: {storageClassName: static, capacity: "
-	     "{storage: 2Gi}, " TO("b") "}}]";
+#define ZONE "topology.kubernetes.io/zone"
+#define ZONE_BEFORE "failure-domain.beta.kubernetes.io/zone"
+
+static const char nodes[] =
+	"[{metadata: {name: a, labels: {host: a, " ZONE
+	": z1}}, status: {allocatable: {pods: 9}}}, {metadata: {name: b, labels: {host: b, " ZONE_BEFORE
+	": z2}}, status: {allocatable: {pods: 9}}}]";
+static const char volumes[] =
+	"[{metadata: {name: any}}, {metadata: {name: z1, labels: {" ZONE ": z1}}}, {metadata: {name: z2, labels: {" ZONE
+	": z0__z2}}}, {metadata: {name: z2-before, labels: {" ZONE_BEFORE
+	": z2}}}, {metadata: {name: z3, labels: {" ZONE ": z12__z}}},"
+	"{metadata: {name: r, labels: {topology.kubernetes.io/region: r}}}, {metadata: {name: onb}, spec: {" TO(
+		"b") "}},"
+		     "{metadata: {name: free-b}, status: {phase: Available}, spec: {storageClassName: static, capacity: "
+		     "{storage: 2Gi}, " TO("b") "}}]";
 static const char classes[] = "[{metadata: {name: static}, provisioner: kubernetes.io/no-provisioner, "
 			      "volumeBindingMode: WaitForFirstConsumer},"
 			      "{metadata: {name: made}, provisioner: x, volumeBindingMode: WaitForFirstConsumer},"
@@ -45,6 +54,13 @@ static const struct row {
 		"0/2 nodes are available: persistentvolumeclaim \"c\" not found." },
 	{ "bound, everywhere", BOUND("any"), USES_C, NULL, "a", "", NULL },
 	{ "bound, on b", BOUND("onb"), USES_C, NULL, "b", "", NULL },
+	{ "bound, in the zone of a", BOUND("z1"), USES_C, NULL, "a", "", NULL },
+	{ "bound, in two zones, one is b's", BOUND("z2"), USES_C, NULL, "b", "", NULL },
+	{ "bound, its zone by the older label", BOUND("z2-before"), USES_C, NULL, "b", "", NULL },
+	{ "bound, in another zone", BOUND("z3"), USES_C, NULL, NULL, NULL,
+		"0/2 nodes are available: 2 node(s) had no available volume zone." },
+	{ "bound, in a region that no node tells of", BOUND("r"), USES_C, NULL, NULL, NULL,
+		"0/2 nodes are available: 2 node(s) had no available volume zone." },
 	{ "bound to nothing", BOUND("gone"), USES_C, NULL, NULL, NULL,
 		"0/2 nodes are available: persistentvolume \"gone\" not found." },
 	{ "bound, on b, the pod wants a", BOUND("onb"), "nodeSelector: {host: a}, " USES_C, NULL, NULL, NULL,
