@@ -5,6 +5,7 @@ PEER_KUBECONFIG and PEER_PIDS (comma-separated) name another API server that run
 alternating rounds, and told as ratios. QUICK=1: short spans, to see that all of it works. ONLY=pods or ONLY=api: one half.
 ONLY=node: what pods wait for on a node: starts, ends, crashes, changed objects, and the node process's memory with 100 of them.
 ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else.
+ONLY=api MODE=watch: of the API figures only those of one mode of bench/load; ROUNDS: how many rounds.
 ONLY=crds: custom kinds alone, on a server with its controllers.
 ONLY=scheduler: bindings a second through the API; KINDS="plain near": these pods only (bench/pods.h tells of them).
 """
@@ -29,7 +30,8 @@ from server import KOGGE, Server  # noqa: E402
 
 BUILD = os.path.join(TOP, "build", "release", "bench")
 QUICK = bool(os.environ.get("QUICK"))
-ROUNDS = 2 if QUICK else 5
+ROUNDS = int(os.environ.get("ROUNDS", 2 if QUICK else 5))
+MODE = os.environ.get("MODE")
 TICK = os.sysconf("SC_CLK_TCK")
 ROWS = []
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -363,6 +365,7 @@ LOADS = [  # what, mode, options, figure, unit, by how much less than the peer
     ("LIST of 5,000 × 1 KB, resourceVersion=0", "list", {"seconds": SPAN, "size": 1024, "count": 5000, "clients": 16, "cached": 1}, "p50_ms", "ms", ""),
     ("watch event, 500 watchers, 200 writes/s", "watch", {"count": 500, "rate": 200, "seconds": SPAN}, "cpu_us_each", "µs CPU", "≥ 10 ×"),
 ]
+LOADS = [x for x in LOADS if MODE in (None, x[1])]
 
 
 def load(kubeconfig, pids, namespace, mode, options, **how):
@@ -438,9 +441,12 @@ def api_half():
         targets["peer"] = (peer, os.environ["PEER_PIDS"].split(","))
     try:
         compare(targets)
-        count_syncs(targets)
+        if not MODE:
+            count_syncs(targets)
     finally:
         server.end()
+    if MODE:
+        return
     section("Memory of the API's processes", "what", "figure", "aim")
     server = api_server()
     pids = list(processes(server).values())
