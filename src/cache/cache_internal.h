@@ -116,8 +116,8 @@ struct cache_watch {
 	int64_t after;
 	cache_notify *notify;
 	void *arg;
-	bool armed;     /* had nothing to show: notify when there is */
-	bool notifying; /* in the list below, outside the lock */
+	bool armed;             /* had nothing to show: notify when there is */
+	_Atomic bool notifying; /* in the list below, outside the lock */
 	struct cache_watch *notify_next;
 	struct str prefix; /* own */
 };

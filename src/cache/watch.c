@@ -110,17 +110,18 @@ struct cache_watch *watches_collect(struct cache *c, const struct str *key)
 
 void watches_notify(struct cache *c, struct cache_watch *list)
 {
-	struct cache_watch *next;
+	struct cache_watch *w = list, *next;
 
 	if (!list)
 		return;
-	for (struct cache_watch *w = list; w; w = w->notify_next)
-		w->notify(w->arg, w->notify_next && w->notify_next->notify == w->notify);
-	task_lock(&c->lock);
-	for (struct cache_watch *w = list; w; w = next) {
-		next = w->notify_next;
+	/* A watch whose turn is over may go at once. The last one stays until the lock is ours: it keeps the cache. */
+	for (; (next = w->notify_next); w = next) {
+		w->notify(w->arg, next->notify == w->notify);
 		w->notifying = false;
 	}
+	w->notify(w->arg, false);
+	task_lock(&c->lock);
+	w->notifying = false;
 	task_broadcast(&c->changed);
 	task_unlock(&c->lock);
 }
