@@ -337,7 +337,6 @@ static void chain_text(struct buf *out, const struct nft_opts *o, const char *na
 struct nft {
 	struct nft_opts o; /* table: the name of the one that is awake, or was last */
 	char names[2][NAME_MAX_BYTES];
-	struct nft_ctx *ctx;
 	struct map *picks;  /* name → struct pick, all that the table has or needs */
 	struct map *chains; /* name → rules, likewise */
 	struct buf pending; /* text of picks and chains that it does not have yet */
@@ -364,13 +363,6 @@ int nft_new(const struct nft_opts *o, struct nft **ret, struct err *e)
 	n->after = (struct buf){ .max = TEXT_MAX };
 	n->picks = map_new(free);
 	n->chains = map_new(free);
-	n->ctx = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (!n->ctx) {
-		nft_free(n);
-		return err_set(e, ERR_UNSUPPORTED, "libnftables cannot start");
-	}
-	nft_ctx_buffer_error(n->ctx);
-	nft_ctx_buffer_output(n->ctx);
 	if (transaction_socket(&n->nl, e) < 0) {
 		nft_free(n);
 		return -e->code;
@@ -384,8 +376,6 @@ struct nft *nft_free(struct nft *n)
 {
 	if (!n)
 		return NULL;
-	if (n->ctx)
-		nft_ctx_free(n->ctx);
 	if (n->nl)
 		mnl_socket_close(n->nl);
 	map_free(n->picks);
@@ -423,6 +413,26 @@ void nft_drop_chain(struct nft *n, const char *name)
 		buf_printf(&n->after, "delete chain inet %s %s\n", n->o.table, name);
 }
 
+/* libnftables keeps a megabyte between transactions of text, which are rare: so it is here for one at a time. */
+static int run_text(const char *table, const char *text, struct err *e)
+{
+	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
+	int rc = 0;
+
+	if (!ctx)
+		return err_set(e, ERR_UNSUPPORTED, "libnftables cannot start");
+	nft_ctx_buffer_error(ctx);
+	nft_ctx_buffer_output(ctx);
+	if (nft_run_cmd_from_buffer(ctx, text) != 0) {
+		const char *why = nft_ctx_get_error_buffer(ctx);
+
+		rc = err_set(e, ERR_IO, "nftables refused a transaction on table inet %s: %.800s", table,
+			why ? why : "no reason given");
+	}
+	nft_ctx_free(ctx);
+	return rc;
+}
+
 /* One transaction of text, which is used up. */
 static int run(struct nft *n, struct buf *text, struct err *e)
 {
@@ -431,15 +441,9 @@ static int run(struct nft *n, struct buf *text, struct err *e)
 	buf_byte(text, 0);
 	if (text->full)
 		return err_set(e, ERR_TOO_LARGE, "the nft transaction is larger than %zu MiB", TEXT_MAX >> 20);
-	int rc = nft_run_cmd_from_buffer(n->ctx, text->p);
+	int rc = run_text(n->o.table, text->p, e);
 	buf_reset(text);
-	if (rc == 0) {
-		nft_ctx_get_output_buffer(n->ctx);
-		return 0;
-	}
-	const char *why = nft_ctx_get_error_buffer(n->ctx);
-	return err_set(e, ERR_IO, "nftables refused a transaction on table inet %s: %.800s", n->o.table,
-		why ? why : "no reason given");
+	return rc;
 }
 
 int nft_apply(struct nft *n, const struct change *changes, size_t n_changes, struct err *e)

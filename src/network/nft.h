@@ -1,4 +1,4 @@
-/* The instance's nft table: chains and rules as text for one libnftables context, elements by transaction.h. Elements
+/* The instance's nft table: chains and rules as text for libnftables, elements by transaction.h. Elements
  * are added and removed one by one; nothing is ever listed. One thread. */
 #pragma once
 #include "base/arena.h"
