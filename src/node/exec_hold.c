@@ -21,7 +21,8 @@
 
 #define LOG_MODULE "node"
 #define PRIORITY (-20)
-#define TRIES 30 /* of a millisecond each, until the pipes are in their folder */
+#define TRIES 30          /* of a millisecond each, until the pipes are in their folder */
+#define EXPECTED_MS 60000 /* containerd's own patience for a command that was asked for */
 
 struct hold {
 	int out, err;
@@ -29,7 +30,8 @@ struct hold {
 
 struct watch {
 	char *dir;
-	int expected; /* commands that were asked for and have not come */
+	int expected;      /* commands that were asked for and have not come, or were not seen to: they may be quick */
+	struct mono asked; /* for the last of them */
 };
 
 static void hold_end(void *hold)
@@ -136,8 +138,27 @@ void exec_expected(struct node_agent *n, const char *container)
 		w->dir = TAKE(dir);
 		map_put(n->exec_watches, str_c(key), w);
 	}
-	if (wd >= 0)
+	if (wd >= 0) {
 		w->expected++;
+		w->asked = mono_now();
+	}
+	task_unlock(&n->lock);
+}
+
+void exec_forget(struct node_agent *n, struct mono now)
+{
+	struct str key;
+	void *value;
+	int64_t wd;
+
+	task_lock(&n->lock);
+	for (size_t i = 0; map_next(n->exec_watches, &i, &key, &value);) {
+		if (mono_ms_between(((struct watch *)value)->asked, now) < EXPECTED_MS)
+			continue;
+		if (str_i64(key, &wd))
+			(void)inotify_rm_watch(n->exec_notify, (int)wd);
+		map_del(n->exec_watches, key);
+	}
 	task_unlock(&n->lock);
 }
 
@@ -174,7 +195,8 @@ void exec_holds_run(void *agent)
 	if (setpriority(PRIO_PROCESS, (id_t)gettid(), PRIORITY) < 0)
 		log_debug("input of exec is held with ordinary priority: %s", strerror(errno));
 	while (!stop_raised(n->stop)) {
-		(void)poll(fds, ARRAY_LEN(fds), -1);
+		(void)poll(fds, ARRAY_LEN(fds), EXPECTED_MS);
+		exec_forget(n, mono_now());
 		ssize_t len = read(n->exec_notify, events, sizeof(events));
 		for (ssize_t at = 0; at < len;) {
 			const struct inotify_event *x = (const void *)(events + at);

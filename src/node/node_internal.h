@@ -248,6 +248,8 @@ void exec_holds_run(void *node);
 /* Before the runtime is asked for a command in this container that reads its input and has no terminal. */
 void exec_expected(struct node_agent *n, const char *container);
 void exec_ended(struct node_agent *n, const char *exec);
+/* Commands that were asked for long ago come no more: their containers are watched no longer. */
+void exec_forget(struct node_agent *n, struct mono now);
 void exec_release_all(struct node_agent *n);
 /* shims.c: those that the runtime, whose sandboxes and containers are in known, has forgotten. Our own runtime only. */
 void shims_end_unknown(struct node_agent *n, const struct map *known);

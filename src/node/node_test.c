@@ -323,6 +323,34 @@ static void admits_only_what_it_can_honour(void **state)
 	task_mutex_fini(&n.lock);
 }
 
+static void forgets_commands_that_did_not_come(void **state)
+{
+	char dir[] = "/tmp/kogge-node-test-XXXXXX";
+	struct node_agent n = { .o = { .registry_dir = "ours" } };
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_non_null(mkdtemp(dir));
+	auto_free char *socket = xasprintf("%s/containerd.sock", dir),
+		       *io = xasprintf("%s/containerd/io.containerd.grpc.v1.cri/containers/c/io", dir);
+	assert_int_equal(mkdirs(io, 0755, &e), 0);
+	n.o.cri_socket = socket;
+	task_mutex_init(&n.lock);
+	exec_holds_init(&n);
+	exec_expected(&n, "c");
+	exec_expected(&n, "c");
+	exec_expected(&n, "another");
+	assert_int_equal(map_len(n.exec_watches), 1);
+	exec_forget(&n, mono_add_ms(mono_now(), 59000));
+	assert_int_equal(map_len(n.exec_watches), 1);
+	exec_forget(&n, mono_add_ms(mono_now(), 61000));
+	assert_int_equal(map_len(n.exec_watches), 0);
+	exec_holds_fini(&n);
+	task_mutex_fini(&n.lock);
+	remove_tree(dir);
+}
+
 static void reads_what_is_reserved(void **state)
 {
 	static const char *const bad[] = { "cpu", "cpu=", "cpu=x", "cpu=-1", "gpu=1", "memory=1Gi,cpu=one", "=1" };
@@ -634,6 +662,7 @@ int main(void)
 		cmocka_unit_test(completes_image_names),
 		cmocka_unit_test(reads_archives),
 		cmocka_unit_test(who_never_ran),
+		cmocka_unit_test(forgets_commands_that_did_not_come),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,7 +172,7 @@ def in_turn(server, kubectl, version, count):
         for i in range(count):
             if bad := one(i):
                 wrong.append((i, bad.returncode, bad.stdout[-100:], bad.stderr[-200:]))
-    end = time.monotonic() + 30  # connections that rest are closed in time
+    end = time.monotonic() + 120  # what rests is closed in time: connections, watches for commands that were too quick to be seen
     while (after := held(server)) != before and time.monotonic() < end:
         time.sleep(1)
     more = {name: (before.get(name), now) for name, now in after.items() if any(a > b for a, b in zip(now, before.get(name, (0, 0))))}
