@@ -10,6 +10,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -331,6 +333,46 @@ static const char *ask_ipv6(struct arena *a, const struct settings *s, const str
 	return NULL;
 }
 
+/* The addresses by which this machine is reached, as text: "192.0.2.10 (eth0), …". wanted: true in *ret_there when it is
+ * among them. */
+static const char *own_addresses(struct arena *a, const char *wanted, bool *ret_there)
+{
+	const char *list = "";
+	struct ifaddrs *all = NULL;
+
+	*ret_there = getifaddrs(&all) < 0; /* nobody knows */
+	for (struct ifaddrs *i = *ret_there ? NULL : all; i; i = i->ifa_next) {
+		int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
+		const struct sockaddr_in *four = (void *)i->ifa_addr;
+		const struct sockaddr_in6 *six = (void *)i->ifa_addr;
+		char text[INET6_ADDRSTRLEN];
+
+		if ((family != AF_INET && family != AF_INET6) ||
+			(family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr)))
+			continue;
+		inet_ntop(family, family == AF_INET ? (void *)&four->sin_addr : (void *)&six->sin6_addr, text,
+			sizeof(text));
+		*ret_there |= strcmp(text, wanted) == 0;
+		if (!(i->ifa_flags & IFF_LOOPBACK))
+			list = arena_printf(a, "%s%s%s (%s)", list, *list ? ", " : "", text, i->ifa_name);
+	}
+	freeifaddrs(all);
+	return list;
+}
+
+static const char *ask_node_address(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	for (size_t i = 0; s->node_ip[0] && i < ARRAY_LEN(l->ip.node) && l->ip.node[i]; i++) {
+		bool there;
+		const char *list = own_addresses(a, l->ip.node[i], &there);
+
+		if (!there)
+			return arena_printf(a, "%s (--node-ip) is no address of this machine, which has %s",
+				l->ip.node[i], *list ? list : "none");
+	}
+	return NULL;
+}
+
 static const char *ask_inotify(struct arena *a, const struct settings *s, const struct layout *l)
 {
 	int64_t n = number_in("/proc/sys/fs/inotify/max_user_instances");
@@ -374,6 +416,7 @@ static const struct question questions[] = {
 	{ "runc", true, true, false, ask_runc },
 	{ "API port", false, true, false, ask_port },
 	{ "node port", true, true, false, ask_node_port },
+	{ "node address", true, true, false, ask_node_address },
 	{ "disk", false, true, false, ask_disk },
 	{ "data folder", false, true, false, ask_reachable },
 	{ "clock", false, true, false, ask_clock },

@@ -152,6 +152,61 @@ static void answers_as_the_specification_says(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* In a namespace of its own, by its end of the pod's link. */
+static void say_mtu(void *arg, char *ret, size_t max)
+{
+	struct rtnl r = { 0 };
+	struct link l = { 0 };
+	struct err e;
+
+	err_init(&e);
+	if (rtnl_open(&r, &e) == 0)
+		(void)rtnl_link(&r, "eth0", &l, &e);
+	snprintf(ret, max, "%u", l.mtu);
+	rtnl_close(&r);
+}
+
+static const char *mtu_of_a_new_pod(const char *id)
+{
+	static char text[16];
+	auto_free char *config = xasprintf(
+		"{\"cniVersion\":\"1.0.0\",\"name\":\"kogge\",\"type\":\"kogge\",\"podCIDRs\":[\"10.77.0.0/28\"],"
+		"\"dataDir\":\"%s\"}",
+		data_dir);
+	pid_t holder = hold_netns();
+	int ns = netns_of(holder), status;
+	char netns[64];
+
+	snprintf(netns, sizeof(netns), "/proc/%d/ns/net", holder);
+	cni("ADD", id, netns, config, &status);
+	assert_int_equal(status, 0);
+	snprintf(text, sizeof(text), "%s", run_in(ns, say_mtu, NULL));
+	cni("DEL", id, netns, config, &status);
+	assert_int_equal(status, 0);
+	close(ns);
+	kill(holder, SIGKILL);
+	waitpid(holder, NULL, 0);
+	return text;
+}
+
+/* Two cards with a default route each: the one that is preferred counts, as it is when a pod starts. */
+static void takes_its_mtu_from_the_uplink(void **state)
+{
+	assert_string_equal(mtu_of_a_new_pod("mtu-1"), "1500");
+	assert_int_equal(system("ip link add card2 mtu 9000 type veth peer name card2-peer mtu 9000 && "
+				"ip link set card2-peer up && ip addr add 198.51.100.1/24 dev card2 && "
+				"ip link set card2 up && ip route add default via 198.51.100.2 metric 50"),
+		0);
+	assert_string_equal(mtu_of_a_new_pod("mtu-2"), "1500");
+	assert_int_equal(system("ip link set up0 mtu 1420"), 0);
+	assert_string_equal(mtu_of_a_new_pod("mtu-3"), "1420");
+	assert_int_equal(system("ip route del default dev up0"), 0);
+	assert_string_equal(mtu_of_a_new_pod("mtu-4"), "9000");
+	assert_int_equal(system("ip link del card2"), 0);
+	assert_string_equal(mtu_of_a_new_pod("mtu-5"), "1500"); /* no way out at all */
+	assert_int_equal(system("ip link set up0 mtu 1500 && ip route add default via 192.0.2.20 dev up0"), 0);
+}
+
 static void uses_every_address_once(void **state)
 {
 	pid_t holders[10];
@@ -454,6 +509,7 @@ int main(void)
 		cmocka_unit_test(serves_host_ports),
 		cmocka_unit_test(carries_many),
 		cmocka_unit_test(rebuilds_without_a_gap),
+		cmocka_unit_test(takes_its_mtu_from_the_uplink),
 		cmocka_unit_test(takes_itself_away),
 	};
 

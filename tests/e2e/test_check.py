@@ -35,6 +35,20 @@ def test_swap_and_few_inotify_instances_are_named(data, tmp_path):
     assert line_of(fine, "swap") == "[+] swap"
 
 
+CARDS = "ip link set lo up; for n in 1 2; do ip link add card$n type veth peer name other$n; ip link set other$n up; ip addr add 192.0.2.$n/24 dev card$n; ip link set card$n up; done; "
+
+
+@pytest.mark.parametrize("command", ["check", "server"])
+@pytest.mark.parametrize("address, said", [("192.0.2.2", None), ("192.0.2.3", "192.0.2.3"), ("0.0.0.0", "0.0.0.0")])
+def test_a_node_address_of_several_cards(tmp_path, command, address, said):
+    """Two cards, in a network of their own; a server then lacks its disk, whatever the address is."""
+    full = f"mount -t tmpfs -o size=32m tmpfs {tmp_path} && "
+    done = subprocess.run(["unshare", "-mn", "sh", "-c", CARDS + full + 'exec "$@"', "sh", KOGGE, command, "--data-dir", f"{tmp_path}/data", "--node-ip", address],
+                          capture_output=True, text=True, timeout=60, check=False)
+    wrong = f"[-] node address: {said} (--node-ip) is no address of this machine, which has 192.0.2.1 (card1), 192.0.2.2 (card2)"
+    assert done.returncode == 1 and (wrong in done.stdout + done.stderr) == bool(said), done
+
+
 def test_a_full_disk_is_named(tmp_path):
     done = subprocess.run(["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=32m tmpfs {tmp_path} && exec "$@"', "sh", KOGGE, "server",
                            "--data-dir", str(tmp_path / "data"), "--port", str(free_port()), "--node-port", str(free_port())],
