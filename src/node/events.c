@@ -19,10 +19,11 @@ static void wake_owner(struct node_agent *n, const char *container, bool ended)
 	if (p && ended) {
 		free(p->exit_seen);
 		p->exit_seen = xstrdup(container);
-		p->recheck_ms = 0;
 	}
-	if (p)
+	if (p) {
+		p->recheck_ms = 0; /* its lists show an end some ms after the task is deleted */
 		queue_add(n->wake, str_c(p->uid));
+	}
 	task_unlock(&n->lock);
 }
 
