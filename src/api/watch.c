@@ -1,11 +1,12 @@
 /* WATCH: one pump task moves events from the caches to the streams.
  *
- *     store task ── notify ──► ready list ──► pump task: cache_watch_next() → pieces → stream
+ *     store task ── notify ──► ready list ──► pump task: cache_watch_next() → bytes (watch_event.c) → stream
  *     loop ── writable, closed ──┘               └─ also bookmarks and time-outs
  *
  * A watch is freed by the pump task alone, after its stream was closed. w->lock covers the stream handle: closed()
  * takes it, so nobody writes to a stream that is gone. Order of locks: w->lock, then all->lock. */
 #include "api/custom.h"
+#include "api/watch_event.h"
 #include <stdatomic.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -17,11 +18,12 @@
 struct watch {
 	struct watches *all;
 	struct rq *rq; /* own */
+	struct event_form form;
 	struct filter filter;
 	struct cache_watch *events;
 	void *stream;
 	struct task_mutex lock;
-	bool closed, ended, queued, gone, bookmarks, final_bookmark, columns_sent;
+	bool closed, ended, queued, gone, bookmarks, final_bookmark;
 	struct mono bookmark_at, end_at;
 	int64_t progress;
 	struct cache_list initial; /* still to be sent, in initial_arena */
@@ -32,22 +34,6 @@ struct watch {
 	struct watch *next_ready, *prev, *next;
 };
 
-/* An event's bytes, for all watches that want the same. */
-struct frame {
-	atomic_uint refs;
-	size_t n;
-	char bytes[];
-};
-/* What was sent last, until the pump sleeps. */
-struct latest {
-	struct doc *doc; /* ref */
-	const char *type;
-	const struct resource *res;
-	enum media media;
-	struct frame *frame; /* ref; NULL: it was sent in pieces */
-};
-#define FRAME_MOST ((size_t)4 << 10) /* a longer text goes out uncopied */
-
 struct watches {
 	struct api *api;
 	struct task_mutex lock;
@@ -57,7 +43,7 @@ struct watches {
 	size_t n;
 	struct mono next_timer;
 	bool stop, asleep;
-	struct latest latest;
+	struct event_latest latest;
 };
 
 /* Under all->lock. */
@@ -152,43 +138,12 @@ static void out_end(struct watch *w)
 		w->rq->sink->end(w->stream);
 }
 
-/* ---- one event as pieces --------------------------------------------------------------------- */
+/* ---- what is to be written -------------------------------------------------------------------- */
 
 struct batch {
-	struct net_piece p[BATCH * 3];
+	struct net_piece p[BATCH * EVENT_PIECES];
 	size_t n;
 };
-
-static struct str type_prefix(const char *type)
-{
-	static const char *const text[] = { "{\"type\":\"ADDED\",\"object\":", "{\"type\":\"MODIFIED\",\"object\":",
-		"{\"type\":\"DELETED\",\"object\":", "{\"type\":\"BOOKMARK\",\"object\":",
-		"{\"type\":\"ERROR\",\"object\":" };
-
-	for (size_t i = 0; i < ARRAY_LEN(text); i++)
-		if (!strncmp(text[i] + 9, type, strlen(type)))
-			return str_c(text[i]);
-	return str_c(text[4]);
-}
-
-/* A frame: its length in four bytes, then the event. */
-static bool protobuf_frame(const char *type, const struct schema_type *t, const struct doc *d, struct buf *out)
-{
-	struct buf raw = BUF_INIT, event = BUF_INIT;
-	struct err e;
-
-	err_init(&e);
-	bool ok = t && schema_to_protobuf(t, doc_root(d), &raw, &e) >= 0;
-	if (ok) {
-		schema_watch_to_protobuf(type, buf_view(&raw), &event);
-		char len[4] = { (char)(event.n >> 24), (char)(event.n >> 16), (char)(event.n >> 8), (char)event.n };
-		buf_add(out, len, 4);
-		buf_str(out, buf_view(&event));
-	}
-	buf_fini(&raw);
-	buf_fini(&event);
-	return ok;
-}
 
 static void batch_flush(struct watch *w, struct batch *b)
 {
@@ -204,196 +159,11 @@ static void batch_flush(struct watch *w, struct batch *b)
 	b->n = 0;
 }
 
-static void batch_buf(struct batch *b, struct buf *take)
+/* Before an event is added. */
+static void batch_room(struct watch *w, struct batch *b)
 {
-	size_t n;
-	char *p = buf_take(take, &n);
-
-	b->p[b->n++] = (struct net_piece){ str_n(p, n), p, free };
-}
-
-static void frame_unref(void *arg)
-{
-	struct frame *f = arg;
-
-	if (atomic_fetch_sub(&f->refs, 1) == 1)
-		free(f);
-}
-
-static void latest_fini(struct latest *l)
-{
-	doc_unref(l->doc);
-	if (l->frame)
-		frame_unref(l->frame);
-	*l = (struct latest){ 0 };
-}
-
-static struct frame *frame_new(struct str head, struct str body, struct str tail)
-{
-	struct frame *f = xmalloc(sizeof(*f) + head.n + body.n + tail.n);
-
-	atomic_init(&f->refs, 1);
-	f->n = head.n + body.n + tail.n;
-	memcpy(f->bytes, head.p, head.n);
-	memcpy(f->bytes + head.n, body.p, body.n);
-	memcpy(f->bytes + head.n + body.n, tail.p, tail.n);
-	return f;
-}
-
-static void batch_frame(struct batch *b, struct frame *f)
-{
-	atomic_fetch_add(&f->refs, 1);
-	b->p[b->n++] = (struct net_piece){ str_n(f->bytes, f->n), f, frame_unref };
-}
-
-/* Whole documents are what most watches want, and many of them the same at the same time: the second to want one makes it one
- * piece of bytes, which all later ones share. A straggler alone takes the document itself, so that what it has not read costs
- * no copies. */
-static bool emit_shared(struct watch *w, struct batch *b, const char *type, struct doc *d)
-{
-	const struct rq *rq = w->rq;
-	struct latest *l = &w->all->latest, want = { d, type, rq->res, rq->media, NULL };
-
-	if (rq->render != RENDER_OBJECT || (rq->media != MEDIA_PROTOBUF && doc_text(d).n > FRAME_MOST))
-		return false;
-	bool again = l->doc == d && l->type == type && l->res == rq->res && l->media == want.media;
-	if (!again) {
-		latest_fini(l);
-		*l = want;
-		doc_ref(d);
-	}
-	if (!l->frame && rq->media == MEDIA_PROTOBUF) {
-		auto_buf struct buf out = BUF_INIT;
-		if (!protobuf_frame(type, rq->res->type, d, &out))
-			return false;
-		l->frame = frame_new(buf_view(&out), STR(""), STR(""));
-	} else if (!l->frame && again) {
-		l->frame = frame_new(type_prefix(type), doc_text(d), STR("}\n"));
-	}
-	if (!l->frame)
-		return false;
-	batch_frame(b, l->frame);
-	return true;
-}
-
-/* d is taken. Other forms than the document itself are written out. */
-static void emit(struct watch *w, struct batch *b, const char *type, struct doc *take_d, bool as_is)
-{
-	struct rq *rq = w->rq;
-	struct buf out = BUF_INIT;
-	const struct schema_type *t = as_is ? schema_builtin(STR(""), STR("v1"), STR("Status")) : rq->res->type;
-
-	if (b->n + 3 > ARRAY_LEN(b->p))
+	if (b->n + EVENT_PIECES > ARRAY_LEN(b->p))
 		batch_flush(w, b);
-	if (!as_is && emit_shared(w, b, type, take_d)) {
-		doc_unref(take_d);
-		return;
-	}
-	if (rq->media == MEDIA_PROTOBUF && (as_is || rq->render == RENDER_OBJECT)) {
-		if (protobuf_frame(type, t, take_d, &out))
-			batch_buf(b, &out);
-		doc_unref(take_d);
-		return;
-	}
-	if (as_is || rq->render == RENDER_OBJECT) {
-		b->p[b->n++] = (struct net_piece){ type_prefix(type), NULL, NULL };
-		b->p[b->n++] = (struct net_piece){ doc_text(take_d), take_d, doc_end };
-		b->p[b->n++] = (struct net_piece){ STR("}\n"), NULL, NULL };
-		return;
-	}
-	struct arena *keep = rq->a;
-	rq->a = arena_new(); /* what a row needs goes away with it */
-	if (rq->render == RENDER_METADATA && rq->media == MEDIA_PROTOBUF) {
-		struct buf m = BUF_INIT;
-		struct doc *md = NULL;
-		struct err e;
-		err_init(&e);
-		metadata_object(take_d, true, rq->table_beta, &m);
-		if (doc_parse(buf_view(&m), &md, &e) == 0 &&
-			protobuf_frame(type,
-				schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata")), md, &out))
-			batch_buf(b, &out);
-		doc_unref(md);
-		buf_fini(&m);
-	} else {
-		buf_str(&out, type_prefix(type));
-		if (rq->render == RENDER_TABLE) {
-			table_head(rq, rq->res, !w->columns_sent, doc_revision(take_d), STR_NULL, 0, &out);
-			table_row(rq, rq->res, take_d, &out);
-			buf_c(&out, "]}");
-			w->columns_sent = true;
-		} else {
-			metadata_object(take_d, true, rq->table_beta, &out);
-		}
-		buf_c(&out, "}\n");
-		batch_buf(b, &out);
-	}
-	arena_free(rq->a);
-	rq->a = keep;
-	doc_unref(take_d);
-}
-
-static void emit_bookmark(struct watch *w, struct batch *b, int64_t rev, bool initial_end)
-{
-	struct arena *a = arena_new();
-	struct resource *r = w->rq->res;
-	bool partial = w->rq->render == RENDER_METADATA;
-	struct node *n = node_pack(a, "{kind:s, apiVersion:s, metadata:{resourceVersion:o, creationTimestamp:n}}",
-		partial ? "PartialObjectMetadata" : r->def.kind, partial ? "meta.k8s.io/v1" : r->api_version,
-		node_strf(a, "%lld", (long long)rev));
-
-	if (initial_end)
-		node_set(node_need_map(n, "metadata.annotations"), STR("k8s.io/initial-events-end"), node_c(a, "true"));
-	struct doc *d = node_publish(n);
-	enum render keep = w->rq->render;
-	if (keep == RENDER_METADATA)
-		w->rq->render = RENDER_OBJECT;
-	emit(w, b, "BOOKMARK", d, false);
-	w->rq->render = keep;
-	arena_free(a);
-}
-
-static void emit_error(struct watch *w, struct batch *b, const struct err *e)
-{
-	struct buf text = BUF_INIT;
-	struct doc *d;
-	struct err ignored;
-
-	err_init(&ignored);
-	status_json(w->rq, e, &text);
-	if (doc_parse(buf_view(&text), &d, &ignored) == 0)
-		emit(w, b, "ERROR", d, true);
-	buf_fini(&text);
-}
-
-/* The last state that a watcher saw, with the revision at which it left. */
-static struct doc *restamped(struct doc *d, int64_t rev)
-{
-	struct arena *a = arena_new();
-	struct doc *copy = node_publish_versioned(node_from(a, doc_root(d)));
-
-	doc_stamp(copy, rev);
-	arena_free(a);
-	return copy;
-}
-
-static void emit_event(struct watch *w, struct batch *b, struct cache_event *ev)
-{
-	const struct resource *r = w->rq->res;
-	bool all = filter_is_all(&w->filter);
-	struct doc *before = ev->before ? doc_as_served(w->rq->a, r, ev->before) : NULL;
-	struct doc *after = ev->after ? doc_as_served(w->rq->a, r, ev->after) : NULL;
-	bool was = before && (all || filter_matches(&w->filter, before));
-	bool is = after && !ev->deleted && (all || filter_matches(&w->filter, after));
-
-	if (ev->deleted && after && (was || (!before && (all || filter_matches(&w->filter, after)))))
-		emit(w, b, "DELETED", TAKE(after), false);
-	else if (is)
-		emit(w, b, was ? "MODIFIED" : "ADDED", TAKE(after), false);
-	else if (was)
-		emit(w, b, "DELETED", restamped(before, ev->revision), false);
-	doc_unref(before);
-	doc_unref(after);
 }
 
 /* ---- the pump -------------------------------------------------------------------------------- */
@@ -406,12 +176,14 @@ static void timers(struct watch *w, struct batch *b, struct mono now)
 		return;
 	}
 	if (w->bookmarks && !mono_before(now, w->bookmark_at)) {
-		emit_bookmark(w, b, w->progress, false);
+		batch_room(w, b);
+		b->n += event_bookmark(&w->form, w->progress, false, b->p + b->n);
 		w->bookmark_at = mono_add_ms(now, BOOKMARK_MS);
 	}
 	if (w->bookmarks && !w->final_bookmark && mono_ms_between(now, w->end_at) <= 2000) {
 		w->final_bookmark = true;
-		emit_bookmark(w, b, w->progress, false);
+		batch_room(w, b);
+		b->n += event_bookmark(&w->form, w->progress, false, b->p + b->n);
 	}
 }
 
@@ -421,12 +193,14 @@ static void send_initial(struct watch *w, struct batch *b)
 
 	for (size_t i = 0; i < cl->n; i++) {
 		struct doc *d = doc_as_served(w->rq->a, w->rq->res, doc_ref(cl->items[i].doc));
+		batch_room(w, b);
 		if (filter_is_all(&w->filter) || filter_matches(&w->filter, d))
-			emit(w, b, "ADDED", doc_ref(d), false);
+			b->n += event_added(&w->form, doc_ref(d), b->p + b->n);
 		doc_unref(d);
 	}
+	batch_room(w, b);
 	if (w->initial_end)
-		emit_bookmark(w, b, w->progress, true);
+		b->n += event_bookmark(&w->form, w->progress, true, b->p + b->n);
 	batch_flush(w, b);
 	w->initial_arena = arena_free(w->initial_arena);
 }
@@ -457,15 +231,15 @@ static void pump_events(struct watch *w, struct batch *b)
 			break;
 		}
 		w->progress = ev.revision;
-		emit_event(w, b, &ev);
-		if (b->n + 3 > ARRAY_LEN(b->p))
-			batch_flush(w, b);
+		batch_room(w, b);
+		b->n += event_change(&w->form, &w->filter, &ev, b->p + b->n);
 	}
 	if (rc >= 0)
 		return;
 	if (rc == -ERR_EXPIRED) {
 		err_set(&e, ERR_EXPIRED, "The resourceVersion for the provided watch is too old.");
-		emit_error(w, b, &e);
+		batch_room(w, b);
+		b->n += event_error(&w->form, &e, b->p + b->n);
 	}
 	batch_flush(w, b);
 	out_end(w);
@@ -609,7 +383,7 @@ static void pump(void *arg)
 			queue_due(all, now);
 		size_t n = pop_ready(all, v);
 		if (!n)
-			latest_fini(&all->latest);
+			event_latest_fini(&all->latest);
 		if (!n && all->stop && !all->n)
 			break;
 		if (!n) {
@@ -708,6 +482,7 @@ void read_watch(struct rq *rq)
 	}
 	w->all = all;
 	w->rq = rq;
+	w->form = (struct event_form){ .rq = rq, .latest = &all->latest };
 	task_mutex_init(&w->lock);
 	struct cache *c = rq->res->stored->cache;
 	struct str prefix = watch_prefix(rq, &w->filter);
