@@ -30,6 +30,8 @@ void *block_take(size_t bytes);
 void block_give(void *take, size_t bytes);
 size_t blocks_bytes(void); /* kept now; for tests */
 
+unsigned task_locks_held(void); /* by this thread; 0 in a simulation */
+
 /* Cuts text that filled cap bytes to "..." at a character's start; returns its length. */
 size_t text_cut(char *text, size_t cap);
 void wall_rfc3339_milli(struct wall t, char ret[TIME_TEXT_MAX]);

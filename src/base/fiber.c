@@ -79,6 +79,7 @@ void fiber_park(void (*then)(void *arg), void *arg)
 {
 	struct fiber *f = fiber_current();
 
+	PRE(task_locks_held() == 0); /* it would be another thread that unlocks */
 	f->then = then;
 	f->then_arg = arg;
 	context_switch(&f->context, f->home, false);

@@ -4,7 +4,7 @@
  *     whoever has  fiber_wake(f) ──► f->ready(f), on his thread: the owner lets some thread call fiber_run(f) again
  *     the answer
  *
- * A fiber goes on on any thread: no lock and no thread-local may be held across fiber_park(). In a simulation, where
+ * A fiber goes on on any thread: no lock (this is checked) and no thread-local may be held across fiber_park(). In a simulation, where
  * every task is a fiber of its own already, fiber_run() runs it to its end and fiber_current() is NULL. */
 #pragma once
 #include "base/context.h"

@@ -2,6 +2,9 @@
 
 #include "base/fiber.h"
 #include "base/task.h"
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* Fibers that ask an answerer again and again, on the threads of one pool. */
 #define FIBERS 40
@@ -141,6 +144,34 @@ static void note(void *arg)
 	*(bool *)arg = fiber_current() == NULL;
 }
 
+static void park_with_a_lock(void *arg)
+{
+	struct task_mutex *m = arg;
+
+	task_lock(m);
+	fiber_park(note, NULL);
+}
+
+static void nobody_parks_with_a_lock(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct task_mutex m = TASK_MUTEX_INIT;
+		struct fiber f = { 0 };
+		struct context home;
+
+		signal(SIGABRT, SIG_DFL);
+		context_home(&home);
+		fiber_begin(&f, park_with_a_lock, &m);
+		fiber_run(&f, &home);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 static void run_one(void *arg)
 {
 	struct fiber f = { 0 };
@@ -165,6 +196,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(goes_on_on_any_thread),
+		cmocka_unit_test(nobody_parks_with_a_lock),
 		cmocka_unit_test(runs_to_its_end_in_a_simulation),
 	};
 

@@ -72,20 +72,31 @@ void task_mutex_fini(struct task_mutex *m)
 	pthread_mutex_destroy(&m->real);
 }
 
+static _Thread_local unsigned locks_held;
+
+unsigned task_locks_held(void)
+{
+	return locks_held;
+}
+
 void task_lock(struct task_mutex *m)
 {
-	if (task_sim_active())
+	if (task_sim_active()) {
 		sim_lock(m);
-	else
-		pthread_mutex_lock(&m->real);
+		return;
+	}
+	pthread_mutex_lock(&m->real);
+	locks_held++;
 }
 
 void task_unlock(struct task_mutex *m)
 {
-	if (task_sim_active())
+	if (task_sim_active()) {
 		sim_unlock(m);
-	else
-		pthread_mutex_unlock(&m->real);
+		return;
+	}
+	locks_held--;
+	pthread_mutex_unlock(&m->real);
 }
 
 void task_cond_init(struct task_cond *c)
