@@ -23,6 +23,7 @@ struct crew {
 	struct hand *ready, **ready_end; /* their answer has come */
 	struct hand *spare;              /* ended: their stacks are used again */
 	size_t running, idle, n_tasks;
+	bool waking; /* a task is on its way */
 	struct task **tasks;
 	bool stopping;
 	struct mono until; /* stopping: what is queued is begun until then */
@@ -37,14 +38,15 @@ static bool has_work(const struct crew *c)
 
 static void run(void *arg);
 
-/* Somebody looks at what there is to do; who takes it calls the next one. */
+/* One at a time: who comes finds what arrived meanwhile, and calls the next when there is more to do. */
 static void call(struct crew *c)
 {
-	if (!has_work(c))
+	if (!has_work(c) || c->waking)
 		return;
+	c->waking = c->idle || (!c->stopping && c->n_tasks < c->o.tasks_max);
 	if (c->idle)
 		task_signal(&c->news);
-	else if (!c->stopping && c->n_tasks < c->o.tasks_max)
+	else if (c->waking)
 		c->tasks[c->n_tasks++] = task_spawn(c->o.name, run, c);
 }
 
@@ -134,6 +136,7 @@ static void wait_for_news(struct crew *c)
 	else
 		task_wait(&c->news, &c->lock);
 	c->idle--;
+	c->waking = false;
 	if (!woken && !c->running)
 		drop_spare(c);
 }
@@ -171,6 +174,7 @@ static void run(void *arg)
 
 	context_home(&home);
 	task_lock(&c->lock);
+	c->waking = false;
 	for (;;) {
 		struct job *late = overdue(c);
 		struct hand *h = take(c);
