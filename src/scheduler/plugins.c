@@ -5,6 +5,7 @@
 
 #define SEARCH_ALL_MAX 100 /* of more fitting nodes only a part is looked at */
 #define SEARCH_PERCENT_LEAST 5
+#define FETCH_AHEAD 6 /* nodes */
 
 /* Filters run in this order and stop at the first that says no. */
 const struct plugin plugins[] = {
@@ -215,6 +216,13 @@ static size_t enough(size_t nodes)
 	return nodes < SEARCH_ALL_MAX ? nodes : MAX(nodes * percent / 100, (size_t)SEARCH_ALL_MAX);
 }
 
+/* Thousands of nodes do not fit into the processor's cache: most of a filter's time was waiting for them. */
+static void fetch_soon(const struct node_info *n)
+{
+	__builtin_prefetch(n->allocatable);
+	__builtin_prefetch(&n->labels);
+}
+
 struct node_info *cycle_choose(struct cycle *c)
 {
 	struct snapshot *s = c->s;
@@ -224,6 +232,7 @@ struct node_info *cycle_choose(struct cycle *c)
 	for (; looked < s->n && k.n < wanted; looked++) {
 		struct node_info *n = s->list[(s->next + looked) % s->n];
 
+		fetch_soon(s->list[(s->next + looked + FETCH_AHEAD) % s->n]);
 		if (cycle_filter(c, n) == FITS)
 			k.nodes[k.n++] = n;
 	}
