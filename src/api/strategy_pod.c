@@ -190,8 +190,6 @@ static void set_condition(struct rq *rq, struct node *pod, const char *type)
 static int bind_once(struct rq *rq, struct node *binding, struct err *e)
 {
 	struct doc *live;
-	struct write_job j = { 0 };
-	struct outcome out = { 0 };
 	struct str node = node_text_str(node_path(binding, "target.name"));
 	struct str kind = node_text_str(node_path(binding, "target.kind"));
 	struct str uid = node_text_str(node_path(binding, "metadata.uid"));
@@ -225,8 +223,6 @@ static int bind_once(struct rq *rq, struct node *binding, struct err *e)
 			STR_ARG(rq->name), STR_ARG(rq->name));
 	if (rc >= 0) {
 		struct node *o = node_from(rq->a, doc_root(live));
-		struct val notes = VAL_NONE;
-		(void)notes;
 		node_set_path(o, "spec.nodeName", node_str(rq->a, node));
 		struct node *more = node_path(binding, "metadata.annotations");
 		for (size_t i = 0; i < node_len(more); i++) {
@@ -239,8 +235,6 @@ static int bind_once(struct rq *rq, struct node *binding, struct err *e)
 		rc = write_put(rq, rq->ns, rq->name, d, doc_revision(live), e);
 		doc_unref(d);
 	}
-	(void)j;
-	(void)out;
 	doc_unref(live);
 	return rc;
 }

@@ -571,7 +571,7 @@ static void tells_many_streams_at_once(void **state)
 			OK(http_open(c, "GET", STR("/fan"), NULL, 0, STR_NULL, 5000, &status, &d[i], oke));
 		wait_for(&fan.n, n);
 		for (size_t i = 0; i < ARRAY_LEN(small); i++)
-			small[i] = (struct net_piece){ str_n("abcdefghijklm" + i, 1 + i % 2), NULL, piece_ended };
+			small[i] = (struct net_piece){ str_n(&"abcdefghijklm"[i], 1 + i % 2), NULL, piece_ended };
 		ended = atomic_load(&ended_pieces);
 		for (int round = 0; round < 30; round++) {
 			if (round == 10)
