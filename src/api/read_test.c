@@ -1,0 +1,280 @@
+/* What readers get of the server core: watches, lists and pages, discovery. */
+#include "api/api_fixture.h"
+
+static bool stream_has(struct answer *a, const char *text, int64_t ms)
+{
+	struct mono until = mono_add_ms(mono_now(), ms);
+	bool found;
+
+	task_lock(&a->lock);
+	for (;;) {
+		buf_byte(&a->body, 0);
+		a->body.n--;
+		found = str_has(buf_view(&a->body), str_c(text));
+		if (found || !task_wait_until(&a->wake, &a->lock, until))
+			break;
+	}
+	task_unlock(&a->lock);
+	return found;
+}
+
+static void stream_close(struct answer *a)
+{
+	a->ops->closed(a->ops_arg);
+	task_sleep_ms(20);
+	answer_free(a);
+}
+
+static void watch_tells_entering_and_leaving(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"w1\",\"labels\":{\"in\":\"yes\"}}}"));
+	struct answer *w = start(f, "GET", CM "?watch=1&labelSelector=in%3Dyes", NULL, NULL, NULL);
+	assert_int_equal(w->status, 200);
+	assert_true(
+		stream_has(w, "{\"type\":\"ADDED\",\"object\":{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"", 1000));
+	expect(f, 200, call_as(f, "PATCH", CM "/w1", "application/merge-patch+json", NULL, "{\"data\":{\"x\":\"1\"}}"));
+	assert_true(stream_has(w, "\"MODIFIED\"", 1000));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/w1", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"labels\":{\"in\":\"no\"}}}"));
+	assert_true(stream_has(w, "\"DELETED\"", 1000));
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"w2\"}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/w2", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"labels\":{\"in\":\"yes\"}}}"));
+	assert_true(stream_has(w, "\"name\":\"w2\"", 1000));
+	stream_close(w);
+	w = start(f, "GET",
+		CM "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan", NULL,
+		"application/json;as=Table;v=v1;g=meta.k8s.io,application/json", NULL);
+	assert_true(stream_has(w, "columnDefinitions\":[{\"name\":\"Name\"", 1000));
+	assert_true(stream_has(w, "k8s.io/initial-events-end", 1000));
+	stream_close(w);
+	w = start(f, "GET", CM "?watch=1&timeoutSeconds=1", NULL, NULL, NULL);
+	struct mono until = mono_add_ms(mono_now(), 3000);
+	task_lock(&w->lock);
+	while (!w->ended && task_wait_until(&w->wake, &w->lock, until))
+		;
+	assert_true(w->ended);
+	task_unlock(&w->lock);
+	stream_close(w);
+}
+
+/* Watches of one form that are told together get the same bytes; no form gets another's. */
+static void watches_share_what_they_are_told(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const forms[] = { "application/json", "application/vnd.kubernetes.protobuf",
+		"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+		"application/json;as=Table;v=v1;g=meta.k8s.io" };
+	static const char *const begins[] = {
+		"{\"type\":\"ADDED\",\"object\":{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"", "",
+		"{\"type\":\"ADDED\",\"object\":{\"kind\":\"PartialObjectMetadata\"",
+		"{\"type\":\"ADDED\",\"object\":{\"kind\":\"Table\""
+	};
+	struct answer *w[3 * ARRAY_LEN(forms)];
+	auto_free char *large = xcalloc(1, 9001);
+
+	expect(f, 200, call(f, "GET", CM, NULL));
+	auto_free char *url = xasprintf(CM "?watch=1&resourceVersion=%s", get(f, "metadata.resourceVersion"));
+	for (size_t i = 0; i < ARRAY_LEN(w); i++)
+		w[i] = start(
+			f, "GET", url, NULL, forms[i / 2 % ARRAY_LEN(forms)], NULL); /* pairs, so that forms change */
+	memset(large, 'L', 9000);
+	auto_free char *body = xasprintf("{\"metadata\":{\"name\":\"large\"},\"data\":{\"x\":\"%s\"}}", large);
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"told\"},\"data\":{\"x\":\"1\"}}"));
+	expect(f, 201, call(f, "POST", CM, body));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/told", "application/merge-patch+json", NULL, "{\"data\":{\"x\":\"2\"}}"));
+	expect(f, 200, call(f, "DELETE", CM "/told", NULL));
+	for (size_t i = 0; i < ARRAY_LEN(w); i++) {
+		size_t form = i / 2 % ARRAY_LEN(forms);
+		const struct answer *first = w[form * 2];
+
+		assert_true(stream_has(w[i], "DELETED", 5000));
+		assert_int_equal(w[i]->status, 200);
+		assert_true(str_starts(buf_view(&w[i]->body), str_c(begins[form])));
+		assert_true(str_eq(buf_view(&w[i]->body), buf_view(&first->body)));
+		assert_int_equal(str_has(buf_view(&w[i]->body), str_c(large)), form < 2);
+		assert_int_equal(w[i]->body.p[0] == 0, form == 1); /* a frame's length, not text */
+	}
+	for (size_t i = 0; i < ARRAY_LEN(w); i++)
+		stream_close(w[i]);
+}
+
+static void lists_page_and_tables_have_columns(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 5; i++) {
+		char *body = xasprintf("{\"metadata\":{\"name\":\"page%d\",\"labels\":{\"page\":\"y\"}}}", i);
+		expect(f, 201, call(f, "POST", "/api/v1/namespaces/kube-public/configmaps", body));
+		free(body);
+	}
+	expect(f, 200, call(f, "GET", "/api/v1/namespaces/kube-public/configmaps?limit=2", NULL));
+	assert_string_equal(get(f, "kind"), "ConfigMapList");
+	assert_int_equal(val_len(doc_get(f->doc, "items")), 2);
+	assert_true(strtol(get(f, "metadata.remainingItemCount"), NULL, 10) >= 3);
+	assert_false(val_has(val_get(val_at(doc_get(f->doc, "items"), 0), "kind")));
+	char *url = xasprintf(
+		"/api/v1/namespaces/kube-public/configmaps?limit=100&continue=%s", get(f, "metadata.continue"));
+	char *rv = xstrdup(get(f, "metadata.resourceVersion"));
+	expect(f, 200, call(f, "DELETE", "/api/v1/namespaces/kube-public/configmaps/page4", NULL));
+	expect(f, 200, call(f, "GET", url, NULL)); /* the page of then: from history */
+	assert_string_equal(get(f, "metadata.resourceVersion"), rv);
+	assert_true(body_has(f, "page4"));
+	expect(f, 200,
+		call_as(f, "GET", "/api/v1/namespaces", NULL,
+			"application/json;as=Table;v=v1;g=meta.k8s.io,application/json", NULL));
+	assert_string_equal(get(f, "kind"), "Table");
+	assert_int_equal(val_len(doc_get(f->doc, "columnDefinitions")), 3);
+	assert_true(val_len(doc_get(f->doc, "rows")) >= 4);
+	expect(f, 406, call_as(f, "GET", "/api/v1/namespaces", NULL, "text/html", NULL));
+	free(url);
+	free(rv);
+}
+
+/* Base64 of {"v":…,"rv":…,"start":…}. */
+#define TOKEN(v, rv, start) "{\"v\":\"" v "\",\"rv\":" rv ",\"start\":\"" start "\"}"
+
+static const struct {
+	const char *token, *said;
+} bad_tokens[] = {
+	{ "rubbish", "it is not what this server gave" },
+	{ TOKEN("meta.k8s.io/v2", "1", "a"), "server does not recognize this encoded version \"meta.k8s.io/v2\"" },
+	{ TOKEN("meta.k8s.io/v1", "0", "a"), "incorrect encoded start resourceVersion (version meta.k8s.io/v1)" },
+	{ TOKEN("meta.k8s.io/v1", "1", ""), "encoded start key empty (version meta.k8s.io/v1)" },
+	{ TOKEN("meta.k8s.io/v1", "1", "a/../b"), "a/../b" },
+};
+
+static void pages_go_on_after_compaction(void **state)
+{
+	struct fixture *f = *state;
+	const char *at = "/api/v1/namespaces/kube-node-lease/configmaps";
+	struct err e;
+
+	err_init(&e);
+	for (int i = 0; i < 5; i++) {
+		auto_free char *body = xasprintf("{\"metadata\":{\"name\":\"page%d\"}}", i);
+		expect(f, 201, call(f, "POST", at, body));
+	}
+	auto_free char *first = xasprintf("%s?limit=3", at);
+	expect(f, 200, call(f, "GET", first, NULL));
+	auto_free char *second = xasprintf("%s?limit=100&continue=%s", at, get(f, "metadata.continue"));
+	auto_free char *exact =
+		xasprintf("%s?resourceVersionMatch=Exact&resourceVersion=%s", at, get(f, "metadata.resourceVersion"));
+	auto_free char *gone = xasprintf("%s/page4", at);
+	expect(f, 200, call(f, "DELETE", gone, NULL));
+	expect(f, 200, call(f, "GET", second, NULL));
+	assert_true(body_has(f, "page4"));
+	assert_int_equal(store_compact(f->store, store_revision(f->store), &e), 0);
+
+	expect(f, 410, call(f, "GET", exact, NULL));
+	assert_string_equal(get(f, "message"), "The resourceVersion for the provided list is too old.");
+	assert_string_equal(get(f, "metadata.continue"), "");
+	expect(f, 410, call(f, "GET", second, NULL));
+	assert_string_equal(get(f, "reason"), "Expired");
+	assert_non_null(strstr(get(f, "message"), "use the continue token in this response"));
+	auto_free char *rest = xasprintf("%s?limit=100&continue=%s", at, get(f, "metadata.continue"));
+	expect(f, 200, call(f, "GET", rest, NULL));
+	assert_true(body_has(f, "page3"));
+	assert_false(body_has(f, "page2"));
+	assert_false(body_has(f, "page4"));
+
+	for (size_t i = 0; i < ARRAY_LEN(bad_tokens); i++) {
+		auto_free char *token = base64_encode(str_c(bad_tokens[i].token));
+		auto_free char *url = xasprintf("%s?continue=%s", at, token);
+		expect(f, 400, call(f, "GET", url, NULL));
+		assert_true(str_ends(str_c(get(f, "message")), str_c(bad_tokens[i].said)));
+	}
+}
+
+static void discovery_speaks_old_and_new(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 200, call(f, "GET", "/api", NULL));
+	assert_string_equal(get(f, "versions"), "[\"v1\"]");
+	expect(f, 200, call(f, "GET", "/apis", NULL));
+	expect(f, 200, call(f, "GET", "/apis/apps", NULL));
+	expect(f, 200, call(f, "GET", "/apis/apps/v1", NULL));
+	expect(f, 404, call(f, "GET", "/apis/extensions/v1beta1", NULL));
+	expect(f, 200,
+		call_as(f, "GET", "/apis", NULL,
+			"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json", NULL));
+	assert_string_equal(get(f, "kind"), "APIGroupDiscoveryList");
+	assert_int_equal(f->last->etag[0], '"');
+	expect(f, 200, call(f, "GET", "/version", NULL));
+	expect(f, 200, call(f, "GET", "/openapi/v3", NULL));
+	expect(f, 200, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
+	expect(f, 200, call(f, "GET", "/openapi/v2", NULL));
+	expect(f, 200, call(f, "GET", "/readyz?verbose", NULL));
+	expect(f, 200, call(f, "GET", "/metrics", NULL));
+	expect(f, 404, call(f, "GET", "/nothing", NULL));
+}
+
+static void what_a_client_has_is_not_sent_again(void **state)
+{
+	struct fixture *f = *state;
+	char tag[300], several[700], weak[310];
+	const char *const has[] = { tag, several, weak, "*" }, *const has_not[] = { "\"x\"", "", "W/\"x\", \"y\"" };
+
+	expect(f, 200, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
+	snprintf(tag, sizeof(tag), "%s", f->last->etag);
+	snprintf(weak, sizeof(weak), "W/%s", tag);
+	snprintf(several, sizeof(several), "\"x\" , %s,W/\"y\"", tag);
+	for (size_t i = 0; i < ARRAY_LEN(has); i++) {
+		f->if_none_match = has[i];
+		expect(f, 304, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
+		assert_string_equal(f->last->etag, tag);
+		assert_int_equal(f->last->body.n, 0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(has_not); i++) {
+		f->if_none_match = has_not[i];
+		expect(f, 200, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
+	}
+	f->if_none_match = NULL;
+}
+
+static void every_bad_option_is_told(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *query, *causes;
+	} cases[] = {
+		{ "resourceVersionMatch=Near&sendInitialEvents=true",
+			"is invalid: [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, "
+			"resourceVersionMatch: Unsupported value: \"Near\": supported values: \"Exact\", \"NotOlderThan\", \"\", "
+			"sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list]" },
+		{ "watch=1&resourceVersionMatch=Near&continue=x",
+			"is invalid: [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided, "
+			"resourceVersionMatch: Unsupported value: \"Near\": supported values: \"Exact\", \"NotOlderThan\", \"\", "
+			"resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided]" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char *url = xasprintf(CM "?%s", cases[i].query);
+
+		expect(f, 422, call(f, "GET", url, NULL));
+		if (!strstr(get(f, "message"), cases[i].causes))
+			fail_msg("%s", get(f, "message"));
+		free(url);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(watch_tells_entering_and_leaving, setup, teardown),
+		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),
+		cmocka_unit_test_setup_teardown(pages_go_on_after_compaction, setup, teardown),
+		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_a_client_has_is_not_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(every_bad_option_is_told, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
