@@ -182,7 +182,7 @@ static void port(struct rq *rq, struct port p, const struct port *others, size_t
 static void containers(struct rq *rq, const struct pod *p)
 {
 	static const char *const lists[] = { "initContainers", "containers" };
-	struct port ports[64];
+	struct port ports[64]; /* who has more is not warned of the rest */
 	size_t n = 0;
 
 	for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
