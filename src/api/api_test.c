@@ -323,8 +323,8 @@ static void what_is_accepted_may_be_warned_of(void **state)
 		"spec.containers[0].resources.limits[memory]: fractional byte value \\\"100m\\\" is invalid, must be an integer",
 		"spec.containers[0].env[1]: hides previous definition of \\\"A\\\", which may be dropped when using apply",
 		"spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
-		"metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the "
-		"\\\"seccompProfile\\\" field instead",
+		("metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the "
+		 "\\\"seccompProfile\\\" field instead"),
 		"spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
 	};
 
