@@ -250,7 +250,7 @@ struct rq {
 	struct doc *answer_doc;       /* local: own, the answer */
 	void (*run)(struct rq *rq);   /* what a lane does with it */
 	struct rq *next;              /* in its lane's queue */
-	bool on_lane;                 /* a lane's thread runs it */
+	struct on_lane *on_lane;      /* lanes.c: a lane's thread runs it; NULL: none does */
 	bool answered;
 };
 struct str rq_param(const struct rq *rq, const char *key); /* first value; p NULL: absent */

@@ -134,8 +134,8 @@ void lanes_free(struct lanes *l);
 void lanes_submit(struct lanes *l, struct rq *rq);
 /* Around a wait for another server (outgoing.h does it): the request's thread gives its place in the lane away. rq may
  * be NULL or not on a lane. ERR_TOO_MANY: so many wait already. */
-int lanes_leave(struct lanes *l, struct rq *rq, struct err *e);
-void lanes_return(struct lanes *l, struct rq *rq);
+int lanes_leave(struct rq *rq, struct err *e);
+void lanes_return(struct rq *rq);
 
 /* ---- write.c and its verbs: on a lane or the local caller's task ----------------------------- */
 struct outcome {

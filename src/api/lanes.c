@@ -1,58 +1,36 @@
-/* Lanes: who writes waits in one of three queues, each with threads of its own, fair between users.
+/* Lanes: who writes waits in one of three queues, each with a crew of its own (base/crew.h), fair between users.
  *
  * A lane holds one FIFO per user and takes from the users in turn, so one busy client costs the others one request
- * each.
- * Threads are started when there is work and end when there was none for a while. Each request runs as a fiber: while
- * it waits for the store its thread takes the next one, so a few threads fill a whole group commit. A request that
- * waits for another server (a webhook) keeps its thread, and gives its place away until it is back: a separate, bounded
- * lane without a queue. */
+ * each. A few threads fill a whole group commit, because a request that waits for the store leaves its thread to the
+ * next one. One that waits for another server (a webhook) keeps its thread and gives its place away until it is back;
+ * so many may do so at a time. */
 #include "api/api_internal.h"
-#include "base/fiber.h"
+#include "base/crew.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
-#define IDLE_MS 30000
 #define AWAY_MAX 32 /* requests of one lane that may wait for other servers at a time */
 #define RUNNING_MAX \
 	128 /* requests of one lane that were begun, most of them waiting for the store: what fits into its next commits */
 
 struct user_queue {
-	struct str user; /* borrowed from its first request's copy below */
+	struct str user; /* name, below */
 	char *name;
 	struct rq *first, **end;
 	struct user_queue *next; /* ring of users that wait */
 };
 
-/* A request that was begun. */
-struct run {
-	struct fiber fiber;
-	struct lane_state *lane;
-	struct rq *rq;
-	bool coming; /* the store was told of it */
-	struct run *next;
-};
-
 struct lane_state {
-	struct lanes *all;
-	const char *name;
-	struct task_cond wake;
+	struct api *api;
+	struct crew *crew;
+	/* Under the crew's lock: */
 	struct user_queue *turn, **turn_end; /* users with waiting requests, whose turn is next first */
 	struct map *users;
 	size_t waiting;
-	int threads, idle, threads_max;
-	bool waking;                    /* one of them is on its way: it calls the next when there is more to do */
-	struct run *ready, **ready_end; /* the store has answered them */
-	size_t ready_n, running;
-	int away; /* threads whose request waits for another server: they hold no place of the lane */
 };
 
 struct lanes {
-	struct api *api;
-	struct task_mutex lock;
-	struct task_cond gone; /* a thread ended */
 	struct lane_state lane[LANE_N];
-	struct run *spare; /* ended: their stacks are used again */
-	bool stop;
 };
 
 static void user_end(void *value)
@@ -65,34 +43,47 @@ static void user_end(void *value)
 	free(u);
 }
 
-struct lanes *lanes_new(struct api *api)
-{
-	static const char *const names[] = { "api-exempt", "api-control", "api-write" };
-	struct lanes *l = xcalloc(1, sizeof(*l));
+/* ---- the queue ------------------------------------------------------------------------------- */
 
-	l->api = api;
-	task_mutex_init(&l->lock);
-	task_cond_init(&l->gone);
-	for (int i = 0; i < LANE_N; i++) {
-		struct lane_state *s = &l->lane[i];
-		s->all = l;
-		s->name = names[i];
-		s->users = map_new(user_end);
-		s->turn_end = &s->turn;
-		s->ready_end = &s->ready;
-		s->threads_max = api->opts.lane_threads;
-		task_cond_init(&s->wake);
-	}
-	return l;
+static struct user_queue *queue_of(struct lane_state *s, struct str user)
+{
+	struct user_queue *u = map_get(s->users, user);
+
+	if (u)
+		return u;
+	u = xcalloc(1, sizeof(*u));
+	u->name = str_dup(user);
+	u->user = str_c(u->name);
+	u->end = &u->first;
+	map_put(s->users, u->user, u);
+	*s->turn_end = u;
+	s->turn_end = &u->next;
+	return u;
 }
 
-static struct rq *take_rq(struct lane_state *s)
+static bool put(void *lane, void *job)
 {
-	struct user_queue *u = s->turn;
+	struct lane_state *s = lane;
+	struct rq *rq = job;
+	struct user_queue *u;
 
-	if (!u)
-		return NULL;
+	if (s->waiting >= (size_t)s->api->opts.lane_queue_max)
+		return false;
+	u = queue_of(s, rq->id.user);
+	rq->next = NULL;
+	*u->end = rq;
+	u->end = &rq->next;
+	s->waiting++;
+	store_coming(s->api->opts.store, 1);
+	return true;
+}
+
+static void *next(void *lane)
+{
+	struct lane_state *s = lane;
+	struct user_queue *u = s->turn;
 	struct rq *rq = u->first;
+
 	u->first = rq->next;
 	s->turn = u->next;
 	if (!s->turn)
@@ -108,246 +99,107 @@ static struct rq *take_rq(struct lane_state *s)
 	return rq;
 }
 
-/* ---- requests that were begun; all under the lock -------------------------------------------- */
-
-static void run_ready(struct fiber *f);
-
-static void run_main(void *arg)
+static void refuse(void *lane, void *job)
 {
-	struct run *r = arg;
+	struct err e;
 
-	r->rq->on_lane = true;
-	r->rq->run(r->rq);
+	(void)lane;
+	err_init(&e);
+	err_set(&e, ERR_TOO_MANY, "too many requests are waiting, please try again later");
+	e.retry_after_s = 1;
+	reply_error(job, &e);
 }
 
-static struct run *run_begin(struct lane_state *s, struct rq *rq)
-{
-	struct run *r = s->all->spare;
+/* ---- requests that were begun ---------------------------------------------------------------- */
 
-	if (r)
-		s->all->spare = r->next;
-	else
-		r = xcalloc(1, sizeof(*r));
-	r->fiber.ready = run_ready;
-	r->lane = s;
-	r->rq = rq;
-	r->coming = true;
-	fiber_begin(&r->fiber, run_main, r);
-	s->running++;
-	return r;
-}
+struct on_lane {
+	struct lane_state *lane;
+	bool coming; /* the store was told of it */
+};
 
 /* It writes now, or will not for a while. */
-static void came(struct run *r)
+static void came(struct on_lane *o)
 {
-	if (r->coming)
-		store_coming(r->lane->all->api->opts.store, -1);
-	r->coming = false;
+	if (o->coming)
+		store_coming(o->lane->api->opts.store, -1);
+	o->coming = false;
 }
 
-static void run_end(struct run *r)
+static void work(void *lane, void *job)
 {
-	struct lanes *l = r->lane->all;
+	struct on_lane here = { .lane = lane, .coming = true };
+	struct rq *rq = job;
 
-	r->lane->running--;
-	r->next = l->spare;
-	l->spare = r;
+	rq->on_lane = &here;
+	rq->run(rq);
+	came(&here);
 }
 
-static void spare_free(struct lanes *l)
+static void parked(void *lane, void *job)
 {
-	while (l->spare) {
-		struct run *r = l->spare;
+	struct rq *rq = job;
 
-		l->spare = r->next;
-		fiber_fini(&r->fiber);
-		free(r);
-	}
+	(void)lane;
+	came(rq->on_lane);
 }
 
-/* What to do next: those that go on, then new ones. */
-static struct run *take(struct lane_state *s)
+int lanes_leave(struct rq *rq, struct err *e)
 {
-	struct run *r = s->ready;
-
-	if (!r)
-		return s->turn && s->running < RUNNING_MAX ? run_begin(s, take_rq(s)) : NULL;
-	s->ready = r->next;
-	if (!s->ready)
-		s->ready_end = &s->ready;
-	s->ready_n--;
-	return r;
-}
-
-static bool has_work(const struct lane_state *s)
-{
-	return s->ready || (s->turn && s->running < RUNNING_MAX);
-}
-
-/* ---- threads --------------------------------------------------------------------------------- */
-
-static void lane_thread(void *arg);
-
-/* Under the lock. One at a time: who comes finds the work that arrived meanwhile, and calls the next. */
-static void call_thread(struct lane_state *s)
-{
-	if (!has_work(s) || s->waking)
-		return;
-	s->waking = s->idle > 0 || s->threads < s->threads_max;
-	if (s->idle > 0) {
-		task_signal(&s->wake);
-	} else if (s->threads < s->threads_max) {
-		s->threads++;
-		task_detach(task_spawn(s->name, lane_thread, s));
-	}
-}
-
-static void lane_thread(void *arg)
-{
-	struct lane_state *s = arg;
-	struct lanes *l = s->all;
-	struct context home;
-
-	context_home(&home);
-	task_lock(&l->lock);
-	s->waking = false;
-	for (;;) {
-		struct run *r = s->threads > s->threads_max ? NULL : take(s);
-		if (r) {
-			call_thread(s);
-			task_unlock(&l->lock);
-			bool parked = fiber_run(&r->fiber, &home);
-			came(r);
-			if (parked)
-				fiber_let_go(&r->fiber);
-			task_lock(&l->lock);
-			if (!parked)
-				run_end(r);
-			continue;
-		}
-		if (l->stop || s->threads > s->threads_max)
-			break; /* came back from away, and another has its place */
-		s->idle++;
-		bool woken = task_wait_until(&s->wake, &l->lock, mono_add_ms(mono_now(), IDLE_MS));
-		s->idle--;
-		s->waking = false;
-		if (!woken && !has_work(s))
-			break;
-	}
-	s->threads--;
-	call_thread(s); /* the signal may have been for the one that goes */
-	if (!s->running)
-		spare_free(l);
-	task_broadcast(&l->gone);
-	task_unlock(&l->lock);
-	context_fini(&home);
-}
-
-static void run_ready(struct fiber *f)
-{
-	struct run *r = container_of(f, struct run, fiber);
-	struct lane_state *s = r->lane;
-	struct lanes *l = s->all;
-
-	task_lock(&l->lock);
-	r->next = NULL;
-	*s->ready_end = r;
-	s->ready_end = &r->next;
-	s->ready_n++;
-	call_thread(s);
-	task_unlock(&l->lock);
-}
-
-static bool put(struct lane_state *s, struct rq *rq)
-{
-	if (s->waiting >= (size_t)s->all->api->opts.lane_queue_max)
-		return false;
-	struct user_queue *u = map_get(s->users, rq->id.user);
-	if (!u) {
-		u = xcalloc(1, sizeof(*u));
-		u->name = str_dup(rq->id.user);
-		u->user = str_c(u->name);
-		u->end = &u->first;
-		map_put(s->users, u->user, u);
-		*s->turn_end = u;
-		s->turn_end = &u->next;
-	}
-	if (!u->first)
-		u->end = &u->first;
-	rq->next = NULL;
-	*u->end = rq;
-	u->end = &rq->next;
-	s->waiting++;
-	return true;
-}
-
-int lanes_leave(struct lanes *l, struct rq *rq, struct err *e)
-{
-	bool ok = true;
-
 	if (!rq || !rq->on_lane)
 		return 0;
-	struct lane_state *s = &l->lane[rq->lane];
-	struct fiber *f = fiber_current();
-	if (f)
-		came(container_of(f, struct run, fiber)); /* nobody waits for it */
-	task_lock(&l->lock);
-	if (s->away >= AWAY_MAX)
-		ok = false;
-	if (ok) {
-		s->away++;
-		s->threads--;
-		call_thread(s);
-	}
-	task_unlock(&l->lock);
-	if (ok)
+	came(rq->on_lane); /* nobody waits for it */
+	if (crew_leave(rq->on_lane->lane->crew, AWAY_MAX))
 		return 0;
 	err_set(e, ERR_TOO_MANY, "too many requests are waiting for webhooks, please try again later");
 	e->retry_after_s = 1;
 	return -ERR_TOO_MANY;
 }
 
-void lanes_return(struct lanes *l, struct rq *rq)
+void lanes_return(struct rq *rq)
 {
-	if (!rq || !rq->on_lane)
-		return;
-	task_lock(&l->lock);
-	l->lane[rq->lane].away--;
-	l->lane[rq->lane].threads++;
-	task_broadcast(&l->gone);
-	task_unlock(&l->lock);
+	if (rq && rq->on_lane)
+		crew_return(rq->on_lane->lane->crew);
+}
+
+/* ---- owners ---------------------------------------------------------------------------------- */
+
+static void lane_init(struct lane_state *s, struct api *api, const char *name)
+{
+	s->api = api;
+	s->users = map_new(user_end);
+	s->turn_end = &s->turn;
+	s->crew = crew_new(&(struct crew_opts){
+		.name = name,
+		.work = work,
+		.parked = parked,
+		.drop = refuse,
+		.put = put,
+		.next = next,
+		.arg = s,
+		.tasks_max = (size_t)api->opts.lane_threads,
+		.jobs_max = RUNNING_MAX,
+	});
+}
+
+struct lanes *lanes_new(struct api *api)
+{
+	static const char *const names[] = { "api-exempt", "api-control", "api-write" };
+	struct lanes *l = xcalloc(1, sizeof(*l));
+
+	for (int i = 0; i < LANE_N; i++)
+		lane_init(&l->lane[i], api, names[i]);
+	return l;
 }
 
 void lanes_submit(struct lanes *l, struct rq *rq)
 {
-	struct lane_state *s = &l->lane[rq->lane];
-	struct err e;
-
-	task_lock(&l->lock);
-	bool ok = !l->stop && put(s, rq);
-	if (ok) {
-		store_coming(l->api->opts.store, 1);
-		call_thread(s);
-	}
-	task_unlock(&l->lock);
-	if (ok)
-		return;
-	err_init(&e);
-	err_set(&e, ERR_TOO_MANY, "too many requests are waiting, please try again later");
-	e.retry_after_s = 1;
-	reply_error(rq, &e);
+	crew_add(l->lane[rq->lane].crew, rq);
 }
 
 void lanes_stop(struct lanes *l)
 {
-	task_lock(&l->lock);
-	l->stop = true;
 	for (int i = 0; i < LANE_N; i++)
-		task_broadcast(&l->lane[i].wake);
-	for (int i = 0; i < LANE_N; i++)
-		while (l->lane[i].threads || l->lane[i].away || l->lane[i].running)
-			task_wait(&l->gone, &l->lock);
-	task_unlock(&l->lock);
+		crew_stop(l->lane[i].crew, MONO_NEVER);
 }
 
 void lanes_free(struct lanes *l)
@@ -355,11 +207,8 @@ void lanes_free(struct lanes *l)
 	if (!l)
 		return;
 	for (int i = 0; i < LANE_N; i++) {
+		crew_free(l->lane[i].crew);
 		map_free(l->lane[i].users);
-		task_cond_fini(&l->lane[i].wake);
 	}
-	spare_free(l);
-	task_cond_fini(&l->gone);
-	task_mutex_fini(&l->lock);
 	free(l);
 }

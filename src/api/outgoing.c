@@ -267,10 +267,10 @@ static int call(struct api *api, struct rq *rq, struct outgoing_link *l, struct 
 		e->retry_after_s = 1;
 		return -ERR_TOO_MANY;
 	}
-	if ((rc = lanes_leave(api->lanes, rq, e)) >= 0) {
+	if ((rc = lanes_leave(rq, e)) >= 0) {
 		rc = http_call(l->client, q->method, path, q->headers, q->n_headers, q->body,
 			q->answer_max ? q->answer_max : ANSWER_MAX, q->timeout_ms, ret, e);
-		lanes_return(api->lanes, rq);
+		lanes_return(rq);
 	}
 	if (q->for_write)
 		leave(api->outgoing, l);

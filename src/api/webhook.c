@@ -153,7 +153,7 @@ static void ask(void *arg)
 /* Side by side: the slowest decides how long it takes. The first refusal, in the order of the hooks, is the answer. */
 static int ask_all(struct rq *rq, struct question *q, size_t n, struct err *e)
 {
-	int rc = lanes_leave(rq->api->lanes, rq, e);
+	int rc = lanes_leave(rq, e);
 
 	if (rc < 0)
 		return rc;
@@ -162,7 +162,7 @@ static int ask_all(struct rq *rq, struct question *q, size_t n, struct err *e)
 	ask(&q[0]);
 	for (size_t i = 1; i < n; i++)
 		task_join(q[i].task);
-	lanes_return(rq->api->lanes, rq);
+	lanes_return(rq);
 	for (size_t i = 0; i < n; i++) {
 		if (rc >= 0)
 			rc = webhook_settle(rq, q[i].hook, &q[i].v, e);

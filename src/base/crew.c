@@ -1,9 +1,9 @@
 #include "base/crew.h"
 #include "base/fiber.h"
 
-#define IDLE_MS 30000 /* then the stacks of ended fibers go */
+#define IDLE_MS 30000 /* then a task ends, and the stacks of ended fibers go */
 
-struct job {
+struct job { /* in the queue of a crew that has none of its own */
 	void *job;
 	struct job *next;
 };
@@ -19,21 +19,61 @@ struct crew {
 	struct crew_opts o;
 	struct task_mutex lock;
 	struct task_cond news;
+	struct task_cond gone; /* what crew_stop() waits for */
 	struct job *first, **last;
 	struct hand *ready, **ready_end; /* their answer has come */
 	struct hand *spare;              /* ended: their stacks are used again */
-	size_t running, idle, n_tasks;
+	size_t queued, running, idle, n_tasks;
+	size_t away; /* tasks whose job waits elsewhere: they are not among n_tasks */
 	bool waking; /* a task is on its way */
-	struct task **tasks;
 	bool stopping;
-	struct mono until; /* stopping: what is queued is begun until then */
 };
+
+/* ---- first come, first served ---------------------------------------------------------------- */
+
+static bool fifo_put(void *arg, void *job)
+{
+	struct crew *c = arg;
+	struct job *j = xcalloc(1, sizeof(*j));
+
+	j->job = job;
+	*c->last = j;
+	c->last = &j->next;
+	return true;
+}
+
+static void *fifo_next(void *arg)
+{
+	struct crew *c = arg;
+	struct job *j = c->first;
+	void *job = j->job;
+
+	c->first = j->next;
+	if (!c->first)
+		c->last = &c->first;
+	free(j);
+	return job;
+}
+
+static bool put(struct crew *c, void *job)
+{
+	bool ok = c->o.put ? c->o.put(c->o.arg, job) : fifo_put(c, job);
+
+	c->queued += ok;
+	return ok;
+}
+
+static void *next(struct crew *c)
+{
+	c->queued--;
+	return c->o.next ? c->o.next(c->o.arg) : fifo_next(c);
+}
 
 /* ---- under the lock -------------------------------------------------------------------------- */
 
 static bool has_work(const struct crew *c)
 {
-	return c->ready || (c->first && c->running < c->o.jobs_max);
+	return c->ready || (c->queued && c->running < c->o.jobs_max);
 }
 
 static void run(void *arg);
@@ -43,11 +83,14 @@ static void call(struct crew *c)
 {
 	if (!has_work(c) || c->waking)
 		return;
-	c->waking = c->idle || (!c->stopping && c->n_tasks < c->o.tasks_max);
-	if (c->idle)
+	if (c->idle) {
+		c->waking = true;
 		task_signal(&c->news);
-	else if (c->waking)
-		c->tasks[c->n_tasks++] = task_spawn(c->o.name, run, c);
+	} else if (c->n_tasks < c->o.tasks_max) {
+		c->waking = true;
+		c->n_tasks++;
+		task_detach(task_spawn(c->o.name, run, c));
+	}
 }
 
 static void ready(struct fiber *f)
@@ -72,25 +115,21 @@ static void work(void *arg)
 
 static struct hand *begin(struct crew *c)
 {
-	struct job *j = c->first;
 	struct hand *h = c->spare;
 
 	if (h)
 		c->spare = h->next;
 	else
 		h = xcalloc(1, sizeof(*h));
-	c->first = j->next;
-	if (!c->first)
-		c->last = &c->first;
 	h->crew = c;
-	h->job = j->job;
+	h->job = next(c);
 	h->fiber.ready = ready;
 	fiber_begin(&h->fiber, work, h);
 	c->running++;
-	free(j);
 	return h;
 }
 
+/* What to do next: those that go on, then new ones. */
 static struct hand *take(struct crew *c)
 {
 	struct hand *h = c->ready;
@@ -114,57 +153,34 @@ static void drop_spare(struct crew *c)
 	}
 }
 
-/* What is queued, when nobody is to begin it any more. */
-static struct job *overdue(struct crew *c)
-{
-	struct job *j = NULL;
-
-	if (c->stopping && c->first && !mono_before(mono_now(), c->until)) {
-		j = TAKE(c->first);
-		c->last = &c->first;
-	}
-	return j;
-}
-
-static void wait_for_news(struct crew *c)
-{
-	bool woken = true;
-
-	c->idle++;
-	if (c->spare && !c->running)
-		woken = task_wait_until(&c->news, &c->lock, mono_add_ms(mono_now(), IDLE_MS));
-	else
-		task_wait(&c->news, &c->lock);
-	c->idle--;
-	c->waking = false;
-	if (!woken && !c->running)
-		drop_spare(c);
-}
-
 /* ---- tasks ----------------------------------------------------------------------------------- */
-
-static void drop(struct crew *c, struct job *list)
-{
-	for (struct job *next; list; list = next) {
-		next = list->next;
-		c->o.drop(c->o.arg, list->job);
-		free(list);
-	}
-}
 
 static void go_on(struct crew *c, struct hand *h, struct context *home)
 {
-	if (fiber_run(&h->fiber, home)) {
+	bool parked = fiber_run(&h->fiber, home);
+
+	if (parked && c->o.parked)
+		c->o.parked(c->o.arg, h->job);
+	if (parked)
 		fiber_let_go(&h->fiber); /* it may be elsewhere by now */
-		task_lock(&c->lock);
-		return;
-	}
 	task_lock(&c->lock);
+	if (parked)
+		return;
 	c->running--;
 	h->next = c->spare;
 	c->spare = h;
-	if (c->stopping)
-		task_broadcast(&c->news);
+}
+
+/* False: nothing came for long. */
+static bool wait_for_news(struct crew *c)
+{
+	bool woken;
+
+	c->idle++;
+	woken = task_wait_until(&c->news, &c->lock, mono_add_ms(mono_now(), IDLE_MS));
+	c->idle--;
+	c->waking = false;
+	return woken || has_work(c);
 }
 
 static void run(void *arg)
@@ -175,25 +191,22 @@ static void run(void *arg)
 	context_home(&home);
 	task_lock(&c->lock);
 	c->waking = false;
-	for (;;) {
-		struct job *late = overdue(c);
+	while (c->n_tasks <= c->o.tasks_max) { /* more: it came back, and another one has its place */
 		struct hand *h = take(c);
 
-		if (h)
+		if (h) {
 			call(c);
-		else if (!late && c->stopping && !c->running)
-			break;
-		if (!h && !late) {
-			wait_for_news(c);
-			continue;
-		}
-		task_unlock(&c->lock);
-		drop(c, late);
-		if (h)
+			task_unlock(&c->lock);
 			go_on(c, h, &home);
-		else
-			task_lock(&c->lock);
+		} else if (c->stopping || !wait_for_news(c)) {
+			break;
+		}
 	}
+	c->n_tasks--;
+	call(c); /* the signal may have been for the one that goes */
+	if (!c->running)
+		drop_spare(c);
+	task_broadcast(&c->gone);
 	task_unlock(&c->lock);
 	context_fini(&home);
 }
@@ -205,42 +218,67 @@ struct crew *crew_new(const struct crew_opts *o)
 	struct crew *c = xcalloc(1, sizeof(*c));
 
 	c->o = *o;
-	c->tasks = xcalloc(o->tasks_max, sizeof(struct task *));
 	c->last = &c->first;
 	c->ready_end = &c->ready;
 	task_mutex_init(&c->lock);
 	task_cond_init(&c->news);
+	task_cond_init(&c->gone);
 	return c;
 }
 
 void crew_add(struct crew *c, void *job)
 {
-	struct job *j = xcalloc(1, sizeof(*j));
-	bool refused;
+	bool taken;
 
-	j->job = job;
 	task_lock(&c->lock);
-	refused = c->stopping;
-	if (!refused) {
-		*c->last = j;
-		c->last = &j->next;
+	taken = !c->stopping && put(c, job);
+	if (taken)
+		call(c);
+	task_unlock(&c->lock);
+	if (!taken)
+		c->o.drop(c->o.arg, job);
+}
+
+bool crew_leave(struct crew *c, size_t max)
+{
+	bool ok;
+
+	task_lock(&c->lock);
+	ok = c->away < max;
+	if (ok) {
+		c->away++;
+		c->n_tasks--;
 		call(c);
 	}
 	task_unlock(&c->lock);
-	if (refused)
-		drop(c, j);
+	return ok;
+}
+
+void crew_return(struct crew *c)
+{
+	task_lock(&c->lock);
+	c->away--;
+	c->n_tasks++;
+	task_unlock(&c->lock);
 }
 
 void crew_stop(struct crew *c, struct mono until)
 {
 	task_lock(&c->lock);
-	if (!c->stopping)
-		c->until = until;
 	c->stopping = true;
 	task_broadcast(&c->news);
+	while (c->queued && mono_before(mono_now(), until))
+		task_wait_until(&c->gone, &c->lock, until);
+	while (c->queued) {
+		void *job = next(c);
+
+		task_unlock(&c->lock);
+		c->o.drop(c->o.arg, job);
+		task_lock(&c->lock);
+	}
+	while (c->n_tasks || c->away || c->running)
+		task_wait(&c->gone, &c->lock);
 	task_unlock(&c->lock);
-	for (size_t i = 0; i < c->n_tasks; i++) /* none is made any more: what is queued has a task already */
-		c->tasks[i] = task_join(c->tasks[i]);
 }
 
 struct crew *crew_free(struct crew *c)
@@ -249,7 +287,7 @@ struct crew *crew_free(struct crew *c)
 		return NULL;
 	crew_stop(c, mono_now());
 	drop_spare(c);
-	free(c->tasks);
+	task_cond_fini(&c->gone);
 	task_cond_fini(&c->news);
 	task_mutex_fini(&c->lock);
 	free(c);

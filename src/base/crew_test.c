@@ -172,12 +172,141 @@ static void runs_in_a_simulation(void **state)
 	assert_int_equal(s.most, 3);
 }
 
+/* A queue of its own: three places, last come, first served. */
+struct pile {
+	struct task_mutex lock;
+	struct task_cond news;
+	int jobs[3], n;
+	int order[3], done, refused;
+	bool begun, go;
+};
+
+static bool pile_put(void *arg, void *job)
+{
+	struct pile *p = arg;
+
+	if (p->n == 3)
+		return false;
+	p->jobs[p->n++] = *(int *)job;
+	return true;
+}
+
+static void *pile_next(void *arg)
+{
+	struct pile *p = arg;
+
+	return &p->jobs[--p->n];
+}
+
+static void pile_work(void *arg, void *job)
+{
+	struct pile *p = arg;
+	int n = *(int *)job;
+
+	task_lock(&p->lock);
+	p->begun = true;
+	task_signal(&p->news);
+	while (!p->go)
+		task_wait(&p->news, &p->lock);
+	if (n)
+		p->order[p->done++] = n;
+	task_unlock(&p->lock);
+}
+
+static void pile_drop(void *arg, void *job)
+{
+	struct pile *p = arg;
+
+	p->refused = *(int *)job;
+}
+
+static void a_queue_may_have_its_own_order_and_refuse(void **state)
+{
+	struct pile p = { .lock = TASK_MUTEX_INIT };
+	struct crew *c = crew_new(&(struct crew_opts){ .name = "crew",
+		.work = pile_work,
+		.drop = pile_drop,
+		.put = pile_put,
+		.next = pile_next,
+		.arg = &p,
+		.tasks_max = 1,
+		.jobs_max = 1 });
+	int numbers[] = { 0, 1, 2, 3, 4 };
+
+	task_cond_init(&p.news);
+	crew_add(c, &numbers[0]);
+	task_lock(&p.lock);
+	while (!p.begun)
+		task_wait(&p.news, &p.lock);
+	task_unlock(&p.lock);
+	for (int i = 1; i < 5; i++)
+		crew_add(c, &numbers[i]);
+	assert_int_equal(p.refused, 4);
+	task_lock(&p.lock);
+	p.go = true;
+	task_broadcast(&p.news);
+	task_unlock(&p.lock);
+	crew_stop(c, MONO_NEVER);
+	crew_free(c);
+	assert_int_equal(p.done, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(p.order[i], 3 - i);
+	task_cond_fini(&p.news);
+}
+
+/* One task. The first job goes away until the second has begun in its place, and found that no second one may go. */
+struct trip {
+	struct crew *crew;
+	struct task_mutex lock;
+	struct task_cond news;
+	int began, tried, left;
+};
+
+static void travel(void *arg, void *job)
+{
+	struct trip *t = arg;
+	bool first, left;
+
+	(void)job;
+	task_lock(&t->lock);
+	first = !t->began++;
+	task_unlock(&t->lock);
+	left = crew_leave(t->crew, 1);
+	task_lock(&t->lock);
+	t->left += left;
+	t->tried += !first;
+	task_signal(&t->news);
+	while (first && !t->tried)
+		task_wait(&t->news, &t->lock);
+	task_unlock(&t->lock);
+	if (left)
+		crew_return(t->crew);
+}
+
+static void who_is_away_leaves_its_place_to_another(void **state)
+{
+	struct trip t = { .lock = TASK_MUTEX_INIT };
+
+	task_cond_init(&t.news);
+	t.crew = crew_new(&(struct crew_opts){
+		.name = "crew", .work = travel, .drop = sim_drop, .arg = &t, .tasks_max = 1, .jobs_max = 10 });
+	crew_add(t.crew, &t);
+	crew_add(t.crew, &t);
+	crew_stop(t.crew, MONO_NEVER);
+	crew_free(t.crew);
+	assert_int_equal(t.began, 2);
+	assert_int_equal(t.left, 1);
+	task_cond_fini(&t.news);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(many_jobs_wait_at_a_time_on_few_tasks),
 		cmocka_unit_test(what_nobody_began_is_dropped),
 		cmocka_unit_test(runs_in_a_simulation),
+		cmocka_unit_test(a_queue_may_have_its_own_order_and_refuse),
+		cmocka_unit_test(who_is_away_leaves_its_place_to_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
