@@ -151,8 +151,6 @@ static int set_up(void **state)
 		.loops = loops,
 		.n_loops = 2,
 		.handle = handle,
-		.header_ms = 400,
-		.idle_ms = 700,
 		.header_max = 8192,
 		.body_max = 100000,
 		.refused = refused };
@@ -283,8 +281,17 @@ static void has_limits(void **state)
 
 static void hurries_slow_clients(void **state)
 {
+	struct http_server_opts o = { .address = "127.0.0.1",
+		.loops = loops,
+		.n_loops = 2,
+		.handle = handle,
+		.header_ms = 400,
+		.idle_ms = 700 };
+	auto_(http_server_free) struct http_server *hasty = NULL;
+
+	OK(http_server_new(&o, &hasty, oke));
 	struct mono from = mono_now();
-	int fd = raw_connect(http_server_port(plain));
+	int fd = raw_connect(http_server_port(hasty));
 
 	raw_send(fd, "GET / HTTP/1.1\r\nHo");
 	usleep(200000);
@@ -294,7 +301,7 @@ static void hurries_slow_clients(void **state)
 	assert_in_range(mono_ms_between(from, mono_now()), 300, 1500);
 
 	from = mono_now();
-	fd = raw_connect(http_server_port(plain));
+	fd = raw_connect(http_server_port(hasty));
 	raw_send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
 	assert_starts(raw_read(fd, NULL), "HTTP/1.1 200 "); /* then idle until the server closes */
 	close(fd);
