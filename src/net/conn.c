@@ -23,6 +23,9 @@
 #define LEAVING_MS \
 	100 /* when the server ends: the peer has its answer, only a request that crosses ours would miss it */
 #define IOV_MOST 32
+#define UNSENT (64 << 10) /* bytes that the kernel takes ahead of what the other side has room for */
+#define STREAM_UNSENT (8 << 10)
+#define STREAM_RECORD 4096
 
 /* The socket sends no more. What the other side sent before is often whole, an answer or the end of a stream: whoever
  * wants it gets it, at his own pace. False: nobody does, or all of it was read. */
@@ -161,6 +164,7 @@ void conn_bury(struct conn *c)
 	free(c->why);
 	free(c->kept);
 	buf_fini(&c->first);
+	tls_free(c->tls);
 	free(c->server_name);
 	uv_close((uv_handle_t *)&c->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&c->timer, on_handle_closed);
@@ -277,8 +281,20 @@ static void tls_feed(struct conn *c, struct str bytes)
 #define RECORD_MOST (RECORD_HEAD + (1 << 14) + 256)
 #define RECORD_HANDSHAKE 22
 
-/* OpenSSL takes 35 KiB for a session as soon as it sees one byte of a handshake, and a crowd that means harm sends no more:
- * so the first record waits here until it is whole. What is no handshake goes on at once, to be refused. RFC 8446, 5.1. */
+static bool begin_tls(struct conn *c)
+{
+	c->ssl = tls_session(c->tls, NULL, true, NULL);
+	if (!c->ssl) {
+		conn_close(c, "no memory for TLS");
+		return false;
+	}
+	bio_attach(c);
+	return true;
+}
+
+/* OpenSSL takes 9 KiB for a session and 35 KiB as soon as it sees one byte of a handshake, and a crowd that means harm sends
+ * no more: so the first record waits here until it is whole. What is no handshake goes on at once, to be refused.
+ * RFC 8446, 5.1. */
 static void gather_first(struct conn *c, struct str bytes)
 {
 	struct buf whole = c->first;
@@ -292,7 +308,8 @@ static void gather_first(struct conn *c, struct str bytes)
 		return;
 	c->gathers = false;
 	c->first = BUF_INIT;
-	tls_feed(c, buf_view(&whole));
+	if (begin_tls(c))
+		tls_feed(c, buf_view(&whole));
 	buf_fini(&whole);
 }
 
@@ -305,7 +322,7 @@ static void conn_read(struct conn *c)
 			conn_close(c, "%s", strerror(errno));
 		return;
 	}
-	if (c->ssl && !c->lingering) {
+	if ((c->ssl || c->gathers) && !c->lingering) {
 		struct str bytes = str_n(c->loop->scratch, (size_t)n);
 
 		c->cipher_eof = n == 0;
@@ -357,6 +374,30 @@ static ssize_t send_clear(struct conn *c)
 	return -1;
 }
 
+/* The reader has to take something first. That more follows at once (MSG_MORE) was not true, so the kernel shall not wait for
+ * it; and OpenSSL keeps the buffer of a record after each but the last (not freed here when bytes of it are left to send). */
+static void rest(struct conn *c)
+{
+	int one = 1;
+
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (c->ssl)
+		SSL_free_buffers(c->ssl);
+}
+
+/* TLS keeps a record that the kernel does not take, so ask before it is made. */
+static bool has_room(struct conn *c)
+{
+	int unsent = 0;
+
+	if (c->room || c->broken)
+		return true;
+	ioctl(c->fd, SIOCOUTQNSD, &unsent);
+	if (unsent < STREAM_UNSENT / 2) /* from then on the kernel says writable */
+		c->room = (size_t)(STREAM_UNSENT / 2 - unsent);
+	return c->room;
+}
+
 /* One record. When TLS has to try again, the queue still begins with the same bytes, as it demands. */
 static ssize_t send_tls(struct conn *c)
 {
@@ -364,6 +405,8 @@ static ssize_t send_tls(struct conn *c)
 	const char *from = p->p;
 	size_t n = MIN(p->n, TLS_RECORD), done = 0;
 
+	if (c->stalls && !has_room(c))
+		return 0;
 	if (n < TLS_RECORD && p->next) {
 		for (n = 0; p && n < TLS_RECORD; p = p->next) {
 			size_t take = MIN(p->n, TLS_RECORD - n);
@@ -377,6 +420,7 @@ static ssize_t send_tls(struct conn *c)
 	ERR_clear_error();
 	int r = SSL_write_ex(c->ssl, from, n, &done);
 	c->more = false;
+	c->room -= MIN(c->room, done);
 	if (r == 1)
 		return (ssize_t)done;
 	int err = SSL_get_error(c->ssl, r);
@@ -449,6 +493,8 @@ void conn_flush(struct conn *c)
 		total += (size_t)n;
 		parts_drop(&c->out, (size_t)n);
 	}
+	if (total && c->blocked)
+		rest(c);
 	if (!c->out.n && (c->shut_asked || c->finish_asked) && !c->shut_done)
 		shut_now(c);
 	else if (c->finish_asked && c->shut_done && !c->lingering) /* half-closed before */
@@ -596,10 +642,22 @@ bool conn_is_h2(const struct conn *c)
 	return n == 2 && memcmp(p, "h2", 2) == 0;
 }
 
+void conn_may_stall(struct conn *c)
+{
+	int most = STREAM_UNSENT;
+
+	if (c->stalls)
+		return;
+	c->stalls = true;
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
+	if (c->ssl)
+		SSL_set_max_send_fragment(c->ssl, STREAM_RECORD);
+}
+
 /* A peer that vanished without a word is noticed by the kernel: no timers of ours for idle streams. */
 int socket_setup(int fd)
 {
-	int one = 1, idle = 30, every = 10, count = 4, unacked_ms = 60000;
+	int one = 1, idle = 30, every = 10, count = 4, unacked_ms = 60000, unsent = UNSENT;
 
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
@@ -610,15 +668,16 @@ int socket_setup(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked_ms, sizeof(unacked_ms));
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	return 0;
 }
 
-struct conn *conn_new(struct net_loop *l, int fd, SSL *ssl, bool connecting, const struct conn_ops *ops, void *arg)
+static struct conn *conn_new(struct net_loop *l, int fd, const struct conn_ops *ops, void *arg)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
 
 	PRE(loop_here(l));
-	*c = (struct conn){ .loop = l, .fd = fd, .ssl = ssl, .ops = ops, .arg = arg, .connecting = connecting };
+	*c = (struct conn){ .loop = l, .fd = fd, .ops = ops, .arg = arg, .first = BUF_INIT };
 	c->handles = 2;
 	if (uv_poll_init(&l->uv, &c->poll, fd))
 		PANIC("a socket that cannot be polled");
@@ -630,12 +689,29 @@ struct conn *conn_new(struct net_loop *l, int fd, SSL *ssl, bool connecting, con
 	if (c->next)
 		c->next->prev = &c->next;
 	l->conns = c;
-	if (ssl)
-		bio_attach(c);
-	c->shaking = c->gathers = ssl && !connecting;
-	c->first = BUF_INIT;
 	if (l->stopping)
 		conn_close(c, "shutting down");
 	conn_dirty(c);
+	return c;
+}
+
+struct conn *conn_connect(struct net_loop *l, int fd, SSL *ssl, const struct conn_ops *ops, void *arg)
+{
+	struct conn *c = conn_new(l, fd, ops, arg);
+
+	c->connecting = true;
+	c->ssl = ssl;
+	if (ssl)
+		bio_attach(c);
+	return c;
+}
+
+struct conn *conn_accept(struct net_loop *l, int fd, struct tls *tls, const struct conn_ops *ops, void *arg)
+{
+	struct conn *c = conn_new(l, fd, ops, arg);
+
+	c->tls = tls_ref(tls);
+	c->shaking = c->gathers = tls;
+	c->opened = !tls;
 	return c;
 }

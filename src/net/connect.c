@@ -88,7 +88,7 @@ static bool try_one(struct dial *d, const struct sockaddr_storage *to, socklen_t
 		close(fd);
 		return false;
 	}
-	conn_deadline(conn_new(d->loop, fd, ssl, true, &dial_ops, d), d->i < d->n ? d->o.ms / 2 + 1 : d->o.ms);
+	conn_deadline(conn_connect(d->loop, fd, ssl, &dial_ops, d), d->i < d->n ? d->o.ms / 2 + 1 : d->o.ms);
 	return true;
 }
 

@@ -10,7 +10,6 @@ enum state {
 };
 #define AHEAD_MAX ((size_t)64 << 10) /* bytes of later requests that we keep while one is worked on */
 #define BODY_MS 60000
-#define STREAM_RECORD 4096
 
 struct http1 {
 	struct http_exchange x;
@@ -158,8 +157,8 @@ static void on_answer(struct http_exchange *x, struct http_request *r)
 		return;
 	}
 	h->answering = true;
-	if (x->stream && h->c->ssl) /* a reader that stalls holds a small record back, not one of 16 KiB */
-		SSL_set_max_send_fragment(h->c->ssl, STREAM_RECORD);
+	if (x->stream)
+		conn_may_stall(h->c);
 	h->out_chunked = x->stream && !h->minor0 && !bodiless;
 	h->close = h->close || (x->stream && h->minor0);
 	h->head_only = h->head_only || bodiless;

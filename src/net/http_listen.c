@@ -120,21 +120,18 @@ static void arrival_run(struct net_msg *m)
 {
 	struct arrival *a = container_of(m, struct arrival, msg);
 	struct http_server *s = a->server;
-	SSL *ssl = NULL;
 
-	if (a->loop->stopping || (s->o.tls && !(ssl = tls_session(s->o.tls, NULL, true, NULL)))) {
+	if (a->loop->stopping) {
 		close(a->fd);
 		http_server_lost(s);
 		free(a);
 		return;
 	}
-	struct conn *c = conn_new(a->loop, a->fd, ssl, false, &accepted_ops, s);
+	struct conn *c = conn_accept(a->loop, a->fd, s->o.tls, &accepted_ops, s);
 	c->peer = peer_new(a->address, NULL);
 	c->young = true;
 	atomic_fetch_add(&s->young, 1);
 	conn_deadline(c, http_patience(s));
-	if (!ssl)
-		c->opened = true;
 	free(a);
 }
 

@@ -281,12 +281,9 @@ static void has_limits(void **state)
 
 static void hurries_slow_clients(void **state)
 {
-	struct http_server_opts o = { .address = "127.0.0.1",
-		.loops = loops,
-		.n_loops = 2,
-		.handle = handle,
-		.header_ms = 400,
-		.idle_ms = 700 };
+	struct http_server_opts o = {
+		.address = "127.0.0.1", .loops = loops, .n_loops = 2, .handle = handle, .header_ms = 400, .idle_ms = 700
+	};
 	auto_(http_server_free) struct http_server *hasty = NULL;
 
 	OK(http_server_new(&o, &hasty, oke));

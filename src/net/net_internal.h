@@ -114,34 +114,40 @@ struct conn {
 	struct str cipher; /* bytes from the network that TLS has not taken yet */
 	char *kept;        /* own: such bytes when TLS could not go on, kept_n > 0 */
 	size_t kept_n;
-	struct buf first; /* accepted: its first TLS record, until it is whole */
+	struct tls *tls;  /* ref; accepted: ssl is made of it when the first record is whole */
+	struct buf first; /* accepted: that record so far */
 	char *why;        /* own: what broke it; NULL: nothing */
 	struct peer *peer;
 	uv_poll_t poll;
 	uv_timer_t timer;
 	int fd;
 	int events;
+	size_t room;           /* stalls: bytes that the kernel surely takes */
 	int unsent;            /* lingering: bytes in the kernel at the last look */
 	unsigned char handles; /* open uv handles */
 	unsigned char looks;   /* lingering: how many since it moved */
 	bool connecting, shaking, opened;
-	bool gathers; /* first */
+	bool gathers; /* first; there is no ssl yet */
 	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
 	bool more;    /* what is sent now is followed by more at once */
+	bool stalls;  /* its reader may: conn_may_stall() */
 	bool leaving; /* the server ends: linger for a moment only */
 	bool broken;  /* the socket sends no more, reading goes on; why tells the reason */
 	bool young;   /* has not sent a whole request yet, counted by its server */
 	bool shut_asked, shut_done, finish_asked, lingering, closing, gone;
 };
-/* Takes fd (non-blocking) and ssl (NULL: clear text). connecting: connect() is under way. */
-struct conn *conn_new(struct net_loop *l, int fd, SSL *ssl, bool connecting, const struct conn_ops *ops, void *arg);
+/* Take fd (non-blocking). A connection of ours, connect() is under way: takes ssl, too; NULL: clear text. */
+struct conn *conn_connect(struct net_loop *l, int fd, SSL *ssl, const struct conn_ops *ops, void *arg);
+/* Somebody else's, who has to say something first. tls NULL: clear text. */
+struct conn *conn_accept(struct net_loop *l, int fd, struct tls *tls, const struct conn_ops *ops, void *arg);
 void conn_set(struct conn *c, const struct conn_ops *ops, void *arg);
 void conn_copy(struct conn *c, struct str bytes);
 void conn_piece(struct conn *c, const struct net_piece *piece);
 void conn_dirty(struct conn *c); /* something is to be sent */
 void conn_pause(struct conn *c, bool paused);
-void conn_shut(struct conn *c);   /* after all is sent: no more from us */
-void conn_finish(struct conn *c); /* after all is sent: close, and let the peer read it */
+void conn_may_stall(struct conn *c); /* a stream without end: what its reader does not take shall cost little */
+void conn_shut(struct conn *c);      /* after all is sent: no more from us */
+void conn_finish(struct conn *c);    /* after all is sent: close, and let the peer read it */
 void conn_close(struct conn *c, const char *why, ...) PRINTF(2, 3); /* now; why may be NULL */
 void conn_deadline(struct conn *c, int64_t ms);                     /* timeout() after that; 0: never */
 bool conn_is_h2(const struct conn *c);

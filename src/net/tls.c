@@ -280,6 +280,15 @@ static void read_subject(struct peer *p, X509_NAME *name)
 	p->facts.cn = str_c(p->cn);
 }
 
+/* What clients send beside their own certificate was of use until that was verified: OpenSSL would keep it, 4 KiB each. */
+static void forget_chain(SSL *ssl)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+
+	while (SSL_is_server(ssl) && sk_X509_num(chain) > 0)
+		X509_free(sk_X509_pop(chain));
+}
+
 static void read_certificate(struct peer *p, SSL *ssl)
 {
 	X509 *cert = SSL_get0_peer_certificate(ssl);
@@ -287,6 +296,7 @@ static void read_certificate(struct peer *p, SSL *ssl)
 
 	if (!cert)
 		return;
+	forget_chain(ssl);
 	p->facts.rejected = SSL_get_verify_result(ssl) != X509_V_OK || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE;
 	if (p->facts.rejected)
 		return;
