@@ -249,12 +249,10 @@ static int apply(struct jp *p, struct val op)
 		return err_set(p->e, ERR_INVALID, "unknown JSON patch operation \"%s\"", p->op);
 	if (val_kind(path) != VAL_STR)
 		return err_set(p->e, ERR_INVALID, "JSON patch operation %s has no \"path\"", p->op);
-	if (needs_value && !value.d)
-		return err_set(p->e, ERR_INVALID, "JSON patch operation %s has no \"value\"", p->op);
 	if (needs_from && val_kind(from) != VAL_STR)
 		return err_set(p->e, ERR_INVALID, "JSON patch operation %s has no \"from\"", p->op);
-	if (needs_value)
-		n = node_view(p->a, value);
+	if (needs_value) /* none is null, as upstream: Go's clients leave out empty values */
+		n = value.d ? node_view(p->a, value) : node_null(p->a);
 	switch (p->op[0]) {
 	case 'a':
 		return add(p, p->path, n);
