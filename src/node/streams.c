@@ -2,36 +2,16 @@
  *
  *   SPDY client       ══ bytes ══►  containerd (SPDY)     both sides speak the same: bytes pass through
  *   WebSocket tunnel  ══ bytes ══►  containerd (SPDY)     port-forward of newer kubectl: SPDY inside binary messages
- *   WebSocket v5/v4   ── channels ► SPDY streams          spoken here, because containerd's own cannot half-close stdin
+ *   WebSocket v5/v4   ── channels ► SPDY streams          spoken here (stream_exec.c, stream_forward.c), because
+ *                                                         containerd's own cannot half-close stdin
  *
  * All of it runs on the node's one loop; a session ends when both sides are closed. */
-#include "node/node_internal.h"
+#include "node/streams.h"
 #include <stdio.h>
 
 #define LOG_MODULE "node"
 #define HIGH ((size_t)256 << 10)
 #define TUNNEL_PROTOCOL "SPDY/3.1+portforward.k8s.io"
-#define CHANNELS 5
-enum channel { CH_STDIN, CH_STDOUT, CH_STDERR, CH_ERROR, CH_RESIZE, CH_CLOSE = 255 };
-
-struct session {
-	struct node_agent *n;
-	struct http_request *rq; /* until answered */
-	struct http_client *client;
-	char *protocol;     /* of the stream: v4.channel.k8s.io … */
-	char *ws_protocol;  /* NULL: the client speaks SPDY; "": a WebSocket without subprotocol */
-	bool base64;        /* WebSocket messages are text: a digit for the channel, then base64 */
-	bool first_version; /* the error channel tells failures only, as text */
-	bool tunnel;
-	bool has_in, has_out, has_err, tty;
-	struct net_pipe *near, *far; /* SPDY client; containerd */
-	struct websocket *ws;
-	struct spdy *spdy;
-	struct spdy_stream *streams[CHANNELS];
-	bool near_open, far_open, error_sent;
-	int code;
-	bool ended[CHANNELS];
-};
 
 static void session_free_later(void *arg)
 {
@@ -39,6 +19,8 @@ static void session_free_later(void *arg)
 
 	s->spdy = spdy_free(s->spdy);
 	s->client = http_client_free(s->client);
+	free(s->channels);
+	free(s->own);
 	free(s->protocol);
 	free(s->ws_protocol);
 	free(s);
@@ -97,9 +79,9 @@ static const struct net_pipe_ops near_ops = { near_data, near_writable, near_clo
 
 /* ---- WebSocket side -------------------------------------------------------------------------- */
 
-static void to_client(struct session *s, enum channel ch, struct str bytes)
+void session_to_client(struct session *s, size_t channel, struct str bytes)
 {
-	char c = (char)(s->base64 ? '0' + (int)ch : (int)ch);
+	char c = (char)(s->base64 ? '0' + channel : channel);
 	auto_free char *text = s->base64 ? base64_encode(bytes) : NULL;
 	struct str parts[] = { { &c, 1 }, text ? str_c(text) : bytes };
 
@@ -108,6 +90,24 @@ static void to_client(struct session *s, enum channel ch, struct str bytes)
 	websocket_send(s->ws, !s->base64, parts, 2);
 	if (websocket_unsent(s->ws) > HIGH && s->far)
 		net_pipe_pause(s->far, true);
+}
+
+void session_to_runtime(struct session *s, size_t channel, struct str bytes, bool fin)
+{
+	struct channel *ch = channel < s->n_channels ? &s->channels[channel] : NULL;
+
+	if (!ch || !ch->stream || ch->closed)
+		return;
+	spdy_send(ch->stream, bytes, fin);
+	ch->closed = fin;
+	if (spdy_unsent(s->spdy) > HIGH && s->ws)
+		websocket_pause(s->ws, true);
+}
+
+void session_finish(struct session *s)
+{
+	if (s->ws)
+		websocket_close(s->ws, 1000, "");
 }
 
 static void ws_channel(struct session *s, struct str message)
@@ -122,20 +122,7 @@ static void ws_channel(struct session *s, struct str message)
 			return;
 		rest = buf_view(&plain);
 	}
-	if (ch == CH_CLOSE && rest.n == 1 && (unsigned char)rest.p[0] == CH_STDIN)
-		ch = CH_CLOSE;
-	else if (ch != CH_STDIN && ch != CH_RESIZE)
-		return;
-	if (ch == CH_CLOSE) {
-		if (s->streams[CH_STDIN] && !s->ended[CH_STDIN])
-			spdy_send(s->streams[CH_STDIN], STR(""), true);
-		s->ended[CH_STDIN] = true;
-		return;
-	}
-	if (s->streams[ch] && !s->ended[ch])
-		spdy_send(s->streams[ch], rest, false);
-	if (s->spdy && spdy_unsent(s->spdy) > HIGH)
-		websocket_pause(s->ws, true);
+	s->speaks->message(s, ch, rest);
 }
 
 static void ws_message(void *arg, bool binary, struct str bytes)
@@ -145,7 +132,7 @@ static void ws_message(void *arg, bool binary, struct str bytes)
 	(void)binary;
 	if (!bytes.n || !s->far)
 		return;
-	if (!s->tunnel) {
+	if (s->speaks) {
 		ws_channel(s, bytes);
 		return;
 	}
@@ -172,60 +159,21 @@ static void ws_closed(void *arg)
 
 static const struct websocket_ops ws_ops = { ws_message, ws_writable, ws_closed };
 
-/* ---- SPDY streams of an exec or attach ------------------------------------------------------- */
-
-static int channel_of(struct session *s, struct spdy_stream *st)
-{
-	for (int i = 0; i < CHANNELS; i++)
-		if (s->streams[i] == st)
-			return i;
-	return -1;
-}
-
-/* How the command ended, as a Status. The first version of the protocol knows only what went wrong, in words. */
-static void send_verdict(struct session *s, struct str status)
-{
-	auto_(doc_unref) struct doc *d = NULL;
-	struct err e;
-
-	s->error_sent = true;
-	err_init(&e);
-	if (!s->first_version || doc_parse(status, &d, &e) < 0)
-		to_client(s, CH_ERROR, status);
-	else if (!str_is(doc_str(d, "status"), "Success"))
-		to_client(s, CH_ERROR, doc_str(d, "message"));
-}
-
-/* The error stream's end is the verdict; it comes after all output. */
-static void maybe_finish(struct session *s)
-{
-	if (!s->ended[CH_ERROR] || (s->streams[CH_STDOUT] && !s->ended[CH_STDOUT]) ||
-		(s->streams[CH_STDERR] && !s->ended[CH_STDERR]))
-		return;
-	if (!s->error_sent && s->far)
-		send_verdict(s, STR("{\"metadata\":{},\"status\":\"Success\"}"));
-	else if (!s->error_sent) /* nobody may take a part for the whole */
-		send_verdict(s,
-			STR("{\"metadata\":{},\"status\":\"Failure\",\"reason\":\"InternalError\",\"code\":500,\"message\":"
-			    "\"the container runtime ended the stream without saying how the command ended; output may be missing\"}"));
-	if (s->ws)
-		websocket_close(s->ws, 1000, "");
-}
+/* ---- SPDY streams behind channels ------------------------------------------------------------ */
 
 static void spdy_data(void *arg, struct spdy_stream *st, struct str bytes, bool fin)
 {
 	struct session *s = arg;
-	int ch = channel_of(s, st);
 
-	if (ch < 0)
+	for (size_t i = 0; i < s->n_channels; i++) {
+		struct channel *ch = &s->channels[i];
+
+		if (ch->stream != st)
+			continue;
+		ch->ended = ch->ended || fin;
+		s->speaks->data(s, i, bytes);
 		return;
-	if (bytes.n && (ch == CH_STDOUT || ch == CH_STDERR))
-		to_client(s, (enum channel)ch, bytes);
-	if (bytes.n && ch == CH_ERROR)
-		send_verdict(s, bytes);
-	if (fin)
-		s->ended[ch] = true;
-	maybe_finish(s);
+	}
 }
 
 static void spdy_reset(void *arg, struct spdy_stream *st)
@@ -250,25 +198,15 @@ static const struct spdy_ops spdy_session_ops = {
 	.data = spdy_data, .reset = spdy_reset, .writable = spdy_writable, .closed = spdy_closed
 };
 
-static void open_stream(struct session *s, enum channel ch, const char *type)
+void session_open(struct session *s, size_t channel, const struct http_header *headers, size_t n)
 {
-	struct http_header h = { STR("streamtype"), str_c(type) };
-
-	s->streams[ch] = spdy_open(s->spdy, &h, 1);
+	s->channels[channel].stream = spdy_open(s->spdy, headers, n);
 }
 
 static void open_streams(struct session *s)
 {
 	s->spdy = spdy_new(s->far, &spdy_session_ops, s);
-	open_stream(s, CH_ERROR, "error");
-	if (s->has_in)
-		open_stream(s, CH_STDIN, "stdin");
-	if (s->has_out)
-		open_stream(s, CH_STDOUT, "stdout");
-	if (s->has_err && !s->tty)
-		open_stream(s, CH_STDERR, "stderr");
-	if (s->tty)
-		open_stream(s, CH_RESIZE, "resize");
+	s->speaks->open(s);
 }
 
 /* ---- containerd's side ----------------------------------------------------------------------- */
@@ -282,7 +220,7 @@ static void far_data(void *arg, struct str bytes)
 			spdy_input(s->spdy, bytes);
 		return;
 	}
-	if (s->tunnel) {
+	if (s->ws_protocol) {
 		if (bytes.n && s->ws) {
 			websocket_send(s->ws, true, &bytes, 1);
 			if (websocket_unsent(s->ws) > HIGH)
@@ -319,13 +257,11 @@ static void far_closed(void *arg)
 	s->far = NULL;
 	if (s->near)
 		net_pipe_close(s->near);
-	if (s->ws) {
-		s->ended[CH_ERROR] = s->ended[CH_STDOUT] = s->ended[CH_STDERR] = true;
-		if (s->tunnel)
-			websocket_close(s->ws, 1000, "");
-		else
-			maybe_finish(s);
-	}
+	for (size_t i = 0; i < s->n_channels; i++)
+		s->channels[i].ended = true;
+	if (s->ws && s->speaks)
+		s->speaks->gone(s);
+	session_finish(s);
 	maybe_free(s);
 }
 
@@ -356,7 +292,7 @@ static void established(
 	if (s->ws_protocol) {
 		s->near_open = true;
 		s->ws = websocket_accept(rq, *s->ws_protocol ? s->ws_protocol : NULL, &ws_ops, s);
-		if (!s->tunnel)
+		if (s->speaks)
 			open_streams(s);
 		return;
 	}
@@ -383,24 +319,15 @@ static const struct http_upgraded upgraded = { established, failed };
 static const char *choose(struct str offered, bool forward)
 {
 	static const char *const exec_ones[] = { "v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io",
-		"channel.k8s.io", "base64.channel.k8s.io" };
-	static const char *const forward_ones[] = { TUNNEL_PROTOCOL };
-	const char *const *list = forward ? forward_ones : exec_ones;
+		"channel.k8s.io", "base64.channel.k8s.io", NULL };
+	static const char *const forward_ones[] = { TUNNEL_PROTOCOL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io",
+		NULL };
 
-	for (size_t i = 0; i < (forward ? ARRAY_LEN(forward_ones) : ARRAY_LEN(exec_ones)); i++)
+	for (const char *const *one = forward ? forward_ones : exec_ones; *one; one++)
 		for (struct str part, rest = offered; str_next(&rest, ',', &part);)
-			if (str_is(str_trim(part), list[i]))
-				return list[i];
-	return str_empty(offered) && !forward ? "" : NULL;
-}
-
-static bool asked(struct str query, const char *a, const char *b, struct arena *ar)
-{
-	struct str v = query_get(query, a, ar);
-
-	if (!v.p)
-		v = query_get(query, b, ar);
-	return query_true(v);
+			if (str_is(str_trim(part), *one))
+				return *one;
+	return str_empty(offered) ? "" : NULL;
 }
 
 struct begin {
@@ -436,13 +363,48 @@ static char *joined(const struct http_request *rq, const char *name)
 	return str_dup(buf_view(&b));
 }
 
+static int bad_request(struct session *s, const char *why)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+
+	refuse(s, 400, arena_strf(a, "%s\n", why));
+	return -ERR_BAD_REQUEST;
+}
+
+/* How both sides talk. Refused: answered. */
+static int agree(struct session *s, bool forward, struct arena *a)
+{
+	struct str upgrade = http_header(s->rq, "upgrade"), query = http_query(s->rq);
+	struct err e;
+
+	err_init(&e);
+	if (str_eq_nocase(upgrade, STR("websocket"))) {
+		auto_free char *offered = joined(s->rq, "sec-websocket-protocol");
+		const char *chosen = choose(str_c(offered), forward);
+
+		if (!chosen)
+			return bad_request(s, "none of the offered WebSocket subprotocols is spoken here");
+		s->ws_protocol = xstrdup(chosen);
+		s->base64 = strstr(chosen, "base64.") != NULL;
+		s->protocol = xstrdup(forward ? "portforward.k8s.io" : "v4.channel.k8s.io");
+		if (!forward)
+			exec_begin(s, query, a);
+		else if (strcmp(chosen, TUNNEL_PROTOCOL) != 0 && forward_begin(s, query, a, &e) < 0)
+			return bad_request(s, e.message);
+		return 0;
+	}
+	if (!str_starts(upgrade, STR("SPDY/")) && !str_starts(upgrade, STR("spdy/")))
+		return bad_request(s, "this needs an upgrade to WebSocket or SPDY/3.1");
+	s->protocol = joined(s->rq, "x-stream-protocol-version");
+	return 0;
+}
+
 void streams_serve(struct node_agent *n, struct http_request *rq, const char *url, const char *kind)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	bool forward = strcmp(kind, "portforward") == 0;
-	struct str upgrade = http_header(rq, "upgrade"), query = http_query(rq);
 	const char *path = strchr(url + (strncmp(url, "http://", 7) == 0 ? 7 : 0), '/');
 	auto_free char *base = path ? xstrndup(url, (size_t)(path - url)) : NULL;
+	struct http_client_opts o = { .url = base, .loop = n->loop, .http1_only = true };
 	struct session *s;
 	struct begin *b;
 	struct err e;
@@ -453,37 +415,14 @@ void streams_serve(struct node_agent *n, struct http_request *rq, const char *ur
 		return;
 	}
 	s = xcalloc(1, sizeof(*s));
-	*s = (struct session){ .n = n,
-		.rq = rq,
-		.has_in = asked(query, "input", "stdin", a),
-		.has_out = asked(query, "output", "stdout", a),
-		.has_err = asked(query, "error", "stderr", a),
-		.tty = asked(query, "tty", "tty", a) };
-	if (str_eq_nocase(upgrade, STR("websocket"))) {
-		auto_free char *offered = joined(rq, "sec-websocket-protocol");
-		const char *chosen = choose(str_c(offered), forward);
-		if (!chosen) {
-			http_reply_text(TAKE(s->rq), 400, "text/plain",
-				STR("none of the offered WebSocket subprotocols is spoken here\n"));
-			session_free_later(s);
-			return;
-		}
-		s->ws_protocol = xstrdup(chosen);
-		s->tunnel = forward;
-		s->base64 = strstr(chosen, "base64.") != NULL;
-		s->first_version = strncmp(chosen, "v", 1) != 0;
-		s->protocol = xstrdup(forward ? "portforward.k8s.io" : "v4.channel.k8s.io");
-	} else if (str_starts(upgrade, STR("SPDY/")) || str_starts(upgrade, STR("spdy/"))) {
-		s->protocol = joined(rq, "x-stream-protocol-version");
-	} else {
-		http_reply_text(
-			TAKE(s->rq), 400, "text/plain", STR("this needs an upgrade to WebSocket or SPDY/3.1\n"));
+	s->n = n;
+	s->rq = rq;
+	if (agree(s, strcmp(kind, "portforward") == 0, a) < 0) {
 		session_free_later(s);
 		return;
 	}
-	struct http_client_opts o = { .url = base, .loop = n->loop, .http1_only = true };
 	if (http_client_new(&o, &s->client, &e) < 0) {
-		http_reply_text(TAKE(s->rq), 502, "text/plain", str_c(e.message));
+		refuse(s, 502, str_c(e.message));
 		session_free_later(s);
 		return;
 	}

@@ -1,11 +1,11 @@
-"""The official Python client: list, watch, create, patch, exec."""
+"""The official Python client: list, watch, create, patch, exec, port-forward."""
 import threading
 import time
 
 import kubernetes
 import pytest
 from kubernetes import client, config, watch
-from kubernetes.stream import stream
+from kubernetes.stream import portforward, stream
 
 from kube import until
 
@@ -87,6 +87,32 @@ def test_exec(api, space):
     while session.is_open() and time.monotonic() < end:
         session.update(timeout=1)
     assert session.read_stdout().strip() == "42" and session.returncode == 3
+
+
+def test_port_forward(api, space):
+    core = client.CoreV1Api(api)
+    space.web(1)
+    space.wait_deployment()
+    pod = core.list_namespaced_pod(space.name, label_selector="app=web").items[0].metadata.name
+    forward = portforward(core.connect_get_namespaced_pod_portforward, pod, space.name, ports="8080,81")
+    web = forward.socket(8080)
+    web.settimeout(20)
+    web.sendall(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
+    assert web.recv(12) == b"HTTP/1.1 200"
+    until(lambda: "refused" in (forward.error(81) or ""), 20, "what is wrong with port 81")
+    assert forward.error(8080) is None
+    forward.close()
+
+
+@pytest.mark.parametrize("ports", ["", "?ports=0", "?ports=80,x", "?ports=65536", "?ports=" + ",".join(map(str, range(1, 34)))])
+def test_port_forward_says_what_is_wrong_with_ports(api, space, ports):
+    space.box()
+    space.wait_pod("box")
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "a" * 22 + "==",
+               "Sec-WebSocket-Protocol": "v4.channel.k8s.io"}
+    answer = api.rest_client.pool_manager.request("GET", f"{api.configuration.host}/api/v1/namespaces/{space.name}/pods/box/portforward{ports}",
+                                                  headers=headers)
+    assert answer.status == 400 and b"port" in answer.data
 
 
 def test_logs(api, space):
