@@ -16,8 +16,9 @@ struct http1 {
 	struct conn *c;
 	struct http_server *server; /* ref */
 	struct http_request *r;     /* own while it is read */
-	struct buf in;              /* not parsed yet */
-	size_t scanned;             /* of it, looking for the end of a head */
+	struct buf in;              /* what waits, from in_at on */
+	size_t in_at;
+	size_t scanned; /* of it, looking for the end of a head */
 	struct http1_chunks chunks;
 	uint64_t body_left;
 	enum state state;
@@ -39,6 +40,11 @@ static int64_t idle_ms(const struct http1 *h)
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
+
+static struct str waiting(const struct http1 *h)
+{
+	return str_n(h->in.p + h->in_at, h->in.n - h->in_at);
+}
 
 static void put(struct http1 *h, struct str s)
 {
@@ -82,7 +88,7 @@ static void refuse(struct http1 *h, int status)
 	const char *text = json ? json : http_status_text(status);
 
 	h->state = DONE;
-	h->in.n = 0;
+	h->in.n = h->in_at = 0;
 	if (h->r)
 		body_drop(h->r);
 	put_status(h, status);
@@ -214,7 +220,7 @@ static bool on_upgrade(struct http_exchange *x, struct http_request *r)
 	put(h, STR("\r\n"));
 	rest(h, 0);
 	conn_pause(c, false);
-	pipe_attach(TAKE(r->pipe), c, buf_view(&h->in)); /* the connection is the pipe's now */
+	pipe_attach(TAKE(r->pipe), c, waiting(h)); /* the connection is the pipe's now */
 	http1_free(h);
 	return true;
 }
@@ -352,18 +358,25 @@ static size_t take(struct http1 *h, struct str in)
 	return at;
 }
 
+/* Drops what was taken of it. */
+static void keep_waiting(struct http1 *h)
+{
+	struct str left = waiting(h);
+
+	memmove(h->in.p, left.p, left.n);
+	h->in.n = left.n;
+	h->in_at = 0;
+}
+
 /* Goes on with what waited. */
 static void process(struct http1 *h)
 {
-	size_t n = take(h, buf_view(&h->in));
-
-	if (h->state == DONE || n == h->in.n) {
+	h->in_at += take(h, waiting(h));
+	if (h->state == DONE || h->in_at == h->in.n) {
 		buf_fini(&h->in);
 		h->in = BUF_INIT;
-		return;
+		h->in_at = 0;
 	}
-	memmove(h->in.p, h->in.p + n, h->in.n - n);
-	h->in.n -= n;
 }
 
 static void on_input(struct conn *c, struct str bytes)
@@ -380,6 +393,7 @@ static void on_input(struct conn *c, struct str bytes)
 	if (h->state == HEAD && !h->in.n)
 		rest(h, http_patience(h->server)); /* the first byte of a request */
 	if (h->in.n) {
+		keep_waiting(h);
 		buf_add(&h->in, bytes.p, bytes.n);
 		process(h);
 	} else {
@@ -388,7 +402,7 @@ static void on_input(struct conn *c, struct str bytes)
 		if (n < bytes.n && h->state != DONE)
 			buf_add(&h->in, bytes.p + n, bytes.n - n);
 	}
-	if (h->state == BUSY && h->in.n > AHEAD_MAX)
+	if (h->state == BUSY && waiting(h).n > AHEAD_MAX)
 		conn_pause(c, true);
 }
 
