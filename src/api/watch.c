@@ -26,7 +26,8 @@ struct watch {
 	bool closed, ended, queued, gone, bookmarks, final_bookmark;
 	struct mono bookmark_at, end_at;
 	int64_t progress;
-	struct cache_list initial; /* still to be sent, in initial_arena */
+	struct cache_list initial; /* to be sent from initial_at on, in initial_arena */
+	size_t initial_at;
 	struct arena *initial_arena;
 	bool initial_end;
 	atomic_bool full; /* the stream took no more: writable() is waited for */
@@ -168,6 +169,15 @@ static void batch_room(struct watch *w, struct batch *b)
 
 /* ---- the pump -------------------------------------------------------------------------------- */
 
+/* Before all of the initial list is sent it would say too much. */
+static void bookmark(struct watch *w, struct batch *b)
+{
+	if (w->initial_arena)
+		return;
+	batch_room(w, b);
+	b->n += event_bookmark(&w->form, w->progress, false, b->p + b->n);
+}
+
 static void timers(struct watch *w, struct batch *b, struct mono now)
 {
 	if (!mono_before(now, w->end_at)) {
@@ -176,33 +186,13 @@ static void timers(struct watch *w, struct batch *b, struct mono now)
 		return;
 	}
 	if (w->bookmarks && !mono_before(now, w->bookmark_at)) {
-		batch_room(w, b);
-		b->n += event_bookmark(&w->form, w->progress, false, b->p + b->n);
+		bookmark(w, b);
 		w->bookmark_at = mono_add_ms(now, BOOKMARK_MS);
 	}
 	if (w->bookmarks && !w->final_bookmark && mono_ms_between(now, w->end_at) <= 2000) {
 		w->final_bookmark = true;
-		batch_room(w, b);
-		b->n += event_bookmark(&w->form, w->progress, false, b->p + b->n);
+		bookmark(w, b);
 	}
-}
-
-static void send_initial(struct watch *w, struct batch *b)
-{
-	struct cache_list *cl = &w->initial;
-
-	for (size_t i = 0; i < cl->n; i++) {
-		struct doc *d = doc_as_served(w->rq->a, w->rq->res, doc_ref(cl->items[i].doc));
-		batch_room(w, b);
-		if (filter_is_all(&w->filter) || filter_matches(&w->filter, d))
-			b->n += event_added(&w->form, doc_ref(d), b->p + b->n);
-		doc_unref(d);
-	}
-	batch_room(w, b);
-	if (w->initial_end)
-		b->n += event_bookmark(&w->form, w->progress, true, b->p + b->n);
-	batch_flush(w, b);
-	w->initial_arena = arena_free(w->initial_arena);
 }
 
 /* False: nothing may be written now; the stream says when. */
@@ -212,6 +202,29 @@ static bool has_room(struct watch *w)
 		return true;
 	atomic_store(&w->full, true);
 	return out_unsent(w) < HTTP_STREAM_HIGH && atomic_exchange(&w->full, false); /* it drained before it was told */
+}
+
+/* As much of it as there is room for; then initial_arena is NULL. */
+static void send_initial(struct watch *w, struct batch *b)
+{
+	struct cache_list *cl = &w->initial;
+
+	while (w->initial_at < cl->n && has_room(w)) {
+		for (size_t end = MIN(cl->n, w->initial_at + BATCH); w->initial_at < end; w->initial_at++) {
+			struct doc *d = doc_as_served(w->rq->a, w->rq->res, doc_ref(cl->items[w->initial_at].doc));
+			batch_room(w, b);
+			if (filter_is_all(&w->filter) || filter_matches(&w->filter, d))
+				b->n += event_added(&w->form, doc_ref(d), b->p + b->n);
+			doc_unref(d);
+		}
+		batch_flush(w, b);
+	}
+	if (w->initial_at < cl->n)
+		return;
+	if (w->initial_end)
+		b->n += event_bookmark(&w->form, w->progress, true, b->p + b->n);
+	batch_flush(w, b);
+	w->initial_arena = arena_free(w->initial_arena);
 }
 
 /* Under w->lock. */
@@ -278,7 +291,8 @@ static bool visit(struct watch *w, struct mono now)
 	if (!w->closed && !w->ended) {
 		if (w->initial_arena)
 			send_initial(w, &b);
-		pump_events(w, &b);
+		if (!w->initial_arena)
+			pump_events(w, &b);
 		if (!w->closed && !w->ended)
 			timers(w, &b, now);
 		batch_flush(w, &b);
