@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "cmd/crashes.h"
 #include "cmd/process.h"
 #include "controllers/controllers.h"
@@ -16,6 +17,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LOG_MODULE "control"
@@ -40,7 +42,12 @@ struct control {
 	struct controllers *controllers;
 	struct scheduler *scheduler;
 	struct str ca_pem;
+	int64_t memory; /* bytes that we may use */
 };
+
+#define CONNECTION_BYTES ((int64_t)20 << 10)
+#define FILES 65536
+#define OTHER_FILES 160 /* of the store, outgoing connections, and those accepted while others are closed */
 
 static enum log_level log_level_of(const char *name)
 {
@@ -93,6 +100,33 @@ void say_ready(int fd)
 	close(fd);
 }
 
+/* A budget: the n-th part of the memory that there is. */
+static int64_t share(const struct control *c, int64_t n, int64_t least, int64_t most)
+{
+	return MAX(least, MIN(c->memory / n, most));
+}
+
+/* Half of the memory is for connections; some files are for all else. */
+static size_t connections_max(const struct control *c)
+{
+	struct rlimit files;
+	int64_t n = share(c, 2 * CONNECTION_BYTES, 128, 20000);
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < (rlim_t)(n + OTHER_FILES))
+		n = MAX((int64_t)files.rlim_cur - OTHER_FILES, (int64_t)32);
+	return (size_t)n;
+}
+
+static void allow_many_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= FILES)
+		return;
+	files.rlim_cur = MIN(files.rlim_max, (rlim_t)FILES);
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static int open_api(struct control *c, struct err *e)
 {
 	struct store_sqlite_opts store = { .path = c->l->store };
@@ -115,6 +149,7 @@ static int open_api(struct control *c, struct err *e)
 		.audit_keep_max = (int)c->s->audit_maxbackup,
 		.audit_keep_days = (int)c->s->audit_maxage,
 		.loop = c->loops[0],
+		.ring_bytes = share(c, 16, (int64_t)1 << 20, (int64_t)16 << 20),
 	};
 
 	if (!str_i64(from, &first) || !str_i64(to, &last) || first < 1 || last > 65535 || first > last)
@@ -143,7 +178,10 @@ static int serve(struct control *c, int listener, struct err *e)
 		.n_loops = LOOPS,
 		.handle = api_http_handle,
 		.refused = api_http_refused,
-		.arg = c->api };
+		.arg = c->api,
+		.bodies_max = (size_t)share(c, 4, (int64_t)4 << 20, (int64_t)24 << 20),
+		.unread_max = (size_t)share(c, 16, (int64_t)4 << 20, (int64_t)1 << 30),
+		.connections_max = connections_max(c) };
 
 	if (tls_new(&t, &c->tls, e) < 0)
 		return -e->code;
@@ -286,13 +324,14 @@ static int start_all(struct control *c, int listener, struct err *e)
 
 int control_main(const struct settings *s, const struct layout *l, struct crashes *crashes, int listener, int ready_fd)
 {
-	struct control c = { .s = s, .l = l, .crashes = crashes, .a = arena_new() };
+	struct control c = { .s = s, .l = l, .crashes = crashes, .a = arena_new(), .memory = memory_limit() };
 	struct err e;
 	sigset_t ends;
 	int signal_number;
 
 	err_init(&e);
 	process_begin("control", s);
+	allow_many_files();
 	block_end_signals(&ends);
 	crashes_watch(crashes);
 	crashes_held(crashes, c.held_off);

@@ -134,6 +134,14 @@ void conn_close(struct conn *c, const char *why, ...)
 	c->loop->closing = c;
 }
 
+void conn_reset(struct conn *c)
+{
+	struct linger now = { .l_onoff = 1 };
+
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	conn_close(c, NULL);
+}
+
 static void on_handle_closed(uv_handle_t *h)
 {
 	struct conn *c = h->data;
@@ -300,11 +308,15 @@ static void gather_first(struct conn *c, struct str bytes)
 	struct buf whole = c->first;
 	size_t need = RECORD_HEAD;
 
+	if (!bytes.n) {
+		conn_close(c, "the other side hung up during the TLS handshake");
+		return;
+	}
 	buf_str(&whole, bytes);
 	c->first = whole;
 	if (whole.n >= RECORD_HEAD)
 		need += (size_t)(unsigned char)whole.p[3] << 8 | (unsigned char)whole.p[4];
-	if (bytes.n && whole.n < need && need <= RECORD_MOST && whole.p[0] == RECORD_HANDSHAKE)
+	if (whole.n < need && need <= RECORD_MOST && whole.p[0] == RECORD_HANDSHAKE)
 		return;
 	c->gathers = false;
 	c->first = BUF_INIT;
@@ -466,6 +478,7 @@ static void shut_now(struct conn *c)
 void conn_flush(struct conn *c)
 {
 	size_t total = 0;
+	bool stalled = c->blocked;
 
 	if (c->connecting || c->shaking || c->lingering) {
 		events_update(c);
@@ -493,6 +506,8 @@ void conn_flush(struct conn *c)
 		total += (size_t)n;
 		parts_drop(&c->out, (size_t)n);
 	}
+	if (total || !stalled)
+		c->moved_ms = loop_ms();
 	if (total && c->blocked)
 		rest(c);
 	if (!c->out.n && (c->shut_asked || c->finish_asked) && !c->shut_done)
@@ -679,6 +694,7 @@ static struct conn *conn_new(struct net_loop *l, int fd, const struct conn_ops *
 	PRE(loop_here(l));
 	*c = (struct conn){ .loop = l, .fd = fd, .ops = ops, .arg = arg, .first = BUF_INIT };
 	c->handles = 2;
+	c->moved_ms = loop_ms();
 	if (uv_poll_init(&l->uv, &c->poll, fd))
 		PANIC("a socket that cannot be polled");
 	uv_timer_init(&l->uv, &c->timer);

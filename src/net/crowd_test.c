@@ -1,4 +1,4 @@
-/* What each of a crowd costs a server: who says nothing, who does not read. */
+/* What each of a crowd costs a server: who says nothing, who does not read. And who has to go when it is too much. */
 #include "net/net_test.h"
 #include <malloc.h>
 #include <signal.h>
@@ -11,13 +11,18 @@ static struct certs certs;
 static struct net_loop *loop, *client_loop;
 static struct tls *server_tls, *client_tls;
 static struct http_server *plain, *secure;
-static char big[1 << 20];
+static char big[1 << 20], sink[1 << 20];
 static struct http_stream *streams[STREAMS];
 static atomic_int n_streams, closed;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static const struct net_piece whole = { { big, sizeof(big) }, NULL, NULL };
 
 static void stream_closed(void *arg)
 {
+	pthread_mutex_lock(&lock); /* whoever looked at it has looked */
 	atomic_fetch_add(&closed, 1);
+	pthread_mutex_unlock(&lock);
 }
 
 static const struct http_stream_ops stream_ops = { .closed = stream_closed };
@@ -29,6 +34,10 @@ static void handle(void *arg, struct http_request *r)
 
 		streams[i] = http_reply_stream(r, 200, NULL, 0, &stream_ops, NULL);
 		atomic_store(&n_streams, i + 1);
+		return;
+	}
+	if (str_is(http_path(r), "/big")) {
+		http_reply(r, 200, NULL, 0, &whole, 1);
 		return;
 	}
 	http_reply_text(r, 200, "text/plain", STR("fine"));
@@ -131,11 +140,11 @@ static void settle(struct http_stream *s, size_t *ret_unsent)
 
 	for (*ret_unsent = 1; *ret_unsent != last; task_sleep_ms(100)) {
 		last = *ret_unsent;
+		pthread_mutex_lock(&lock);
 		*ret_unsent = http_stream_unsent(s);
+		pthread_mutex_unlock(&lock);
 	}
 }
-
-static const struct net_piece whole = { { big, sizeof(big) }, NULL, NULL };
 
 /* What the reader of a stream does not take stays where it is, in a document perhaps that others share: the kernel does not
  * copy megabytes of it. */
@@ -185,12 +194,144 @@ static void tls_holds_nothing(void **state)
 	SSL_CTX_free(ctx);
 }
 
+/* ---- who has to go --------------------------------------------------------------------------- */
+
+static struct http_server *server_with(size_t connections_max, size_t unread_max)
+{
+	struct http_server *s = NULL;
+	struct http_server_opts o = { .address = "127.0.0.1",
+		.loops = &loop,
+		.n_loops = 1,
+		.handle = handle,
+		.connections_max = connections_max,
+		.unread_max = unread_max };
+
+	OK(http_server_new(&o, &s, oke));
+	return s;
+}
+
+static const char asks[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/* True: the other side has hung up. */
+static bool is_gone(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char c;
+
+	return poll(&p, 1, 0) == 1 && recv(fd, &c, 1, MSG_PEEK) <= 0;
+}
+
+static int gone(const int *fd, int n)
+{
+	int ret = 0;
+
+	for (int i = 0; i < n; i++)
+		ret += is_gone(fd[i]);
+	return ret;
+}
+
+#define PLACES 16
+
+/* Half-open connections and those at rest make room, the oldest first; what has work stays. */
+static void makes_room(void **state)
+{
+	for (int idle = 0; idle < 2; idle++) {
+		auto_(http_server_free) struct http_server *s = server_with(PLACES, 0);
+		int busy = raw_connect(http_server_port(s)), fd[PLACES + 4];
+
+		atomic_store(&n_streams, 0);
+		raw_send(busy, STREAM);
+		wait_for(&n_streams, 1);
+		for (int i = 0; i < (int)ARRAY_LEN(fd); i++) {
+			fd[i] = raw_connect(http_server_port(s));
+			raw_send(fd[i], idle ? asks : "GET / HT");
+			if (idle)
+				raw_read(fd[i], "fine");
+			task_sleep_ms(5);
+		}
+		for (int i = 0; i < 2000 && !is_gone(fd[0]); i++)
+			task_sleep_ms(1);
+		assert_true(is_gone(fd[0]));
+		assert_false(is_gone(fd[ARRAY_LEN(fd) - 1]));
+		assert_false(is_gone(busy) && recv(busy, sink, 1, MSG_PEEK) == 0);
+		assert_in_range(gone(fd, ARRAY_LEN(fd)), 4, PLACES);
+		http_stream_end(streams[0]);
+		close(busy);
+		for (size_t i = 0; i < ARRAY_LEN(fd); i++)
+			close(fd[i]);
+	}
+}
+
+#define READERS 10
+
+/* Answers that nobody reads may hold 4 MiB here: of ten of 1 MiB those that stall the longest are ended, and one whose reader
+ * comes late is whole. */
+static void ends_the_longest_stalled(void **state)
+{
+	auto_(http_server_free) struct http_server *s = server_with(0, (size_t)4 << 20);
+	int fd[READERS];
+	size_t got = 0;
+
+	for (int i = 0; i < READERS; i++) {
+		fd[i] = tiny_window(http_server_port(s));
+		raw_send(fd[i], "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+		task_sleep_ms(20);
+	}
+	task_sleep_ms(2500);
+	for (ssize_t n; (n = recv(fd[READERS - 1], sink, sizeof(sink), 0)) > 0;)
+		got += (size_t)n;
+	assert_true(got > sizeof(big));
+	for (int i = 0, ended = 0; i < READERS; i++) {
+		ssize_t n = 0;
+
+		while (i < READERS - 4 && (n = recv(fd[i], sink, sizeof(sink), 0)) > 0)
+			;
+		ended += i < READERS - 4 && n < 0; /* reset */
+		if (i == READERS - 5)
+			assert_in_range(ended, READERS - 5, READERS - 4);
+		close(fd[i]);
+	}
+}
+
+/* The same where the connection moves, but a stream's window is shut (RFC 9113, 5.2). */
+static void ends_streams_without_window(void **state)
+{
+	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+				      "\0\0\6\4\0\0\0\0\0\0\4\0\0\0\0"; /* INITIAL_WINDOW_SIZE 0 */
+	auto_(http_server_free) struct http_server *s = server_with(0, (size_t)4 << 20);
+	int fd = raw_connect(http_server_port(s)), resets = 0, most = 0;
+	unsigned char head[9], rest[65536];
+
+	send(fd, preface, sizeof(preface) - 1, 0);
+	for (int i = 0; i < READERS; i++) {
+		char get[] = "\0\0\12\1\5\0\0\0\1\x82\x86\x04\4/big\x41\1x"; /* HEADERS, END_STREAM | END_HEADERS */
+
+		get[2] = 11;
+		get[8] = (char)(1 + 2 * i);
+		send(fd, get, 9 + 11, 0);
+		task_sleep_ms(20);
+	}
+	while (resets < READERS - 4 && recv(fd, head, 9, MSG_WAITALL) == 9) {
+		size_t n = (size_t)head[1] << 8 | head[2];
+
+		assert_int_equal(recv(fd, rest, n, MSG_WAITALL), n);
+		resets += head[3] == 3; /* RST_STREAM */
+		most = head[3] == 3 ? MAX(most, (int)head[8]) : most;
+	}
+	assert_in_range(resets, READERS - 4, READERS - 3);
+	assert_true(most < 1 + 2 * (READERS - 1));
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(silence_is_cheap),
 		cmocka_unit_test(kernel_holds_little),
 		cmocka_unit_test(tls_holds_nothing),
+		cmocka_unit_test(makes_room),
+		cmocka_unit_test(ends_the_longest_stalled),
+		cmocka_unit_test(ends_streams_without_window),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

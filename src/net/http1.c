@@ -428,7 +428,33 @@ static void on_gone(struct conn *c)
 	http1_free(h);
 }
 
-const struct conn_ops http1_ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone };
+static size_t holds(const struct conn *c, uint64_t *ret_since_ms)
+{
+	const struct http1 *h = c->arg;
+
+	*ret_since_ms = c->blocked ? c->moved_ms : 0;
+	return c->blocked ? holds_bytes(c, &h->x.out, h->x.stream) : 0;
+}
+
+static void shed(struct conn *c, uint64_t since_ms)
+{
+	conn_reset(c);
+}
+
+static bool is_idle(const struct conn *c)
+{
+	const struct http1 *h = c->arg;
+
+	return h->state == HEAD && !h->in.n && !c->out.n;
+}
+
+const struct conn_ops http1_ops = { .input = on_input,
+	.fill = on_fill,
+	.timeout = on_timeout,
+	.gone = on_gone,
+	.holds = holds,
+	.shed = shed,
+	.idle = is_idle };
 
 void http1_begin(struct conn *c, struct http_server *s)
 {

@@ -399,7 +399,49 @@ static void on_gone(struct conn *c)
 	free(h);
 }
 
-const struct conn_ops http2_ops = { .input = on_input, .fill = on_fill, .timeout = on_timeout, .gone = on_gone };
+/* Of the whole connection, or of streams whose window is shut. */
+static size_t holds(const struct conn *c, uint64_t *ret_since_ms)
+{
+	const struct http2 *h = c->arg;
+	size_t bytes = 0;
+
+	*ret_since_ms = c->blocked ? c->moved_ms : 0;
+	for (const struct stream *s = h->streams; s; s = s->next) {
+		if (!s->x.out.n)
+			continue;
+		bytes += holds_bytes(c, &s->x.out, s->x.stream);
+		if (!c->blocked && (!*ret_since_ms || s->x.moved_ms < *ret_since_ms))
+			*ret_since_ms = s->x.moved_ms;
+	}
+	return bytes;
+}
+
+static void shed(struct conn *c, uint64_t since_ms)
+{
+	struct http2 *h = c->arg;
+
+	if (c->blocked) {
+		conn_reset(c);
+		return;
+	}
+	for (struct stream *s = h->streams; s; s = s->next)
+		if (s->x.out.n && s->x.moved_ms <= since_ms)
+			nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_ENHANCE_YOUR_CALM);
+	conn_dirty(c);
+}
+
+static bool is_idle(const struct conn *c)
+{
+	return !((const struct http2 *)c->arg)->n_streams;
+}
+
+const struct conn_ops http2_ops = { .input = on_input,
+	.fill = on_fill,
+	.timeout = on_timeout,
+	.gone = on_gone,
+	.holds = holds,
+	.shed = shed,
+	.idle = is_idle };
 
 struct http_server *http2_server(const struct conn *c)
 {

@@ -26,6 +26,7 @@ void http_server_unref(struct http_server *s)
 	task_mutex_fini(&s->lock);
 	task_cond_fini(&s->changed);
 	free(s->loops);
+	shed_free(s);
 	free(s->address);
 	free(s);
 }
@@ -36,7 +37,9 @@ void http_server_unref(struct http_server *s)
 
 int64_t http_patience(struct http_server *s)
 {
-	return atomic_load(&s->young) > YOUNG_MANY ? MIN(s->o.header_ms, (int64_t)YOUNG_MS) : s->o.header_ms;
+	int many = (int)MIN((size_t)YOUNG_MANY, s->o.connections_max / 16);
+
+	return atomic_load(&s->young) > many ? MIN(s->o.header_ms, (int64_t)YOUNG_MS) : s->o.header_ms;
 }
 
 void http_grown(struct http_server *s, struct conn *c)
@@ -108,6 +111,15 @@ static const struct conn_ops accepted_ops = { .open = accepted_open,
 	.timeout = accepted_timeout,
 	.gone = accepted_gone };
 
+struct http_server *http_server_of(const struct conn *c)
+{
+	if (c->ops == &http1_ops)
+		return http1_server(c);
+	if (c->ops == &http2_ops)
+		return http2_server(c);
+	return c->ops == &accepted_ops ? c->arg : NULL;
+}
+
 struct arrival {
 	struct net_msg msg;
 	struct net_loop *loop;
@@ -152,10 +164,13 @@ static void address_text(const struct sockaddr_storage *sa, char *ret, size_t ca
 static void hand_out(struct http_server *s, int fd, const struct sockaddr_storage *from)
 {
 	task_lock(&s->lock);
-	bool full = s->live >= s->o.connections_max;
-	s->live += !full;
+	bool full = s->live >= s->o.connections_max, refused = s->live >= s->o.connections_max + ACCEPTS_A_TURN;
+	s->live += !refused;
+	s->refused += refused;
 	task_unlock(&s->lock);
-	if (full) {
+	if (full)
+		shed_crowd(s);
+	if (refused) {
 		close(fd);
 		return;
 	}
@@ -246,6 +261,22 @@ static void start_run(struct net_msg *m)
 	done(s);
 }
 
+static void shed_begin_run(struct net_msg *m)
+{
+	struct order *o = container_of(m, struct order, msg);
+
+	shed_begin(o->server, o->loop);
+	done(o->server);
+}
+
+static void shed_end_run(struct net_msg *m)
+{
+	struct order *o = container_of(m, struct order, msg);
+
+	shed_end(o->server, o->loop);
+	done(o->server);
+}
+
 static void on_closed_free(uv_handle_t *h)
 {
 	free(h);
@@ -272,14 +303,12 @@ static void leave_run(struct net_msg *m)
 	struct order *o = container_of(m, struct order, msg);
 
 	for (struct conn *c = o->loop->conns; c; c = c->next) {
-		bool h1 = c->ops == &http1_ops, h2 = c->ops == &http2_ops, neither = c->ops == &accepted_ops;
-
-		if ((h1 ? http1_server(c) : h2 ? http2_server(c) : neither ? c->arg : NULL) != o->server || c->gone)
+		if (http_server_of(c) != o->server || c->gone)
 			continue;
 		c->leaving = true;
-		if (o->now || neither)
+		if (o->now || c->ops == &accepted_ops)
 			conn_close(c, NULL);
-		else if (h1)
+		else if (c->ops == &http1_ops)
 			http1_shutdown(c);
 		else
 			http2_shutdown(c);
@@ -337,6 +366,7 @@ static void set_defaults(struct http_server_opts *o)
 	o->idle_ms = o->idle_ms ? o->idle_ms : 120000;
 	o->header_ms = o->header_ms ? o->header_ms : 30000;
 	o->connections_max = o->connections_max ? o->connections_max : 20000;
+	o->unread_max = o->unread_max ? o->unread_max : (size_t)64 << 20;
 }
 
 int http_server_new(const struct http_server_opts *o, struct http_server **ret, struct err *e)
@@ -364,6 +394,9 @@ int http_server_new(const struct http_server_opts *o, struct http_server **ret, 
 	atomic_store(&s->refs, 1);
 	task_mutex_init(&s->lock);
 	task_cond_init(&s->changed);
+	shed_new(s);
+	for (size_t i = 0; i < o->n_loops; i++)
+		tell(s, s->loops[i], shed_begin_run, false);
 	tell(s, s->loops[0], start_run, false);
 	*ret = s;
 	return 0;
@@ -393,6 +426,8 @@ struct http_server *http_server_free(struct http_server *s)
 	for (size_t i = 0; i < s->o.n_loops; i++)
 		tell(s, s->loops[i], leave_run, true);
 	wait_empty(s, MONO_NEVER);
+	for (size_t i = 0; i < s->o.n_loops; i++)
+		tell(s, s->loops[i], shed_end_run, false);
 	http_server_unref(s);
 	return NULL;
 }

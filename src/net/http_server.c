@@ -151,6 +151,7 @@ static void answer_run(struct net_msg *m)
 		}
 	}
 	parts_append(&x->out, &r->out);
+	x->moved_ms = loop_ms();
 	x->ended = !r->stream;
 	if (r->stream)
 		stream_begin(r->stream, x);

@@ -68,6 +68,7 @@ void exchange_sent(struct http_exchange *x, size_t n)
 {
 	struct http_stream *s = x->stream;
 
+	x->moved_ms = loop_ms();
 	if (!s || !n)
 		return;
 	size_t before = atomic_fetch_sub(&s->unsent, n), after = before - n;
@@ -79,6 +80,8 @@ static void hear(const struct words *w)
 {
 	struct http_exchange *x = w->s->x;
 
+	if (x && !x->out.n)
+		x->moved_ms = loop_ms();
 	for (unsigned i = 0; i < w->n; i++) {
 		if (x)
 			parts_piece(&x->out, &w->pieces[i]);

@@ -29,6 +29,11 @@ bool loop_here(const struct net_loop *l)
 	return here == l;
 }
 
+uint64_t loop_ms(void)
+{
+	return uv_now(&here->uv);
+}
+
 struct net_loop *loop_ref(struct net_loop *l)
 {
 	atomic_fetch_add(&l->refs, 1);

@@ -24,7 +24,8 @@ struct part {
 };
 struct parts {
 	struct part *first, *last;
-	size_t n; /* bytes */
+	size_t n;     /* bytes */
+	size_t count; /* parts */
 };
 void parts_fini(struct parts *l); /* drops all */
 void parts_copy(struct parts *l, struct str bytes);
@@ -70,6 +71,7 @@ struct net_loop *loop_ref(struct net_loop *l);
 void loop_unref(struct net_loop *l);
 void loop_send(struct net_loop *l, struct net_msg *m); /* any thread; takes m until it ran */
 bool loop_here(const struct net_loop *l);
+uint64_t loop_ms(void); /* loop: its clock, as of this turn */
 /* Within net_batch_begin() and _end(): where this thread gathers a message for l, which is sent at the end. *ret NULL: none
  * yet. NULL: send at once. */
 struct net_msg **loop_batch(struct net_loop *l);
@@ -99,7 +101,12 @@ struct conn_ops {
 	void (*fill)(struct conn *c);                    /* little is queued: write more, if there is any */
 	void (*timeout)(struct conn *c);
 	void (*gone)(struct conn *c); /* last */
-	bool reads_on;                /* after a reset: what arrived before is still wanted, and closing waits for it */
+	/* A server's: what its unsent answers hold, and since when the reader has taken nothing of them; 0: nothing, or none. */
+	size_t (*holds)(const struct conn *c, uint64_t *ret_since_ms);
+	void (*shed)(
+		struct conn *c, uint64_t since_ms); /* ends those that nothing was taken of since then, or longer */
+	bool (*idle)(const struct conn *c);         /* between requests */
+	bool reads_on; /* after a reset: what arrived before is still wanted, and closing waits for it */
 };
 #define CONN_OUT_LOW ((size_t)64 << 10)
 struct conn {
@@ -122,6 +129,7 @@ struct conn {
 	uv_timer_t timer;
 	int fd;
 	int events;
+	uint64_t moved_ms;     /* when it began, or something was sent last */
 	size_t room;           /* stalls: bytes that the kernel surely takes */
 	int unsent;            /* lingering: bytes in the kernel at the last look */
 	unsigned char handles; /* open uv handles */
@@ -149,6 +157,7 @@ void conn_may_stall(struct conn *c); /* a stream without end: what its reader do
 void conn_shut(struct conn *c);      /* after all is sent: no more from us */
 void conn_finish(struct conn *c);    /* after all is sent: close, and let the peer read it */
 void conn_close(struct conn *c, const char *why, ...) PRINTF(2, 3); /* now; why may be NULL */
+void conn_reset(struct conn *c);                                    /* now; the kernel forgets what was not taken */
 void conn_deadline(struct conn *c, int64_t ms);                     /* timeout() after that; 0: never */
 bool conn_is_h2(const struct conn *c);
 void conn_flush(struct conn *c); /* loop.c */
@@ -213,6 +222,7 @@ struct http_exchange {
 	struct http_request *request; /* handed to the handler, not answered yet */
 	struct http_stream *stream;
 	struct parts out;
+	uint64_t moved_ms; /* when out was filled, or something of it went away last */
 	bool ended;
 };
 struct http_request {
@@ -248,8 +258,11 @@ struct http_server {
 	struct task_mutex lock; /* the next three */
 	struct task_cond changed;
 	unsigned live;    /* connections */
-	atomic_int young; /* of them: without a whole request so far */
-	unsigned told;    /* loops that have done as they were told */
+	unsigned refused; /* of them, since the last word about it */
+	struct mono said_at;
+	struct shed *shed; /* own: one for each loop */
+	atomic_int young;  /* of them: without a whole request so far */
+	unsigned told;     /* loops that have done as they were told */
 };
 void answer_head(struct http_request *r, int status, const struct http_header *headers, size_t n);
 void answer_send(struct http_request *r);
@@ -269,7 +282,15 @@ void http_server_unref(struct http_server *s);
 struct http_header *headers_copy(const struct http_header *h, size_t n); /* own: one block */
 void http_grown(struct http_server *s, struct conn *c);                  /* it sent a request, or goes */
 int64_t http_patience(struct http_server *s);                            /* ms for what is half open */
-void http_server_lost(struct http_server *s);                            /* a connection is gone, and its reference */
+struct http_server *http_server_of(const struct conn *c);                /* NULL: not a server's */
+/* shed.c: who has to go. */
+void shed_new(struct http_server *s);
+void shed_free(struct http_server *s);
+void shed_begin(struct http_server *s, const struct net_loop *l); /* on that loop */
+void shed_end(struct http_server *s, const struct net_loop *l);
+void shed_crowd(struct http_server *s); /* any thread: there are too many connections */
+size_t holds_bytes(const struct conn *c, const struct parts *out, bool shared);
+void http_server_lost(struct http_server *s); /* a connection is gone, and its reference */
 /* Each takes the caller's reference to the server. */
 void http1_begin(struct conn *c, struct http_server *s);
 void http2_begin(struct conn *c, struct http_server *s);

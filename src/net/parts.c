@@ -61,6 +61,7 @@ static void parts_put(struct parts *l, struct part *x)
 		l->first = x;
 	l->last = x;
 	l->n += x->n;
+	l->count++;
 }
 
 static struct part *parts_pop(struct parts *l)
@@ -71,6 +72,7 @@ static struct part *parts_pop(struct parts *l)
 	if (!l->first)
 		l->last = NULL;
 	l->n -= x->n;
+	l->count--;
 	return x;
 }
 
@@ -204,5 +206,6 @@ void parts_append(struct parts *to, struct parts *from)
 		to->first = from->first;
 	to->last = from->last;
 	to->n += from->n;
+	to->count += from->count;
 	*from = (struct parts){ 0 };
 }

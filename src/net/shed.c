@@ -1,0 +1,224 @@
+/* Who has to go when a server has too many connections, or too much that nobody reads.
+ *
+ * Too many: of each loop's the quarter that is half open for the longest, or where none is, the quarter at rest for the
+ * longest; new ones are refused only when all have work. Too much: those whose reader has taken nothing for the longest,
+ * until the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time. */
+#include "net/net_internal.h"
+#include <malloc.h>
+#include <stdlib.h>
+#define LOG_MODULE "net"
+#include "base/log.h"
+
+#define LOOK_MS 1000
+#define STALL_MS 1000 /* who took something within this time is not shed */
+#define SAY_MS 10000
+#define CROWD 128 /* connections whose going is worth giving memory back */
+#define PART_BYTES ((size_t)80)
+#define KERNEL_BYTES ((size_t)64 << 10) /* of answers in the kernel's buffers, see conn.c */
+#define KERNEL_STREAM_BYTES ((size_t)8 << 10)
+
+/* One loop's. */
+struct shed {
+	struct net_msg msg;
+	struct http_server *server; /* borrowed; a ref while ordered */
+	struct net_loop *loop;
+	uv_timer_t *timer; /* own: closed with the server */
+	atomic_bool ordered;
+	size_t crowd; /* connections, at the most since memory was given back */
+};
+
+struct candidate {
+	uint64_t since_ms;
+	size_t bytes;
+	struct conn *c;
+};
+struct candidates {
+	struct candidate *v; /* own */
+	size_t n, cap, bytes;
+};
+
+/* Of a stream the bytes are mostly documents that others share. */
+size_t holds_bytes(const struct conn *c, const struct parts *out, bool shared)
+{
+	size_t bytes = (out->count + c->out.count) * PART_BYTES + (shared ? 0 : out->n + c->out.n);
+
+	return bytes + (c->stalls ? KERNEL_STREAM_BYTES : KERNEL_BYTES);
+}
+
+static void add(struct candidates *all, struct conn *c, uint64_t since_ms, size_t bytes)
+{
+	if (all->n == all->cap)
+		all->v = xrealloc(all->v, all->cap = all->cap ? all->cap * 2 : 64, sizeof(*all->v));
+	all->v[all->n++] = (struct candidate){ since_ms, bytes, c };
+	all->bytes += bytes;
+}
+
+static int older(const void *a, const void *b)
+{
+	const struct candidate *x = a, *y = b;
+
+	return (x->since_ms > y->since_ms) - (x->since_ms < y->since_ms);
+}
+
+static void sort(struct candidates *all)
+{
+	if (all->n)
+		qsort(all->v, all->n, sizeof(*all->v), older);
+}
+
+static bool ours(const struct shed *s, const struct conn *c)
+{
+	return !c->closing && !c->gone && !c->lingering && http_server_of(c) == s->server;
+}
+
+/* True at most every ten seconds. */
+static bool may_say(struct http_server *s)
+{
+	struct mono now = mono_now();
+
+	task_lock(&s->lock);
+	bool yes = !s->said_at.ns || mono_ms_between(s->said_at, now) >= SAY_MS;
+	if (yes)
+		s->said_at = now;
+	task_unlock(&s->lock);
+	return yes;
+}
+
+/* ---- too many -------------------------------------------------------------------------------- */
+
+static size_t close_oldest(struct shed *s, bool young)
+{
+	struct candidates all = { 0 };
+
+	for (struct conn *c = s->loop->conns; c; c = c->next)
+		if (ours(s, c) && (young ? c->young : !c->young && c->ops->idle && c->ops->idle(c)))
+			add(&all, c, c->moved_ms, 0);
+	sort(&all);
+	size_t n = (all.n + 3) / 4;
+	for (size_t i = 0; i < n; i++)
+		conn_close(all.v[i].c, NULL);
+	free(all.v);
+	return n;
+}
+
+static void crowd_run(struct net_msg *m)
+{
+	struct shed *s = container_of(m, struct shed, msg);
+	struct http_server *server = s->server;
+
+	if (!s->loop->stopping) {
+		size_t young = close_oldest(s, true), idle = young ? 0 : close_oldest(s, false);
+
+		if (may_say(server))
+			log_warn(
+				"port %d: %zu connections are the most for this machine: closed %zu half open and %zu idle ones, refused %u",
+				server->port, server->o.connections_max, young, idle, server->refused);
+	}
+	atomic_store(&s->ordered, false);
+	http_server_unref(server);
+}
+
+void shed_crowd(struct http_server *server)
+{
+	for (size_t i = 0; i < server->o.n_loops; i++) {
+		struct shed *s = &server->shed[i];
+
+		if (atomic_exchange(&s->ordered, true))
+			continue;
+		http_server_ref(server);
+		s->msg.run = crowd_run;
+		loop_send(s->loop, &s->msg);
+	}
+}
+
+/* ---- too much -------------------------------------------------------------------------------- */
+
+/* malloc keeps the holes that a crowd left, tens of MiB of them. */
+static void give_back(struct shed *s, size_t conns)
+{
+	s->crowd = MAX(s->crowd, conns);
+	if (s->crowd - conns < CROWD)
+		return;
+	s->crowd = conns;
+	(void)malloc_trim(0);
+}
+
+static void on_look(uv_timer_t *t)
+{
+	struct shed *s = t->data;
+	struct candidates all = { 0 };
+	uint64_t now = loop_ms(), since;
+	size_t most = s->server->o.unread_max / s->server->o.n_loops, held, n = 0, conns = 0;
+
+	for (struct conn *c = s->loop->conns; c; c = c->next, conns++) {
+		size_t bytes = ours(s, c) && c->ops->holds ? c->ops->holds(c, &since) : 0;
+
+		if (bytes && since && now - since >= STALL_MS)
+			add(&all, c, since, bytes);
+	}
+	held = all.bytes;
+	if (held > most)
+		sort(&all);
+	for (; n < all.n && all.bytes > most; n++) {
+		struct candidate *a = &all.v[n];
+
+		all.bytes -= a->bytes;
+		a->c->ops->shed(a->c, a->since_ms);
+	}
+	free(all.v);
+	if (n && may_say(s->server))
+		log_warn(
+			"port %d: answers that nobody reads hold %zu KiB, of %zu at most: ended those of %zu connections that took nothing for the longest",
+			s->server->port, held >> 10, most >> 10, n);
+	give_back(s, conns);
+}
+
+/* ---- with the server ------------------------------------------------------------------------- */
+
+void shed_new(struct http_server *server)
+{
+	server->shed = xcalloc(server->o.n_loops, sizeof(*server->shed));
+	for (size_t i = 0; i < server->o.n_loops; i++) {
+		server->shed[i].server = server;
+		server->shed[i].loop = server->loops[i];
+	}
+}
+
+void shed_free(struct http_server *server)
+{
+	free(server->shed);
+}
+
+static struct shed *of_loop(struct http_server *server, const struct net_loop *l)
+{
+	struct shed *s = server->shed;
+
+	while (s->loop != l)
+		s++;
+	return s;
+}
+
+void shed_begin(struct http_server *server, const struct net_loop *l)
+{
+	struct shed *s = of_loop(server, l);
+
+	s->timer = xcalloc(1, sizeof(*s->timer));
+	s->timer->data = s;
+	uv_timer_init(&s->loop->uv, s->timer);
+	uv_timer_start(s->timer, on_look, LOOK_MS, LOOK_MS);
+}
+
+static void on_closed_free(uv_handle_t *h)
+{
+	free(h);
+}
+
+void shed_end(struct http_server *server, const struct net_loop *l)
+{
+	uv_timer_t *t = TAKE(of_loop(server, l)->timer);
+
+	if (l->stopping) /* it closed it when it ended */
+		free(t);
+	else
+		uv_close((uv_handle_t *)t, on_closed_free);
+}
