@@ -35,20 +35,43 @@ static struct doc *parse(const char *json)
 	return d;
 }
 
+#define NAME_AND_ADDRESS                                                        \
+	"{\"metadata\":{\"name\":\"s%d\",\"namespace\":\"default\"},\"spec\":{" \
+	"\"clusterIP\":\"10.%d.%d.%d\",\"clusterIPs\":[\"10.%d.%d.%d\"],"
+#define PORT "\"ports\":[{\"name\":\"t\",\"port\":80,\"protocol\":\"TCP\"%s}]%s}}"
+
+/* more: of the spec, or NULL. node_port 0: none. */
+static struct doc *service_with(struct arena *a, int i, const char *more, int node_port)
+{
+	int x = 96 + i / 62500, y = i / 250 % 250, z = i % 250 + 1;
+
+	return parse(arena_printf(a, NAME_AND_ADDRESS PORT, i, x, y, z, x, y, z,
+		node_port ? arena_printf(a, ",\"nodePort\":%d", node_port) : "", more ? more : ""));
+}
+
 static struct doc *service_doc(struct arena *a, int i)
 {
-	return parse(arena_printf(a,
-		"{\"metadata\":{\"name\":\"s%d\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.%d.%d.%d\",\"clusterIPs\":[\"10.%d.%d.%d\"],"
-		"\"ports\":[{\"name\":\"t\",\"port\":80,\"protocol\":\"TCP\"}]}}",
-		i, 96 + i / 62500, i / 250 % 250, i % 250 + 1, 96 + i / 62500, i / 250 % 250, i % 250 + 1));
+	return service_with(a, i, NULL, 0);
+}
+
+/* n endpoints, the first on this node; which ones depends on i and shift. */
+static struct doc *slice_with(struct arena *a, int i, int shift, int n)
+{
+	auto_buf struct buf out = BUF_INIT;
+
+	buf_c(&out,
+		"{\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"t\",\"port\":8080,\"protocol\":\"TCP\"}],"
+		"\"endpoints\":[");
+	for (int k = 0; k < n; k++)
+		buf_printf(&out, "%s{\"addresses\":[\"10.%d.%d.%d\"],\"nodeName\":\"n%d\"}", k ? "," : "",
+			200 + k + i / 62500, (i / 250 + shift) % 250, i % 250 + 1, k + 1);
+	buf_c(&out, "]}");
+	return parse(arena_cstr(a, buf_view(&out)));
 }
 
 static struct doc *slice_doc(struct arena *a, int i, int shift)
 {
-	return parse(arena_printf(a,
-		"{\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"t\",\"port\":8080,\"protocol\":\"TCP\"}],\"endpoints\":"
-		"[{\"addresses\":[\"10.%d.%d.%d\"],\"nodeName\":\"n2\"},{\"addresses\":[\"10.%d.%d.%d\"],\"nodeName\":\"n2\"}]}",
-		201 + i / 62500, i / 250 % 250, i % 250 + 1, 200 + shift / 250, shift % 250, i % 250 + 1));
+	return slice_with(a, i, shift, 2);
 }
 
 static void put(struct nft *nft, struct ledger *l, struct doc *service, struct doc *slice, int i)
@@ -157,30 +180,105 @@ static void replace(struct load *l)
 	printf("%d services in a table that replaces another: %.0f ms\n", l->n, ms_since(t0));
 }
 
-static void change(struct load *l)
+/* The change number `round` of a kind: what a Service and its slice become. slice NULL: the Service goes. */
+struct step {
+	int which;
+	struct doc *service, *slice;
+};
+
+static struct step one_more(struct arena *a, const struct load *l, int round, const char *more, int node_port)
 {
-	auto_(arena_free) struct arena *a = arena_new();
+	int which = l->n + round;
+
+	return (struct step){ which, service_with(a, which, more, node_port), slice_doc(a, which, 0) };
+}
+
+static struct step endpoints(struct arena *a, const struct load *l, int round)
+{
+	int which = round * 7 % l->n;
+
+	return (struct step){ which, doc_ref(l->services[which]), slice_doc(a, which, round + 1) };
+}
+
+static struct step plain(struct arena *a, const struct load *l, int round)
+{
+	return one_more(a, l, round, NULL, 0);
+}
+
+static struct step one_less(struct arena *a, const struct load *l, int round)
+{
+	return (struct step){ l->n + round, NULL, NULL };
+}
+
+static struct step count(struct arena *a, const struct load *l, int round)
+{
+	int which = round * 7 % l->n;
+
+	return (struct step){ which, doc_ref(l->services[which]), slice_with(a, which, 0, round * 5 % 40 + 1) };
+}
+
+static struct step none_and_back(struct arena *a, const struct load *l, int round)
+{
+	int which = round / 2 * 7 % l->n;
+
+	return (struct step){ which, doc_ref(l->services[which]), slice_with(a, which, 0, round % 2 * 2) };
+}
+
+static struct step sticky(struct arena *a, const struct load *l, int round)
+{
+	return one_more(a, l, round, ",\"sessionAffinity\":\"ClientIP\"", 0);
+}
+
+static struct step outside(struct arena *a, const struct load *l, int round)
+{
+	return one_more(a, l, round,
+		arena_printf(a,
+			",\"type\":\"NodePort\",\"externalTrafficPolicy\":\"Local\",\"externalIPs\":[\"198.18.%d.%d\"]",
+			round / 250, round % 250 + 1),
+		30000 + round);
+}
+
+static const struct kind {
+	const char *what;
+	struct step (*step)(struct arena *a, const struct load *l, int round);
+} kinds[] = {
+	{ "endpoints changed", endpoints },
+	{ "one Service more", plain },
+	{ "one Service less", one_less },
+	{ "1 to 40 endpoints in turn", count },
+	{ "no endpoints, and two again", none_and_back },
+	{ "one more with session affinity", sticky },
+	{ "one less with session affinity", one_less },
+	{ "one more with node port, external IP, policy Local", outside },
+	{ "one less with node port, external IP, policy Local", one_less },
+};
+
+static void change(struct load *l, const struct kind *k)
+{
 	int64_t ns[CHANGES];
 
 	for (int i = 0; i < CHANGES; i++) {
-		int which = i * 7 % l->n;
-		auto_(doc_unref) struct doc *slice = slice_doc(a, which, i + 1);
+		auto_(arena_free) struct arena *a = arena_new();
+		struct step s = k->step(a, l, i);
 		struct mono t0 = mono_now();
 
-		put(l->nft, l->ledger, l->services[which], slice, which);
+		if (s.service)
+			put(l->nft, l->ledger, s.service, s.slice, s.which);
+		else
+			ledger_set(l->ledger, arena_strf(a, "s/default/s%d", s.which), NULL, 0);
 		apply(l->nft, l->ledger, false);
 		ns[i] = mono_now().ns - t0.ns;
+		doc_unref(s.service);
+		doc_unref(s.slice);
 	}
-	tell(arena_printf(a, "one Service's endpoints among %d, to their being in the kernel", l->n), ns, CHANGES);
-	for (int i = 0; i < CHANGES; i++) {
-		auto_(doc_unref) struct doc *service = service_doc(a, l->n + i);
-		struct mono t0 = mono_now();
+	tell(k->what, ns, CHANGES);
+}
 
-		put(l->nft, l->ledger, service, l->slices[0], l->n + i);
-		apply(l->nft, l->ledger, false);
-		ns[i] = mono_now().ns - t0.ns;
-	}
-	tell(arena_printf(a, "one Service more than %d, to its being in the kernel", l->n), ns, CHANGES);
+static void changes(struct load *l)
+{
+	printf("one change among %d Services, to its being in the kernel:\n", l->n);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		change(l, &kinds[i]);
 }
 
 /* The calling thread, and those it starts, run on the nth processor that it may use. false: there is none. */
@@ -275,7 +373,7 @@ int main(int argc, char **argv)
 	replace(&l);
 	unload(&l);
 	load(&o, warm, &l);
-	change(&l);
+	changes(&l);
 	unload(&l);
 	ask(warm, 0, "on the server's processor");
 	ask(warm, 1, "on another processor");

@@ -246,22 +246,23 @@ static struct fields numbered_key(const struct group *g, struct ip address, uint
 	return f;
 }
 
-static void add_verdict(struct group *g, enum element_map map, struct ip address, const char *chain)
+static void add_frontend(struct group *g, enum element_map map, struct ip address, struct str pick)
 {
 	struct fields key = full_key(g, address);
 
-	compiled_add(g->a, g->out, map, g->family, &key, arena_str(g->a, str_c(chain)));
+	compiled_add(g->a, g->out, map, g->family, &key, pick);
 }
 
-/* Sends a frontend to the endpoints of a policy: one verdict and one element per endpoint. */
+/* Sends a frontend to the endpoints of a policy: it is in the pick's set, and there is one element per endpoint. */
 static void frontend(struct group *g, char kind, struct ip address, enum policy policy)
 {
-	struct pick p = { kind, g->proto, (uint8_t)g->family, (uint32_t)g->n[policy], g->affinity_s };
+	struct pick p = { kind, g->proto, (uint8_t)g->family, pick_slots((uint32_t)g->n[policy], g->affinity_s),
+		g->affinity_s };
 	char name[PICK_NAME_MAX];
 
 	pick_name(p, name);
 	add_pick(g->a, g->out, p);
-	add_verdict(g, map_of(kind, MAP_SVC_C), address, name);
+	add_frontend(g, map_of(kind, MAP_SVC_C), address, arena_str(g->a, str_c(name)));
 	for (uint32_t i = 0; i < g->n[policy]; i++) {
 		struct fields key = numbered_key(g, address, i);
 
@@ -273,12 +274,11 @@ static void frontend(struct group *g, char kind, struct ip address, enum policy 
 static void inside(struct group *g, char kind, struct ip address, bool local_only)
 {
 	enum policy policy = local_only ? LOCAL : CLUSTER;
-	enum element_map none = kind == 'c' ? MAP_NONE_C : MAP_NONE_N;
 
 	if (g->n[policy])
 		frontend(g, kind, address, policy);
 	else
-		add_verdict(g, none, address, g->n[CLUSTER] ? DROP : "refuse");
+		add_frontend(g, map_of(kind, g->n[CLUSTER] ? MAP_DROP_C : MAP_REFUSE_C), address, STR_NULL);
 }
 
 /* Endpoints elsewhere that outside traffic may go to. */
@@ -310,7 +310,7 @@ static void outside(struct group *g, char kind, struct ip address, bool local_on
 	else if (g->n[LOCAL])
 		frontend(g, strict, address, LOCAL);
 	else if (g->n[CLUSTER])
-		add_verdict(g, map_of(strict, MAP_SVC_C), address, DROP);
+		add_frontend(g, map_of(strict, MAP_DROP_C), address, STR_NULL);
 }
 
 static void on_address(struct group *g, struct str address, bool external, bool local_only)

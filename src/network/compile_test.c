@@ -67,23 +67,23 @@ static const struct row {
 } rows[] = {
 	{ "one endpoint elsewhere", CLUSTER_ONLY, SLICE(READY("10.1.0.1", "n2")),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n" },
+		"pc4t-1 10.96.0.1 . tcp . 80\n" },
 	{ "a local one may reach itself", CLUSTER_ONLY, SLICE(READY("10.1.0.1", "n1") "," READY("10.1.0.2", "n2")),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080\n"
 		"ep_c4t 10.96.0.1 . 80 . 1 : 10.1.0.2 . 8080\n"
 		"hairpin4 10.1.0.1 . 10.1.0.1\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-2\n" },
-	{ "nobody: refused", CLUSTER_ONLY, SLICE(""), "none_c4 10.96.0.1 . tcp . 80 : goto refuse\n" },
+		"pc4t-2 10.96.0.1 . tcp . 80\n" },
+	{ "nobody: refused", CLUSTER_ONLY, SLICE(""), "refuse_c4 10.96.0.1 . tcp . 80\n" },
 	{ "ready before draining", CLUSTER_ONLY, SLICE(DRAINING("10.1.0.1", "n2") "," READY("10.1.0.2", "n2")),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n" },
+		"pc4t-1 10.96.0.1 . tcp . 80\n" },
 	{ "draining when none is ready", CLUSTER_ONLY, SLICE(DRAINING("10.1.0.1", "n2") "," GONE("10.1.0.2", "n2")),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n" },
+		"pc4t-1 10.96.0.1 . tcp . 80\n" },
 	{ "another port's name", CLUSTER_ONLY,
 		"{'addressType':'IPv4','ports':[{'name':'admin','port':9,'protocol':'TCP'}],'endpoints':[" READY(
 			"10.1.0.1", "n2") "]}",
-		"none_c4 10.96.0.1 . tcp . 80 : goto refuse\n" },
+		"refuse_c4 10.96.0.1 . tcp . 80\n" },
 	{ "node port: outside traffic to endpoints elsewhere is masqueraded", SERVICE("'type':'NodePort',"),
 		SLICE(READY("10.1.0.1", "n1") "," READY("10.1.0.2", "n2")),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080\n"
@@ -91,9 +91,9 @@ static const struct row {
 		"ep_n4t 30080 . 0 : 10.1.0.1 . 8080\n"
 		"ep_n4t 30080 . 1 : 10.1.0.2 . 8080\n"
 		"hairpin4 10.1.0.1 . 10.1.0.1\n"
-		"remote4 10.1.0.2 . tcp . 8080\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-2\n"
-		"svc_n4 tcp . 30080 : goto pn4t-2\n" },
+		"pc4t-2 10.96.0.1 . tcp . 80\n"
+		"pn4t-2 tcp . 30080\n"
+		"remote4 10.1.0.2 . tcp . 8080\n" },
 	{ "external policy Local", SERVICE("'type':'NodePort','externalTrafficPolicy':'Local',"),
 		SLICE(READY("10.1.0.1", "n1") "," READY("10.1.0.2", "n2")),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080\n"
@@ -102,24 +102,24 @@ static const struct row {
 		"ep_n4t 30080 . 1 : 10.1.0.2 . 8080\n"
 		"ep_y4t 30080 . 0 : 10.1.0.1 . 8080\n"
 		"hairpin4 10.1.0.1 . 10.1.0.1\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-2\n"
-		"svc_n4 tcp . 30080 : goto pn4t-2\n"
-		"svc_y4 tcp . 30080 : goto py4t-1\n" },
+		"pc4t-2 10.96.0.1 . tcp . 80\n"
+		"pn4t-2 tcp . 30080\n"
+		"py4t-1 tcp . 30080\n" },
 	{ "external policy Local without local endpoints: no answer",
 		SERVICE("'type':'NodePort','externalTrafficPolicy':'Local',"), SLICE(READY("10.1.0.2", "n2")),
+		"drop_y4 tcp . 30080\n"
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080\n"
 		"ep_n4t 30080 . 0 : 10.1.0.2 . 8080\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n"
-		"svc_n4 tcp . 30080 : goto pn4t-1\n"
-		"svc_y4 tcp . 30080 : drop\n" },
+		"pc4t-1 10.96.0.1 . tcp . 80\n"
+		"pn4t-1 tcp . 30080\n" },
 	{ "internal policy Local without local endpoints",
 		"{'spec':{'clusterIP':'10.96.0.1','internalTrafficPolicy':'Local','ports':[{'name':'http','port':80}]}}",
-		SLICE(READY("10.1.0.2", "n2")), "none_c4 10.96.0.1 . tcp . 80 : drop\n" },
+		SLICE(READY("10.1.0.2", "n2")), "drop_c4 10.96.0.1 . tcp . 80\n" },
 	{ "client affinity",
 		"{'spec':{'clusterIP':'10.96.0.1','sessionAffinity':'ClientIP','ports':[{'name':'http','port':80}]}}",
 		SLICE(READY("10.1.0.2", "n2")),
-		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto ac4t-1-10800\n" },
+		"ac4t-1-10800 10.96.0.1 . tcp . 80\n"
+		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080\n" },
 	{ "load balancer and external addresses",
 		"{'spec':{'type':'LoadBalancer','clusterIP':'10.96.0.1','externalIPs':['198.51.100.1'],'ports':[{'name':'http','port':80}]},"
 		"'status':{'loadBalancer':{'ingress':[{'ip':'198.51.100.2'},{'ip':'198.51.100.3','ipMode':'Proxy'},{'hostname':'x'}]}}}",
@@ -128,9 +128,9 @@ static const struct row {
 		"ep_c4t 198.51.100.1 . 80 . 0 : 10.1.0.1 . 8080\n"
 		"ep_c4t 198.51.100.2 . 80 . 0 : 10.1.0.1 . 8080\n"
 		"hairpin4 10.1.0.1 . 10.1.0.1\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n"
-		"svc_c4 198.51.100.1 . tcp . 80 : goto pc4t-1\n"
-		"svc_c4 198.51.100.2 . tcp . 80 : goto pc4t-1\n" },
+		"pc4t-1 10.96.0.1 . tcp . 80\n"
+		"pc4t-1 198.51.100.1 . tcp . 80\n"
+		"pc4t-1 198.51.100.2 . tcp . 80\n" },
 	{ "source ranges, one inside another",
 		"{'spec':{'type':'LoadBalancer','clusterIP':'10.96.0.1','loadBalancerSourceRanges':['10.1.0.0/16',' 10.0.0.0/8','10.2.0.0/16','192.0.2.1/32','fd00::/8'],"
 		"'ports':[{'name':'http','port':80}]},'status':{'loadBalancer':{'ingress':[{'ip':'198.51.100.2'}]}}}",
@@ -138,12 +138,12 @@ static const struct row {
 		"allowed4 198.51.100.2 . tcp . 80 . 10.0.0.0/8\n"
 		"allowed4 198.51.100.2 . tcp . 80 . 192.0.2.1/32\n"
 		"guarded4 198.51.100.2 . tcp . 80\n"
-		"none_c4 10.96.0.1 . tcp . 80 : goto refuse\n"
-		"none_c4 198.51.100.2 . tcp . 80 : goto refuse\n" },
+		"refuse_c4 10.96.0.1 . tcp . 80\n"
+		"refuse_c4 198.51.100.2 . tcp . 80\n" },
 	{ "IPv6", "{'spec':{'clusterIP':'fd00::A','ipFamilies':['IPv6'],'ports':[{'port':53,'protocol':'UDP'}]}}",
 		"{'addressType':'IPv6','ports':[{'name':'','port':53,'protocol':'UDP'}],'endpoints':[{'addresses':['fd01::0:1']}]}",
 		"ep_c6u fd00::a . 53 . 0 : fd01::1 . 53\n"
-		"svc_c6 fd00::a . udp . 53 : goto pc6u-1\n" },
+		"pc6u-1 fd00::a . udp . 53\n" },
 	{ "headless", "{'spec':{'clusterIP':'None','ports':[{'name':'http','port':80}]}}",
 		SLICE(READY("10.1.0.1", "n1")), "" },
 	{ "an alias", "{'spec':{'type':'ExternalName','externalName':'x.example'}}", SLICE(""), "" },
@@ -151,11 +151,11 @@ static const struct row {
 		SLICE("{'addresses':['10.1.0.1'],'hints':{'forNodes':[{'name':'n1'}]}},"
 		      "{'addresses':['10.1.0.2'],'hints':{'forNodes':[{'name':'n2'}]}}"),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n" },
+		"pc4t-1 10.96.0.1 . tcp . 80\n" },
 	{ "hints that leave nobody here do not count", CLUSTER_ONLY,
 		SLICE("{'addresses':['10.1.0.2'],'hints':{'forNodes':[{'name':'n2'}]}}"),
 		"ep_c4t 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080\n"
-		"svc_c4 10.96.0.1 . tcp . 80 : goto pc4t-1\n" },
+		"pc4t-1 10.96.0.1 . tcp . 80\n" },
 };
 
 static void compiles_services(void **state)

@@ -20,15 +20,31 @@ static const struct proto {
 
 void element_map_name(const struct element *e, char ret[MAP_NAME_MAX])
 {
-	snprintf(ret, MAP_NAME_MAX, "%.8s%u%.1s", element_maps[e->map].name, e->family & 7u, (char[2]){ e->proto, 0 });
+	const struct element_map_info *map = &element_maps[e->map];
+
+	if (map->gives == GIVES_PICK)
+		snprintf(ret, MAP_NAME_MAX, "%.*s", STR_ARG(e->val));
+	else
+		snprintf(ret, MAP_NAME_MAX, "%.8s%u%.1s", map->name, e->family & 7u, (char[2]){ e->proto, 0 });
+}
+
+uint32_t pick_slots(uint32_t n_endpoints, uint32_t affinity_s)
+{
+	uint32_t slots = 1;
+
+	if (affinity_s)
+		return n_endpoints;
+	while (slots < n_endpoints)
+		slots *= 2;
+	return slots;
 }
 
 void pick_name(struct pick p, char ret[PICK_NAME_MAX])
 {
 	if (p.affinity_s)
-		snprintf(ret, PICK_NAME_MAX, "a%c%u%c-%u-%u", p.kind, p.family, p.proto, p.n, p.affinity_s);
+		snprintf(ret, PICK_NAME_MAX, "a%c%u%c-%u-%u", p.kind, p.family, p.proto, p.slots, p.affinity_s);
 	else
-		snprintf(ret, PICK_NAME_MAX, "p%c%u%c-%u", p.kind, p.family, p.proto, p.n);
+		snprintf(ret, PICK_NAME_MAX, "p%c%u%c-%u", p.kind, p.family, p.proto, p.slots);
 }
 
 /* ---- building -------------------------------------------------------------------------------- */
@@ -169,7 +185,7 @@ struct str element_text(struct arena *a, const struct element *e)
 		buf_c(&out, " : ");
 		fields_text(&out, "ad", e->val, e->family);
 	} else if (map->gives == GIVES_VERDICT) {
-		buf_printf(&out, " : %s%.*s", e->val.n ? "goto " : "drop", STR_ARG(e->val));
+		buf_printf(&out, " : goto %.*s", STR_ARG(e->val));
 	}
 	return arena_str(a, buf_view(&out));
 }

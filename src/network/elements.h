@@ -5,8 +5,9 @@
  *	c  destination address . protocol . port   everyone: cluster IPs, external IPs, load balancer IPs
  *	n  protocol . port, on any local address   everyone: node ports
  *	x  as c, y as n                            only who comes from outside the node (externalTrafficPolicy: Local)
- * svc_K says which pick chain chooses (`p` + kind + family + protocol + "-" + count), ep_K holds the endpoints by
- * number.
+ * It is in the set of the pick chain that chooses one of its endpoints (`p` + kind + family + protocol + "-" + slots; set
+ * and chain have one name), and ep_K holds the endpoints by number. That is no map of verdicts for a reason: whenever an
+ * element leads to a chain, the kernel walks all chains of the table and all such elements.
  * Maps whose value has a port exist once per protocol (ep_c4t, ep_c4u, ep_c4s) and leave it out of the key: nft 1.0.6
  * adds rules on such a map only when the port's type names its protocol. */
 #pragma once
@@ -18,16 +19,20 @@
 /* Name without the family digit; fields of the key (a address, p protocol, d port, n number, r range of addresses);
  * what it gives. */
 #define ELEMENT_MAPS(X)                                                                                              \
-	X(SVC_C, "svc_c", "apd", VERDICT)                                                                            \
-	X(SVC_N, "svc_n", "pd", VERDICT)                                                                             \
-	X(SVC_X, "svc_x", "apd", VERDICT)                                                                            \
-	X(SVC_Y, "svc_y", "pd", VERDICT)                                                                             \
+	X(SVC_C, "", "apd", PICK)                                                                                    \
+	X(SVC_N, "", "pd", PICK)                                                                                     \
+	X(SVC_X, "", "apd", PICK)                                                                                    \
+	X(SVC_Y, "", "pd", PICK)                                                                                     \
 	X(EP_C, "ep_c", "adn", ENDPOINT)                                                                             \
 	X(EP_N, "ep_n", "dn", ENDPOINT)                                                                              \
 	X(EP_X, "ep_x", "adn", ENDPOINT)                                                                             \
 	X(EP_Y, "ep_y", "dn", ENDPOINT)                                                                              \
-	X(NONE_C, "none_c", "apd", VERDICT) /* frontends without endpoints: refused or dropped */                    \
-	X(NONE_N, "none_n", "pd", VERDICT)                                                                           \
+	X(DROP_C, "drop_c", "apd", NOTHING) /* frontends whose policy finds no endpoint */                           \
+	X(DROP_N, "drop_n", "pd", NOTHING)                                                                           \
+	X(DROP_X, "drop_x", "apd", NOTHING)                                                                          \
+	X(DROP_Y, "drop_y", "pd", NOTHING)                                                                           \
+	X(REFUSE_C, "refuse_c", "apd", NOTHING) /* frontends without any endpoint */                                 \
+	X(REFUSE_N, "refuse_n", "pd", NOTHING)                                                                       \
 	X(HOST_C, "host_c", "ad", ENDPOINT) /* hostPorts on one address, on every local address */                   \
 	X(HOST_N, "host_n", "d", ENDPOINT)                                                                           \
 	X(HAIRPIN, "hairpin", "aa", NOTHING)   /* a local endpoint's address, twice: a pod that reaches itself */    \
@@ -46,7 +51,7 @@ enum element_map {
 };
 struct element_map_info {
 	const char *name, *key;
-	enum { GIVES_NOTHING, GIVES_VERDICT, GIVES_ENDPOINT } gives;
+	enum { GIVES_NOTHING, GIVES_VERDICT, GIVES_ENDPOINT, GIVES_PICK } gives;
 };
 extern const struct element_map_info element_maps[MAPS];
 #define PROTOS "tus" /* TCP, UDP, SCTP: names of split maps end so */
@@ -61,12 +66,11 @@ struct element {
 	uint8_t map, family; /* enum element_map; 4 or 6 */
 	char proto;          /* one of PROTOS when the map gives endpoints: it is one map per protocol. Else 0 */
 	struct str key;
-	struct str val; /* an endpoint; of a verdict the name of the chain to go to, or DROP */
+	struct str val; /* an endpoint; the name of a pick or of the chain that a verdict goes to */
 };
-#define DROP ""
-#define MAP_NAME_MAX 16
-void element_map_name(const struct element *e, char ret[MAP_NAME_MAX]); /* "ep_c4t" */
-/* As nft writes it: "10.96.0.1 . tcp . 80 : goto pc4t-2". For people and tests. */
+#define MAP_NAME_MAX 40
+void element_map_name(const struct element *e, char ret[MAP_NAME_MAX]); /* "ep_c4t"; of a pick its name */
+/* As nft writes it: "10.96.0.1 . 80 . 0 : 10.244.0.2 . 8080". For people and tests. */
 struct str element_text(struct arena *a, const struct element *e);
 
 /* A key or an endpoint, field after field. */
@@ -89,13 +93,16 @@ struct ip fields_take_ip(struct str *fields, unsigned family);
 char fields_take_proto(struct str *fields);
 int fields_take_port(struct str *fields);
 
-/* A chain that chooses one of n endpoints. affinity_s > 0: the same one for the same client for that long. */
+/* A chain that chooses one of up to `slots` endpoints, and of more than half as many: a power of two, so that few chains
+ * do for all services, and the set of its frontends. affinity_s > 0: the same endpoint for the same client for that long;
+ * then it is for exactly so many. */
 struct pick {
 	char kind, proto;
 	uint8_t family;
-	uint32_t n, affinity_s;
+	uint32_t slots, affinity_s;
 };
-#define PICK_NAME_MAX 40
+uint32_t pick_slots(uint32_t n_endpoints, uint32_t affinity_s);
+#define PICK_NAME_MAX MAP_NAME_MAX
 void pick_name(struct pick p, char ret[PICK_NAME_MAX]);
 
 /* The endpoints of one frontend group in the order of their numbers, kept so that the next compilation moves as few as

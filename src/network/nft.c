@@ -64,9 +64,9 @@ static void split_maps_text(struct buf *out, unsigned f, char proto)
 static void maps_text(struct buf *out, unsigned f)
 {
 	for (const char *k = FRONTEND_KINDS; *k; k++)
-		buf_printf(out, "\tmap svc_%c%u { typeof %s : verdict; }\n", *k, f, key_of(*k, f));
+		buf_printf(out, "\tset drop_%c%u { typeof %s; }\n", *k, f, key_of(*k, f));
 	for (const char *k = "cn"; *k; k++)
-		buf_printf(out, "\tmap none_%c%u { typeof %s : verdict; }\n", *k, f, key_of(*k, f));
+		buf_printf(out, "\tset refuse_%c%u { typeof %s; }\n", *k, f, key_of(*k, f));
 	for (const char *p = PROTOS; *p; p++)
 		split_maps_text(out, f, *p);
 	buf_printf(out, "\tset hairpin%u { typeof %s saddr . %s daddr; }\n", f, ip_word(f), ip_word(f));
@@ -141,43 +141,65 @@ static void host_ports_text(struct buf *out, char kind)
 	}
 }
 
-static void lookups_text(struct buf *out)
+/* The chains that ask pick after pick whether it has the frontend: pick_text() gives them a rule for each. */
+static void find_text(struct buf *out)
 {
+	for (const char *k = FRONTEND_KINDS; *k; k++)
+		buf_printf(out, "\tchain find_%c4 {\n\t}\n\tchain find_%c6 {\n\t}\n", *k, *k);
+}
+
+#define FIND(kind) "\t\tmeta nfproto vmap { ipv4 : jump find_" kind "4, ipv6 : jump find_" kind "6 }\n"
+
+/* While a packet asks, a transaction may move its frontend to a pick that it has asked already. So what would find
+ * nobody asks again. */
+static void services_text(struct buf *out, const struct nft_opts *o)
+{
+	buf_c(out, "\tchain services {\n" FIND("c"));
+	for (unsigned f = 4; f <= 6; f += 2) {
+		buf_c(out, "\t\t");
+		if (prefixes(out, "daddr", o->services, f))
+			buf_printf(out, "jump find_c%u", f);
+		buf_c(out, "\n");
+	}
+	buf_c(out, "\t\tfib daddr type != local return\n");
+	host_ports_text(out, 'c');
+	host_ports_text(out, 'n');
+	buf_c(out, FIND("n") FIND("n") "\t}\n");
+}
+
+static void lookups_text(struct buf *out, const struct nft_opts *o)
+{
+	find_text(out);
+	services_text(out, o);
 	/* Who comes from outside meets the local endpoints of externalTrafficPolicy Local first. */
 	buf_c(out,
 		"\tchain outside {\n"
-		"\t\tip daddr . meta l4proto . th dport vmap @svc_x4\n"
-		"\t\tip6 daddr . meta l4proto . th dport vmap @svc_x6\n"
-		"\t\tfib daddr type != local return\n"
-		"\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @svc_y4\n"
-		"\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @svc_y6\n"
-		"\t}\n"
-		"\tchain guard {\n"
-		"\t\tip daddr . meta l4proto . th dport . ip saddr @allowed4 return\n"
-		"\t\tip6 daddr . meta l4proto . th dport . ip6 saddr @allowed6 return\n"
-		"\t\tdrop\n"
-		"\t}\n"
-		"\tchain services {\n"
-		"\t\tip daddr . meta l4proto . th dport vmap @svc_c4\n"
-		"\t\tip6 daddr . meta l4proto . th dport vmap @svc_c6\n"
-		"\t\tfib daddr type != local return\n");
-	host_ports_text(out, 'c');
-	host_ports_text(out, 'n');
-	buf_c(out,
-		"\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @svc_n4\n"
-		"\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @svc_n6\n"
-		"\t}\n"
-		"\tchain refuse {\n"
-		"\t\tmeta l4proto tcp reject with tcp reset\n"
-		"\t\treject with icmpx type port-unreachable\n"
-		"\t}\n"
-		"\tchain nobody {\n"
-		"\t\tip daddr . meta l4proto . th dport vmap @none_c4\n"
-		"\t\tip6 daddr . meta l4proto . th dport vmap @none_c6\n"
-		"\t\tfib daddr type != local return\n"
-		"\t\tmeta nfproto ipv4 meta l4proto . th dport vmap @none_n4\n"
-		"\t\tmeta nfproto ipv6 meta l4proto . th dport vmap @none_n6\n"
-		"\t}\n");
+		"\t\tip daddr . meta l4proto . th dport @drop_x4 drop\n"
+		"\t\tip6 daddr . meta l4proto . th dport @drop_x6 drop\n" FIND(
+			"x") "\t\tfib daddr type != local return\n"
+			     "\t\tmeta nfproto ipv4 meta l4proto . th dport @drop_y4 drop\n"
+			     "\t\tmeta nfproto ipv6 meta l4proto . th dport @drop_y6 drop\n" FIND(
+				     "y") "\t}\n"
+					  "\tchain guard {\n"
+					  "\t\tip daddr . meta l4proto . th dport . ip saddr @allowed4 return\n"
+					  "\t\tip6 daddr . meta l4proto . th dport . ip6 saddr @allowed6 return\n"
+					  "\t\tdrop\n"
+					  "\t}\n"
+					  "\tchain refuse {\n"
+					  "\t\tmeta l4proto tcp reject with tcp reset\n"
+					  "\t\treject with icmpx type port-unreachable\n"
+					  "\t}\n"
+					  "\tchain nobody {\n"
+					  "\t\tip daddr . meta l4proto . th dport @refuse_c4 goto refuse\n"
+					  "\t\tip6 daddr . meta l4proto . th dport @refuse_c6 goto refuse\n"
+					  "\t\tip daddr . meta l4proto . th dport @drop_c4 drop\n"
+					  "\t\tip6 daddr . meta l4proto . th dport @drop_c6 drop\n"
+					  "\t\tfib daddr type != local return\n"
+					  "\t\tmeta nfproto ipv4 meta l4proto . th dport @refuse_n4 goto refuse\n"
+					  "\t\tmeta nfproto ipv6 meta l4proto . th dport @refuse_n6 goto refuse\n"
+					  "\t\tmeta nfproto ipv4 meta l4proto . th dport @drop_n4 drop\n"
+					  "\t\tmeta nfproto ipv6 meta l4proto . th dport @drop_n6 drop\n"
+					  "\t}\n");
 }
 
 static void nat_text(struct buf *out, const struct nft_opts *o)
@@ -242,7 +264,7 @@ static void table_text(struct buf *out, const struct nft_opts *o)
 	if (!o->no_proxy) {
 		maps_text(out, 4);
 		maps_text(out, 6);
-		lookups_text(out);
+		lookups_text(out, o);
 		nat_text(out, o);
 		policy_text(out);
 	}
@@ -283,42 +305,62 @@ static void affinity_text(struct buf *out, const struct nft_opts *o, struct pick
 {
 	char name[PICK_NAME_MAX], key[64];
 
-	for (uint32_t i = 0; i < p.n; i++)
+	for (uint32_t i = 0; i < p.slots; i++)
 		sticky_text(out, o, p, i);
 	pick_name(p, name);
 	split_key(key, p.kind, p.family, p.proto);
-	buf_printf(out, "add chain inet %s %s\nflush chain inet %s %s\n", o->table, name, o->table, name);
-	for (uint32_t i = 0; i < p.n; i++)
+	for (uint32_t i = 0; i < p.slots; i++)
 		buf_printf(out, "add rule inet %s %s %s . %s saddr @aff_%c%u%c_%u goto s%c%u%c-%u-%u\n", o->table, name,
 			key, ip_word(p.family), p.kind, p.family, p.proto, i, p.kind, p.family, p.proto, i,
 			p.affinity_s);
-	buf_printf(out, "add rule inet %s %s numgen random mod %u vmap { ", o->table, name, p.n);
-	for (uint32_t i = 0; i < p.n; i++)
+	buf_printf(out, "add rule inet %s %s numgen random mod %u vmap { ", o->table, name, p.slots);
+	for (uint32_t i = 0; i < p.slots; i++)
 		buf_printf(
 			out, "%s%u : goto s%c%u%c-%u-%u", i ? ", " : "", i, p.kind, p.family, p.proto, i, p.affinity_s);
 	buf_c(out, " }\n");
 }
 
-/* The chain (and the sets and chains it needs) that chooses one of n endpoints. */
-static void pick_text(struct buf *out, const struct nft_opts *o, struct pick p)
+/* A draw beyond the endpoints that there are is drawn again; after so many (for one of 256 connections at the worst) one
+ * among half the slots, which all have endpoints. */
+#define DRAWS 8
+
+static void draw_text(struct buf *out, const struct nft_opts *o, struct pick p, uint32_t slots)
 {
 	char name[PICK_NAME_MAX], key[64];
 
-	if (p.affinity_s) {
-		affinity_text(out, o, p);
-		return;
-	}
 	pick_name(p, name);
 	split_key(key, p.kind, p.family, p.proto);
-	buf_printf(out, "add chain inet %s %s\nflush chain inet %s %s\n", o->table, name, o->table, name);
-	/* The second rule is for a packet that meets two generations of the table: the chain of the old, the map of the
-	 * new. */
-	for (uint32_t n = p.n;; n = 1) {
-		buf_printf(out, "add rule inet %s %s dnat %s to %s . numgen random mod %u map @ep_%c%u%c\n", o->table,
-			name, ip_word(p.family), key, n, p.kind, p.family, p.proto);
-		if (n == 1)
-			break;
-	}
+	buf_printf(out, "add rule inet %s %s dnat %s to %s . numgen random mod %u map @ep_%c%u%c\n", o->table, name,
+		ip_word(p.family), key, slots, p.kind, p.family, p.proto);
+}
+
+static void draws_text(struct buf *out, const struct nft_opts *o, struct pick p)
+{
+	for (int i = 0; i < (p.slots > 2 ? DRAWS : 1); i++)
+		draw_text(out, o, p, p.slots);
+	if (p.slots > 2)
+		draw_text(out, o, p, p.slots / 2);
+	/* For a packet that meets two generations of the table: the set of the old, the map of the new. */
+	if (p.slots > 1)
+		draw_text(out, o, p, 1);
+}
+
+/* The set of a pick's frontends, the chain (and the sets and chains it needs) that chooses one of their endpoints, and
+ * the rule that leads there. */
+static void pick_text(struct buf *out, const struct nft_opts *o, struct pick p)
+{
+	const char *t = o->table, *key = key_of(p.kind, p.family);
+	char name[PICK_NAME_MAX];
+
+	pick_name(p, name);
+	buf_printf(out, "add set inet %s %s { typeof %s; }\nadd chain inet %s %s\nflush chain inet %s %s\n", t, name,
+		key, t, name, t, name);
+	if (p.affinity_s)
+		affinity_text(out, o, p);
+	else
+		draws_text(out, o, p);
+	buf_printf(out, "add rule inet %s find_%c%u meta l4proto %s %s @%s goto %s\n", t, p.kind, p.family,
+		proto_word(p.proto), key, name, name);
 }
 
 static void chain_text(struct buf *out, const struct nft_opts *o, const char *name, const char *rules)

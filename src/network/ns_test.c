@@ -291,8 +291,9 @@ static void apply(bool all)
 	if (conntrack_follow(changes, n, &e) < 0)
 		fail_msg("%s", e.message);
 	clock_gettime(CLOCK_MONOTONIC, &t1);
-	print_message("%zu changes: %.2f ms\n", n,
-		(double)(t1.tv_sec - t0.tv_sec) * 1e3 + (double)(t1.tv_nsec - t0.tv_nsec) / 1e6);
+	if (n > 100)
+		print_message("%zu changes: %.2f ms\n", n,
+			(double)(t1.tv_sec - t0.tv_sec) * 1e3 + (double)(t1.tv_nsec - t0.tv_nsec) / 1e6);
 }
 
 #define SVC(ip, more)                                               \
@@ -385,6 +386,25 @@ static void follows_endpoints(void **state)
 	assert_string_equal(ask(node_ns, "10.96.0.50", 80), REFUSED);
 }
 
+/* Three of the four slots that their pick has. */
+static void chooses_evenly(void **state)
+{
+	static const char *const names_of_endpoints[] = { "pod-a", "pod-b", "client" };
+	int seen[3] = { 0 };
+
+	put_service("three", SVC("10.96.0.59", ""), EP_A "," EP_B "," EP_CLIENT);
+	apply(false);
+	for (int i = 0; i < 120; i++) {
+		const char *answer = ask(node_ns, "10.96.0.59", 80);
+
+		for (int k = 0; k < 3; k++)
+			seen[k] += str_starts(str_c(answer), str_c(names_of_endpoints[k]));
+	}
+	assert_int_equal(seen[0] + seen[1] + seen[2], 120);
+	for (int k = 0; k < 3; k++)
+		assert_in_range(seen[k], 15, 65); /* 40, and almost five standard deviations */
+}
+
 static void remembers_clients(void **state)
 {
 	char first[128];
@@ -446,7 +466,7 @@ static void carries_many(void **state)
 	apply(true);
 }
 
-/* Asks a service again and again; one byte for each answer, '.' for the right one. */
+/* Asks a service again and again; one byte for each answer, '.' for one that begins so. */
 static pid_t keep_asking(const char *ip, const char *want, int *ret_answers)
 {
 	int ends[2];
@@ -454,7 +474,7 @@ static pid_t keep_asking(const char *ip, const char *want, int *ret_answers)
 	assert_int_equal(pipe(ends), 0);
 	pid_t pid = child();
 	while (pid == 0) {
-		if (write(ends[1], strcmp(ask(ns_a, ip, 80), want) == 0 ? "." : "!", 1) != 1)
+		if (write(ends[1], str_starts(str_c(ask(ns_a, ip, 80)), str_c(want)) ? "." : "!", 1) != 1)
 			_exit(1);
 	}
 	close(ends[1]);
@@ -462,9 +482,23 @@ static pid_t keep_asking(const char *ip, const char *want, int *ret_answers)
 	return pid;
 }
 
+/* Ends it. */
+static void only_right_answers(pid_t asking, int answers)
+{
+	static char text[1 << 16];
+
+	kill(asking, SIGKILL);
+	waitpid(asking, NULL, 0);
+	ssize_t n = read(answers, text, sizeof(text) - 1);
+	close(answers);
+	assert_true(n > 10);
+	text[n] = 0;
+	assert_null(strchr(text, '!'));
+	print_message("%zd answers meanwhile\n", n);
+}
+
 static void rebuilds_without_a_gap(void **state)
 {
-	static char answers[65536];
 	int fd;
 
 	put_service("web", SVC("10.96.0.50", ""), EP_B);
@@ -474,13 +508,22 @@ static void rebuilds_without_a_gap(void **state)
 		ledger_forget(ledger);
 		apply(true);
 	}
-	kill(asking, SIGKILL);
-	waitpid(asking, NULL, 0);
-	ssize_t n = read(fd, answers, sizeof(answers) - 1);
-	close(fd);
-	assert_true(n > 10);
-	assert_null(strchr(answers, '!'));
-	print_message("%zd answers meanwhile\n", n);
+	only_right_answers(asking, fd);
+}
+
+/* Another number of endpoints is another set that has the frontend. */
+static void grows_and_shrinks_without_a_gap(void **state)
+{
+	int fd;
+
+	put_service("web", SVC("10.96.0.50", ""), EP_B);
+	apply(false);
+	pid_t asking = keep_asking("10.96.0.50", "pod-", &fd);
+	for (int i = 0; i < 1000; i++) {
+		put_service("web", SVC("10.96.0.50", ""), i % 2 ? EP_B : EP_A "," EP_B);
+		apply(false);
+	}
+	only_right_answers(asking, fd);
 }
 
 static void takes_itself_away(void **state)
@@ -505,10 +548,12 @@ int main(void)
 		cmocka_unit_test(sends_under_its_own_address_only),
 		cmocka_unit_test(serves_node_ports),
 		cmocka_unit_test(follows_endpoints),
+		cmocka_unit_test(chooses_evenly),
 		cmocka_unit_test(remembers_clients),
 		cmocka_unit_test(serves_host_ports),
 		cmocka_unit_test(carries_many),
 		cmocka_unit_test(rebuilds_without_a_gap),
+		cmocka_unit_test(grows_and_shrinks_without_a_gap),
 		cmocka_unit_test(takes_its_mtu_from_the_uplink),
 		cmocka_unit_test(takes_itself_away),
 	};

@@ -31,7 +31,7 @@ struct batch {
 
 /* ---- order ----------------------------------------------------------------------------------- */
 
-/* Below GROUPS; the same for changes that one message may carry. */
+/* Below GROUPS; the same for changes of one set, and of all picks of one kind. */
 static unsigned group_of(const struct change *c)
 {
 	const char *proto = c->e.proto ? strchr(PROTOS, c->e.proto) : NULL;
@@ -40,6 +40,22 @@ static unsigned group_of(const struct change *c)
 	return c->op == CHANGE_ADD ? MAPS * 8 + set : set;
 }
 #define GROUPS (2 * MAPS * 8)
+
+static bool one_per_pick(const struct change *c)
+{
+	return element_maps[c->e.map].gives == GIVES_PICK;
+}
+
+/* One message may carry both. */
+static bool same_set(const struct change *a, const struct change *b)
+{
+	return group_of(a) == group_of(b) && (!one_per_pick(a) || str_eq(a->e.val, b->e.val));
+}
+
+static int by_pick(const void *a, const void *b)
+{
+	return str_cmp((*(const struct change *const *)a)->e.val, (*(const struct change *const *)b)->e.val);
+}
 
 static const struct change **in_order(struct arena *a, const struct change *changes, size_t n)
 {
@@ -52,6 +68,10 @@ static const struct change **in_order(struct arena *a, const struct change *chan
 		ends[g] += ends[g - 1];
 	for (size_t i = 0; i < n; i++)
 		order[ends[group_of(&changes[i])]++] = &changes[i];
+	for (size_t g = 0, at = 0; g < GROUPS; at = ends[g++]) {
+		if (ends[g] > at && one_per_pick(order[at]))
+			qsort(order + at, ends[g] - at, sizeof(*order), by_pick);
+	}
 	return order;
 }
 
@@ -104,9 +124,8 @@ static void put_verdict(struct nlmsghdr *h, struct str chain)
 	struct nlattr *nest = mnl_attr_nest_start(h, NFTA_SET_ELEM_DATA);
 	struct nlattr *verdict = mnl_attr_nest_start(h, NFTA_DATA_VERDICT);
 
-	mnl_attr_put_u32(h, NFTA_VERDICT_CODE, htonl(chain.n ? (uint32_t)NFT_GOTO : NF_DROP));
-	if (chain.n)
-		mnl_attr_put(h, NFTA_VERDICT_CHAIN, chain.n, chain.p);
+	mnl_attr_put_u32(h, NFTA_VERDICT_CODE, htonl((uint32_t)NFT_GOTO));
+	mnl_attr_put(h, NFTA_VERDICT_CHAIN, chain.n, chain.p);
 	mnl_attr_nest_end(h, verdict);
 	mnl_attr_nest_end(h, nest);
 }
@@ -155,7 +174,7 @@ static size_t add_message(struct batch *b, size_t first)
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, b->table);
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, set);
 	struct nlattr *list = mnl_attr_nest_start(h, NFTA_SET_ELEM_LIST_ELEMENTS);
-	for (; i < b->n && h->nlmsg_len < LIST_MAX && group_of(b->order[i]) == group_of(like); i++)
+	for (; i < b->n && h->nlmsg_len < LIST_MAX && same_set(b->order[i], like); i++)
 		put_element(h, b->order[i]);
 	mnl_attr_nest_end(h, list);
 	end_message(b, h);

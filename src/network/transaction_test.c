@@ -62,7 +62,17 @@ static struct str bytes(const char *fields, unsigned family, int n)
 	return arena_str(a, fields_view(&f));
 }
 
-/* The nth element of a map; every other verdict drops. */
+static const char *pick_of(unsigned map, unsigned family, int n)
+{
+	struct pick p = { FRONTEND_KINDS[map - MAP_SVC_C], 't', (uint8_t)family, n % 2 ? 1 : 4, 0 };
+	char name[PICK_NAME_MAX];
+
+	nft_need_picks(nft, &p, 1);
+	pick_name(p, name);
+	return arena_strdup(a, name);
+}
+
+/* The nth element of a map; frontends in turn of two picks. */
 static struct change add(unsigned map, unsigned family, char proto, int n)
 {
 	const struct element_map_info *info = &element_maps[map];
@@ -71,7 +81,9 @@ static struct change add(unsigned map, unsigned family, char proto, int n)
 	if (info->gives == GIVES_ENDPOINT)
 		e.val = bytes("ad", family, n + 50);
 	else if (info->gives == GIVES_VERDICT)
-		e.val = n % 2 ? STR(DROP) : STR("refuse");
+		e.val = STR("refuse");
+	else if (info->gives == GIVES_PICK)
+		e.val = str_c(pick_of(map, family, n));
 	return (struct change){ CHANGE_ADD, e };
 }
 
@@ -229,7 +241,7 @@ static void kernel_has_what_was_meant(void **state)
 	struct change *moved = &changes[0];
 	assert_int_equal(moved->e.map, MAP_SVC_C);
 	some[m++] = delete (*moved);
-	moved->e.val = STR("nobody");
+	moved->e.val = str_c(pick_of(MAP_SVC_C, 4, 1));
 	some[m++] = *moved;
 	apply(some, m);
 	assert_string_equal(listed("kogge-test"), meant(changes, kept));
@@ -245,9 +257,12 @@ static void names_what_is_refused(void **state)
 	changes[1] = add(MAP_EP_N, 4, 'u', 2); /* another value for a key that is there */
 	changes[1].e.val = bytes("ad", 4, 1);
 	expect_refused(changes, 3, "nftables refused to add 8002 . 260 : 10.1.2.4 . 8001 in ep_n4u");
-	changes[1] = add(MAP_NONE_C, 4, 0, 2);
+	changes[1] = add(MAP_ISO_IN, 4, 0, 2);
 	changes[1].e.val = STR("nowhere");
-	expect_refused(changes, 3, "nftables refused to add 10.1.2.5 . sctp . 8002 : goto nowhere in none_c4");
+	expect_refused(changes, 3, "nftables refused to add 10.1.2.5 : goto nowhere in iso_in4");
+	changes[1] = add(MAP_SVC_C, 4, 0, 2);
+	changes[1].e.val = STR("nowhere");
+	expect_refused(changes, 3, "nftables refused to add 10.1.2.5 . sctp . 8002 in nowhere");
 	assert_string_equal(listed("kogge-test"), before);
 }
 
@@ -270,7 +285,7 @@ static void finds_one_among_many(void **state)
 
 static void replaces_the_table(void **state)
 {
-	struct change first = add(MAP_SVC_N, 4, 0, 1), second = add(MAP_SVC_N, 6, 0, 2), bad = second;
+	struct change first = add(MAP_ISO_IN, 4, 0, 1), second = add(MAP_ISO_IN, 6, 0, 2), bad = second;
 	struct err e;
 
 	rebuild(&first, 1);
@@ -300,6 +315,22 @@ static void replaces_the_table(void **state)
 	assert_false(nft_present(nft));
 }
 
+/* People keep `nft list ruleset` for their next boot: one rule of ours that nft cannot read would cost them all of
+ * theirs. */
+static void lists_what_nft_reads(void **state)
+{
+	struct pick sticky = { 'c', 't', 4, 3, 10800 };
+	struct change changes[ALL_MAX];
+	size_t n = all(changes);
+
+	nft_need_picks(nft, &sticky, 1);
+	rebuild(changes, n);
+	const char *text = nft_says("list table inet kogge-test");
+	nft_says("flush ruleset");
+	assert_string_equal(nft_says(text), "");
+	assert_string_equal(nft_says("list table inet kogge-test"), text);
+}
+
 static int set_up(void **state)
 {
 	struct err e;
@@ -323,6 +354,7 @@ int main(void)
 		cmocka_unit_test(names_what_is_refused),
 		cmocka_unit_test(finds_one_among_many),
 		cmocka_unit_test(replaces_the_table),
+		cmocka_unit_test(lists_what_nft_reads),
 	};
 
 	if (unshare(CLONE_NEWNET) < 0) {
