@@ -7,6 +7,10 @@
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 
+struct conntrack {
+	struct mnl_socket *nl; /* NULL: not needed yet, or failed */
+};
+
 struct stale {
 	bool endpoint; /* else a frontend */
 	struct ip ip;  /* family 0: any address (node ports) */
@@ -181,15 +185,50 @@ static int sweep(struct mnl_socket *nl, struct sweep *s, struct err *e)
 	}
 	for (size_t at = 0; at < s->used;) {
 		h = (struct nlmsghdr *)(s->deletions + at);
-		mnl_socket_sendto(nl, h, h->nlmsg_len); /* an entry that has just ended is no error */
+		mnl_socket_sendto(nl, h, h->nlmsg_len);
 		at += NLMSG_ALIGN(h->nlmsg_len);
 	}
+	/* An entry that has just ended is no error; that it could not be deleted is nothing to tell the next sweep. */
+	while (recv(mnl_socket_get_fd(nl), answer, NETLINK_ANSWER_MAX, MSG_DONTWAIT) > 0)
+		;
 	return 0;
 }
 
-int conntrack_follow(const struct change *changes, size_t n, struct err *e)
+struct conntrack *conntrack_new(void)
+{
+	return xcalloc(1, sizeof(struct conntrack));
+}
+
+static void hang_up(struct conntrack *c)
+{
+	if (c->nl)
+		mnl_socket_close(c->nl);
+	c->nl = NULL;
+}
+
+struct conntrack *conntrack_free(struct conntrack *c)
+{
+	if (!c)
+		return NULL;
+	hang_up(c);
+	free(c);
+	return NULL;
+}
+
+static int connect_once(struct conntrack *c, struct err *e)
+{
+	if (c->nl)
+		return 0;
+	c->nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	if (c->nl && mnl_socket_bind(c->nl, 0, MNL_SOCKET_AUTOPID) == 0)
+		return 0;
+	return err_errno(e, errno, "open a netlink socket for connection tracking");
+}
+
+int conntrack_follow(struct conntrack *c, const struct change *changes, size_t n, struct err *e)
 {
 	struct sweep s = { 0 };
+	int rc = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		struct stale x;
@@ -200,16 +239,10 @@ int conntrack_follow(const struct change *changes, size_t n, struct err *e)
 			s.list = xrealloc(s.list, s.n ? s.n * 2 : 1, sizeof(*s.list));
 		s.list[s.n++] = x;
 	}
-	if (s.n == 0)
-		return 0;
-	int rc;
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
-		rc = err_errno(e, errno, "open a netlink socket for connection tracking");
-	else
-		rc = sweep(nl, &s, e);
-	if (nl)
-		mnl_socket_close(nl);
+	if (s.n && (connect_once(c, e) < 0 || sweep(c->nl, &s, e) < 0)) {
+		rc = -e->code;
+		hang_up(c);
+	}
 	free(s.deletions);
 	free(s.list);
 	return rc;

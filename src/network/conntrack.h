@@ -4,6 +4,11 @@
 #include "base/err.h"
 #include "network/ledger.h"
 
+/* Its socket stays open: closing one of netfilter's waits for all that nftables has still to free. */
+struct conntrack;
+struct conntrack *conntrack_new(void);
+struct conntrack *conntrack_free(struct conntrack *c);
+AUTO(struct conntrack, conntrack_free)
 /* Deletes UDP entries that the changes made stale: translated to an endpoint that left, or made while a frontend had no
  * endpoints. Does nothing (and opens nothing) when no change concerns UDP. Fails: a netlink error. */
-int conntrack_follow(const struct change *changes, size_t n, struct err *e);
+int conntrack_follow(struct conntrack *c, const struct change *changes, size_t n, struct err *e);

@@ -379,10 +379,11 @@ static void chain_text(struct buf *out, const struct nft_opts *o, const char *na
 struct nft {
 	struct nft_opts o; /* table: the name of the one that is awake, or was last */
 	char names[2][NAME_MAX_BYTES];
-	struct map *picks;  /* name → struct pick, all that the table has or needs */
-	struct map *chains; /* name → rules, likewise */
-	struct buf pending; /* text of picks and chains that it does not have yet */
-	struct buf after;   /* what goes once the elements are changed */
+	struct map *picks;      /* name → struct pick, all that the table has or needs */
+	struct map *chains;     /* name → rules, likewise */
+	struct buf pending;     /* text of picks and chains that it does not have yet */
+	struct buf after;       /* what goes once the elements are changed */
+	struct nft_ctx *reader; /* of text; NULL: see nft_rest() */
 	struct mnl_socket *nl;
 	unsigned seq;
 };
@@ -418,6 +419,7 @@ struct nft *nft_free(struct nft *n)
 {
 	if (!n)
 		return NULL;
+	nft_rest(n);
 	if (n->nl)
 		mnl_socket_close(n->nl);
 	map_free(n->picks);
@@ -455,24 +457,34 @@ void nft_drop_chain(struct nft *n, const char *name)
 		buf_printf(&n->after, "delete chain inet %s %s\n", n->o.table, name);
 }
 
-/* libnftables keeps a megabyte between transactions of text, which are rare: so it is here for one at a time. */
-static int run_text(const char *table, const char *text, struct err *e)
+static int need_reader(struct nft *n, struct err *e)
 {
-	struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
-	int rc = 0;
-
-	if (!ctx)
+	if (n->reader)
+		return 0;
+	n->reader = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (!n->reader)
 		return err_set(e, ERR_UNSUPPORTED, "libnftables cannot start");
-	nft_ctx_buffer_error(ctx);
-	nft_ctx_buffer_output(ctx);
-	if (nft_run_cmd_from_buffer(ctx, text) != 0) {
-		const char *why = nft_ctx_get_error_buffer(ctx);
+	nft_ctx_buffer_output(n->reader);
+	return 0;
+}
 
-		rc = err_set(e, ERR_IO, "nftables refused a transaction on table inet %s: %.800s", table,
-			why ? why : "no reason given");
-	}
-	nft_ctx_free(ctx);
-	return rc;
+void nft_rest(struct nft *n)
+{
+	if (n->reader)
+		nft_ctx_free(n->reader);
+	n->reader = NULL;
+}
+
+static int run_text(struct nft *n, const char *text, struct err *e)
+{
+	if (need_reader(n, e) < 0)
+		return -e->code;
+	nft_ctx_buffer_error(n->reader); /* what an earlier text was told goes */
+	if (nft_run_cmd_from_buffer(n->reader, text) == 0)
+		return 0;
+	const char *why = nft_ctx_get_error_buffer(n->reader);
+	return err_set(e, ERR_IO, "nftables refused a transaction on table inet %s: %.800s", n->o.table,
+		why ? why : "no reason given");
 }
 
 /* One transaction of text, which is used up. */
@@ -483,7 +495,7 @@ static int run(struct nft *n, struct buf *text, struct err *e)
 	buf_byte(text, 0);
 	if (text->full)
 		return err_set(e, ERR_TOO_LARGE, "the nft transaction is larger than %zu MiB", TEXT_MAX >> 20);
-	int rc = run_text(n->o.table, text->p, e);
+	int rc = run_text(n, text->p, e);
 	buf_reset(text);
 	return rc;
 }

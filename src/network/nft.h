@@ -30,6 +30,9 @@ int nft_apply(struct nft *n, const struct change *changes, size_t n_changes, str
  * packets see the old or the new one, and a failure leaves the old one. The two have two names in turn, "kogge" and
  * "kogge.2". */
 int nft_rebuild(struct nft *n, const struct change *all, size_t n_changes, struct err *e);
+/* Lets go of what only text needs, a megabyte. For a pause: it waits for all that the kernel has still to free, which
+ * takes some 20 ms soon after a transaction. */
+void nft_rest(struct nft *n);
 /* false: somebody flushed our table. Cheap (one netlink message). */
 bool nft_present(struct nft *n);
 int nft_purge(const char *table, struct err *e); /* removes the table under both names; none is fine */

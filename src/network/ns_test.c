@@ -251,6 +251,7 @@ static void uses_every_address_once(void **state)
 
 static struct nft *nft;
 static struct ledger *ledger;
+static struct conntrack *conntrack;
 static struct nft_opts nft_opts;
 static struct names names;
 
@@ -288,7 +289,7 @@ static void apply(bool all)
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	if ((all ? nft_rebuild : nft_apply)(nft, changes, n, &e) < 0)
 		fail_msg("%s", e.message);
-	if (conntrack_follow(changes, n, &e) < 0)
+	if (conntrack_follow(conntrack, changes, n, &e) < 0)
 		fail_msg("%s", e.message);
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	if (n > 100)
@@ -320,6 +321,7 @@ static void serves_services(void **state)
 	if (nft_new(&nft_opts, &nft, &e) < 0)
 		fail_msg("%s", e.message);
 	ledger = ledger_new();
+	conntrack = conntrack_new();
 	assert_false(nft_present(nft));
 	put_service("web", SVC("10.96.0.50", ""), EP_B);
 	put_service("none", SVC("10.96.0.51", ""), "");
@@ -536,6 +538,7 @@ static void takes_itself_away(void **state)
 	assert_false(nft_present(nft));
 	nft_free(nft);
 	ledger_free(ledger);
+	conntrack_free(conntrack);
 }
 
 int main(void)

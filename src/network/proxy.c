@@ -31,6 +31,7 @@ struct proxy {
 	struct proxy_opts o;
 	struct nft *nft;
 	struct ledger *ledger;
+	struct conntrack *conntrack;
 	struct policies *policies;
 	struct map *orders; /* key → order */
 	bool whole;         /* the next transaction replaces the table */
@@ -63,6 +64,7 @@ int proxy_new(const struct proxy_opts *o, struct proxy **ret, struct err *e)
 	task_mutex_init(&p->lock);
 	task_cond_init(&p->applied);
 	p->ledger = ledger_new();
+	p->conntrack = conntrack_new();
 	p->orders = map_new(free);
 	p->firewalls = map_new(NULL);
 	p->addresses = map_new(NULL);
@@ -82,6 +84,7 @@ struct proxy *proxy_free(struct proxy *p)
 		return NULL;
 	nft_free(p->nft);
 	ledger_free(p->ledger);
+	conntrack_free(p->conntrack);
 	map_free(p->firewalls);
 	map_free(p->orders);
 	map_free(p->addresses);
@@ -353,7 +356,7 @@ static int apply(struct proxy *p, struct err *e)
 	publish(p, changes, n, whole);
 	struct err ignored;
 	err_init(&ignored);
-	if (n && !whole && !first && conntrack_follow(changes, n, &ignored) < 0)
+	if (n && !whole && !first && conntrack_follow(p->conntrack, changes, n, &ignored) < 0)
 		log_warn("UDP clients may go on talking to endpoints that left: %s", ignored.message);
 	return 0;
 }
@@ -420,6 +423,8 @@ void proxy_run(struct proxy *p, struct stop *stop)
 
 		for (size_t i = 0; i < n; i++)
 			visit(p, keys[i]);
+		if (n == 0)
+			nft_rest(p->nft);
 		until = bring_up_to_date(p);
 		look_at_firewalls(p);
 	}
