@@ -9,6 +9,7 @@
 #include "network/link.h"
 #include "network/nft.h"
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -296,17 +297,95 @@ static bool run_on(size_t nth, const cpu_set_t *allowed)
 	return false;
 }
 
-/* Where client and server run makes most of the difference: a processor that sleeps has to be woken. */
-static void ask(int n, size_t client_processor, const char *where)
+/* ---- DNS ------------------------------------------------------------------------------------- */
+
+#define ECHO_PORT 7
+
+static void *echo(void *arg)
+{
+	int fd = *(int *)arg;
+	char bytes[1500];
+	struct sockaddr_in from;
+
+	for (;;) {
+		socklen_t len = sizeof(from);
+		ssize_t n = recvfrom(fd, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &len);
+
+		if (n <= 1)
+			return NULL;
+		sendto(fd, bytes, (size_t)n, 0, (struct sockaddr *)&from, len);
+	}
+}
+
+static int udp_socket(int port, int (*join)(int, const struct sockaddr *, socklen_t))
+{
+	struct sockaddr_in at = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = { htonl(INADDR_LOOPBACK) }
+	};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct err e;
+
+	err_init(&e);
+	if (join(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
+		die("socket", &e);
+	return fd;
+}
+
+static struct dns *start_dns(struct services *s)
+{
+	struct dns_opts o = { .resolv_conf = "/dev/null", .zone = { .services = s, .domain = STR("cluster.local") } };
+	struct dns *dns;
+	struct err e;
+
+	err_init(&e);
+	ip_parse(STR("127.0.0.1"), &o.zone.server[0]);
+	if (dns_start(&o, &dns, &e) < 0)
+		die("dns", &e);
+	return dns;
+}
+
+static size_t question(struct arena *a, int service, uint8_t *wire, size_t max)
+{
+	const char *label = arena_printf(a, "s%d.default.svc.cluster.local.", service);
+	uint8_t name[256];
+	size_t at = 0;
+
+	for (struct str part, rest = str_c(label); str_next(&rest, '.', &part) && part.n;) {
+		name[at++] = (uint8_t)part.n;
+		memcpy(name + at, part.p, part.n);
+		at += part.n;
+	}
+	name[at] = 0;
+	return dns_question(name, 1, (uint16_t)service, wire, max);
+}
+
+/* Sends a question and waits for what comes back, asleep or not. */
+static int64_t round_trip(int fd, const uint8_t *out, size_t len, bool awake, uint8_t in[1500])
+{
+	struct mono t0 = mono_now();
+	ssize_t n;
+	struct err e;
+
+	err_init(&e);
+	if (send(fd, out, len, 0) < 0)
+		die("send", &e);
+	do {
+		n = recv(fd, in, 1500, awake ? MSG_DONTWAIT : 0);
+	} while (awake && n < 0);
+	if (n < 12)
+		die("no answer", &e);
+	return mono_now().ns - t0.ns;
+}
+
+/* Both servers on the first processor, one client on the other or on the same: where they run makes most of the
+ * difference, for a processor that sleeps has to be woken. The echo is what any server would take. */
+static void ask(int n, size_t client_processor, bool awake, const char *where)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(services_free) struct services *s = services_new();
-	int64_t *ns = xcalloc(QUESTIONS, sizeof(*ns));
-	struct sockaddr_in to = {
-		.sin_family = AF_INET, .sin_port = htons(53), .sin_addr = { htonl(INADDR_LOOPBACK) }
-	};
-	struct dns_opts o = { .resolv_conf = "/dev/null", .zone = { .services = s, .domain = STR("cluster.local") } };
-	struct dns *dns;
+	int64_t *ours = xcalloc(QUESTIONS, sizeof(*ours)), *bare = xcalloc(QUESTIONS, sizeof(*bare));
+	int echo_fd = udp_socket(ECHO_PORT, bind);
+	uint8_t out[1500], in[1500];
 	cpu_set_t allowed;
 	struct err e;
 
@@ -317,38 +396,33 @@ static void ask(int n, size_t client_processor, const char *where)
 
 		services_put(s, NULL, d);
 	}
-	ip_parse(STR("127.0.0.1"), &o.zone.server[0]);
 	run_on(0, &allowed);
-	if (dns_start(&o, &dns, &e) < 0)
-		die("dns", &e);
+	struct dns *dns = start_dns(s);
+	pthread_t echo_thread;
+	pthread_create(&echo_thread, NULL, echo, &echo_fd);
 	if (!run_on(client_processor, &allowed))
 		where = "on the only processor";
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
-		die("connect", &e);
+	int dns_fd = udp_socket(53, connect), bare_fd = udp_socket(ECHO_PORT, connect);
 	for (int i = 0; i < QUESTIONS; i++) {
-		uint8_t name[256], wire[1500];
-		size_t at = 0;
-		const char *label = arena_printf(a, "s%d.default.svc.cluster.local.", i % n);
+		size_t len = question(a, i % n, out, sizeof(out));
 
-		for (struct str part, rest = str_c(label); str_next(&rest, '.', &part) && part.n;) {
-			name[at++] = (uint8_t)part.n;
-			memcpy(name + at, part.p, part.n);
-			at += part.n;
-		}
-		name[at] = 0;
-		size_t len = dns_question(name, 1, (uint16_t)i, wire, sizeof(wire));
-		struct mono t0 = mono_now();
-		if (send(fd, wire, len, 0) < 0 || recv(fd, wire, sizeof(wire), 0) < 12 || (wire[3] & 15) ||
-			wire[7] != 1)
+		bare[i] = round_trip(bare_fd, out, len, awake, in);
+		ours[i] = round_trip(dns_fd, out, len, awake, in);
+		if ((in[3] & 15) || in[7] != 1)
 			die("no DNS answer", &e);
-		ns[i] = mono_now().ns - t0.ns;
 	}
-	tell(arena_printf(a, "DNS answer over UDP, %d services, one client %s", n, where), ns, QUESTIONS);
+	printf("over UDP, 1 of %d Services, one client %s:\n", n, where);
+	tell("  DNS answer", ours, QUESTIONS);
+	tell("  an echo of the same", bare, QUESTIONS);
+	send(bare_fd, "", 1, 0);
+	pthread_join(echo_thread, NULL);
 	sched_setaffinity(0, sizeof(allowed), &allowed);
-	close(fd);
+	close(dns_fd);
+	close(bare_fd);
+	close(echo_fd);
 	dns_stop(dns);
-	free(ns);
+	free(ours);
+	free(bare);
 }
 
 int main(int argc, char **argv)
@@ -375,7 +449,8 @@ int main(int argc, char **argv)
 	load(&o, warm, &l);
 	changes(&l);
 	unload(&l);
-	ask(warm, 0, "on the server's processor");
-	ask(warm, 1, "on another processor");
+	ask(warm, 0, false, "on the server's processor");
+	ask(warm, 1, false, "on another processor");
+	ask(warm, 1, true, "on another processor, that never sleeps");
 	return 0;
 }
