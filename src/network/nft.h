@@ -1,17 +1,9 @@
-/* The instance's nft table: chains and rules as text for libnftables, elements by transaction.h. Elements
+/* The instance's nft table: chains and rules as text (ruleset.h) for libnftables, elements by transaction.h. Elements
  * are added and removed one by one; nothing is ever listed. One thread. */
 #pragma once
-#include "base/arena.h"
 #include "base/err.h"
-#include "network/elements.h"
 #include "network/ledger.h"
-
-struct nft_opts {
-	const char *table;                            /* "kogge"; see nft_rebuild() */
-	const char *pod_links;                        /* "kp-": begin of the names of pods' links */
-	struct cidr pods[2], cluster[2], services[2]; /* family 0: none */
-	bool no_proxy;                                /* only what pods need to reach the world */
-};
+#include "network/ruleset.h"
 
 struct nft;
 int nft_new(const struct nft_opts *o, struct nft **ret, struct err *e); /* copies o; its strings are borrowed */
