@@ -33,7 +33,7 @@ struct sweep {
 static bool stale_of(const struct change *c, struct stale *ret)
 {
 	bool endpoint = map_has_endpoints(c->e.map) && c->op == CHANGE_DELETE;
-	bool frontend = c->e.map <= MAP_SVC_Y && c->op == CHANGE_ADD;
+	bool frontend = element_maps[c->e.map].gives == GIVES_PICK && c->op == CHANGE_ADD;
 	bool on_address = element_maps[c->e.map].key[0] == 'a';
 	struct str key = c->e.key, val = c->e.val;
 	struct stale s = { .endpoint = endpoint };

@@ -317,25 +317,40 @@ static void affinity_text(struct buf *out, const struct nft_opts *o, struct pick
  * among half the slots, which all have endpoints. */
 #define DRAWS 8
 
-static void draw_text(struct buf *out, const struct nft_opts *o, struct pick p, uint32_t slots)
+static void draw_text(struct buf *out, const struct nft_opts *o, struct pick p, const char *chain, uint32_t slots)
 {
-	char name[PICK_NAME_MAX], key[64];
+	char key[64];
 
-	pick_name(p, name);
 	split_key(key, p.kind, p.family, p.proto);
-	buf_printf(out, "add rule inet %s %s dnat %s to %s . numgen random mod %u map @ep_%c%u%c\n", o->table, name,
+	buf_printf(out, "add rule inet %s %s dnat %s to %s . numgen random mod %u map @ep_%c%u%c\n", o->table, chain,
 		ip_word(p.family), key, slots, p.kind, p.family, p.proto);
+}
+
+/* For each rule on a map the kernel walks all that is in it, so that one rule is drawn by again and again. */
+static void redraws_text(struct buf *out, const struct nft_opts *o, struct pick p, const char *pick)
+{
+	char again[PICK_NAME_MAX + 8];
+
+	snprintf(again, sizeof(again), "%s-again", pick);
+	buf_printf(out, "add chain inet %s %s\nflush chain inet %s %s\n", o->table, again, o->table, again);
+	draw_text(out, o, p, again, p.slots);
+	for (int i = 0; i < DRAWS; i++)
+		buf_printf(out, "add rule inet %s %s jump %s\n", o->table, pick, again);
+	draw_text(out, o, p, pick, p.slots / 2);
 }
 
 static void draws_text(struct buf *out, const struct nft_opts *o, struct pick p)
 {
-	for (int i = 0; i < (p.slots > 2 ? DRAWS : 1); i++)
-		draw_text(out, o, p, p.slots);
+	char name[PICK_NAME_MAX];
+
+	pick_name(p, name);
 	if (p.slots > 2)
-		draw_text(out, o, p, p.slots / 2);
+		redraws_text(out, o, p, name);
+	else
+		draw_text(out, o, p, name, p.slots);
 	/* For a packet that meets two generations of the table: the set of the old, the map of the new. */
 	if (p.slots > 1)
-		draw_text(out, o, p, 1);
+		draw_text(out, o, p, name, 1);
 }
 
 void ruleset_pick(struct buf *out, const struct nft_opts *o, struct pick p)
