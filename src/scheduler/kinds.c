@@ -138,6 +138,48 @@ static void class_key(struct snapshot *s, const struct doc *pod, struct buf *key
 	buf_byte(key, pod_is_deleting(pod) ? 'd' : '-');
 }
 
+/* What most decisions ask for needs no walk through all classes: those of one controller, and those with terms. */
+static void enlist(struct snapshot *s, struct pod_class *k)
+{
+	if (k->controller.n) {
+		k->sibling = map_get(s->siblings, k->controller);
+		map_put(s->siblings, k->controller, k);
+	}
+	if (!k->terms)
+		return;
+	if (s->n_with_terms == s->cap_with_terms) {
+		s->cap_with_terms = s->cap_with_terms ? s->cap_with_terms * 2 : 16;
+		s->with_terms = xrealloc(s->with_terms, s->cap_with_terms, sizeof(struct pod_class *));
+	}
+	k->at = s->n_with_terms;
+	s->with_terms[s->n_with_terms++] = k;
+}
+
+static void leave_siblings(struct snapshot *s, const struct pod_class *k)
+{
+	struct pod_class *before = map_get(s->siblings, k->controller);
+
+	if (before != k) {
+		while (before->sibling != k)
+			before = before->sibling;
+		before->sibling = k->sibling;
+	} else if (k->sibling) {
+		map_put(s->siblings, k->controller, k->sibling);
+	} else {
+		map_del(s->siblings, k->controller);
+	}
+}
+
+static void delist(struct snapshot *s, const struct pod_class *k)
+{
+	if (k->controller.n)
+		leave_siblings(s, k);
+	if (!k->terms)
+		return;
+	s->with_terms[k->at] = s->with_terms[--s->n_with_terms];
+	s->with_terms[k->at]->at = k->at;
+}
+
 static struct pod_class *class_need(struct snapshot *s, struct pod_info *p)
 {
 	auto_(arena_free) struct arena *a = NULL;
@@ -160,6 +202,7 @@ static struct pod_class *class_need(struct snapshot *s, struct pod_info *p)
 	k->terms = pod_terms_new(a, p->doc);
 	k->a = k->terms ? TAKE(a) : NULL;
 	map_put(s->classes_of_pods, buf_view(&key), k);
+	enlist(s, k);
 	return k;
 }
 
@@ -205,8 +248,10 @@ void class_take(struct snapshot *s, struct node_info *n, struct pod_info *p)
 	if (--at->pods)
 		return;
 	*at = k->nodes[--k->n];
-	if (!k->n)
-		map_del(s->classes_of_pods, str_n(k->key, k->key_len));
+	if (k->n)
+		return;
+	delist(s, k);
+	map_del(s->classes_of_pods, str_n(k->key, k->key_len));
 }
 
 /* ---- labels that selectors ask for ----------------------------------------------------------- */
@@ -250,6 +295,8 @@ static void classify_anew(struct snapshot *s)
 	void *value;
 
 	map_clear(s->classes_of_pods);
+	map_clear(s->siblings);
+	s->n_with_terms = 0;
 	for (size_t i = 0; map_next(s->nodes, &i, NULL, &value);) {
 		struct node_info *n = value;
 

@@ -138,12 +138,11 @@ static void count_wanted(struct cycle *c, struct affinity *f)
 static void count_refused(struct cycle *c, struct affinity *f)
 {
 	struct other pod = other_pod(c->pod->doc);
-	void *value;
 
-	for (size_t i = 0; map_next(c->s->classes_of_pods, &i, NULL, &value);) {
-		struct pod_class *k = value;
+	for (size_t i = 0; i < c->s->n_with_terms; i++) {
+		const struct pod_class *k = c->s->with_terms[i];
 
-		for (size_t t = 0; k->terms && t < k->terms->anti_required.n; t++)
+		for (size_t t = 0; t < k->terms->anti_required.n; t++)
 			if (term_wants(c->s, &k->terms->anti_required.items[t], pod))
 				count_class(c, &f->refused, k->terms->anti_required.items[t].topology_key, k, 1);
 	}
@@ -231,15 +230,13 @@ bool affinity_prepare_score(struct cycle *c, const struct candidates *candidates
 
 	(void)candidates;
 	CYCLE_SCORE(c) = n;
-	for (size_t i = 0; map_next(c->s->classes_of_pods, &i, NULL, &value);) {
-		struct pod_class *k = value;
+	for (size_t i = 0; prefers(mine) && map_next(c->s->classes_of_pods, &i, NULL, &value);) {
+		weigh(c, n, &mine->preferred, any_of(value), value, 1, 0);
+		weigh(c, n, &mine->anti_preferred, any_of(value), value, -1, 0);
+	}
+	for (size_t i = 0; i < c->s->n_with_terms; i++) {
+		const struct pod_class *k = c->s->with_terms[i];
 
-		if (prefers(mine)) {
-			weigh(c, n, &mine->preferred, any_of(k), k, 1, 0);
-			weigh(c, n, &mine->anti_preferred, any_of(k), k, -1, 0);
-		}
-		if (!k->terms)
-			continue;
 		weigh(c, n, &k->terms->required, pod, k, 1, HARD_WEIGHT);
 		weigh(c, n, &k->terms->preferred, pod, k, 1, 0);
 		weigh(c, n, &k->terms->anti_preferred, pod, k, -1, 0);

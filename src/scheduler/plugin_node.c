@@ -26,6 +26,11 @@ static bool any_tolerates(const struct doc *pod, struct str key, struct str valu
 	return false;
 }
 
+bool unschedulable_prepare(struct cycle *c)
+{
+	return c->s->n_unschedulable > 0;
+}
+
 enum verdict unschedulable_filter(struct cycle *c, const struct node_info *n)
 {
 	if (!n->unschedulable || any_tolerates(c->pod->doc, STR(UNSCHEDULABLE), STR(""), STR("NoSchedule")))
@@ -50,6 +55,11 @@ struct val taint_against(const struct doc *pod, const struct node_info *n)
 	return VAL_NONE;
 }
 
+bool taints_prepare(struct cycle *c)
+{
+	return c->s->n_tainted > 0;
+}
+
 enum verdict taints_filter(struct cycle *c, const struct node_info *n)
 {
 	struct val taint = taint_against(c->pod->doc, n);
@@ -65,8 +75,7 @@ enum verdict taints_filter(struct cycle *c, const struct node_info *n)
 
 bool taints_prepare_score(struct cycle *c, const struct candidates *k)
 {
-	(void)c;
-	for (size_t i = 0; i < k->n; i++)
+	for (size_t i = 0; c->s->n_tainted && i < k->n; i++)
 		if (k->nodes[i]->prefers_away)
 			return true;
 	return false;

@@ -35,7 +35,32 @@ static bool could_ever_fit(struct cycle *c, const struct node_info *n)
 	return true;
 }
 
-enum verdict fit_filter(struct cycle *c, const struct node_info *n)
+/* A new number when the pod asks for something else than the one before it. Extended resources are not in opinions. */
+bool fit_prepare(struct cycle *c)
+{
+	struct snapshot *s = c->s;
+	struct demand demand;
+
+	memcpy(demand.requests, c->pod->requests, sizeof(demand.requests));
+	memcpy(demand.scored, c->pod->scored, sizeof(demand.scored));
+	if (!s->n_demands || memcmp(&demand, &s->demand, sizeof(demand)) != 0) {
+		s->demand = demand;
+		s->n_demands++;
+	}
+	c->demand = c->pod->n_extras ? 0 : s->n_demands;
+	return true;
+}
+
+static struct opinion *opinion_of(struct cycle *c, const struct node_info *n)
+{
+	struct opinion *o = &c->s->opinions[n->at];
+
+	if (!c->demand || o->demand != c->demand)
+		*o = (struct opinion){ .demand = c->demand, .free = NO_SCORE, .balanced = NO_SCORE };
+	return o;
+}
+
+static enum verdict look(struct cycle *c, const struct node_info *n)
 {
 	static const char *const reasons[] = { "Insufficient cpu", "Insufficient memory",
 		"Insufficient ephemeral-storage", "Too many pods" };
@@ -55,8 +80,17 @@ enum verdict fit_filter(struct cycle *c, const struct node_info *n)
 	return fit ? FITS : could_ever_fit(c, n) ? NO_ROOM : NEVER;
 }
 
+enum verdict fit_filter(struct cycle *c, const struct node_info *n)
+{
+	struct opinion *o = opinion_of(c, n);
+	enum verdict v = o->fits ? FITS : look(c, n);
+
+	o->fits = v == FITS;
+	return v;
+}
+
 /* The share that would stay free, mean of cpu and memory. */
-int64_t fit_score(struct cycle *c, const struct node_info *n)
+static int64_t free_share(struct cycle *c, const struct node_info *n)
 {
 	int64_t sum = 0, counted = 0;
 
@@ -69,6 +103,15 @@ int64_t fit_score(struct cycle *c, const struct node_info *n)
 		sum += used > room ? 0 : (room - used) * SCORE_MAX / room;
 	}
 	return counted ? sum / counted : 0;
+}
+
+int64_t fit_score(struct cycle *c, const struct node_info *n)
+{
+	struct opinion *o = opinion_of(c, n);
+
+	if (o->free == NO_SCORE)
+		o->free = (int8_t)free_share(c, n);
+	return o->free;
 }
 
 /* ---- NodeResourcesBalancedAllocation --------------------------------------------------------- */
@@ -85,13 +128,24 @@ static int64_t share(struct cycle *c, const struct node_info *n, int r)
 {
 	int64_t used = n->used[r] + c->pod->requests[r], room = n->allocatable[r];
 
-	return used >= room ? WHOLE : (int64_t)((__int128)used * WHOLE / room);
+	if (used >= room)
+		return WHOLE;
+	return used <= INT64_MAX / WHOLE ? used * WHOLE / room : (int64_t)((__int128)used * WHOLE / room);
 }
 
 /* How alike the used shares of cpu and memory would be: of two values the standard deviation is half their distance. */
-int64_t balance_score(struct cycle *c, const struct node_info *n)
+static int64_t balance(struct cycle *c, const struct node_info *n)
 {
 	int64_t distance = share(c, n, RES_CPU) - share(c, n, RES_MEMORY);
 
 	return (WHOLE - (distance < 0 ? -distance : distance) / 2) * SCORE_MAX / WHOLE;
+}
+
+int64_t balance_score(struct cycle *c, const struct node_info *n)
+{
+	struct opinion *o = opinion_of(c, n);
+
+	if (o->balanced == NO_SCORE)
+		o->balanced = (int8_t)balance(c, n);
+	return o->balanced;
 }

@@ -27,20 +27,16 @@ static bool selects(const struct constraint *k, struct val labels)
 	return selector_matches(k->selector, labels) && label_pairs_match(k->pairs, labels);
 }
 
-static bool counts_class(
-	const struct constraint *k, const struct pod_class *class, struct str ns, struct str controller)
+static bool counts_class(const struct pod_class *class, struct str ns)
 {
-	if (class->deleting || !str_eq(class->ns, ns))
-		return false;
-	return k->selector ? selects(k, class->labels) : str_eq(class->controller, controller);
+	return !class->deleting && str_eq(class->ns, ns);
 }
 
 static void add_constraint(struct cycle *c, struct constraints *all, struct constraint k)
 {
 	k.topology = snapshot_topology(c->s, k.key);
-	k.domains = ARENA_ARRAY(c->a, int64_t, c->s->topologies[k.topology].n + 1);
-	for (size_t i = 0; i < c->s->topologies[k.topology].n; i++)
-		k.domains[i] = NO_DOMAIN;
+	k.domains = arena_alloc(c->a, (c->s->topologies[k.topology].n + 1) * sizeof(*k.domains));
+	memset(k.domains, 0xff, c->s->topologies[k.topology].n * sizeof(*k.domains)); /* NO_DOMAIN each */
 	k.self = !pod_is_deleting(c->pod->doc) && (!k.selector || selects(&k, doc_get(c->pod->doc, "metadata.labels")));
 	all->items[all->n++] = k;
 }
@@ -110,23 +106,31 @@ static int64_t *domain_at(struct constraint *k, const struct node_info *n)
 	return &k->domains[n->places[k->topology]];
 }
 
+static void add_class(struct cycle *c, struct constraints *all, struct constraint *k, const struct pod_class *class)
+{
+	for (size_t i = 0; i < class->n; i++) {
+		struct node_info *n = class->nodes[i].node;
+
+		if (n->doc && has_key(k, n) && (all->implied || has_all_keys(all, n)) &&
+			*domain_at(k, n) != NO_DOMAIN && eligible(c, all, k, n))
+			*domain_at(k, n) += class->nodes[i].pods;
+	}
+}
+
 /* Pods that count, in the domains that are there. */
 static void add_pods(struct cycle *c, struct constraints *all, struct constraint *k)
 {
-	struct str ns = doc_ns(c->pod->doc), controller = k->selector ? STR_NULL : pod_controller_uid(c->pod->doc);
+	struct str ns = doc_ns(c->pod->doc);
+	struct pod_class *class = k->selector ? NULL : map_get(c->s->siblings, pod_controller_uid(c->pod->doc));
 	void *value;
 
-	for (size_t i = 0; map_next(c->s->classes_of_pods, &i, NULL, &value);) {
-		struct pod_class *class = value;
-
-		if (!counts_class(k, class, ns, controller))
-			continue;
-		for (size_t at = 0; at < class->n; at++) {
-			struct node_info *n = class->nodes[at].node;
-			if (n->doc && has_key(k, n) && (all->implied || has_all_keys(all, n)) &&
-				*domain_at(k, n) != NO_DOMAIN && eligible(c, all, k, n))
-				*domain_at(k, n) += class->nodes[at].pods;
-		}
+	for (; class; class = class->sibling)
+		if (counts_class(class, ns))
+			add_class(c, all, k, class);
+	for (size_t i = 0; k->selector && map_next(c->s->classes_of_pods, &i, NULL, &value);) {
+		class = value;
+		if (counts_class(class, ns) && selects(k, class->labels))
+			add_class(c, all, k, class);
 	}
 }
 

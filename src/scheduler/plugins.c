@@ -5,13 +5,17 @@
 
 #define SEARCH_ALL_MAX 100 /* of more fitting nodes only a part is looked at */
 #define SEARCH_PERCENT_LEAST 5
-#define FETCH_AHEAD 6 /* nodes */
+#define FETCH_AHEAD ((size_t)6) /* nodes */
 
 /* Filters run in this order and stop at the first that says no. */
 const struct plugin plugins[] = {
-	{ .name = "NodeUnschedulable", .filter = unschedulable_filter, .helps = NODE_ADDED | NODE_TAINTS },
+	{ .name = "NodeUnschedulable",
+		.prepare = unschedulable_prepare,
+		.filter = unschedulable_filter,
+		.helps = NODE_ADDED | NODE_TAINTS },
 	{ .name = "NodeName", .prepare = node_name_prepare, .filter = node_name_filter, .helps = NODE_ADDED },
 	{ .name = "TaintToleration",
+		.prepare = taints_prepare,
 		.filter = taints_filter,
 		.prepare_score = taints_prepare_score,
 		.score = taints_score,
@@ -28,6 +32,7 @@ const struct plugin plugins[] = {
 		.helps = NODE_ADDED | NODE_LABELS },
 	{ .name = "NodePorts", .prepare = ports_prepare, .filter = ports_filter, .helps = NODE_ADDED | POD_GONE },
 	{ .name = "NodeResourcesFit",
+		.prepare = fit_prepare,
 		.filter = fit_filter,
 		.score = fit_score,
 		.weight = 1,
@@ -223,16 +228,22 @@ static void fetch_soon(const struct node_info *n)
 	__builtin_prefetch(&n->labels);
 }
 
+/* i < 2 * s->n: a division a node would take as long as its filters. */
+static size_t in_turn(const struct snapshot *s, size_t i)
+{
+	return i < s->n ? i : i - s->n;
+}
+
 struct node_info *cycle_choose(struct cycle *c)
 {
 	struct snapshot *s = c->s;
-	size_t wanted = enough(s->n), looked = 0;
-	struct candidates k = { .nodes = ARENA_ARRAY(c->a, struct node_info *, wanted + 1) };
+	size_t wanted = enough(s->n), looked = 0, first = s->n ? s->next % s->n : 0, ahead = MIN(FETCH_AHEAD, s->n);
+	struct candidates k = { .nodes = arena_alloc(c->a, (wanted + 1) * sizeof(*k.nodes)) };
 
 	for (; looked < s->n && k.n < wanted; looked++) {
-		struct node_info *n = s->list[(s->next + looked) % s->n];
+		struct node_info *n = s->list[in_turn(s, first + looked)];
 
-		fetch_soon(s->list[(s->next + looked + FETCH_AHEAD) % s->n]);
+		fetch_soon(s->list[in_turn(s, in_turn(s, first + looked) + ahead)]);
 		if (cycle_filter(c, n) == FITS)
 			k.nodes[k.n++] = n;
 	}

@@ -58,7 +58,7 @@ static void fill(struct snapshot *s, struct arena *a, const char *nodes, const c
 	for (struct val_iter it = val_iter(doc_root(p)); val_next(&it);) {
 		auto_(doc_unref) struct doc *d = copy(a, it.val);
 
-		snapshot_pod(s, d, doc_str(d, "spec.nodeName"), false);
+		snapshot_pod(s, d, doc_str(d, "spec.nodeName"));
 	}
 }
 
@@ -523,7 +523,7 @@ static void place_many(struct snapshot *s, int n)
 			i, i, i, i % 2 ? "b" : "a");
 		auto_(doc_unref) struct doc *d = yaml(text);
 
-		snapshot_pod(s, d, doc_str(d, "spec.nodeName"), false);
+		snapshot_pod(s, d, doc_str(d, "spec.nodeName"));
 	}
 }
 

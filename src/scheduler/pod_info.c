@@ -311,3 +311,32 @@ struct pod_info *pod_info_free(struct pod_info *p)
 	free(p);
 	return NULL;
 }
+
+/* Version by version a pod's spec gets a node's name, and seldom anything else. */
+static bool same_but_node_name(struct val a, struct val b)
+{
+	struct val_iter i = val_iter(a), k = val_iter(b);
+	bool more, other;
+
+	do {
+		while ((more = val_next(&i)) && str_is(i.key, "nodeName"))
+			;
+		while ((other = val_next(&k)) && str_is(k.key, "nodeName"))
+			;
+	} while (more && other && str_eq(i.key, k.key) && val_equal(i.val, k.val));
+	return !more && !other;
+}
+
+bool pod_info_renew(struct pod_info *p, struct doc *pod)
+{
+	if (p->n_extras || p->n_ports) /* they point into the old one */
+		return false;
+	if (pod_is_deleting(p->doc) != pod_is_deleting(pod) ||
+		!val_equal(doc_get(p->doc, "metadata.labels"), doc_get(pod, "metadata.labels")) ||
+		!val_equal(doc_get(p->doc, "metadata.ownerReferences"), doc_get(pod, "metadata.ownerReferences")) ||
+		!same_but_node_name(doc_get(p->doc, "spec"), doc_get(pod, "spec")))
+		return false;
+	doc_unref(p->doc);
+	p->doc = doc_ref(pod);
+	return true;
+}

@@ -141,7 +141,7 @@ static void pod_changed(struct scheduler *s, struct doc *before, struct doc *aft
 
 	if (has_node(after)) {
 		waiting_forget(&s->waiting, uid);
-		snapshot_pod(&s->snapshot, after, doc_str(after, "spec.nodeName"), false);
+		snapshot_pod(&s->snapshot, after, doc_str(after, "spec.nodeName"));
 	} else if (!after || pod_is_ended(after) || pod_is_deleting(after) || doc_str(after, "spec.nodeName").n) {
 		waiting_forget(&s->waiting, uid);
 		if (known && known->assumed)
@@ -371,7 +371,7 @@ static void schedule(struct scheduler *s, struct pending *p, struct arena *a)
 	if (plan.waits) {
 		wait_for_volumes(s, p, n, &plan);
 	} else if (n) {
-		snapshot_pod(&s->snapshot, p->pod, n->name, true);
+		snapshot_assume(&s->snapshot, TAKE(pod), n);
 		writers_bind(s->writers, p->pod, n->name);
 		__atomic_add_fetch(&s->counters.scheduled, 1, __ATOMIC_RELAXED);
 	} else {

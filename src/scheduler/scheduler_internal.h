@@ -63,6 +63,8 @@ struct pod_info {
 /* Own. */
 struct pod_info *pod_info_new(struct doc *pod);
 struct pod_info *pod_info_free(struct pod_info *p);
+/* A newer version of the pod that asks for the same: it takes the old one's place. False: it does not, nothing was done. */
+bool pod_info_renew(struct pod_info *p, struct doc *pod);
 AUTO(struct pod_info, pod_info_free)
 int64_t pod_request(const struct pod_info *p, struct str extra);
 /* NULL: it has none. Strings point into the pod. */
@@ -113,19 +115,40 @@ struct pod_class {
 	struct class_node *nodes;
 	size_t n, cap, key_len;
 	char *key;
+	struct pod_class *sibling; /* the next one of the same controller */
+	size_t at;                 /* in snapshot.with_terms */
 };
+
+/* What pods ask for, and what the resource plugins last said of a node about it: pods come in rows that ask for the
+ * same, and of thousands of nodes one changes with each. */
+struct demand {
+	int64_t requests[RES_FIXED], scored[2];
+};
+struct opinion {
+	uint64_t demand; /* number of the demand it is about; 0: none */
+	bool fits;
+	int8_t free, balanced; /* scores; NO_SCORE: nobody asked */
+};
+#define NO_SCORE (-1)
 
 struct snapshot {
 	struct map *nodes;                      /* name → node_info */
 	struct node_info **list;                /* those that exist */
 	size_t n, cap, next;                    /* next: where the next decision begins to look */
+	size_t n_unschedulable, n_tainted;      /* of those */
+	struct opinion *opinions;               /* as list */
+	struct demand demand;                   /* of the pods of this row */
+	uint64_t n_demands;                     /* its number */
 	struct map *pods;                       /* uid → pod_info on a node */
 	struct map *namespaces;                 /* name → doc */
 	struct map *claims, *volumes, *classes; /* "namespace/name" or name → doc */
 	struct map *images;                     /* name → how many nodes have it */
 	struct map *classes_of_pods;            /* key → pod_class */
-	struct map *asked;                      /* names of labels that make classes */
-	bool all_asked;                         /* too many: every label does */
+	struct map *siblings;                   /* uid of a controller → its first class */
+	struct pod_class **with_terms;          /* classes with inter-pod affinity */
+	size_t n_with_terms, cap_with_terms;
+	struct map *asked; /* names of labels that make classes */
+	bool all_asked;    /* too many: every label does */
 	struct topology *topologies;
 	size_t n_topologies;
 };
@@ -135,8 +158,10 @@ void snapshot_node(struct snapshot *s, struct str name, struct doc *node);    /*
 void snapshot_namespace(struct snapshot *s, struct str name, struct doc *ns); /* NULL: gone */
 /* One of the maps of documents: d replaces what is there, NULL: gone. */
 void snapshot_doc(struct map *m, struct str key, struct doc *d);
-/* Puts (replaces) a pod on the node. */
-void snapshot_pod(struct snapshot *s, struct doc *pod, struct str node, bool assumed);
+/* Puts (replaces) a pod on the node, as the informer shows it. */
+void snapshot_pod(struct snapshot *s, struct doc *pod, struct str node);
+/* Take: the pod is to be bound to the node, and counts there from now on. */
+void snapshot_assume(struct snapshot *s, struct pod_info *take, struct node_info *n);
 void snapshot_forget_pod(struct snapshot *s, struct str uid);
 struct pod_info *snapshot_find_pod(struct snapshot *s, struct str uid);
 size_t snapshot_topology(struct snapshot *s, struct str key); /* index into node_info.places */
@@ -189,6 +214,7 @@ struct cycle {
 	size_t plugin;   /* whose turn it is */
 	struct reason reasons[32];
 	size_t n_reasons;
+	uint64_t demand;   /* its number; 0: more than opinions are about */
 	bool quiet;        /* what-if: reasons are not wanted */
 	const char *whole; /* no node will do, and why; set by a prepare() that returns true */
 };
@@ -228,7 +254,9 @@ unsigned happenings_that_help(unsigned failed);
 /* The plugins, by file. */
 enum verdict node_name_filter(struct cycle *c, const struct node_info *n);
 bool node_name_prepare(struct cycle *c);
+bool unschedulable_prepare(struct cycle *c);
 enum verdict unschedulable_filter(struct cycle *c, const struct node_info *n);
+bool taints_prepare(struct cycle *c);
 enum verdict taints_filter(struct cycle *c, const struct node_info *n);
 bool taints_prepare_score(struct cycle *c, const struct candidates *k);
 int64_t taints_score(struct cycle *c, const struct node_info *n);
@@ -240,6 +268,7 @@ bool ports_prepare(struct cycle *c);
 enum verdict ports_filter(struct cycle *c, const struct node_info *n);
 bool images_prepare_score(struct cycle *c, const struct candidates *k);
 int64_t images_score(struct cycle *c, const struct node_info *n);
+bool fit_prepare(struct cycle *c);
 enum verdict fit_filter(struct cycle *c, const struct node_info *n);
 int64_t fit_score(struct cycle *c, const struct node_info *n);
 bool balance_prepare_score(struct cycle *c, const struct candidates *k);

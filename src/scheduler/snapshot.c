@@ -23,6 +23,7 @@ void snapshot_init(struct snapshot *s)
 		.namespaces = map_new(doc_end),
 		.images = map_new(NULL),
 		.classes_of_pods = map_new(class_end),
+		.siblings = map_new(NULL),
 		.asked = map_new(NULL),
 		.claims = map_new(doc_end),
 		.volumes = map_new(doc_end),
@@ -33,6 +34,8 @@ void snapshot_fini(struct snapshot *s)
 {
 	map_free(s->pods);
 	map_free(s->classes_of_pods);
+	map_free(s->siblings);
+	free(s->with_terms);
 	map_free(s->asked);
 	snapshot_forget_topologies(s);
 	free(s->topologies);
@@ -43,6 +46,7 @@ void snapshot_fini(struct snapshot *s)
 	map_free(s->volumes);
 	map_free(s->classes);
 	free(s->list);
+	free(s->opinions);
 }
 
 void snapshot_namespace(struct snapshot *s, struct str name, struct doc *ns)
@@ -124,10 +128,19 @@ static void read_node(struct node_info *n)
 	read_taints(n);
 }
 
+static void forget_opinion(struct snapshot *s, const struct node_info *n)
+{
+	if (n->doc)
+		s->opinions[n->at].demand = 0;
+}
+
 static void list_add(struct snapshot *s, struct node_info *n)
 {
-	if (s->n == s->cap)
-		s->list = xrealloc(s->list, s->cap = s->cap ? s->cap * 2 : 16, sizeof(struct node_info *));
+	if (s->n == s->cap) {
+		s->cap = s->cap ? s->cap * 2 : 16;
+		s->list = xrealloc(s->list, s->cap, sizeof(*s->list));
+		s->opinions = xrealloc(s->opinions, s->cap, sizeof(*s->opinions));
+	}
 	n->at = s->n;
 	s->list[s->n++] = n;
 }
@@ -136,6 +149,7 @@ static void list_remove(struct snapshot *s, struct node_info *n)
 {
 	s->list[n->at] = s->list[--s->n];
 	s->list[n->at]->at = n->at;
+	forget_opinion(s, s->list[n->at]);
 }
 
 static void drop_if_unused(struct snapshot *s, struct node_info *n)
@@ -144,12 +158,21 @@ static void drop_if_unused(struct snapshot *s, struct node_info *n)
 		map_del(s->nodes, n->name);
 }
 
+static void count_kept_away(struct snapshot *s, const struct node_info *n, int by)
+{
+	if (!n->doc)
+		return;
+	s->n_unschedulable += n->unschedulable ? by : 0;
+	s->n_tainted += val_has(n->taints) ? by : 0;
+}
+
 void snapshot_node(struct snapshot *s, struct str name, struct doc *node)
 {
 	struct node_info *n = node ? node_need(s, name) : map_get(s->nodes, name);
 
 	if (!n)
 		return;
+	count_kept_away(s, n, -1);
 	if (node && !n->doc)
 		list_add(s, n);
 	if (!node && n->doc)
@@ -161,6 +184,8 @@ void snapshot_node(struct snapshot *s, struct str name, struct doc *node)
 	n->labels = n->taints = VAL_NONE;
 	if (node) {
 		read_node(n);
+		forget_opinion(s, n);
+		count_kept_away(s, n, 1);
 		snapshot_place(s, n);
 	} else {
 		drop_if_unused(s, n);
@@ -178,8 +203,9 @@ int64_t node_extra(const struct node_info *n, struct str name, int64_t *ret_used
 
 /* ---- pods ------------------------------------------------------------------------------------ */
 
-static void account(struct node_info *n, const struct pod_info *p, int64_t sign)
+static void account(struct snapshot *s, struct node_info *n, const struct pod_info *p, int64_t sign)
 {
+	forget_opinion(s, n);
 	for (int i = 0; i < RES_FIXED; i++)
 		n->used[i] += sign * p->requests[i];
 	for (int i = 0; i < 2; i++)
@@ -192,7 +218,7 @@ void node_put(struct snapshot *s, struct node_info *n, struct pod_info *p)
 		n->pods = xrealloc(n->pods, n->cap = n->cap ? n->cap * 2 : 8, sizeof(struct pod_info *));
 	n->pods[n->n_pods++] = p;
 	p->node = n;
-	account(n, p, 1);
+	account(s, n, p, 1);
 	class_put(s, n, p);
 }
 
@@ -206,7 +232,7 @@ void node_take(struct snapshot *s, struct pod_info *p)
 			break;
 		}
 	}
-	account(n, p, -1);
+	account(s, n, p, -1);
 	class_take(s, n, p);
 	p->node = NULL;
 }
@@ -229,13 +255,27 @@ void snapshot_forget_pod(struct snapshot *s, struct str uid)
 	drop_if_unused(s, n);
 }
 
-void snapshot_pod(struct snapshot *s, struct doc *pod, struct str node, bool assumed)
+static void put(struct snapshot *s, struct pod_info *take, struct node_info *n)
 {
-	struct pod_info *p;
+	node_put(s, n, take);
+	map_put(s->pods, doc_uid(take->doc), take);
+}
 
+void snapshot_pod(struct snapshot *s, struct doc *pod, struct str node)
+{
+	struct pod_info *p = snapshot_find_pod(s, doc_uid(pod));
+
+	if (p && str_eq(p->node->name, node) && pod_info_renew(p, pod)) {
+		p->assumed = false;
+		return;
+	}
 	snapshot_forget_pod(s, doc_uid(pod));
-	p = pod_info_new(pod);
-	p->assumed = assumed;
-	node_put(s, node_need(s, node), p);
-	map_put(s->pods, doc_uid(pod), p);
+	put(s, pod_info_new(pod), node_need(s, node));
+}
+
+void snapshot_assume(struct snapshot *s, struct pod_info *take, struct node_info *n)
+{
+	snapshot_forget_pod(s, doc_uid(take->doc));
+	take->assumed = true;
+	put(s, take, n);
 }

@@ -133,7 +133,7 @@ static void fill(struct snapshot *s, struct arena *a, const struct row *r)
 	if (claim)
 		snapshot_doc(s->claims, STR("d/c"), claim);
 	if (placed)
-		snapshot_pod(s, placed, doc_str(placed, "spec.nodeName"), false);
+		snapshot_pod(s, placed, doc_str(placed, "spec.nodeName"));
 }
 
 static const char *plan_text(struct arena *a, const struct volume_plan *p)
