@@ -67,9 +67,8 @@ static int begin(struct local *l, const struct client_request *c, struct rq **re
 	rq->params = ARENA_ARRAY(rq->a, struct param, 4);
 	add_param(rq, "labelSelector", c->label_selector);
 	add_param(rq, "fieldSelector", c->field_selector);
-	rq->path = arena_strf(rq->a, "/%s%s%s/%s%s%.*s/%s", c->res.group[0] ? "apis/" : "api", c->res.group,
-		c->res.group[0] ? "" : "", c->res.version, c->ns.n ? "/namespaces/" : "", STR_ARG(c->ns),
-		c->res.resource);
+	rq->path = ARENA_JOIN(rq->a, str_c(c->res.group[0] ? "/apis/" : "/api"), rq->group, STR("/"), rq->version,
+		str_c(c->ns.n ? "/namespaces/" : ""), c->ns, STR("/"), rq->resource_name);
 	if (!rq->name.n && c->body && rq->verb == V_UPDATE)
 		rq->name = arena_str(rq->a, doc_name(c->body));
 	rq->res = api_resource(l->api, rq->group, rq->version, rq->resource_name);

@@ -5,7 +5,7 @@
 
 struct str cache_key(struct arena *a, const struct resource *r, struct str ns, struct str name)
 {
-	return r->def.namespaced ? arena_strf(a, "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)) : name;
+	return r->def.namespaced ? ARENA_JOIN(a, ns, STR("/"), name) : name;
 }
 
 struct doc *doc_as_served(struct arena *a, const struct resource *res, struct doc *take_d)

@@ -20,13 +20,13 @@ static struct str row_key(char *buf, size_t max, const char *group, const char *
 
 struct resource *api_resource(struct api *api, struct str group, struct str version, struct str resource)
 {
-	char key[400];
-	int n = snprintf(key, sizeof(key), "%.*s/%.*s/%.*s", STR_ARG(group), STR_ARG(version), STR_ARG(resource));
+	char room[400];
+	struct str key = STR_JOIN(room, group, STR("/"), version, STR("/"), resource);
 
-	if (n < 0 || (size_t)n >= sizeof(key))
+	if (!key.p)
 		return NULL;
 	task_lock(&api->lock);
-	struct resource *r = map_get(api->rows, str_n(key, (size_t)n));
+	struct resource *r = map_get(api->rows, key);
 	task_unlock(&api->lock);
 	return r;
 }
@@ -73,9 +73,9 @@ struct resource *resource_by_prefix(struct api *api, struct str prefix)
 /* Most rows store, and those are found without looking at all of them: a write asks for several. */
 struct cache *api_cache(struct api *api, const char *group, const char *resource)
 {
-	char prefix[sizeof(((struct resource *)0)->key_prefix)];
-	int n = snprintf(prefix, sizeof(prefix), "%s%s%s", resource, group[0] ? "." : "", group);
-	struct resource *r = resource_by_prefix(api, str_n(prefix, MIN((size_t)n, sizeof(prefix) - 1)));
+	char room[sizeof(((struct resource *)0)->key_prefix)];
+	struct str prefix = STR_JOIN(room, str_c(resource), str_c(group[0] ? "." : ""), str_c(group));
+	struct resource *r = resource_by_prefix(api, prefix);
 
 	if (!r)
 		r = api_resource_any(api, group, resource);
@@ -85,13 +85,10 @@ struct cache *api_cache(struct api *api, const char *group, const char *resource
 struct doc *api_get(struct api *api, const char *group, const char *resource, struct str ns, struct str name)
 {
 	struct cache *c = api_cache(api, group, resource);
-	char key[600];
-	int n = ns.n ? snprintf(key, sizeof(key), "%.*s/%.*s", STR_ARG(ns), STR_ARG(name)) :
-		       snprintf(key, sizeof(key), "%.*s", STR_ARG(name));
+	char room[600];
+	struct str key = STR_JOIN(room, ns, str_c(ns.n ? "/" : ""), name);
 
-	if (!c || n < 0 || (size_t)n >= sizeof(key))
-		return NULL;
-	return cache_get(c, str_n(key, (size_t)n));
+	return c && key.p ? cache_get(c, key) : NULL;
 }
 
 const struct subresource *resource_sub(const struct resource *r, struct str sub)

@@ -226,8 +226,8 @@ static struct str store_key(struct rq *rq, struct str ns, struct str name)
 	const struct resource *r = rq->res->stored;
 
 	if (r->def.namespaced)
-		return arena_strf(rq->a, "%s%.*s/%.*s", r->key_prefix, STR_ARG(ns), STR_ARG(name));
-	return arena_strf(rq->a, "%s%.*s", r->key_prefix, STR_ARG(name));
+		return ARENA_JOIN(rq->a, str_c(r->key_prefix), ns, STR("/"), name);
+	return ARENA_JOIN(rq->a, str_c(r->key_prefix), name);
 }
 
 static int verdict(struct rq *rq, struct str name, int rc, struct err *e)

@@ -184,6 +184,18 @@ struct str arena_strf(struct arena *a, const char *fmt, ...)
 	return s;
 }
 
+struct str arena_join(struct arena *a, const struct str *parts, size_t n)
+{
+	size_t all = 0;
+	char *p;
+
+	for (size_t i = 0; i < n; i++)
+		all += parts[i].n;
+	p = arena_alloc(a, all + 1);
+	p[all] = 0;
+	return str_join(p, all, parts, n);
+}
+
 void arena_hold(struct arena *a, void *obj, void (*end)(void *obj))
 {
 	struct hold *h;

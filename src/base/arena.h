@@ -22,6 +22,10 @@ char *arena_strdup(struct arena *a, const char *s);
 char *arena_cstr(struct arena *a, struct str s); /* copy as C string */
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
 struct str arena_strf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
+/* The parts one after the other, NUL-terminated: str_join(). */
+struct str arena_join(struct arena *a, const struct str *parts, size_t n);
+#define ARENA_JOIN(a, ...) \
+	arena_join(a, (const struct str[]){ __VA_ARGS__ }, ARRAY_LEN(((const struct str[]){ __VA_ARGS__ })))
 
 /* Take: end(obj) runs when the arena is reset or freed. */
 void arena_hold(struct arena *a, void *obj, void (*end)(void *obj));

@@ -62,19 +62,33 @@ static int month_days(int year, int month)
 	return days[month - 1] + (month == 2 && leap);
 }
 
+/* v in n digits, and what stands behind them. */
+static char *decimals(char *to, int v, int n, char behind)
+{
+	for (int i = n; i-- > 0; v /= 10)
+		to[i] = (char)('0' + v % 10);
+	to[n] = behind;
+	return to + n + 1;
+}
+
 void instant_text(struct instant t, int digits, char ret[TIME_TEXT_MAX])
 {
 	int64_t days = floor_div(t.s, 86400), of_day = t.s - days * 86400;
 	int fraction = t.ns;
 	struct date d = date_of(days);
-	int n = snprintf(ret, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", d.year, d.month, d.day,
-		(int)(of_day / 3600), (int)(of_day / 60 % 60), (int)(of_day % 60));
+	int year = MAX(MIN(d.year, 9999), 0); /* what RFC 3339 can say */
+	char *p = decimals(ret, year, 4, '-');
 
+	p = decimals(p, d.month, 2, '-');
+	p = decimals(p, d.day, 2, 'T');
+	p = decimals(p, (int)(of_day / 3600), 2, ':');
+	p = decimals(p, (int)(of_day / 60 % 60), 2, ':');
+	p = decimals(p, (int)(of_day % 60), 2, digits ? '.' : 'Z');
 	for (int i = digits; i < 9; i++)
 		fraction /= 10;
 	if (digits)
-		n += snprintf(ret + n, TIME_TEXT_MAX - (size_t)n, ".%0*d", digits, fraction);
-	snprintf(ret + n, TIME_TEXT_MAX - (size_t)n, "Z");
+		p = decimals(p, fraction, digits, 'Z');
+	*p = 0;
 }
 
 static void wall_text(struct wall t, int digits, char ret[TIME_TEXT_MAX])

@@ -165,3 +165,29 @@ uint64_t str_hash(struct str s)
 		h ^= (uint64_t)(unsigned char)s.p[i] << shift;
 	return mix(mix(h));
 }
+
+struct str str_join(char *room, size_t max, const struct str *parts, size_t n)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (parts[i].n > max - used)
+			return STR_NULL;
+		if (parts[i].n)
+			memcpy(room + used, parts[i].p, parts[i].n);
+		used += parts[i].n;
+	}
+	return str_n(room, used);
+}
+
+char *hex_text(char *to, const void *bytes, size_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+	const unsigned char *b = bytes;
+
+	for (size_t i = 0; i < n; i++) {
+		*to++ = digits[b[i] >> 4];
+		*to++ = digits[b[i] & 15];
+	}
+	return to;
+}

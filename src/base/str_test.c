@@ -191,6 +191,21 @@ static void arena_copies_text(void **state)
 	assert_string_equal(arena_str(a, STR_NULL).p, "");
 }
 
+static void joins_what_fits(void **state)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	char room[6], hex[8];
+
+	(void)state;
+	assert_true(str_is(STR_JOIN(room, STR("ab"), STR_NULL, STR("/"), STR("cde")), "ab/cde"));
+	assert_null(STR_JOIN(room, STR("ab"), STR("/"), STR("cdef")).p);
+	assert_null(STR_JOIN(room, STR("ab"), STR("/"), STR("cdef"), STR("g")).p);
+	assert_string_equal(ARENA_JOIN(a, STR("x"), STR(""), STR("yz")).p, "xyz");
+	assert_int_equal(ARENA_JOIN(a, STR_NULL).n, 0);
+	assert_ptr_equal(hex_text(hex, "\x00\x9f\xa0", 3), hex + 6);
+	assert_memory_equal(hex, "009fa0", 6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +219,7 @@ int main(void)
 		cmocka_unit_test(arena_ends_holds_in_reverse),
 		cmocka_unit_test(arena_gives_aligned_memory_of_any_size),
 		cmocka_unit_test(arena_copies_text),
+		cmocka_unit_test(joins_what_fits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

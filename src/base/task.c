@@ -233,11 +233,17 @@ uint64_t rand_below(uint64_t n)
 
 void rand_uuid(char ret[UUID_TEXT_MAX])
 {
+	static const unsigned char parts[] = { 4, 2, 2, 2, 6 };
 	unsigned char b[16];
+	char *p = ret;
 
 	rand_bytes(b, sizeof(b));
 	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
 	b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-	snprintf(ret, UUID_TEXT_MAX, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-		b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+	for (size_t i = 0, part = 0; part < ARRAY_LEN(parts); i += parts[part++]) {
+		if (i)
+			*p++ = '-';
+		p = hex_text(p, b + i, parts[part]);
+	}
+	*p = 0;
 }

@@ -71,6 +71,9 @@ struct recorder;
 struct recorder *recorder_new(struct client *c, const char *component, const char *host);
 struct recorder *recorder_free(struct recorder *r); /* writes what is pending for at most a second */
 AUTO(struct recorder, recorder_free)
+/* How many are not written yet. Whoever makes thousands waits before there are RECORDER_MAX: more are dropped. */
+size_t recorder_waiting(struct recorder *r);
+#define RECORDER_MAX 16384
 /* about: the object (any kind). type "Normal" or "Warning". */
 void recorder_event(struct recorder *r, struct doc *about, const char *type, const char *reason, const char *fmt, ...)
 	PRINTF(5, 6);

@@ -1,6 +1,6 @@
 /* Events: what happened to an object, for people. Callers only queue; one task writes, many events at a time.
  *
- *   recorder_event() ──► queue (bounded) ──► task: rate limit per object ──► same as before? count it up : create
+ *   recorder_event() ──► queue (RECORDER_MAX) ──► task: rate limit per object ──► same as before? count it up : create
  *
  * Occurrences of the same event are written one after the other.
  * As in upstream, more than 10 different messages of one kind within 10 minutes become one event that says so. */
@@ -12,7 +12,6 @@
 #include <stdio.h>
 
 #define LOG_MODULE "events"
-#define QUEUE_MAX 16384   /* events that wait or are being written; later ones are dropped, and that is logged */
 #define ENTRY_BYTES 512   /* of one that waits, as a rule */
 #define WRITES_MAX 64     /* at a time */
 #define KNOWN_MAX 4096    /* entries of each table below; the oldest go */
@@ -28,6 +27,7 @@
 struct entry {
 	struct arena *a;
 	struct str kind, api_version, ns, name, uid, revision, field_path, type, reason, message;
+	struct str key; /* what makes two occurrences the same event; after combine() */
 	struct wall at;
 	struct entry *next; /* the same again, while this one is written */
 };
@@ -61,7 +61,7 @@ struct recorder {
 
 	/* The task only; a fiber that writes finds them changed afterwards. */
 	struct map *known, *buckets, *similar;
-	struct map *writing; /* same_key() → its first entry */
+	struct map *writing; /* entry.key → the first of them */
 };
 
 /* ---- memory of what was said ----------------------------------------------------------------- */
@@ -81,7 +81,7 @@ static struct str digest(struct arena *a, struct str key)
 {
 	uint64_t h[2] = { str_hash(key), 0 };
 
-	h[1] = str_hash(arena_strf(a, "%016llx%.*s", (unsigned long long)h[0], STR_ARG(key)));
+	h[1] = str_hash(ARENA_JOIN(a, str_n((char *)h, sizeof(h[0])), key));
 	return arena_str(a, str_n((char *)h, sizeof(h)));
 }
 
@@ -122,9 +122,8 @@ static bool allowed(struct recorder *r, const struct entry *ev)
 /* Many messages that differ ("failed after 1.2 s", "failed after 1.3 s") become one. */
 static void combine(struct recorder *r, struct entry *ev)
 {
-	struct str key = digest(ev->a,
-		arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path), STR_ARG(ev->type),
-			STR_ARG(ev->reason)));
+	struct str key = digest(
+		ev->a, ARENA_JOIN(ev->a, ev->uid, STR("|"), ev->field_path, STR("|"), ev->type, STR("|"), ev->reason));
 	uint64_t message = str_hash(ev->message);
 	struct similar *s = map_get(r->similar, key);
 	struct mono now = mono_now();
@@ -154,8 +153,8 @@ static struct str same_key(struct entry *ev)
 	bool combined = str_starts(ev->message, STR("(combined"));
 
 	return digest(ev->a,
-		arena_strf(ev->a, "%.*s|%.*s|%.*s|%.*s|%.*s", STR_ARG(ev->uid), STR_ARG(ev->field_path),
-			STR_ARG(ev->type), STR_ARG(ev->reason), STR_ARG(combined ? STR("combined") : ev->message)));
+		ARENA_JOIN(ev->a, ev->uid, STR("|"), ev->field_path, STR("|"), ev->type, STR("|"), ev->reason, STR("|"),
+			combined ? STR("combined") : ev->message));
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -192,7 +191,7 @@ static int create(struct recorder *r, struct entry *ev, struct err *e)
 	k = xcalloc(1, sizeof(*k));
 	*k = (struct known){ .ns = str_dup(ns), .name = xstrdup(name), .count = 1 };
 	bound(r->known);
-	map_put(r->known, same_key(ev), k);
+	map_put(r->known, ev->key, k);
 	return 0;
 }
 
@@ -208,7 +207,7 @@ static int count_up(struct recorder *r, struct entry *ev, struct known *k, struc
 	name = arena_str(ev->a, str_c(k->name));
 	patch = node_publish(node_pack(ev->a, "{count:I, lastTimestamp:s, message:S}", k->count + 1, now, ev->message));
 	code = client_patch(r->client, res_events, ns, name, NULL, PATCH_MERGE, patch, NULL, e);
-	k = map_get(r->known, same_key(ev));
+	k = map_get(r->known, ev->key);
 	if (code == 0 && k)
 		k->count++;
 	return code;
@@ -216,7 +215,7 @@ static int count_up(struct recorder *r, struct entry *ev, struct known *k, struc
 
 static int write_once(struct recorder *r, struct entry *ev, struct err *e)
 {
-	struct known *k = map_get(r->known, same_key(ev));
+	struct known *k = map_get(r->known, ev->key);
 	int code;
 
 	if (!k)
@@ -224,7 +223,7 @@ static int write_once(struct recorder *r, struct entry *ev, struct err *e)
 	code = count_up(r, ev, k, e);
 	if (code != -ERR_NOT_FOUND)
 		return code;
-	map_del(r->known, same_key(ev)); /* its time to live was over */
+	map_del(r->known, ev->key); /* its time to live was over */
 	err_init(e);
 	return create(r, ev, e);
 }
@@ -266,7 +265,7 @@ static void done(struct recorder *r, struct entry *ev)
 /* Writes it, and then what came to the same meanwhile. */
 static void write_in_turn(struct recorder *r, struct entry *ev)
 {
-	struct str key = same_key(ev);
+	struct str key = ev->key;
 	struct entry *first = map_get(r->writing, key), *next;
 
 	if (first) {
@@ -279,7 +278,7 @@ static void write_in_turn(struct recorder *r, struct entry *ev)
 		map_put(r->writing, key, ev);
 		write_event(r, ev);
 		next = ev->next;
-		key = next ? same_key(next) : key;
+		key = next ? next->key : key;
 		if (!next)
 			map_del(r->writing, key);
 		done(r, ev);
@@ -296,6 +295,7 @@ static void work(void *arg, void *job)
 		return;
 	}
 	combine(r, ev);
+	ev->key = same_key(ev);
 	write_in_turn(r, ev);
 }
 
@@ -413,12 +413,22 @@ static void record(struct recorder *r, struct doc *about, const char *field_path
 	vsnprintf(message, sizeof(message), fmt, ap);
 	make_text(message);
 	task_lock(&r->lock);
-	room = r->waiting < QUEUE_MAX;
+	room = r->waiting < RECORDER_MAX;
 	r->waiting += room;
 	r->dropped += !room;
 	task_unlock(&r->lock);
 	if (room)
 		crew_add(r->crew, entry_new(about, field_path, type, reason, message));
+}
+
+size_t recorder_waiting(struct recorder *r)
+{
+	size_t n;
+
+	task_lock(&r->lock);
+	n = (size_t)r->waiting;
+	task_unlock(&r->lock);
+	return n;
 }
 
 void recorder_event(struct recorder *r, struct doc *about, const char *type, const char *reason, const char *fmt, ...)

@@ -240,6 +240,30 @@ static void floats_read_back(void **state)
 	}
 }
 
+/* Wherever it stands: what must be escaped is found eight bytes at a time. */
+static void every_character_reads_back(void **state)
+{
+	char text[20];
+
+	(void)state;
+	for (int c = 1; c < 128; c++) {
+		for (size_t at = 0; at < sizeof(text); at++) {
+			auto_(arena_free) struct arena *a = arena_new();
+			auto_(doc_unref) struct doc *d = NULL, *again = NULL;
+			struct str s = str_n(text, sizeof(text));
+			struct err e;
+
+			memset(text, 'x', sizeof(text));
+			text[at] = (char)c;
+			d = node_publish(node_pack(a, "{k:S, v:[S]}", s, str_sub(s, at, 1)));
+			err_init(&e);
+			assert_int_equal(doc_parse(doc_text(d), &again, &e), 0);
+			assert_true(str_eq(doc_str(again, "k"), s));
+			assert_true(str_eq(val_str(val_at(doc_get(again, "v"), 0)), str_sub(s, at, 1)));
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +277,7 @@ int main(void)
 		cmocka_unit_test(copies_are_independent),
 		cmocka_unit_test(cleans_bytes_that_are_no_text),
 		cmocka_unit_test(floats_read_back),
+		cmocka_unit_test(every_character_reads_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,19 @@ static void expect(struct pack *p, char c)
 
 static bool is_word(char c)
 {
-	return c && !strchr(" \n\t:,{}[]'", c);
+	static const bool ends[256] = { [0] = true,
+		[' '] = true,
+		['\n'] = true,
+		['\t'] = true,
+		[':'] = true,
+		[','] = true,
+		['{'] = true,
+		['}'] = true,
+		['['] = true,
+		[']'] = true,
+		['\''] = true };
+
+	return !ends[(unsigned char)c];
 }
 
 static struct str word(struct pack *p)

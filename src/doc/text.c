@@ -50,14 +50,27 @@ bool utf8_valid(struct str s)
 	return true;
 }
 
+static bool must_escape(unsigned char c)
+{
+	return c < 0x20 || c == '"' || c == '\\';
+}
+
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+#define ANY_BELOW(x, least) (((x)-EACH(least)) & ~(x)&EACH(0x80)) /* of eight bytes; not 0: there is one */
+
 bool json_needs_escape(struct str s)
 {
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
+	size_t i = 0;
+	uint64_t x;
 
-		if (c < 0x20 || c == '"' || c == '\\')
+	for (; i + sizeof(x) <= s.n; i += sizeof(x)) {
+		memcpy(&x, s.p + i, sizeof(x));
+		if (ANY_BELOW(x, 0x20) | ANY_BELOW(x ^ EACH('"'), 1) | ANY_BELOW(x ^ EACH('\\'), 1))
 			return true;
 	}
+	for (; i < s.n; i++)
+		if (must_escape((unsigned char)s.p[i]))
+			return true;
 	return false;
 }
 
@@ -70,7 +83,7 @@ void json_escape(struct build *b, struct str s)
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
-		if (c >= 0x20 && c != '"' && c != '\\')
+		if (!must_escape(c))
 			continue;
 		build_bytes(b, s.p + from, i - from);
 		from = i + 1;

@@ -7,6 +7,8 @@
 
 #define LOG_MODULE "scheduler"
 #define SYNC_STEP_MS 500
+#define BEHIND_MS 1 /* a pause for the writers */
+#define NO_WAIT ((struct mono){ 0 })
 
 struct message {
 	struct message *next;
@@ -394,15 +396,15 @@ static void publish_counts(struct scheduler *s)
 		__atomic_store_n(&s->counters.pending[i], counts[i], __ATOMIC_RELAXED);
 }
 
-/* Applies what has arrived; when there is nothing to do, waits. false: stopped. */
-static bool catch_up(struct scheduler *s, bool wait)
+/* Applies what has arrived; when there is nothing, waits until then. false: stopped. */
+static bool catch_up(struct scheduler *s, struct mono until)
 {
 	struct message *news;
 	bool go_on, in_time = true;
 
 	task_lock(&s->lock);
-	while (wait && !s->first && !s->stopping && in_time)
-		in_time = task_wait_until(&s->news, &s->lock, waiting_next(&s->waiting));
+	while (until.ns && !s->first && !s->stopping && in_time)
+		in_time = task_wait_until(&s->news, &s->lock, until);
 	news = TAKE(s->first);
 	s->last = &s->first;
 	go_on = !s->stopping;
@@ -417,7 +419,7 @@ static bool wait_synced(struct scheduler *s)
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		while (!informer_wait_synced(all[i], SYNC_STEP_MS))
-			if (!catch_up(s, false))
+			if (!catch_up(s, NO_WAIT))
 				return false;
 	return true;
 }
@@ -426,17 +428,19 @@ static void run(void *arg)
 {
 	struct scheduler *s = arg;
 	auto_(arena_free) struct arena *a = arena_new();
-	struct pending *p = NULL;
+	struct mono until = NO_WAIT;
 
 	if (!wait_synced(s))
 		return;
-	for (bool idle = false; catch_up(s, idle);) {
-		p = waiting_pop(&s->waiting, mono_now());
-		idle = !p;
+	while (catch_up(s, until)) {
+		bool behind = writers_behind(s->writers);
+		struct pending *p = behind ? NULL : waiting_pop(&s->waiting, mono_now());
+
 		if (p)
 			schedule(s, p, a);
 		else
 			publish_counts(s);
+		until = p ? NO_WAIT : behind ? mono_add_ms(mono_now(), BEHIND_MS) : waiting_next(&s->waiting);
 		arena_reset(a);
 	}
 }

@@ -3,10 +3,14 @@
 #include "base/log.h"
 #include "claims/claims.h"
 
+#include <stdatomic.h>
+
 #define LOG_MODULE "scheduler"
 #define TASKS_MAX 4
 #define WRITES_MAX 128 /* at a time: what fits into the next commit */
 #define REPORT_TRIES 3
+#define JOBS_BEHIND 1024                 /* that have not been begun or are under way: who decides waits for them … */
+#define EVENTS_BEHIND (RECORDER_MAX / 4) /* … and for Events, so that none is dropped */
 
 struct job {
 	struct doc *pod;      /* ref */
@@ -23,10 +27,12 @@ struct writers {
 	void (*failed)(void *arg, struct str uid);
 	void *arg;
 	struct crew *crew;
+	atomic_size_t jobs;
 };
 
-static void job_free(struct job *j)
+static void job_free(struct writers *w, struct job *j)
 {
+	atomic_fetch_sub(&w->jobs, 1);
 	for (size_t i = 0; i < j->n_victims; i++)
 		doc_unref(j->victims[i]);
 	free(j->victims);
@@ -213,13 +219,23 @@ static void work(void *arg, void *job)
 		write_volumes(w, j, a);
 	else
 		bind(w, j, a);
-	job_free(j);
+	job_free(w, j);
 }
 
 static void drop(void *arg, void *job)
 {
-	(void)arg;
-	job_free(job);
+	job_free(arg, job);
+}
+
+static void add(struct writers *w, struct job *take)
+{
+	atomic_fetch_add(&w->jobs, 1);
+	crew_add(w->crew, take);
+}
+
+bool writers_behind(struct writers *w)
+{
+	return atomic_load(&w->jobs) >= JOBS_BEHIND || recorder_waiting(w->recorder) >= EVENTS_BEHIND;
 }
 
 void writers_bind(struct writers *w, struct doc *pod, struct str node)
@@ -228,7 +244,7 @@ void writers_bind(struct writers *w, struct doc *pod, struct str node)
 
 	j->pod = doc_ref(pod);
 	j->node = str_dup(node);
-	crew_add(w->crew, j);
+	add(w, j);
 }
 
 void writers_volumes(struct writers *w, struct doc *pod, struct str node, const struct volume_plan *plan)
@@ -247,7 +263,7 @@ void writers_volumes(struct writers *w, struct doc *pod, struct str node, const 
 		j->writes[j->n_writes] =
 			(struct volume_write){ doc_ref(v->claim), v->volume ? doc_ref(v->volume) : NULL };
 	}
-	crew_add(w->crew, j);
+	add(w, j);
 }
 
 void writers_report(struct writers *w, struct doc *pod, const char *message, struct str nominated,
@@ -261,7 +277,7 @@ void writers_report(struct writers *w, struct doc *pod, const char *message, str
 	j->victims = n_victims ? xcalloc(n_victims, sizeof(struct doc *)) : NULL;
 	for (size_t i = 0; i < n_victims; i++)
 		j->victims[j->n_victims++] = doc_ref(victims[i]->doc);
-	crew_add(w->crew, j);
+	add(w, j);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

@@ -11,6 +11,8 @@ struct writers *writers_new(
 void writers_stop(struct writers *w);
 struct writers *writers_free(struct writers *w);
 
+/* So much waits to be written that nothing more should be decided for the moment. */
+bool writers_behind(struct writers *w);
 void writers_bind(struct writers *w, struct doc *pod, struct str node);
 /* The pod is to go to the node once its claims are bound: tells who binds them, and who makes volumes. */
 void writers_volumes(struct writers *w, struct doc *pod, struct str node, const struct volume_plan *plan);

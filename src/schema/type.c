@@ -80,6 +80,15 @@ const struct schema_type *schema_builtin_by_name(const char *name)
 	return NULL;
 }
 
+/* As cmp_c(): most names differ in the first letters, where a call of memcmp() costs more than the comparison. */
+static int cmp_short(struct str s, const char *c)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!c[i] || s.p[i] != c[i])
+			return c[i] ? (unsigned char)s.p[i] - (unsigned char)c[i] : 1;
+	return c[s.n] ? -1 : 0;
+}
+
 const struct schema_field *schema_field(const struct schema_type *t, struct str name)
 {
 	size_t lo = 0, hi;
@@ -90,7 +99,7 @@ const struct schema_field *schema_field(const struct schema_type *t, struct str 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 		const struct schema_field *f = &t->fields[t->by_name[mid]];
-		int c = cmp_c(name, f->name);
+		int c = cmp_short(name, f->name);
 
 		if (!c)
 			return f;

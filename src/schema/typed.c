@@ -45,7 +45,7 @@ static const struct schema_type *entry_type(
 
 static struct str elem_field(struct arena *a, struct str key)
 {
-	return arena_strf(a, "f:%.*s", STR_ARG(key));
+	return ARENA_JOIN(a, STR("f:"), key);
 }
 
 static struct node *key_value(struct arena *a, const struct schema_type *element, struct node *item, const char *key)
