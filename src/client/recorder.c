@@ -13,7 +13,7 @@
 
 #define LOG_MODULE "events"
 #define ENTRY_BYTES 512   /* of one that waits, as a rule */
-#define WRITES_MAX 64     /* at a time */
+#define WRITES_MAX 128    /* at a time: what fits into the next commit */
 #define KNOWN_MAX 4096    /* entries of each table below; the oldest go */
 #define BURST 25          /* events of one object at once, then … */
 #define REFILL_MS 300000  /* … one each 5 minutes */

@@ -31,8 +31,14 @@ static void place_node(struct topology *t, size_t at, struct node_info *n)
 
 static void room_for_places(struct snapshot *s, struct node_info *n)
 {
-	if (n->cap_places < s->n_topologies)
-		n->places = xrealloc(n->places, n->cap_places = s->n_topologies + 4, sizeof(*n->places));
+	bool few = n->places == n->few;
+
+	if (n->cap_places >= s->n_topologies)
+		return;
+	n->cap_places = s->n_topologies + PLACES_FEW;
+	n->places = xrealloc(few ? NULL : n->places, n->cap_places, sizeof(*n->places));
+	if (few)
+		memcpy(n->places, n->few, sizeof(n->few));
 }
 
 void snapshot_place(struct snapshot *s, struct node_info *n)

@@ -10,7 +10,7 @@ struct constraint {
 	int64_t max_skew, min_domains;
 	bool honor_affinity, honor_taints, self;
 	size_t topology;
-	int64_t *domains; /* by value of the label: pods, NO_DOMAIN: no node of it counts */
+	int32_t *domains; /* by value of the label: pods, NO_DOMAIN: no node of it counts */
 	int64_t least;    /* pods of the emptiest domain */
 	int64_t weight;   /* of its score, in thousandths */
 };
@@ -101,7 +101,7 @@ static bool eligible(
 	return !k->honor_taints || !val_has(taint_against(c->pod->doc, n));
 }
 
-static int64_t *domain_at(struct constraint *k, const struct node_info *n)
+static int32_t *domain_at(struct constraint *k, const struct node_info *n)
 {
 	return &k->domains[n->places[k->topology]];
 }
@@ -113,7 +113,7 @@ static void add_class(struct cycle *c, struct constraints *all, struct constrain
 
 		if (n->doc && has_key(k, n) && (all->implied || has_all_keys(all, n)) &&
 			*domain_at(k, n) != NO_DOMAIN && eligible(c, all, k, n))
-			*domain_at(k, n) += class->nodes[i].pods;
+			*domain_at(k, n) += (int32_t) class->nodes[i].pods;
 	}
 }
 
@@ -145,7 +145,7 @@ static void find_least(struct cycle *c, struct constraint *k)
 		if (k->domains[i] == NO_DOMAIN)
 			continue;
 		domains++;
-		k->least = MIN(k->least, k->domains[i]);
+		k->least = MIN(k->least, (int64_t)k->domains[i]);
 	}
 	if (!domains || domains < k->min_domains)
 		k->least = 0;

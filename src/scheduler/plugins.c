@@ -185,27 +185,27 @@ void scores_down(struct cycle *c, struct candidates *k)
 		k->scores[i] = SCORE_MAX - k->scores[i];
 }
 
-static void add_scores(struct cycle *c, const struct candidates *k, int64_t *total)
+static void add_scores(struct cycle *c, struct candidates *k, int64_t *total)
 {
 	const struct plugin *p = &plugins[c->plugin];
-	struct candidates mine = { k->nodes, ARENA_ARRAY(c->a, int64_t, k->n), k->n };
 
 	if (!p->score || (p->prepare_score && !p->prepare_score(c, k)))
 		return;
 	for (size_t i = 0; i < k->n; i++)
-		mine.scores[i] = p->score(c, k->nodes[i]);
+		k->scores[i] = p->score(c, k->nodes[i]);
 	if (p->normalize)
-		p->normalize(c, &mine);
+		p->normalize(c, k);
 	for (size_t i = 0; i < k->n; i++)
-		total[i] += mine.scores[i] * p->weight;
+		total[i] += k->scores[i] * p->weight;
 }
 
 /* The first of the best: where the search begins moves on with each pod, so equals take turns. */
-static struct node_info *best(struct cycle *c, const struct candidates *k)
+static struct node_info *best(struct cycle *c, struct candidates *k)
 {
 	int64_t *total = ARENA_ARRAY(c->a, int64_t, k->n);
 	size_t at = 0;
 
+	k->scores = arena_alloc(c->a, k->n * sizeof(*k->scores));
 	for (c->plugin = 0; c->plugin < plugins_n; c->plugin++)
 		add_scores(c, k, total);
 	for (size_t i = 1; i < k->n; i++)
@@ -224,8 +224,7 @@ static size_t enough(size_t nodes)
 /* Thousands of nodes do not fit into the processor's cache: most of a filter's time was waiting for them. */
 static void fetch_soon(const struct node_info *n)
 {
-	__builtin_prefetch(n->allocatable);
-	__builtin_prefetch(&n->labels);
+	__builtin_prefetch(n);
 }
 
 /* i < 2 * s->n: a division a node would take as long as its filters. */

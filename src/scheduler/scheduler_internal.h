@@ -75,17 +75,21 @@ bool label_pairs_match(struct label_pairs pairs, struct val labels);
 bool pod_is_ended(const struct doc *pod);
 bool pod_is_deleting(const struct doc *pod);
 
+#define PLACES_FEW 4
 struct node_info {
+	/* What every decision looks at, together: thousands of nodes do not fit into the processor's cache. */
+	size_t at;               /* in snapshot.list */
+	struct doc *doc;         /* ref; NULL: pods name it, but nobody has seen it */
+	int32_t *places;         /* by topology */
+	int32_t few[PLACES_FEW]; /* places, while there are no more */
+	size_t cap_places;
+	bool unschedulable, prefers_away; /* a taint PreferNoSchedule */
+
 	struct str name; /* points to its key in the map */
-	struct doc *doc; /* ref; NULL: pods name it, but nobody has seen it */
 	int64_t allocatable[RES_FIXED], used[RES_FIXED], scored[2];
 	struct pod_info **pods;
-	size_t n_pods, cap, at; /* at: in snapshot.list */
-	/* of doc, read once */
-	struct val labels, taints;
-	bool unschedulable, prefers_away; /* a taint PreferNoSchedule */
-	int32_t *places;                  /* by topology */
-	size_t cap_places;
+	size_t n_pods, cap;
+	struct val labels, taints; /* of doc, read once */
 	char text[];
 };
 static inline struct val node_labels(const struct node_info *n)

@@ -11,7 +11,8 @@ static void node_end(void *p)
 	struct node_info *n = p;
 
 	doc_unref(n->doc);
-	free(n->places);
+	if (n->places != n->few)
+		free(n->places);
 	free(n->pods);
 	free(n);
 }
@@ -73,6 +74,8 @@ static struct node_info *node_need(struct snapshot *s, struct str name)
 	n = xcalloc(1, sizeof(*n) + name.n + 1);
 	memcpy(n->text, name.p, name.n);
 	n->name = str_n(n->text, name.n);
+	n->places = n->few;
+	n->cap_places = PLACES_FEW;
 	map_put(s->nodes, name, n);
 	return n;
 }

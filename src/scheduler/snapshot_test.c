@@ -8,6 +8,7 @@
 
 #define NODES 6
 #define PODS 24
+#define KEYS 6 /* more topologies than a node has room for by itself */
 #define STEPS 3000
 
 struct world {
@@ -38,18 +39,19 @@ static struct doc *node(struct world *w, unsigned i)
 		"taints: [{key: k, effect: NoSchedule}]", "taints: [{key: k, effect: PreferNoSchedule}]" };
 	auto_buf struct buf b = BUF_INIT;
 
-	buf_printf(&b,
-		"{metadata: {name: n%u, labels: {zone: z%u, kubernetes.io/hostname: n%u}}, spec: {%s}, status: {"
-		"allocatable: {cpu: %u, memory: 8Gi, pods: 20, x.io/gpu: 2}}}",
-		i, pick(w, 3), i, specs[pick(w, ARRAY_LEN(specs))], 1 + pick(w, 4));
+	buf_printf(&b, "{metadata: {name: n%u, labels: {zone: z%u, kubernetes.io/hostname: n%u", i, pick(w, 3), i);
+	for (unsigned k = 0; k < KEYS; k++)
+		buf_printf(&b, ", k%u: v%u", k, pick(w, 3));
+	buf_printf(&b, "}}, spec: {%s}, status: {allocatable: {cpu: %u, memory: 8Gi, pods: 20, x.io/gpu: 2}}}",
+		specs[pick(w, ARRAY_LEN(specs))], 1 + pick(w, 4));
 	return yaml(&b);
 }
 
 /* i < PODS: one that is on a node, by its number; PODS: one that waits. */
 static struct doc *pod(struct world *w, unsigned i)
 {
-	static const char term[] = "requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: zone, "
-				   "labelSelector: {matchLabels: {app: a";
+	static const char term[] = "requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: k%u, "
+				   "labelSelector: {matchLabels: {app: a%u}}}]}}, ";
 	static const char *const limits[] = { "cpu: 100m", "cpu: 100m", "cpu: 900m, memory: 1Gi", "x.io/gpu: 1", "" };
 	const char *kinds[] = { "", "", "podAffinity", "podAntiAffinity" }, *kind = kinds[pick(w, ARRAY_LEN(kinds))];
 	auto_buf struct buf b = BUF_INIT;
@@ -58,8 +60,10 @@ static struct doc *pod(struct world *w, unsigned i)
 		pick(w, 2));
 	buf_printf(&b, "ownerReferences: [{uid: r%u, controller: true}]%s}, spec: {", pick(w, 3),
 		pick(w, 8) ? "" : ", deletionTimestamp: 2026-01-01T00:00:00Z");
-	if (*kind)
-		buf_printf(&b, "affinity: {%s: {%s%u}}}]}}, ", kind, term, pick(w, 2));
+	if (*kind) {
+		buf_printf(&b, "affinity: {%s: {", kind);
+		buf_printf(&b, term, pick(w, KEYS), pick(w, 2));
+	}
 	if (!pick(w, 6))
 		buf_c(&b,
 			"topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, "
