@@ -114,9 +114,9 @@ struct resource {
 	bool controller_present; /* atomic, see api_controller_present() */
 	size_t stale;            /* values met that upkeep.c will write again; loading and upkeep only */
 	int64_t last_event;      /* atomic: revision of its latest change */
-	uint64_t storage_hash;
-	struct custom *custom; /* own: of a custom kind, see custom.h; else NULL */
-	int users;             /* atomic: requests that hold it */
+	char storage_hash[16];   /* as discovery shows it */
+	struct custom *custom;   /* own: of a custom kind, see custom.h; else NULL */
+	int users;               /* atomic: requests that hold it */
 	struct mono removed_at;
 	/* While it is filled beside a running store: events wait in `held`. */
 	struct task_mutex load_lock;

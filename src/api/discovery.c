@@ -225,14 +225,6 @@ static bool one_group(struct rq *rq, struct str group)
 	return false;
 }
 
-static void storage_hash(const struct resource *r, struct buf *b)
-{
-	uint64_t h = r->stored->storage_hash;
-	auto_free char *text = base64_encode(str_n((const char *)&h, sizeof(h)));
-
-	buf_printf(b, ",\"storageVersionHash\":\"%s\"", text);
-}
-
 static void resource_json(const struct resource *r, struct buf *b)
 {
 	const struct resource_def *d = &r->def;
@@ -244,7 +236,7 @@ static void resource_json(const struct resource *r, struct buf *b)
 	list_json("shortNames", d->short_names, b);
 	list_json("categories", d->categories, b);
 	if (r->stored->cache)
-		storage_hash(r, b);
+		buf_printf(b, ",\"storageVersionHash\":\"%s\"", r->stored->storage_hash);
 	buf_byte(b, '}');
 	for (const struct subresource *s = d->subs; s && s->name; s++) {
 		buf_printf(b, ",{\"name\":\"%s/%s\",\"singularName\":\"\",\"namespaced\":%s,", d->resource, s->name,

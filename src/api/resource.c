@@ -1,5 +1,6 @@
 /* The run-time table of resources. */
 #include "api/custom.h"
+#include <openssl/sha.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -112,6 +113,17 @@ static void resource_end(void *value)
 	free(r);
 }
 
+/* As upstream: the first eight bytes of SHA-256 of "group/version/Kind". */
+static void storage_hash(const struct resource_def *def, char ret[16])
+{
+	auto_free char *of = xasprintf("%s/%s/%s", def->group, def->version, def->kind), *text = NULL;
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+
+	SHA256((const unsigned char *)of, strlen(of), digest);
+	text = base64_encode(str_n((const char *)digest, 8));
+	(void)snprintf(ret, 16, "%s", text);
+}
+
 static struct resource *resource_make(struct api *api, const struct resource_def *def)
 {
 	struct resource *r = xcalloc(1, sizeof(*r));
@@ -126,7 +138,7 @@ static struct resource *resource_make(struct api *api, const struct resource_def
 	snprintf(r->api_version, sizeof(r->api_version), "%s%s%s", def->group, def->group[0] ? "/" : "", def->version);
 	snprintf(r->group_resource, sizeof(r->group_resource), "%s%s%s", def->resource, dot, def->group);
 	snprintf(r->key_prefix, sizeof(r->key_prefix), "%s%s%s/", def->resource, dot, def->group);
-	r->storage_hash = str_hash(str_c(r->key_prefix)) ^ str_hash(str_c(def->kind));
+	storage_hash(def, r->storage_hash);
 	r->stored = r;
 	if (!def->stored_as && !def->create && !def->compute)
 		r->cache = cache_new(def->resource, api->budget);

@@ -319,6 +319,7 @@ def test_discovery(demo):
     assert "deployments.apps" in demo("api-resources", "--api-group=apps", "-o", "name")
     assert "apps/v1" in demo("api-versions").split()
     assert "v1.34" in demo("version", "-o", "json")
+    assert '"storageVersionHash":"8aSe+NMegvE="' in demo("get", "--raw", "/apis/apps/v1").replace(" ", "")  # upstream's for apps/v1/Deployment
     demo("cluster-info")
 
 
