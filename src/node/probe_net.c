@@ -6,6 +6,7 @@
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -100,66 +101,156 @@ static ssize_t line_io(struct line *l, void *p, size_t n, bool writing)
 	}
 }
 
-static int ask(struct line *l, const struct probe_http *p, struct err *e)
+/* ---- HTTP ------------------------------------------------------------------------------------ */
+
+#define REDIRECTS_MAX 10
+#define ANSWER_MAX 8192 /* of headers that are read, where one of them matters */
+
+/* Until the first line is there; of a redirect, until the headers are. */
+static int read_answer(struct line *l, char answer[ANSWER_MAX], int *ret_status, const char *url, struct err *e)
+{
+	size_t have = 0;
+	int status = 0;
+
+	while (have < 12 || (status >= 300 && status < 400 && have < ANSWER_MAX - 1 && !strstr(answer, "\r\n\r\n"))) {
+		ssize_t r = line_io(l, answer + have, ANSWER_MAX - 1 - have, false);
+		if (r <= 0 && have >= 12)
+			break;
+		if (r <= 0)
+			return left_ms(l->until) ?
+				err_set(e, ERR_UNAVAILABLE, "%s: the connection ended without an answer", url) :
+				err_set(e, ERR_TIMEOUT, "%s: no answer in time", url);
+		have += (size_t)r;
+		answer[have] = 0;
+		if (have >= 12 &&
+			(strncmp(answer, "HTTP/1.", 7) != 0 ||
+				sscanf(answer + 8, "%d", &status) != 1)) /* NOLINT(cert-err34-c) */
+			return err_set(e, ERR_UNAVAILABLE, "%s: the answer is not HTTP", url);
+	}
+	*ret_status = status;
+	return 0;
+}
+
+static char *location_of(const char *answer)
+{
+	for (const char *s = answer; (s = strstr(s, "\r\n")) && s[2] != '\r';) {
+		s += 2;
+		if (strncasecmp(s, "location:", 9) == 0)
+			return str_dup(str_trim(str_n(s + 9, strcspn(s + 9, "\r\n"))));
+	}
+	return NULL;
+}
+
+static int ask(struct line *l, const struct probe_http *p, int *ret_status, char **ret_location, struct err *e)
 {
 	bool v6 = strchr(p->host, ':') != NULL;
 	auto_free char *own = xasprintf("%s%s%s:%d", v6 ? "[" : "", p->host, v6 ? "]" : "", p->port);
+	auto_free char *url = xasprintf("%s%s", own, p->path);
 	auto_free char *rq = xasprintf(
 		"GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: kube-probe/1.34\r\nAccept: */*\r\n%sConnection: close\r\n\r\n",
 		p->path, p->host_header ? p->host_header : own, p->headers ? p->headers : "");
-	size_t n = strlen(rq), have = 0;
-	char answer[256];
-	int status = 0;
+	char answer[ANSWER_MAX];
+	size_t n = strlen(rq);
+	int r;
 
 	for (size_t off = 0; off < n;) {
 		ssize_t w = line_io(l, rq + off, n - off, true);
 		if (w <= 0)
-			return err_set(e, ERR_UNAVAILABLE, "%s%s: the request cannot be sent", own, p->path);
+			return err_set(e, ERR_UNAVAILABLE, "%s: the request cannot be sent", url);
 		off += (size_t)w;
 	}
-	while (have < 12) {
-		ssize_t r = line_io(l, answer + have, sizeof(answer) - 1 - have, false);
-		if (r <= 0)
-			return left_ms(l->until) ?
-				err_set(e, ERR_UNAVAILABLE, "%s%s: the connection ended without an answer", own,
-					p->path) :
-				err_set(e, ERR_TIMEOUT, "%s%s: no answer in time", own, p->path);
-		have += (size_t)r;
-	}
-	answer[have] = 0;
-	if (strncmp(answer, "HTTP/1.", 7) != 0 || sscanf(answer + 8, "%d", &status) != 1) /* NOLINT(cert-err34-c) */
-		return err_set(e, ERR_UNAVAILABLE, "%s%s: the answer is not HTTP", own, p->path);
-	if (status < 200 || status >= 400)
-		return err_set(e, ERR_UNAVAILABLE, "HTTP probe failed with statuscode: %d", status);
+	r = read_answer(l, answer, ret_status, url, e);
+	if (r == 0 && *ret_status >= 300 && *ret_status < 400 && *ret_status != 304)
+		*ret_location = location_of(answer);
+	return r;
+}
+
+static int handshake(struct line *l, const struct probe_http *p, SSL_CTX *ctx, struct err *e)
+{
+	l->ssl = ctx ? SSL_new(ctx) : NULL;
+	if (!l->ssl || SSL_set_fd(l->ssl, l->fd) != 1)
+		return err_set(e, ERR_INTERNAL, "TLS cannot be set up");
+	for (int got; (got = SSL_connect(l->ssl)) != 1;)
+		if (!again(l, got, false))
+			return err_set(e, ERR_UNAVAILABLE, "TLS handshake with %s:%d failed", p->host, p->port);
 	return 0;
+}
+
+static int call(const struct probe_http *p, struct mono until, int *ret_status, char **ret_location, struct err *e)
+{
+	SSL_CTX *ctx = p->tls ? SSL_CTX_new(TLS_client_method()) : NULL;
+	struct line l = { .fd = dial(p->host, p->port, until, e), .until = until };
+	int r = MIN(l.fd, 0);
+
+	if (r == 0 && p->tls)
+		r = handshake(&l, p, ctx, e);
+	if (r == 0)
+		r = ask(&l, p, ret_status, ret_location, e);
+	SSL_free(l.ssl);
+	SSL_CTX_free(ctx);
+	if (l.fd >= 0)
+		(void)close(l.fd);
+	return r;
+}
+
+/* Where a redirect leads. What to points into is new in *hold. False: to another host, or nowhere that we understand. */
+static bool follow(struct probe_http *to, const char *location, char **hold)
+{
+	struct str rest = str_c(location), authority, host, port;
+	int64_t number;
+	bool tls = str_starts(rest, STR("https://"));
+	size_t skip = tls ? 8 : str_starts(rest, STR("http://")) ? 7 : str_starts(rest, STR("//")) ? 2 : 0;
+	const char *slash = strrchr(to->path, '/');
+
+	if (!skip) { /* a path, from the root or beside this one */
+		*hold = location[0] == '/' ?
+			xstrdup(location) :
+			xasprintf("%.*s/%s", (int)(slash ? slash - to->path : 0), to->path, location);
+		to->path = *hold;
+		return true;
+	}
+	to->tls = skip == 2 ? to->tls : tls;
+	rest = str_sub(rest, skip, rest.n);
+	authority = str_n(rest.p, strcspn(rest.p, "/?#"));
+	host = authority;
+	port = STR_NULL;
+	if (authority.n && authority.p[0] == '[')
+		port = str_cut(str_sub(authority, 1, authority.n), ']', &host);
+	else
+		port = str_cut(authority, ':', &host);
+	if (!str_is(host, to->host))
+		return false;
+	port = port.n && port.p[0] == ':' ? str_sub(port, 1, port.n) : port;
+	number = to->tls ? 443 : 80;
+	if (port.n && (!str_i64(port, &number) || number < 1 || number > 65535))
+		return false;
+	rest = str_sub(rest, authority.n, rest.n);
+	*hold = xasprintf("%s%.*s", rest.n && rest.p[0] == '/' ? "" : "/", STR_ARG(rest));
+	to->path = *hold;
+	to->port = (int)number;
+	to->host_header = NULL;
+	return true;
 }
 
 int probe_http(const struct probe_http *p, struct err *e)
 {
-	struct line l = { .until = mono_add_ms(mono_now(), p->timeout_ms) };
-	SSL_CTX *ctx = NULL;
-	int r = 0;
+	struct mono until = mono_add_ms(mono_now(), p->timeout_ms);
+	struct probe_http now = *p;
+	auto_free char *hold = NULL;
 
-	l.fd = dial(p->host, p->port, l.until, e);
-	if (l.fd < 0)
-		return l.fd;
-	if (p->tls) {
-		ctx = SSL_CTX_new(TLS_client_method());
-		l.ssl = ctx ? SSL_new(ctx) : NULL;
-		if (!l.ssl || SSL_set_fd(l.ssl, l.fd) != 1)
-			r = err_set(e, ERR_INTERNAL, "TLS cannot be set up");
-		while (r == 0) {
-			int got = SSL_connect(l.ssl);
-			if (got == 1)
-				break;
-			if (!again(&l, got, false))
-				r = err_set(e, ERR_UNAVAILABLE, "TLS handshake with %s:%d failed", p->host, p->port);
-		}
+	for (int i = 0; i <= REDIRECTS_MAX; i++) {
+		auto_free char *location = NULL, *before = TAKE(hold);
+		int status = 0, r = call(&now, until, &status, &location, e);
+
+		if (r < 0)
+			return r;
+		if (status < 200 || status >= 400)
+			return err_set(e, ERR_UNAVAILABLE, "HTTP probe failed with statuscode: %d", status);
+		if (location && follow(&now, location, &hold))
+			continue;
+		if (status >= 300)
+			err_set(e, ERR_UNAVAILABLE, "Probe terminated redirects at %s", location ? location : now.path);
+		return status >= 300;
 	}
-	if (r == 0)
-		r = ask(&l, p, e);
-	SSL_free(l.ssl);
-	SSL_CTX_free(ctx);
-	(void)close(l.fd);
-	return r;
+	return err_set(e, ERR_UNAVAILABLE, "HTTP probe failed: stopped after %d redirects", REDIRECTS_MAX);
 }

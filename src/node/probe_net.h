@@ -9,5 +9,7 @@ struct probe_http {
 	bool tls; /* the certificate is not checked, as in upstream's probes */
 	int64_t timeout_ms;
 };
-int probe_http(const struct probe_http *p, struct err *e); /* 0: 200 … 399 */
+/* 0: 200 … 299. 1: a redirect to where it does not go, another host, which is good enough; e says where to. Redirects on
+ * the same host are followed. */
+int probe_http(const struct probe_http *p, struct err *e);
 int probe_tcp(const char *host, int port, int64_t timeout_ms, struct err *e);

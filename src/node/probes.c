@@ -129,6 +129,7 @@ static int run_grpc(struct node_agent *n, struct val g, const char *ip, int64_t 
 	return err_set(e, ERR_UNAVAILABLE, "service \"%.*s\" is not SERVING", STR_ARG(service));
 }
 
+/* 0: good. 1: good, and e says what is odd. */
 static int run_handler(struct node_agent *n, struct val h, struct val container, const char *id, const char *ip,
 	int64_t timeout_ms, struct err *e)
 {
@@ -173,6 +174,15 @@ static void tell(struct probes *s, struct probe *b, bool ok, bool *ret_changed)
 	task_unlock(&s->n->lock);
 	if (*ret_changed)
 		node_wake_pod(p);
+}
+
+static void warn(struct probes *s, const struct probe *b, const char *why)
+{
+	auto_(pod_unref) struct pod *p = pod_ref_uid(s->n, str_c(b->uid));
+
+	if (p)
+		node_event(p, str_c(b->container), "Warning", "ProbeWarning", "%s probe warning: %s",
+			kind_names[b->kind], why);
 }
 
 /* Counts, and says after how many milliseconds the probe runs again; 0: never. */
@@ -228,7 +238,9 @@ static void run_task(void *arg)
 	b->running = false;
 	bool dead = b->dead;
 	task_unlock(&s->lock);
-	next = dead ? 0 : judge(s, b, r == 0, e.message);
+	if (r > 0 && !dead)
+		warn(s, b, e.message);
+	next = dead ? 0 : judge(s, b, r >= 0, e.message);
 	task_lock(&s->lock);
 	dead = b->dead;
 	if (!dead && next)
@@ -413,5 +425,5 @@ int hook_run(struct pod *p, struct doc *d, struct val handler, const char *conta
 	task_lock(&p->n->lock);
 	ip = xstrdup(p->n_ips ? p->ips[0] : "127.0.0.1");
 	task_unlock(&p->n->lock);
-	return run_handler(p->n, handler, spec, container_id, ip, ms, e);
+	return MIN(run_handler(p->n, handler, spec, container_id, ip, ms, e), 0);
 }
