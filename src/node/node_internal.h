@@ -355,6 +355,7 @@ struct file_entry {
 	const char *path; /* relative, may have slashes */
 	struct str bytes;
 	int mode;
+	int64_t uid; /* < 0: root */
 };
 struct file_set {
 	struct arena *a;
@@ -362,6 +363,7 @@ struct file_set {
 	size_t n, cap;
 };
 int file_set_add(struct file_set *s, struct str path, struct str bytes, int mode, struct err *e);
+int file_set_add_of(struct file_set *s, struct str path, struct str bytes, int mode, int64_t uid, struct err *e);
 /* Writes a set so that readers see the old one or the new one, never a mixture. gid < 0: keep. */
 int files_write(const char *dir, const struct file_set *s, int64_t gid, bool *ret_changed, struct err *e);
 int mkdirs(const char *path, unsigned mode, struct err *e);

@@ -28,6 +28,11 @@ static bool path_ok(struct str path)
 
 int file_set_add(struct file_set *s, struct str path, struct str bytes, int mode, struct err *e)
 {
+	return file_set_add_of(s, path, bytes, mode, -1, e);
+}
+
+int file_set_add_of(struct file_set *s, struct str path, struct str bytes, int mode, int64_t uid, struct err *e)
+{
 	size_t total = bytes.n;
 
 	if (!path_ok(path))
@@ -37,6 +42,7 @@ int file_set_add(struct file_set *s, struct str path, struct str bytes, int mode
 		if (str_is(path, s->v[i].path)) { /* a later source wins, as in the API's rules */
 			s->v[i].bytes = arena_str(s->a, bytes);
 			s->v[i].mode = mode;
+			s->v[i].uid = uid;
 			return 0;
 		}
 	}
@@ -50,7 +56,7 @@ int file_set_add(struct file_set *s, struct str path, struct str bytes, int mode
 		s->v = v;
 		s->cap = cap;
 	}
-	s->v[s->n++] = (struct file_entry){ arena_cstr(s->a, path), arena_str(s->a, bytes), mode };
+	s->v[s->n++] = (struct file_entry){ arena_cstr(s->a, path), arena_str(s->a, bytes), mode, uid };
 	return 0;
 }
 
@@ -80,7 +86,7 @@ static bool file_is(int dir, const struct file_entry *f)
 	struct stat st;
 	int fd = openat(dir, f->path, O_RDONLY | O_CLOEXEC);
 	bool same = fd >= 0 && fstat(fd, &st) == 0 && (size_t)st.st_size == f->bytes.n &&
-		(st.st_mode & 07777) == (mode_t)f->mode;
+		(st.st_mode & 07777) == (mode_t)f->mode && st.st_uid == (f->uid < 0 ? 0 : (uid_t)f->uid);
 
 	if (same && f->bytes.n) {
 		auto_free char *have = xmalloc(f->bytes.n);
@@ -143,8 +149,9 @@ static int write_one(int at, const struct file_entry *f, int64_t gid, struct err
 		else
 			off += (size_t)n;
 	}
-	if (r == 0 && gid >= 0 && fchown(fd, (uid_t)-1, (gid_t)gid) < 0)
-		r = err_errno(e, errno, "change the group of %s", f->path);
+	if (r == 0 && (f->uid >= 0 || gid >= 0) &&
+		fchown(fd, f->uid < 0 ? (uid_t)-1 : (uid_t)f->uid, gid < 0 ? (gid_t)-1 : (gid_t)gid) < 0)
+		r = err_errno(e, errno, "change the owner of %s", f->path);
 	if (r == 0 && fchmod(fd, (mode_t)f->mode) < 0)
 		r = err_errno(e, errno, "change the mode of %s", f->path);
 	(void)close(fd);

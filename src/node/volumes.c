@@ -273,6 +273,32 @@ static int request_token(struct fill *f, struct str audience, int64_t seconds, s
 	return 0;
 }
 
+/* The user that all containers run as; -1: the image's, or not the same for all. */
+static int64_t user_of_all(struct doc *d)
+{
+	static const char *const lists[] = { "spec.initContainers", "spec.containers", "spec.ephemeralContainers" };
+	int64_t of_pod = val_int(doc_get(d, "spec.securityContext.runAsUser"), -1), all = -2;
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (struct val_iter it = val_iter(doc_get(d, lists[i])); val_next(&it);) {
+			int64_t user = val_int(val_path(it.val, "securityContext.runAsUser"), of_pod);
+
+			if (user < 0 || (all >= 0 && user != all))
+				return -1;
+			all = user;
+		}
+	return MAX(all, (int64_t)-1);
+}
+
+/* For its readers only: the containers' user, or the volume's group. */
+static int add_token(struct fill *f, struct str path, struct str text, struct err *e)
+{
+	int64_t uid = user_of_all(f->d);
+	int mode = f->gid >= 0 ? 0640 : uid >= 0 ? 0600 : f->mode;
+
+	return file_set_add_of(&f->set, path, text, mode, uid, e);
+}
+
 static int fill_token(struct fill *f, struct val src, struct err *e)
 {
 	struct str audience = val_str(val_get(src, "audience"));
@@ -298,7 +324,7 @@ static int fill_token(struct fill *f, struct val src, struct err *e)
 	}
 	if (!f->p->token_renew_ns || t->renew_ns < f->p->token_renew_ns)
 		f->p->token_renew_ns = t->renew_ns;
-	return file_set_add(&f->set, val_str(val_get(src, "path")), str_c(t->text), f->gid >= 0 ? 0640 : f->mode, e);
+	return add_token(f, val_str(val_get(src, "path")), str_c(t->text), e);
 }
 
 static int fill_projected(struct fill *f, struct val sources, struct err *e)

@@ -47,6 +47,16 @@ def test_users_and_groups(space):
     assert out.startswith("uid=99 gid=98")
 
 
+TOKEN_OWNERS = [({"runAsUser": 1234}, "600 1234 0"), ({"runAsUser": 1234, "fsGroup": 3456}, "640 1234 3456"), ({"fsGroup": 3456}, "640 0 3456"), ({}, "644 0 0")]
+
+
+@pytest.mark.parametrize("security,wanted", TOKEN_OWNERS)
+def test_a_token_is_for_those_who_run_the_pod(space, security, wanted):
+    token = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    out = run(space, "token", f"stat -L -c '%a %u %g' {token}; head -c 2 {token}", securityContext=security)
+    assert out.splitlines() == [wanted, "ey"]
+
+
 SHOW = "cat /proc/self/status"
 CONFINED = [
     ("drop", {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}}, {"CapEff": "0000000000001000", "CapBnd": "0000000000001000"}),
