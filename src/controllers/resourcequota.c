@@ -1,10 +1,10 @@
 /* resourcequota: counts what a namespace uses of each ResourceQuota. Admission only ever adds; what is deleted or ends
- * is found here. */
+ * is found here: of common kinds by watches that always are, of others by watches from when a quota first names them. */
 #include "controllers/controllers_internal.h"
 #include "quota/quota.h"
 
-#define UNSTORED_MS 30   /* from a request's admission to its object in the store */
-#define RECOUNT_MS 60000 /* for kinds that are not watched */
+#define UNSTORED_MS 30 /* from a request's admission to its object in the store */
+#define RECOUNT_MS 60000
 
 struct count {
 	struct arena *a;
@@ -36,6 +36,127 @@ static void add_object(void *arg, struct doc *take)
 			quota_add(&n->used, usage.items[i].name, usage.items[i].q);
 }
 
+/* ---- kinds that a quota names and nobody watches --------------------------------------------- */
+
+struct followed {
+	struct arena *a;
+	struct gvr res; /* in a */
+	struct informer *i;
+	struct followed *next;
+};
+struct follow {
+	struct task_mutex lock;
+	struct followed *first;
+	struct informer_loop *loop;
+};
+
+static void *state_new(struct ctl *c)
+{
+	struct follow *f = xcalloc(1, sizeof(*f));
+
+	(void)c;
+	task_mutex_init(&f->lock);
+	f->loop = informer_loop_new();
+	return f;
+}
+
+static void followed_free(struct followed *k)
+{
+	informer_free(k->i);
+	arena_free(k->a);
+	free(k);
+}
+
+static void state_free(void *state)
+{
+	struct follow *f = state;
+
+	while (f->first) {
+		struct followed *k = f->first;
+
+		f->first = k->next;
+		followed_free(k);
+	}
+	informer_loop_free(f->loop);
+	task_mutex_fini(&f->lock);
+	free(f);
+}
+
+static void key_usage(struct ctl *c, struct doc *before, struct doc *after);
+
+static void on_change(void *arg, struct doc *before, struct doc *after)
+{
+	key_usage(arg, before, after);
+}
+
+static bool is_watched(const struct ctl *c, struct gvr r)
+{
+	const struct controller_watch *w = c->def->watches;
+
+	for (size_t i = 0; i < ARRAY_LEN(c->def->watches) && w[i].res; i++)
+		if (gvr_eq(*w[i].res, r))
+			return true;
+	return false;
+}
+
+static void follow(struct ctl *c, struct gvr r)
+{
+	struct follow *f = c->state;
+	struct followed *k;
+
+	if (is_watched(c, r))
+		return;
+	task_lock(&f->lock);
+	for (k = f->first; k && !gvr_eq(k->res, r); k = k->next)
+		;
+	if (!k) {
+		k = xcalloc(1, sizeof(*k));
+		k->a = arena_new();
+		k->res = (struct gvr){ arena_cstr(k->a, str_c(r.group)), arena_cstr(k->a, str_c(r.version)),
+			arena_cstr(k->a, str_c(r.resource)) };
+		k->i = informer_new(c->client, (struct informer_opts){ .res = k->res, .loop = f->loop });
+		informer_on(k->i, on_change, c);
+		informer_start(k->i);
+		k->next = f->first;
+		f->first = k;
+	}
+	task_unlock(&f->lock);
+}
+
+/* Custom kinds whose definition went, or serves another version now. */
+static void forget_gone(struct ctl *c, struct arena *a)
+{
+	struct informer_list kinds = informer_list(ctl_informer(c, res_customresourcedefinitions), a, NULL, STR_NULL);
+	struct follow *f = c->state;
+	struct followed *gone = NULL;
+
+	task_lock(&f->lock);
+	for (struct followed **at = &f->first; *at;) {
+		struct followed *k = *at;
+		bool stands = false;
+		struct gvr r;
+
+		for (size_t i = 0; namespaced_resources[i] && !stands; i++)
+			stands = gvr_eq(k->res, *namespaced_resources[i]);
+		for (size_t i = 0; i < kinds.n && !stands; i++)
+			stands = defined_resource(a, kinds.items[i], &r) && gvr_eq(k->res, r);
+		if (stands) {
+			at = &k->next;
+			continue;
+		}
+		*at = k->next;
+		k->next = gone;
+		gone = k;
+	}
+	task_unlock(&f->lock);
+	for (struct followed *next; gone; gone = next) {
+		next = gone->next;
+		followed_free(gone);
+	}
+}
+
+/* ---- counting -------------------------------------------------------------------------------- */
+
 static int count_kind(struct ctl *c, struct count *n, struct gvr r, struct err *e)
 {
 	struct client_request list = { .verb = VERB_LIST, .res = r, .ns = doc_ns(n->quota) };
@@ -43,6 +164,7 @@ static int count_kind(struct ctl *c, struct count *n, struct gvr r, struct err *
 
 	if (!is_about(n, r))
 		return 0;
+	follow(c, r);
 	n->res = r;
 	if (client_list(c->client, &list, add_object, n, revision, e) < 0)
 		return e->code == ERR_NOT_FOUND ? 0 : err_wrap(e, "list %s", r.resource);
@@ -128,6 +250,7 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 {
 	if (key.n)
 		return recount(c, a, key, e);
+	forget_gone(c, a);
 	add_quotas_of(c, STR_NULL);
 	return 0;
 }
@@ -153,4 +276,6 @@ const struct controller resourcequota_controller = {
 		{ &res_customresourcedefinitions, NULL } },
 	.reconcile = reconcile,
 	.every_ms = RECOUNT_MS,
+	.state_new = state_new,
+	.state_free = state_free,
 };
