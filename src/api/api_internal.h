@@ -252,6 +252,7 @@ struct rq {
 	struct rq *next;              /* in its lane's queue */
 	struct on_lane *on_lane;      /* lanes.c: a lane's thread runs it; NULL: none does */
 	bool answered;
+	enum { INFLIGHT_NOT, INFLIGHT_READ_ONLY, INFLIGHT_MUTATING } inflight; /* metrics.c: as what it was counted */
 };
 struct str rq_param(const struct rq *rq, const char *key); /* first value; p NULL: absent */
 struct str rq_header(const struct rq *rq, const char *lower_name);

@@ -316,6 +316,18 @@ struct health *health_new(struct api *api);
 void health_free(struct health *h);
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
+enum metric {
+	METRIC_REQUESTS,
+	METRIC_REQUEST_SECONDS,
+	METRIC_WEBHOOK_SECONDS,
+	METRIC_WEBHOOK_REJECTIONS,
+	METRIC_WEBHOOK_FAIL_OPEN,
+	METRICS_N
+};
+void metrics_count(struct metrics *m, enum metric family, const char *labels); /* a="b",c="d" */
+void metrics_observe(struct metrics *m, enum metric family, const char *labels, double seconds);
+void metrics_began(struct metrics *m, struct rq *rq); /* its verb is known */
+void metrics_ended(struct metrics *m, const struct rq *rq);
 void metrics_record(struct metrics *m, const struct rq *rq, int status);
 void metrics_answer(struct rq *rq);
 struct audit *audit_new(const struct api_opts *o, struct err *e);

@@ -371,6 +371,7 @@ static void dispatch(struct rq *rq)
 	struct err e;
 
 	err_init(&e);
+	metrics_began(rq->api->metrics, rq);
 	if (rq->subres && rq->subres->relay) {
 		if (webhook_on_connect(rq)) {
 			rq->lane = lane_of(rq);

@@ -24,6 +24,7 @@ void rq_free(struct rq *rq)
 {
 	if (!rq)
 		return;
+	metrics_ended(rq->api->metrics, rq);
 	resource_release(rq->res);
 	map_free(rq->allocated);
 	doc_unref(rq->body_doc);

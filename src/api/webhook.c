@@ -70,7 +70,7 @@ static int ask_one(struct review *r, struct hook *h, bool *changed, struct err *
 
 	rand_uuid(uid);
 	webhook_call(r->rq->api, r->rq, h, webhook_request(r->rq->a, r, h, uid), uid, r->rq->dry_run, &v);
-	rc = webhook_settle(r->rq, h, &v, e);
+	rc = webhook_settle(r->rq, h, r->operation, &v, e);
 	if (rc >= 0 && v.response && !v.e.code)
 		rc = apply_patch(r, h, v.response, &r->object, changed, e);
 	doc_unref(v.response);
@@ -151,9 +151,9 @@ static void ask(void *arg)
 }
 
 /* Side by side: the slowest decides how long it takes. The first refusal, in the order of the hooks, is the answer. */
-static int ask_all(struct rq *rq, struct question *q, size_t n, struct err *e)
+static int ask_all(struct review *r, struct question *q, size_t n, struct err *e)
 {
-	int rc = lanes_leave(rq, e);
+	int rc = lanes_leave(r->rq, e);
 
 	if (rc < 0)
 		return rc;
@@ -162,10 +162,10 @@ static int ask_all(struct rq *rq, struct question *q, size_t n, struct err *e)
 	ask(&q[0]);
 	for (size_t i = 1; i < n; i++)
 		task_join(q[i].task);
-	lanes_return(rq);
+	lanes_return(r->rq);
 	for (size_t i = 0; i < n; i++) {
 		if (rc >= 0)
-			rc = webhook_settle(rq, q[i].hook, &q[i].v, e);
+			rc = webhook_settle(r->rq, q[i].hook, r->operation, &q[i].v, e);
 		doc_unref(q[i].v.response);
 	}
 	return rc;
@@ -191,7 +191,7 @@ static int validate_all(struct review *r, struct err *e)
 		q[n_q].body = webhook_request(rq->a, r, &hooks[i], q[n_q].uid);
 		n_q++;
 	}
-	return n_q ? ask_all(rq, q, n_q, e) : 0;
+	return n_q ? ask_all(r, q, n_q, e) : 0;
 }
 
 static bool any_validating(struct rq *rq)

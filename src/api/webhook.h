@@ -30,6 +30,7 @@ struct verdict {
 	int deny_code; /* of a refusal */
 	char deny_reason[64];
 	struct doc *response; /* own; NULL: none */
+	double took_s;
 };
 /* What is sent; in a. */
 struct str webhook_request(struct arena *a, const struct review *r, const struct hook *h, const char *uid);
@@ -37,7 +38,7 @@ struct str webhook_request(struct arena *a, const struct review *r, const struct
 void webhook_call(struct api *api, struct rq *rq, const struct hook *h, struct str body, const char *uid, bool dry_run,
 	struct verdict *ret);
 /* Warnings and audit annotations go to rq; a refusal becomes rq's answer. 0: go on. */
-int webhook_settle(struct rq *rq, const struct hook *h, struct verdict *v, struct err *e);
+int webhook_settle(struct rq *rq, const struct hook *h, const char *operation, struct verdict *v, struct err *e);
 
 /* The object in another served form of the same resource: a copy, or n itself when it is the same. */
 struct node *webhook_convert(struct arena *a, struct node *n, const struct resource *from, const struct resource *to);

@@ -185,7 +185,11 @@ void webhook_call(struct api *api, struct rq *rq, const struct hook *h, struct s
 			STR_ARG(h->name));
 		return;
 	}
-	if (exchange(api, rq, h, body, uid, &v->response, &v->e) < 0) {
+	struct mono began = mono_now();
+	int rc = exchange(api, rq, h, body, uid, &v->response, &v->e);
+
+	v->took_s = (double)(mono_now().ns - began.ns) / 1e9;
+	if (rc < 0) {
 		v->uncalled = v->e.code != ERR_TOO_MANY;
 		return;
 	}
@@ -193,8 +197,32 @@ void webhook_call(struct api *api, struct rq *rq, const struct hook *h, struct s
 		refusal(h, v->response, v);
 }
 
-int webhook_settle(struct rq *rq, const struct hook *h, struct verdict *v, struct err *e)
+static void record(struct rq *rq, const struct hook *h, const char *operation, const struct verdict *v, bool rejected)
 {
+	const char *type = h->mutating ? "admit" : "validating";
+	struct metrics *m = rq->api->metrics;
+	char labels[400];
+
+	(void)snprintf(labels, sizeof(labels), "name=\"%.*s\",operation=\"%s\",rejected=\"%s\",type=\"%s\"",
+		STR_ARG(h->name), operation, rejected ? "true" : "false", type);
+	metrics_observe(m, METRIC_WEBHOOK_SECONDS, labels, v->took_s);
+	if (rejected) {
+		(void)snprintf(labels, sizeof(labels),
+			"error_type=\"%s\",name=\"%.*s\",operation=\"%s\",rejection_code=\"%d\",type=\"%s\"",
+			v->uncalled ? "calling_webhook_error" : "no_error", STR_ARG(h->name), operation,
+			v->uncalled ? 0 : v->deny_code, type);
+		metrics_count(m, METRIC_WEBHOOK_REJECTIONS, labels);
+	} else if (v->uncalled) {
+		(void)snprintf(labels, sizeof(labels), "name=\"%.*s\",type=\"%s\"", STR_ARG(h->name), type);
+		metrics_count(m, METRIC_WEBHOOK_FAIL_OPEN, labels);
+	}
+}
+
+int webhook_settle(struct rq *rq, const struct hook *h, const char *operation, struct verdict *v, struct err *e)
+{
+	bool ignored = v->uncalled && val_is(val_get(h->def, "failurePolicy"), "Ignore");
+
+	record(rq, h, operation, v, v->e.code && !ignored);
 	if (v->response) {
 		for (struct val_iter it = val_iter(doc_get(v->response, "response.warnings")); val_next(&it);)
 			rq_warn(rq, "%.*s", STR_ARG(val_str(it.val)));
@@ -204,7 +232,7 @@ int webhook_settle(struct rq *rq, const struct hook *h, struct verdict *v, struc
 	}
 	if (!v->e.code)
 		return 0;
-	if (v->uncalled && val_is(val_get(h->def, "failurePolicy"), "Ignore")) {
+	if (ignored) {
 		log_warn("webhook \"%.*s\" could not be called, its failurePolicy lets the request pass: %s",
 			STR_ARG(h->name), v->e.message);
 		return 0;

@@ -133,6 +133,26 @@ def test_failure_policy_and_timeouts(server, hooks):
     assert e.value.code == 500 and "context deadline exceeded" in str(e.value) and "timeout=1s" in str(e.value)
 
 
+def test_metrics_tell_of_hooks(server, hooks):
+    hooks.validating("metered", hooks.serve(lambda r: DENY if r["name"] == "unfit" else {"allowed": True}).url())
+    hooks.mutating("absent", {"url": "https://127.0.0.1:9/"}, failurePolicy="Ignore")
+    hooks.validating("strict", {"url": "https://127.0.0.1:9/"}, failurePolicy="Fail", operations=("DELETE",))
+    config_map(server, "fit")
+    refused(403, config_map, server, "unfit")
+    refused(500, server.kube.delete, path("configmaps", "default", "fit"))
+    prefix, told = "apiserver_admission_webhook_", server.kube.get("/metrics").splitlines()
+    for name, operation, rejected, kind in [("metered", "CREATE", "false", "validating"), ("metered", "CREATE", "true", "validating"),
+                                            ("absent", "CREATE", "false", "admit"), ("strict", "DELETE", "true", "validating")]:
+        labels = f'name="{name}.example.com",operation="{operation}",rejected="{rejected}",type="{kind}"'
+        counted = f"{prefix}admission_duration_seconds_count{{{labels}}} "
+        assert [line for line in told if line.startswith(counted)], (counted, [line for line in told if "webhook" in line])
+    why = 'error_type="{}",name="{}.example.com",operation="{}",rejection_code="{}",type="validating"'
+    assert f'{prefix}rejection_count{{{why.format("no_error", "metered", "CREATE", 403)}}} 1' in told
+    assert f'{prefix}rejection_count{{{why.format("calling_webhook_error", "strict", "DELETE", 0)}}} 1' in told
+    assert f'{prefix}fail_open_count{{name="absent.example.com",type="admit"}} 2' in told
+    assert 'apiserver_current_inflight_requests{request_kind="mutating"} 0' in told
+
+
 def test_an_untrusted_certificate_is_no_answer(server, hooks):
     hook = hooks.serve(lambda r: {"allowed": True})
     hooks.validating("strangers", {"url": hook.url()["url"]})
