@@ -92,13 +92,35 @@ static bool is_of_another(struct doc *secret, struct doc *account)
 	return !account || (uid.n && !str_eq(uid, doc_uid(account)));
 }
 
+/* Asks the server: the informer may not show yet what was made a moment ago. */
+static int any_stands(struct ctl *c, struct doc *account, bool *ret, struct err *e)
+{
+	*ret = false;
+	for (struct val_iter it = val_iter(doc_get(account, "secrets")); val_next(&it) && !*ret;) {
+		auto_(doc_unref) struct doc *secret = NULL;
+
+		if (client_get(c->client, res_secrets, doc_ns(account), val_str(val_get(it.val, "name")), &secret, e) <
+				0 &&
+			e->code != ERR_NOT_FOUND)
+			return -e->code;
+		*ret = secret != NULL;
+		err_init(e);
+	}
+	return 0;
+}
+
 /* --legacy-token-secrets: the Secret first, then its name in the account. A name without Secret is never seen. */
 static int need_secret(struct ctl *c, struct arena *a, struct doc *account, struct doc *have, struct err *e)
 {
 	auto_(doc_unref) struct doc *body = NULL, *made = NULL;
 	struct node *annotations = node_map(a), *patch;
+	bool stands;
 
-	if (val_len(doc_get(account, "secrets")) || is_deleting(account))
+	if (is_deleting(account))
+		return 0;
+	if (any_stands(c, account, &stands, e) < 0)
+		return -e->code;
+	if (stands)
 		return 0;
 	if (!have) {
 		node_setc(annotations, ACCOUNT, node_str(a, doc_name(account)));

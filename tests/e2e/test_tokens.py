@@ -34,3 +34,5 @@ def test_every_account_gets_one_when_asked_for(fresh):
     account = path("serviceaccounts", "default", "default")
     name = until(lambda: server.kube.get(account).get("secrets"), 10, "a Secret in the account")[0]["name"]
     until(lambda: server.kube.get(path("secrets", "default", name)).get("data", {}).get("token"), 10, "its token")
+    server.kube.delete(path("secrets", "default", name))
+    until(lambda: [s for s in server.kube.get(account).get("secrets", []) if s["name"] != name], 10, "another one in its place")
