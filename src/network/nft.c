@@ -8,6 +8,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <malloc.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 
@@ -109,9 +110,11 @@ static int need_reader(struct nft *n, struct err *e)
 
 void nft_rest(struct nft *n)
 {
-	if (n->reader)
-		nft_ctx_free(n->reader);
+	if (!n->reader)
+		return;
+	nft_ctx_free(n->reader);
 	n->reader = NULL;
+	(void)malloc_trim(0); /* other memory lies behind it by now */
 }
 
 static int run_text(struct nft *n, const char *text, struct err *e)
