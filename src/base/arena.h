@@ -30,3 +30,7 @@ struct str arena_join(struct arena *a, const struct str *parts, size_t n);
 /* Take: end(obj) runs when the arena is reset or freed. */
 void arena_hold(struct arena *a, void *obj, void (*end)(void *obj));
 size_t arena_bytes(const struct arena *a);
+
+/* Gives back to the system what ended arenas left for the next ones, and the free pages of the heap. It walks the whole
+ * heap with its locks held: for processes that are small at rest, at moments that nobody waits for. */
+void memory_rest(void);

@@ -2,6 +2,7 @@
  * blocks freed each time, such documents would settle in the holes and waste the rest of each, a fifth of all memory
  * with 50,000 pods. So blocks wait here for the next arena, and those that nobody needed for a while are freed. */
 #include "base/base_internal.h"
+#include <malloc.h>
 #include <stdatomic.h>
 
 #define LEAST_BYTES ((size_t)2048)
@@ -97,10 +98,16 @@ static bool push(size_t i, struct spare *s)
 	return true;
 }
 
+static void free_all(struct spare *list)
+{
+	for (struct spare *s; (s = list); free(s))
+		list = s->next;
+}
+
 void block_give(void *take, size_t bytes)
 {
 	size_t i = size_of(bytes);
-	struct spare *unused = NULL, *s;
+	struct spare *unused = NULL;
 	bool done = false;
 
 	if (i < SIZES && enter()) {
@@ -111,10 +118,21 @@ void block_give(void *take, size_t bytes)
 	}
 	if (!done)
 		free(take);
-	while ((s = unused)) {
-		unused = s->next;
-		free(s);
+	free_all(unused);
+}
+
+void memory_rest(void)
+{
+	struct spare *unused[2] = { 0 };
+
+	if (enter()) {
+		unused[0] = sweep();
+		unused[1] = sweep(); /* nobody came in between */
+		leave();
 	}
+	free_all(unused[0]);
+	free_all(unused[1]);
+	(void)malloc_trim(0);
 }
 
 size_t blocks_bytes(void)

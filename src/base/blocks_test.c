@@ -40,12 +40,28 @@ static void a_crowd_leaves_a_bounded_rest_that_goes(void **state)
 	assert_true(blocks_bytes() <= 2048 + 4096);
 }
 
+static void at_rest_nothing_is_kept(void **state)
+{
+	enum { N = 20 };
+	void *p[N];
+
+	for (int i = 0; i < N; i++)
+		p[i] = block_take((size_t)2048 << i % 4);
+	for (int i = 0; i < N; i++)
+		block_give(p[i], (size_t)2048 << i % 4);
+	memory_rest();
+	assert_int_equal(blocks_bytes(), 0);
+	block_give(block_take(2048), 2048); /* and the next one finds all in order */
+	assert_int_equal(blocks_bytes(), SANITIZED ? 0 : 2048);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_arena_gets_them),
 		cmocka_unit_test(odd_sizes_are_freed),
 		cmocka_unit_test(a_crowd_leaves_a_bounded_rest_that_goes),
+		cmocka_unit_test(at_rest_nothing_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

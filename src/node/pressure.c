@@ -4,14 +4,12 @@
  *                                └─► one pod at a time is evicted: who uses more than it asked for, by priority, by how
  * much */
 #include "node/node_internal.h"
-#include <malloc.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
 
 #define LOG_MODULE "node"
 #define LOOK_MS 10000
 #define HOLD_MS 300000 /* so long a condition stays after its cause is gone */
-#define TRIM_ROUNDS 3
 
 static const char *const signal_names[SIGNALS] = { "memory.available", "nodefs.available", "nodefs.inodesFree",
 	"imagefs.available" };
@@ -213,7 +211,6 @@ void pressure_run(void *agent)
 	struct node_agent *n = agent;
 	struct mono memory_until = { 0 }, disk_until = { 0 };
 	struct signal_now now[SIGNALS];
-	unsigned round = 0;
 
 	do {
 		look(n, now);
@@ -230,8 +227,7 @@ void pressure_run(void *agent)
 		else if (disk != SIGNALS)
 			evict_one(n, disk, &now[disk], &n->thresholds[disk]);
 		storage_limits_check(n);
-		if (++round % TRIM_ROUNDS == 0)
-			(void)malloc_trim(0); /* what a burst of pods left behind */
+		memory_rest(); /* after a burst of pods */
 	} while (stop_sleep_ms(n->stop, LOOK_MS));
 	node_task_end(n);
 }
