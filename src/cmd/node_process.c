@@ -14,6 +14,7 @@ struct node_process {
 	const struct layout *l;
 	struct arena *a;
 	struct client *client;
+	struct informer *pods, *services; /* followed once, for the agent and the network */
 	struct network *network;
 	struct node_agent *agent;
 	sigset_t ends;
@@ -144,6 +145,14 @@ static int install_cni(struct node_process *p, const struct network_opts *o, str
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static void make_informers(struct node_process *p)
+{
+	p->pods = informer_new(p->client,
+		(struct informer_opts){
+			.res = res_pods, .field_selector = arena_strf(p->a, "spec.nodeName=%s", p->l->node_name) });
+	p->services = informer_new(p->client, (struct informer_opts){ .res = res_services });
+}
+
 static int start_all(struct node_process *p, struct err *e)
 {
 	struct client_remote_opts remote = {
@@ -162,7 +171,10 @@ static int start_all(struct node_process *p, struct err *e)
 		return -e->code;
 	if (client_remote(&remote, &p->client, e) < 0)
 		return -e->code;
+	make_informers(p);
 	net.client = node.client = p->client;
+	net.pods = node.pods = p->pods;
+	net.services = node.services = p->services;
 	if (network_new(&net, &p->network, e) < 0 || network_start(p->network, e) < 0)
 		return err_wrap(e, "network");
 	if (!net.no_proxy) {
@@ -170,7 +182,11 @@ static int start_all(struct node_process *p, struct err *e)
 		node.policies_applied = policies_applied;
 		node.endpoints_arg = node.policies_arg = p;
 	}
-	return node_new(&node, &p->agent, e);
+	if (node_new(&node, &p->agent, e) < 0)
+		return -e->code;
+	informer_start(p->services);
+	informer_start(p->pods);
+	return 0;
 }
 
 int node_main(const struct settings *s, const struct layout *l, int ready_fd)
@@ -195,9 +211,13 @@ int node_main(const struct settings *s, const struct layout *l, int ready_fd)
 		_exit(1); /* containers go on; the supervisor starts another node process */
 	}
 	task_join(ender);
+	informer_stop(p.pods);
+	informer_stop(p.services);
 	network_stop(p.network);
 	node_free(p.agent);
 	network_free(p.network);
+	informer_free(p.pods);
+	informer_free(p.services);
 	client_free(p.client);
 	arena_free(p.a);
 	return 0;

@@ -1,7 +1,7 @@
 /* The whole network against a scripted API: what the informers say must be in the kernel and in DNS a moment later.
  * Runs in network namespaces of its own; skips (77) without root. */
 #include "base/task.h"
-#include "client/client.h"
+#include "client/informer.h"
 #include "network/answer.h"
 #include "network/firewalls.h"
 #include "network/link.h"
@@ -259,6 +259,28 @@ static int ns_a, ns_b;
 static char resolv_conf[] = "/tmp/kogge-resolv-XXXXXX";
 static struct network_opts opts;
 
+static void start_network(void)
+{
+	struct err e;
+
+	err_init(&e);
+	opts.pods = informer_new(opts.client, (struct informer_opts){ .res = res_pods });
+	opts.services = informer_new(opts.client, (struct informer_opts){ .res = res_services });
+	if (network_new(&opts, &net, &e) < 0 || network_start(net, &e) < 0)
+		fail_msg("%s", e.message);
+	informer_start(opts.pods);
+	informer_start(opts.services);
+}
+
+static void end_network(void)
+{
+	informer_stop(opts.pods);
+	informer_stop(opts.services);
+	net = network_free(net);
+	opts.pods = informer_free(opts.pods);
+	opts.services = informer_free(opts.services);
+}
+
 #define WEB "'metadata':{'name':'web','namespace':'default'}"
 #define SERVICE_WEB                                                                                              \
 	"{" WEB                                                                                                  \
@@ -299,8 +321,7 @@ static void starts(void **state)
 		.resolv_conf = resolv_conf,
 	};
 	say("services", EVENT_ADDED, SERVICE_WEB);
-	if (network_new(&opts, &net, &e) < 0 || network_start(net, &e) < 0)
-		fail_msg("%s", e.message);
+	start_network();
 	assert_true(network_wait_ready(net, 5000));
 	assert_string_equal(ask(ns_a, b->ip, 8080), "pod-b 10.77.0.2");
 	assert_string_equal(ask(ns_a, "192.0.2.20", 8080), "client 192.0.2.10");
@@ -620,13 +641,9 @@ static void passes_dockers_firewall(void **state)
 
 static void survives_a_restart(void **state)
 {
-	struct err e;
-
-	err_init(&e);
-	network_free(net);
+	end_network();
 	assert_string_equal(ask(ns_b, "10.96.0.50", 80), "pod-a 10.77.0.3"); /* nobody is there, everything works */
-	if (network_new(&opts, &net, &e) < 0 || network_start(net, &e) < 0)
-		fail_msg("%s", e.message);
+	start_network();
 	for (int i = 0; i < 50; i++)
 		assert_string_equal(ask(ns_b, "10.96.0.50", 80), "pod-a 10.77.0.3");
 	assert_true(network_wait_ready(net, 5000));
@@ -636,11 +653,16 @@ static void survives_a_restart(void **state)
 static void says_who_has_the_port(void **state)
 {
 	struct network_opts two = opts;
+	auto_(informer_free) struct informer *pods = informer_new(client, (struct informer_opts){ .res = res_pods });
+	auto_(informer_free) struct informer *services =
+		informer_new(client, (struct informer_opts){ .res = res_services });
 	auto_(network_free) struct network *second = NULL;
 	struct err e;
 
 	err_init(&e);
 	two.instance = "two";
+	two.pods = pods;
+	two.services = services;
 	assert_int_equal(network_new(&two, &second, &e), 0);
 	assert_int_equal(network_start(second, &e), -ERR_UNAVAILABLE);
 	assert_non_null(strstr(e.message, "10.96.0.10 port 53: the port is taken"));
@@ -659,7 +681,7 @@ static void leaves_nothing(void **state)
 	int links = 0;
 
 	err_init(&e);
-	net = network_free(net);
+	end_network();
 	client_free(client);
 	unlink(resolv_conf);
 	if (network_purge(&opts, &e) < 0)

@@ -30,7 +30,6 @@ struct network {
 	struct informer *service_informer, *slice_informer, *pod_informer, *policy_informer, *namespace_informer;
 	struct informer *forward_informer; /* of the one ConfigMap that says where DNS asks */
 	struct recorder *recorder;
-	bool own_pods;
 	struct proxy *proxy;
 	struct dns *dns;
 	struct stop *stop;
@@ -175,17 +174,11 @@ static void on_pod(void *arg, struct doc *before, struct doc *after)
 
 static void make_informers(struct network *n, const struct network_opts *o)
 {
-	n->service_informer = informer_new(o->client, (struct informer_opts){ .res = res_services });
+	n->service_informer = o->services;
+	n->pod_informer = o->pods;
 	n->slice_informer = informer_new(o->client, (struct informer_opts){ .res = res_endpointslices });
 	informer_on(n->service_informer, on_service, n);
 	informer_on(n->slice_informer, on_slice, n);
-	n->pod_informer = o->pods;
-	if (!n->pod_informer) {
-		n->own_pods = true;
-		n->pod_informer = informer_new(o->client,
-			(struct informer_opts){ .res = res_pods,
-				.field_selector = arena_strf(n->arena, "spec.nodeName=%.*s", STR_ARG(n->node_name)) });
-	}
 	informer_on(n->pod_informer, on_pod, n);
 	n->policy_informer = informer_new(o->client, (struct informer_opts){ .res = res_networkpolicies });
 	n->namespace_informer = informer_new(o->client, (struct informer_opts){ .res = res_namespaces });
@@ -347,14 +340,11 @@ int network_start(struct network *n, struct err *e)
 		return -e->code;
 	if (start_thread(n, e) < 0)
 		return -e->code;
-	informer_start(n->service_informer);
 	informer_start(n->slice_informer);
 	informer_start(n->policy_informer);
 	informer_start(n->namespace_informer);
 	if (n->forward_informer)
 		informer_start(n->forward_informer);
-	if (n->own_pods)
-		informer_start(n->pod_informer);
 	return 0;
 }
 
@@ -369,12 +359,9 @@ void network_stop(struct network *n)
 	n->forward_informer = informer_free(n->forward_informer);
 	n->recorder = recorder_free(n->recorder);
 	n->dns = dns_stop(n->dns);
-	n->service_informer = informer_free(n->service_informer);
 	n->slice_informer = informer_free(n->slice_informer);
 	n->policy_informer = informer_free(n->policy_informer);
 	n->namespace_informer = informer_free(n->namespace_informer);
-	if (n->own_pods)
-		n->pod_informer = informer_free(n->pod_informer);
 }
 
 struct network *network_free(struct network *n)

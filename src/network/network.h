@@ -27,9 +27,9 @@ struct network;
 
 struct network_opts {
 	struct client *client; /* borrowed, outlives the network */
-	/* Borrowed, not yet started, ended before the network is: the pods of this node (for hostPorts). NULL: the
-	 * network watches them itself. */
-	struct informer *pods;
+	/* Borrowed, started after network_new() and stopped before network_free(): the node's pods (for hostPorts and
+	 * policies), and all Services. */
+	struct informer *pods, *services;
 	const char *instance; /* NULL or "kogge": the default one */
 	const char *node_name;
 	const char *node_ips[NETWORK_IPS_MAX]; /* NULL-terminated when shorter; the first is the node's own address */

@@ -120,8 +120,8 @@ static void add_services(struct env_ctx *x, struct env *env)
 	struct str ns = doc_ns(x->pod);
 	bool links = doc_bool(x->pod, "spec.enableServiceLinks", true);
 
-	if (x->n && x->n->services_inf && !x->fake_services)
-		l = informer_list(x->n->services_inf, x->a, NULL, STR_NULL);
+	if (x->n && x->n->o.services && !x->fake_services)
+		l = informer_list(x->n->o.services, x->a, NULL, STR_NULL);
 	for (size_t i = 0; i < l.n; i++) { /* the API's own address is always told */
 		if (str_is(doc_name(l.items[i]), "kubernetes") && str_is(doc_ns(l.items[i]), "default") &&
 			has_cluster_ip(l.items[i]))

@@ -233,6 +233,10 @@ static void dispatch(struct node_agent *n)
 {
 	char *uid;
 
+	task_lock(&n->lock);
+	while (!n->prepared && !stop_raised(n->stop))
+		task_wait(&n->may_start, &n->lock);
+	task_unlock(&n->lock);
 	while (queue_pop(n->wake, &uid)) {
 		struct pod *p;
 		task_lock(&n->lock);
@@ -365,6 +369,7 @@ static struct node_agent *node_alloc(const struct node_opts *o)
 	task_mutex_init(&n->lock);
 	task_cond_init(&n->idle);
 	task_cond_init(&n->status_changed);
+	task_cond_init(&n->may_start);
 	n->pods = map_new(NULL);
 	n->by_container = map_new(free);
 	n->pulls = map_new(NULL);
@@ -390,6 +395,8 @@ int node_new(const struct node_opts *o, struct node_agent **ret, struct err *e)
 	if (!o->client || !o->node_name || !o->data_dir || !o->cri_socket)
 		return err_set(e, ERR_INVALID,
 			"the node agent needs a client, a node name, a data directory and the runtime's socket");
+	if (!o->pods || !o->services)
+		return err_set(e, ERR_INVALID, "the node agent needs informers of its pods and of Services");
 	if (!o->n_node_ips)
 		return err_set(e, ERR_INVALID, "the node agent needs an address of this node");
 	struct threshold t[SIGNALS] = { 0 };
@@ -401,6 +408,7 @@ int node_new(const struct node_opts *o, struct node_agent **ret, struct err *e)
 	*ret = node_alloc(o);
 	(*ret)->reserved = r;
 	memcpy((*ret)->thresholds, t, sizeof(t));
+	informer_on(o->pods, on_pod, *ret);
 	return 0;
 }
 
@@ -422,8 +430,7 @@ static void load_pause(struct node_agent *n)
 
 static int begin(struct node_agent *n, struct err *e)
 {
-	auto_free char *field = xasprintf("spec.nodeName=%s", n->o.node_name),
-		       *pods_dir = xasprintf("%s/pods", n->o.data_dir);
+	auto_free char *pods_dir = xasprintf("%s/pods", n->o.data_dir);
 	int r = mkdirs(pods_dir, 0755, e);
 
 	if (r < 0)
@@ -449,11 +456,15 @@ static int begin(struct node_agent *n, struct err *e)
 	n->objects = objects_new(n);
 	n->local_paths = n->o.volumes_dir ? local_paths_new(n) : NULL;
 	n->probes = probes_new(n);
-	n->pods_inf =
-		informer_new(n->client, (struct informer_opts){ .res = res_pods, .field_selector = str_c(field) });
-	n->services_inf = informer_new(n->client, (struct informer_opts){ .res = res_services });
-	informer_on(n->pods_inf, on_pod, n);
 	return 0;
+}
+
+static void may_start(struct node_agent *n)
+{
+	task_lock(&n->lock);
+	n->prepared = true;
+	task_broadcast(&n->may_start);
+	task_unlock(&n->lock);
 }
 
 static void adopt_task(void *arg)
@@ -462,10 +473,9 @@ static void adopt_task(void *arg)
 
 	load_pause(n);
 	(void)images_dir_run(n);
-	informer_start(n->services_inf);
-	(void)informer_wait_synced(n->services_inf, 10000);
-	informer_start(n->pods_inf);
-	while (!stop_raised(n->stop) && !informer_wait_synced(n->pods_inf, 1000))
+	(void)informer_wait_synced(n->o.services, 10000);
+	may_start(n);
+	while (!stop_raised(n->stop) && !informer_wait_synced(n->o.pods, 1000))
 		;
 	while (!stop_raised(n->stop) && leftovers_remove(n) < 0)
 		(void)stop_sleep_ms(n->stop, ADOPT_PAUSE_MS);
@@ -508,8 +518,6 @@ int node_run(struct node_agent *n, struct err *e)
 	if (n->o.shutdown_grace_s && logind_is_here())
 		(void)node_task(n, "shutdown", shutdown_run, n);
 	dispatch(n);
-	n->pods_inf = informer_free(n->pods_inf);
-	n->services_inf = informer_free(n->services_inf);
 	queue_stop(n->writes);
 	objects_stop(n->objects);
 	local_paths_stop(n->local_paths);
@@ -530,6 +538,7 @@ void node_stop(struct node_agent *n)
 	if (s)
 		grpc_cancel(s);
 	task_broadcast(&n->status_changed);
+	task_broadcast(&n->may_start);
 	task_unlock(&n->lock);
 	dir_watch_wake(n->images_wake);
 	dir_watch_wake(n->static_wake);
@@ -557,8 +566,6 @@ struct node_agent *node_free(struct node_agent *n)
 	n->objects = objects_free(n->objects);
 	n->local_paths = local_paths_free(n->local_paths);
 	n->events = recorder_free(n->events);
-	n->pods_inf = informer_free(n->pods_inf);
-	n->services_inf = informer_free(n->services_inf);
 	for (size_t i = 0; map_next(n->pods, &i, &key, &value);)
 		pod_free(value);
 	map_free(n->pods);
@@ -583,6 +590,7 @@ struct node_agent *node_free(struct node_agent *n)
 	free(n->runtime_version);
 	stop_free(n->stop);
 	task_cond_fini(&n->status_changed);
+	task_cond_fini(&n->may_start);
 	task_cond_fini(&n->idle);
 	task_mutex_fini(&n->lock);
 	arena_free(n->arena);

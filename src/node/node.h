@@ -10,7 +10,7 @@
  * Thread: any; the parts below run on tasks of their own. */
 #pragma once
 #include "base/err.h"
-#include "client/client.h"
+#include "client/informer.h"
 
 #define NODE_PORT 10250
 /* The default name of our own pause image; containerd's configuration must name the same one (sandbox_image). */
@@ -18,6 +18,8 @@
 
 struct node_opts {
 	struct client *client; /* borrowed */
+	/* Borrowed, started after node_new() and stopped before node_free(): this node's pods, and all Services. */
+	struct informer *pods, *services;
 	const char *node_name;
 	const char *const *node_ips; /* first: the one that pods report as hostIP */
 	size_t n_node_ips;

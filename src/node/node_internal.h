@@ -161,7 +161,6 @@ struct node_agent {
 	struct task_cond status_changed;
 	struct recorder *events;
 	struct local_paths *local_paths;
-	struct informer *pods_inf, *services_inf;
 	struct object_cache *objects;
 	struct probes *probes;
 	struct node_server *server;
@@ -190,7 +189,9 @@ struct node_agent {
 	struct map *by_container; /* container or sandbox id → uid (own) */
 	int workers;              /* running tasks that use the node */
 	struct queue *wake, *writes;
-	bool pods_synced, stopping;
+	bool prepared; /* under lock: pods may start */
+	struct task_cond may_start;
+	bool stopping;
 	struct map *exec_holds, *exec_watches; /* under lock: exec_hold.c's own, as the next ones */
 	int exec_wake, exec_notify;
 	bool adopted, looking; /* the first look for leftovers is done; another is under way */

@@ -391,7 +391,13 @@ int main(int argc, char **argv)
 	task_cond_init(&s.changed);
 	c = client_new(&ops, &s, "trial");
 	auto_free char *logs = xasprintf("%s/logs", argv[2]), *images = xasprintf("%s/images", argv[2]);
+	auto_(informer_free) struct informer *pods = informer_new(c,
+						     (struct informer_opts){ .res = res_pods,
+							     .field_selector = STR("spec.nodeName=trial") }),
+					     *services = informer_new(c, (struct informer_opts){ .res = res_services });
 	struct node_opts o = { .client = c,
+		.pods = pods,
+		.services = services,
 		.node_name = "trial",
 		.node_ips = ips,
 		.n_node_ips = 1,
@@ -414,6 +420,8 @@ int main(int argc, char **argv)
 		printf("%s\n", e.message);
 		return 1;
 	}
+	informer_start(services);
+	informer_start(pods);
 	struct task *t = task_spawn("node", runner, n);
 	bool purge = false;
 	while (fgets(line, sizeof(line), stdin) && strncmp(line, "quit", 4) != 0) {
@@ -422,6 +430,8 @@ int main(int argc, char **argv)
 	}
 	node_stop(n);
 	task_join(t);
+	informer_stop(pods);
+	informer_stop(services);
 	(void)node_free(n);
 	if (purge && node_purge(&o, &e) < 0)
 		printf("purge: %s\n", e.message);

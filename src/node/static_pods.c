@@ -78,7 +78,7 @@ static int remove_pod(struct node_agent *n, struct doc *d, struct err *e)
 static bool need(struct node_agent *n, struct node *pod, const char *hash, struct err *e)
 {
 	auto_(doc_unref) struct doc *want = node_publish(pod),
-				    *have = informer_get(n->pods_inf, doc_ns(want), doc_name(want));
+				    *have = informer_get(n->o.pods, doc_ns(want), doc_name(want));
 	struct str has;
 
 	if (!have)
@@ -133,7 +133,7 @@ static void look_at(struct look *l, const char *name)
 static void drop_others(struct look *l)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	struct informer_list all = informer_list(l->n->pods_inf, a, NULL, STR_NULL);
+	struct informer_list all = informer_list(l->n->o.pods, a, NULL, STR_NULL);
 	struct str hash;
 	struct err e;
 
@@ -160,7 +160,7 @@ static bool look(void *arg)
 	DIR *d;
 
 	err_init(&e);
-	if (!informer_synced(n->pods_inf) ||
+	if (!informer_synced(n->o.pods) ||
 		client_get(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), &node, &e) < 0)
 		return false;
 	d = opendir(n->o.static_dir);
