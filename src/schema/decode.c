@@ -121,6 +121,22 @@ static int decode_time(struct decode *d, const struct schema_type *t, const stru
 	return 0;
 }
 
+static int decode_duration(struct decode *d, const struct schema_type *owner, struct node *n, const struct place *at)
+{
+	struct str s = node_text_str(n);
+	char text[TIME_TEXT_MAX];
+	int64_t ns;
+
+	if (node_kind(n) != VAL_STR)
+		return wrong(d, schema_tables.string, owner, n, at);
+	if (!duration_parse(s, &ns))
+		return err_set(d->e, ERR_BAD_REQUEST, "time: invalid duration \"%.*s\"", STR_ARG(s));
+	duration_text(ns, text);
+	if (!str_is(s, text))
+		node_assign(n, node_c(d->a, text));
+	return 0;
+}
+
 static int decode_bytes(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
 	const struct place *at)
 {
@@ -239,7 +255,6 @@ static int decode_plain(struct decode *d, const struct schema_type *t, const str
 	const struct place *at)
 {
 	enum val_kind k = node_kind(n);
-	int64_t ns;
 
 	switch (t->kind) {
 	case SCHEMA_STRING:
@@ -254,11 +269,7 @@ static int decode_plain(struct decode *d, const struct schema_type *t, const str
 				      decode_integer(d, &(struct schema_type){ .kind = SCHEMA_INT32 }, owner, n, at) :
 				      wrong(d, t, owner, n, at);
 	case SCHEMA_DURATION:
-		if (k != VAL_STR)
-			return wrong(d, schema_tables.string, owner, n, at);
-		return duration_parse(node_text_str(n), &ns) ?
-			0 :
-			err_set(d->e, ERR_BAD_REQUEST, "time: invalid duration \"%.*s\"", STR_ARG(node_text_str(n)));
+		return decode_duration(d, owner, n, at);
 	case SCHEMA_FIELDS_V1:
 	case SCHEMA_RAW:
 		return k == VAL_MAP ? 0 : wrong(d, t, owner, n, at);

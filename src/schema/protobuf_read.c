@@ -310,14 +310,6 @@ static int read_repeated(
 	return 0;
 }
 
-/* Values that Go's JSON leaves out. */
-static bool left_out(const struct schema_field *f, struct node *n)
-{
-	if (n && f->type->kind == SCHEMA_INT_OR_STRING && !f->pointer)
-		return node_kind(n) == VAL_INT && !node_int_of(n, 0);
-	return zero_left_out(f, n);
-}
-
 static int read_known(struct read *r, const struct schema_field *f, const struct pb_field *w, int depth, struct node *n)
 {
 	struct node *value = NULL, *map;
@@ -334,7 +326,7 @@ static int read_known(struct read *r, const struct schema_field *f, const struct
 		return read_entry(r, f->type, w, depth, map);
 	}
 	rc = read_value(r, f->type, w, depth, &value);
-	if (!rc && !left_out(f, value))
+	if (!rc && !zero_left_out(f, value))
 		node_setc(n, f->name, value);
 	return rc;
 }

@@ -20,6 +20,8 @@ bool zero_left_out(const struct schema_field *f, struct node *n)
 	case SCHEMA_UINT32:
 	case SCHEMA_DOUBLE:
 		return node_float_of(n, 1) == 0;
+	case SCHEMA_INT_OR_STRING: /* the number; "" is not it */
+		return node_kind(n) == VAL_INT && !node_int_of(n, 0);
 	default:
 		return false;
 	}
@@ -41,6 +43,7 @@ struct node *zero_always_there(struct arena *a, const struct schema_field *f)
 	case SCHEMA_INT32:
 	case SCHEMA_INT64:
 	case SCHEMA_UINT32:
+	case SCHEMA_INT_OR_STRING:
 		return node_int(a, 0);
 	default:
 		return NULL;
@@ -50,22 +53,35 @@ struct node *zero_always_there(struct arena *a, const struct schema_field *f)
 /* What a walk does to each object on its way down. */
 typedef void object_fn(const struct schema_type *t, struct arena *a, struct node *n);
 
+static bool is_alternative(const struct schema_type *t)
+{
+	return t->kind == SCHEMA_OR_BOOL || t->kind == SCHEMA_OR_LIST || t->kind == SCHEMA_OR_STRINGS;
+}
+
+static bool has_objects(const struct schema_type *t)
+{
+	return !schema_is_leaf(t) || is_alternative(t);
+}
+
 static void walk(const struct schema_type *t, struct arena *a, struct node *n, object_fn *each)
 {
-	if (t->custom || schema_is_leaf(t))
+	bool one = t->kind == SCHEMA_OBJECT || (is_alternative(t) && node_kind(n) == VAL_MAP);
+
+	if (t->custom || !has_objects(t))
 		return;
-	if (t->kind != SCHEMA_OBJECT) {
-		for (size_t i = 0; !schema_is_leaf(t->element) && i < node_len(n); i++)
+	if (!one) {
+		for (size_t i = 0; has_objects(t->element) && i < node_len(n); i++)
 			walk(t->element, a, node_at(n, i), each);
 		return;
 	}
 	if (node_kind(n) != VAL_MAP)
 		return;
+	t = t->kind == SCHEMA_OBJECT ? t : t->element;
 	each(t, a, n);
 	for (size_t i = 0; i < node_len(n); i++) {
 		const struct schema_field *f = schema_field(t, node_key_at(n, i));
 
-		if (f && !schema_is_leaf(f->type))
+		if (f && has_objects(f->type))
 			walk(f->type, a, node_at(n, i), each);
 	}
 }
