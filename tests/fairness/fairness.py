@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""No request starves another: leases and /readyz answer within 100 ms whatever else hangs, and 64 MiB are enough for a crowd of
-1,000 half-open connections and 1,000 watchers that do not read. Run by `make fairness`; needs root for the memory limit."""
+"""No request starves another: leases and /readyz answer within 100 ms whatever else hangs, and 48 MiB are enough for a crowd of
+1,000 half-open connections, 1,000 watchers that do not read and somebody who sends all malformed requests of the differential test at once. Run by `make fairness`; needs root for the memory limit."""
 import json
 import os
 import resource
@@ -11,12 +11,14 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "e2e")]
+sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "e2e"), os.path.join(os.path.dirname(HERE), "differential")]
+import refused  # noqa: E402
+import run as differential  # noqa: E402
 from kube import ApiError, path, until  # noqa: E402
 from server import Server  # noqa: E402
 from webhook_server import Hook, configuration  # noqa: E402
 
-LIMIT_MS, CROWD, MEMORY = 100, 1000, 64 << 20
+LIMIT_MS, CROWD, MEMORY = 100, 1000, 48 << 20
 GROUP = "/sys/fs/cgroup/memory/kogge-fairness"
 failures = []
 
@@ -36,6 +38,8 @@ class Limited(Server):
         os.makedirs(GROUP, exist_ok=True)
         with open(GROUP + "/memory.limit_in_bytes", "w", encoding="utf-8") as f:
             f.write(str(MEMORY))
+        with open(GROUP + "/memory.kmem.tcp.limit_in_bytes", "w", encoding="utf-8") as f:
+            f.write(str(MEMORY))  # v1 counts what sockets hold only then, and apart from all else
         own = f"/proc/{os.getpid()}/cgroup"
         with open(own, encoding="utf-8") as f:
             before = next((line.strip().split(":")[2] for line in f if ":memory:" in line), "/")
@@ -61,6 +65,31 @@ def move(group):
 def memory(what):
     with open(f"{GROUP}/memory.{what}", encoding="utf-8") as f:
         return int(f.read().split()[0])
+
+
+def anonymous():
+    """What cannot be taken back: not the pages of files."""
+    with open(GROUP + "/memory.stat", encoding="utf-8") as f:
+        return int(dict(line.split() for line in f)["total_rss"]) + memory("kmem.usage_in_bytes")
+
+
+class Peak:
+    """The most of it while something goes on."""
+
+    def __init__(self):
+        self.own = self.sockets = 0
+        self.thread, self.stop = threading.Thread(target=self.run, daemon=True), False
+        self.thread.start()
+
+    def run(self):
+        while not self.stop:
+            self.own, self.sockets = max(self.own, anonymous()), max(self.sockets, memory("kmem.tcp.usage_in_bytes"))
+            time.sleep(0.02)
+
+    def tell(self, what):
+        self.stop = True
+        self.thread.join()
+        print(f"        {what}: at most {self.own >> 10} KiB of processes and kernel, {self.sockets >> 10} KiB in sockets", flush=True)
 
 
 def oom_kills():
@@ -135,19 +164,19 @@ def slow_writers(server, hook, n):
 def stalled_bodies(server, n):
     """Bodies of 3 MiB that stop shortly before their end; how many were refused with 429."""
     head = b"POST /api/v1/namespaces/default/secrets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3000000\r\n\r\n{"
-    socks, refused = [], 0
+    socks, turned_away = [], 0
     for _ in range(n):
         sock = raw(server)
         sock.settimeout(0.2)
         try:
             sock.sendall(head + b" " * 2_900_000)
-            refused += b" 429 " in sock.recv(200)
+            turned_away += b" 429 " in sock.recv(200)
         except TimeoutError:
             pass  # it waits for the rest
         except OSError:
-            refused += 1  # refused, and closed while we were sending
+            turned_away += 1  # refused, and closed while we were sending
         socks.append(sock)
-    return socks, refused
+    return socks, turned_away
 
 
 def half_open(server, n):
@@ -169,6 +198,24 @@ def slow_watchers(server, n):
         sock.sendall(b"GET /api/v1/namespaces/default/configmaps?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
         made.append(sock)
     return made
+
+
+def malformed(server, answered):
+    """All refused cases of the differential test, over and over until told to stop."""
+    asking = differential.Server(server.kubeconfig)
+    asking.kube.create("/api/v1/namespaces", {"metadata": {"name": differential.NAMESPACE}})
+    for method, where, body in refused.setup():  # but for its Service, whose address is not of this server's range
+        asking.ask(method, where, body, "application/json")
+
+    def go():
+        while not answered["stop"]:
+            for _, method, where, body, kind in refused.cases():
+                answered["n"] += asking.ask(method, where, body, kind)[0] >= 400
+                if answered["stop"]:
+                    return
+    thread = threading.Thread(target=go, daemon=True)
+    thread.start()
+    return thread
 
 
 def close(socks):
@@ -209,16 +256,20 @@ def crowd():
     server = Limited(node=False)
     try:
         server.start().wait_ready()
-        small = memory("usage_in_bytes")
+        peak, answered = Peak(), {"n": 0, "stop": False}
+        thread = malformed(server, answered)
         socks = half_open(server, CROWD)
-        print(f"        {CROWD} half-open connections: {memory('usage_in_bytes') - small >> 10} KiB more", flush=True)
         measure(server, f"{CROWD} half-open connections")
         socks += slow_watchers(server, CROWD)
         server.kube.create(path("configmaps", "default"), {"metadata": {"name": "busy"}, "data": {"k": "x"}})
         for i in range(100):
             server.kube.patch(path("configmaps", "default", "busy"), {"data": {"k": f"{i}" + "x" * 50000}})
-        print(f"        and {CROWD} watchers that do not read 100 events of 50 KB: {memory('max_usage_in_bytes') >> 10} KiB at most", flush=True)
         measure(server, f"{CROWD} half-open connections and {CROWD} slow watchers")
+        until(lambda: answered["n"] >= 600, 60, "the malformed requests are answered")
+        answered["stop"] = True
+        thread.join(60)
+        judge(not thread.is_alive(), f"{answered['n']} malformed requests were refused meanwhile")
+        peak.tell("those, and 100 events of 50 KB to each watcher")
         judge(oom_kills() == 0 and server.process.poll() is None, f"no process was killed within {MEMORY >> 20} MiB")
         close(socks)
         judge(len(server.kube.get(path("configmaps", "default"))["items"]) >= 1, "the server serves on")
@@ -230,9 +281,10 @@ def heavy():
     server = Limited(node=False)
     try:
         server.start().wait_ready()
-        socks, refused = stalled_bodies(server, 60)
-        judge(30 <= refused < 60, f"of 60 bodies of 3 MiB that stop before their end {refused} were refused, the others are waited for")
-        print(f"        {memory('max_usage_in_bytes') >> 10} KiB at most", flush=True)
+        peak = Peak()
+        socks, turned_away = stalled_bodies(server, 60)
+        judge(30 <= turned_away < 60, f"of 60 bodies of 3 MiB that stop before their end {turned_away} were refused, the others are waited for")
+        peak.tell("those bodies")
         measure(server, "those bodies")
         judge(oom_kills() == 0 and server.process.poll() is None, f"no process was killed within {MEMORY >> 20} MiB")
         close(socks)
