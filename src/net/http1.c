@@ -433,7 +433,7 @@ static size_t holds(const struct conn *c, uint64_t *ret_since_ms)
 	const struct http1 *h = c->arg;
 
 	*ret_since_ms = c->blocked ? c->moved_ms : 0;
-	return c->blocked ? holds_bytes(c, &h->x.out, h->x.stream) : 0;
+	return c->blocked ? parts_hold(&h->x.out, h->x.stream) : 0;
 }
 
 static void shed(struct conn *c, uint64_t since_ms)

@@ -409,7 +409,7 @@ static size_t holds(const struct conn *c, uint64_t *ret_since_ms)
 	for (const struct stream *s = h->streams; s; s = s->next) {
 		if (!s->x.out.n)
 			continue;
-		bytes += holds_bytes(c, &s->x.out, s->x.stream);
+		bytes += parts_hold(&s->x.out, s->x.stream);
 		if (!c->blocked && (!*ret_since_ms || s->x.moved_ms < *ret_since_ms))
 			*ret_since_ms = s->x.moved_ms;
 	}

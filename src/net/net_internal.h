@@ -259,7 +259,7 @@ struct http_server {
 	struct task_cond changed;
 	unsigned live;    /* connections */
 	unsigned refused; /* of them, since the last word about it */
-	struct mono said_at;
+	struct mono said_crowd_at, said_unread_at;
 	struct shed *shed; /* own: one for each loop */
 	atomic_int young;  /* of them: without a whole request so far */
 	unsigned told;     /* loops that have done as they were told */
@@ -288,9 +288,9 @@ void shed_new(struct http_server *s);
 void shed_free(struct http_server *s);
 void shed_begin(struct http_server *s, const struct net_loop *l); /* on that loop */
 void shed_end(struct http_server *s, const struct net_loop *l);
-void shed_crowd(struct http_server *s); /* any thread: there are too many connections */
-size_t holds_bytes(const struct conn *c, const struct parts *out, bool shared);
-void http_server_lost(struct http_server *s); /* a connection is gone, and its reference */
+void shed_crowd(struct http_server *s);                /* any thread: there are too many connections */
+size_t parts_hold(const struct parts *l, bool shared); /* bytes of memory */
+void http_server_lost(struct http_server *s);          /* a connection is gone, and its reference */
 /* Each takes the caller's reference to the server. */
 void http1_begin(struct conn *c, struct http_server *s);
 void http2_begin(struct conn *c, struct http_server *s);

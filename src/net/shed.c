@@ -38,11 +38,9 @@ struct candidates {
 };
 
 /* Of a stream the bytes are mostly documents that others share. */
-size_t holds_bytes(const struct conn *c, const struct parts *out, bool shared)
+size_t parts_hold(const struct parts *l, bool shared)
 {
-	size_t bytes = (out->count + c->out.count) * PART_BYTES + (shared ? 0 : out->n + c->out.n);
-
-	return bytes + (c->stalls ? KERNEL_STREAM_BYTES : KERNEL_BYTES);
+	return l->count * PART_BYTES + (shared ? 0 : l->n);
 }
 
 static void add(struct candidates *all, struct conn *c, uint64_t since_ms, size_t bytes)
@@ -72,16 +70,25 @@ static bool ours(const struct shed *s, const struct conn *c)
 }
 
 /* True at most every ten seconds. */
-static bool may_say(struct http_server *s)
+static bool may_say(struct http_server *s, struct mono *said_at)
 {
 	struct mono now = mono_now();
 
 	task_lock(&s->lock);
-	bool yes = !s->said_at.ns || mono_ms_between(s->said_at, now) >= SAY_MS;
+	bool yes = !said_at->ns || mono_ms_between(*said_at, now) >= SAY_MS;
 	if (yes)
-		s->said_at = now;
+		*said_at = now;
 	task_unlock(&s->lock);
 	return yes;
+}
+
+static unsigned take_refused(struct http_server *s)
+{
+	task_lock(&s->lock);
+	unsigned n = s->refused;
+	s->refused = 0;
+	task_unlock(&s->lock);
+	return n;
 }
 
 /* ---- too many -------------------------------------------------------------------------------- */
@@ -109,10 +116,10 @@ static void crowd_run(struct net_msg *m)
 	if (!s->loop->stopping) {
 		size_t young = close_oldest(s, true), idle = young ? 0 : close_oldest(s, false);
 
-		if (may_say(server))
+		if (may_say(server, &server->said_crowd_at))
 			log_warn(
-				"port %d: %zu connections are the most for this machine: closed %zu half open and %zu idle ones, refused %u",
-				server->port, server->o.connections_max, young, idle, server->refused);
+				"port %d: %zu connections are the most that memory and files allow: closed %zu half open and %zu idle ones, refused %u",
+				server->port, server->o.connections_max, young, idle, take_refused(server));
 	}
 	atomic_store(&s->ordered, false);
 	http_server_unref(server);
@@ -143,15 +150,23 @@ static void give_back(struct shed *s, size_t conns)
 	(void)malloc_trim(0);
 }
 
+/* With what is on its way to the kernel, and there. */
+static size_t conn_holds(const struct conn *c, uint64_t *ret_since_ms)
+{
+	size_t bytes = c->ops->holds(c, ret_since_ms);
+
+	return bytes + parts_hold(&c->out, c->stalls) + (c->stalls ? KERNEL_STREAM_BYTES : KERNEL_BYTES);
+}
+
 static void on_look(uv_timer_t *t)
 {
 	struct shed *s = t->data;
 	struct candidates all = { 0 };
-	uint64_t now = loop_ms(), since;
+	uint64_t now = loop_ms(), since = 0;
 	size_t most = s->server->o.unread_max / s->server->o.n_loops, held, n = 0, conns = 0;
 
 	for (struct conn *c = s->loop->conns; c; c = c->next, conns++) {
-		size_t bytes = ours(s, c) && c->ops->holds ? c->ops->holds(c, &since) : 0;
+		size_t bytes = ours(s, c) && c->ops->holds ? conn_holds(c, &since) : 0;
 
 		if (bytes && since && now - since >= STALL_MS)
 			add(&all, c, since, bytes);
@@ -166,7 +181,7 @@ static void on_look(uv_timer_t *t)
 		a->c->ops->shed(a->c, a->since_ms);
 	}
 	free(all.v);
-	if (n && may_say(s->server))
+	if (n && may_say(s->server, &s->server->said_unread_at))
 		log_warn(
 			"port %d: answers that nobody reads hold %zu KiB, of %zu at most: ended those of %zu connections that took nothing for the longest",
 			s->server->port, held >> 10, most >> 10, n);

@@ -20,12 +20,14 @@ DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6
 
 @pytest.fixture(scope="module")
 def server():
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    s = Server(node=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    s = Server(node=False).start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # ours: thousands of connections
     try:
-        yield s.start().wait_ready()
+        yield s.wait_ready()
     finally:
         s.end()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def control_pid(server):
