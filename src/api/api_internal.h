@@ -235,7 +235,7 @@ struct rq {
 	char *warnings[RQ_WARNINGS_MAX];
 	size_t n_warnings;
 	int status;
-	char audit_id[UUID_TEXT_MAX];
+	char audit_id[UUID_TEXT_MAX]; /* rq_audit_id(): made when it is first asked for */
 	struct mono began;
 	enum lane lane;
 	struct str source;             /* the peer's address */

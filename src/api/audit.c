@@ -278,7 +278,7 @@ static void annotations_json(const struct rq *rq, struct buf *b)
 	buf_byte(b, '}');
 }
 
-static void stage_record(struct audit *a, const struct rq *rq, enum audit_stage stage, int status)
+static void stage_record(struct audit *a, struct rq *rq, enum audit_stage stage, int status)
 {
 	auto_buf struct buf b = BUF_INIT;
 	char received[TIME_TEXT_MAX], now[TIME_TEXT_MAX];
@@ -297,7 +297,7 @@ static void stage_record(struct audit *a, const struct rq *rq, enum audit_stage 
 	buf_printf(&b,
 		"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/"
 		"v1\",\"level\":\"%s\",\"auditID\":\"%s\",\"stage\":\"%s\"",
-		audit_levels[how.level], rq->audit_id, audit_stages[stage]);
+		audit_levels[how.level], rq_audit_id(rq), audit_stages[stage]);
 	buf_c(&b, ",\"requestURI\":");
 	auto_free char *uri = xasprintf("%.*s%s%.*s", STR_ARG(rq->path), rq->query.n ? "?" : "", STR_ARG(rq->query));
 	buf_json(&b, str_c(uri));
@@ -320,19 +320,19 @@ static void stage_record(struct audit *a, const struct rq *rq, enum audit_stage 
 	write_line(a, &b);
 }
 
-void audit_received(struct audit *a, const struct rq *rq)
+void audit_received(struct audit *a, struct rq *rq)
 {
 	if (a && a->policy)
 		stage_record(a, rq, STAGE_RECEIVED, 0);
 }
 
-void audit_started(struct audit *a, const struct rq *rq)
+void audit_started(struct audit *a, struct rq *rq)
 {
 	if (a && a->policy)
 		stage_record(a, rq, STAGE_STARTED, 200);
 }
 
-void audit_record(struct audit *a, const struct rq *rq, int status)
+void audit_record(struct audit *a, struct rq *rq, int status)
 {
 	stage_record(a, rq, STAGE_COMPLETE, status);
 }

@@ -3,6 +3,7 @@
 
 /* ---- rq.c: making, ending, parameters -------------------------------------------------------- */
 struct rq *rq_new(struct api *api);
+const char *rq_audit_id(struct rq *rq);
 void rq_free(struct rq *rq);
 void rq_parse_query(struct rq *rq);
 struct str url_decode(struct arena *a, struct str s, bool plus_is_space);
@@ -332,9 +333,9 @@ void metrics_record(struct metrics *m, const struct rq *rq, int status);
 void metrics_answer(struct rq *rq);
 struct audit *audit_new(const struct api_opts *o, struct err *e);
 void audit_free(struct audit *a);
-void audit_received(struct audit *a, const struct rq *rq); /* it is known what is asked for */
-void audit_started(struct audit *a, const struct rq *rq);  /* a stream's headers are sent */
-void audit_record(struct audit *a, const struct rq *rq, int status);
+void audit_received(struct audit *a, struct rq *rq); /* it is known what is asked for */
+void audit_started(struct audit *a, struct rq *rq);  /* a stream's headers are sent */
+void audit_record(struct audit *a, struct rq *rq, int status);
 bool audit_wants_answer(struct audit *a, const struct rq *rq); /* rq->audit_answer is to be set */
 void relay_start(struct rq *rq);
 struct relays *relays_new(struct api *api);

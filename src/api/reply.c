@@ -49,7 +49,7 @@ size_t reply_headers(struct rq *rq, const char *content_type, struct http_header
 {
 	size_t n = 0;
 
-	h[n++] = (struct http_header){ STR("audit-id"), str_c(rq->audit_id) };
+	h[n++] = (struct http_header){ STR("audit-id"), str_c(rq_audit_id(rq)) };
 	h[n++] = (struct http_header){ STR("cache-control"), STR("no-cache, private") };
 	if (content_type)
 		h[n++] = (struct http_header){ STR("content-type"), str_c(content_type) };

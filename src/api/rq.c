@@ -16,8 +16,14 @@ struct rq *rq_new(struct api *api)
 	rq->a = a;
 	rq->began = mono_now();
 	rq->lane = LANE_EVERYONE;
-	rand_uuid(rq->audit_id);
 	return rq;
+}
+
+const char *rq_audit_id(struct rq *rq)
+{
+	if (!rq->audit_id[0])
+		rand_uuid(rq->audit_id);
+	return rq->audit_id;
 }
 
 void rq_free(struct rq *rq)
