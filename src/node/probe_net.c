@@ -193,7 +193,14 @@ static int call(const struct probe_http *p, struct mono until, int *ret_status, 
 	return r;
 }
 
-/* Where a redirect leads. What to points into is new in *hold. False: to another host, or nowhere that we understand. */
+static void set_path(struct probe_http *to, char *own, char **hold)
+{
+	free(*hold);
+	*hold = own;
+	to->path = own;
+}
+
+/* Where a redirect leads. The path is in *hold then. False: to another host, or nowhere that we understand. */
 static bool follow(struct probe_http *to, const char *location, char **hold)
 {
 	struct str rest = str_c(location), authority, host, port;
@@ -203,10 +210,11 @@ static bool follow(struct probe_http *to, const char *location, char **hold)
 	const char *slash = strrchr(to->path, '/');
 
 	if (!skip) { /* a path, from the root or beside this one */
-		*hold = location[0] == '/' ?
-			xstrdup(location) :
-			xasprintf("%.*s/%s", (int)(slash ? slash - to->path : 0), to->path, location);
-		to->path = *hold;
+		set_path(to,
+			location[0] == '/' ?
+				xstrdup(location) :
+				xasprintf("%.*s/%s", (int)(slash ? slash - to->path : 0), to->path, location),
+			hold);
 		return true;
 	}
 	to->tls = skip == 2 ? to->tls : tls;
@@ -225,8 +233,7 @@ static bool follow(struct probe_http *to, const char *location, char **hold)
 	if (port.n && (!str_i64(port, &number) || number < 1 || number > 65535))
 		return false;
 	rest = str_sub(rest, authority.n, rest.n);
-	*hold = xasprintf("%s%.*s", rest.n && rest.p[0] == '/' ? "" : "/", STR_ARG(rest));
-	to->path = *hold;
+	set_path(to, xasprintf("%s%.*s", rest.n && rest.p[0] == '/' ? "" : "/", STR_ARG(rest)), hold);
 	to->port = (int)number;
 	to->host_header = NULL;
 	return true;
@@ -239,7 +246,7 @@ int probe_http(const struct probe_http *p, struct err *e)
 	auto_free char *hold = NULL;
 
 	for (int i = 0; i <= REDIRECTS_MAX; i++) {
-		auto_free char *location = NULL, *before = TAKE(hold);
+		auto_free char *location = NULL;
 		int status = 0, r = call(&now, until, &status, &location, e);
 
 		if (r < 0)
