@@ -14,10 +14,15 @@ struct crds {
 	struct task_cond wake;
 	struct map *queue;  /* names to look at */
 	struct map *again;  /* names to look at once more at again_at */
-	struct map *served; /* name → the definition whose rows are there, own; the task's alone */
+	struct map *served; /* name → struct served, own; the task's alone */
 	struct mono again_at;
 	struct task *task;
 	bool stop;
+};
+
+/* A definition whose rows are there, and the names it has there: its status may not have them yet. Own. */
+struct served {
+	struct doc *crd, *names;
 };
 
 static char mark;
@@ -41,12 +46,31 @@ static void look_again(struct crds *c, struct str name)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-/* What the rows are made of. */
-static bool same_definition(const struct doc *x, const struct doc *y)
+static void served_end(void *arg)
 {
-	return val_equal(doc_get(x, "spec"), doc_get(y, "spec")) &&
-		val_equal(doc_get(x, "status.acceptedNames"), doc_get(y, "status.acceptedNames")) &&
-		val_has(doc_get(x, "metadata.deletionTimestamp")) == val_has(doc_get(y, "metadata.deletionTimestamp"));
+	struct served *s = arg;
+
+	doc_unref(s->crd);
+	doc_unref(s->names);
+	free(s);
+}
+
+static void note_served(struct crds *c, struct doc *crd, struct doc *names)
+{
+	struct served *s = xcalloc(1, sizeof(*s));
+
+	s->crd = doc_ref(crd);
+	s->names = doc_ref(names);
+	map_put(c->served, doc_name(crd), s);
+}
+
+/* What the rows are made of. */
+static bool same_definition(const struct served *was, const struct doc *crd, const struct doc *names)
+{
+	return val_equal(doc_get(was->crd, "spec"), doc_get(crd, "spec")) &&
+		val_equal(doc_root(was->names), doc_root(names)) &&
+		val_has(doc_get(was->crd, "metadata.deletionTimestamp")) ==
+		val_has(doc_get(crd, "metadata.deletionTimestamp"));
 }
 
 static size_t order_versions(struct doc *crd, size_t order[VERSIONS_MAX])
@@ -62,7 +86,7 @@ static size_t order_versions(struct doc *crd, size_t order[VERSIONS_MAX])
 	return n;
 }
 
-static int serve(struct crds *c, struct doc *crd, struct err *e)
+static int serve(struct crds *c, struct doc *crd, struct doc *names, struct err *e)
 {
 	struct custom *list[VERSIONS_MAX];
 	size_t order[VERSIONS_MAX], n = order_versions(crd, order);
@@ -70,7 +94,7 @@ static int serve(struct crds *c, struct doc *crd, struct err *e)
 	int rc = 0;
 
 	for (size_t i = 0; i < n && rc >= 0; i++) {
-		rc = custom_new(crd, order[i], &list[i], e);
+		rc = custom_new(crd, doc_root(names), order[i], &list[i], e);
 		if (rc < 0)
 			n = i;
 		else if (list[i]->terminating && !i)
@@ -87,15 +111,15 @@ static int serve(struct crds *c, struct doc *crd, struct err *e)
 
 static void unserve(struct crds *c, struct str name)
 {
-	struct doc *was = map_get(c->served, name);
+	struct served *was = map_get(c->served, name);
 	auto_(arena_free) struct arena *a = arena_new();
 	struct err e;
 
 	if (!was)
 		return;
 	err_init(&e);
-	resource_swap(c->api, arena_cstr(a, doc_str(was, "spec.group")),
-		arena_cstr(a, doc_str(was, "spec.names.plural")), NULL, 0, &e);
+	resource_swap(c->api, arena_cstr(a, doc_str(was->crd, "spec.group")),
+		arena_cstr(a, doc_str(was->crd, "spec.names.plural")), NULL, 0, &e);
 	map_del(c->served, name);
 }
 
@@ -193,21 +217,11 @@ static void wind_up(struct crds *c, struct arena *a, struct doc *crd)
 
 /* ---- one definition -------------------------------------------------------------------------- */
 
-static struct doc *with_status(struct arena *a, struct doc *crd, struct node *status)
-{
-	struct node *n = node_from(a, doc_root(crd));
-	struct doc *d;
-
-	node_setc(n, "status", node_copy(a, status));
-	d = node_publish(n);
-	arena_hold(a, d, doc_end);
-	return d;
-}
-
 static void look_at(struct crds *c, struct str name)
 {
-	auto_(doc_unref) struct doc *crd = api_get(c->api, GROUP, RESOURCE, STR_NULL, name);
+	auto_(doc_unref) struct doc *crd = api_get(c->api, GROUP, RESOURCE, STR_NULL, name), *names = NULL;
 	auto_(arena_free) struct arena *a = arena_new();
+	struct served *was = map_get(c->served, name);
 	struct node *status;
 	bool accepted;
 	struct err e;
@@ -218,19 +232,16 @@ static void look_at(struct crds *c, struct str name)
 		return;
 	}
 	status = crd_status(c->api, a, crd, &accepted);
-	struct doc *now = with_status(a, crd, status), *was = map_get(c->served, name);
+	names = node_publish(node_getc(status, "acceptedNames"));
 	bool serves = accepted || established(crd);
-	if (serves && (!was || !same_definition(was, now)) && serve(c, now, &e) < 0) {
+	if (serves && (!was || !same_definition(was, crd, names)) && serve(c, crd, names, &e) < 0) {
 		log_warn("customresourcedefinition %.*s: is not served: %s", STR_ARG(name), e.message);
 		crd_condition(a, status, "Established", "False", "NotAccepted", e.message);
 		serves = false;
 	} else if (serves) {
 		crd_condition(a, status, "Established", "True", "InitialNamesAccepted",
 			"the initial names have been accepted");
-		map_put(c->served, name,
-			doc_ref(val_equal(doc_get(crd, "status.acceptedNames"), doc_get(now, "status.acceptedNames")) ?
-					crd :
-					now));
+		note_served(c, crd, names);
 	} else {
 		crd_condition(a, status, "Established", "False", "NotAccepted", "not all names are accepted");
 	}
@@ -296,6 +307,13 @@ static void run(void *arg)
 	arena_free(a);
 }
 
+static struct doc *accepted_names(struct arena *a, const struct doc *crd)
+{
+	struct val names = doc_get(crd, "status.acceptedNames");
+
+	return node_publish(val_kind(names) == VAL_MAP ? node_from(a, names) : node_map(a));
+}
+
 struct crds *crds_new(struct api *api)
 {
 	struct crds *c = xcalloc(1, sizeof(*c));
@@ -307,15 +325,16 @@ struct crds *crds_new(struct api *api)
 	task_cond_init(&c->wake);
 	c->queue = map_new(NULL);
 	c->again = map_new(NULL);
-	c->served = map_new(doc_end);
+	c->served = map_new(served_end);
 	struct cache_list all = cache_list(api_cache(api, GROUP, RESOURCE), a, STR_NULL, STR_NULL, 0, &rev);
 	for (size_t i = 0; i < all.n; i++) {
 		struct doc *d = all.items[i].doc;
+		auto_(doc_unref) struct doc *names = accepted_names(a, d);
 		struct err e;
 
 		err_init(&e);
-		if (established(d) && serve(c, d, &e) >= 0)
-			map_put(c->served, doc_name(d), doc_ref(d));
+		if (established(d) && serve(c, d, names, &e) >= 0)
+			note_served(c, d, names);
 		else if (e.code)
 			log_warn("customresourcedefinition %.*s: is not served: %s", STR_ARG(doc_name(d)), e.message);
 		map_put(c->queue, doc_name(d), &mark);

@@ -159,12 +159,12 @@ static void make_deprecated(struct custom *c, struct val version)
 		arena_printf(c->a, "%s/%s %s is deprecated", c->def.group, c->def.version, c->def.kind);
 }
 
-static void make_def(struct custom *c, const struct doc *crd)
+static void make_def(struct custom *c, const struct doc *crd, struct val names)
 {
-	struct val names = doc_get(crd, "status.acceptedNames"), v = version_of(c, crd);
+	struct val v = version_of(c, crd);
 	struct resource_def *d = &c->def;
 
-	if (!val_str(val_get(names, "kind")).n) /* not written yet: they were just found to be free */
+	if (!val_str(val_get(names, "kind")).n)
 		names = doc_get(crd, "spec.names");
 	d->group = text(c, doc_get(crd, "spec.group"));
 	d->version = text(c, val_get(v, "name"));
@@ -183,7 +183,7 @@ static void make_def(struct custom *c, const struct doc *crd)
 	make_deprecated(c, v);
 }
 
-int custom_new(struct doc *crd, size_t version, struct custom **ret, struct err *e)
+int custom_new(const struct doc *crd, struct val names, size_t version, struct custom **ret, struct err *e)
 {
 	struct arena *a = arena_new();
 	struct custom *c = ARENA_NEW(a, struct custom);
@@ -195,7 +195,7 @@ int custom_new(struct doc *crd, size_t version, struct custom **ret, struct err 
 	c->webhook = val_is(doc_get(crd, "spec.conversion.strategy"), "Webhook");
 	c->terminating = val_has(doc_get(crd, "metadata.deletionTimestamp"));
 	c->served = val_bool(val_get(version_of(c, crd), "served"), false);
-	make_def(c, crd);
+	make_def(c, crd, names);
 	rc = schema_custom_new(custom_schema(c, crd),
 		&(struct schema_custom_opts){ c->def.group, c->def.version, c->def.kind, c->def.list_kind }, &c->schema,
 		e);

@@ -23,8 +23,8 @@ struct custom {
 	bool terminating;                                  /* no new objects */
 	bool served;                                       /* else it only stores */
 };
-/* One served version of a definition. Own. */
-int custom_new(struct doc *crd, size_t version, struct custom **ret, struct err *e);
+/* One served version of a definition. names: those it was accepted with, as in status.acceptedNames. Own. */
+int custom_new(const struct doc *crd, struct val names, size_t version, struct custom **ret, struct err *e);
 struct custom *custom_free(struct custom *c);
 void custom_cells(const struct custom *c, struct cells *cells, struct val object);
 /* The definition as it is now: own, NULL when it is gone. */
