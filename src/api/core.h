@@ -232,7 +232,7 @@ extern const struct strategy strategy_pod, strategy_service, strategy_namespace,
 	strategy_secret, strategy_configmap, strategy_role, strategy_binding, strategy_lease, strategy_pvc, strategy_pv,
 	strategy_ingress, strategy_endpoints, strategy_slice, strategy_csr, strategy_priorityclass, strategy_sa,
 	strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_apiservice, strategy_webhook,
-	strategy_networkpolicy;
+	strategy_networkpolicy, strategy_limitrange, strategy_runtimeclass;
 int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
@@ -252,6 +252,7 @@ void v_forbidden(struct err *e, const char *path, const char *detail);
 void v_duplicate(struct err *e, const char *path, struct str value);
 void v_not_found(struct err *e, const char *path, struct str value);
 void v_too_long(struct err *e, const char *path, size_t max);
+bool is_one_of(const char *const *words, struct str s);                    /* words ends with NULL */
 const char *name_wrong(struct str name, enum name_rule rule, bool prefix); /* NULL: fine; else upstream's sentence */
 void validate_name(struct err *e, const char *path, struct str name, enum name_rule rule);
 void validate_qualified(struct err *e, const char *path, struct str key); /* a label's key, and words of that form */
@@ -263,6 +264,8 @@ void validate_containers(struct rq *rq, struct val spec, const char *path, struc
 void validate_volumes(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_placement(
 	struct rq *rq, struct val spec, const char *path, struct err *e); /* affinity, spread, tolerations */
+void validate_tolerations(struct rq *rq, struct val spec, const char *path, struct err *e); /* of path.tolerations */
+void validate_amounts(struct rq *rq, struct val map, const char *at, struct err *e); /* of a container's resources */
 void validate_seccomp(struct rq *rq, struct val profile, const char *at, struct err *e);
 void validate_field_ref(struct rq *rq, struct val ref, const char *at, const char *const *allowed, struct err *e);
 void validate_resource_ref(struct rq *rq, struct val ref, const char *at, bool volume, struct err *e);

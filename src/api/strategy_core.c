@@ -225,15 +225,16 @@ static int event_prepare(struct rq *rq, struct node *o, struct val old, struct e
 	return 0;
 }
 
-static void binding_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+static void runtimeclass_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	struct val role = val_get(o, "roleRef");
+	struct val handler = val_get(o, "handler"), scheduling = val_get(o, "scheduling");
 
-	(void)rq;
-	if (!val_str(val_get(role, "name")).n)
-		v_required(e, "roleRef.name", "");
-	if (val_has(old) && !val_equal(role, val_get(old, "roleRef")))
-		v_invalid(e, "roleRef", role, "cannot change roleRef");
+	if (val_str(handler).n)
+		validate_name(e, "handler", val_str(handler), NAME_LABEL);
+	validate_amounts(rq, val_path(o, "overhead.podFixed"), "overhead.limits", e);
+	validate_labels(rq, val_get(scheduling, "nodeSelector"), "scheduling.nodeSelector", e);
+	validate_tolerations(rq, scheduling, "scheduling", e);
+	(void)old;
 }
 
 static void namespace_validate(struct rq *rq, struct val o, struct val old, struct err *e)
@@ -251,6 +252,5 @@ const struct strategy strategy_pvc = { .prepare = pvc_prepare, .validate = pvc_v
 const struct strategy strategy_pv = { .prepare = pv_prepare };
 const struct strategy strategy_lease = { .create_on_update = true };
 const struct strategy strategy_priorityclass = { .validate = priorityclass_validate };
+const struct strategy strategy_runtimeclass = { .validate = runtimeclass_validate };
 const struct strategy strategy_event = { .prepare = event_prepare, .create_on_update = true };
-const struct strategy strategy_role = { .create_on_update = true };
-const struct strategy strategy_binding = { .validate = binding_validate, .create_on_update = true };

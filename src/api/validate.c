@@ -301,6 +301,14 @@ static struct wrong qualified_wrongs(struct str key)
 	return w;
 }
 
+bool is_one_of(const char *const *words, struct str s)
+{
+	for (; *words; words++)
+		if (str_is(s, *words))
+			return true;
+	return false;
+}
+
 void validate_qualified(struct err *e, const char *path, struct str key)
 {
 	struct wrong w = qualified_wrongs(key);

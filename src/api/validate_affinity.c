@@ -100,7 +100,7 @@ static void spread(struct rq *rq, struct val spec, const char *path, struct err 
 	}
 }
 
-static void tolerations(struct rq *rq, struct val spec, const char *path, struct err *e)
+void validate_tolerations(struct rq *rq, struct val spec, const char *path, struct err *e)
 {
 	struct val list = val_get(spec, "tolerations");
 
@@ -129,6 +129,6 @@ void validate_placement(struct rq *rq, struct val spec, const char *path, struct
 	node_affinity(rq, val_get(a, "nodeAffinity"), rq_f(rq, "%s.affinity.nodeAffinity", path), e);
 	pod_affinity(rq, val_get(a, "podAffinity"), rq_f(rq, "%s.affinity.podAffinity", path), e);
 	pod_affinity(rq, val_get(a, "podAntiAffinity"), rq_f(rq, "%s.affinity.podAntiAffinity", path), e);
-	tolerations(rq, spec, path, e);
+	validate_tolerations(rq, spec, path, e);
 	spread(rq, spec, path, e);
 }

@@ -97,14 +97,6 @@ static bool env_name_ok(struct str s)
 	return s.n > 0;
 }
 
-static bool is_one_of(const char *const *words, struct str s)
-{
-	for (; *words; words++)
-		if (str_is(s, *words))
-			return true;
-	return false;
-}
-
 /* metadata.labels['key']: *ret is the key. */
 static bool subscript(struct str path, struct str *head, struct str *ret)
 {
@@ -285,7 +277,7 @@ static void resource_name(struct err *e, const char *path, struct str name)
 		v_invalid_str(e, path, name, "must be a standard resource for containers");
 }
 
-static void amounts(struct rq *rq, struct val map, const char *at, struct err *e)
+void validate_amounts(struct rq *rq, struct val map, const char *at, struct err *e)
 {
 	for (struct val_iter it = val_iter(map); val_next(&it);) {
 		char *path = rq_f(rq, "%s[%.*s]", at, STR_ARG(it.key));
@@ -309,8 +301,8 @@ static void resources(struct rq *rq, struct val c, const char *at, struct err *e
 		val_has(val_get(lim, "memory"));
 	struct quantity r, l;
 
-	amounts(rq, lim, rq_f(rq, "%s.resources.limits", at), e);
-	amounts(rq, req, rq_f(rq, "%s.resources.requests", at), e);
+	validate_amounts(rq, lim, rq_f(rq, "%s.resources.limits", at), e);
+	validate_amounts(rq, req, rq_f(rq, "%s.resources.requests", at), e);
 	for (struct val_iter it = val_iter(lim); val_next(&it);)
 		huge |= huge_pages(it.key);
 	for (struct val_iter it = val_iter(req); val_next(&it);) {

@@ -163,6 +163,33 @@ def kinds_rules():
             yield f"{group}/{name}", "POST", path, thing, JSON
 
 
+def policy_rules():
+    """Rules of the kinds that say what others may have and do."""
+    rbac, rule = "rbac.authorization.k8s.io", {"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}
+    user = {"kind": "User", "apiGroup": rbac, "name": "u"}
+    role = lambda **r: {"metadata": {"name": "bad"}, "rules": [r]}  # noqa: E731
+    limit = lambda **r: {"metadata": {"name": "bad"}, "spec": {"limits": [{"type": "Container", **r}]}}  # noqa: E731
+    ref = lambda **r: {"metadata": {"name": "bad"}, "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "r", **r}, "subjects": [user]}  # noqa: E731
+    subject = lambda **r: {"metadata": {"name": "bad"}, "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "r"}, "subjects": [{"name": "s", **r}]}  # noqa: E731
+    handler = lambda **r: {"metadata": {"name": "bad"}, "handler": "h", **r}  # noqa: E731
+    roles = {"no-groups": role(verbs=["get"], resources=["pods"]), "no-resources": role(verbs=["get"], apiGroups=[""]), "url": role(verbs=["get"], nonResourceURLs=["/x"])}
+    cluster_roles = {"url-and-resources": role(nonResourceURLs=["/x"], **rule), "nothing-to-aggregate": {"metadata": {"name": "bad"}, "aggregationRule": {}},
+                     "aggregate-key": {"metadata": {"name": "bad"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a b": "c"}}]}}}
+    bindings = {"ref-group": ref(apiGroup="x"), "ref-kind": ref(kind="X"), "ref-name": ref(name=""), "ref-percent": ref(name="a%b"), "subject-kind": subject(kind="X"), "user-group": subject(kind="User", apiGroup="x"),
+                "account-name": subject(kind="ServiceAccount", name="A"), "account-group": subject(kind="ServiceAccount", apiGroup=rbac)}
+    cluster_bindings = {"role": ref(), "account-nowhere": subject(kind="ServiceAccount")}
+    limits = {"type": limit(type="X"), "twice": {"metadata": {"name": "bad"}, "spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}] * 2}}, "pod-default": limit(type="Pod", default={"cpu": "1"}),
+              "pod-request": limit(type="Pod", defaultRequest={"cpu": "1"}), "claim-empty": limit(type="PersistentVolumeClaim"), "min-max": limit(min={"cpu": "2"}, max={"cpu": "1"}, default={"cpu": "1"}, defaultRequest={"cpu": "2"}),
+              "default-max": limit(max={"cpu": "1"}, default={"cpu": "2"}, defaultRequest={"cpu": "1"}), "request-default": limit(default={"cpu": "1"}, defaultRequest={"cpu": "2"}), "ratio": limit(maxLimitRequestRatio={"cpu": "500m"})}
+    classes = {"handler": handler(handler="A"), "overhead": handler(overhead={"podFixed": {"x": "1"}}), "overhead-negative": handler(overhead={"podFixed": {"cpu": "-1"}}),
+               "selector": handler(scheduling={"nodeSelector": {"a b": "c"}}), "toleration": handler(scheduling={"tolerations": [{"operator": "Near", "key": "a"}]})}
+    here, everywhere = f"/apis/{rbac}/v1/namespaces/{NAMESPACE}", f"/apis/{rbac}/v1"
+    for path, table in ((f"{here}/roles", roles), (f"{everywhere}/clusterroles", cluster_roles), (f"{here}/rolebindings", bindings), (f"{everywhere}/clusterrolebindings", cluster_bindings),
+                        (f"{NS}/limitranges", limits), ("/apis/node.k8s.io/v1/runtimeclasses", classes)):
+        for name, thing in table.items():
+            yield f"{path.rsplit('/', 1)[1]}/{name}", "POST", path, thing, JSON
+
+
 def updates():
     def patched(path, name, patch, kind=MERGE):
         return "PATCH", f"{path}/{name}", patch, kind
@@ -245,7 +272,7 @@ def queries():
 
 def cases():
     """(name, method, path, body, content type or ("accept", value)); body is bytes or something to be written as JSON."""
-    for part in (documents, wrong_types, names_and_words, kinds_rules, updates, patches, queries):
+    for part in (documents, wrong_types, names_and_words, kinds_rules, policy_rules, updates, patches, queries):
         for name, method, path, body, kind in part():
             if body is not None and not isinstance(body, bytes):
                 if isinstance(body, dict) and kind == APPLY and "metadata" not in body:
