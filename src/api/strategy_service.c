@@ -202,38 +202,5 @@ static void slice_validate(struct rq *rq, struct val o, struct val old, struct e
 		validate_immutable(e, "addressType", val_get(o, "addressType"), val_get(old, "addressType"));
 }
 
-static void ingress_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	struct val rules = val_path(o, "spec.rules");
-
-	(void)old;
-	if (rq->sub.n)
-		return;
-	if (!val_len(rules) && !val_has(val_path(o, "spec.defaultBackend")))
-		v_invalid_str(e, "spec", STR(""), "either `defaultBackend` or `rules` must be specified");
-	for (size_t i = 0; i < val_len(rules); i++) {
-		struct val paths = val_path(val_at(rules, i), "http.paths");
-		for (size_t k = 0; k < val_len(paths); k++) {
-			struct val p = val_at(paths, k);
-			char *at = rq_f(rq, "spec.rules[%zu].http.paths[%zu]", i, k);
-			if (!val_str(val_get(p, "pathType")).n)
-				v_required(e, rq_f(rq, "%s.pathType", at), "pathType must be specified");
-			else if (!val_is(val_get(p, "pathType"), "ImplementationSpecific") &&
-				!str_starts(val_str(val_get(p, "path")), STR("/")))
-				v_invalid_str(e, rq_f(rq, "%s.path", at), val_str(val_get(p, "path")),
-					"must be an absolute path");
-		}
-	}
-}
-
-static int ingress_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
-{
-	(void)e;
-	if (!val_has(old))
-		node_setc(o, "status", node_pack(rq->a, "{loadBalancer:{}}"));
-	return 0;
-}
-
 const struct strategy strategy_endpoints = { .validate = endpoints_validate, .create_on_update = true };
 const struct strategy strategy_slice = { .validate = slice_validate };
-const struct strategy strategy_ingress = { .prepare = ingress_prepare, .validate = ingress_validate };

@@ -190,6 +190,20 @@ def policy_rules():
             yield f"{path.rsplit('/', 1)[1]}/{name}", "POST", path, thing, JSON
 
 
+def ingress_rules():
+    web = {"service": {"name": "web", "port": {"number": 80}}}
+    thing = lambda **spec: {"metadata": {"name": "bad"}, "spec": spec}  # noqa: E731
+    rule = lambda path="/", kind="Prefix", backend=None, **r: thing(rules=[{"http": {"paths": [{"path": path, "pathType": kind, "backend": backend or web}]}, **r}])  # noqa: E731
+    service = lambda **s: thing(defaultBackend={"service": {"name": "web", "port": {"number": 80}, **s}})  # noqa: E731
+    cases = {"empty": thing(), "host-address": rule(host="1.2.3.4"), "host-upper": rule(host="A.b"), "host-star": rule(host="*.*.a"), "path": rule(path="a"), "path-slashes": rule(path="/a//b"), "path-dots": rule(path="/a/.."),
+             "path-escaped": rule(path="/a%2fb", kind="Exact"), "path-own": rule(path="a", kind="ImplementationSpecific"), "path-type": rule(kind="X"), "backend-none": rule(backend={"service": None}), "backend-name": service(name="A"),
+             "backend-port": service(port={}), "backend-ports": service(port={"name": "a", "number": 1}), "backend-port-name": service(port={"name": "a_b"}), "backend-port-number": service(port={"number": 70000}),
+             "backend-both": thing(defaultBackend={**web, "resource": {"kind": "x", "name": "y"}}), "resource-kind": thing(defaultBackend={"resource": {"kind": "a/b", "name": "y"}}), "tls-host": thing(defaultBackend=web, tls=[{"hosts": ["A"]}]),
+             "tls-star": thing(defaultBackend=web, tls=[{"hosts": ["a.*"]}]), "tls-secret": thing(defaultBackend=web, tls=[{"secretName": "A"}]), "class": thing(defaultBackend=web, ingressClassName="A")}
+    for name, body in cases.items():
+        yield f"ingress/{name}", "POST", f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses", body, JSON
+
+
 def updates():
     def patched(path, name, patch, kind=MERGE):
         return "PATCH", f"{path}/{name}", patch, kind
@@ -272,7 +286,7 @@ def queries():
 
 def cases():
     """(name, method, path, body, content type or ("accept", value)); body is bytes or something to be written as JSON."""
-    for part in (documents, wrong_types, names_and_words, kinds_rules, policy_rules, updates, patches, queries):
+    for part in (documents, wrong_types, names_and_words, kinds_rules, policy_rules, ingress_rules, updates, patches, queries):
         for name, method, path, body, kind in part():
             if body is not None and not isinstance(body, bytes):
                 if isinstance(body, dict) and kind == APPLY and "metadata" not in body:
