@@ -90,7 +90,7 @@ def test_a_pod_binds_its_claim_to_a_local_volume(space, kubectl, tmp_path):
     until(lambda: (tmp_path / "list").exists() and (tmp_path / "list").read_text(), 20, "written through the claim")
     assert (tmp_path / "file").read_text() == "hello\n"
     assert (tmp_path / "file").stat().st_gid == 4321 and (tmp_path / "sub" / "there").stat().st_gid == 4321
-    apply(kubectl, pod("reader", ["data"], "cat /data/there; touch /data/no; sleep 100000", mounts={"data": {"subPath": "sub", "readOnly": True}}))
+    apply(kubectl, pod("reader", ["data"], "exec 2>&1; cat /data/there; touch /data/no; sleep 100000", mounts={"data": {"subPath": "sub", "readOnly": True}}))
     kubectl("wait", "pod/reader", "--for=condition=Ready", "--timeout=60s")
     until(lambda: "Read-only file system" in kubectl("logs", "reader"), 20, "it may not write")
     assert kubectl("logs", "reader").startswith("before\n")
