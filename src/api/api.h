@@ -121,6 +121,8 @@ void api_resource_remove(struct api *api, const char *group, const char *version
 void api_health_add(struct api *api, const char *name, bool live, const char *(*check)(void *arg), void *arg);
 /* Adds a line to /readyz?verbose that tells of something held off and fails nothing. Static text. */
 void api_health_note(struct api *api, const char *name, const char *text);
+/* Adds a row to `kubectl get componentstatuses`; check as above, NULL: it is always fine. */
+void api_component_add(struct api *api, const char *name, const char *(*check)(void *arg), void *arg);
 /* Adds a producer of Prometheus text to /metrics. */
 void api_metrics_add(struct api *api, void (*write)(void *arg, struct buf *out), void *arg);
 /* Kinds whose controller runs: writes to others answer with a Warning. */

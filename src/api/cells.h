@@ -7,7 +7,7 @@
 	X(pod) X(deployment) X(statefulset) X(replicaset) X(controllerrevision) X(daemonset) X(job) \
 	X(cronjob) X(service) X(ingress) X(ingressclass) X(endpoints) X(slice) X(node) X(event) \
 	X(event_new) X(namespace) X(secret) X(configmap) X(sa) X(pv) X(pvc) X(hpa) X(pdb) X(netpol) \
-	X(quota) X(priorityclass) X(rolebinding) X(created) X(csr) X(lease) X(podtemplate) \
+	X(quota) X(priorityclass) X(rolebinding) X(created) X(csr) X(lease) X(component) X(podtemplate) \
 	X(storageclass) X(vac) X(volumeattachment) X(csidriver) X(csinode) X(csicapacity) X(webhooks) \
 	X(vap) X(vapbinding) X(flowschema) X(plc) X(runtimeclass) X(servicecidr) X(ipaddress) X(claim) \
 	X(slice_dra) X(componentstatus) X(apiservice)

@@ -38,6 +38,7 @@ COLUMNS(rolebinding, S("Role", "What is granted."), AGE, W("Users", "To whom."),
 	W("ServiceAccounts", "To which service accounts."))
 COLUMNS(csr, AGE, S("SignerName", "Who should sign."), S("Requestor", "Who asks."),
 	S("RequestedDuration", "For how long."), S("Condition", "How far it is."))
+COLUMNS(component, S("Status", "Whether it is healthy."), S("Message", "What it says."), S("Error", "What went wrong."))
 COLUMNS(lease, S("Holder", "Who has it."), AGE)
 COLUMNS(storageclass, { "Name", "string", "name", 0, "Its name, and whether it is the default." },
 	S("Provisioner", "Who makes volumes."), S("ReclaimPolicy", "What happens to released volumes."),
@@ -298,6 +299,15 @@ void cells_csr(struct cells *c, struct val o)
 			approved ? "Approved" :
 				   "Pending",
 		failed ? ",Failed" : "", text(o, "status.certificate").n ? ",Issued" : "");
+}
+
+void cells_component(struct cells *c, struct val o)
+{
+	struct val healthy = val_at(val_get(o, "conditions"), 0);
+
+	cell_c(c, val_is(val_get(healthy, "status"), "True") ? "Healthy" : "Unhealthy");
+	cell_str(c, text(healthy, "message"));
+	cell_str(c, text(healthy, "error"));
 }
 
 void cells_lease(struct cells *c, struct val o)

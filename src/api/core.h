@@ -68,6 +68,7 @@ int computed_collect(
 	struct rq *rq, struct str name, const struct filter *f, struct doc ***ret, size_t *ret_n, struct err *e);
 int usage_nodes(
 	struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e); /* usage.c: metrics.k8s.io */
+int health_components(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e); /* health.c */
 int usage_pods(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e);
 void read_watch(struct rq *rq);
 /* The object as rq asks for it (other served form): own. d is taken. */

@@ -1,13 +1,20 @@
-/* /healthz, /livez, /readyz and /metrics' little sister: named checks, each told when asked with ?verbose. */
+/* /healthz, /livez and /readyz: named checks, each told when asked with ?verbose; and the same for parts of the control
+ * plane as ComponentStatuses. */
 #include "api/api_internal.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
 #define CHECKS_MAX 32
 
+enum where {
+	IN_LIVE = 1,      /* /livez and /healthz */
+	IN_READY = 2,     /* /readyz */
+	IN_COMPONENTS = 4 /* kubectl get componentstatuses */
+};
+
 struct check {
 	const char *name;
-	bool live;
+	unsigned where;
 	const char *(*run)(void *arg);
 	void *arg;
 	const char *note; /* told, and nothing else */
@@ -37,22 +44,47 @@ static const char *check_shutdown(void *arg)
 	return rq_stopping(arg) ? "shutting down" : NULL;
 }
 
-void api_health_add(struct api *api, const char *name, bool live, const char *(*check)(void *arg), void *arg)
+static const char *check_store(void *arg)
+{
+	struct api *api = arg;
+
+	return store_health(api->opts.store) == STORE_HANGS ? "the disk has kept a write waiting for over ten seconds" :
+							      NULL;
+}
+
+static const char *check_writes(void *arg)
+{
+	struct api *api = arg;
+
+	return store_health(api->opts.store) == STORE_FULL ? "the disk is full: reads go on, writes are refused" :
+							     check_store(arg);
+}
+
+static void add(struct api *api, const struct check *check)
 {
 	struct health *h = api->health;
 
 	task_lock(&api->lock);
-	if (h->n < CHECKS_MAX)
-		h->checks[h->n++] = (struct check){ arena_strdup(api->arena, name), live, check, arg, NULL };
+	if (h->n < CHECKS_MAX) {
+		h->checks[h->n] = *check;
+		h->checks[h->n++].name = arena_strdup(api->arena, check->name);
+	}
 	task_unlock(&api->lock);
+}
+
+void api_health_add(struct api *api, const char *name, bool live, const char *(*check)(void *arg), void *arg)
+{
+	add(api, &(struct check){ name, IN_READY | (live ? IN_LIVE : 0), check, arg, NULL });
 }
 
 void api_health_note(struct api *api, const char *name, const char *text)
 {
-	api_health_add(api, name, false, always, NULL);
-	task_lock(&api->lock);
-	api->health->checks[api->health->n - 1].note = text;
-	task_unlock(&api->lock);
+	add(api, &(struct check){ name, IN_READY, always, NULL, text });
+}
+
+void api_component_add(struct api *api, const char *name, const char *(*check)(void *arg), void *arg)
+{
+	add(api, &(struct check){ name, IN_COMPONENTS, check ? check : always, arg, NULL });
 }
 
 struct health *health_new(struct api *api)
@@ -63,10 +95,11 @@ struct health *health_new(struct api *api)
 	api->health = h;
 	api_health_add(api, "ping", true, always, NULL);
 	api_health_add(api, "log", true, always, NULL);
-	api_health_add(api, "etcd", true, always, NULL);
+	api_health_add(api, "etcd", true, check_store, api);
 	api_health_add(api, "poststarthook/rbac/bootstrap-roles", true, check_ready, api);
 	api_health_add(api, "informer-sync", false, check_ready, api);
 	api_health_add(api, "shutdown", false, check_shutdown, api);
+	api_component_add(api, "etcd-0", check_writes, api);
 	return h;
 }
 
@@ -83,7 +116,7 @@ static bool excluded(struct rq *rq, const char *name)
 	return false;
 }
 
-static void answer_all(struct rq *rq, const char *which, bool ready)
+static void answer_all(struct rq *rq, const char *which, unsigned where)
 {
 	struct health *h = rq->api->health;
 	struct buf b = BUF_INIT;
@@ -91,7 +124,7 @@ static void answer_all(struct rq *rq, const char *which, bool ready)
 
 	for (size_t i = 0; i < h->n; i++) {
 		struct check *c = &h->checks[i];
-		if (!ready && !c->live)
+		if (!(c->where & where))
 			continue;
 		const char *why = excluded(rq, c->name) ? NULL : c->run(c->arg);
 		bad |= why != NULL;
@@ -118,7 +151,7 @@ static bool answer_one(struct rq *rq, struct str name)
 	struct health *h = rq->api->health;
 
 	for (size_t i = 0; i < h->n; i++) {
-		if (!str_is(name, h->checks[i].name))
+		if (!(h->checks[i].where & IN_READY) || !str_is(name, h->checks[i].name))
 			continue;
 		const char *why = h->checks[i].run(h->checks[i].arg);
 		reply_text(rq, why ? 500 : 200, "text/plain; charset=utf-8",
@@ -142,11 +175,35 @@ bool health_answer(struct rq *rq)
 			continue;
 		struct str rest = str_sub(rq->path, n, rq->path.n);
 		if (!rest.n || str_is(rest, "/")) {
-			answer_all(rq, paths[i] + 1, i == 2);
+			answer_all(rq, paths[i] + 1, i == 2 ? IN_READY : IN_LIVE);
 			return true;
 		}
 		if (rest.p[0] == '/')
 			return answer_one(rq, str_sub(rest, 1, rest.n));
 	}
 	return false;
+}
+
+static void component(struct rq *rq, const struct check *c, struct doc **ret)
+{
+	const char *why = c->run(c->arg);
+
+	*ret = node_publish(node_pack(rq->a,
+		"{kind:'ComponentStatus', apiVersion:'v1', metadata:{name:s}, "
+		"conditions:[{type:'Healthy', status:s, message:s}]}",
+		c->name, why ? "False" : "True", why ? why : "ok"));
+	doc_hold(rq->a, *ret);
+}
+
+int health_components(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e)
+{
+	struct health *h = rq->api->health;
+	size_t n = 0;
+
+	*ret = ARENA_ARRAY(rq->a, struct doc *, CHECKS_MAX);
+	for (size_t i = 0; i < h->n; i++)
+		if (h->checks[i].where == IN_COMPONENTS && (!name.n || str_is(name, h->checks[i].name)))
+			component(rq, &h->checks[i], &(*ret)[n++]);
+	*ret_n = n;
+	return name.n && !n ? write_not_found(rq, name, e) : 0;
 }

@@ -211,6 +211,7 @@ static void discovery_speaks_old_and_new(void **state)
 	expect(f, 200, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
 	expect(f, 200, call(f, "GET", "/openapi/v2", NULL));
 	expect(f, 200, call(f, "GET", "/readyz?verbose", NULL));
+	expect(f, 404, call(f, "GET", "/readyz/etcd-0", NULL)); /* a component, no check of readiness */
 	expect(f, 200, call(f, "GET", "/metrics", NULL));
 	expect(f, 404, call(f, "GET", "/nothing", NULL));
 }

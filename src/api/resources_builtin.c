@@ -143,6 +143,9 @@ static void event_to_core(struct arena *a, struct node *o)
 
 const struct resource_def builtin_resources[] = {
 	{ ROW("", "v1", "bindings", "binding", "Binding"), N, .verbs = CREATE, .create = sub_binding },
+	{ ROW("", "v1", "componentstatuses", "componentstatus", "ComponentStatus"), .short_names = NAMES("cs"),
+		.deprecated = "v1 ComponentStatus is deprecated in v1.19+", CELLS(component),
+		.verbs = VERB_BIT(V_GET) | VERB_BIT(V_LIST), .compute = health_components },
 	{ STORED("", "v1", "configmaps", "configmap", "ConfigMap"), N, .short_names = NAMES("cm"), CELLS(configmap),
 		.strategy = &strategy_configmap },
 	{ STORED("", "v1", "endpoints", "endpoints", "Endpoints"), N, .list_kind = "EndpointsList",

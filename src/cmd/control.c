@@ -232,6 +232,22 @@ static void tell_held_off(struct control *c)
 	}
 }
 
+static const char *controllers_state(void *arg)
+{
+	struct control *c = arg;
+
+	if (!c->controllers)
+		return "not run by this server: --without controllers";
+	return c->held_off[0] ? "some are held off: kogge status names them" : NULL;
+}
+
+static const char *scheduler_state(void *arg)
+{
+	struct control *c = arg;
+
+	return c->scheduler ? NULL : "not run by this server: --without scheduler";
+}
+
 static void metrics(void *arg, struct buf *out)
 {
 	struct control *c = arg;
@@ -280,6 +296,8 @@ static void start_workers(struct control *c)
 		controllers_start(c->controllers);
 	if (c->scheduler)
 		scheduler_start(c->scheduler);
+	api_component_add(c->api, "controller-manager", controllers_state, c);
+	api_component_add(c->api, "scheduler", scheduler_state, c);
 	api_metrics_add(c->api, metrics, c);
 }
 

@@ -465,6 +465,8 @@ static int in_a_full_disk(const char *path)
 	}
 	if (r != -ERR_FULL || !strstr(e.message, "free some space"))
 		return 4;
+	if (store_health(s) != STORE_FULL)
+		return 8;
 	before = store_revision(s);
 	if (store_range(s, STR("k/"), STR(""), 0, ignore, &n, NULL, &e) < 0)
 		return 5;
@@ -472,6 +474,8 @@ static int in_a_full_disk(const char *path)
 		return 6;
 	if (put(s, key, str_n(value, sizeof(value)), &rev, &e) < 0 || rev != before + 1)
 		return 7;
+	if (store_health(s) != STORE_HEALTHY)
+		return 9;
 	store_close(s);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #define GATHER_MOST_NS 3000000        /* all of them in this time */
 #define GROUP_BYTES ((size_t)8 << 20) /* the same for bytes */
 #define SWEEP_LEAST ((size_t)16)      /* rows of compaction after a group: as many as it wrote, so that it keeps up */
+#define HANGS_NS 10000000000          /* a group that takes this long is said to hang */
 #define SWEEP_IDLE 64                 /* the same while nobody writes: who comes then waits for one such piece */
 
 enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
@@ -47,6 +48,8 @@ struct store {
 
 	atomic_int coming;
 	_Atomic int64_t revision, compacted, commits, writes;
+	_Atomic int64_t busy_since; /* mono ns; 0: nothing is being written */
+	atomic_bool full;
 
 	/* The store's task only. */
 	store_on_event *on_event;
@@ -140,12 +143,16 @@ static void commit_group(struct store *s, struct op **ops, size_t n)
 	int code;
 
 	err_init(&e);
-	if (try_group(s, ops, n, &code, &e))
+	if (try_group(s, ops, n, &code, &e)) {
+		atomic_store_explicit(&s->full, false, memory_order_relaxed);
 		return;
+	}
 	for (size_t i = 0; n > 1 && i < n; i++)
 		commit_group(s, &ops[i], 1);
-	if (n == 1)
-		refuse_all(ops, n, code, &e);
+	if (n > 1)
+		return;
+	refuse_all(ops, n, code, &e);
+	atomic_store_explicit(&s->full, code == -ERR_FULL, memory_order_relaxed);
 }
 
 static void run_op(struct store *s, struct op *op)
@@ -217,10 +224,12 @@ static void run_ops(struct store *s, struct op *list)
 	size_t n;
 
 	while ((n = next_group(&list, group)) > 0) {
+		atomic_store_explicit(&s->busy_since, mono_now().ns, memory_order_relaxed);
 		if (group[0]->kind == OP_WRITE)
 			commit_group(s, group, n);
 		else
 			run_op(s, group[0]);
+		atomic_store_explicit(&s->busy_since, 0, memory_order_relaxed);
 		wake_all(s, group, n);
 		if (s->sweeping)
 			s->sweeping = s->engine->sweep(s->self, MAX(n, SWEEP_LEAST));
@@ -423,6 +432,15 @@ void store_status(struct store *s, struct store_status *ret)
 	};
 	snprintf(ret->engine, sizeof(ret->engine), "%s", s->engine->name);
 	snprintf(ret->cluster_uid, sizeof(ret->cluster_uid), "%s", s->cluster_uid);
+}
+
+enum store_health store_health(struct store *s)
+{
+	int64_t since = atomic_load_explicit(&s->busy_since, memory_order_relaxed);
+
+	if (since && mono_now().ns - since > HANGS_NS)
+		return STORE_HANGS;
+	return atomic_load_explicit(&s->full, memory_order_relaxed) ? STORE_FULL : STORE_HEALTHY;
 }
 
 struct store *store_new(const struct store_engine *engine, void *take_self, int64_t revision, int64_t compacted,

@@ -70,6 +70,10 @@ struct store_status {
 	char cluster_uid[40];
 };
 void store_status(struct store *s, struct store_status *ret);
+/* Whether writes come through right now. FULL: the last one found no space, reads go on. HANGS: the one at work has
+ * taken more than 10 s, as when a disk does not answer. */
+enum store_health { STORE_HEALTHY, STORE_FULL, STORE_HANGS };
+enum store_health store_health(struct store *s);
 struct store *store_close(struct store *s); /* finishes what is queued */
 AUTO(struct store, store_close)
 

@@ -348,6 +348,37 @@ static void the_memory_engine_runs_in_a_simulation(void **state)
 	assert_true(first == task_sim_run(7, 60000, simulated, NULL));
 }
 
+static void slow_event(void *arg, const struct store_event *ev)
+{
+	task_sleep_ms(15000);
+}
+
+static void write_one(void *arg)
+{
+	assert_int_equal(put(arg, "a", "1", 0, NULL), 0);
+}
+
+static void slow(void *arg)
+{
+	struct store *s;
+
+	assert_int_equal(store_open_memory(&s, NULL), 0);
+	assert_int_equal(store_watch(s, store_revision(s), slow_event, NULL, NULL), 0);
+	struct task *t = task_spawn("writer", write_one, s);
+	task_sleep_ms(9000);
+	assert_int_equal(store_health(s), STORE_HEALTHY);
+	task_sleep_ms(2000);
+	assert_int_equal(store_health(s), STORE_HANGS);
+	task_join(t);
+	assert_int_equal(store_health(s), STORE_HEALTHY);
+	store_close(s);
+}
+
+static void a_write_that_hangs_is_told(void **state)
+{
+	task_sim_run(1, 60000, slow, NULL);
+}
+
 #define EACH(test)                                                     \
 	{ "memory: " #test, test, set_up_memory, tear_down, NULL },    \
 	{                                                              \
@@ -366,6 +397,7 @@ int main(void)
 		EACH(many_writers_share_transactions),
 		EACH(a_range_shows_one_moment),
 		cmocka_unit_test(the_memory_engine_runs_in_a_simulation),
+		cmocka_unit_test(a_write_that_hangs_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

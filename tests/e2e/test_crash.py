@@ -195,6 +195,7 @@ def test_a_controller_that_crashes_is_held_off(fresh):
         return code == 200 and "controller/deployment-controller is held off" in text.decode()
     until(lambda: quietly(told), 30, "the held off controller in /readyz?verbose")
     server.kube = server.kube.clone()
+    assert server.kube.get("/api/v1/componentstatuses/controller-manager")["conditions"][0]["status"] == "False"
     assert server.kube.get(f"{about}/x")["spec"]["replicas"] == 1
     server.kube.create(path("replicasets", space.name), {**body, "metadata": {"name": "y"}})
     until(lambda: any(is_ready(p) for p in space.items("pods")), 30, "a pod of the ReplicaSet")

@@ -321,6 +321,8 @@ def test_discovery(demo):
     assert "v1.34" in demo("version", "-o", "json")
     assert '"storageVersionHash":"8aSe+NMegvE="' in demo("get", "--raw", "/apis/apps/v1").replace(" ", "")  # upstream's for apps/v1/Deployment
     demo("cluster-info")
+    assert {line.split()[0]: line.split()[1] for line in demo("get", "cs", "--no-headers").splitlines() if "deprecated" not in line} == \
+        {"etcd-0": "Healthy", "controller-manager": "Healthy", "scheduler": "Healthy"}
 
 
 def test_get_raw(demo):
