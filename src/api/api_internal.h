@@ -150,6 +150,7 @@ struct relays;
 struct outgoing;
 struct openapi_cache;
 struct ipalloc;
+struct node_pods;
 struct auth; /* state of authn.c, rbac.c, token.c: theirs alone */
 
 struct api {
@@ -173,6 +174,7 @@ struct api {
 	struct watches *slow_watches; /* of kinds that a webhook converts: it keeps nobody else waiting */
 	struct openapi_cache *openapi;
 	struct ipalloc *ipalloc;
+	struct node_pods *node_pods;
 	struct auth *auth;
 	struct health *health;
 	bool stopping; /* atomic */

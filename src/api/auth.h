@@ -1,4 +1,4 @@
-/* What authn.c, rbac.c, node_authz.c, review.c, token.c and bootstrap.c share. */
+/* What authn.c, rbac.c, node_authz.c, node_pods.c, review.c, token.c and bootstrap.c share. */
 #pragma once
 #include "api/api_internal.h"
 #include "pki/pki.h"
@@ -29,6 +29,11 @@ bool rule_allows(struct val rule, const struct authz_attrs *at);
 /* node_authz.c. Name of the node that an identity is, empty: it is none. */
 struct str identity_node(const struct identity *id);
 bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at);
+
+/* node_pods.c */
+enum referent { REFERENT_SECRET, REFERENT_CONFIGMAP, REFERENT_CLAIM, REFERENT_SERVICE_ACCOUNT };
+/* Whether a pod bound to the node refers to the object of that namespace and name. Any thread. */
+bool node_pods_refer(struct node_pods *p, struct str node, enum referent kind, struct str ns, struct str name);
 
 /* token.c */
 struct token_cache *token_cache_new(void);

@@ -74,6 +74,7 @@ static int start(struct api *api, struct err *e)
 	api->ipalloc = ipalloc_new(api, e);
 	if (!api->ipalloc)
 		return -ERR_INTERNAL;
+	api->node_pods = node_pods_new(api_cache(api, "", "pods"));
 	if ((rc = auth_new(api, e)) < 0)
 		return rc;
 	if ((rc = store_watch(api->opts.store, rev, events_on, api, e)) < 0)
@@ -148,6 +149,7 @@ struct api *api_free(struct api *api)
 	outgoing_free(api->outgoing);
 	auth_free(api);
 	ipalloc_free(api->ipalloc);
+	node_pods_free(api->node_pods);
 	openapi_free(api->openapi);
 	resource_table_free(api);
 	health_free(api->health);

@@ -306,6 +306,12 @@ bool ipalloc_is_cidr(struct str s);
 bool ipalloc_is_part(struct str part, struct str whole);           /* a network that is smaller and lies inside */
 int ipalloc_families(const struct ipalloc *p, const char *ret[2]); /* "IPv4", "IPv6" in order */
 
+/* ---- node_pods.c: the pods of each node, for the node authorizer (auth.h) -------------------- */
+struct node_pods *node_pods_new(struct cache *pods); /* begins with those that the cache has */
+struct node_pods *node_pods_free(struct node_pods *p);
+/* On the store's task, before the cache shows the change. before NULL: a new pod; after NULL: it is deleted. */
+void node_pods_event(struct node_pods *p, struct doc *before, struct doc *after);
+
 /* ---- families.c ------------------------------------------------------------------------------ */
 /* Fills in ipFamilyPolicy and ipFamilies of a Service that has addresses. Fails: ERR_INVALID. */
 int families_choose(struct rq *rq, struct node *svc, struct val old, struct err *e);

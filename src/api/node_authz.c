@@ -61,99 +61,6 @@ static bool rule_list_allows(const struct authz_attrs *at)
 	return false;
 }
 
-/* ---- what the pods of a node refer to -------------------------------------------------------- */
-
-static bool env_refers(struct val container, const char *key_ref, const char *from_ref, struct str name)
-{
-	for (struct val_iter it = val_iter(val_get(container, "env")); val_next(&it);)
-		if (str_eq(val_str(val_get(val_get(val_get(it.val, "valueFrom"), key_ref), "name")), name))
-			return true;
-	for (struct val_iter it = val_iter(val_get(container, "envFrom")); val_next(&it);)
-		if (str_eq(val_str(val_get(val_get(it.val, from_ref), "name")), name))
-			return true;
-	return false;
-}
-
-static bool volume_refers(struct val volume, const char *kind, const char *name_field, struct str name)
-{
-	if (str_eq(val_str(val_get(val_get(volume, kind), name_field)), name))
-		return true;
-	for (struct val_iter it = val_iter(val_path(volume, "projected.sources")); val_next(&it);)
-		if (str_eq(val_str(val_get(val_get(it.val, kind), "name")), name))
-			return true;
-	return false;
-}
-
-static bool pod_refers(struct val spec, bool secret, struct str name)
-{
-	static const char *const lists[] = { "containers", "initContainers", "ephemeralContainers" };
-
-	for (struct val_iter it = val_iter(val_get(spec, "volumes")); val_next(&it);)
-		if (volume_refers(it.val, secret ? "secret" : "configMap", secret ? "secretName" : "name", name))
-			return true;
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		for (struct val_iter it = val_iter(val_get(spec, lists[i])); val_next(&it);)
-			if (env_refers(it.val, secret ? "secretKeyRef" : "configMapKeyRef",
-				    secret ? "secretRef" : "configMapRef", name))
-				return true;
-	if (!secret)
-		return str_is(name, "kube-root-ca.crt"); /* every pod's projected volume has it */
-	return val_has(val_find(val_get(spec, "imagePullSecrets"), "name", name));
-}
-
-typedef bool pod_test(struct val pod, const void *arg);
-
-/* Some pod of the namespace that is bound to the node passes the test. */
-static bool any_pod(struct api *api, struct str node, struct str ns, pod_test *test, const void *arg)
-{
-	auto_(arena_free) struct arena *a = arena_new();
-	int64_t revision;
-	struct cache_list pods =
-		cache_list(api_cache(api, "", "pods"), a, arena_strf(a, "%.*s/", STR_ARG(ns)), STR_NULL, 0, &revision);
-
-	for (size_t i = 0; i < pods.n; i++) {
-		struct val pod = doc_root(pods.items[i].doc);
-
-		if (str_eq(val_str(val_path(pod, "spec.nodeName")), node) && test(pod, arg))
-			return true;
-	}
-	return false;
-}
-
-struct reference {
-	bool secret;
-	struct str name;
-};
-
-static bool test_reference(struct val pod, const void *arg)
-{
-	const struct reference *r = arg;
-
-	return pod_refers(val_get(pod, "spec"), r->secret, r->name);
-}
-
-static bool test_service_account(struct val pod, const void *arg)
-{
-	return str_eq(val_str(val_path(pod, "spec.serviceAccountName")), *(const struct str *)arg);
-}
-
-static bool test_claim(struct val pod, const void *arg)
-{
-	struct str name = *(const struct str *)arg, of_pod = val_str(val_path(pod, "metadata.name"));
-
-	for (struct val_iter it = val_iter(val_path(pod, "spec.volumes")); val_next(&it);) {
-		struct str volume = val_str(val_get(it.val, "name"));
-
-		if (str_eq(val_str(val_path(it.val, "persistentVolumeClaim.claimName")), name))
-			return true;
-		/* A generic ephemeral volume's claim is named POD-VOLUME. */
-		if (val_has(val_get(it.val, "ephemeral")) && name.n == of_pod.n + volume.n + 1 &&
-			str_starts(name, of_pod) && str_ends(name, volume))
-			return true;
-	}
-	return false;
-}
-
 static bool is_local_path_of(const struct doc *volume, struct str node)
 {
 	return str_eq(val_str(val_get(doc_get(volume, "metadata.labels"), LOCAL_PATH_NODE_LABEL)), node);
@@ -194,7 +101,7 @@ static bool volumes_allowed(struct api *api, struct str node, const struct authz
 		(at->sub.n && !str_is(at->sub, "status"))) {
 		return false;
 	}
-	return ns.n && claim.n && any_pod(api, node, ns, test_claim, &claim);
+	return node_pods_refer(api->node_pods, node, REFERENT_CLAIM, ns, claim);
 }
 
 static bool is_bound_here(struct api *api, struct str node, struct str ns, struct str name)
@@ -239,18 +146,18 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 	if (str_is(at->group, "coordination.k8s.io") && str_is(at->resource, "leases"))
 		return str_is(at->ns, "kube-node-lease") && (str_is(at->verb, "create") || str_eq(at->name, node));
 	if (!at->group.n && (str_is(at->resource, "secrets") || str_is(at->resource, "configmaps"))) {
-		struct reference r = { str_is(at->resource, "secrets"), at->name };
+		enum referent kind = str_is(at->resource, "secrets") ? REFERENT_SECRET : REFERENT_CONFIGMAP;
 
-		if (!r.secret && str_is(at->ns, "kube-system") && str_is(at->name, "kube-dns"))
+		if (kind == REFERENT_CONFIGMAP && str_is(at->ns, "kube-system") && str_is(at->name, "kube-dns"))
 			return reads; /* where cluster DNS, a part of the node, asks */
-		return reads && at->ns.n && at->name.n && any_pod(api, node, at->ns, test_reference, &r);
+		return reads && node_pods_refer(api->node_pods, node, kind, at->ns, at->name);
 	}
 	if (!at->group.n &&
 		(str_is(at->resource, "persistentvolumeclaims") || str_is(at->resource, "persistentvolumes")))
 		return volumes_allowed(api, node, at) || local_paths_allowed(api, node, at);
 	if (!at->group.n && str_is(at->resource, "serviceaccounts"))
-		return at->name.n && (str_is(at->sub, "token") ? str_is(at->verb, "create") : reads) &&
-			any_pod(api, node, at->ns, test_service_account, &at->name);
+		return (str_is(at->sub, "token") ? str_is(at->verb, "create") : reads) &&
+			node_pods_refer(api->node_pods, node, REFERENT_SERVICE_ACCOUNT, at->ns, at->name);
 	if (!at->group.n && str_is(at->resource, "pods") && (at->sub.n || !str_is(at->verb, "create")))
 		return pods_allowed(api, node, at);
 	return rule_list_allows(at);

@@ -187,6 +187,8 @@ static void apply(struct api *api, struct resource *r, struct str key, const str
 	if (d) {
 		if (!strcmp(r->key_prefix, "services/") && api->ipalloc)
 			ipalloc_event(api->ipalloc, before, ev->deleted ? NULL : d);
+		else if (!strcmp(r->key_prefix, "pods/"))
+			node_pods_event(api->node_pods, before, ev->deleted ? NULL : d);
 		cache_apply(r->cache, key, d, ev->deleted, ev->revision);
 	}
 	doc_unref(d);
