@@ -8,13 +8,20 @@
 
 void image_failed(struct pod *p, struct container *c, const char *reason, const char *message)
 {
+	int64_t wait_ms;
+
 	task_lock(&p->n->lock);
 	c->image = IMAGE_FAILED;
 	c->image_reason = reason;
 	free(c->image_error);
 	c->image_error = xstrdup(message);
-	c->image_backoff_ms = pod_backoff_next(c->image_backoff_ms, 0);
-	c->image_retry = mono_add_ms(mono_now(), c->image_backoff_ms);
+	if (c->image_came) {
+		wait_ms = (int64_t)IMAGE_KNOWN_AFTER_MS << (IMAGE_CAME_TRIES - c->image_came);
+		c->image_came--;
+	} else {
+		wait_ms = c->image_backoff_ms = pod_backoff_next(c->image_backoff_ms, 0);
+	}
+	c->image_retry = mono_add_ms(mono_now(), wait_ms);
 	c->image_told = mono_add_ms(mono_now(), BACK_OFF_SHOWN_MS);
 	task_unlock(&p->n->lock);
 }
@@ -24,6 +31,7 @@ void image_ready(struct pod *p, struct container *c, const char *id)
 	task_lock(&p->n->lock);
 	c->image = IMAGE_READY;
 	c->image_backoff_ms = 0;
+	c->image_came = 0;
 	free(c->image_id);
 	c->image_id = xstrdup(id);
 	task_unlock(&p->n->lock);

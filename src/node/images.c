@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #define LOG_MODULE "node"
-#define KNOWN_AFTER_MS 200 /* so long CRI may need to know what containerd has already */
 
 /* docker.io/library/busybox:latest of "busybox", as every runtime completes a name. */
 char *image_normalize(struct str ref)
@@ -101,7 +100,7 @@ static bool waits_for(struct pod *p, struct container *c, const char *name) /* l
 {
 	auto_free char *wanted = NULL;
 
-	if (c->image != IMAGE_FAILED || !p->doc)
+	if ((c->image != IMAGE_FAILED && c->image != IMAGE_BUSY) || !p->doc)
 		return false;
 	wanted = image_normalize(val_str(val_get(pod_container_spec(p->doc, str_c(c->name)), "image")));
 	return strcmp(wanted, name) == 0;
@@ -116,9 +115,13 @@ void images_came(struct node_agent *n, const char *name)
 	for (size_t i = 0; map_next(n->pods, &i, &key, &value);) {
 		struct pod *p = value;
 		for (size_t k = 0; k < p->n_containers; k++) {
-			if (!waits_for(p, p->containers[k], name))
+			struct container *c = p->containers[k];
+
+			if (!waits_for(p, c, name))
 				continue;
-			p->containers[k]->image_retry = mono_add_ms(mono_now(), KNOWN_AFTER_MS);
+			log_debug("pod %s/%s: image %s came", p->ns, p->name, name);
+			c->image_came = IMAGE_CAME_TRIES;
+			c->image_retry = mono_add_ms(mono_now(), IMAGE_KNOWN_AFTER_MS);
 			queue_add(n->wake, str_c(p->uid));
 		}
 	}

@@ -35,6 +35,8 @@ void instance_fini(struct instance *i);
  * start, and the runtime called it off; that is no end of a container. */
 bool instance_never_ran(const struct instance *i);
 
+#define IMAGE_KNOWN_AFTER_MS 200 /* so long CRI may need to know what containerd has already; a busy one needs more */
+#define IMAGE_CAME_TRIES 5
 enum image_state { IMAGE_UNKNOWN, IMAGE_BUSY, IMAGE_READY, IMAGE_FAILED };
 
 /* What the worker knows about one container of the specification. */
@@ -61,6 +63,7 @@ struct container {
 	const char *image_reason;
 	int64_t image_backoff_ms;
 	struct mono image_retry, image_told;
+	int image_came; /* so many short waits are left of those that follow the coming of its image */
 	bool stopping;
 	struct mono stop_by; /* when the running stop will kill */
 	bool has_startup, has_readiness, has_liveness;
