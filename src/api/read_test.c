@@ -1,6 +1,8 @@
 /* What readers get of the server core: watches, lists and pages, discovery. */
 #include "api/api_fixture.h"
 
+#define WAIT_MS 60000 /* ends what hangs */
+
 static bool stream_has(struct answer *a, const char *text, int64_t ms)
 {
 	struct mono until = mono_add_ms(mono_now(), ms);
@@ -33,27 +35,27 @@ static void watch_tells_entering_and_leaving(void **state)
 	struct answer *w = start(f, "GET", CM "?watch=1&labelSelector=in%3Dyes", NULL, NULL, NULL);
 	assert_int_equal(w->status, 200);
 	assert_true(
-		stream_has(w, "{\"type\":\"ADDED\",\"object\":{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"", 1000));
+		stream_has(w, "{\"type\":\"ADDED\",\"object\":{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"", WAIT_MS));
 	expect(f, 200, call_as(f, "PATCH", CM "/w1", "application/merge-patch+json", NULL, "{\"data\":{\"x\":\"1\"}}"));
-	assert_true(stream_has(w, "\"MODIFIED\"", 1000));
+	assert_true(stream_has(w, "\"MODIFIED\"", WAIT_MS));
 	expect(f, 200,
 		call_as(f, "PATCH", CM "/w1", "application/merge-patch+json", NULL,
 			"{\"metadata\":{\"labels\":{\"in\":\"no\"}}}"));
-	assert_true(stream_has(w, "\"DELETED\"", 1000));
+	assert_true(stream_has(w, "\"DELETED\"", WAIT_MS));
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"w2\"}}"));
 	expect(f, 200,
 		call_as(f, "PATCH", CM "/w2", "application/merge-patch+json", NULL,
 			"{\"metadata\":{\"labels\":{\"in\":\"yes\"}}}"));
-	assert_true(stream_has(w, "\"name\":\"w2\"", 1000));
+	assert_true(stream_has(w, "\"name\":\"w2\"", WAIT_MS));
 	stream_close(w);
 	w = start(f, "GET",
 		CM "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan", NULL,
 		"application/json;as=Table;v=v1;g=meta.k8s.io,application/json", NULL);
-	assert_true(stream_has(w, "columnDefinitions\":[{\"name\":\"Name\"", 1000));
-	assert_true(stream_has(w, "k8s.io/initial-events-end", 1000));
+	assert_true(stream_has(w, "columnDefinitions\":[{\"name\":\"Name\"", WAIT_MS));
+	assert_true(stream_has(w, "k8s.io/initial-events-end", WAIT_MS));
 	stream_close(w);
 	w = start(f, "GET", CM "?watch=1&timeoutSeconds=1", NULL, NULL, NULL);
-	struct mono until = mono_add_ms(mono_now(), 3000);
+	struct mono until = mono_add_ms(mono_now(), WAIT_MS);
 	task_lock(&w->lock);
 	while (!w->ended && task_wait_until(&w->wake, &w->lock, until))
 		;
@@ -93,7 +95,7 @@ static void watches_share_what_they_are_told(void **state)
 		size_t form = i / 2 % ARRAY_LEN(forms);
 		const struct answer *first = w[form * 2];
 
-		assert_true(stream_has(w[i], "DELETED", 5000));
+		assert_true(stream_has(w[i], "DELETED", WAIT_MS));
 		assert_int_equal(w[i]->status, 200);
 		assert_true(str_starts(buf_view(&w[i]->body), str_c(begins[form])));
 		assert_true(str_eq(buf_view(&w[i]->body), buf_view(&first->body)));

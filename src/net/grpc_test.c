@@ -247,7 +247,7 @@ static int call(const char *method, struct str request, struct buf *out, struct 
 	struct http_header ns = { STR("containerd-namespace"), STR("k8s.io") };
 
 	err_init(e);
-	return grpc_call(grpc, method, &ns, 1, request, 3000, out, e);
+	return grpc_call(grpc, method, &ns, 1, request, 60000, out, e);
 }
 
 static void waits_for_its_server(void **state)
@@ -289,7 +289,7 @@ static void times_out(void **state)
 	int before = atomic_load(&gs.cancels);
 
 	err_init(&e);
-	assert_int_equal(grpc_call(grpc, "/t/Hang", NULL, 0, STR("x"), 100, &b, &e), -ERR_TIMEOUT);
+	assert_int_equal(grpc_call(grpc, "/t/Hang", NULL, 0, STR("x"), 1000, &b, &e), -ERR_TIMEOUT);
 	wait_for(&gs.cancels, before + 1);
 	assert_int_equal(call("/t/Echo", STR("x"), &b, &e), 0);
 }
@@ -308,20 +308,20 @@ static void streams(void **state)
 	for (int i = 0; i < 3; i++) { /* in turns, while the other waits for its reader */
 		snprintf(expect, sizeof(expect), "m%d", i);
 		OK(grpc_send(chat, str_c(expect), false, oke));
-		assert_int_equal(grpc_read(chat, &b, 3000, &e), 1);
+		assert_int_equal(grpc_read(chat, &b, 60000, &e), 1);
 		assert_true(str_is(buf_view(&b), expect));
 	}
 	assert_int_equal(grpc_read(chat, &b, 50, &e), -ERR_TIMEOUT);
 	OK(grpc_send(chat, STR("last"), true, oke));
-	assert_int_equal(grpc_read(chat, &b, 3000, &e), 1);
-	assert_int_equal(grpc_read(chat, &b, 3000, &e), 0);
+	assert_int_equal(grpc_read(chat, &b, 60000, &e), 1);
+	assert_int_equal(grpc_read(chat, &b, 60000, &e), 0);
 	for (int i = 0; i < 1000; i++) {
 		snprintf(expect, sizeof(expect), "%04d", i);
-		assert_int_equal(grpc_read(many, &b, 3000, &e), 1);
+		assert_int_equal(grpc_read(many, &b, 60000, &e), 1);
 		assert_int_equal(b.n, 1904);
 		assert_memory_equal(b.p, expect, 4);
 	}
-	assert_int_equal(grpc_read(many, &b, 3000, &e), 0);
+	assert_int_equal(grpc_read(many, &b, 60000, &e), 0);
 }
 
 static void *cancel_later(void *arg)

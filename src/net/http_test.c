@@ -289,20 +289,21 @@ static void hurries_slow_clients(void **state)
 	OK(http_server_new(&o, &hasty, oke));
 	struct mono from = mono_now();
 	int fd = raw_connect(http_server_port(hasty));
+	struct pollfd answer = { .fd = fd, .events = POLLIN };
 
-	raw_send(fd, "GET / HTTP/1.1\r\nHo");
-	usleep(200000);
-	raw_send(fd, "st: x\r\nA"); /* a drip does not help */
+	raw_send(fd, "GET / HTTP/1.1\r\nHost: x\r\nA: ");
+	for (int i = 0; i < 1000 && poll(&answer, 1, 50) == 0; i++)
+		(void)send(fd, "a", 1, MSG_NOSIGNAL); /* a drip does not help */
 	assert_starts(raw_read(fd, NULL), "HTTP/1.1 408 ");
 	close(fd);
-	assert_in_range(mono_ms_between(from, mono_now()), 300, 1500);
+	assert_true(mono_ms_between(from, mono_now()) >= 300);
 
 	from = mono_now();
 	fd = raw_connect(http_server_port(hasty));
 	raw_send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
 	assert_starts(raw_read(fd, NULL), "HTTP/1.1 200 "); /* then idle until the server closes */
 	close(fd);
-	assert_in_range(mono_ms_between(from, mono_now()), 500, 2000);
+	assert_true(mono_ms_between(from, mono_now()) >= 500);
 }
 
 /* The first record of a handshake is gathered until it is whole. */
@@ -407,7 +408,7 @@ static void ask(
 	struct http_header h = { STR("X-Test"), STR("client") };
 	struct http_reply r = { 0 };
 
-	OK(http_call(c, method, str_c(path), &h, 1, body, 0, 5000, &r, oke));
+	OK(http_call(c, method, str_c(path), &h, 1, body, 0, 60000, &r, oke));
 	assert_int_equal(r.status, status);
 	if (expect)
 		assert_true(str_has(buf_view(&r.body), str_c(expect)));
@@ -461,7 +462,7 @@ static void bounds_all_bodies_together(void **state)
 		fds[i] = raw_connect(http_server_port(clear));
 		raw_send(fds[i], part.p);
 	}
-	for (int i = 0; i < 1000 && atomic_load(&clear->bodies) < 2 * 90000; i++)
+	for (int i = 0; i < 12000 && atomic_load(&clear->bodies) < 2 * 90000; i++)
 		task_sleep_ms(5); /* until the server has read them */
 	const char *said = raw_ask(http_server_port(clear), whole.p);
 	assert_starts(said, "HTTP/1.1 429 ");
@@ -470,7 +471,7 @@ static void bounds_all_bodies_together(void **state)
 			      "POST /empty HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"),
 		"HTTP/1.1 204 ");
 	close(fds[0]);
-	for (int i = 0; i < 1000 && atomic_load(&clear->bodies) >= 2 * 90000; i++)
+	for (int i = 0; i < 12000 && atomic_load(&clear->bodies) >= 2 * 90000; i++)
 		task_sleep_ms(5);
 	assert_starts(raw_ask(http_server_port(clear), whole.p), "HTTP/1.1 204 ");
 	close(fds[1]);
@@ -510,14 +511,14 @@ static void moves_big_bodies(void **state)
 		struct http_reply r = { 0 };
 		struct err e;
 
-		OK(http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 0, 10000, &r, oke));
+		OK(http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 0, 60000, &r, oke));
 		assert_int_equal(r.body.n, BIG);
 		assert_memory_equal(r.body.p, big, BIG);
 		http_reply_fini(&r);
 		wait_for(&ended_pieces, pieces + 1);
 		err_init(&e);
 		assert_int_equal(
-			http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 1000000, 10000, &r, &e), -ERR_TOO_LARGE);
+			http_call(c, "GET", STR("/big"), NULL, 0, STR_NULL, 1000000, 60000, &r, &e), -ERR_TOO_LARGE);
 		wait_for(&ended_pieces, pieces + 2);
 	}
 }
@@ -532,11 +533,11 @@ static void streams_with_back_pressure(void **state)
 		int status, r;
 
 		err_init(&e);
-		OK(http_open(c, "GET", STR("/ticks/20000"), NULL, 0, STR_NULL, 5000, &status, &d, oke));
+		OK(http_open(c, "GET", STR("/ticks/20000"), NULL, 0, STR_NULL, 60000, &status, &d, oke));
 		assert_int_equal(status, 200);
 		usleep(100000); /* a slow reader */
 		assert_true(call_unread(*(struct call **)d) < 2 * CALL_HIGH + 2 * LOOP_SCRATCH);
-		while ((r = http_download_read(d, &b, 5000, &e)) == 1)
+		while ((r = http_download_read(d, &b, 60000, &e)) == 1)
 			;
 		assert_int_equal(r, 0);
 		assert_int_equal(b.n, 20000 * 1013);
@@ -572,7 +573,7 @@ static void tells_many_streams_at_once(void **state)
 		err_init(&e);
 		atomic_store(&fan.n, 0);
 		for (int i = 0; i < n; i++)
-			OK(http_open(c, "GET", STR("/fan"), NULL, 0, STR_NULL, 5000, &status, &d[i], oke));
+			OK(http_open(c, "GET", STR("/fan"), NULL, 0, STR_NULL, 60000, &status, &d[i], oke));
 		wait_for(&fan.n, n);
 		for (size_t i = 0; i < ARRAY_LEN(small); i++)
 			small[i] = (struct net_piece){ str_n(&"abcdefghijklm"[i], 1 + i % 2), NULL, piece_ended };
@@ -594,7 +595,7 @@ static void tells_many_streams_at_once(void **state)
 			auto_buf struct buf got = BUF_INIT;
 			int r;
 
-			while ((r = http_download_read(d[i], &got, 5000, &e)) == 1)
+			while ((r = http_download_read(d[i], &got, 60000, &e)) == 1)
 				;
 			assert_int_equal(r, 0);
 			assert_int_equal(got.n, want.n);
@@ -625,16 +626,16 @@ static void cancels_and_times_out(void **state)
 		struct err e;
 
 		err_init(&e);
-		OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 5000, &status, &d, oke));
+		OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 60000, &status, &d, oke));
 		pthread_create(&t, NULL, cancel_later, d);
-		while ((r = http_download_read(d, &b, 5000, &e)) == 1)
+		while ((r = http_download_read(d, &b, 60000, &e)) == 1)
 			buf_reset(&b);
 		pthread_join(t, NULL);
 		assert_int_equal(r, -ERR_CANCELED);
 		wait_for(&closed_streams, before + 1); /* the server heard of it */
 
 		assert_int_equal(
-			http_call(c, "GET", STR("/hold"), NULL, 0, STR_NULL, 0, 200, &reply, &e), -ERR_TIMEOUT);
+			http_call(c, "GET", STR("/hold"), NULL, 0, STR_NULL, 0, 1000, &reply, &e), -ERR_TIMEOUT);
 		wait_for(&held_requests, holding + 1);
 		usleep(20000);
 		http_reply_text(atomic_load(&held), 200, "text/plain", STR("too late"));
@@ -688,7 +689,7 @@ static void knows_strangers(void **state)
 	err_init(&e);
 	OK(tls_new(&(struct tls_opts){ .ca_file = certs.other_ca }, &wrong, oke));
 	d = client(true, false, wrong);
-	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 3000, &r, &e), -ERR_UNAVAILABLE);
+	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 60000, &r, &e), -ERR_UNAVAILABLE);
 	assert_has(e.message, "not trusted");
 
 	/* The right authority, the wrong name. */
@@ -698,7 +699,7 @@ static void knows_strangers(void **state)
 		&(struct http_client_opts){
 			.url = url, .tls = client_tls, .loop = loops[0], .server_name = "elsewhere" },
 		&d, oke));
-	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 3000, &r, &e), -ERR_UNAVAILABLE);
+	assert_int_equal(http_call(d, "GET", STR("/"), NULL, 0, STR_NULL, 0, 60000, &r, &e), -ERR_UNAVAILABLE);
 
 	/* A client certificate from an authority that the server does not know: no handshake error, but no identity. */
 	EVP_PKEY *key;
@@ -762,7 +763,7 @@ static void ends_in_the_middle(void **state)
 		&s, oke));
 	snprintf(url, sizeof(url), "https://127.0.0.1:%d", http_server_port(s));
 	OK(http_client_new(&(struct http_client_opts){ .url = url, .tls = nobody_tls, .loop = l }, &c, oke));
-	OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 5000, &status, &d, oke));
+	OK(http_open(c, "GET", STR("/ticks/1000000000"), NULL, 0, STR_NULL, 60000, &status, &d, oke));
 	assert_int_equal(http_call(c, "GET", STR("/hold"), NULL, 0, STR_NULL, 0, 100, &r, &e), -ERR_TIMEOUT);
 	wait_for(&held_requests, holding + 1);
 	http_server_free(s);

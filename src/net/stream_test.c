@@ -544,8 +544,8 @@ static void hears_the_last_words(void **state)
 	net_connect(loops[0], target, hearer_connected, &hearer_ops, NULL);
 	pfd.fd = accept(listener, NULL, NULL);
 	assert_int_equal(send(pfd.fd, words, sizeof(words), MSG_NOSIGNAL), sizeof(words));
-	assert_int_equal(poll(&pfd, 1, 5000), 1);
-	for (int i = 0; i < 500 && unsent; i++) { /* until the words are in our kernel's hands */
+	assert_int_equal(poll(&pfd, 1, 60000), 1);
+	for (int i = 0; i < 6000 && unsent; i++) { /* until the words are in our kernel's hands */
 		ioctl(pfd.fd, SIOCOUTQ, &unsent);
 		usleep(10000);
 	}
