@@ -38,7 +38,7 @@ def path(resource, namespace=None, name=None, sub=None):
 class Kube:
     """One connection to one server; a thread needs its own (see clone)."""
 
-    def __init__(self, kubeconfig, timeout=10):
+    def __init__(self, kubeconfig, timeout=30):
         with open(kubeconfig, encoding="utf-8") as f:
             config = yaml.safe_load(f)
         named = {kind: {e["name"]: e for e in config[kind]} for kind in ("clusters", "users", "contexts")}
@@ -190,17 +190,25 @@ def is_ready(thing):
     return condition(thing, "Ready") == "True"
 
 
+LEAST_S, SLOW = 60, 3
+
+
 def until(wanted, seconds, what, every=0.05):
-    """Waits until wanted() is true and gives what it returned."""
-    end, last = time.monotonic() + seconds, None
-    while time.monotonic() < end:
+    """Waits until wanted() is true and gives what it returned. The limit ends what hangs and judges nobody: `seconds` are those of a
+    machine that does nothing else, a busy one gets SLOW times as many, and LEAST_S at least. It looks once more after the limit."""
+    seconds, last, value = max(LEAST_S, SLOW * seconds), None, None
+    end = time.monotonic() + seconds
+    while True:
+        late = time.monotonic() >= end
         try:
             if value := wanted():
                 return value
+            last = None
         except (ApiError, OSError, http.client.HTTPException) as e:
             last = e
+        if late:
+            raise TimeoutError(f"{what}: not within {seconds} s; the last look: {str(last or repr(value))[:600]}")
         time.sleep(every)
-    raise TimeoutError(f"{what}: not within {seconds} s" + (f" ({last})" if last else ""))
 
 
 def top():

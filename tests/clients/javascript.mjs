@@ -22,11 +22,11 @@ async function refused(code, promise) {
 }
 
 async function until(wanted, what) {
-	for (const end = Date.now() + 20000; Date.now() < end; await new Promise((r) => setTimeout(r, 50))) {
+	for (const end = Date.now() + 120000; Date.now() < end; await new Promise((r) => setTimeout(r, 50))) {
 		const value = await wanted().catch(() => null);
 		if (value) return value;
 	}
-	throw new Error(what + ': not within 20 s');
+	throw new Error(what + ': not within 120 s');
 }
 
 await step('create, read, replace, list, delete', async () => {

@@ -2,8 +2,10 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
+import threading
 import time
 
 import pytest
@@ -24,19 +26,41 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
-    if report.failed and call.when != "teardown":
-        for value in getattr(item, "funcargs", {}).values():
-            server = getattr(value, "server", value)
+    if report.failed:
+        logs = [server.last_log() for server in servers_of(item)]
+        for server, log in zip(servers_of(item), logs):
+            keep_log(item, server)
+            report.sections.append((f"log of {server.slot.instance}", log))
+        EVIDENCE.append(evidence(report, logs))
+
+
+def servers_of(item):
+    """Those that the test works with; fixtures lend theirs as `server`, and `fresh` tells those that it made."""
+    found = {}
+    for value in getattr(item, "funcargs", {}).values():
+        for server in [*getattr(value, "made", []), getattr(value, "server", value)]:
             if isinstance(server, Server):
-                keep_log(item, server)
-                report.sections.append((f"log of {server.slot.instance}", server.last_log()))
+                found[server.slot.instance] = server
+    return list(found.values())
 
 
 def keep_log(item, server):
     folder = os.path.join(top(), "build", "logs", "e2e")
     os.makedirs(folder, exist_ok=True)
     if os.path.exists(server.log):
-        shutil.copy(server.log, os.path.join(folder, item.name.replace("/", "_") + ".log"))
+        shutil.copy(server.log, os.path.join(folder, f"{item.name.replace('/', '_')}.{server.slot.instance}.log"))
+
+
+EVIDENCE = []  # for tools/test.sh, whose reader sees no other file: a few lines of each failure
+
+
+def evidence(report, logs, most=8, width=290):
+    """What was wrong, where, and what the servers had to say about it."""
+    text = report.longreprtext.splitlines()
+    said = [line[1:].strip() for line in text if line.startswith("E ")] or text[-most:]
+    where = [line for line in text if re.match(r"[\w/.]+\.py:\d+: ", line)]
+    warned = [line for log in logs for line in log.splitlines() if re.search(r"Z (WARN|ERROR)|^(?!\d{4}-)", line)]  # and the supervisor's words
+    return [f"{report.nodeid} ({report.when})"] + ["   " + line[:width] for line in said[:most] + where[-1:] + warned[-3:]]
 
 
 # ---- figures: what a test measured and does not assert is told at the end ------------------------------------------
@@ -49,7 +73,7 @@ def figures(what, **measured):
 
 
 def pytest_terminal_summary(terminalreporter):
-    for line in FIGURES:
+    for line in FIGURES + [f"evidence: {line}" for lines in EVIDENCE for line in lines]:
         terminalreporter.write_line(line)
 
 
@@ -57,7 +81,7 @@ def pytest_terminal_summary(terminalreporter):
 
 def version_of(program):
     try:
-        done = subprocess.run([program, "version", "--client", "-o", "json"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([program, "version", "--client", "-o", "json"], capture_output=True, text=True, timeout=120, check=False)
         v = json.loads(done.stdout)["clientVersion"]
         return int(v["major"]), int("".join(c for c in v["minor"] if c.isdigit()))
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired):
@@ -96,8 +120,8 @@ class Kubectl:
     def command(self, *args):
         return [self.program] + (["-n", self.namespace] if self.namespace else []) + [str(a) for a in args]
 
-    def run(self, *args, stdin=None, timeout=60, env=None):
-        """The finished process, whatever its code."""
+    def run(self, *args, stdin=None, timeout=300, env=None):
+        """The finished process, whatever its code: what until() is given to look at, as a try may fail."""
         return subprocess.run(self.command(*args), input=stdin, capture_output=True, text=True, timeout=timeout,
                               env=dict(self.env, **(env or {})), check=False)
 
@@ -113,8 +137,13 @@ class Kubectl:
         assert done.returncode != 0, f"kubectl {' '.join(map(str, args))} succeeded:\n{done.stdout}"
         return done.stdout + done.stderr
 
-    def start(self, *args):
-        return subprocess.Popen(self.command(*args), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env)
+    def start(self, *args, seconds=300):
+        """A process whose output the test reads. One that says nothing is killed in the end: reading then ends, too."""
+        process = subprocess.Popen(self.command(*args), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env)
+        end = threading.Timer(seconds, process.kill)
+        end.daemon = True
+        end.start()
+        return process
 
 
 # ---- servers ---------------------------------------------------------------------------------------------------------
@@ -148,6 +177,7 @@ def fresh():
     def make(**options):
         made.append(Server(**options))
         return made[-1]
+    make.made = made
     yield make
     for server in made:
         server.end()
@@ -198,7 +228,7 @@ class Space:
 
     def web(self, replicas=2, name="web", version="v1", **spec):
         container = {"name": "web", "image": f"web:{version}", "ports": [{"containerPort": 8080}],
-                     "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}}
+                     "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 30}}
         self.create("deployments", {"metadata": {"name": name}, "spec": {
             "replicas": replicas, "selector": {"matchLabels": {"app": name}}, **spec,
             "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}}})

@@ -28,9 +28,22 @@ def is_free(port):
     return True
 
 
+GIVEN = set()
+
+
 def free_port():
-    """Below the range from which the kernel gives ports to clients, above those of slots."""
-    return next(p for p in random.sample(range(24000, 30000), 1000) if is_free(p))
+    """Below the range from which the kernel gives ports to clients, above those of slots; no port twice."""
+    port = next(p for p in random.sample(range(24000, 30000), 1000) if p not in GIVEN and is_free(p))
+    GIVEN.add(port)
+    return port
+
+
+def is_file(f, name):
+    """Whether f is what bears that name now."""
+    try:
+        return os.path.samestat(os.fstat(f.fileno()), os.stat(name))
+    except FileNotFoundError:
+        return False
 
 
 def routes():
@@ -56,7 +69,8 @@ class Slot:
                 lock.close()
                 continue
             nets = [ipaddress.ip_network(c) for c in (pods, services)]
-            if os.path.exists(f"/run/kogge-t{n}") or any(r.overlaps(c) for r in taken for c in nets if r.prefixlen):
+            # a slot that was given back meanwhile took its file along
+            if not is_file(lock, lock.name) or os.path.exists(f"/run/kogge-t{n}") or any(r.overlaps(c) for r in taken for c in nets if r.prefixlen):
                 lock.close()
                 continue
             # below the range from which the kernel gives ports to clients: a server that starts again finds them free
@@ -133,15 +147,15 @@ class Server:
     def node_ip(self):
         return next(a["address"] for a in self.nodes()[0]["status"]["addresses"] if a["type"] == "InternalIP")
 
-    def stop(self, seconds=60):
+    def stop(self, seconds=180):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(seconds)
         return self.process.returncode if self.process else 0
 
     def children(self):
-        """Pids of the supervisor's own processes but containerd."""
-        found = []
+        """Pids of the supervisor's own processes but containerd, by name."""
+        found = {}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
@@ -149,15 +163,19 @@ class Server:
             except OSError:
                 continue
             if int(rest.split()[1]) == self.process.pid and not comm.startswith("containerd"):
-                found.append(int(pid))
+                found[int(pid)] = comm
         return found
+
+    def pid_of(self, name):
+        """Of the process with that name; None while there is none."""
+        return next((pid for pid, comm in self.children().items() if comm == name), None)
 
     def containerd_pid(self):
         with open(f"/run/kogge-{self.slot.instance}/containerd.pid", encoding="utf-8") as f:
             return int(f.read())
 
     def kill_all(self, containerd=False):
-        pids = [self.process.pid] + self.children() + ([self.containerd_pid()] if containerd else [])
+        pids = [self.process.pid, *self.children()] + ([self.containerd_pid()] if containerd else [])
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)

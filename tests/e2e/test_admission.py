@@ -85,14 +85,14 @@ def test_quota_takes_exactly_what_fits(server, ns):
 
     def create(i):
         try:
-            made.append(server.kube.clone(30).create(path("pods", ns), pod(f"p{i}", {"requests": {"cpu": "100m"}})))
+            made.append(server.kube.clone(120).create(path("pods", ns), pod(f"p{i}", {"requests": {"cpu": "100m"}})))
         except ApiError as e:
             refusals.append(str(e))
     threads = [threading.Thread(target=create, args=(i,)) for i in range(12)]
     for t in threads:
         t.start()
     for t in threads:
-        t.join(60)
+        t.join(150)
     assert len(made) == 5 and len(refusals) == 7, refusals
     assert all("is forbidden: exceeded quota: q, requested: pods=1, used: pods=5, limited: pods=5" in r for r in refusals), refusals
     used = server.kube.get(core("resourcequotas", ns, "q"))["status"]["used"]

@@ -42,12 +42,12 @@ def test_levels_and_rotation(fresh, tmp_path):
     server.kube.create(path("configmaps", "default"), {"metadata": {"name": "seen"}, "data": {"k": "v"}})
     server.kube.create(path("secrets", "default"), {"metadata": {"name": "hidden"}, "stringData": {"k": "canary-of-the-audit-test"}})
     log = str(folder / "audit.log")
-    found = [e for e in events(log) if e.get("objectRef", {}).get("name") == "seen" and e["verb"] == "create"]
+    found = until(lambda: [e for e in events(log) if e.get("objectRef", {}).get("name") == "seen" and e["verb"] == "create"], 10, "the ConfigMap")
     assert len(found) == 1 and found[0]["level"] == "RequestResponse" and found[0]["stage"] == "ResponseComplete"
     assert found[0]["requestObject"]["data"] == {"k": "v"} and found[0]["responseObject"]["metadata"]["uid"] and found[0]["user"]["username"] == me
     assert found[0]["responseStatus"]["code"] == 201 and found[0]["annotations"]["authorization.k8s.io/decision"] == "allow"
-    hidden = [e for e in events(log) if e.get("objectRef", {}).get("resource") == "secrets" and e["verb"] == "create"]
-    assert hidden and all(e["level"] == "Metadata" and "requestObject" not in e for e in hidden)
+    hidden = until(lambda: [e for e in events(log) if e.get("objectRef", {}).get("resource") == "secrets" and e["verb"] == "create"], 10, "the Secret")
+    assert all(e["level"] == "Metadata" and "requestObject" not in e for e in hidden)
     assert "canary-of-the-audit-test" not in "".join(map(json.dumps, events(log)))
     for i in range(30):
         server.kube.create(path("configmaps", "default"), {"metadata": {"name": f"large-{i}"}, "data": {"k": "x" * 100000}})

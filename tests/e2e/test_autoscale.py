@@ -24,14 +24,18 @@ def test_busy_pods_become_more_and_idle_ones_fewer(space, kubectl):
     where = f"/apis/autoscaling/v2/namespaces/{space.name}/horizontalpodautoscalers/busy"
     space.kube.patch(where, {"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}})
     until(lambda: space.get("deployments", "busy")["spec"]["replicas"] == 3, 90, "as many as there may be")
-    hpa = space.kube.get(where)
-    assert conditions(hpa)["ScalingActive"] == ("True", "ValidMetricFound")
-    assert hpa["status"]["currentMetrics"][0]["resource"]["current"]["averageUtilization"] > 30
+
+    def told():  # the status is written after the scale
+        hpa = space.kube.get(where)
+        metrics = hpa.get("status", {}).get("currentMetrics") or [{}]
+        return (conditions(hpa).get("ScalingActive") == ("True", "ValidMetricFound")
+                and metrics[0].get("resource", {}).get("current", {}).get("averageUtilization", 0) > 30)
+    until(told, 30, "why, in the status")
     space.wait_deployment("busy")
     assert "cpu: " in kubectl("get", "hpa", "busy")
-    assert "SuccessfulRescale" in kubectl("describe", "hpa", "busy")
+    until(lambda: "SuccessfulRescale" in kubectl("describe", "hpa", "busy"), 10, "the Event")
 
     for pod in space.items("pods", "app=busy"):
         kubectl("exec", pod["metadata"]["name"], "--", "touch", "/tmp/idle")
     until(lambda: space.get("deployments", "busy")["spec"]["replicas"] == 1, 120, "the fewest")
-    assert json.loads(kubectl("get", "hpa", "busy", "-o", "json"))["status"]["desiredReplicas"] == 1
+    until(lambda: json.loads(kubectl("get", "hpa", "busy", "-o", "json"))["status"]["desiredReplicas"] == 1, 30, "told, too")

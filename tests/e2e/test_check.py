@@ -44,7 +44,7 @@ def test_a_node_address_of_several_cards(tmp_path, command, address, said):
     """Two cards, in a network of their own; a server then lacks its disk, whatever the address is."""
     full = f"mount -t tmpfs -o size=32m tmpfs {tmp_path} && "
     done = subprocess.run(["unshare", "-mn", "sh", "-c", CARDS + full + 'exec "$@"', "sh", KOGGE, command, "--data-dir", f"{tmp_path}/data", "--node-ip", address],
-                          capture_output=True, text=True, timeout=60, check=False)
+                          capture_output=True, text=True, timeout=300, check=False)
     wrong = f"[-] node address: {said} (--node-ip) is no address of this machine, which has 192.0.2.1 (card1), 192.0.2.2 (card2)"
     assert done.returncode == 1 and (wrong in done.stdout + done.stderr) == bool(said), done
 
@@ -52,7 +52,7 @@ def test_a_node_address_of_several_cards(tmp_path, command, address, said):
 def test_a_full_disk_is_named(tmp_path):
     done = subprocess.run(["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=32m tmpfs {tmp_path} && exec "$@"', "sh", KOGGE, "server",
                            "--data-dir", str(tmp_path / "data"), "--port", str(free_port()), "--node-port", str(free_port())],
-                          capture_output=True, text=True, timeout=60, check=False)
+                          capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1 and "MiB are free for" in done.stderr and "another --data-dir" in done.stderr, done
 
 
@@ -88,7 +88,7 @@ def end(pki, name, tmp_path, ca=None):
 
 def shown(server):
     """The certificate that the server shows."""
-    with socket.create_connection(("127.0.0.1", server.port)) as plain:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as plain:
         context = ssl.create_default_context(cafile=os.path.join(server.data, "control", "pki", "ca.crt"))
         with context.wrap_socket(plain, server_hostname="localhost") as tls:
             return tls.getpeercert()

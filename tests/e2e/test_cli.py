@@ -3,7 +3,6 @@ import json
 import os
 import socket
 import subprocess
-import time
 
 import pytest
 import yaml
@@ -12,7 +11,7 @@ from kube import ApiError, path, until
 from server import KOGGE, free_port
 
 
-def kogge(*args, env=None, user=None, timeout=30):
+def kogge(*args, env=None, user=None, timeout=300):
     return subprocess.run([KOGGE, *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False,
                           env={**os.environ, **(env or {})}, user=user, group=user, extra_groups=[] if user else None)
 
@@ -91,7 +90,7 @@ def test_without_root_as_an_ordinary_user(data):
         kube.create(path("configmaps", "default"), {"metadata": {"name": "one"}})
     finally:
         process.terminate()
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
 
 
@@ -107,9 +106,11 @@ def test_corrupt_store(fresh):
             f.seek(at)
             f.write(b"\xff" * 1000)
     server.start()
-    time.sleep(3)
-    log = server.last_log(400)
-    assert "store.db" in log and ("corrupt" in log or "damaged" in log or "malformed" in log or "checksum" in log), log
+
+    def told():
+        log = server.last_log(400)
+        return "store.db" in log and ("corrupt" in log or "damaged" in log or "malformed" in log or "checksum" in log)
+    until(told, 30, "what is wrong with the store")
     assert not server.kube.clone(timeout=1).ready() if server.process.poll() is None else True
 
 

@@ -62,7 +62,7 @@ def test_kubectl_lives_with_it(kubectl, tmp_path):
     sub = {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}}
     crd = definition("crontabs", "CronTab", version(properties=CRON, additionalPrinterColumns=columns, subresources=sub), names={"shortNames": ["ct"], "categories": ["all"]})
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump(crd))
-    kubectl("wait", "--for=condition=Established", f"crd/crontabs.{GROUP}", "--timeout=10s")
+    kubectl("wait", "--for=condition=Established", f"crd/crontabs.{GROUP}", "--timeout=180s")
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump(cron("a", cron="* * * * *")))
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump(cron("a", cron="1 * * * *")))
     lines = kubectl("get", "ct").splitlines()
@@ -77,7 +77,7 @@ def test_kubectl_lives_with_it(kubectl, tmp_path):
     kubectl("apply", "--server-side", "--field-manager=x", "-f", "-", stdin=yaml.safe_dump(cron("ssa", list=[{"name": "one", "v": 1}])))
     kubectl("apply", "--server-side", "--field-manager=y", "-f", "-", stdin=yaml.safe_dump(cron("ssa", list=[{"name": "two", "v": 2}])))
     assert {e["name"] for e in json.loads(kubectl("get", "ct", "ssa", "-o", "json"))["spec"]["list"]} == {"one", "two"}
-    kubectl("delete", "crd", f"crontabs.{GROUP}", "--timeout=20s")
+    kubectl("delete", "crd", f"crontabs.{GROUP}", "--timeout=180s")
     kubectl.fails("get", "ct")
 
 
@@ -157,13 +157,13 @@ def test_a_new_schema_counts_at_once_and_defaults_what_is_stored(kube):
     at = where("crontabs", "default")
     kube.create(at, cron("a", cron="x"))
     events = []
-    watcher = threading.Thread(target=lambda: events.extend(kube.clone(30).watch(at, seconds=20)), daemon=True)
+    watcher = threading.Thread(target=lambda: events.extend(kube.clone().watch(at, seconds=600)), daemon=True)
     watcher.start()
     until(lambda: events, 10, "the watch has begun")
     new = {"cron": {"type": "string"}, "color": {"type": "string", "default": "red"}}
     kube.patch(f"{CRDS}/crontabs.{GROUP}", {"spec": {"versions": [version(properties=new)]}})
     until(lambda: kube.get(at + "/a")["spec"] == {"cron": "x", "color": "red"}, 10, "the default is shown")
-    watcher.join(10)
+    watcher.join(120)
     assert not watcher.is_alive(), "a watch of the old schema goes on"
     assert kube.create(at, cron("b"))["spec"] == {"color": "red"}
     assert [i["spec"]["color"] for i in kube.get(at)["items"]] == ["red", "red"]

@@ -19,12 +19,15 @@ def test_drain_waits_for_the_budget(space, kubectl):
         said = kubectl.fails(*drain, "--timeout=8s")
         assert "Cannot evict pod as it would violate the pod's disruption budget" in said
         assert len(running(space) & first) == 1, "one of the two went, and no node may take the new one"
-        status = space.kube.get(f"/apis/policy/v1/namespaces/{space.name}/poddisruptionbudgets/web")["status"]
-        assert (status["disruptionsAllowed"], status["currentHealthy"], status["expectedPods"]) == (0, 1, 2)
+
+        def budget():
+            status = space.kube.get(f"/apis/policy/v1/namespaces/{space.name}/poddisruptionbudgets/web")["status"]
+            return status["disruptionsAllowed"], status["currentHealthy"], status["expectedPods"]
+        until(lambda: budget() == (0, 1, 2), 10, "the budget is spent")
         kubectl("uncordon", node)
         until(lambda: len(running(space)) == 2, 30, "both run again")
         kubectl("delete", "pdb", "web")
-        assert f"node/{node} " in kubectl(*drain, "--timeout=60s").splitlines()[-1]
+        assert f"node/{node} " in kubectl(*drain, "--timeout=180s").splitlines()[-1]
         assert not running(space) & first
     finally:
         kubectl("uncordon", node)

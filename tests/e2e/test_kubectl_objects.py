@@ -2,10 +2,10 @@
 import json
 import os
 import stat
-import threading
-import time
 
 import yaml
+
+from kube import until
 
 
 def deployment(name="web", replicas=2, env=None, **meta):
@@ -181,38 +181,51 @@ def test_get_selects(demo):
     assert "No resources found" in demo.run("get", "pods", "-l", "app=nobody").stderr
 
 
+def read_until(process, wanted):
+    """Its output until wanted(output)."""
+    seen = ""
+    while not wanted(seen):
+        more = process.stdout.read(1)
+        assert more, f"it ended after {seen!r}"
+        seen += more
+    return seen
+
+
 def test_get_watch(kubectl):
+    kubectl("create", "-f", "-", stdin=config_map("there", a="0"))
     watch = kubectl.start("get", "configmaps", "-w", "-o", "jsonpath={.metadata.name}={.data.a} ")
-    seen = []
-    reader = threading.Thread(target=lambda: seen.append(watch.stdout.read()))
-    reader.start()
-    time.sleep(1)
-    kubectl("create", "-f", "-", stdin=config_map("seen", a="1"))
-    kubectl("patch", "configmap", "seen", "-p", '{"data":{"a":"2"}}')
-    kubectl("delete", "configmap", "seen")
-    time.sleep(0.5)
-    watch.terminate()
-    reader.join(10)
-    assert seen and "seen=1 " in seen[0] and seen[0].count("seen=2") == 2  # changed, then deleted
+    try:
+        read_until(watch, lambda seen: "there=0 " in seen)  # it watches from here on
+        kubectl("create", "-f", "-", stdin=config_map("seen", a="1"))
+        kubectl("patch", "configmap", "seen", "-p", '{"data":{"a":"2"}}')
+        kubectl("delete", "configmap", "seen")
+        words = read_until(watch, lambda seen: seen.count("seen=2 ") == 2).split()  # changed, then deleted
+        assert [w for w in words if w.startswith("seen=")] == ["seen=1", "seen=2", "seen=2"]
+    finally:
+        watch.kill()
+        watch.wait()
 
 
 def test_get_watch_table(kubectl):
+    kubectl("create", "deployment", "there", "--image=web:v1", "--replicas=0")
     watch = kubectl.start("get", "deployments", "--watch")
-    time.sleep(1)
-    kubectl("create", "deployment", "idle", "--image=web:v1", "--replicas=0")
-    time.sleep(0.7)
-    watch.terminate()
-    out = watch.stdout.read()
-    assert "UP-TO-DATE" in out and "idle" in out
+    try:
+        assert "UP-TO-DATE" in read_until(watch, lambda seen: "there" in seen)
+        kubectl("create", "deployment", "idle", "--image=web:v1", "--replicas=0")
+        read_until(watch, lambda seen: "idle" in seen)
+    finally:
+        watch.kill()
+        watch.wait()
 
 
 # ---- describe, explain -----------------------------------------------------------------------------------------------
 
 def test_describe(demo):
     pod = demo("describe", "pod", "box")
-    for word in ("busybox:test", "Conditions:", "Volumes:", "kube-api-access", "Started"):
+    for word in ("busybox:test", "Conditions:", "Volumes:", "kube-api-access"):
         assert word in pod, word
-    assert "ScalingReplicaSet" in demo("describe", "deployment", "web") and "NewReplicaSet:" in demo("describe", "deployment", "web")
+    assert "NewReplicaSet:" in demo("describe", "deployment", "web")
+    until(lambda: "Started" in demo("describe", "pod", "box") and "ScalingReplicaSet" in demo("describe", "deployment", "web"), 10, "Events")
     assert "Endpoints:" in demo("describe", "service", "web")
     node = demo("describe", "nodes")
     for word in ("Allocatable:", "Container Runtime Version:", "Conditions:", "MemoryPressure"):
@@ -288,15 +301,16 @@ def test_cordon_and_taint(demo):
 
 def test_wait(kubectl, space):
     space.box()
-    kubectl("wait", "--for=condition=Ready", "pod/box", "--timeout=60s")
-    gone = kubectl.start("wait", "--for=delete", "pod/box", "--timeout=60s")
-    time.sleep(0.3)
+    kubectl("wait", "--for=condition=Ready", "pod/box", "--timeout=180s")
+    gone = kubectl.start("wait", "--for=delete", "pod/box", "--timeout=180s", "-v=6")
+    read_until(gone, lambda seen: "fieldSelector=" in seen)  # it has looked: what happens from here on it hears
     kubectl("delete", "pod", "box", "--wait=false")
-    assert gone.wait(60) == 0
+    said, _ = gone.communicate(timeout=300)
+    assert gone.returncode == 0, said
     space.web(1)
-    kubectl("wait", "--for=condition=available", "deployment/web", "--timeout=60s")
+    kubectl("wait", "--for=condition=available", "deployment/web", "--timeout=180s")
     if kubectl.version >= (1, 23):
-        kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "deployment/web", "--timeout=60s")
+        kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "deployment/web", "--timeout=180s")
 
 
 def test_auth_can_i(kubectl):
@@ -334,10 +348,11 @@ def test_get_raw(demo):
 
 
 def test_events(demo):
-    listed = demo("get", "events", "--field-selector=involvedObject.name=box")
-    assert listed.splitlines()[0].split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    def listed():
+        return demo("get", "events", "--field-selector=involvedObject.name=box")
+    assert listed().splitlines()[0].split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
     for reason in ("Scheduled", "Pulled", "Created", "Started"):
-        assert reason in listed, reason
+        until(lambda r=reason: r in listed(), 10, reason)
     if demo.version >= (1, 26):
         assert "Started" in demo("events", "--for", "pod/box")
 

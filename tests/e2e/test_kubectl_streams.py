@@ -25,7 +25,7 @@ def test_exec_large(demo):
 def test_exec_terminal(demo):
     """With a terminal: script(1) gives kubectl one."""
     command = " ".join(["'" + w + "'" for w in demo.command("exec", "-it", "box", "--", "sh", "-c", "tty; stty size")])
-    done = subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, text=True, env=demo.env, timeout=30, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, text=True, env=demo.env, timeout=300, check=False, stdin=subprocess.DEVNULL)
     assert "/dev/pts/" in done.stdout, done.stdout + done.stderr
 
 
@@ -34,23 +34,28 @@ def test_logs(demo):
     assert demo("logs", "box", "--tail=1") == "tick\n"
     assert re.match(r"\d{4}-\d\d-\d\dT[0-9:.]+Z tick", demo("logs", "box", "--timestamps", "--tail=1"))
     assert demo("logs", "box", "--limit-bytes=2") == "ti"
-    assert demo("logs", "box", "--since=1s").count("tick") <= 3
+    began = time.monotonic()
+    ticks = demo("logs", "box", "--since=1s").count("tick")
+    assert ticks <= 3 + time.monotonic() - began, "those of the second before, and of the time that it took"
     assert demo.run("logs", "-l", "app=web", "--prefix").returncode == 0
     assert "tick" in demo("logs", "pod/box", "-c", "box")
     assert "not found" in demo.fails("logs", "nobody")
 
 
 def test_logs_follow(demo):
-    follow = demo.start("logs", "-f", "box", "--tail=1")
-    began, lines = time.monotonic(), [follow.stdout.readline() for _ in range(4)]
+    last = demo("logs", "box", "--timestamps", "--tail=1").split()[0]
+    follow = demo.start("logs", "-f", "box", "--timestamps", "--tail=1")
+    lines = [follow.stdout.readline().split() for _ in range(4)]
     follow.terminate()
-    assert lines == ["tick\n"] * 4 and 1.5 < time.monotonic() - began < 10
+    times = [at for at, _ in lines]
+    assert [what for _, what in lines] == ["tick"] * 4 and times == sorted(set(times)), lines
+    assert last <= times[0] and last < times[1], "they came after it had begun"
 
 
 def test_logs_follow_ends_with_the_pod(kubectl, space):
     kubectl("run", "short", "--image=busybox:test", "--restart=Never", "--", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.5; done")
     space.wait("pods", "short", lambda p: p["status"].get("phase") in ("Running", "Succeeded"))
-    assert kubectl("logs", "-f", "short", timeout=20).split() == ["1", "2", "3"]
+    assert kubectl("logs", "-f", "short").split() == ["1", "2", "3"]
 
 
 def test_attach(demo):
@@ -80,7 +85,7 @@ def forwarded(forward):
 
 
 def fetch(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/")
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
@@ -97,7 +102,7 @@ def test_port_forward(demo):
                 assert code == 200 and text.startswith("v1 from web-")
         finally:
             forward.terminate()
-            forward.wait(10)
+            forward.wait(60)
 
 
 def test_all_input_arrives_on_a_busy_machine(space, any_kubectl):

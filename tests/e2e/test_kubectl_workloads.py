@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from kube import path, until
+from kube import until
 
 
 def revision(kubectl):
@@ -26,19 +26,19 @@ def test_scale(kubectl, space):
 
 def test_rollout(kubectl, space):
     space.web(2)
-    assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web", "--timeout=180s")
     kubectl("set", "image", "deployment/web", "web=web:v2")
     kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=second", "--overwrite")
-    assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web", "--timeout=180s")
     assert revision(kubectl) == "2"
     history = kubectl("rollout", "history", "deployment/web")
     assert "REVISION" in history and "second" in history
     assert "web:v1" in kubectl("rollout", "history", "deployment/web", "--revision=1")
     assert "rolled back" in kubectl("rollout", "undo", "deployment/web")
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=180s")
     assert image(kubectl) == "web:v1" and revision(kubectl) == "3"
     kubectl("rollout", "undo", "deployment/web", "--to-revision=2")
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=180s")
     assert image(kubectl) == "web:v2"
     assert len(space.items("replicasets")) == 2  # an old template comes back in its old ReplicaSet
 
@@ -61,7 +61,7 @@ def test_rollout_of_sets(kubectl, space, kind):
     name = f"{kind.lower()}/set"
 
     def rolled_out(image):
-        kubectl("rollout", "status", name, "--timeout=60s")
+        kubectl("rollout", "status", name, "--timeout=180s")
         assert kubectl("get", "pods", "-l", "app=set", "-o", "jsonpath={.items[*].spec.containers[0].image}") == image
 
     kubectl("apply", "-f", "-", stdin=SET.replace("KIND", kind))
@@ -85,7 +85,7 @@ def test_rollout_restart(kubectl, space):
     space.wait_deployment()
     before = {p["metadata"]["name"] for p in space.items("pods", "app=web")}
     assert "restarted" in kubectl("rollout", "restart", "deployment/web")
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=180s")
     until(lambda: not before & {p["metadata"]["name"] for p in space.items("pods", "app=web")}, 30, "the old pods gone")
 
 
@@ -98,7 +98,7 @@ def test_rollout_pause(kubectl, space):
     assert len(space.items("replicasets")) == 1
     assert "no rollout history" in kubectl.fails("rollout", "undo", "deployment/web")
     kubectl("rollout", "resume", "deployment/web")
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=180s")
     assert len(space.items("replicasets")) == 2 and revision(kubectl) == "2"
 
 
@@ -106,19 +106,20 @@ def test_rollout_that_cannot_succeed(kubectl, space):
     space.web(2, progressDeadlineSeconds=3)
     space.wait_deployment()
     kubectl("set", "image", "deployment/web", "web=web:missing")
-    assert "exceeded its progress deadline" in kubectl.fails("rollout", "status", "deployment/web", "--timeout=40s")
+    assert "exceeded its progress deadline" in kubectl.fails("rollout", "status", "deployment/web", "--timeout=180s")
     kept = [p for p in space.items("pods", "app=web") if p["spec"]["containers"][0]["image"] == "web:v1"]
     assert len(kept) == 2  # 25 % of two, rounded down, may be unavailable: none
     until(lambda: any("ImagePull" in json.dumps(p["status"]) for p in space.items("pods", "app=web")), 20, "ErrImagePull told")
+    kubectl("patch", "deployment", "web", "-p", '{"spec": {"progressDeadlineSeconds": 600}}')
     kubectl("rollout", "undo", "deployment/web")
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=180s")
 
 
 def test_recreate(kubectl, space):
     space.web(2, strategy={"type": "Recreate"})
     space.wait_deployment()
     kubectl("set", "image", "deployment/web", "web=web:v2")
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=180s")
 
 
 def test_run(kubectl, space):
@@ -131,10 +132,10 @@ def test_run(kubectl, space):
     assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
 
 
-def test_run_and_remove(kubectl):
+def test_run_and_remove(kubectl, space):
     out = kubectl("run", "brief", "--image=busybox:test", "--restart=Never", "--rm", "-i", "--quiet", "--", "sh", "-c", "cat; echo end", stdin="given\n")
     assert "given" in out and "end" in out
-    assert "NotFound" in kubectl.fails("get", "pod", "brief")
+    space.wait_gone("pods", "brief")  # kubectl asks for it and does not wait
 
 
 def test_restart_back_off(kubectl, space):
@@ -151,8 +152,7 @@ def test_expose(kubectl, space):
     kubectl("expose", "deployment", "web", "--port=80", "--target-port=8080")
     kubectl("expose", "deployment", "web", "--name=outside", "--type=NodePort", "--port=80", "--target-port=8080")
     until(lambda: len((space.get("endpoints", "web").get("subsets") or [{}])[0].get("addresses", [])) == 2, 20, "two endpoints")
-    slices = space.kube.get(path("endpointslices", space.name) + "?labelSelector=kubernetes.io/service-name=web")["items"]
-    assert sum(len(s["endpoints"]) for s in slices) == 2
+    until(lambda: sum(len(s["endpoints"]) for s in space.items("endpointslices", "kubernetes.io/service-name=web")) == 2, 20, "two in slices, too")
     port = space.get("services", "outside")["spec"]["ports"][0]["nodePort"]
     first, last = map(int, space.server.slot.node_ports.split("-"))
     assert first <= port <= last

@@ -1,9 +1,9 @@
 """Services of type LoadBalancer on machines without a balancer: the node's own address, unless the port is taken."""
 import contextlib
 import http.client
-import socket
 
 from kube import path, until
+from server import free_port
 
 
 def balanced(space, name, port, **more):
@@ -19,12 +19,6 @@ def answer(ip, port):
     with contextlib.closing(http.client.HTTPConnection(ip, port, timeout=5)) as connection:
         connection.request("GET", "/")
         return connection.getresponse().read().decode()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("", 0))
-        return s.getsockname()[1]
 
 
 def test_a_balancer_has_the_nodes_address_and_answers_there(space, kubectl):

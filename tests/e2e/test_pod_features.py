@@ -103,11 +103,12 @@ def test_namespaces_of_the_host(space):
 
 
 def test_processes_are_shared_within_a_pod(space):
-    other = {"name": "other", "image": "busybox:test", "command": ["sleep", "4711"]}
-    main = {"name": "box", "image": "busybox:test", "command": ["sh", "-c", "sleep 1; ps"]}
+    mount = [{"name": "v", "mountPath": "/v"}]
+    other = {"name": "other", "image": "busybox:test", "command": ["sh", "-c", "sleep 4711 & touch /v/up; wait"], "volumeMounts": mount}
+    main = {"name": "box", "image": "busybox:test", "command": ["sh", "-c", "while [ ! -e /v/up ]; do sleep 0.1; done; ps"], "volumeMounts": mount}
     for name, shared in (("shared", True), ("apart", False)):
-        space.create("pods", {"metadata": {"name": name}, "spec": {"shareProcessNamespace": shared, "terminationGracePeriodSeconds": 0,
-                                                                    "restartPolicy": "Never", "containers": [other, main]}})
+        space.create("pods", {"metadata": {"name": name}, "spec": {"shareProcessNamespace": shared, "terminationGracePeriodSeconds": 0, "restartPolicy": "Never",
+                                                                    "volumes": [{"name": "v", "emptyDir": {}}], "containers": [other, main]}})
         until(lambda n=name: "ps" in logs_of(space, n), 30, "the list of processes")
         assert ("sleep 4711" in logs_of(space, name)) == shared
 
@@ -142,11 +143,17 @@ def test_mounts_propagate_when_asked(space):
     def box(name, script, mode, privileged):
         return {"name": name, "image": "busybox:test", "command": ["sh", "-c", script], "securityContext": {"privileged": privileged},
                 "volumeMounts": [{"name": "v", "mountPath": "/v", "mountPropagation": mode}]}
-    look = "for i in $(seq 100); do [ -e /v/in/mark ] && echo seen && exit; sleep 0.1; done; echo nothing"
+    # giver mounts when the others run, and they look when it has: nobody waits for a time
+    def until_there(*files):
+        return "".join(f"while [ ! -e /v/{f} ]; do sleep 0.1; done; " for f in files)
+
+    def look(name):
+        return f"touch /v/{name}-up; " + until_there("mounted") + f"[ -e /v/in/mark ] && echo seen || echo nothing; touch /v/{name}-done"
     space.create("pods", {"metadata": {"name": "spread"}, "spec": {
         "terminationGracePeriodSeconds": 0, "restartPolicy": "Never", "volumes": [{"name": "v", "emptyDir": {}}],
-        "containers": [box("giver", "sleep 1; mkdir /v/in; mount -t tmpfs none /v/in && touch /v/in/mark; sleep 8; umount /v/in", "Bidirectional", True),
-                       box("taker", look, "HostToContainer", False), box("private", "sleep 3;" + look, "None", False)]}})
+        "containers": [box("giver", until_there("taker-up", "private-up") + "mkdir /v/in; mount -t tmpfs none /v/in && touch /v/in/mark; touch /v/mounted; "
+                           + until_there("taker-done", "private-done") + "umount /v/in", "Bidirectional", True),
+                       box("taker", look("taker"), "HostToContainer", False), box("private", look("private"), "None", False)]}})
     until(lambda: logs_of(space, "spread", "taker") == "seen\n", 30, "the mount arrives")
     until(lambda: logs_of(space, "spread", "private") == "nothing\n", 30, "and only where it was asked for")
 
@@ -183,7 +190,7 @@ def test_readiness_gates(space):
 def test_a_sidecar_runs_as_long_as_its_pod(space):
     side = {"name": "side", "image": "busybox:test", "restartPolicy": "Always", "volumeMounts": [{"name": "v", "mountPath": "/v"}],
             "command": ["sh", "-c", "trap 'echo side ends >> /v/log; exit 0' TERM; echo side begins >> /v/log; touch /v/up; while :; do sleep 0.1; done"],
-            "startupProbe": {"exec": {"command": ["test", "-e", "/v/up"]}, "periodSeconds": 1}}
+            "startupProbe": {"exec": {"command": ["test", "-e", "/v/up"]}, "periodSeconds": 1, "timeoutSeconds": 30}}
     space.box("main", restartPolicy="Never", terminationGracePeriodSeconds=10, volumes=[{"name": "v", "emptyDir": {}}], initContainers=[side],
               container={"volumeMounts": [{"name": "v", "mountPath": "/v"}], "command": ["sh", "-c", "cat /v/log; sleep 1; echo main ends"]})
     pod = space.wait("pods", "main", lambda p: p["status"].get("phase") == "Succeeded" and "terminated" in state(p, "side")["state"])
@@ -198,28 +205,26 @@ def test_hooks(space):
                          "lifecycle": hooks, "volumeMounts": [{"name": "v", "mountPath": "/v"}]})
     space.wait_pod("hooked")
     until(lambda: "started" in logs_of(space, "hooked"), 10, "postStart ran")
-    lines = []
+    follow = space.kube.clone(300)
+    follow.connection = follow._connect(300)
+    follow.connection.request("GET", path("pods", space.name, "hooked", "log") + "?follow=true")
+    answer = follow.connection.getresponse()  # it follows from here on, to the end of the container
     space.kube.call("DELETE", path("pods", space.name, "hooked"))
-
-    def gone():
-        nonlocal lines
-        lines = logs_of(space, "hooked").splitlines() or lines
-        return not [p for p in space.items("pods") if p["metadata"]["name"] == "hooked"]
-    until(gone, 20, "the pod goes")
-    assert lines[:2] == ["started", "stopping"], lines
+    assert answer.read().decode().split() == ["started", "stopping", "asked"]
+    space.wait_gone("pods", "hooked")
 
 
 def test_a_failing_hook_restarts_the_container(space):
     space.box("bad", terminationGracePeriodSeconds=0, container={"lifecycle": {"postStart": {"exec": {"command": ["false"]}}}})
     space.wait("pods", "bad", lambda p: state(p).get("restartCount", 0) > 0 or "waiting" in state(p).get("state", {}) and
                state(p)["state"]["waiting"]["reason"] == "CrashLoopBackOff", 40)
-    assert any(e["reason"] == "FailedPostStartHook" for e in space.items("events"))
+    until(lambda: any(e["reason"] == "FailedPostStartHook" for e in space.items("events")), 10, "the Event")
 
 
 def test_a_startup_probe_gives_time(space):
     space.box("slow", container={"command": ["sh", "-c", "sleep 3; touch /up; trap 'exit 0' TERM; while :; do sleep 0.1; done"],
-                                 "startupProbe": {"exec": {"command": ["test", "-e", "/up"]}, "periodSeconds": 1, "failureThreshold": 20},
-                                 "livenessProbe": {"exec": {"command": ["test", "-e", "/up"]}, "periodSeconds": 1, "failureThreshold": 1}})
+                                 "startupProbe": {"exec": {"command": ["test", "-e", "/up"]}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 200},
+                                 "livenessProbe": {"exec": {"command": ["test", "-e", "/up"]}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1}})
     pod = space.wait_pod("slow")
     assert state(pod)["restartCount"] == 0 and state(pod)["started"]
 

@@ -31,11 +31,14 @@ def test_log_links(space):
 
     def links():
         return [f for f in os.listdir(folder) if f.startswith(f"box_{space.name}_box-")]
-    space.box(script="echo hello")
+    space.box(script="echo hello; sleep 100000")
     space.wait_pod("box")
     found = until(links, 10, "the link")
-    with open(os.path.join(folder, found[0]), encoding="utf-8") as f:
-        assert f.read().endswith("stdout F hello\n")
+
+    def text():
+        with open(os.path.join(folder, found[0]), encoding="utf-8") as f:
+            return f.read()
+    until(lambda: text().endswith("stdout F hello\n"), 10, "the line")
     space.kube.call("DELETE", f"/api/v1/namespaces/{space.name}/pods/box")
     space.wait_gone("pods", "box", 15)
     until(lambda: not links(), 10, "no link")
@@ -120,15 +123,14 @@ def test_classes_share_the_cpu(space):
     space.box("idle")
     space.wait_pod("idle")
     assert of("besteffort") == least
-    busy(0)
-    before = of("burstable")
-    busy(1)
-    busy(2)
-    assert of("burstable") >= shares(900) and of("burstable") > before
+    for n in range(3):
+        busy(n)
+    most = of("burstable")
+    assert most >= shares(900)
     for n in (1, 2):
         space.kube.delete(path("pods", space.name, f"busy-{n}"))
         space.wait_gone("pods", f"busy-{n}")
-    until(lambda: of("burstable") == before, 10, "the share of pods that are gone")
+    until(lambda: of("burstable") <= most - shares(900) + shares(300) + 1, 10, "the share of pods that are gone")  # other tests' pods may go, too
 
 
 def test_security_context(space):
@@ -160,16 +162,17 @@ def test_termination_runs_the_hook_and_waits(space):
     space.create("configmaps", {"metadata": {"name": "unused"}})
     space.box(container={"lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "sleep 1"]}}}}, terminationGracePeriodSeconds=10)
     space.wait_pod("box")
-    space.kube.call("DELETE", f"/api/v1/namespaces/{space.name}/pods/box")
-    assert space.get("pods", "box")["metadata"]["deletionGracePeriodSeconds"] == 10
+    deleted = space.kube.call("DELETE", f"/api/v1/namespaces/{space.name}/pods/box")
+    assert deleted["metadata"]["deletionGracePeriodSeconds"] == 10
     space.wait_gone("pods", "box", 15)
 
 
 def test_a_pod_that_fits_nowhere_says_why(space):
     space.box("huge", container={"resources": {"requests": {"memory": "900Ti"}}})
-    pod = space.wait("pods", "huge", lambda p: p["status"].get("conditions"))
-    scheduled = next(c for c in pod["status"]["conditions"] if c["type"] == "PodScheduled")
-    assert scheduled["reason"] == "Unschedulable" and "Insufficient memory" in scheduled["message"]
+    def scheduled(pod):
+        return next((c for c in pod["status"].get("conditions", []) if c["type"] == "PodScheduled"), None)
+    told = scheduled(space.wait("pods", "huge", scheduled))
+    assert told["reason"] == "Unschedulable" and "Insufficient memory" in told["message"]
 
 
 def test_host_network(space):

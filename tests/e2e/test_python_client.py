@@ -51,7 +51,7 @@ def test_watch(api, space):
     since = core.list_namespaced_config_map(space.name).metadata.resource_version
 
     def follow():
-        for event in watch.Watch().stream(core.list_namespaced_config_map, space.name, resource_version=since, timeout_seconds=10):
+        for event in watch.Watch().stream(core.list_namespaced_config_map, space.name, resource_version=since, timeout_seconds=300):
             seen.append((event["type"], event["object"].metadata.name))
             if event["type"] == "DELETED":
                 return
@@ -60,7 +60,7 @@ def test_watch(api, space):
     core.create_namespaced_config_map(space.name, client.V1ConfigMap(metadata=client.V1ObjectMeta(name="one")))
     core.patch_namespaced_config_map("one", space.name, {"data": {"b": "2"}})
     core.delete_namespaced_config_map("one", space.name)
-    thread.join(15)
+    thread.join(330)
     assert seen == [("ADDED", "one"), ("MODIFIED", "one"), ("DELETED", "one")]
 
 
@@ -83,7 +83,7 @@ def test_exec(api, space):
     session = stream(core.connect_get_namespaced_pod_exec, "box", space.name, command=["sh"], stdin=True, stdout=True, stderr=True, tty=False,
                      _preload_content=False)
     session.write_stdin("echo $((6 * 7)); exit 3\n")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while session.is_open() and time.monotonic() < end:
         session.update(timeout=1)
     assert session.read_stdout().strip() == "42" and session.returncode == 3
@@ -96,7 +96,7 @@ def test_port_forward(api, space):
     pod = core.list_namespaced_pod(space.name, label_selector="app=web").items[0].metadata.name
     forward = portforward(core.connect_get_namespaced_pod_portforward, pod, space.name, ports="8080,81")
     web = forward.socket(8080)
-    web.settimeout(20)
+    web.settimeout(120)
     web.sendall(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
     assert web.recv(12) == b"HTTP/1.1 200"
     until(lambda: "refused" in (forward.error(81) or ""), 20, "what is wrong with port 81")

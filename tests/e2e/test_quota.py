@@ -20,8 +20,10 @@ def test_counts_and_gives_back(space):
     assert e.value.code == 403 and "exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=3, limited: count/configmaps=3" in str(e.value)
     space.kube.delete(path("configmaps", space.name, "a"))
     until(lambda: used(space, "count/configmaps") == "2", 10, "given back")
-    space.box("once", restartPolicy="Never", container={"command": ["sleep", "1"], "resources": {"requests": {"cpu": "700m"}}})
+    space.box("once", restartPolicy="Never", schedulingGates=[{"name": "example.com/looked"}],
+              container={"command": ["true"], "resources": {"requests": {"cpu": "700m"}}})
     assert (used(space, "pods"), used(space, "requests.cpu")) == ("1", "700m")
+    space.kube.patch(path("pods", space.name, "once"), {"spec": {"schedulingGates": None}})
     until(lambda: used(space, "pods") == "0", 30, "a pod that has ended counts no more")
 
 

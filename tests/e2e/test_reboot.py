@@ -63,14 +63,19 @@ def links(tag):
 
 
 def machine_goes_down(server):
-    pids = list(processes(server)) + server.containers()
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    server.process.wait()
-    until(lambda: not any(os.path.exists(f"/proc/{p}/exe") for p in pids), 20, "all processes gone")
+    pids = set()
+
+    def killed():
+        """Also those that were started while we looked."""
+        pids.update(processes(server), server.containers())
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        server.process.poll()
+        return not any(os.path.exists(f"/proc/{p}/exe") for p in pids) and not list(processes(server))
+    until(killed, 20, "all processes gone")
     for place in reversed(mounts(server)):
         run("umount", "-l", place)
     tables = [t for t in run("nft", "list", "tables").split() if t.startswith(f"kogge-{server.slot.instance}-")]
@@ -81,7 +86,7 @@ def machine_goes_down(server):
     shutil.rmtree(f"/run/kogge-{server.slot.instance}")
     for root in ["/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*")]:  # v2; a hierarchy each of v1
         for folder, _, _ in os.walk(f"{root}/kogge-{server.slot.instance}", topdown=False):
-            os.rmdir(folder)
+            until(lambda f=folder: os.rmdir(f) or True, 10, f"{folder} gone")  # its processes may be on their way out
     assert tables and not mounts(server)
     return tables[0]
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from certificates import Request, node_certificate, plain_tls, show
-from kube import ApiError, path
+from kube import ApiError, path, until
 from rbac import Rbac
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -30,7 +30,7 @@ class Caller:
 
     def __call__(self, method, where, body=None, kind="application/json", stream=False):
         if not self.connection:
-            self.connection = http.client.HTTPSConnection(self.server.kube.server.hostname, self.server.port, timeout=20, context=self.tls)
+            self.connection = http.client.HTTPSConnection(self.server.kube.server.hostname, self.server.port, timeout=120, context=self.tls)
         headers = dict(self.headers, **({"Content-Type": kind} if body is not None else {}))
         self.connection.request(method, where, json.dumps(body) if body is not None else None, headers)
         answer = self.connection.getresponse()
@@ -64,6 +64,8 @@ def spaces(server):
         {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"], "resourceNames": ["one"]}]})
     bind(kube, "escalator", "roles", kind="Role")
+    for role in ("admin", "edit", "view"):  # a controller puts them together
+        until(lambda r=role: kube.get(f"{RBAC}/clusterroles/{r}").get("rules"), 10, f"the rules of {role}")
     return server
 
 

@@ -6,7 +6,7 @@ def stateful(space, replicas=3, **spec):
     body = {"metadata": {"name": "db"}, "spec": {
         "serviceName": "db", "replicas": replicas, "selector": {"matchLabels": {"app": "db"}},
         "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [
-            {"name": "web", "image": "web:v1", "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}}]}}, **spec}}
+            {"name": "web", "image": "web:v1", "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 30}}]}}, **spec}}
     space.create("statefulsets", body)
     space.service("db", clusterIP="None")
     return "statefulset/db"
@@ -22,7 +22,7 @@ def images(space, app):
 
 def test_statefulset_in_order_with_names_and_history(space, kubectl):
     name = stateful(space)
-    kubectl("rollout", "status", name, "--timeout=60s")
+    kubectl("rollout", "status", name, "--timeout=180s")
     made = sorted((p["metadata"]["creationTimestamp"], n) for n, p in pods(space, "db").items())
     assert [n for _, n in made] == ["db-0", "db-1", "db-2"]
     ready = {n: next(c["lastTransitionTime"] for c in p["status"]["conditions"] if c["type"] == "Ready") for n, p in pods(space, "db").items()}
@@ -30,11 +30,11 @@ def test_statefulset_in_order_with_names_and_history(space, kubectl):
     assert pods(space, "db")["db-1"]["spec"]["hostname"] == "db-1"
 
     kubectl("set", "image", name, "web=web:v2")
-    kubectl("rollout", "status", name, "--timeout=60s")
+    kubectl("rollout", "status", name, "--timeout=180s")
     assert images(space, "db") == ["web:v2"] * 3
     assert kubectl("rollout", "history", name).count("\n1 ") + kubectl("rollout", "history", name).count("\n2 ") == 2
     kubectl("rollout", "undo", name)
-    kubectl("rollout", "status", name, "--timeout=60s")
+    kubectl("rollout", "status", name, "--timeout=180s")
     assert images(space, "db") == ["web:v1"] * 3
 
     kubectl("scale", name, "--replicas=1")
@@ -45,11 +45,13 @@ def test_statefulset_in_order_with_names_and_history(space, kubectl):
 
 def test_partition_holds_low_ordinals_back(space, kubectl):
     name = stateful(space, updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}, podManagementPolicy="Parallel")
-    kubectl("rollout", "status", name, "--timeout=60s")
+    kubectl("rollout", "status", name, "--timeout=180s")
     kubectl("set", "image", name, "web=web:v2")
     until(lambda: images(space, "db") == ["web:v1", "web:v1", "web:v2"], 30, "only the last is new")
+    first = pods(space, "db")["db-0"]["metadata"]["uid"]
     space.kube.delete(f"/api/v1/namespaces/{space.name}/pods/db-0")
-    until(lambda: images(space, "db") == ["web:v1", "web:v1", "web:v2"] and len(pods(space, "db")) == 3, 30, "db-0 came back as it was")
+    until(lambda: pods(space, "db").get("db-0", {"metadata": {"uid": first}})["metadata"]["uid"] != first, 30, "another db-0")
+    assert images(space, "db") == ["web:v1", "web:v1", "web:v2"], "it came back as it was"
 
 
 def test_daemonset_on_every_node_that_may(space, kubectl):
@@ -57,16 +59,16 @@ def test_daemonset_on_every_node_that_may(space, kubectl):
     space.create("daemonsets", {"metadata": {"name": "agent"}, "spec": {
         "selector": {"matchLabels": {"app": "agent"}},
         "template": {"metadata": {"labels": {"app": "agent"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "web", "image": "web:v1"}]}}}})
-    kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
+    kubectl("rollout", "status", "daemonset/agent", "--timeout=180s")
     assert [p["spec"]["nodeName"] for p in pods(space, "agent").values()] == [node]
     kubectl("set", "image", "daemonset/agent", "web=web:v2")
-    kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
+    kubectl("rollout", "status", "daemonset/agent", "--timeout=180s")
     assert images(space, "agent") == ["web:v2"]
     kubectl("rollout", "undo", "daemonset/agent")
     until(lambda: images(space, "agent") == ["web:v1"], 30, "the old image again")
     kubectl("patch", "daemonset", "agent", "-p", '{"spec":{"template":{"spec":{"nodeSelector":{"no":"where"}}}}}')
     until(lambda: not pods(space, "agent"), 30, "no node may run it")
-    assert space.get("daemonsets", "agent")["status"]["desiredNumberScheduled"] == 0
+    until(lambda: space.get("daemonsets", "agent")["status"]["desiredNumberScheduled"] == 0, 10, "none is wanted")
 
 
 def test_replicationcontroller(space, kubectl):

@@ -37,10 +37,11 @@ def found_in(folder, *more):
     files = [os.path.join(d, f) for d, _, names in os.walk(folder) for f in names] + list(more)
     looked, hits = 0, []
     for name in files:
-        if not os.path.isfile(name):
+        try:
+            with open(name, "rb") as f:
+                data = f.read()
+        except OSError:  # gone meanwhile, or a socket
             continue
-        with open(name, "rb") as f:
-            data = f.read()
         looked += 1
         if any(t in part for part in plain_parts(data) for t in traces(CANARY)):
             hits.append(name)
@@ -50,7 +51,7 @@ def found_in(folder, *more):
 
 def store(server, *args, ok=True, stdin=subprocess.DEVNULL):
     done = subprocess.run([KOGGE, "store", *args, "--data-dir", server.data, "--instance", server.slot.instance],
-                          capture_output=True, text=True, timeout=120, check=False, stdin=stdin)
+                          capture_output=True, text=True, timeout=300, check=False, stdin=stdin)
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -18,7 +18,7 @@ def claim(name, size="1Gi", **spec):
 
 
 def is_gone(kubectl, what):
-    return kubectl.run("get", what).returncode != 0
+    return "NotFound" in kubectl.run("get", what).stderr
 
 
 def test_a_claim_gets_the_volume_that_fits_and_gives_it_back(space, kubectl):
@@ -28,14 +28,14 @@ def test_a_claim_gets_the_volume_that_fits_and_gives_it_back(space, kubectl):
     assert applied.returncode == applied_claim.returncode == 0
     assert "Warning" not in applied.stderr + applied_claim.stderr
     until(lambda: kubectl("get", "pvc", "data", "-o", "jsonpath={.status.phase}") == "Bound", 20, "bound")
-    row = kubectl("get", "pv", name, "--no-headers").split()
-    assert row[:7] == [name, "1Gi", "RWO", "Retain", "Bound", f"{space.name}/data", space.name]
+    row = [name, "1Gi", "RWO", "Retain", "Bound", f"{space.name}/data", space.name]
+    until(lambda: kubectl("get", "pv", name, "--no-headers").split()[:7] == row, 10, "the volume is bound, too")
     assert kubectl("get", "pvc", "data", "--no-headers").split()[:6] == ["data", "Bound", name, "1Gi", "RWO", space.name]
     told = kubectl("describe", "pvc", "data")
     assert "Finalizers:    [kubernetes.io/pvc-protection]" in told and "pv.kubernetes.io/bind-completed: yes" in told and f"Volume:        {name}" in told
-    kubectl("delete", "pvc", "data", "--timeout=20s")
+    kubectl("delete", "pvc", "data", "--timeout=180s")
     until(lambda: kubectl("get", "pv", name, "-o", "jsonpath={.status.phase}") == "Released", 20, "released")
-    kubectl("delete", "pv", name, "--timeout=20s")
+    kubectl("delete", "pv", name, "--timeout=180s")
 
 
 def test_a_claim_says_why_it_has_no_volume(space, kubectl):
@@ -73,7 +73,7 @@ def late_class(space):
 
 def drop(kubectl, *things):
     for thing in things:
-        kubectl("delete", thing, "--ignore-not-found", "--timeout=30s")
+        kubectl("delete", thing, "--ignore-not-found", "--timeout=180s")
 
 
 def test_a_pod_binds_its_claim_to_a_local_volume(space, kubectl, tmp_path):
@@ -85,13 +85,13 @@ def test_a_pod_binds_its_claim_to_a_local_volume(space, kubectl, tmp_path):
     until(lambda: "WaitForFirstConsumer" in kubectl("describe", "pvc", "data"), 20, "it waits")
     apply(kubectl, pod("writer", ["data"], "echo hello > /data/file; ls -ln /data/file > /data/list; sleep 100000",
                        securityContext={"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 4321}))
-    kubectl("wait", "pod/writer", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "pod/writer", "--for=condition=Ready", "--timeout=180s")
     assert kubectl("get", "pvc", "data", "-o", "jsonpath={.status.phase} {.spec.volumeName}") == f"Bound {name}"
     until(lambda: (tmp_path / "list").exists() and (tmp_path / "list").read_text(), 20, "written through the claim")
     assert (tmp_path / "file").read_text() == "hello\n"
     assert (tmp_path / "file").stat().st_gid == 4321 and (tmp_path / "sub" / "there").stat().st_gid == 4321
     apply(kubectl, pod("reader", ["data"], "exec 2>&1; cat /data/there; touch /data/no; sleep 100000", mounts={"data": {"subPath": "sub", "readOnly": True}}))
-    kubectl("wait", "pod/reader", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "pod/reader", "--for=condition=Ready", "--timeout=180s")
     until(lambda: "Read-only file system" in kubectl("logs", "reader"), 20, "it may not write")
     assert kubectl("logs", "reader").startswith("before\n")
     kubectl("delete", "pvc", "data", "--wait=false")
@@ -119,11 +119,11 @@ def test_read_write_once_pod(space, kubectl, tmp_path):
     name = f"o-{space.name}"
     apply(kubectl, volume(name, storageClassName=space.name, accessModes=["ReadWriteOncePod"], hostPath={"path": str(tmp_path / "made"), "type": "DirectoryOrCreate"}))
     apply(kubectl, claim("alone", storageClassName=space.name, accessModes=["ReadWriteOncePod"]), pod("first", ["alone"]))
-    kubectl("wait", "pod/first", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "pod/first", "--for=condition=Ready", "--timeout=180s")
     apply(kubectl, pod("second", ["alone"]))
     until(lambda: "ReadWriteOncePod access mode" in kubectl("describe", "pod", "second"), 20, "it has to wait")
     drop(kubectl, "pod/first")
-    kubectl("wait", "pod/second", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "pod/second", "--for=condition=Ready", "--timeout=180s")
     drop(kubectl, "pod/second", "pvc/alone", f"pv/{name}")
 
 
@@ -145,16 +145,15 @@ def test_a_claim_without_class_gets_a_folder_and_the_data_stays(space, kubectl, 
     until(lambda: "waiting for first consumer to be created before binding" in kubectl("describe", "pvc", "data"), 20, "it waits")
     assert kubectl("get", "pvc", "data", "-o", "jsonpath={.spec.storageClassName}") == "local-path"
     apply(kubectl, pod("first", ["data"], f"echo kept > /data/file; ln -s {tmp_path} /data/link; mkdir -p /data/a/b/c; sleep 100000", securityContext={"runAsUser": 1234}))
-    kubectl("wait", "pod/first", "--for=condition=Ready", "--timeout=60s")
-    told = kubectl("describe", "pvc", "data")
-    assert "ProvisioningSucceeded" in told and "Status:        Bound" in told and "Used By:       first" in told
+    kubectl("wait", "pod/first", "--for=condition=Ready", "--timeout=180s")
+    until(lambda: all(t in kubectl("describe", "pvc", "data") for t in ("ProvisioningSucceeded", "Status:        Bound", "Used By:       first")), 10, "told")
     folder, pv = folder_of(kubectl, "data")
     assert folder.parent == Path(space.server.data) / "volumes" and folder.name == pv and folder.stat().st_mode & 0o7777 == 0o777
     assert folder.parent.stat().st_mode & 0o7777 == 0o700, "no other user of the machine looks into it"
     until(lambda: (folder / "a" / "b" / "c").exists(), 20, "written")
     drop(kubectl, "pod/first")
     apply(kubectl, pod("second", ["data"], "cat /data/file; sleep 100000", securityContext={"runAsUser": 99, "fsGroup": 5678}))
-    kubectl("wait", "pod/second", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "pod/second", "--for=condition=Ready", "--timeout=180s")
     until(lambda: kubectl("logs", "second") == "kept\n", 20, "the data stays")
     assert folder.stat().st_gid == 5678 and folder.stat().st_mode & 0o7777 == 0o2777
     kubectl("delete", "pvc", "data", "--wait=false")
@@ -167,7 +166,7 @@ def test_a_claim_without_class_gets_a_folder_and_the_data_stays(space, kubectl, 
 def test_what_a_pod_leaves_in_its_volume_is_removed_whatever_it_is(space, kubectl):
     apply(kubectl, claim("deep"), pod("deep", ["deep"], "cd /deep; i=0; while [ $i -lt 1500 ]; do mkdir d; cd d; i=$((i+1)); done; "
                                       "ln -s /etc ../../link; touch /deep/done; sleep 100000"))
-    kubectl("wait", "pod/deep", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "pod/deep", "--for=condition=Ready", "--timeout=180s")
     folder, pv = folder_of(kubectl, "deep")
     until(lambda: (folder / "done").exists(), 60, "made")
     drop(kubectl, "pod/deep", "pvc/deep")
@@ -182,15 +181,15 @@ def test_a_statefulset_has_its_data_again(space, kubectl):
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}}}],
         "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [
             {"name": "box", "image": "busybox:test", "command": ["sh", "-c", script], "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}}}})
-    kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    kubectl("rollout", "status", "statefulset/db", "--timeout=180s")
     assert sorted(line.split()[0] + " " + line.split()[1] for line in kubectl("get", "pvc", "--no-headers").splitlines()) == ["data-db-0 Bound", "data-db-1 Bound"]
-    kubectl("delete", "pod", "db-1", "--timeout=30s")
-    kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    kubectl("delete", "pod", "db-1", "--timeout=180s")
+    kubectl("rollout", "status", "statefulset/db", "--timeout=180s")
     until(lambda: kubectl("logs", "db-1") == "db-1\n", 20, "its own data, of the pod before")
-    kubectl("delete", "statefulset", "db", "--timeout=30s")
+    kubectl("delete", "statefulset", "db", "--timeout=180s")
     until(lambda: not kubectl("get", "pods", "-o", "name").strip(), 30, "no pods")
     assert "data-db-0" in kubectl("get", "pvc"), "claims outlive their set"
-    kubectl("delete", "pvc", "--all", "--timeout=30s")
+    kubectl("delete", "pvc", "--all", "--timeout=180s")
 
 
 def test_data_survives_a_restart_and_a_deleted_class_stays_deleted(fresh):
@@ -221,7 +220,7 @@ def test_an_ephemeral_volume_goes_with_its_pod(space, kubectl):
     body["spec"]["volumes"] = [{"name": "space", "ephemeral": {"volumeClaimTemplate": {"spec": claim("x")["spec"]}}}]
     body["spec"]["containers"][0]["volumeMounts"] = [{"name": "space", "mountPath": "/space"}]
     apply(kubectl, body)
-    kubectl("wait", "pod/scratch", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "pod/scratch", "--for=condition=Ready", "--timeout=180s")
     folder, pv = folder_of(kubectl, "scratch-space")
     assert folder.is_dir()
     kubectl("exec", "scratch", "--", "touch", "/space/file")

@@ -56,7 +56,7 @@ class Hook:
 
     def hold(self, _request):
         """An answer that does not come before release is set."""
-        self.release.wait(60)
+        self.release.wait(300)
         return {"allowed": True}
 
     def url(self, path="/"):
