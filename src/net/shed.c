@@ -3,8 +3,8 @@
  * Too many: of each loop's the quarter that is half open for the longest, or where none is, the quarter at rest for the
  * longest; new ones are refused only when all have work. Too much: those whose reader has taken nothing for the longest,
  * until the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time. */
+#include "base/arena.h"
 #include "net/net_internal.h"
-#include <malloc.h>
 #include <stdlib.h>
 #define LOG_MODULE "net"
 #include "base/log.h"
@@ -147,7 +147,7 @@ static void give_back(struct shed *s, size_t conns)
 	if (s->crowd - conns < CROWD)
 		return;
 	s->crowd = conns;
-	(void)malloc_trim(0);
+	memory_rest();
 }
 
 /* With what is on its way to the kernel, and there. */

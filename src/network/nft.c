@@ -1,4 +1,5 @@
 #include "network/nft.h"
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/map.h"
 #include "network/netlink.h"
@@ -8,7 +9,6 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <malloc.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 
@@ -114,7 +114,7 @@ void nft_rest(struct nft *n)
 		return;
 	nft_ctx_free(n->reader);
 	n->reader = NULL;
-	(void)malloc_trim(0); /* other memory lies behind it by now */
+	memory_rest(); /* other memory lies behind it by now */
 }
 
 static int run_text(struct nft *n, const char *text, struct err *e)
