@@ -197,6 +197,27 @@ static void write_objects(struct rq *rq, struct buf *b)
 		watches_len(rq->api->watches));
 }
 
+static void write_store(struct rq *rq, struct buf *b)
+{
+	static const char name[] = "kogge_store_stage_duration_seconds";
+	struct store_times times[STORE_STAGES_N];
+
+	store_times(rq->api->opts.store, times);
+	buf_printf(b, "# HELP %s Time that the store spent at a stage of its work.\n# TYPE %s histogram\n", name, name);
+	for (int i = 0; i < STORE_STAGES_N; i++) {
+		const char *stage = store_stage_name((enum store_stage)i);
+		int64_t n = 0;
+
+		for (size_t k = 0; k < STORE_BOUNDS; k++)
+			buf_printf(b, "%s_bucket{stage=\"%s\",le=\"%g\"} %lld\n", name, stage,
+				(double)store_bound_ns(k) / 1e9, (long long)(n += times[i].count[k]));
+		n += times[i].count[STORE_BOUNDS];
+		buf_printf(b, "%s_bucket{stage=\"%s\",le=\"+Inf\"} %lld\n", name, stage, (long long)n);
+		buf_printf(b, "%s_sum{stage=\"%s\"} %g\n", name, stage, (double)times[i].sum_ns / 1e9);
+		buf_printf(b, "%s_count{stage=\"%s\"} %lld\n", name, stage, (long long)n);
+	}
+}
+
 void metrics_answer(struct rq *rq)
 {
 	struct metrics *m = rq->api->metrics;
@@ -209,6 +230,7 @@ void metrics_answer(struct rq *rq)
 	task_unlock(&m->lock);
 	write_inflight(m, &b);
 	write_objects(rq, &b);
+	write_store(rq, &b);
 	for (size_t i = 0; i < n; i++)
 		m->more[i].write(m->more[i].arg, &b);
 	reply_buf(rq, 200, "text/plain; version=0.0.4; charset=utf-8", &b);

@@ -215,6 +215,8 @@ static void discovery_speaks_old_and_new(void **state)
 	expect(f, 200, call(f, "GET", "/readyz?verbose", NULL));
 	expect(f, 404, call(f, "GET", "/readyz/etcd-0", NULL)); /* a component, no check of readiness */
 	expect(f, 200, call(f, "GET", "/metrics", NULL));
+	assert_true(str_has(buf_view(&f->last->body),
+		STR("kogge_store_stage_duration_seconds_bucket{stage=\"commit\",le=\"0.0005\"} ")));
 	expect(f, 404, call(f, "GET", "/nothing", NULL));
 }
 

@@ -126,8 +126,9 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 /* The checkpoint task folds the log in pieces of a quarter of its limit. From half of the limit on it goes after every
  * commit, until for a moment it is level with the writers: then SQLite begins the log anew. Writers that outrun it wait
  * for a checkpoint here. */
-static void after_commit(struct sqlite_engine *s)
+static void sqlite_fold(void *self)
 {
+	struct sqlite_engine *s = self;
 	int folded = atomic_load_explicit(&s->folded_pages, memory_order_relaxed);
 
 	if (s->wal_pages > s->wal_pages_max) {
@@ -158,7 +159,6 @@ static int sqlite_commit(void *self, struct err *e)
 		return r;
 	}
 	s->committed = s->revision;
-	after_commit(s);
 	return 0;
 }
 
@@ -274,6 +274,13 @@ static bool sqlite_sweep(void *self, size_t rows)
 	return r == 0 && s->swept < s->compacted;
 }
 
+static struct stage *sqlite_checkpoints(void *self)
+{
+	struct sqlite_engine *s = self;
+
+	return &s->checkpoints;
+}
+
 static int64_t sqlite_bytes(void *self)
 {
 	struct sqlite_engine *s = self;
@@ -300,6 +307,8 @@ const struct store_engine sqlite_engine_ops = {
 	.replay = sqlite_replay,
 	.compact = sqlite_compact,
 	.sweep = sqlite_sweep,
+	.fold = sqlite_fold,
+	.checkpoints = sqlite_checkpoints,
 	.bytes = sqlite_bytes,
 	.backup = sqlite_backup,
 	.close = sqlite_close,

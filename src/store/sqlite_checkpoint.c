@@ -86,8 +86,12 @@ static void checkpointer_run(void *arg)
 	sqlite3_progress_handler(db, 0, NULL, NULL);
 	sqlite3_exec(db, "PRAGMA synchronous=FULL; PRAGMA query_only=0; PRAGMA cache_size=-64", NULL, NULL, NULL);
 	sqlite3_db_release_memory(db);
-	while (wait_for_work(s))
+	while (wait_for_work(s)) {
+		struct mono began = mono_now();
+
 		sqlite_checkpoint_now(s, db);
+		stage_note(&s->checkpoints, mono_now().ns - began.ns);
+	}
 	sqlite3_close(db);
 }
 

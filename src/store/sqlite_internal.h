@@ -41,6 +41,7 @@ struct sqlite_engine {
 	struct task_cond work; /* for the checkpoint task */
 	bool want_checkpoint, stop;
 	struct task *checkpointer;
+	struct stage checkpoints;       /* how long they took */
 	_Atomic int folded_pages;       /* of the log, by the newest checkpoint */
 	_Atomic bool checkpoint_failed; /* said so; not again before it succeeded */
 };

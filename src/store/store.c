@@ -51,13 +51,25 @@ struct store {
 	_Atomic int64_t busy_since; /* mono ns; 0: nothing is being written */
 	atomic_bool full;
 
+	struct stage stages[STORE_STAGES_N];
+
 	/* The store's task only. */
+	struct mono lap; /* when the stage before ended */
 	store_on_event *on_event;
 	void *on_event_arg;
 	bool sweeping;
 };
 
 /* ---- the store's task ------------------------------------------------------------------------ */
+
+/* The stage that this task was at is over. */
+static void lap(struct store *s, enum store_stage was)
+{
+	struct mono now = mono_now();
+
+	stage_note(&s->stages[was], now.ns - s->lap.ns);
+	s->lap = now;
+}
 
 static void publish(struct store *s, struct op **ops, size_t n)
 {
@@ -124,14 +136,17 @@ static bool try_group(struct store *s, struct op **ops, size_t n, int *ret_code,
 		if (ops[i]->verdict < 0 && ops[i]->e)
 			err_copy(ops[i]->e, e);
 	}
+	lap(s, STORE_PUT);
 	if (!changed) {
 		s->engine->rollback(s->self);
 		return true;
 	}
 	*ret_code = s->engine->commit(s->self, e);
+	lap(s, STORE_COMMIT);
 	if (*ret_code < 0)
 		return false;
 	publish(s, ops, n);
+	lap(s, STORE_PUBLISH);
 	return true;
 }
 
@@ -218,6 +233,22 @@ static void wake_all(struct store *s, struct op **ops, size_t n)
 			fiber_wake(ops[i]->fiber);
 }
 
+static void sweep(struct store *s, size_t rows)
+{
+	if (!s->sweeping)
+		return;
+	s->sweeping = s->engine->sweep(s->self, rows);
+	lap(s, STORE_SWEEP);
+}
+
+static void fold(struct store *s)
+{
+	if (!s->engine->fold)
+		return;
+	s->engine->fold(s->self);
+	lap(s, STORE_FOLD);
+}
+
 static void run_ops(struct store *s, struct op *list)
 {
 	struct op *group[GROUP_MAX];
@@ -229,10 +260,11 @@ static void run_ops(struct store *s, struct op *list)
 			commit_group(s, group, n);
 		else
 			run_op(s, group[0]);
-		atomic_store_explicit(&s->busy_since, 0, memory_order_relaxed);
 		wake_all(s, group, n);
-		if (s->sweeping)
-			s->sweeping = s->engine->sweep(s->self, MAX(n, SWEEP_LEAST));
+		lap(s, STORE_ANSWER);
+		sweep(s, MAX(n, SWEEP_LEAST));
+		fold(s);
+		atomic_store_explicit(&s->busy_since, 0, memory_order_relaxed);
 	}
 }
 
@@ -260,8 +292,10 @@ static struct op *take_ops(struct store *s, bool *stop)
 	task_lock(&s->lock);
 	while (!s->first && !s->closing && !s->sweeping)
 		task_wait(&s->work, &s->lock);
+	lap(s, STORE_WAIT);
 	if (s->first)
 		gather(s);
+	lap(s, STORE_GATHER);
 	list = s->first;
 	s->first = NULL;
 	s->queued = 0;
@@ -276,6 +310,7 @@ static void store_run(void *arg)
 	struct store *s = arg;
 	bool stop;
 
+	s->lap = mono_now();
 	for (;;) {
 		struct op *list = take_ops(s, &stop);
 
@@ -283,7 +318,8 @@ static void store_run(void *arg)
 			return;
 		run_ops(s, list);
 		if (!list && s->sweeping) {
-			s->sweeping = s->engine->sweep(s->self, SWEEP_IDLE);
+			sweep(s, SWEEP_IDLE);
+			fold(s);
 			task_yield();
 		}
 	}
@@ -441,6 +477,14 @@ enum store_health store_health(struct store *s)
 	if (since && mono_now().ns - since > HANGS_NS)
 		return STORE_HANGS;
 	return atomic_load_explicit(&s->full, memory_order_relaxed) ? STORE_FULL : STORE_HEALTHY;
+}
+
+void store_times(struct store *s, struct store_times ret[STORE_STAGES_N])
+{
+	for (int i = 0; i < STORE_STAGES_N; i++)
+		stage_read(&s->stages[i], &ret[i]);
+	if (s->engine->checkpoints)
+		stage_read(s->engine->checkpoints(s->self), &ret[STORE_CHECKPOINT]);
 }
 
 struct store *store_new(const struct store_engine *engine, void *take_self, int64_t revision, int64_t compacted,

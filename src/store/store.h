@@ -74,6 +74,30 @@ void store_status(struct store *s, struct store_status *ret);
  * taken more than 10 s, as when a disk does not answer. */
 enum store_health { STORE_HEALTHY, STORE_FULL, STORE_HANGS };
 enum store_health store_health(struct store *s);
+
+/* What the store's task is at, each moment of it one of these; and beside it the checkpoint task. */
+#define STORE_STAGES(X)                                                                         \
+	X(STORE_WAIT, "wait")             /* nobody wants anything */                           \
+	X(STORE_GATHER, "gather")         /* more writers are on their way */                   \
+	X(STORE_PUT, "put")               /* a transaction's changes */                         \
+	X(STORE_COMMIT, "commit")         /* into the log, fdatasync */                         \
+	X(STORE_PUBLISH, "publish")       /* on_event(): caches and watchers */                 \
+	X(STORE_ANSWER, "answer")         /* the writers are woken */                           \
+	X(STORE_SWEEP, "sweep")           /* a piece of compaction */                           \
+	X(STORE_FOLD, "fold")             /* the log is too long: writers outran checkpoints */ \
+	X(STORE_CHECKPOINT, "checkpoint") /* the checkpoint task: log into file, fsync */
+#define STORE_STAGE(id, name) id,
+enum store_stage { STORE_STAGES(STORE_STAGE) STORE_STAGES_N };
+#undef STORE_STAGE
+#define STORE_BOUNDS 12
+/* How often a stage took how long: count[i] times at most store_bound_ns(i) and more than the bound before, count[STORE_BOUNDS] times more. */
+struct store_times {
+	int64_t count[STORE_BOUNDS + 1], sum_ns;
+};
+int64_t store_bound_ns(size_t i); /* 0.5 ms and its doubles */
+const char *store_stage_name(enum store_stage stage);
+void store_times(struct store *s, struct store_times ret[STORE_STAGES_N]); /* any task */
+
 struct store *store_close(struct store *s); /* finishes what is queued */
 AUTO(struct store, store_close)
 

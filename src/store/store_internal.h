@@ -22,6 +22,13 @@ struct range_request {
 	void *arg;
 };
 
+/* One stage's durations: noted by one task, read by any. */
+struct stage {
+	_Atomic int64_t count[STORE_BOUNDS + 1], sum_ns;
+};
+void stage_note(struct stage *t, int64_t ns);
+void stage_read(struct stage *t, struct store_times *ret);
+
 struct store_engine {
 	const char *name;
 	int (*begin)(void *self, struct err *e);
@@ -38,6 +45,9 @@ struct store_engine {
 	 * nothing is left. */
 	int (*compact)(void *self, int64_t revision, struct err *e);
 	bool (*sweep)(void *self, size_t rows);
+	/* After commits, when their writers have been answered: what keeps the log short. NULL: nothing to do. */
+	void (*fold)(void *self);
+	struct stage *(*checkpoints)(void *self); /* of its own task; NULL: it has none */
 	int64_t (*bytes)(void *self);
 	int (*backup)(void *self, const char *to, struct err *e); /* NULL: cannot. On the caller's task */
 	void (*close)(void *self);

@@ -329,6 +329,33 @@ static void a_range_shows_one_moment(void **state)
 	assert_int_equal(n.events, 600);
 }
 
+static int64_t times_at(const struct store_times *t)
+{
+	int64_t n = 0;
+
+	for (size_t i = 0; i <= STORE_BOUNDS; i++)
+		n += t->count[i];
+	return n;
+}
+
+static void a_commit_is_counted_at_each_of_its_stages(void **state)
+{
+	struct store *s = ((struct fixture *)*state)->s;
+	struct store_times before[STORE_STAGES_N], after[STORE_STAGES_N];
+
+	store_times(s, before);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(put(s, "p/x", "v", STORE_ANY, NULL), 0);
+	assert_int_equal(put(s, "p/x", "v", 0, NULL), -ERR_EXISTS); /* no commit */
+	store_times(s, after);
+	assert_int_equal(times_at(&after[STORE_PUT]) - times_at(&before[STORE_PUT]), 6);
+	assert_int_equal(times_at(&after[STORE_COMMIT]) - times_at(&before[STORE_COMMIT]), 5);
+	assert_int_equal(times_at(&after[STORE_PUBLISH]) - times_at(&before[STORE_PUBLISH]), 5);
+	assert_true(after[STORE_PUT].sum_ns > before[STORE_PUT].sum_ns);
+	assert_true(store_bound_ns(1) == 2 * store_bound_ns(0));
+	assert_string_equal(store_stage_name(STORE_CHECKPOINT), "checkpoint");
+}
+
 /* ---- in the simulator ------------------------------------------------------------------------ */
 
 static void simulated(void *arg)
@@ -396,6 +423,7 @@ int main(void)
 		EACH(events_begin_after_a_revision_and_come_before_the_verdict),
 		EACH(many_writers_share_transactions),
 		EACH(a_range_shows_one_moment),
+		EACH(a_commit_is_counted_at_each_of_its_stages),
 		cmocka_unit_test(the_memory_engine_runs_in_a_simulation),
 		cmocka_unit_test(a_write_that_hangs_is_told),
 	};
