@@ -124,14 +124,14 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 }
 
 /* The checkpoint task folds the log in pieces of a quarter of its limit. From half of the limit on it goes after every
- * commit, until for a moment it is level with the writers: then SQLite begins the log anew. Writers that outrun it wait
- * for a checkpoint here. */
+ * commit, until for a moment it is level with the writers: then SQLite begins the log anew. Writers that outrun it, up to
+ * twice the limit, wait for a checkpoint here. */
 static void sqlite_fold(void *self)
 {
 	struct sqlite_engine *s = self;
 	int folded = atomic_load_explicit(&s->folded_pages, memory_order_relaxed);
 
-	if (s->wal_pages > s->wal_pages_max) {
+	if (s->wal_pages > 2 * s->wal_pages_max) {
 		sqlite_checkpoint_now(s, s->db);
 		return;
 	}
