@@ -41,6 +41,9 @@ struct http_client *connect_to(struct bench *b);
 /* --clients of them, --count / --clients times each. */
 void create_many(struct bench *b, void (*once)(struct worker *w));
 
+/* load_gap.c */
+void mode_gap(struct bench *b);
+
 /* load_bindings.c */
 void mode_nodes(struct bench *b);
 void mode_pods(struct bench *b);
