@@ -226,7 +226,7 @@ static void all_ask(void *arg)
 /* ---- the server's stages --------------------------------------------------------------------- */
 
 #define STAGES_MAX 16
-#define STAGE_BOUNDS_MAX 32
+#define STAGE_BOUNDS_MAX 16
 
 struct stage_counts { /* of /metrics at one moment */
 	int64_t at;   /* ns since the mode began */
@@ -295,7 +295,7 @@ static void look(struct gap *g, struct http_client *c)
 	http_reply_fini(&reply);
 }
 
-/* Which stages lasted how long, of those that can have taken half of this gap: "commit 16" is more than 16 ms. */
+/* Which stages lasted how long around a gap, of those that can have taken half of it. */
 static void print_stages(const struct gap *g, const struct span *s)
 {
 	size_t to = 0;

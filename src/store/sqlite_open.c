@@ -258,9 +258,8 @@ static int become_the_original(struct sqlite_engine *s, struct err *e)
 
 static int open_tables(struct sqlite_engine *s, struct err *e)
 {
-	int r;
-
 	int64_t app = 0, tables = 0;
+	int r;
 
 	if (sqlite_read_int(s->db, "PRAGMA application_id", &app) < 0 ||
 		sqlite_read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)

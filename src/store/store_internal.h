@@ -1,8 +1,7 @@
 /* What the files of src/store share: the engine behind a store, and who calls what.
  *
- *   writers ──► queue ──► store task: begin, put…, commit ──► stamp, on_event ──► verdicts      (store.c)
- *   readers ──► engine->range() on their own task                                               (memory.c,
- * sqlite_read.c)
+ *   writers ──► queue ──► store task: begin, put…, commit ──► stamp, on_event ──► verdicts                 (store.c)
+ *   readers ──► engine->range() on their own task                                  (memory.c, sqlite_read.c)
  *
  * Everything of an engine but range(), bytes() runs on the store's task, one call at a time. Revisions in here are the
  * shown ones; an engine that numbers differently adds its base at its own edge. */
