@@ -48,7 +48,7 @@ struct store {
 
 	atomic_int coming;
 	_Atomic int64_t revision, compacted, commits, writes;
-	_Atomic int64_t busy_since; /* mono ns; 0: nothing is being written */
+	_Atomic int64_t busy_since; /* mono ns, with one group's writes or what follows them; 0: with nothing */
 	atomic_bool full;
 
 	struct stage stages[STORE_STAGES_N];
@@ -260,6 +260,7 @@ static void run_ops(struct store *s, struct op *list)
 			commit_group(s, group, n);
 		else
 			run_op(s, group[0]);
+		atomic_store_explicit(&s->busy_since, mono_now().ns, memory_order_relaxed); /* with what follows */
 		wake_all(s, group, n);
 		lap(s, STORE_ANSWER);
 		sweep(s, MAX(n, SWEEP_LEAST));
