@@ -379,7 +379,7 @@ static void follows_a_resource(void *arg)
 	informer_on(i, on_change, &n);
 	informer_index(i, "node", informer_index_node_name);
 	informer_start(i);
-	assert_true(informer_wait_synced(i, 10000));
+	assert_true(informer_wait_synced(i, 60000));
 	assert_int_equal(informer_len(i), 2);
 	wait_revision(i, 12);
 	assert_seen(&n, "+b@11 +a@12 ");
@@ -576,7 +576,7 @@ static void many_share_a_task(void *arg)
 	for (size_t k = 0; k < ARRAY_LEN(m); k++)
 		member_begin(&m[k], l);
 	for (size_t k = 0; k < ARRAY_LEN(m); k++)
-		assert_true(informer_wait_synced(m[k].i, 10000));
+		assert_true(informer_wait_synced(m[k].i, 60000));
 	for (int round = 0; round < 100; round++) {
 		random_change(&m[rand_below(ARRAY_LEN(m))].s);
 		if (rand_below(4) == 0)
@@ -640,7 +640,7 @@ static void is_shared(void *arg)
 	assert_true(i == informers_need(all, (struct gvr){ "", "v1", "pods" }));
 	assert_true(i != informers_need(all, res_nodes));
 	informers_start(all);
-	assert_true(informers_wait_synced(all, 10000));
+	assert_true(informers_wait_synced(all, 60000));
 	assert_int_equal(informer_len(i), 1);
 	informers_free(all);
 	client_free(c);

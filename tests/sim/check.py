@@ -35,7 +35,7 @@ def build(source, folder, *flags):
 
 def seeds(program, numbers):
     """The line of each seed. A program that ends by itself (a deadlock, a broken promise) has found something, too."""
-    done = subprocess.run([program, *map(str, numbers)], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([program, *map(str, numbers)], capture_output=True, text=True, check=False, timeout=3000)
     return done.stdout.splitlines() + ([f"ended with code {done.returncode}: FAILED"] if done.returncode not in (0, 1) else [])
 
 
