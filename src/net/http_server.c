@@ -177,8 +177,7 @@ void http_reply(struct http_request *r, int status, const struct http_header *he
 {
 	answer_head(r, status, headers,
 		n_headers); /* first: an empty piece ends at once, and the headers may live where it does */
-	for (size_t i = 0; i < n_pieces; i++)
-		parts_piece(&r->out, &pieces[i]);
+	parts_pieces(&r->out, pieces, n_pieces);
 	answer_send(r);
 }
 

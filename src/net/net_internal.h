@@ -14,7 +14,7 @@
 struct part {
 	struct part *next;
 	struct part *of; /* bytes belong to this one (ref) */
-	const char *p;   /* what is left */
+	const char *p;   /* what is left; NULL: many pieces, which parts_move() and parts_gather() make into others */
 	size_t n;
 	unsigned refs;
 	void *owner;
@@ -29,10 +29,11 @@ struct parts {
 };
 void parts_fini(struct parts *l); /* drops all */
 void parts_copy(struct parts *l, struct str bytes);
-void parts_piece(struct parts *l, const struct net_piece *piece); /* take */
-void parts_drop(struct parts *l, size_t n);                       /* the first n bytes are sent */
-void parts_move(struct parts *to, struct parts *from, size_t n);  /* the first n bytes change the queue, uncopied */
-void parts_append(struct parts *to, struct parts *from);          /* all of it */
+void parts_piece(struct parts *l, const struct net_piece *piece);             /* take */
+void parts_pieces(struct parts *l, const struct net_piece *pieces, size_t n); /* take them; the array is borrowed */
+void parts_drop(struct parts *l, size_t n);                                   /* the first n bytes are sent */
+void parts_move(struct parts *to, struct parts *from, size_t n); /* the first n bytes change the queue, uncopied */
+void parts_append(struct parts *to, struct parts *from);         /* all of it */
 /* A frame: its head, and the first n bytes of from. Small ones are copied side by side into blocks of one TLS record, which
  * end() sees at once; a big one is moved. */
 #define PARTS_SMALL ((size_t)2 << 10)

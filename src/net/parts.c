@@ -1,4 +1,6 @@
-/* Queues of bytes to send: copied small ones share a block, big ones stay where they are until they are sent. */
+/* Queues of bytes to send: copied small ones share a block, big ones stay where they are until they are sent. Many small
+ * pieces, a list's, are one part that pours them into blocks when these leave the queue.
+ */
 #include "net/net_internal.h"
 
 #define ROOM_MIN ((size_t)480)
@@ -133,15 +135,108 @@ void parts_piece(struct parts *l, const struct net_piece *piece)
 	parts_put(l, x);
 }
 
+/* ---- many pieces as one part ----------------------------------------------------------------- */
+
+#define MANY 16
+
+struct pieces {
+	size_t at, n;
+	struct net_piece v[];
+};
+
+static void pieces_end(void *owner)
+{
+	struct pieces *s = owner;
+
+	for (; s->at < s->n; s->at++)
+		if (s->v[s->at].end)
+			s->v[s->at].end(s->v[s->at].owner);
+	free(s);
+}
+
+static bool is_pieces(const struct part *x)
+{
+	return !x->p;
+}
+
+void parts_pieces(struct parts *l, const struct net_piece *pieces, size_t n)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += pieces[i].bytes.n;
+	if (n < MANY || total / n > PARTS_SMALL || !total) {
+		for (size_t i = 0; i < n; i++)
+			parts_piece(l, &pieces[i]);
+		return;
+	}
+	struct pieces *s = xmalloc(sizeof(*s) + n * sizeof(*pieces));
+	struct part *x = part_new();
+
+	*s = (struct pieces){ .n = n };
+	memcpy(s->v, pieces, n * sizeof(*pieces));
+	*x = (struct part){ .n = total, .refs = 1, .owner = s, .end = pieces_end };
+	parts_put(l, x);
+}
+
+/* The next n bytes of many pieces, to NULL: nowhere. */
+static void pieces_take(struct part *x, char *to, size_t n)
+{
+	struct pieces *s = x->owner;
+
+	x->n -= n;
+	while (n) {
+		struct net_piece *piece = &s->v[s->at];
+		size_t take = MIN(n, piece->bytes.n);
+
+		if (to)
+			to = mempcpy(to, piece->bytes.p, take);
+		piece->bytes = str_n(piece->bytes.p + take, piece->bytes.n - take);
+		n -= take;
+		if (piece->bytes.n)
+			return;
+		if (piece->end)
+			piece->end(piece->owner);
+		s->at++;
+	}
+}
+
+/* The first n bytes of many pieces, in blocks. */
+static void pour(struct parts *to, struct part *x, size_t n)
+{
+	while (n) {
+		struct part *t = to->last;
+
+		if (!t || !t->room || t->refs != 1 || t->used == t->room) {
+			t = xmalloc(sizeof(*t) + PARTS_BLOCK);
+			*t = (struct part){ .p = t->bytes, .refs = 1, .room = PARTS_BLOCK };
+			parts_put(to, t);
+		}
+		size_t take = MIN(n, t->room - t->used);
+
+		pieces_take(x, t->bytes + t->used, take);
+		t->used += take;
+		t->n += take;
+		to->n += take;
+		n -= take;
+	}
+}
+
+/* ---- what leaves a queue --------------------------------------------------------------------- */
+
 void parts_drop(struct parts *l, size_t n)
 {
 	while (n) {
 		struct part *x = l->first;
 
 		if (n < x->n) {
+			l->n -= n;
+			if (is_pieces(x)) {
+				pieces_take(x, NULL, n);
+				return;
+			}
 			x->p += n;
 			x->n -= n;
-			l->n -= n;
 			return;
 		}
 		n -= x->n;
@@ -167,6 +262,16 @@ void parts_move(struct parts *to, struct parts *from, size_t n)
 	while (n) {
 		struct part *x = from->first;
 
+		if (is_pieces(x)) {
+			size_t take = MIN(n, x->n);
+
+			pour(to, x, take);
+			from->n -= take;
+			n -= take;
+			if (!x->n)
+				part_unref(parts_pop(from));
+			continue;
+		}
 		if (n >= x->n) {
 			n -= x->n;
 			parts_put(to, parts_pop(from));
@@ -180,10 +285,11 @@ void parts_move(struct parts *to, struct parts *from, size_t n)
 
 void parts_gather(struct parts *to, struct str head, struct parts *from, size_t n)
 {
-	size_t room = n <= PARTS_SMALL ? PARTS_BLOCK : ROOM_MIN;
+	bool moved = n > PARTS_SMALL || (n && is_pieces(from->first));
+	size_t room = !moved || is_pieces(from->first) ? PARTS_BLOCK : ROOM_MIN;
 
 	copy(to, head, room);
-	if (n > PARTS_SMALL) {
+	if (moved) {
 		parts_move(to, from, n);
 		return;
 	}
