@@ -233,7 +233,9 @@ extern const struct strategy strategy_pod, strategy_service, strategy_namespace,
 	strategy_secret, strategy_configmap, strategy_role, strategy_binding, strategy_lease, strategy_pvc, strategy_pv,
 	strategy_ingress, strategy_endpoints, strategy_slice, strategy_csr, strategy_priorityclass, strategy_sa,
 	strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_apiservice, strategy_webhook,
-	strategy_networkpolicy, strategy_limitrange, strategy_runtimeclass;
+	strategy_networkpolicy, strategy_limitrange, strategy_runtimeclass, strategy_storageclass,
+	strategy_attributesclass, strategy_csicapacity, strategy_csidriver, strategy_csinode, strategy_attachment,
+	strategy_quota, strategy_ingressclass, strategy_podtemplate, strategy_controllerrevision;
 int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
@@ -253,16 +255,28 @@ void v_forbidden(struct err *e, const char *path, const char *detail);
 void v_duplicate(struct err *e, const char *path, struct str value);
 void v_not_found(struct err *e, const char *path, struct str value);
 void v_too_long(struct err *e, const char *path, size_t max);
+void v_too_many(struct err *e, const char *path, size_t n, size_t max);
 bool is_one_of(const char *const *words, struct str s);                    /* words ends with NULL */
 const char *name_wrong(struct str name, enum name_rule rule, bool prefix); /* NULL: fine; else upstream's sentence */
 void validate_name(struct err *e, const char *path, struct str name, enum name_rule rule);
 void validate_qualified(struct err *e, const char *path, struct str key); /* a label's key, and words of that form */
+void validate_qualified_as(struct err *e, const char *path, struct str key, struct str told); /* shown as `told` */
+void validate_label_value(struct err *e, const char *path, struct str v);
+bool finalizer_known(struct str f);
+const char *qualified_wrong(struct str key, size_t i); /* the i-th of what is wrong with it; NULL: no more */
+void validate_csi_name(struct err *e, const char *path, struct str name); /* of a CSI driver: in any case */
 void validate_meta(struct rq *rq, struct val meta, struct val old, const char *path, bool need_name, struct err *e);
+void validate_annotations(struct rq *rq, struct val annotations, const char *path, struct err *e);
 void validate_labels(struct rq *rq, struct val labels, const char *path, struct err *e);
 void validate_label_selector(struct rq *rq, struct val sel, const char *path, struct err *e);
 void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_containers(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_volumes(struct rq *rq, struct val spec, const char *path, struct err *e);
+void validate_volume_source(struct rq *rq, struct val spec, const char *at, struct err *e); /* of a PersistentVolume */
+bool same_volume_source(struct val a, struct val b);
+void validate_volume_spec(
+	struct rq *rq, struct val spec, const char *at, struct err *e); /* of one that is part of an attachment */
+void validate_node_selector(struct rq *rq, struct val selector, const char *at, struct err *e);
 void validate_placement(
 	struct rq *rq, struct val spec, const char *path, struct err *e); /* affinity, spread, tolerations */
 void validate_tolerations(struct rq *rq, struct val spec, const char *path, struct err *e); /* of path.tolerations */
@@ -280,10 +294,14 @@ void validate_port_name(struct err *e, const char *path, struct str name);
 void validate_port_or_name(struct err *e, const char *path, struct val port);
 void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector,
 	const char *restart_only, struct err *e);
+void validate_webhook_client(
+	struct rq *rq, struct val config, const char *path, struct err *e); /* a url, or a service */
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old);
 void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e);
 void validate_port(struct err *e, const char *path, struct val port);
 void causes_add(struct err *e, const struct err *from); /* appends the causes of another error */
+/* Puts what the schema declares between what the strategy found: in the order of the fields of t. */
+void causes_merge(const struct schema_type *t, const struct err *declared, struct err *e);
 /* The same of another object than rq's, or of the options: "DeleteOptions". 0 or -ERR_INVALID. */
 int validate_finish_as(struct rq *rq, const char *group, const char *kind, struct str name, struct err *e);
 int validate_options(struct rq *rq, const char *kind, struct err *e);

@@ -36,14 +36,18 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 		   insecure = val_get(spec, "insecureSkipTLSVerify");
 	struct str version = val_str(val_get(spec, "version")), group = val_str(val_get(spec, "group"));
 	struct str want = arena_strf(rq->a, "%.*s.%.*s", STR_ARG(version), STR_ARG(group));
+	int64_t port = val_int(val_get(service, "port"), 443);
 	bool bundle = val_str(val_get(spec, "caBundle")).n > 0;
 
 	(void)old;
 	if (!str_eq(want, val_str(val_path(o, "metadata.name"))))
 		v_invalid_str(e, "metadata.name", val_str(val_path(o, "metadata.name")),
-			"must be `spec.version+\".\"+spec.group`");
-	if (!version.n)
-		v_required(e, "spec.version", "");
+			rq_f(rq, "must be `spec.version+\".\"+spec.group`: \"%.*s\"", STR_ARG(want)));
+	if (group.n)
+		validate_name(e, "spec.group", group, NAME_SUBDOMAIN);
+	else if (!str_is(version, "v1"))
+		v_required(e, "spec.group", "only v1 may have an empty group and it better be legacy kube");
+	validate_name(e, "spec.version", version, NAME_LABEL_1035);
 	check_priority(e, "spec.groupPriorityMinimum", val_get(spec, "groupPriorityMinimum"), 20000,
 		"must be positive and less than 20000");
 	check_priority(e, "spec.versionPriority", val_get(spec, "versionPriority"), 1000,
@@ -61,6 +65,9 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 		v_required(e, "spec.service.namespace", "");
 	if (!val_str(val_get(service, "name")).n)
 		v_required(e, "spec.service.name", "");
+	if (port < 1 || port > 65535)
+		v_invalid(e, "spec.service.port", val_get(service, "port"),
+			"port is not valid: must be between 1 and 65535, inclusive");
 	if (val_bool(insecure, false) && bundle)
 		v_invalid(e, "spec.insecureSkipTLSVerify", insecure, "may not be true if caBundle is present");
 }

@@ -1,4 +1,4 @@
-/* Namespaces, nodes, secrets, configmaps, volumes, leases, events, RBAC: the small rules of each. */
+/* Namespaces, secrets, configmaps, leases, events, priority classes, templates: the small rules of each. */
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
@@ -23,33 +23,6 @@ static int namespace_prepare(struct rq *rq, struct node *o, struct val old, stru
 			node_delc(spec, "finalizers");
 	}
 	return 0;
-}
-
-static int node_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
-{
-	(void)e;
-	if (!val_has(old) && !node_getc(o, "status"))
-		node_setc(o, "status", node_map(rq->a));
-	return 0;
-}
-
-static void node_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	struct val taints = val_path(o, "spec.taints");
-
-	if (rq->sub.n)
-		return;
-	for (size_t i = 0; i < val_len(taints); i++) {
-		struct val t = val_at(taints, i);
-		validate_qualified(e, rq_f(rq, "spec.taints[%zu].key", i), val_str(val_get(t, "key")));
-		for (size_t k = 0; k < i; k++)
-			if (val_equal(val_get(t, "key"), val_get(val_at(taints, k), "key")) &&
-				val_equal(val_get(t, "effect"), val_get(val_at(taints, k), "effect")))
-				v_duplicate(e, rq_f(rq, "spec.taints[%zu]", i), val_str(val_get(t, "key")));
-	}
-	struct val was = val_path(old, "spec.podCIDR");
-	if (val_has(old) && val_str(was).n)
-		validate_immutable(e, "spec.podCIDR", val_path(o, "spec.podCIDR"), was);
 }
 
 /* stringData is written as data, base64, and never read back. */
@@ -95,28 +68,65 @@ static void check_frozen(struct rq *rq, struct val o, struct val old, const char
 	(void)rq;
 }
 
-static void require_key(struct rq *rq, struct val o, const char *key, struct err *e)
+/* Of a Secret whose type says what is in it. */
+static void require_key(struct rq *rq, struct val o, const char *key, bool filled, struct err *e)
 {
-	if (!val_has(val_get(val_get(o, "data"), key)))
+	struct val v = val_get(val_get(o, "data"), key);
+
+	if (!val_has(v) || (filled && !val_str(v).n))
 		v_required(e, rq_f(rq, "data[%s]", key), "");
+}
+
+static void require_json(struct rq *rq, struct val o, const char *key, struct err *e)
+{
+	struct val v = val_get(val_get(o, "data"), key);
+	auto_buf struct buf text = BUF_INIT;
+	auto_(doc_unref) struct doc *d = NULL;
+	char *at = rq_f(rq, "data[%s]", key);
+	struct err why;
+
+	err_init(&why);
+	if (!val_has(v))
+		v_required(e, at, "");
+	else if (base64_decode(val_str(v), &text) < 0 || doc_parse_lenient(buf_view(&text), NULL, NULL, &d, &why) < 0)
+		v_invalid_str(e, at, STR("<secret contents redacted>"), why.message);
+	else if (val_kind(doc_root(d)) != VAL_MAP)
+		v_invalid_str(e, at, STR("<secret contents redacted>"), "must be a JSON object");
+}
+
+static void require_by_type(struct rq *rq, struct val o, struct err *e)
+{
+	static const char account[] = "kubernetes.io/service-account.name";
+	struct str type = val_str(val_get(o, "type"));
+	struct val data = val_get(o, "data");
+
+	if (str_is(type, "kubernetes.io/tls")) {
+		require_key(rq, o, "tls.crt", false, e);
+		require_key(rq, o, "tls.key", false, e);
+	} else if (str_is(type, "kubernetes.io/dockercfg")) {
+		require_json(rq, o, ".dockercfg", e);
+	} else if (str_is(type, "kubernetes.io/dockerconfigjson")) {
+		require_json(rq, o, ".dockerconfigjson", e);
+	} else if (str_is(type, "kubernetes.io/ssh-auth")) {
+		require_key(rq, o, "ssh-privatekey", true, e);
+	} else if (str_is(type, "kubernetes.io/basic-auth") && !val_has(val_get(data, "username")) &&
+		!val_has(val_get(data, "password"))) {
+		require_key(rq, o, "username", false, e);
+		require_key(rq, o, "password", false, e);
+	} else if (str_is(type, "kubernetes.io/service-account-token") &&
+		!val_str(val_get(val_path(o, "metadata.annotations"), account)).n) {
+		v_required(e, rq_f(rq, "metadata.annotations[%s]", account), "");
+	}
 }
 
 static void secret_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	static const char *const keys[] = { "data", NULL };
-	struct str type = val_str(val_get(o, "type"));
 
 	if (check_keys(rq, val_get(o, "data"), "data", e) > (size_t)1400 * 1024)
 		v_too_long(e, "data", 1024 * 1024);
 	check_frozen(rq, o, old, keys, e);
-	if (str_is(type, "kubernetes.io/tls")) {
-		require_key(rq, o, "tls.crt", e);
-		require_key(rq, o, "tls.key", e);
-	} else if (str_is(type, "kubernetes.io/dockerconfigjson")) {
-		require_key(rq, o, ".dockerconfigjson", e);
-	} else if (str_is(type, "kubernetes.io/ssh-auth")) {
-		require_key(rq, o, "ssh-privatekey", e);
-	}
+	require_by_type(rq, o, e);
 }
 
 static void configmap_validate(struct rq *rq, struct val o, struct val old, struct err *e)
@@ -134,95 +144,61 @@ static void configmap_validate(struct rq *rq, struct val o, struct val old, stru
 	check_frozen(rq, o, old, keys, e);
 }
 
-/* Protection is the work of a controller: without one, the object could never go away. */
-static void protect(struct rq *rq, struct node *o, const char *finalizer)
+/* The two classes that the system brings, and what they are worth. */
+static const char *system_class_wrong(struct rq *rq, struct val o, struct str name)
 {
-	struct node *list = node_path(o, "metadata.finalizers");
+	static const struct {
+		const char *name;
+		int64_t value;
+	} known[] = { { "system-node-critical", 2000001000 }, { "system-cluster-critical", 2000000000 } };
 
-	for (size_t i = 0; i < node_len(list); i++)
-		if (str_is(node_text_str(node_at(list, i)), finalizer))
-			return;
-	if (__atomic_load_n(&rq->res->stored->controller_present, __ATOMIC_ACQUIRE))
-		node_add(node_need_list(o, "metadata.finalizers"), node_c(rq->a, finalizer));
-}
-
-static int pvc_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
-{
-	(void)e;
-	if (val_has(old))
-		return 0;
-	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending'}"));
-	protect(rq, o, "kubernetes.io/pvc-protection");
-	return 0;
-}
-
-static void as_before(struct node *map, struct node *before, const char *key)
-{
-	if (node_getc(before, key))
-		node_setc(map, key, node_getc(before, key));
-	else
-		node_delc(map, key);
-}
-
-/* A claim is what it was made as; it gets its volume and class, and may ask for more once it is bound. */
-static void claim_changes(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	static const char *const later[] = { "volumeName", "storageClassName" };
-	struct node *now = node_from(rq->a, val_get(o, "spec")), *was = node_from(rq->a, val_get(old, "spec"));
-	bool bound = val_is(val_path(old, "status.phase"), "Bound");
-	struct quantity a, b;
-
-	for (size_t i = 0; i < ARRAY_LEN(later); i++)
-		if (!node_text_str(node_getc(was, later[i])).n)
-			as_before(now, was, later[i]);
-	as_before(now, was, "volumeAttributesClassName");
-	if (bound && node_path(now, "resources.requests"))
-		as_before(node_path(now, "resources.requests"), node_path(was, "resources.requests"), "storage");
-	if (!node_equal(now, was))
-		v_forbidden(e, "spec",
-			"spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
-	else if (quantity_of(val_path(o, "spec.resources.requests.storage"), &a) &&
-		quantity_of(val_path(old, "spec.resources.requests.storage"), &b) && quantity_cmp(a, b) < 0)
-		v_forbidden(e, "spec.resources.requests.storage", "field can not be less than previous value");
-}
-
-static void pvc_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	if (rq->sub.n)
-		return;
-	if (!val_has(val_path(o, "spec.resources.requests.storage")))
-		v_required(e, "spec.resources[storage]", "");
-	if (val_has(old))
-		claim_changes(rq, o, old, e);
-}
-
-static int pv_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
-{
-	(void)e;
-	if (val_has(old))
-		return 0;
-	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending'}"));
-	protect(rq, o, "kubernetes.io/pv-protection");
-	return 0;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		if (!str_is(name, known[i].name))
+			continue;
+		if (val_int(val_get(o, "value"), 0) != known[i].value)
+			return rq_f(
+				rq, "value of %s PriorityClass must be %lld", known[i].name, (long long)known[i].value);
+		if (val_bool(val_get(o, "globalDefault"), false))
+			return rq_f(rq, "globalDefault of %s PriorityClass must be false", known[i].name);
+		return NULL;
+	}
+	return rq_f(rq, "%.*s is not a known system priority class", STR_ARG(name));
 }
 
 static void priorityclass_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	int64_t value = val_int(val_get(o, "value"), 0);
 	struct str name = val_str(val_path(o, "metadata.name"));
+	const char *why;
 
-	(void)rq;
-	if (value > 1000000000 && !str_starts(name, STR("system-")))
-		v_forbidden(e, "value", "maximum allowed value of a user defined priority is 1000000000");
+	(void)old;
+	if (!str_starts(name, STR("system-"))) {
+		if (val_int(val_get(o, "value"), 0) > 1000000000)
+			v_forbidden(e, "value", "maximum allowed value of a user defined priority is 1000000000");
+	} else if ((why = system_class_wrong(rq, o, name))) {
+		v_forbidden(e, "metadata.name",
+			rq_f(rq,
+				"priority class names with 'system-' prefix are reserved for system use only. error: %s",
+				why));
+	}
 }
 
-static int event_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+/* An event stands in the namespace of what it is about. */
+static void event_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	(void)rq;
-	(void)o;
+	bool core = !rq->res->def.group[0];
+	const char *field = core ? "involvedObject" : "regarding";
+	struct str ns = val_str(val_path(o, "metadata.namespace")),
+		   about = val_str(val_get(val_get(o, field), "namespace"));
+
 	(void)old;
-	(void)e;
-	return 0;
+	if (about.n ? !str_eq(about, ns) : ns.n && !str_is(ns, "default"))
+		v_invalid_str(e, "involvedObject.namespace", about, "does not match event.namespace");
+}
+
+static void template_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	(void)old;
+	validate_pod_template(rq, val_get(o, "template"), "template", VAL_NONE, NULL, e);
 }
 
 static void runtimeclass_validate(struct rq *rq, struct val o, struct val old, struct err *e)
@@ -239,18 +215,22 @@ static void runtimeclass_validate(struct rq *rq, struct val o, struct val old, s
 
 static void namespace_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
+	for (struct val_iter it = val_iter(val_path(o, "spec.finalizers")); val_next(&it);) {
+		validate_qualified(e, "spec.finalizers", val_str(it.val));
+		if (!str_has(val_str(it.val), STR("/")) && !finalizer_known(val_str(it.val)))
+			v_invalid(e, "spec.finalizers", it.val,
+				"name is neither a standard finalizer name nor is it fully qualified");
+	}
 	if (!rq->sub.n && !val_equal(val_path(o, "metadata.labels"), val_path(old, "metadata.labels")))
 		podsecurity_labels(rq, val_path(o, "metadata.labels"), e);
 }
 
 const struct strategy strategy_namespace = { .prepare = namespace_prepare, .validate = namespace_validate };
-const struct strategy strategy_node = { .create_status = true, .prepare = node_prepare, .validate = node_validate };
 const struct strategy strategy_secret = { .prepare = secret_prepare, .validate = secret_validate };
 const struct strategy strategy_configmap = { .validate = configmap_validate };
 const struct strategy strategy_sa = { 0 };
-const struct strategy strategy_pvc = { .prepare = pvc_prepare, .validate = pvc_validate };
-const struct strategy strategy_pv = { .prepare = pv_prepare };
 const struct strategy strategy_lease = { .create_on_update = true };
 const struct strategy strategy_priorityclass = { .validate = priorityclass_validate };
 const struct strategy strategy_runtimeclass = { .validate = runtimeclass_validate };
-const struct strategy strategy_event = { .prepare = event_prepare, .create_on_update = true };
+const struct strategy strategy_event = { .validate = event_validate, .create_on_update = true };
+const struct strategy strategy_podtemplate = { .validate = template_validate };

@@ -273,22 +273,6 @@ static void check_versions(struct rq *rq, struct val versions, struct err *e)
 			"Invalid value: %.*s: must have exactly one version marked as storage version", STR_ARG(text));
 }
 
-static void check_client_config(struct rq *rq, struct val c, const char *path, struct err *e)
-{
-	struct val url = val_get(c, "url"), service = val_get(c, "service");
-
-	if (val_has(url) == val_has(service)) {
-		v_required(e, path, "exactly one of url or service is required");
-		return;
-	}
-	if (val_has(url) && !str_starts(val_str(url), STR("https://")))
-		v_invalid(e, rq_f(rq, "%s.url", path), url, "'https' is the only allowed URL scheme");
-	if (val_has(service) && !val_str(val_get(service, "name")).n)
-		v_required(e, rq_f(rq, "%s.service.name", path), "service name is required");
-	if (val_has(service) && !val_str(val_get(service, "namespace")).n)
-		v_required(e, rq_f(rq, "%s.service.namespace", path), "service namespace is required");
-}
-
 static void check_conversion(struct rq *rq, struct val c, struct err *e)
 {
 	struct val hook = val_get(c, "webhook"), versions = val_get(hook, "conversionReviewVersions");
@@ -303,7 +287,7 @@ static void check_conversion(struct rq *rq, struct val c, struct err *e)
 	if (!val_has(val_get(hook, "clientConfig")))
 		v_required(e, "spec.conversion.webhookClientConfig", "required when strategy is set to Webhook");
 	else
-		check_client_config(rq, val_get(hook, "clientConfig"), "spec.conversion.webhookClientConfig", e);
+		validate_webhook_client(rq, val_get(hook, "clientConfig"), "spec.conversion.webhookClientConfig", e);
 	for (struct val_iter it = val_iter(versions); val_next(&it);)
 		v1 |= val_is(it.val, "v1");
 	if (!val_len(versions))

@@ -1,6 +1,7 @@
-/* Ingresses on their way in. */
+/* Ingresses and their classes on their way in. */
 #include "api/api_internal.h"
 #include <arpa/inet.h>
+#include <ctype.h>
 
 #define WILDCARD                                                                                                                   \
 	"a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case " \
@@ -149,4 +150,65 @@ static int prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 	return 0;
 }
 
+/* ---- classes --------------------------------------------------------------------------------- */
+
+#define CONTROLLER_BYTES_MAX 250
+
+static bool path_characters(struct str path)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < path.n; i++)
+		ok &= isalnum((unsigned char)path.p[i]) || strchr("/-._~%!$&'()*+,;=:", path.p[i]);
+	return ok;
+}
+
+/* acme.io/foo */
+static void controller_validate(struct str controller, struct err *e)
+{
+	static const char at[] = "spec.controller";
+	struct str domain, path = str_cut(controller, '/', &domain);
+
+	if (controller.n > CONTROLLER_BYTES_MAX)
+		v_too_long(e, at, CONTROLLER_BYTES_MAX);
+	if (!controller.n) {
+		v_required(e, at, "");
+	} else if (!domain.n || !path.n) {
+		v_invalid_str(e, at, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+	} else {
+		validate_name(e, at, domain, NAME_SUBDOMAIN);
+		if (!path_characters(path))
+			v_invalid_str(e, at, path,
+				"Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')");
+	}
+}
+
+static void parameters_validate(struct rq *rq, struct val parameters, struct err *e)
+{
+	static const char *const scopes[] = { "Cluster", "Namespace", NULL };
+	struct str scope = val_str(val_get(parameters, "scope")), ns = val_str(val_get(parameters, "namespace"));
+	bool inside = str_is(scope, "Namespace");
+
+	resource_validate(rq, parameters, "spec.parameters", e);
+	if (!is_one_of(scopes, scope))
+		v_unsupported(e, "spec.parameters.scope", scope, scopes);
+	else if (inside && !ns.n)
+		v_required(e, "spec.parameters.namespace", "`parameters.scope` is set to 'Namespace'");
+	else if (!inside && val_has(val_get(parameters, "namespace")))
+		v_forbidden(e, "spec.parameters.namespace", "`parameters.scope` is set to 'Cluster'");
+	else if (inside)
+		validate_name(e, "spec.parameters.namespace", ns, NAME_LABEL);
+}
+
+static void class_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct val parameters = val_path(o, "spec.parameters");
+
+	(void)old;
+	controller_validate(val_str(val_path(o, "spec.controller")), e);
+	if (val_has(parameters))
+		parameters_validate(rq, parameters, e);
+}
+
+const struct strategy strategy_ingressclass = { .validate = class_validate };
 const struct strategy strategy_ingress = { .prepare = prepare, .validate = validate };

@@ -3,12 +3,12 @@
 
 static void validate_policy_port(struct rq *rq, struct val p, const char *path, struct err *e)
 {
-	static const char *const protocols[] = { "SCTP", "TCP", "UDP", NULL };
+	static const char *const protocols[] = { "TCP", "UDP", "SCTP", NULL };
 	struct val port = val_get(p, "port"), end = val_get(p, "endPort");
 	const char *at = rq_f(rq, "%s.port", path), *end_at = rq_f(rq, "%s.endPort", path);
 	struct str protocol = val_str(val_get(p, "protocol"));
 
-	if (protocol.n && !str_is(protocol, "TCP") && !str_is(protocol, "UDP") && !str_is(protocol, "SCTP"))
+	if (protocol.n && !is_one_of(protocols, protocol))
 		v_unsupported(e, rq_f(rq, "%s.protocol", path), protocol, protocols);
 	if (!val_has(port)) {
 		if (val_has(end))
@@ -84,22 +84,15 @@ static void validate_rules(struct rq *rq, struct val rules, const char *path, co
 
 static void networkpolicy_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	static const char *const types[] = { "Egress", "Ingress", NULL };
 	struct val spec = val_get(o, "spec");
 
 	(void)old;
 	validate_label_selector(rq, val_get(spec, "podSelector"), "spec.podSelector", e);
 	validate_rules(rq, val_get(spec, "ingress"), "spec.ingress", "from", e);
 	validate_rules(rq, val_get(spec, "egress"), "spec.egress", "to", e);
-	if (val_len(val_get(spec, "policyTypes")) > 2) {
+	if (val_len(val_get(spec, "policyTypes")) > 2)
 		v_invalid(e, "spec.policyTypes", val_get(spec, "policyTypes"),
 			"may not specify more than two policyTypes");
-		return;
-	}
-	for (struct val_iter it = val_iter(val_get(spec, "policyTypes")); val_next(&it);) {
-		if (!val_is(it.val, "Ingress") && !val_is(it.val, "Egress"))
-			v_unsupported(e, rq_f(rq, "spec.policyTypes[%zu]", it.i), val_str(it.val), types);
-	}
 }
 
 const struct strategy strategy_networkpolicy = { .validate = networkpolicy_validate };

@@ -1,4 +1,4 @@
-/* Services, Endpoints, EndpointSlices, Ingresses. */
+/* Services on their way in. */
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
@@ -171,36 +171,3 @@ static void service_validate(struct rq *rq, struct val o, struct val old, struct
 const struct strategy strategy_service = {
 	.prepare = service_prepare, .validate = service_validate, .warn = warn_service
 };
-
-static void endpoints_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	struct val subsets = val_get(o, "subsets");
-
-	(void)old;
-	for (size_t i = 0; i < val_len(subsets); i++) {
-		struct val list = val_get(val_at(subsets, i), "addresses");
-		for (size_t k = 0; k < val_len(list); k++)
-			validate_endpoint_ip(e, rq_f(rq, "subsets[%zu].addresses[%zu].ip", i, k),
-				val_str(val_get(val_at(list, k), "ip")));
-	}
-}
-
-static void slice_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	struct val list = val_get(o, "endpoints");
-	bool fqdn = val_is(val_get(o, "addressType"), "FQDN");
-
-	for (size_t i = 0; i < val_len(list); i++) {
-		struct val addresses = val_get(val_at(list, i), "addresses");
-		if (!val_len(addresses))
-			v_required(e, rq_f(rq, "endpoints[%zu].addresses", i), "must contain at least 1 address");
-		for (size_t k = 0; !fqdn && k < val_len(addresses); k++)
-			validate_endpoint_ip(
-				e, rq_f(rq, "endpoints[%zu].addresses[%zu]", i, k), val_str(val_at(addresses, k)));
-	}
-	if (val_has(old))
-		validate_immutable(e, "addressType", val_get(o, "addressType"), val_get(old, "addressType"));
-}
-
-const struct strategy strategy_endpoints = { .validate = endpoints_validate, .create_on_update = true };
-const struct strategy strategy_slice = { .validate = slice_validate };

@@ -120,6 +120,7 @@ static int daemonset_prepare(struct rq *rq, struct node *o, struct val old, stru
 static void daemonset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val rolling = val_path(o, "spec.updateStrategy.rollingUpdate"), surge_val = val_get(rolling, "maxSurge");
+	static const char *const types[] = { "RollingUpdate", "OnDelete", NULL };
 	int64_t surge = 0, unavailable = 0;
 
 	(void)old;
@@ -127,6 +128,8 @@ static void daemonset_validate(struct rq *rq, struct val o, struct val old, stru
 		return;
 	workload(rq, o, "daemonset", e);
 	no_deadline(o, "DaemonSet", e);
+	if (!is_one_of(types, val_str(val_path(o, "spec.updateStrategy.type"))))
+		v_unsupported_val(e, "spec.updateStrategy", val_path(o, "spec.updateStrategy"), types);
 	if (!val_is(val_path(o, "spec.updateStrategy.type"), "RollingUpdate") || !val_has(rolling))
 		return;
 	count_or_percent(val_get(rolling, "maxUnavailable"), "spec.updateStrategy.rollingUpdate.maxUnavailable", true,
@@ -141,9 +144,12 @@ static void daemonset_validate(struct rq *rq, struct val o, struct val old, stru
 
 static void statefulset_strategy(struct val strategy, struct err *e)
 {
+	static const char *const types[] = { "RollingUpdate", "OnDelete", NULL };
 	struct val rolling = val_get(strategy, "rollingUpdate"), partition = val_get(rolling, "partition");
 
-	if (val_is(val_get(strategy, "type"), "OnDelete") && val_has(rolling))
+	if (!is_one_of(types, val_str(val_get(strategy, "type"))))
+		v_invalid(e, "spec.updateStrategy", strategy, "must be 'RollingUpdate' or 'OnDelete'");
+	else if (val_is(val_get(strategy, "type"), "OnDelete") && val_has(rolling))
 		v_invalid(e, "spec.updateStrategy.rollingUpdate", rolling,
 			"only allowed for updateStrategy 'RollingUpdate'");
 	else if (val_int(partition, 0) < 0)
@@ -177,12 +183,16 @@ static struct val with_claims(struct rq *rq, struct val o)
 static void statefulset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	static const char *const fixed[] = { "selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates" };
+	static const char *const orders[] = { "OrderedReady", "Parallel", NULL };
+	struct val order = val_path(o, "spec.podManagementPolicy");
 
 	if (rq->sub.n)
 		return;
+	if (!is_one_of(orders, val_str(order)))
+		v_invalid(e, "spec.podManagementPolicy", order, "must be 'OrderedReady' or 'Parallel'");
+	statefulset_strategy(val_path(o, "spec.updateStrategy"), e);
 	workload(rq, with_claims(rq, o), "statefulset", e);
 	no_deadline(o, "StatefulSet", e);
-	statefulset_strategy(val_path(o, "spec.updateStrategy"), e);
 	if (!val_has(old))
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
@@ -204,6 +214,8 @@ static void rc_validate(struct rq *rq, struct val o, struct val old, struct err 
 		return;
 	if (!val_len(sel))
 		v_required(e, "spec.selector", "");
+	if (!val_has(val_path(o, "spec.template"))) /* the schema says so */
+		return;
 	for (struct val_iter it = val_iter(sel); val_next(&it);)
 		if (!val_equal(it.val, val_get_str(labels, it.key))) {
 			v_invalid(e, "spec.template.metadata.labels", labels,
@@ -216,29 +228,66 @@ static void rc_validate(struct rq *rq, struct val o, struct val old, struct err 
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
+static const char run_to_end[] = "OnFailure,Never";
+
+static const char *const job_labels[] = { "controller-uid", "batch.kubernetes.io/controller-uid", "job-name",
+	"batch.kubernetes.io/job-name" };
+
+static void set_if_missing(struct node *map, const char *key, struct node *value)
+{
+	if (!node_getc(map, key))
+		node_setc(map, key, value);
+}
+
+/* The server's own labels and selector. What the client gave of them stays, and is wrong if it differs. */
 static int job_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
-	static const char *const keys[] = { "controller-uid", "batch.kubernetes.io/controller-uid", "job-name",
-		"batch.kubernetes.io/job-name" };
-	struct node *spec = node_need_map(o, "spec"), *meta = node_getc(o, "metadata");
+	struct node *spec = node_need_map(o, "spec"), *meta = node_getc(o, "metadata"), *labels;
 
 	(void)e;
 	if (val_has(old) || node_bool_of(node_getc(spec, "manualSelector"), false))
 		return 0;
-	struct node *labels = node_need_map(spec, "template.metadata.labels");
+	labels = node_need_map(spec, "template.metadata.labels");
 	if (!node_getc(meta, "name"))
 		return 0; /* validation will say so */
-	for (size_t i = 0; i < 4; i++)
-		node_setc(labels, keys[i], node_getc(meta, i < 2 ? "uid" : "name"));
+	for (size_t i = 0; i < ARRAY_LEN(job_labels); i++)
+		set_if_missing(labels, job_labels[i], node_getc(meta, i < 2 ? "uid" : "name"));
 	/* Its labels were defaulted from the template before these existed. */
 	struct node *own = node_need_map(o, "metadata.labels");
 	if (!node_len(own))
 		for (size_t i = 0; i < node_len(labels); i++)
 			node_set(own, node_key_at(labels, i),
 				node_copy(rq->a, node_get(labels, node_key_at(labels, i))));
-	node_setc(spec, "selector",
-		node_pack(rq->a, "{matchLabels:{'batch.kubernetes.io/controller-uid':o}}", node_getc(meta, "uid")));
+	set_if_missing(node_need_map(spec, "selector.matchLabels"), job_labels[1], node_getc(meta, "uid"));
 	return 0;
+}
+
+/* A selector that was not given by hand selects by what the server set. */
+static void generated_selector(struct rq *rq, struct val o, struct err *e)
+{
+	struct val labels = val_path(o, "spec.template.metadata.labels"), sel = val_path(o, "spec.selector");
+	struct node *expected = node_map(rq->a);
+	const struct selector *parsed;
+	struct doc *d;
+	struct err why;
+
+	for (size_t i = 0; i < ARRAY_LEN(job_labels); i++) {
+		struct val want = val_path(o, i < 2 ? "metadata.uid" : "metadata.name"),
+			   is = val_get(labels, job_labels[i]);
+		char *at = rq_f(rq, "spec.template.metadata.labels[%s]", job_labels[i]),
+		     *must = rq_f(rq, "must be '%.*s'", STR_ARG(val_str(want)));
+
+		if (!val_has(is))
+			v_required(e, at, must);
+		else if (!val_equal(is, want))
+			v_invalid(e, at, labels, must);
+		node_setc(expected, job_labels[i], node_str(rq->a, val_str(want)));
+	}
+	d = node_publish(expected);
+	doc_hold(rq->a, d);
+	err_init(&why);
+	if (selector_of(rq->a, sel, &parsed, &why) >= 0 && !selector_matches(parsed, doc_root(d)))
+		v_invalid(e, "spec.selector", sel, "`selector` not auto-generated");
 }
 
 /* An Indexed Job may grow and shrink by its completions and parallelism together. */
@@ -251,10 +300,18 @@ static bool elastic(struct val o, struct val old)
 
 static void job_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
+	struct val sel = val_path(o, "spec.selector");
+
 	if (rq->sub.n)
 		return;
-	validate_pod_template(
-		rq, val_path(o, "spec.template"), "spec.template", val_path(o, "spec.selector"), "OnFailure,Never", e);
+	if (!val_bool(val_path(o, "spec.manualSelector"), false))
+		generated_selector(rq, o, e);
+	else if (!val_has(sel))
+		v_required(e, "spec.selector", "");
+	if (!val_has(sel)) /* selects nothing */
+		v_invalid(e, "spec.template.metadata.labels", val_path(o, "spec.template.metadata.labels"),
+			"`selector` does not match template `labels`");
+	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", sel, run_to_end, e);
 	if (!val_has(old))
 		return;
 	if (!elastic(o, old))
@@ -312,18 +369,23 @@ static void cronjob_validate(struct rq *rq, struct val o, struct val old, struct
 		v_invalid(e, "spec.jobTemplate.spec.selector", val_get(template, "selector"),
 			"`selector` will be auto-generated");
 	if (val_bool(val_get(template, "manualSelector"), false))
-		v_unsupported(e, "spec.jobTemplate.spec.manualSelector", STR("true"), manual);
+		v_unsupported_val(
+			e, "spec.jobTemplate.spec.manualSelector", val_get(template, "manualSelector"), manual);
 	validate_pod_template(
-		rq, val_get(template, "template"), "spec.jobTemplate.spec.template", VAL_NONE, "OnFailure,Never", e);
+		rq, val_get(template, "template"), "spec.jobTemplate.spec.template", VAL_NONE, run_to_end, e);
 }
 
 static void pdb_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
+	int64_t ignored;
+
 	(void)old;
 	if (rq->sub.n)
 		return;
 	if (val_has(val_path(o, "spec.minAvailable")) && val_has(val_path(o, "spec.maxUnavailable")))
 		v_invalid_str(e, "spec", STR(""), "minAvailable and maxUnavailable cannot be both set");
+	count_or_percent(val_path(o, "spec.minAvailable"), "spec.minAvailable", true, &ignored, e);
+	count_or_percent(val_path(o, "spec.maxUnavailable"), "spec.maxUnavailable", true, &ignored, e);
 	validate_label_selector(rq, val_path(o, "spec.selector"), "spec.selector", e);
 }
 
@@ -336,4 +398,15 @@ const struct strategy strategy_statefulset = { .validate = statefulset_validate,
 const struct strategy strategy_rc = { .validate = rc_validate, .warn = warn_workload };
 const struct strategy strategy_job = { .prepare = job_prepare, .validate = job_validate, .warn = warn_workload };
 const struct strategy strategy_cronjob = { .validate = cronjob_validate, .warn = warn_cronjob };
+static void revision_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	(void)rq;
+	(void)old;
+	if (val_int(val_get(o, "revision"), 0) < 0)
+		v_invalid(e, "revision", val_get(o, "revision"), "must be greater than or equal to 0");
+	if (!val_has(val_get(o, "data")))
+		v_required(e, "data", "data is mandatory");
+}
+
+const struct strategy strategy_controllerrevision = { .validate = revision_validate };
 const struct strategy strategy_pdb = { .validate = pdb_validate };

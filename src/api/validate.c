@@ -1,170 +1,10 @@
-/* Field errors in the words that clients know, and the rules of names and labels. */
+/* The rules of names, labels and metadata, and of words that many kinds have. */
 #include "api/api_internal.h"
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
-
-/* Quoted as Go quotes: what is not printable as \x00, all else as it is. */
-void buf_go_quoted(struct buf *b, struct str s)
-{
-	static const char named[] = "\aa\bb\ff\nn\rr\tt\vv\"\"\\\\";
-
-	buf_byte(b, '"');
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-		const char *p = c ? strchr(named, c) : NULL;
-
-		if (p && (p - named) % 2 == 0)
-			buf_printf(b, "\\%c", p[1]);
-		else if (c < 0x20 || c == 0x7f)
-			buf_printf(b, "\\x%02x", c);
-		else
-			buf_byte(b, (char)c);
-	}
-	buf_byte(b, '"');
-}
-
-void v_required(struct err *e, const char *path, const char *detail)
-{
-	err_cause(e, "FieldValueRequired", path, "Required value%s%s", detail && detail[0] ? ": " : "",
-		detail ? detail : "");
-}
-
-void v_invalid(struct err *e, const char *path, struct val v, const char *detail)
-{
-	struct str t = val_has(v) ? val_text(v) : STR("null");
-
-	if (val_kind(v) == VAL_STR) {
-		v_invalid_str(e, path, val_str(v), detail);
-		return;
-	}
-	if (t.n > 300)
-		t = str_sub(t, 0, 300);
-	err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s: %s", STR_ARG(t), detail);
-}
-
-void v_invalid_str(struct err *e, const char *path, struct str value, const char *detail)
-{
-	auto_buf struct buf b = BUF_INIT;
-
-	buf_go_quoted(&b, str_sub(value, 0, 300));
-	err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s: %s", (int)b.n, b.p, detail);
-}
-
-void v_unsupported(struct err *e, const char *path, struct str value, const char *const *known)
-{
-	auto_buf struct buf b = BUF_INIT;
-
-	buf_c(&b, "Unsupported value: ");
-	buf_go_quoted(&b, value);
-	buf_c(&b, ": supported values: ");
-	for (size_t i = 0; known[i]; i++)
-		buf_printf(&b, "%s\"%s\"", i ? ", " : "", known[i]);
-	err_cause(e, "FieldValueNotSupported", path, "%.*s", (int)b.n, b.p);
-}
-
-void v_unsupported_val(struct err *e, const char *path, struct val v, const char *const *known)
-{
-	auto_buf struct buf b = BUF_INIT;
-
-	for (size_t i = 0; known[i]; i++)
-		buf_printf(&b, "%s\"%s\"", i ? ", " : "", known[i]);
-	err_cause(e, "FieldValueNotSupported", path, "Unsupported value: %.*s: supported values: %.*s",
-		STR_ARG(val_text(v)), STR_ARG(buf_view(&b)));
-}
-
-void v_forbidden(struct err *e, const char *path, const char *detail)
-{
-	err_cause(e, "FieldValueForbidden", path, "Forbidden: %s", detail);
-}
-
-void v_duplicate(struct err *e, const char *path, struct str value)
-{
-	auto_buf struct buf b = BUF_INIT;
-
-	buf_go_quoted(&b, value);
-	err_cause(e, "FieldValueDuplicate", path, "Duplicate value: %.*s", (int)b.n, b.p);
-}
-
-void v_not_found(struct err *e, const char *path, struct str value)
-{
-	auto_buf struct buf b = BUF_INIT;
-
-	buf_go_quoted(&b, value);
-	err_cause(e, "FieldValueNotFound", path, "Not found: %.*s", (int)b.n, b.p);
-}
-
-void v_too_long(struct err *e, const char *path, size_t max)
-{
-	err_cause(e, "FieldValueTooLong", path, "Too long: may not be more than %zu bytes", max);
-}
-
-void causes_add(struct err *e, const struct err *from)
-{
-	const char *reason, *field, *message;
-
-	for (size_t pos = 0; err_next_cause(from, &pos, &reason, &field, &message);)
-		err_cause(e, reason, field, "%s", message);
-}
-
-/* Whether a cause before the one at `end` says the same. */
-static bool cause_before(const struct err *e, size_t end, const char *field, const char *message)
-{
-	const char *reason, *f, *m;
-
-	for (size_t pos = 0; pos < end && err_next_cause(e, &pos, &reason, &f, &m);)
-		if (!strcmp(f, field) && !strcmp(m, message))
-			return true;
-	return false;
-}
-
-/* Causes → "Pod "x" is invalid: a: Required value" or "[a: …, b: …]" for several. */
-static bool finish(const char *group, const char *kind, struct str name, struct err *e)
-{
-	const char *reason, *field, *message;
-	struct buf b = BUF_INIT;
-	size_t n = 0;
-
-	for (size_t pos = 0, at = 0; err_next_cause(e, &pos, &reason, &field, &message); at = pos) {
-		if (cause_before(e, at, field, message))
-			continue;
-		buf_printf(&b, "%s%s: %s", n++ ? ", " : "", field, message);
-	}
-	if (n) {
-		auto_buf struct buf quoted = BUF_INIT;
-		struct err causes;
-		err_copy(&causes, e);
-		buf_go_quoted(&quoted, name);
-		err_set(e, ERR_INVALID, "%s%s%s %.*s is invalid: %s%.*s%s", kind, group[0] ? "." : "", group,
-			STR_ARG(buf_view(&quoted)), n > 1 ? "[" : "", (int)b.n, b.p, n > 1 ? "]" : "");
-		causes_add(e, &causes); /* setting the message dropped them */
-	}
-	buf_fini(&b);
-	return n > 0;
-}
-
-bool validate_finish(struct rq *rq, struct str name, struct err *e)
-{
-	bool bad = finish(rq->res->def.group, rq->res->def.kind, name, e);
-
-	if (bad && !rq->name.n)
-		rq->name = arena_str(rq->a, name);
-	return bad;
-}
-
-int validate_finish_as(struct rq *rq, const char *group, const char *kind, struct str name, struct err *e)
-{
-	if (!finish(group, kind, name, e))
-		return 0;
-	status_about(rq, group, kind, name);
-	return -ERR_INVALID;
-}
-
-int validate_options(struct rq *rq, const char *kind, struct err *e)
-{
-	return validate_finish_as(rq, "meta.k8s.io", kind, STR_NULL, e);
-}
+#define ANNOTATIONS_BYTES_MAX (256 * 1024)
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
@@ -268,6 +108,22 @@ void validate_name(struct err *e, const char *path, struct str name, enum name_r
 	tell(e, path, name, &w);
 }
 
+void validate_csi_name(struct err *e, const char *path, struct str name)
+{
+	char lower[254];
+	struct wrong w = { .n = 0 };
+
+	if (!name.n)
+		v_required(e, path, "");
+	if (name.n > 63)
+		v_too_long(e, path, 63);
+	for (size_t i = 0; i < name.n && i < sizeof(lower); i++)
+		lower[i] = (char)tolower((unsigned char)name.p[i]);
+	wrong_if(&w, name.n > 253, "must be no more than 253 characters");
+	wrong_if(&w, !dns_subdomain((struct str){ lower, name.n < sizeof(lower) ? name.n : 0 }), SUBDOMAIN_SHAPE);
+	tell(e, path, name, &w);
+}
+
 static bool qualified_part(struct str s)
 {
 	if (!s.n || !isalnum((unsigned char)s.p[0]) || !isalnum((unsigned char)s.p[s.n - 1]))
@@ -311,12 +167,24 @@ bool is_one_of(const char *const *words, struct str s)
 
 void validate_qualified(struct err *e, const char *path, struct str key)
 {
-	struct wrong w = qualified_wrongs(key);
-
-	tell(e, path, key, &w);
+	validate_qualified_as(e, path, key, key);
 }
 
-static void label_value(struct err *e, const char *path, struct str v)
+void validate_qualified_as(struct err *e, const char *path, struct str key, struct str told)
+{
+	struct wrong w = qualified_wrongs(key);
+
+	tell(e, path, told, &w);
+}
+
+const char *qualified_wrong(struct str key, size_t i)
+{
+	struct wrong w = qualified_wrongs(key);
+
+	return i < w.n ? w.why[i] : NULL;
+}
+
+void validate_label_value(struct err *e, const char *path, struct str v)
 {
 	struct wrong w = { .n = 0 };
 
@@ -332,8 +200,20 @@ void validate_labels(struct rq *rq, struct val labels, const char *path, struct 
 	(void)rq;
 	for (struct val_iter it = val_iter(labels); val_next(&it);) {
 		validate_qualified(e, path, it.key);
-		label_value(e, path, val_str(it.val));
+		validate_label_value(e, path, val_str(it.val));
 	}
+}
+
+void validate_annotations(struct rq *rq, struct val annotations, const char *path, struct err *e)
+{
+	size_t bytes = 0;
+
+	for (struct val_iter it = val_iter(annotations); val_next(&it);) {
+		validate_qualified_as(e, path, str_c(rq_lower(rq, it.key)), it.key);
+		bytes += it.key.n + val_str(it.val).n;
+	}
+	if (bytes > ANNOTATIONS_BYTES_MAX)
+		v_too_long(e, path, ANNOTATIONS_BYTES_MAX);
 }
 
 void validate_label_selector(struct rq *rq, struct val sel, const char *path, struct err *e)
@@ -392,7 +272,7 @@ static bool list_contains(struct val list, struct str s)
 	return false;
 }
 
-static bool finalizer_known(struct str f)
+bool finalizer_known(struct str f)
 {
 	return str_has(f, STR("/")) || str_is(f, "orphan") || str_is(f, "foregroundDeletion") ||
 		str_is(f, "kubernetes");
@@ -418,7 +298,6 @@ void validate_meta(struct rq *rq, struct val meta, struct val old, const char *p
 {
 	struct str name = val_str(val_get(meta, "name")), base = val_str(val_get(meta, "generateName"));
 	struct wrong w = name_wrongs(base, rq->res->def.names, true);
-	size_t bytes = 0;
 
 	if (base.n && !val_has(old))
 		tell(e, rq_f(rq, "%s.generateName", path), base, &w);
@@ -427,13 +306,7 @@ void validate_meta(struct rq *rq, struct val meta, struct val old, const char *p
 	else if (need_name && !val_has(old))
 		validate_name(e, rq_f(rq, "%s.name", path), name, rq->res->def.names);
 	validate_labels(rq, val_get(meta, "labels"), rq_f(rq, "%s.labels", path), e);
-	for (struct val_iter it = val_iter(val_get(meta, "annotations")); val_next(&it);) {
-		w = qualified_wrongs(str_c(rq_lower(rq, it.key)));
-		tell(e, rq_f(rq, "%s.annotations", path), it.key, &w);
-		bytes += it.key.n + val_str(it.val).n;
-	}
-	if (bytes > 256 * 1024)
-		v_too_long(e, rq_f(rq, "%s.annotations", path), 256 * 1024);
+	validate_annotations(rq, val_get(meta, "annotations"), rq_f(rq, "%s.annotations", path), e);
 	validate_owners(rq, val_get(meta, "ownerReferences"), path, e);
 	validate_finalizers(rq, meta, old, path, e);
 }

@@ -44,6 +44,12 @@ static void node_term(struct rq *rq, struct val term, const char *at, struct err
 		node_field(rq, val_at(fields, i), rq_f(rq, "%s.matchFields[%zu]", at, i), e);
 }
 
+void validate_node_selector(struct rq *rq, struct val selector, const char *at, struct err *e)
+{
+	for (struct val_iter it = val_iter(val_get(selector, "nodeSelectorTerms")); val_next(&it);)
+		node_term(rq, it.val, rq_f(rq, "%s.nodeSelectorTerms[%zu]", at, it.i), e);
+}
+
 static void pod_term(struct rq *rq, struct val term, const char *at, struct err *e)
 {
 	struct val namespaces = val_get(term, "namespaces");

@@ -116,6 +116,22 @@ void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct 
 	validate_placement(rq, spec, path, e);
 }
 
+/* "Always" is what none becomes: where that is not allowed, it is told as missing. */
+static void validate_restart(struct rq *rq, struct str policy, const char *allowed, const char *at, struct err *e)
+{
+	const char *known[4] = { NULL };
+	size_t n = 0;
+
+	for (struct str part, rest = str_c(allowed); str_next(&rest, ',', &part);)
+		known[n++] = arena_cstr(rq->a, part);
+	if (is_one_of(known, policy))
+		return;
+	if (str_is(policy, "Always"))
+		v_required(e, at, rq_f(rq, "valid values: \"%s\", \"%s\"", known[0], known[1]));
+	else
+		v_unsupported(e, at, policy, known);
+}
+
 /* restart_only: the restart policies that the owner allows, "Always" or "OnFailure,Never". */
 void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector,
 	const char *restart_only, struct err *e)
@@ -126,7 +142,8 @@ void validate_pod_template(struct rq *rq, struct val template, const char *path,
 	struct err ignored;
 
 	err_init(&ignored);
-	validate_labels(rq, labels, rq_f(rq, "%s.metadata.labels", path), e);
+	validate_labels(rq, labels, rq_f(rq, "%s.labels", path), e); /* upstream's path */
+	validate_annotations(rq, val_path(template, "metadata.annotations"), rq_f(rq, "%s.annotations", path), e);
 	if (val_has(selector) && selector_of(rq->a, selector, &sel, &ignored) >= 0 && !selector_matches(sel, labels))
 		v_invalid(
 			e, rq_f(rq, "%s.metadata.labels", path), labels, "`selector` does not match template `labels`");
@@ -134,15 +151,6 @@ void validate_pod_template(struct rq *rq, struct val template, const char *path,
 		v_forbidden(e, rq_f(rq, "%s.spec.ephemeralContainers", path),
 			"ephemeral containers not allowed in pod template");
 	validate_pod_spec(rq, val_get(template, "spec"), rq_f(rq, "%s.spec", path), e);
-	if (restart_only && restart.n) {
-		bool ok = false;
-		const char *known[4] = { NULL };
-		size_t n = 0;
-		for (struct str part, rest = str_c(restart_only); str_next(&rest, ',', &part);) {
-			ok |= str_eq(part, restart);
-			known[n++] = arena_cstr(rq->a, part);
-		}
-		if (!ok)
-			v_unsupported(e, rq_f(rq, "%s.spec.restartPolicy", path), restart, known);
-	}
+	if (restart_only && restart.n)
+		validate_restart(rq, restart, restart_only, rq_f(rq, "%s.spec.restartPolicy", path), e);
 }

@@ -67,8 +67,52 @@ static void of_nfs(struct rq *rq, struct val source, const char *at, struct err 
 {
 	struct str path = val_str(val_get(source, "path"));
 
-	if (path.n && path.p[0] != '/')
+	if (!str_starts(path, STR("/")))
 		v_invalid_str(e, rq_f(rq, "%s.path", at), path, "must be an absolute path");
+}
+
+/* iqn.2001-04.com.example:storage, eui. and 16 digits, naa. and 32. */
+static bool iscsi_name_ok(struct str name)
+{
+	static const char shape[] = "dddd-dd.";
+	struct str rest = str_sub(name, 4, name.n);
+
+	if (str_starts(name, STR("eui.")) || str_starts(name, STR("naa.")))
+		return rest.n == (name.p[0] == 'e' ? 16 : 32);
+	if (!str_starts(name, STR("iqn.")) || rest.n <= sizeof(shape) - 1)
+		return false;
+	for (size_t i = 0; i < sizeof(shape) - 1; i++)
+		if (shape[i] == 'd' ? rest.p[i] < '0' || rest.p[i] > '9' : rest.p[i] != shape[i])
+			return false;
+	return str_has(rest, STR(":")) && !str_ends(rest, STR(":"));
+}
+
+static void of_iscsi(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct str iqn = val_str(val_get(source, "iqn"));
+	bool chap = val_bool(val_get(source, "chapAuthDiscovery"), false) ||
+		val_bool(val_get(source, "chapAuthSession"), false);
+
+	if (iqn.n && !iscsi_name_ok(iqn))
+		v_invalid_str(e, rq_f(rq, "%s.iqn", at), iqn, "must be valid format");
+	if (chap && !val_has(val_get(source, "secretRef")))
+		v_required(e, rq_f(rq, "%s.secretRef", at), "");
+}
+
+static void of_fc(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct val names = val_get(source, "targetWWNs"), lun = val_get(source, "lun");
+	bool ids = val_len(val_get(source, "wwids")) > 0;
+	char *names_at = rq_f(rq, "%s.targetWWNs", at), *lun_at = rq_f(rq, "%s.lun", at);
+
+	if (!val_len(names) && !ids)
+		v_required(e, names_at, "must specify either targetWWNs or wwids, but not both");
+	if (val_len(names) && ids)
+		v_invalid(e, names_at, names, "targetWWNs and wwids can not be specified simultaneously");
+	if (val_len(names) && !val_has(lun))
+		v_required(e, lun_at, "lun is required if targetWWNs is specified");
+	else if (val_len(names) && (val_int(lun, 0) < 0 || val_int(lun, 0) > 255))
+		v_invalid(e, lun_at, lun, "must be between 0 and 255, inclusive");
 }
 
 static void of_downward(struct rq *rq, struct val source, const char *at, struct err *e)
@@ -128,23 +172,57 @@ static void of_projected(struct rq *rq, struct val source, const char *at, struc
 	}
 }
 
+static void of_local(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct str path = val_str(val_get(source, "path"));
+
+	if (climbs(path))
+		v_invalid_str(e, rq_f(rq, "%s.path", at), path, "must not contain '..'");
+}
+
+static void of_csi(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	static const char *const secrets[] = { "controllerPublishSecretRef", "nodePublishSecretRef",
+		"nodeStageSecretRef", "controllerExpandSecretRef", "nodeExpandSecretRef" };
+	static const char *const fields[] = { "name", "namespace" };
+
+	validate_csi_name(e, rq_f(rq, "%s.driver", at), val_str(val_get(source, "driver")));
+	for (size_t i = 0; i < ARRAY_LEN(secrets); i++) {
+		struct val ref = val_get(source, secrets[i]);
+
+		for (size_t k = 0; val_has(ref) && k < ARRAY_LEN(fields); k++)
+			if (!val_str(val_get(ref, fields[k])).n)
+				v_required(e, rq_f(rq, "%s.%s.%s", at, secrets[i], fields[k]), "");
+	}
+}
+
 /* In the order in which upstream looks for them: the first is the volume's, each further one is wrong. */
-static const struct {
+struct source_kind {
 	const char *name;
 	void (*check)(struct rq *rq, struct val source, const char *at, struct err *e);
-} sources[] = { { "emptyDir", NULL }, { "hostPath", of_host_path }, { "gitRepo", NULL }, { "gcePersistentDisk", NULL },
-	{ "awsElasticBlockStore", NULL }, { "secret", of_secret }, { "nfs", of_nfs }, { "iscsi", NULL },
-	{ "glusterfs", NULL }, { "flocker", NULL }, { "persistentVolumeClaim", NULL }, { "rbd", NULL },
-	{ "cinder", NULL }, { "cephfs", NULL }, { "quobyte", NULL }, { "downwardAPI", of_downward }, { "fc", NULL },
-	{ "flexVolume", NULL }, { "configMap", of_config_map }, { "azureFile", NULL }, { "vsphereVolume", NULL },
-	{ "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", NULL }, { "storageos", NULL },
-	{ "projected", of_projected }, { "scaleIO", NULL }, { "csi", NULL }, { "ephemeral", NULL }, { "image", NULL } };
+};
 
-static void source(struct rq *rq, struct val v, const char *at, struct err *e)
+static const struct source_kind of_pod[] = { { "emptyDir", NULL }, { "hostPath", of_host_path }, { "gitRepo", NULL },
+	{ "gcePersistentDisk", NULL }, { "awsElasticBlockStore", NULL }, { "secret", of_secret }, { "nfs", of_nfs },
+	{ "iscsi", of_iscsi }, { "glusterfs", NULL }, { "flocker", NULL }, { "persistentVolumeClaim", NULL },
+	{ "rbd", NULL }, { "cinder", NULL }, { "cephfs", NULL }, { "quobyte", NULL }, { "downwardAPI", of_downward },
+	{ "fc", of_fc }, { "flexVolume", NULL }, { "configMap", of_config_map }, { "azureFile", NULL },
+	{ "vsphereVolume", NULL }, { "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", NULL },
+	{ "storageos", NULL }, { "projected", of_projected }, { "scaleIO", NULL }, { "csi", NULL },
+	{ "ephemeral", NULL }, { "image", NULL }, {} };
+
+static const struct source_kind of_volume[] = { { "hostPath", of_host_path }, { "gcePersistentDisk", NULL },
+	{ "awsElasticBlockStore", NULL }, { "glusterfs", NULL }, { "flocker", NULL }, { "nfs", of_nfs },
+	{ "rbd", NULL }, { "quobyte", NULL }, { "cephfs", NULL }, { "iscsi", of_iscsi }, { "cinder", NULL },
+	{ "fc", of_fc }, { "flexVolume", NULL }, { "azureFile", NULL }, { "vsphereVolume", NULL },
+	{ "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", NULL }, { "scaleIO", NULL },
+	{ "local", of_local }, { "storageos", NULL }, { "csi", of_csi }, {} };
+
+static void source(struct rq *rq, const struct source_kind *sources, struct val v, const char *at, struct err *e)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+	for (size_t i = 0; sources[i].name; i++) {
 		struct val s = val_get(v, sources[i].name);
 		if (!val_has(s))
 			continue;
@@ -156,6 +234,19 @@ static void source(struct rq *rq, struct val v, const char *at, struct err *e)
 	}
 	if (!n)
 		v_required(e, at, "must specify a volume type");
+}
+
+void validate_volume_source(struct rq *rq, struct val spec, const char *at, struct err *e)
+{
+	source(rq, of_volume, spec, at, e);
+}
+
+bool same_volume_source(struct val a, struct val b)
+{
+	for (size_t i = 0; of_volume[i].name; i++)
+		if (!val_equal(val_get(a, of_volume[i].name), val_get(b, of_volume[i].name)))
+			return false;
+	return true;
 }
 
 void validate_volumes(struct rq *rq, struct val spec, const char *path, struct err *e)
@@ -173,6 +264,6 @@ void validate_volumes(struct rq *rq, struct val spec, const char *path, struct e
 				v_duplicate(e, rq_f(rq, "%s.name", at), name);
 				break;
 			}
-		source(rq, v, at, e);
+		source(rq, of_pod, v, at, e);
 	}
 }

@@ -139,16 +139,17 @@ static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
 {
 	const struct strategy *s = rq->res->def.strategy;
 	struct val root = doc_root(d);
-
-	struct err fixed;
+	struct err declared, fixed;
 
 	/* The declared rules set a message of their own; causes are what counts here. */
 	err_init(e);
+	err_init(&declared);
 	err_init(&fixed);
-	schema_validate(rq->res->type, root, "", e);
+	schema_validate(rq->res->type, root, "", &declared);
 	validate_meta(rq, val_get(root, "metadata"), val_get(old, "metadata"), "metadata", true, e);
 	if (s && s->validate)
 		s->validate(rq, root, old, e);
+	causes_merge(rq->res->type, &declared, e);
 	if (val_has(old) && schema_validate_update(rq->res->type, root, old, "", &fixed) < 0)
 		causes_add(e, &fixed);
 	if (validate_finish(rq, doc_name(d), e))

@@ -1,6 +1,7 @@
 """Cases that must be refused, or whose answer is easily wrong: each request is one case, sent against objects that setup() made."""
 import json
 
+import kind_rules
 from objects import NAMESPACE, kinds, where
 
 JSON = "application/json"
@@ -43,6 +44,7 @@ def setup():
         if resource in ("jobs", "statefulsets", "persistentvolumeclaims", "storageclasses", "priorityclasses", "roles", "rolebindings", "secrets",
                         "ingresses", "networkpolicies", "leases", "limitranges", "runtimeclasses", "csidrivers") and not row.get("name"):
             yield "POST", where(group_version, resource), dict(row["minimal"], metadata={"name": "there"})
+    yield from kind_rules.setup()
 
 
 def documents():
@@ -286,7 +288,7 @@ def queries():
 
 def cases():
     """(name, method, path, body, content type or ("accept", value)); body is bytes or something to be written as JSON."""
-    for part in (documents, wrong_types, names_and_words, kinds_rules, policy_rules, ingress_rules, updates, patches, queries):
+    for part in (documents, wrong_types, names_and_words, kinds_rules, policy_rules, ingress_rules, kind_rules.cases, updates, patches, queries):
         for name, method, path, body, kind in part():
             if body is not None and not isinstance(body, bytes):
                 if isinstance(body, dict) and kind == APPLY and "metadata" not in body:

@@ -34,12 +34,19 @@ NAMESPACE = objects.NAMESPACE
 
 # ---- asking --------------------------------------------------------------------------------------------------------
 
+# Where 1.20 serves what has become v1 since.
+BEFORE = [(re.compile("/apis/policy/v1/"), "/apis/policy/v1beta1/"), (re.compile("/apis/discovery.k8s.io/v1/"), "/apis/discovery.k8s.io/v1beta1/"),
+          (re.compile("/apis/autoscaling/v2/"), "/apis/autoscaling/v2beta2/"), (re.compile("/apis/batch/v1/(.*cronjobs)"), r"/apis/batch/v1beta1/\1")]
+
+
 class Server:
-    def __init__(self, kubeconfig):
-        self.kube = Kube(kubeconfig, timeout=60)
+    def __init__(self, kubeconfig, before=False):
+        self.kube, self.before = Kube(kubeconfig, timeout=60), before
 
     def ask(self, method, path, body=None, kind=None):
         """[code, body]; the body as JSON where it is."""
+        for now, was in BEFORE if self.before else []:
+            path = now.sub(was, path)
         headers = {"Accept": "application/json"}
         if isinstance(kind, tuple):
             headers["Accept"] = kind[1]
@@ -158,8 +165,22 @@ def facts(answer):
     return out
 
 
+def told_once(answer):
+    """1.20 checks some objects twice and tells what it found as often; Kogge tells it once."""
+    code, body = answer
+    causes = body.get("details", {}).get("causes") if code == 422 and isinstance(body, dict) else None
+    if not causes:
+        return answer
+    once = list({json.dumps(c, sort_keys=True): c for c in causes}.values())
+    if len(once) == len(causes):
+        return answer
+    told = [f"{c['field']}: {c['message']}" for c in once]
+    message = body["message"].split(" is invalid: ")[0] + " is invalid: " + (told[0] if len(told) == 1 else f"[{', '.join(told)}]")
+    return [code, dict(body, message=message, details=dict(body["details"], causes=once))]
+
+
 def differences(peer, ours, reasons):
-    a, b = facts(peer), facts(ours)
+    a, b = facts(told_once(peer)), facts(ours)
     if a.get("kind") != b.get("kind"):  # an error here, an object there: what follows says nothing
         a, b = ({k: x[k] for k in ("code", "kind", "message", "text") if k in x} for x in (a, b))
     for path in sorted(set(a) | set(b)):
@@ -245,7 +266,7 @@ def tidy(server, path, answer):
 
 
 def record(kubeconfig):
-    server = Server(kubeconfig)
+    server = Server(kubeconfig, before=True)
     server.set_up()
     recorded = dict(answers(server))
     with lzma.open(RECORDING, "wt", preset=9) as f:
