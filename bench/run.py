@@ -12,8 +12,11 @@ ONLY=scheduler: bindings a second through the API; KINDS="plain near": these pod
 import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
+import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -380,9 +383,23 @@ def told(results, figure, unit):
     return text
 
 
+def agreed(kubeconfig):
+    """TLS version, cipher and HTTP that the server chooses for who offers what bench/load does: OpenSSL's own list, HTTP/2 first."""
+    with open(kubeconfig, encoding="utf-8") as f:
+        host, port = re.search(r"server: *\"?https://\[?([^\]/\s\"]+)\]?:(\d+)", f.read()).groups()
+    offer = ssl.create_default_context()
+    offer.check_hostname, offer.verify_mode = False, ssl.CERT_NONE
+    offer.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection((host, int(port))) as plain, offer.wrap_socket(plain) as s:
+        return f"{s.version()} {s.cipher()[0]} {s.selected_alpn_protocol()}"
+
+
 def compare(targets):
     columns = ["what", *targets, "ratio", "aim"] if len(targets) > 1 else ["what", *targets, "aim"]
     section(f"The API, medians of {ROUNDS} alternating rounds", *columns)
+    connections = [agreed(kubeconfig) for kubeconfig, _ in targets.values()]
+    ROWS.append("| " + " | ".join(["connection", *connections, *[""] * (len(columns) - 1 - len(targets))]) + " |")
+    print(ROWS[-1], flush=True)
     results = {(name, i): [] for name in targets for i in range(len(LOADS))}
     for r in range(ROUNDS):
         for i, (_, mode, options, *_) in enumerate(LOADS):

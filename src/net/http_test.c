@@ -728,6 +728,44 @@ static void reloads_certificates(void **state)
 	free(old);
 }
 
+/* What a server agrees on with a client that offers these, each at most once. */
+static const char *cipher_for(const char *suites, const char *list, int version)
+{
+	SSL *s, *c;
+	BIO *near, *far;
+	const char *ret;
+
+	OK((s = tls_session(server_tls, NULL, true, oke)) ? 0 : -1);
+	OK((c = tls_session(nobody_tls, NULL, true, oke)) ? 0 : -1);
+	SSL_set_verify(c, SSL_VERIFY_NONE, NULL);
+	SSL_set_max_proto_version(c, version);
+	assert_true(!suites || SSL_set_ciphersuites(c, suites));
+	assert_true(!list || SSL_set_cipher_list(c, list));
+	assert_true(BIO_new_bio_pair(&near, 0, &far, 0));
+	SSL_set_bio(c, near, near);
+	SSL_set_bio(s, far, far);
+	for (int i = 0; i < 10 && !(SSL_is_init_finished(c) && SSL_is_init_finished(s)); i++) {
+		SSL_do_handshake(c);
+		SSL_do_handshake(s);
+	}
+	assert_true(SSL_is_init_finished(c) && SSL_is_init_finished(s));
+	ret = SSL_get_cipher_name(c);
+	SSL_free(c);
+	SSL_free(s);
+	return ret; /* static */
+}
+
+static void chooses_the_cipher(void **state)
+{
+	assert_string_equal(cipher_for(NULL, NULL, TLS1_3_VERSION), "TLS_AES_128_GCM_SHA256");
+	assert_string_equal(cipher_for("TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", NULL, TLS1_3_VERSION),
+		"TLS_CHACHA20_POLY1305_SHA256");
+	assert_string_equal(cipher_for("TLS_AES_256_GCM_SHA384", NULL, TLS1_3_VERSION), "TLS_AES_256_GCM_SHA384");
+	assert_string_equal(cipher_for(NULL, NULL, TLS1_2_VERSION), "ECDHE-ECDSA-AES128-GCM-SHA256");
+	assert_string_equal(
+		cipher_for(NULL, "ECDHE-ECDSA-AES256-SHA:@STRENGTH", TLS1_2_VERSION), "ECDHE-ECDSA-AES256-SHA");
+}
+
 static void reports_a_taken_port(void **state)
 {
 	struct http_server *s = NULL;
@@ -802,6 +840,7 @@ int main(void)
 		cmocka_unit_test(connects_again),
 		cmocka_unit_test(reloads_certificates),
 		cmocka_unit_test(knows_strangers),
+		cmocka_unit_test(chooses_the_cipher),
 		cmocka_unit_test(reports_a_taken_port),
 		cmocka_unit_test(ends_in_the_middle),
 	};
