@@ -11,7 +11,7 @@ static int shape(struct arena *a, const struct resource *res, struct node *n, st
 	node_setc(n, "apiVersion", node_c(a, res->api_version));
 	if (schema_decode(res->type, a, n, NULL, e) < 0)
 		return err_wrap(e, "%s in %s", res->def.kind, res->api_version);
-	schema_default(res->type, a, n);
+	schema_default(res->type, a, n, NULL);
 	return 0;
 }
 

@@ -125,16 +125,16 @@ static void unserve(struct crds *c, struct str name)
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
+/* Without the spec: a schema can be large, and of the body only status and metadata count. */
 static void write_status(struct crds *c, struct arena *a, struct doc *crd, struct node *status)
 {
-	struct node *n = node_from(a, doc_root(crd));
+	struct node *n = node_pack(a, "{metadata:v, status:o}", doc_get(crd, "metadata"), status);
 	auto_(doc_unref) struct doc *body = NULL;
 	struct err e;
 
 	if (node_equal(status, node_from(a, doc_get(crd, "status"))))
 		return;
 	err_init(&e);
-	node_setc(n, "status", status);
 	body = node_publish(n);
 	if (api_write_sub(c->api, V_UPDATE, GROUP, RESOURCE, "status", STR_NULL, doc_name(crd), body, NULL, &e) >= 0)
 		return;

@@ -56,7 +56,7 @@ static int apply_patch(const struct review *r, const struct hook *h, struct doc 
 		return err_wrap(e, "Internal error occurred: webhook \"%.*s\": after its patch the object is malformed",
 			STR_ARG(h->name));
 	}
-	schema_default(type, rq->a, n);
+	schema_default(type, rq->a, n, NULL);
 	*changed = !node_equal(n, *object);
 	*object = n;
 	return 0;

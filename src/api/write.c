@@ -275,8 +275,8 @@ static int create_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	system_fields_create(rq, meta);
 	if (has_status(rq) && !(s && s->create_status))
 		node_delc(o, "status");
-	schema_drop_zeros(rq->res->type, rq->a, o);
-	schema_default(rq->res->type, rq->a, o);
+	schema_drop_zeros(rq->res->type, rq->a, o, NULL);
+	schema_default(rq->res->type, rq->a, o, NULL);
 	/* Before admission and strategy: what the server adds belongs to nobody. */
 	if (!j->applied && (rc = track(rq, o, VAL_NONE, e)) < 0)
 		return rc;
@@ -284,7 +284,7 @@ static int create_prepare(struct rq *rq, struct write_job *j, struct err *e)
 		return rc;
 	if (s && s->prepare && (rc = s->prepare(rq, j->object, VAL_NONE, e)) < 0)
 		return rc;
-	schema_fill_zeros(rq->res->type, rq->a, j->object);
+	schema_fill_zeros(rq->res->type, rq->a, j->object, NULL);
 	return 0;
 }
 
@@ -521,8 +521,8 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	}
 	first_two_keys(rq, j->object);
 	system_fields_update(rq, meta, live);
-	schema_drop_zeros(rq->res->type, rq->a, j->object);
-	schema_default(rq->res->type, rq->a, j->object);
+	schema_drop_zeros(rq->res->type, rq->a, j->object, j->live);
+	schema_default(rq->res->type, rq->a, j->object, j->live);
 	if (!j->applied && (rc = track(rq, j->object, live, e)) < 0)
 		return rc;
 	if ((rc = admit_mutate(rq, j->object, live, e)) < 0 || (rc = webhooks_change(rq, j, live, e)) < 0)
@@ -530,7 +530,7 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	meta = node_need_map(j->object, "metadata");
 	if (s && s->prepare && (rc = s->prepare(rq, j->object, live, e)) < 0)
 		return rc;
-	schema_fill_zeros(rq->res->type, rq->a, j->object);
+	schema_fill_zeros(rq->res->type, rq->a, j->object, j->live);
 	if (rq->res->def.generation && !str_is(rq->sub, "status") && spec_changed(j->object, rq, live))
 		node_setc(meta, "generation", node_int(rq->a, val_int(val_path(live, "metadata.generation"), 0) + 1));
 	return 0;
@@ -671,7 +671,7 @@ static int write_action(struct rq *rq, struct outcome *out, struct err *e)
 
 	if (rc < 0)
 		return rc;
-	schema_default(type, rq->a, body);
+	schema_default(type, rq->a, body, NULL);
 	if ((rc = webhook_action(rq, &body, e)) < 0)
 		return rc;
 	rc = s ? s->create(rq, &body, e) : rq->res->def.create(rq, &body, e);

@@ -120,7 +120,8 @@ struct node *node_list(struct arena *a);
 /* A tree over a published value: children are made when first touched, untouched parts are copied as text when
  * published. Holds a reference to the doc in the arena. */
 struct node *node_from(struct arena *a, struct val v);
-struct node *node_copy(struct arena *a, struct node *n); /* deep, independent of n's later edits */
+bool node_is_of(const struct node *n, const struct doc *d); /* as it is there: a view that nobody has looked into */
+struct node *node_copy(struct arena *a, struct node *n);    /* deep, independent of n's later edits */
 
 /* Builds a tree from a picture, in the manner of jansson's json_pack:
  *   {key:v, …}  [v, …]   keys are bare words or 'quoted/keys'

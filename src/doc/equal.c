@@ -22,6 +22,8 @@ bool val_equal(struct val a, struct val b)
 	enum val_kind ka = val_kind(a), kb = val_kind(b);
 	struct val_iter ia, ib;
 
+	if (a.d == b.d && a.at == b.at)
+		return true;
 	if (is_number(ka) && is_number(kb))
 		return numbers_equal(a, b);
 	if (ka != kb)

@@ -134,6 +134,11 @@ struct node *node_view(struct arena *a, struct val v)
 	return new_view(a, v.d, v.at);
 }
 
+bool node_is_of(const struct node *n, const struct doc *d)
+{
+	return n && d && n->view && n->d == d;
+}
+
 /* ---- entries --------------------------------------------------------------------------------- */
 
 static void grow(struct node *n)

@@ -302,6 +302,15 @@ static void rule_fields(struct compile *k, struct schema_rules *r, struct val pr
 	r->n_fields = (uint16_t)n;
 }
 
+static void inner_rules(struct compile *k, struct schema_rules *r, struct val v)
+{
+	struct val more = val_get(v, "additionalProperties"), items = val_get(v, "items");
+
+	rule_fields(k, r, val_get(v, "properties"));
+	r->additional = val_kind(more) == VAL_MAP ? rules_of(k, more, false) : NULL;
+	r->items = val_kind(items) == VAL_MAP ? rules_of(k, items, false) : NULL;
+}
+
 /* Most fields of most kinds say nothing but their type. */
 static const struct schema_rules *shared(const struct schema_rules *r)
 {
@@ -317,7 +326,6 @@ static const struct schema_rules *shared(const struct schema_rules *r)
 
 static const struct schema_rules *rules_of(struct compile *k, struct val v, bool root)
 {
-	struct val more = val_get(v, "additionalProperties"), items = val_get(v, "items");
 	const struct schema_rules *same;
 	struct schema_rules r, *out;
 	unsigned words = schema_words(v);
@@ -325,12 +333,11 @@ static const struct schema_rules *rules_of(struct compile *k, struct val v, bool
 	memset(&r, 0, sizeof(r)); /* compared byte by byte */
 	r.types = root ? RULE_OBJECT : types_of(v);
 	r.nullable = flag(v, "nullable");
-	r.embedded = flag(v, "x-kubernetes-embedded-resource");
+	r.embedded = words & WORDS_EXTENSION && flag(v, "x-kubernetes-embedded-resource");
 	r.format = format_find(val_str(val_get(v, "format")));
-	rule_fields(k, &r, val_get(v, "properties"));
 	r.required = texts_of(k, val_get(v, "required"));
-	r.additional = val_kind(more) == VAL_MAP ? rules_of(k, more, false) : NULL;
-	r.items = val_kind(items) == VAL_MAP ? rules_of(k, items, false) : NULL;
+	if (words & WORDS_INNER)
+		inner_rules(k, &r, v);
 	r.list = words & WORDS_LIST ? list_kind(v) : SCHEMA_LIST_ATOMIC;
 	r.list_keys = r.list == SCHEMA_LIST_MAP ? texts_of(k, val_get(v, "x-kubernetes-list-map-keys")) : NULL;
 	r.limits = words & WORDS_LIMIT ? limits_of(k, v) : NULL;

@@ -20,7 +20,7 @@ static void use(const struct schema_custom *c, struct str object)
 		return;
 	node = node_from(a, doc_root(d));
 	if (!schema_decode(schema_custom_type(c), a, node, NULL, &e)) {
-		schema_default(schema_custom_type(c), a, node);
+		schema_default(schema_custom_type(c), a, node, NULL);
 		out = node_publish(node);
 		schema_validate(schema_custom_type(c), doc_root(out), "", &e);
 		field_set_node(a, field_set_of(a, schema_custom_type(c), doc_root(out)));

@@ -59,7 +59,7 @@ static char *read_as(const struct schema_type *t, struct arena *a, const char *j
 	err_init(&e);
 	if (schema_decode(t, a, n, NULL, &e))
 		fail_msg("%s", e.message);
-	schema_default(t, a, n);
+	schema_default(t, a, n, NULL);
 	node_write(n, &b);
 	return buf_take(&b, &len);
 }

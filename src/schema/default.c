@@ -31,7 +31,7 @@ struct node *schema_literal(struct arena *a, const char *json)
 	return n;
 }
 
-static void fill(const struct schema_type *t, struct arena *a, struct node *n);
+static void fill(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was);
 
 /* A part of its owner's value, which is there even where nobody wrote it: what it has by default, or NULL. */
 static struct node *fill_missing(const struct schema_field *f, struct arena *a)
@@ -41,18 +41,20 @@ static struct node *fill_missing(const struct schema_field *f, struct arena *a)
 	if (f->pointer || f->type->kind != SCHEMA_OBJECT || f->type->custom)
 		return NULL;
 	n = node_map(a);
-	fill(f->type, a, n);
+	fill(f->type, a, n, NULL);
 	return node_len(n) ? n : NULL;
 }
 
-static void fill(const struct schema_type *t, struct arena *a, struct node *n)
+static void fill(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was)
 {
+	if (node_is_of(n, was))
+		return;
 	if ((t->kind == SCHEMA_LIST && node_kind(n) == VAL_LIST) ||
 		(t->kind == SCHEMA_MAP && node_kind(n) == VAL_MAP)) {
 		if (t->element->kind > SCHEMA_MAP)
 			return;
 		for (size_t i = 0; i < node_len(n); i++)
-			fill(t->element, a, node_at(n, i));
+			fill(t->element, a, node_at(n, i), was);
 		return;
 	}
 	if (t->kind != SCHEMA_OBJECT || node_kind(n) != VAL_MAP)
@@ -80,15 +82,15 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 		const struct schema_field *f = schema_field(t, node_key_at(n, i));
 
 		if (f && f->type->kind <= SCHEMA_MAP && (!t->custom || f->type->custom))
-			fill(f->type, a, node_at(n, i));
+			fill(f->type, a, node_at(n, i), was);
 	}
 }
 
-void schema_default(const struct schema_type *t, struct arena *a, struct node *n)
+void schema_default(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was)
 {
-	fill(t, a, n);
+	fill(t, a, n, was);
 	if (t->custom)
 		return;
 	schema_default_object(t, a, n);
-	fill(t, a, n); /* what the code added has defaults of its own */
+	fill(t, a, n, was); /* what the code added has defaults of its own */
 }

@@ -274,9 +274,9 @@ static void settle(struct trip *t, struct node *n)
 
 	if (schema_decode(type, t->a, n, NULL, &t->e))
 		told(t, "cannot be decoded");
-	schema_drop_zeros(type, t->a, n);
+	schema_drop_zeros(type, t->a, n, NULL);
 	without_empty(type, n);
-	schema_fill_zeros(type, t->a, n);
+	schema_fill_zeros(type, t->a, n, NULL);
 }
 
 static void to_wire(struct trip *t, struct buf *out)

@@ -85,5 +85,7 @@ enum schema_word {
 	WORDS_COMBINATION = 4, /* allOf, anyOf, oneOf, not */
 	WORDS_LIMIT = 8,       /* minimum, maxLength, multipleOf, pattern, enum … */
 	WORDS_BANNED = 16,     /* definitions, $ref … */
+	WORDS_INNER = 32,      /* properties, additionalProperties, items */
+	WORDS_DEFAULT = 64,
 };
 unsigned schema_words(struct val v);

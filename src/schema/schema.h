@@ -102,16 +102,17 @@ struct schema_report {
 int schema_decode(
 	const struct schema_type *t, struct arena *a, struct node *n, const struct schema_report *rep, struct err *e);
 /* Fills declared defaults (the per-kind ones that upstream writes as code are in the schema files too, see `default`).
- */
-void schema_default(const struct schema_type *t, struct arena *a, struct node *n);
+ * was: what n is a change of, or NULL. Here and below, what is in it as it is there went through all of this before, and
+ * is not looked into. */
+void schema_default(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was);
 /* What upstream fills in by code and the schema files cannot say: depends on other fields or on the kind
  * (imagePullPolicy by the tag, targetPort = port, requests from limits …). schema_default() runs it for builtin kinds.
  */
 void schema_default_object(const struct schema_type *t, struct arena *a, struct node *n);
 /* The form in which Go's structs are written, of builtin kinds: fields that may be left out when they are empty are
  * (before defaulting), and the others are there (last of all: what the server adds so belongs to nobody). */
-void schema_drop_zeros(const struct schema_type *t, struct arena *a, struct node *n);
-void schema_fill_zeros(const struct schema_type *t, struct arena *a, struct node *n);
+void schema_drop_zeros(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was);
+void schema_fill_zeros(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was);
 /* Required fields, enums, limits that the schema files declare: adds causes, ERR_INVALID when there are any.
  * path: prefix of the causes' fields, "" at the root. The message is the causes joined as upstream joins them. */
 int schema_validate(const struct schema_type *t, struct val v, const char *path, struct err *e);

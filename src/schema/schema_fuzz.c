@@ -48,12 +48,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	tree = node_from(a, doc_root(d));
 	if (schema_decode(k->type, a, tree, NULL, &e))
 		return 0;
-	schema_default(k->type, a, tree);
+	schema_default(k->type, a, tree, NULL);
 	once = node_publish(tree);
 	tree = node_from(a, doc_root(once));
 	if (schema_decode(k->type, a, tree, NULL, &e))
 		PANIC("%s", e.message);
-	schema_default(k->type, a, tree);
+	schema_default(k->type, a, tree, NULL);
 	twice = node_publish(tree);
 	PRE(val_equal(doc_root(once), doc_root(twice)));
 	(void)schema_validate(k->type, doc_root(once), "", &e);

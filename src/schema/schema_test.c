@@ -214,7 +214,7 @@ static void a_pod_gets_its_defaults(void **state)
 		"'readinessProbe':{'httpGet':{'port':1}}},{'name':'b','image':'h:5/b:1'}],'volumes':[{'name':'v'}]}}");
 	struct node *c;
 
-	schema_default(kind("", "v1", "Pod"), v->a, n);
+	schema_default(kind("", "v1", "Pod"), v->a, n, NULL);
 	n = node_getc(n, "spec");
 	c = node_at(node_getc(n, "containers"), 0);
 	assert_string_equal(text_of(v, node_getc(c, "imagePullPolicy")), "'Always'");
@@ -240,6 +240,47 @@ static void a_pod_gets_its_defaults(void **state)
 	"'template':{'spec':{'restartPolicy':'Always','terminationGracePeriodSeconds':30,'dnsPolicy':'ClusterFirst'," \
 	"'securityContext':{},'schedulerName':'default-scheduler'}}"
 
+/* What an object has as it was in the one it is a change of stays as it is, whatever it lacks. */
+static void what_did_not_change_is_left_alone(void **state)
+{
+	struct env *v = *state;
+	const struct schema_type *t = kind("", "v1", "Pod");
+	struct node *n;
+	struct doc *was;
+	struct err e;
+
+	err_init(&e);
+	assert_int_equal(
+		doc_parse(STR("{\"spec\":{\"nodeName\":\"\",\"containers\":[{\"name\":\"c\"}]},\"status\":{}}"), &was,
+			&e),
+		0);
+	n = node_from(v->a, doc_root(was));
+	node_setc(n, "status", node_pack(v->a, "{phase:'', conditions:[{type:'Ready', status:'True'}]}"));
+	schema_drop_zeros(t, v->a, n, was);
+	schema_default(t, v->a, n, was);
+	schema_fill_zeros(t, v->a, n, was);
+	assert_string_equal(text_of(v, node_getc(n, "status")), "{'conditions':[{'type':'Ready','status':'True'}]}");
+	assert_true(node_path(n, "spec.nodeName") != NULL);
+	schema_drop_zeros(t, v->a, n, NULL);
+	assert_null(node_path(n, "spec.nodeName"));
+	doc_unref(was);
+}
+
+/* None has more fields than a check keeps places for. */
+static void every_type_is_checked(void **state)
+{
+	struct err e;
+	struct doc *d;
+
+	err_init(&e);
+	assert_int_equal(doc_parse(STR("{}"), &d, &e), 0);
+	for (size_t i = 0; i < schema_tables.n_types; i++) {
+		err_init(&e);
+		schema_validate(&schema_tables.types[i], doc_root(d), "", &e);
+	}
+	doc_unref(d);
+}
+
 static void zeros_are_written_as_go_writes_them(void **state)
 {
 	struct env *v = *state;
@@ -248,11 +289,11 @@ static void zeros_are_written_as_go_writes_them(void **state)
 		"{'metadata':{'name':'x','labels':{}},'spec':{'replicas':0,'minReadySeconds':0,'template':{'spec':"
 		"{'hostNetwork':false,'nodeSelector':{},'hostname':'','containers':[{'name':'c','ports':[{}]}]}}}}");
 
-	schema_drop_zeros(t, v->a, n);
+	schema_drop_zeros(t, v->a, n, NULL);
 	assert_string_equal(text_of(v, n),
 		"{'metadata':{'name':'x'},'spec':{'replicas':0,'template':{'spec':{'containers':"
 		"[{'name':'c','ports':[{}]}]}}}}");
-	schema_fill_zeros(t, v->a, n);
+	schema_fill_zeros(t, v->a, n, NULL);
 	assert_string_equal(text_of(v, node_getc(n, "status")), "{'replicas':0}");
 	assert_string_equal(text_of(v, node_path(n, "spec.template")),
 		"{'spec':{'containers':[{'name':'c','ports':[{'containerPort':0}],"
@@ -291,7 +332,7 @@ static void other_kinds_get_theirs(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct node *n = tree(v, cases[i].in);
 
-		schema_default(kind(cases[i].group, cases[i].version, cases[i].kind), v->a, n);
+		schema_default(kind(cases[i].group, cases[i].version, cases[i].kind), v->a, n, NULL);
 		assert_string_equal(text_of(v, node_path(n, cases[i].path)), cases[i].out);
 	}
 }
@@ -447,6 +488,8 @@ int main(void)
 		T(decoding_looks_into_json_schemas),
 		T(a_pod_gets_its_defaults),
 		T(other_kinds_get_theirs),
+		T(what_did_not_change_is_left_alone),
+		T(every_type_is_checked),
 		T(zeros_are_written_as_go_writes_them),
 		T(broken_objects_are_explained),
 		T(some_fields_stay),

@@ -17,17 +17,21 @@ static bool given(struct val v, const char *key)
 	return val_kind(f) == VAL_STR ? val_str(f).n > 0 : val_kind(f) == VAL_BOOL ? val_bool(f, false) : val_has(f);
 }
 
-static size_t enter(struct walk *w, const char *fmt, ...) PRINTF(2, 3);
-static size_t enter(struct walk *w, const char *fmt, ...)
+/* The path is wanted only when something is wrong, and made for each schema: so without a format. Returns where it was. */
+static size_t enter(struct walk *w, const char *word)
 {
 	size_t n = w->path.n;
-	char text[300];
-	va_list ap;
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	buf_c(&w->path, text);
+	buf_c(&w->path, word);
+	return n;
+}
+
+static size_t enter_property(struct walk *w, struct str name)
+{
+	size_t n = enter(w, ".properties[");
+
+	buf_str(&w->path, name);
+	buf_byte(&w->path, ']');
 	return n;
 }
 
@@ -94,7 +98,8 @@ static void check_words(struct walk *w, struct val v, unsigned words)
 	static const char *const banned[] = { "definitions", "dependencies", "patternProperties", "additionalItems",
 		"$ref" };
 	static const char *const types[] = { "string", "number", "integer", "boolean", "array", "object" };
-	struct val type = val_get(v, "type"), more = val_get(v, "additionalProperties"),
+	struct val type = val_get(v, "type"),
+		   more = words & WORDS_INNER ? val_get(v, "additionalProperties") : VAL_NONE,
 		   keep = words & WORDS_EXTENSION ? val_get(v, "x-kubernetes-preserve-unknown-fields") : VAL_NONE;
 	bool known = !val_str(type).n;
 	char child[64], text[80];
@@ -116,12 +121,12 @@ static void check_words(struct walk *w, struct val v, unsigned words)
 	if (words & WORDS_BANNED && flag(v, "uniqueItems"))
 		forbidden(w, ".uniqueItems",
 			"uniqueItems cannot be set to true since the runtime complexity becomes quadratic");
-	if (val_len(val_get(v, "properties")) &&
+	if (val_has(more) && val_len(val_get(v, "properties")) &&
 		(val_kind(more) == VAL_MAP || (val_has(more) && !val_bool(more, true))))
 		forbidden(w, ".additionalProperties", "additionalProperties and properties are mutual exclusive");
 	if (val_has(keep) && !val_bool(keep, true))
 		invalid(w, ".x-kubernetes-preserve-unknown-fields", keep, "must be true or undefined");
-	if (val_kind(val_get(v, "items")) == VAL_LIST)
+	if (words & WORDS_INNER && val_kind(val_get(v, "items")) == VAL_LIST)
 		forbidden(w, ".items", "items must be a schema object and not an array");
 }
 
@@ -150,7 +155,8 @@ static void check_key(struct walk *w, struct val items, struct str key, size_t i
 		cause(w, "FieldValueInvalid", child, text);
 		return;
 	}
-	n = enter(w, ".items.properties[%.*s]", STR_ARG(key));
+	n = enter(w, ".items");
+	enter_property(w, key);
 	if (val_is(type, "array") || val_is(type, "object"))
 		invalid(w, ".type", type, "must be a scalar type if parent array's x-kubernetes-list-type is map");
 	if (flag(p, "nullable"))
@@ -255,8 +261,9 @@ static void check_nested(struct walk *w, struct val v, bool either, bool first_e
 static void check_nested_list(struct walk *w, struct val v, const char *key, bool first_either)
 {
 	for (struct val_iter it = val_iter(val_get(v, key)); val_next(&it);) {
-		size_t n = enter(w, ".%s[%zu]", key, it.i);
+		size_t n = w->path.n;
 
+		buf_printf(&w->path, ".%s[%zu]", key, it.i);
 		check_nested(w, it.val, first_either && !it.i, false);
 		w->path.n = n;
 	}
@@ -305,7 +312,7 @@ static void check_nested(struct walk *w, struct val v, bool either, bool first_e
 		w->path.n = n;
 	}
 	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
-		size_t n = enter(w, ".properties[%.*s]", STR_ARG(it.key));
+		size_t n = enter_property(w, it.key);
 
 		if (str_is(it.key, "metadata"))
 			forbidden(w, "", "must not be specified in a nested context");
@@ -313,9 +320,10 @@ static void check_nested(struct walk *w, struct val v, bool either, bool first_e
 		w->path.n = n;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(banned); i++) {
+		if (!given(v, banned[i].key))
+			continue;
 		snprintf(child, sizeof(child), ".%s", banned[i].key);
-		if (given(v, banned[i].key))
-			forbidden(w, child, banned[i].why);
+		forbidden(w, child, banned[i].why);
 	}
 }
 
@@ -335,7 +343,7 @@ static void check_complete(struct walk *w, struct val nested, struct val outer)
 	}
 	for (struct val_iter it = val_iter(val_get(nested, "properties")); val_next(&it);) {
 		struct val p = val_get_str(val_get(outer, "properties"), it.key);
-		size_t n = enter(w, ".properties[%.*s]", STR_ARG(it.key));
+		size_t n = enter_property(w, it.key);
 
 		if (!val_has(p) && !flag(outer, "x-kubernetes-preserve-unknown-fields") &&
 			val_kind(val_get(outer, "additionalProperties")) != VAL_MAP)
@@ -371,7 +379,7 @@ static void check_metadata(struct walk *w, struct val v, bool root)
 
 	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
 		struct val p = val_get(properties, want[i][0]);
-		size_t n = enter(w, ".properties[%s]", want[i][0]);
+		size_t n = enter_property(w, str_c(want[i][0]));
 
 		if (val_has(p) && !val_is(val_get(p, "type"), want[i][1]))
 			invalid(w, ".type", val_get(p, "type"), want[i][2]);
@@ -418,27 +426,13 @@ static void check_type_given(struct walk *w, struct val v, enum level l)
 			"must be false if x-kubernetes-int-or-string is true");
 }
 
-static void check_schema(struct walk *w, struct val v, enum level l)
+static void check_schema(struct walk *w, struct val v, enum level l);
+
+static void check_inner(struct walk *w, struct val v, enum level l)
 {
 	struct val items = val_get(v, "items"), more = val_get(v, "additionalProperties");
-	unsigned words = schema_words(v);
 	size_t n = w->path.n;
 
-	w->defaults |= val_has(val_get(v, "default"));
-	check_words(w, v, words);
-	if (words & WORDS_LIST)
-		check_list(w, v);
-	if (words & WORDS_EXTENSION || l == LEVEL_ROOT || !given(v, "type"))
-		check_type_given(w, v, l);
-	if (l == LEVEL_ROOT || (words & WORDS_EXTENSION && flag(v, "x-kubernetes-embedded-resource")))
-		check_metadata(w, v, l == LEVEL_ROOT);
-	if (words & (WORDS_COMBINATION | WORDS_LIMIT))
-		check_values(w, v, is_int_or_string(val_get(v, "anyOf")),
-			is_int_or_string(val_get(val_at(val_get(v, "allOf"), 0), "anyOf")));
-	if (words & WORDS_COMBINATION)
-		check_combinations(w, v);
-	if (val_is(val_get(v, "type"), "array") && !val_has(items))
-		required(w, ".items", "must be specified");
 	if (val_kind(items) == VAL_MAP) {
 		enter(w, ".items");
 		check_schema(w, items, LEVEL_ITEM);
@@ -453,13 +447,39 @@ static void check_schema(struct walk *w, struct val v, enum level l)
 		bool own =
 			l == LEVEL_ROOT && str_is(it.key, "metadata"); /* name and generateName may have values only */
 
-		enter(w, ".properties[%.*s]", STR_ARG(it.key));
+		enter_property(w, it.key);
 		if (l == LEVEL_ROOT && (own || str_is(it.key, "apiVersion") || str_is(it.key, "kind")) &&
 			val_has(val_get(it.val, "default")))
 			forbidden(w, ".default", "must not be set in top-level metadata, apiVersion and kind");
 		check_schema(w, it.val, LEVEL_FIELD);
 		w->path.n = n;
 	}
+}
+
+/* Most schemas are a type and a few words more: what they do not say is not looked for. */
+static void check_schema(struct walk *w, struct val v, enum level l)
+{
+	unsigned words = schema_words(v);
+
+	w->defaults |= (words & WORDS_DEFAULT) != 0;
+	check_words(w, v, words);
+	if (words & WORDS_LIST)
+		check_list(w, v);
+	if (words & WORDS_EXTENSION || l == LEVEL_ROOT || !given(v, "type"))
+		check_type_given(w, v, l);
+	if (l == LEVEL_ROOT || (words & WORDS_EXTENSION && flag(v, "x-kubernetes-embedded-resource")))
+		check_metadata(w, v, l == LEVEL_ROOT);
+	if (words & WORDS_COMBINATION) {
+		check_values(w, v, is_int_or_string(val_get(v, "anyOf")),
+			is_int_or_string(val_get(val_at(val_get(v, "allOf"), 0), "anyOf")));
+		check_combinations(w, v);
+	} else if (words & WORDS_LIMIT) {
+		check_pattern(w, v);
+	}
+	if (val_is(val_get(v, "type"), "array") && !val_has(val_get(v, "items")))
+		required(w, ".items", "must be specified");
+	if (words & WORDS_INNER)
+		check_inner(w, v, l);
 }
 
 /* ---- defaults -------------------------------------------------------------------------------- */
@@ -474,8 +494,9 @@ static void check_default(struct walk *w, struct val v, const struct schema_rule
 	for (size_t at = 0; at < c.causes.n;) {
 		const char *reason = c.causes.p + at, *path = reason + strlen(reason) + 1,
 			   *sentence = path + strlen(path) + 1;
-		size_t n = enter(w, ".default%s%s", path[0] && path[0] != '[' ? "." : "", path);
+		size_t n = enter(w, path[0] && path[0] != '[' ? ".default." : ".default");
 
+		buf_c(&w->path, path);
 		cause(w, reason, "", sentence);
 		w->path.n = n;
 		at = (size_t)(sentence + strlen(sentence) + 1 - c.causes.p);
@@ -492,7 +513,7 @@ static void check_defaults(struct walk *w, struct val v, const struct schema_rul
 	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
 		const struct schema_rules *f = rules_field(r, it.key);
 
-		enter(w, ".properties[%.*s]", STR_ARG(it.key));
+		enter_property(w, it.key);
 		if (f)
 			check_defaults(w, it.val, f);
 		w->path.n = n;

@@ -89,13 +89,10 @@ static int cmp_short(struct str s, const char *c)
 	return c[s.n] ? -1 : 0;
 }
 
-const struct schema_field *schema_field(const struct schema_type *t, struct str name)
+static const struct schema_field *search(const struct schema_type *t, struct str name)
 {
-	size_t lo = 0, hi;
+	size_t lo = 0, hi = t->n_fields;
 
-	if (!t || t->kind != SCHEMA_OBJECT)
-		return NULL;
-	hi = t->n_fields;
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 		const struct schema_field *f = &t->fields[t->by_name[mid]];
@@ -109,6 +106,35 @@ const struct schema_field *schema_field(const struct schema_type *t, struct str 
 			lo = mid + 1;
 	}
 	return NULL;
+}
+
+/* By its address alone: the types of a custom kind go, and what was found in them stays behind in `recent`. */
+static bool is_field_of(const struct schema_type *t, const struct schema_field *f)
+{
+	uintptr_t at = (uintptr_t)f - (uintptr_t)t->fields;
+
+	return at < t->n_fields * sizeof(*f) && at % sizeof(*f) == 0;
+}
+
+#define RECENT 64 /* a power of two */
+
+/* Objects of one kind ask for the same few names again and again: those found last are looked at first. */
+const struct schema_field *schema_field(const struct schema_type *t, struct str name)
+{
+	static _Thread_local const struct schema_field *recent[RECENT];
+	const struct schema_field **last;
+
+	if (!t || t->kind != SCHEMA_OBJECT)
+		return NULL;
+	if (!name.n) /* a custom kind may have a field of no name */
+		return search(t, name);
+	last = &recent[(name.n + 7 * (unsigned char)name.p[0] + 13 * (unsigned char)name.p[name.n - 1]) % RECENT];
+	if (is_field_of(t, *last) && !cmp_short(name, (*last)->name))
+		return *last;
+	const struct schema_field *f = search(t, name);
+	if (f)
+		*last = f;
+	return f;
 }
 
 /* ---- names in messages ----------------------------------------------------------------------- */

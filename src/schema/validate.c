@@ -108,46 +108,100 @@ static void check_limit(struct check *c, const struct schema_field *f, struct va
 	fail(c, "FieldValueInvalid", at, b.p);
 }
 
-static void check(struct check *c, const struct schema_type *t, struct val v, const struct place *at)
-{
-	if (t->kind == SCHEMA_STRING && t->enum_values && val_kind(v) == VAL_STR)
-		check_enum(c, t->enum_values, v, at);
-	if (t->kind == SCHEMA_LIST || t->kind == SCHEMA_MAP) {
-		if (schema_is_leaf(t->element) && !t->element->enum_values)
-			return;
-		for (struct val_iter it = val_iter(v); val_next(&it);) {
-			bool map = t->kind == SCHEMA_MAP;
-			struct place here = { at, it.key, map ? -1 : (long)it.i, map };
+#define FIELDS_MOST 64 /* of a builtin type */
 
-			check(c, t->element, it.val, &here);
-		}
+/* The values of an object by the positions of their fields, found in one walk over its keys. */
+struct given {
+	const struct doc *d;
+	uint32_t at[FIELDS_MOST]; /* 0, the root of a document: not given */
+};
+
+static void given_find(struct given *g, const struct schema_type *t, struct val v)
+{
+	PRE(t->n_fields <= FIELDS_MOST);
+	g->d = v.d;
+	memset(g->at, 0, t->n_fields * sizeof(*g->at));
+	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		const struct schema_field *f = schema_field(t, it.key);
+
+		if (f)
+			g->at[f - t->fields] = it.val.at;
 	}
-	if (t->kind != SCHEMA_OBJECT || val_kind(v) != VAL_MAP)
+}
+
+static struct val given_at(const struct given *g, size_t i)
+{
+	return g->at[i] ? (struct val){ g->d, g->at[i] } : VAL_NONE;
+}
+
+static void check(struct check *c, const struct schema_type *t, struct val v, const struct place *at);
+
+static void check_field(struct check *c, const struct schema_field *f, struct val v, const struct place *at)
+{
+	if (f->says && f->type->enum_values && !f->create_only) {
+		check_word(c, f, v, at);
 		return;
+	}
+	if (f->must && empty(f, v)) {
+		fail_required(c, f, at);
+		return;
+	}
+	if (!val_has(v))
+		return;
+	if (f->limit)
+		check_limit(c, f, v, at);
+	if (!schema_is_leaf(f->type) || f->type->enum_values)
+		check(c, f->type, v, at);
+}
+
+/* In the order of the fields, in which upstream tells what is wrong. */
+static void check_object(struct check *c, const struct schema_type *t, struct val v, const struct place *at)
+{
+	struct given g;
+
+	given_find(&g, t, v);
 	for (uint32_t i = 0; i < t->n_fields; i++) {
 		const struct schema_field *f = &t->fields[i];
-		bool inner = !schema_is_leaf(f->type) || f->type->enum_values;
-		struct place here = { at, str_c(f->name), -1, false };
-		struct val child;
 
-		if (!f->must && !f->limit && !inner)
+		if (!g.at[i] && !f->must && !f->limit && !(f->says && f->type->enum_values))
 			continue;
-		child = val_get(v, f->name);
-		if (f->says && f->type->enum_values && !f->create_only) {
-			check_word(c, f, child, &here);
-			continue;
-		}
-		if (f->must && empty(f, child)) {
-			fail_required(c, f, &here);
-			continue;
-		}
-		if (!val_has(child))
-			continue;
-		if (f->limit)
-			check_limit(c, f, child, &here);
-		if (inner)
-			check(c, f->type, child, &here);
+		struct place here = { at, str_c(f->name), -1, false };
+		check_field(c, f, given_at(&g, i), &here);
 	}
+}
+
+/* What a custom kind's fields must be like its rules say: here only what is builtin among them, metadata. */
+static void check_custom(struct check *c, const struct schema_type *t, struct val v, const struct place *at)
+{
+	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		const struct schema_field *f = schema_field(t, it.key);
+		struct place here = { at, it.key, -1, false };
+
+		if (f)
+			check_field(c, f, it.val, &here);
+	}
+}
+
+static void check_elements(struct check *c, const struct schema_type *t, struct val v, const struct place *at)
+{
+	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		bool map = t->kind == SCHEMA_MAP;
+		struct place here = { at, it.key, map ? -1 : (long)it.i, map };
+
+		check(c, t->element, it.val, &here);
+	}
+}
+
+static void check(struct check *c, const struct schema_type *t, struct val v, const struct place *at)
+{
+	bool elements = t->kind == SCHEMA_LIST || t->kind == SCHEMA_MAP;
+
+	if (t->kind == SCHEMA_STRING && t->enum_values && val_kind(v) == VAL_STR)
+		check_enum(c, t->enum_values, v, at);
+	else if (elements && (!schema_is_leaf(t->element) || t->element->enum_values))
+		check_elements(c, t, v, at);
+	else if (t->kind == SCHEMA_OBJECT && val_kind(v) == VAL_MAP)
+		(t->custom ? check_custom : check_object)(c, t, v, at);
 }
 
 static int finish(struct check *c)

@@ -5,6 +5,10 @@ static unsigned word(struct str key)
 	static const char *const banned[] = { "definitions", "dependencies", "patternProperties", "additionalItems",
 		"$ref", "uniqueItems" };
 
+	if (str_is(key, "properties") || str_is(key, "items") || str_is(key, "additionalProperties"))
+		return WORDS_INNER;
+	if (str_is(key, "default"))
+		return WORDS_DEFAULT;
 	if (str_starts(key, STR("x-kubernetes-")))
 		return str_starts(key, STR("x-kubernetes-list-")) || str_is(key, "x-kubernetes-map-type") ?
 			WORDS_LIST :

@@ -50,8 +50,13 @@ struct node *zero_always_there(struct arena *a, const struct schema_field *f)
 	}
 }
 
-/* What a walk does to each object on its way down. */
+/* What a walk does to each object on its way down; parts of `was` are left alone. */
 typedef void object_fn(const struct schema_type *t, struct arena *a, struct node *n);
+struct walk {
+	struct arena *a;
+	object_fn *each;
+	const struct doc *was;
+};
 
 static bool is_alternative(const struct schema_type *t)
 {
@@ -63,26 +68,26 @@ static bool has_objects(const struct schema_type *t)
 	return !schema_is_leaf(t) || is_alternative(t);
 }
 
-static void walk(const struct schema_type *t, struct arena *a, struct node *n, object_fn *each)
+static void walk(const struct walk *w, const struct schema_type *t, struct node *n)
 {
 	bool one = t->kind == SCHEMA_OBJECT || (is_alternative(t) && node_kind(n) == VAL_MAP);
 
-	if (t->custom || !has_objects(t))
+	if (t->custom || !has_objects(t) || node_is_of(n, w->was))
 		return;
 	if (!one) {
 		for (size_t i = 0; has_objects(t->element) && i < node_len(n); i++)
-			walk(t->element, a, node_at(n, i), each);
+			walk(w, t->element, node_at(n, i));
 		return;
 	}
 	if (node_kind(n) != VAL_MAP)
 		return;
 	t = t->kind == SCHEMA_OBJECT ? t : t->element;
-	each(t, a, n);
+	w->each(t, w->a, n);
 	for (size_t i = 0; i < node_len(n); i++) {
 		const struct schema_field *f = schema_field(t, node_key_at(n, i));
 
 		if (f && has_objects(f->type))
-			walk(f->type, a, node_at(n, i), each);
+			walk(w, f->type, node_at(n, i));
 	}
 }
 
@@ -110,12 +115,12 @@ static void fill(const struct schema_type *t, struct arena *a, struct node *n)
 	}
 }
 
-void schema_drop_zeros(const struct schema_type *t, struct arena *a, struct node *n)
+void schema_drop_zeros(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was)
 {
-	walk(t, a, n, drop);
+	walk(&(struct walk){ a, drop, was }, t, n);
 }
 
-void schema_fill_zeros(const struct schema_type *t, struct arena *a, struct node *n)
+void schema_fill_zeros(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was)
 {
-	walk(t, a, n, fill);
+	walk(&(struct walk){ a, fill, was }, t, n);
 }
