@@ -206,6 +206,8 @@ static void answered(void *arg)
 		s->g->on_their_way--;
 }
 
+/* All threads of this program run like that while gaps are measured: one that others can delay would delay the client by
+ * a lock that it holds, or tell the disk's time with its own wait for a processor. */
 static void before_all_others(int priority)
 {
 	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = priority }) < 0)
@@ -329,6 +331,7 @@ static void probe_disk(void *arg)
 	struct gap *g = arg;
 	char bytes[PROBE_BYTES] = { 1 };
 
+	before_all_others(1);
 	for (int64_t i = 0; !g->ending; i++) {
 		int64_t began = since(g);
 
@@ -436,6 +439,7 @@ static void write_and_look(struct gap *g)
 	struct http_client *c = connect_to(g->b);
 	struct mono end = mono_add_ms(mono_now(), g->b->seconds * 1000 + SETTLE_MS);
 
+	before_all_others(1);
 	g->until = mono_add_ms(mono_now(), g->b->seconds * 1000);
 	g->on_their_way = g->b->clients;
 	look(g, c);
