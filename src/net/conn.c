@@ -527,6 +527,19 @@ static int socket_error(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? errno : err;
 }
 
+/* libuv stopped polling, and SO_ERROR tells it once: from now on the socket is readable up to its end. What a client sent
+ * that is gone, and that nobody takes now, is not worth a connection. */
+static void on_reset(struct conn *c)
+{
+	int err = socket_error(c->fd);
+
+	c->events = 0;
+	if (!(c->accepted && c->paused) && reads_on(c, err))
+		conn_dirty(c);
+	else
+		conn_close(c, "%s", err ? strerror(err) : "connection lost");
+}
+
 static void on_poll(uv_poll_t *h, int status, int events)
 {
 	struct conn *c = h->data;
@@ -551,15 +564,13 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		conn_dirty(c);
 		return;
 	}
-	if (status <
-		0) { /* reset; libuv stopped polling, and SO_ERROR tells it once: from now on the socket is readable up to its end */
-		int err = socket_error(c->fd);
-
-		c->events = 0;
-		if (reads_on(c, err))
-			conn_dirty(c);
-		else
-			conn_close(c, "%s", err ? strerror(err) : "connection lost");
+	if (status < 0) {
+		on_reset(c);
+		return;
+	}
+	if (events & UV_PRIORITIZED) { /* nothing else was asked for: somebody sends urgent bytes, to keep us busy */
+		c->deaf = true;
+		conn_dirty(c);
 		return;
 	}
 	if (events & UV_WRITABLE) {
@@ -587,6 +598,8 @@ static void events_update(struct conn *c)
 			want |= UV_READABLE;
 		if (c->blocked)
 			want |= UV_WRITABLE;
+		if (!want && !c->deaf && !c->broken)
+			want = UV_PRIORITIZED; /* which does not come; a reset does */
 	}
 	if (want == c->events)
 		return;
@@ -657,6 +670,13 @@ bool conn_is_h2(const struct conn *c)
 	return n == 2 && memcmp(p, "h2", 2) == 0;
 }
 
+void conn_prompt(struct conn *c)
+{
+	int unacked_ms = 60000;
+
+	setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked_ms, sizeof(unacked_ms));
+}
+
 void conn_may_stall(struct conn *c)
 {
 	int most = STREAM_UNSENT;
@@ -669,10 +689,12 @@ void conn_may_stall(struct conn *c)
 		SSL_set_max_send_fragment(c->ssl, STREAM_RECORD);
 }
 
-/* A peer that vanished without a word is noticed by the kernel: no timers of ours for idle streams. */
+/* A peer that vanished without a word is noticed by the kernel: no timers of ours for idle streams. No TCP_USER_TIMEOUT: it
+ * ends those, too, whose reader lives and takes nothing for a while (a pager at the end of a pipe, a command that looks at
+ * its stdin after some minutes). */
 int socket_setup(int fd)
 {
-	int one = 1, idle = 30, every = 10, count = 4, unacked_ms = 60000, unsent = UNSENT;
+	int one = 1, idle = 30, every = 10, count = 4, unsent = UNSENT;
 
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
@@ -682,7 +704,6 @@ int socket_setup(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked_ms, sizeof(unacked_ms));
 	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	return 0;
 }
@@ -726,6 +747,7 @@ struct conn *conn_accept(struct net_loop *l, int fd, struct tls *tls, const stru
 {
 	struct conn *c = conn_new(l, fd, ops, arg);
 
+	c->accepted = true;
 	c->tls = tls_ref(tls);
 	c->shaking = c->gathers = tls;
 	c->opened = !tls;

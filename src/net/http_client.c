@@ -34,6 +34,8 @@ void link_init(struct link *k, struct http_client *c, struct conn *conn, const s
 	if (k->next)
 		k->next->prev = &k->next;
 	c->links = k;
+	conn_prompt(
+		conn); /* or calls would wait for a server that vanished until their own time is over, one after the other */
 }
 
 void link_add(struct link *k, struct call *x)

@@ -116,9 +116,10 @@ size_t net_pipe_unsent(struct net_pipe *p);
 void net_pipe_pause(struct net_pipe *p, bool paused); /* reading stops while paused: back-pressure */
 void net_pipe_end(struct net_pipe *p);                /* sends the rest, then half-closes (TLS close_notify / FIN) */
 void net_pipe_close(struct net_pipe *p);              /* sends the rest, then closes */
+void net_pipe_abandon(struct net_pipe *p); /* so, too; but who takes nothing of the rest for a minute does not get it */
 /* Splices two pipes with back-pressure until both are closed; takes both, whatever ops they had. Any thread; they may
- * live on two loops. */
-void net_splice(struct net_pipe *a, struct net_pipe *b);
+ * live on two loops. When the client's closes, the other is abandoned. */
+void net_splice(struct net_pipe *client, struct net_pipe *other);
 
 struct http_server;
 struct http_server_opts {

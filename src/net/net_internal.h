@@ -136,11 +136,13 @@ struct conn {
 	unsigned char handles; /* open uv handles */
 	unsigned char looks;   /* lingering: how many since it moved */
 	bool connecting, shaking, opened;
-	bool gathers; /* first; there is no ssl yet */
+	bool accepted; /* the other side is a client */
+	bool gathers;  /* first; there is no ssl yet */
 	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
 	bool more;    /* what is sent now is followed by more at once */
 	bool stalls;  /* its reader may: conn_may_stall() */
 	bool leaving; /* the server ends: linger for a moment only */
+	bool deaf;    /* paused, and not even a reset is waited for */
 	bool broken;  /* the socket sends no more, reading goes on; why tells the reason */
 	bool young;   /* has not sent a whole request yet, counted by its server */
 	bool shut_asked, shut_done, finish_asked, lingering, closing, gone;
@@ -154,6 +156,7 @@ void conn_copy(struct conn *c, struct str bytes);
 void conn_piece(struct conn *c, const struct net_piece *piece);
 void conn_dirty(struct conn *c); /* something is to be sent */
 void conn_pause(struct conn *c, bool paused);
+void conn_prompt(struct conn *c);    /* what is sent shall be taken within a minute, or it is broken */
 void conn_may_stall(struct conn *c); /* a stream without end: what its reader does not take shall cost little */
 void conn_shut(struct conn *c);      /* after all is sent: no more from us */
 void conn_finish(struct conn *c);    /* after all is sent: close, and let the peer read it */

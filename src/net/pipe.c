@@ -6,6 +6,7 @@
 #include "net/net_internal.h"
 
 #define PIPE_LOW ((size_t)64 << 10)
+#define ABANDONED_MS 60000
 struct net_pipe {
 	struct net_msg kick;
 	struct net_loop *loop; /* ref */
@@ -15,7 +16,7 @@ struct net_pipe {
 	struct parts pending;
 	const struct net_pipe_ops *ops; /* NULL: held back until net_splice() or net_pipe_close() */
 	void *arg;
-	bool kicked, paused, end, close;
+	bool kicked, paused, end, close, abandoned;
 	bool lost;      /* closed() was called, or is just being called */
 	struct conn *c; /* loop from here on */
 	bool attached;  /* has or had a connection */
@@ -149,8 +150,15 @@ static void on_input(struct conn *c, struct str bytes)
 	conn_pause(c, true);
 }
 
+/* Abandoned: nobody waits for what is left, so it has to be taken soon. */
 static void on_timeout(struct conn *c)
 {
+	uint64_t rests = loop_ms() - c->moved_ms;
+
+	if (rests >= ABANDONED_MS)
+		conn_reset(c);
+	else
+		conn_deadline(c, (int64_t)(ABANDONED_MS - rests));
 }
 
 static void on_gone(struct conn *c)
@@ -175,13 +183,16 @@ static void kick_run(struct net_msg *m)
 	pthread_mutex_lock(&p->lock);
 	p->kicked = false;
 	parts_append(&p->out, &p->pending);
-	bool pause = p->paused || !p->ops, close = p->close;
+	bool pause = p->paused || !p->ops, close = p->close, abandoned = p->abandoned;
+	p->abandoned = false;
 	pthread_mutex_unlock(&p->lock);
 	if (!p->c && p->attached)
 		parts_fini(&p->out);
 	if (p->c) {
 		if (close && (!p->c->opened || p->c->broken))
 			conn_close(p->c, NULL);
+		if (abandoned)
+			conn_deadline(p->c, ABANDONED_MS);
 		conn_pause(p->c, pause && !close);
 		conn_dirty(p->c);
 	}
@@ -293,6 +304,13 @@ void net_pipe_close(struct net_pipe *p)
 	kick_unlock(p);
 }
 
+void net_pipe_abandon(struct net_pipe *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->close = p->abandoned = true;
+	kick_unlock(p);
+}
+
 /* ---- splice ---------------------------------------------------------------------------------- */
 
 /* The pipes may live on two loops; lock order: the splice, then a pipe. */
@@ -348,7 +366,7 @@ static void side_closed_unlock(struct splice_side *x)
 
 	x->p = NULL;
 	if (y->p)
-		net_pipe_close(y->p);
+		(x == &s->side[0] ? net_pipe_abandon : net_pipe_close)(y->p);
 	pthread_mutex_unlock(&s->lock);
 	if (!last)
 		return;
@@ -368,15 +386,15 @@ static const struct net_pipe_ops splice_ops = {
 	.data = splice_data, .writable = splice_writable, .closed = splice_closed
 };
 
-void net_splice(struct net_pipe *a, struct net_pipe *b)
+void net_splice(struct net_pipe *client, struct net_pipe *other)
 {
 	struct splice *s = xcalloc(1, sizeof(*s));
 
 	pthread_mutex_init(&s->lock, NULL);
-	s->side[0] = (struct splice_side){ .s = s, .p = a };
-	s->side[1] = (struct splice_side){ .s = s, .p = b };
+	s->side[0] = (struct splice_side){ .s = s, .p = client };
+	s->side[1] = (struct splice_side){ .s = s, .p = other };
 	pthread_mutex_lock(&s->lock);
-	bool live_a = pipe_take(a, &splice_ops, &s->side[0]), live_b = pipe_take(b, &splice_ops, &s->side[1]);
+	bool live_a = pipe_take(client, &splice_ops, &s->side[0]), live_b = pipe_take(other, &splice_ops, &s->side[1]);
 
 	if (live_a && live_b) {
 		pthread_mutex_unlock(&s->lock);

@@ -2,7 +2,9 @@
 #include "net/net_test.h"
 #include "net/spdy_internal.h"
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <zlib.h>
 
 #define MUCH ((size_t)8 << 20)
@@ -46,6 +48,18 @@ static void echo_closed(void *arg)
 
 static const struct net_pipe_ops echo_ops = { echo_data, echo_writable, echo_closed };
 
+/* Takes one piece, then no more. */
+static void stuck_data(void *arg, struct str bytes)
+{
+	struct echo *x = arg;
+
+	pthread_mutex_lock(&x->lock);
+	net_pipe_pause(x->p, true);
+	pthread_mutex_unlock(&x->lock);
+}
+
+static const struct net_pipe_ops stuck_ops = { .data = stuck_data, .closed = echo_closed };
+
 static void splice_established(
 	void *arg, struct net_pipe *p, int status, const struct http_header *h, size_t n, struct str body)
 {
@@ -84,16 +98,18 @@ static void handle(void *arg, struct http_request *r)
 {
 	struct http_header upgrade = { STR("upgrade"), STR("echo") };
 
-	if (str_is(http_path(r), "/echo")) {
+	if (str_is(http_path(r), "/echo") || str_is(http_path(r), "/stuck")) {
 		struct echo *x = xcalloc(1, sizeof(*x));
 
 		pthread_mutex_init(&x->lock, NULL);
 		pthread_mutex_lock(&x->lock);
-		x->p = http_upgrade(r, &upgrade, 1, &echo_ops, x);
+		x->p = http_upgrade(r, &upgrade, 1, str_is(http_path(r), "/echo") ? &echo_ops : &stuck_ops, x);
 		pthread_mutex_unlock(&x->lock);
 	} else if (str_starts(http_path(r), STR("/splice"))) {
 		struct http_header h[] = { { STR("connection"), STR("Upgrade") }, upgrade };
-		struct str to = str_is(http_path(r), "/splice") ? STR("/echo") : STR("/refuse");
+		struct str to = str_is(http_path(r), "/splice") ? STR("/echo") :
+			str_is(http_path(r), "/splice-stuck")   ? STR("/stuck") :
+								  STR("/refuse");
 
 		http_client_upgrade(self, "POST", to, h, 2, &splice_done, NULL, r);
 	} else if (str_is(http_path(r), "/ws")) {
@@ -195,6 +211,126 @@ static void splices_across_loops(void **state)
 	assert_starts(
 		raw_ask(http_server_port(server), "POST /splice-no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
 		"HTTP/1.1 403 ");
+}
+
+/* ---- pipes that are stuck -------------------------------------------------------------------- */
+
+/* A connection that sends into a pipe nobody reads, until nothing more goes. */
+static int stick(const char *request)
+{
+	static const char block[65536];
+	int fd = raw_connect(http_server_port(server));
+	struct timeval tv = { .tv_usec = 300000 };
+
+	raw_send(fd, request);
+	assert_starts(raw_read(fd, "\r\n\r\n"), "HTTP/1.1 101 ");
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	while (send(fd, block, sizeof(block), MSG_NOSIGNAL) > 0)
+		;
+	return fd;
+}
+
+static void vanish(int fd)
+{
+	struct linger now = { .l_onoff = 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+static void notices_a_reset_while_paused(void **state)
+{
+	int before = atomic_load(&closed_pipes), fd = stick(UPGRADE("/stuck"));
+
+	assert_int_equal(atomic_load(&closed_pipes), before);
+	vanish(fd);
+	wait_for(&closed_pipes, before + 1);
+
+	fd = raw_connect(
+		http_server_port(server)); /* urgent bytes, while the pipe is paused, cost nothing and break nothing */
+	raw_send(fd, UPGRADE("/stuck"));
+	raw_read(fd, "\r\n\r\n");
+	raw_send(fd, "x");
+	usleep(100000);
+	assert_int_equal(send(fd, "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+	clock_t cpu = clock();
+	usleep(200000);
+	assert_in_range(clock() - cpu, 0, CLOCKS_PER_SEC / 10);
+	close(fd);
+}
+
+/* What is left for the far side of a splice whose client is gone: its connection, and the clock turned by a minute. */
+struct abandoned {
+	struct net_msg msg;
+	atomic_int found, age;
+};
+
+static void find_abandoned(struct net_msg *m)
+{
+	struct abandoned *a = container_of(m, struct abandoned, msg);
+
+	for (struct conn *c = loops[1]->conns; c; c = c->next) {
+		if (c->accepted || c->closing || !uv_is_active((uv_handle_t *)&c->timer) || !c->out.n)
+			continue;
+		c->moved_ms -= 59000; /* not yet */
+		c->ops->timeout(c);
+		if (c->closing)
+			continue;
+		c->moved_ms -= 1000;
+		c->ops->timeout(c);
+		atomic_fetch_add(&a->found, c->closing);
+	}
+	atomic_fetch_add(&a->age, 1);
+}
+
+static void gives_up_what_nobody_takes(void **state)
+{
+	int before = atomic_load(&closed_pipes), fd = stick(UPGRADE("/splice-stuck"));
+	struct abandoned a = { .msg.run = find_abandoned };
+
+	vanish(fd);
+	for (int i = 1; i < 100 && !atomic_load(&a.found); i++) {
+		usleep(10000);
+		loop_send(loops[1], &a.msg);
+		wait_for(&a.age, i);
+	}
+	assert_int_equal(atomic_load(&a.found), 1);
+	wait_for(&closed_pipes, before + 1);
+}
+
+/* TCP_USER_TIMEOUT would end those, too, whose reader pauses for longer. */
+static void look_at_timeouts(struct net_msg *m)
+{
+	struct abandoned *a = container_of(m, struct abandoned, msg);
+	int ms;
+	socklen_t n = sizeof(ms);
+
+	for (struct conn *c = loops[1]->conns; c; c = c->next)
+		if (getsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &n) == 0 && ms)
+			atomic_fetch_add(&a->found, 1);
+	atomic_fetch_add(&a->age, 1);
+}
+
+static int impatient(void)
+{
+	struct abandoned a = { .msg.run = look_at_timeouts };
+
+	loop_send(loops[1], &a.msg);
+	wait_for(&a.age, 1);
+	return atomic_load(&a.found);
+}
+
+static void waits_for_slow_readers(void **state)
+{
+	int before = impatient(), fd[] = { stick(UPGRADE("/splice-stuck")), stick(UPGRADE("/splice-stuck")) };
+	struct http_reply r;
+
+	assert_int_equal(impatient(), before);
+	OK(http_call(self, "GET", STR("/"), NULL, 0, STR_NULL, 0, 0, &r, oke));
+	http_reply_fini(&r);
+	assert_int_equal(impatient(), before + 1); /* who asked for an answer is not for ever patient */
+	vanish(fd[0]);
+	vanish(fd[1]);
 }
 
 static void refuses_upgrade_unasked(void **state)
@@ -582,6 +718,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(upgrades_and_half_closes),
 		cmocka_unit_test(splices_across_loops),
+		cmocka_unit_test(notices_a_reset_while_paused),
+		cmocka_unit_test(gives_up_what_nobody_takes),
+		cmocka_unit_test(waits_for_slow_readers),
 		cmocka_unit_test(refuses_upgrade_unasked),
 		cmocka_unit_test(speaks_websocket),
 		cmocka_unit_test(guards_websockets),

@@ -71,7 +71,7 @@ static void near_closed(void *arg)
 	s->near_open = false;
 	s->near = NULL;
 	if (s->far)
-		net_pipe_close(s->far);
+		net_pipe_abandon(s->far);
 	maybe_free(s);
 }
 
@@ -153,7 +153,7 @@ static void ws_closed(void *arg)
 	s->near_open = false;
 	s->ws = NULL;
 	if (s->far)
-		net_pipe_close(s->far);
+		net_pipe_abandon(s->far);
 	maybe_free(s);
 }
 
