@@ -154,6 +154,7 @@ void conn_bury(struct conn *c)
 {
 	c->gone = true;
 	c->ops->gone(c);
+	shed_stir(c->loop);
 	parts_fini(&c->out);
 	if (c->ssl && c->opened && !c->shut_done)
 		SSL_shutdown(c->ssl); /* one try, so that the peer sees no truncation */
@@ -480,6 +481,7 @@ void conn_flush(struct conn *c)
 	size_t total = 0;
 	bool stalled = c->blocked;
 
+	shed_stir(c->loop);
 	if (c->connecting || c->shaking || c->lingering) {
 		events_update(c);
 		return;

@@ -358,9 +358,61 @@ static void ends_streams_without_window(void **state)
 	close(fd);
 }
 
+/* How often the thread of a loop went to sleep. */
+static long rests(void)
+{
+	static const char *const key = "voluntary_ctxt_switches:";
+	char line[128];
+	long n = -1;
+
+	FILE *f = fopen("/proc/thread-self/status", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (strncmp(line, key, strlen(key)) == 0)
+			n = strtol(line + strlen(key), NULL, 10);
+	if (f)
+		fclose(f);
+	return n;
+}
+
+struct looker {
+	struct net_msg msg;
+	atomic_long rests;
+	atomic_int done;
+};
+
+static void look(struct net_msg *m)
+{
+	struct looker *l = container_of(m, struct looker, msg);
+
+	atomic_store(&l->rests, rests());
+	atomic_fetch_add(&l->done, 1);
+}
+
+static long rests_of_loop(void)
+{
+	struct looker l = { .msg.run = look };
+
+	loop_send(loop, &l.msg);
+	wait_for(&l.done, 1);
+	return atomic_load(&l.rests);
+}
+
+/* When nothing moves, no server wakes its loop to see who stalls. */
+static void rests_when_idle(void **state)
+{
+	auto_(http_client_free) struct http_client *c = client();
+
+	ask(c);
+	task_sleep_ms(2500); /* what the last look looks at is over */
+	long before = rests_of_loop();
+	task_sleep_ms(3500);
+	assert_in_range(rests_of_loop() - before, 0, 2); /* this one, and it woke to answer */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rests_when_idle),
 		cmocka_unit_test(silence_is_cheap),
 		cmocka_unit_test(kernel_holds_little),
 		cmocka_unit_test(tls_holds_nothing),

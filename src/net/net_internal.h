@@ -63,6 +63,7 @@ struct net_loop {
 	bool dead;                     /* under lock: the thread is gone, messages run where they are sent */
 	bool stopping;
 	struct conn *conns, *dirty, *closing;
+	struct shed *sheds; /* of the servers that have connections here */
 	int64_t date_s;
 	char date[32];
 	char scratch[LOOP_SCRATCH];   /* what read() gave */
@@ -292,6 +293,7 @@ void shed_new(struct http_server *s);
 void shed_free(struct http_server *s);
 void shed_begin(struct http_server *s, const struct net_loop *l); /* on that loop */
 void shed_end(struct http_server *s, const struct net_loop *l);
+void shed_stir(struct net_loop *l);                    /* on that loop: something moved */
 void shed_crowd(struct http_server *s);                /* any thread: there are too many connections */
 size_t parts_hold(const struct parts *l, bool shared); /* bytes of memory */
 void http_server_lost(struct http_server *s);          /* a connection is gone, and its reference */

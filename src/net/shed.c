@@ -2,7 +2,9 @@
  *
  * Too many: of each loop's the quarter that is half open for the longest, or where none is, the quarter at rest for the
  * longest; new ones are refused only when all have work. Too much: those whose reader has taken nothing for the longest,
- * until the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time. */
+ * until the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time.
+ *
+ * A loop is looked at a second after something moved on it, and on while somebody stalls: when nothing happens nobody wakes. */
 #include "base/arena.h"
 #include "net/net_internal.h"
 #include <stdlib.h>
@@ -22,7 +24,8 @@ struct shed {
 	struct net_msg msg;
 	struct http_server *server; /* borrowed; a ref while ordered */
 	struct net_loop *loop;
-	uv_timer_t *timer; /* own: closed with the server */
+	struct shed *next; /* of this loop */
+	uv_timer_t *timer; /* own: closed with the server; it runs when a look is due */
 	atomic_bool ordered;
 	size_t crowd; /* connections, at the most since memory was given back */
 };
@@ -150,6 +153,13 @@ static void give_back(struct shed *s, size_t conns)
 	memory_rest();
 }
 
+static void on_look(uv_timer_t *t);
+
+static void look_later(struct shed *s)
+{
+	uv_timer_start(s->timer, on_look, LOOK_MS, 0);
+}
+
 /* With what is on its way to the kernel, and there. */
 static size_t conn_holds(const struct conn *c, uint64_t *ret_since_ms)
 {
@@ -162,12 +172,14 @@ static void on_look(uv_timer_t *t)
 {
 	struct shed *s = t->data;
 	struct candidates all = { 0 };
+	bool stalled = false;
 	uint64_t now = loop_ms(), since = 0;
 	size_t most = s->server->o.unread_max / s->server->o.n_loops, held, n = 0, conns = 0;
 
 	for (struct conn *c = s->loop->conns; c; c = c->next, conns++) {
 		size_t bytes = ours(s, c) && c->ops->holds ? conn_holds(c, &since) : 0;
 
+		stalled |= bytes && since;
 		if (bytes && since && now - since >= STALL_MS)
 			add(&all, c, since, bytes);
 	}
@@ -186,6 +198,15 @@ static void on_look(uv_timer_t *t)
 			"port %d: answers that nobody reads hold %zu KiB, of %zu at most: ended those of %zu connections that took nothing for the longest",
 			s->server->port, held >> 10, most >> 10, n);
 	give_back(s, conns);
+	if (stalled)
+		look_later(s);
+}
+
+void shed_stir(struct net_loop *l)
+{
+	for (struct shed *s = l->sheds; s; s = s->next)
+		if (!uv_is_active((uv_handle_t *)s->timer))
+			look_later(s);
 }
 
 /* ---- with the server ------------------------------------------------------------------------- */
@@ -220,7 +241,8 @@ void shed_begin(struct http_server *server, const struct net_loop *l)
 	s->timer = xcalloc(1, sizeof(*s->timer));
 	s->timer->data = s;
 	uv_timer_init(&s->loop->uv, s->timer);
-	uv_timer_start(s->timer, on_look, LOOK_MS, LOOK_MS);
+	s->next = s->loop->sheds;
+	s->loop->sheds = s;
 }
 
 static void on_closed_free(uv_handle_t *h)
@@ -230,8 +252,12 @@ static void on_closed_free(uv_handle_t *h)
 
 void shed_end(struct http_server *server, const struct net_loop *l)
 {
-	uv_timer_t *t = TAKE(of_loop(server, l)->timer);
+	struct shed *s = of_loop(server, l), **at = &s->loop->sheds;
+	uv_timer_t *t = TAKE(s->timer);
 
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
 	if (l->stopping) /* it closed it when it ended */
 		free(t);
 	else
