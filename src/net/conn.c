@@ -134,11 +134,16 @@ void conn_close(struct conn *c, const char *why, ...)
 	c->loop->closing = c;
 }
 
-void conn_reset(struct conn *c)
+void conn_resets(struct conn *c)
 {
 	struct linger now = { .l_onoff = 1 };
 
 	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+void conn_reset(struct conn *c)
+{
+	conn_resets(c);
 	conn_close(c, NULL);
 }
 

@@ -191,8 +191,12 @@ static void kick_run(struct net_msg *m)
 	if (p->c) {
 		if (close && (!p->c->opened || p->c->broken))
 			conn_close(p->c, NULL);
-		if (abandoned)
+		if (abandoned) {
+			conn_resets(p->c);
 			conn_deadline(p->c, ABANDONED_MS);
+		}
+		if (close && p->c->shut_done) /* nothing is left to be sent, so nobody asks for more */
+			conn_finish(p->c);
 		conn_pause(p->c, pause && !close);
 		conn_dirty(p->c);
 	}

@@ -58,6 +58,11 @@ static void stuck_data(void *arg, struct str bytes)
 	pthread_mutex_unlock(&x->lock);
 }
 
+static void ignore_data(void *arg, struct str bytes)
+{
+}
+
+static const struct net_pipe_ops flood_ops = { .data = ignore_data, .closed = echo_closed };
 static const struct net_pipe_ops stuck_ops = { .data = stuck_data, .closed = echo_closed };
 
 static void splice_established(
@@ -105,10 +110,15 @@ static void handle(void *arg, struct http_request *r)
 		pthread_mutex_lock(&x->lock);
 		x->p = http_upgrade(r, &upgrade, 1, str_is(http_path(r), "/echo") ? &echo_ops : &stuck_ops, x);
 		pthread_mutex_unlock(&x->lock);
+	} else if (str_is(http_path(r), "/flood")) {
+		auto_free char *much = xcalloc(1, MUCH);
+
+		net_pipe_write(http_upgrade(r, &upgrade, 1, &flood_ops, xcalloc(1, 1)), str_n(much, MUCH));
 	} else if (str_starts(http_path(r), STR("/splice"))) {
 		struct http_header h[] = { { STR("connection"), STR("Upgrade") }, upgrade };
 		struct str to = str_is(http_path(r), "/splice") ? STR("/echo") :
 			str_is(http_path(r), "/splice-stuck")   ? STR("/stuck") :
+			str_is(http_path(r), "/splice-flood")   ? STR("/flood") :
 								  STR("/refuse");
 
 		http_client_upgrade(self, "POST", to, h, 2, &splice_done, NULL, r);
@@ -295,6 +305,22 @@ static void gives_up_what_nobody_takes(void **state)
 		wait_for(&a.age, i);
 	}
 	assert_int_equal(atomic_load(&a.found), 1);
+	wait_for(&closed_pipes, before + 1);
+}
+
+/* A client that reads nothing of a flood, says that it has no more to say, and vanishes: the flood ends, though its reader
+ * had been told of the first end before the second. */
+static void ends_what_nobody_reads(void **state)
+{
+	int before = atomic_load(&closed_pipes), fd = raw_connect(http_server_port(server));
+
+	raw_send(fd, UPGRADE("/splice-flood"));
+	assert_starts(raw_read(fd, "\r\n\r\n"), "HTTP/1.1 101 ");
+	usleep(100000); /* so that everything fills up */
+	shutdown(fd, SHUT_WR);
+	usleep(100000);
+	assert_int_equal(atomic_load(&closed_pipes), before);
+	vanish(fd);
 	wait_for(&closed_pipes, before + 1);
 }
 
@@ -720,6 +746,7 @@ int main(void)
 		cmocka_unit_test(splices_across_loops),
 		cmocka_unit_test(notices_a_reset_while_paused),
 		cmocka_unit_test(gives_up_what_nobody_takes),
+		cmocka_unit_test(ends_what_nobody_reads),
 		cmocka_unit_test(waits_for_slow_readers),
 		cmocka_unit_test(refuses_upgrade_unasked),
 		cmocka_unit_test(speaks_websocket),
