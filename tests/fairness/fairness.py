@@ -18,8 +18,7 @@ from kube import ApiError, path, until  # noqa: E402
 from server import Server  # noqa: E402
 from webhook_server import Hook, configuration  # noqa: E402
 
-LIMIT_MS, CROWD, MEMORY = 100, 1000, 48 << 20
-GROUP = "/sys/fs/cgroup/memory/kogge-fairness"
+LIMIT_MS, CROWD, MEMORY, SOCKETS = 100, 1000, 48 << 20, 16 << 20
 failures = []
 
 
@@ -31,70 +30,145 @@ def judge(fine, text):
 
 # ---- the memory limit ------------------------------------------------------------------------------------------------
 
-class Limited(Server):
-    """All its processes are born in a cgroup with a limit (cgroup v1)."""
+class V1:
+    """The memory controller of cgroup v1. It counts what sockets hold only with a limit of their own, and apart from all else."""
+    root, limit = "/sys/fs/cgroup/memory", MEMORY
 
-    def start(self, **env):
-        os.makedirs(GROUP, exist_ok=True)
-        with open(GROUP + "/memory.limit_in_bytes", "w", encoding="utf-8") as f:
-            f.write(str(MEMORY))
-        with open(GROUP + "/memory.kmem.tcp.limit_in_bytes", "w", encoding="utf-8") as f:
-            f.write(str(MEMORY))  # v1 counts what sockets hold only then, and apart from all else
-        own = f"/proc/{os.getpid()}/cgroup"
-        with open(own, encoding="utf-8") as f:
-            before = next((line.strip().split(":")[2] for line in f if ":memory:" in line), "/")
-        move(GROUP)
-        try:
-            return super().start(**env)
-        finally:
-            move("/sys/fs/cgroup/memory" + before)
+    def set_limit(self):
+        put(self.group + "/memory.limit_in_bytes", self.limit)
+        put(self.group + "/memory.kmem.tcp.limit_in_bytes", self.limit)
 
-    def end(self):
-        super().end()
+    def anonymous(self):
+        return self.stat()["total_rss"] + self.number("kmem.usage_in_bytes")
+
+    def sockets(self):
+        return self.number("kmem.tcp.usage_in_bytes")
+
+    def oom_kills(self):
+        return words(self.group + "/memory.oom_control").get("oom_kill", 0)
+
+    def own_line(self, line):
+        return ":memory:" in line
+
+    def __init__(self):
+        self.group = self.root + "/kogge-fairness"
+
+    def enter(self):
+        """All processes that we start from now on are born there; the way back."""
+        os.makedirs(self.group, exist_ok=True)
+        self.set_limit()
+        with open(f"/proc/{os.getpid()}/cgroup", encoding="utf-8") as f:
+            before = next((line.strip().split(":", 2)[2] for line in f if self.own_line(line)), "/")
+        put(self.group + "/cgroup.procs", os.getpid())
+        return lambda: put(self.root + before + "/cgroup.procs", os.getpid())
+
+    def stat(self):
+        return words(self.group + "/memory.stat")
+
+    def number(self, what):
+        with open(f"{self.group}/memory.{what}", encoding="utf-8") as f:
+            return int(f.read().split()[0])
+
+    def remove(self):
         try:
-            os.rmdir(GROUP)
+            os.rmdir(self.group)
         except OSError:
             pass
 
 
-def move(group):
-    with open(group + "/cgroup.procs", "w", encoding="utf-8") as f:
-        f.write(str(os.getpid()))
+class V2(V1):
+    """That of cgroup v2: sockets count with all else, so there is more for them."""
+    root, limit = "/sys/fs/cgroup", MEMORY + SOCKETS
+
+    def set_limit(self):
+        put(self.group + "/memory.max", self.limit)
+        if os.path.exists(self.group + "/memory.swap.max"):
+            put(self.group + "/memory.swap.max", 0)
+
+    def enter(self):
+        if "memory" not in text(self.root + "/cgroup.subtree_control").split():
+            put(self.root + "/cgroup.subtree_control", "+memory")
+        return super().enter()
+
+    def anonymous(self):
+        stat = self.stat()
+        return stat["anon"] + stat.get("kernel", stat["kernel_stack"] + stat.get("pagetables", 0) + stat["slab"])
+
+    def sockets(self):
+        return self.stat()["sock"]
+
+    def oom_kills(self):
+        return words(self.group + "/memory.events").get("oom_kill", 0)
+
+    def own_line(self, line):
+        return line.startswith("0::")
 
 
-def memory(what):
-    with open(f"{GROUP}/memory.{what}", encoding="utf-8") as f:
-        return int(f.read().split()[0])
+def put(name, value):
+    with open(name, "w", encoding="utf-8") as f:
+        f.write(str(value))
 
 
-def anonymous():
-    """What cannot be taken back: not the pages of files."""
-    with open(GROUP + "/memory.stat", encoding="utf-8") as f:
-        return int(dict(line.split() for line in f)["total_rss"]) + memory("kmem.usage_in_bytes")
+def text(name):
+    try:
+        with open(name, encoding="utf-8") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def words(name):
+    return {key: int(value) for key, value in (line.split() for line in text(name).splitlines())}
+
+
+def memory_controller():
+    """Of whichever hierarchy has it; None: nobody, or it is not ours to use."""
+    if os.geteuid() != 0:
+        return None
+    if os.path.exists(V1.root + "/memory.limit_in_bytes"):
+        return V1()
+    return V2() if "memory" in text(V2.root + "/cgroup.controllers").split() else None
+
+
+class Limited(Server):
+    """All its processes are born in a cgroup with a limit."""
+
+    def __init__(self, cgroup):
+        super().__init__(node=False)
+        self.cgroup = cgroup
+
+    def start(self, **env):
+        leave = self.cgroup.enter()
+        try:
+            return super().start(**env)
+        finally:
+            leave()
+
+    def end(self):
+        super().end()
+        self.cgroup.remove()
+
+    def judge_alive(self):
+        judge(self.cgroup.oom_kills() == 0 and self.process.poll() is None, f"no process was killed within {self.cgroup.limit >> 20} MiB")
 
 
 class Peak:
-    """The most of it while something goes on."""
+    """The most of it while something goes on: what cannot be taken back (not the pages of files), and sockets."""
 
-    def __init__(self):
-        self.own = self.sockets = 0
+    def __init__(self, cgroup):
+        self.cgroup, self.own, self.in_sockets = cgroup, 0, 0
         self.thread, self.stop = threading.Thread(target=self.run, daemon=True), False
         self.thread.start()
 
     def run(self):
         while not self.stop:
-            self.own, self.sockets = max(self.own, anonymous()), max(self.sockets, memory("kmem.tcp.usage_in_bytes"))
+            self.own, self.in_sockets = max(self.own, self.cgroup.anonymous()), max(self.in_sockets, self.cgroup.sockets())
             time.sleep(0.02)
 
     def tell(self, what):
         self.stop = True
         self.thread.join()
-        print(f"        {what}: at most {self.own >> 10} KiB of processes and kernel, {self.sockets >> 10} KiB in sockets", flush=True)
-
-
-def oom_kills():
-    with open(GROUP + "/memory.oom_control", encoding="utf-8") as f:
-        return int(dict(line.split() for line in f).get("oom_kill", 0))
+        print(f"        {what}: at most {self.own >> 10} KiB of processes and kernel, {self.in_sockets >> 10} KiB in sockets", flush=True)
 
 
 # ---- what must stay quick ----------------------------------------------------------------------------------------------
@@ -252,11 +326,11 @@ def hanging_webhook(folder):
         server.end()
 
 
-def crowd():
-    server = Limited(node=False)
+def crowd(cgroup):
+    server = Limited(cgroup)
     try:
         server.start().wait_ready()
-        peak, answered = Peak(), {"n": 0, "stop": False}
+        peak, answered = Peak(cgroup), {"n": 0, "stop": False}
         thread = malformed(server, answered)
         socks = half_open(server, CROWD)
         measure(server, f"{CROWD} half-open connections")
@@ -270,23 +344,23 @@ def crowd():
         thread.join(60)
         judge(not thread.is_alive(), f"{answered['n']} malformed requests were refused meanwhile")
         peak.tell("those, and 100 events of 50 KB to each watcher")
-        judge(oom_kills() == 0 and server.process.poll() is None, f"no process was killed within {MEMORY >> 20} MiB")
+        server.judge_alive()
         close(socks)
         judge(len(server.kube.get(path("configmaps", "default"))["items"]) >= 1, "the server serves on")
     finally:
         server.end()
 
 
-def heavy():
-    server = Limited(node=False)
+def heavy(cgroup):
+    server = Limited(cgroup)
     try:
         server.start().wait_ready()
-        peak = Peak()
+        peak = Peak(cgroup)
         socks, turned_away = stalled_bodies(server, 60)
         judge(30 <= turned_away < 60, f"of 60 bodies of 3 MiB that stop before their end {turned_away} were refused, the others are waited for")
         peak.tell("those bodies")
         measure(server, "those bodies")
-        judge(oom_kills() == 0 and server.process.poll() is None, f"no process was killed within {MEMORY >> 20} MiB")
+        server.judge_alive()
         close(socks)
         until(lambda: server.kube.create(path("secrets", "default"), {"metadata": {"generateName": "big-"}, "data": {"k": "eHh4" * 200000}}), 20,
               "a large body is taken again")
@@ -298,11 +372,12 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with tempfile.TemporaryDirectory() as folder:
         hanging_webhook(folder)
-    if os.geteuid() == 0 and os.path.isdir("/sys/fs/cgroup/memory"):
-        crowd()
-        heavy()
+    if cgroup := memory_controller():
+        print(f"        memory is limited by cgroup {type(cgroup).__name__.lower()}, to {cgroup.limit >> 20} MiB")
+        crowd(cgroup)
+        heavy(cgroup)
     else:
-        print("        the crowd is left out: it needs root and the memory cgroup of v1")
+        print("        the crowd is left out: it needs root and a memory controller of cgroup v1 or v2")
     print(f"fairness: {len(failures)} failed")
     return 1 if failures else 0
 
