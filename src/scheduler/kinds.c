@@ -8,7 +8,8 @@
 
 #define TOPOLOGIES_MAX 64
 #define VALUES_SPARE 1024
-#define ASKED_MAX 64 /* names of labels; then all count */
+#define ASKED_MAX 64    /* names of labels; then all count */
+#define ASKED_MS 600000 /* a name that nobody asked for in one such time is forgotten at the end of the next */
 
 /* ---- topologies ------------------------------------------------------------------------------ */
 
@@ -265,12 +266,19 @@ void class_take(struct snapshot *s, struct node_info *n, struct pod_info *p)
 /* true: it is new. */
 static bool ask(struct snapshot *s, struct str key)
 {
-	if (s->all_asked || map_get(s->asked, key))
+	struct asked *known = s->all_asked ? NULL : map_get(s->asked, key);
+
+	if (known)
+		known->lately = true;
+	if (known || s->all_asked)
 		return false;
-	if (map_len(s->asked) == ASKED_MAX)
+	if (map_len(s->asked) == ASKED_MAX) {
 		s->all_asked = true;
-	else
-		map_put(s->asked, key, s); /* any value */
+		return true;
+	}
+	known = xmalloc(sizeof(*known));
+	*known = (struct asked){ .lately = true };
+	map_put(s->asked, key, known);
 	return true;
 }
 
@@ -309,6 +317,38 @@ static void classify_anew(struct snapshot *s)
 		for (size_t k = 0; k < n->n_pods; k++)
 			class_put(s, n, n->pods[k]);
 	}
+}
+
+/* Forgets those that were not asked for lately; of too many, all. True: there were some. */
+static bool forget_asked(struct snapshot *s)
+{
+	bool any = s->all_asked;
+	struct str key;
+	void *value;
+
+	if (s->all_asked)
+		map_clear(s->asked);
+	s->all_asked = false;
+	for (size_t i = 0; map_next(s->asked, &i, &key, &value);) {
+		struct asked *name = value;
+
+		if (name->lately) {
+			name->lately = false;
+			continue;
+		}
+		map_del(s->asked, key);
+		any = true;
+	}
+	return any;
+}
+
+void snapshot_tidy_labels(struct snapshot *s, struct mono now)
+{
+	if (mono_before(now, s->asked_until))
+		return;
+	s->asked_until = mono_add_ms(now, ASKED_MS);
+	if (forget_asked(s))
+		classify_anew(s);
 }
 
 void snapshot_ask_labels(struct snapshot *s, const struct doc *pod)

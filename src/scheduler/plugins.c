@@ -90,6 +90,7 @@ void cycle_begin(struct cycle *c, struct snapshot *s, struct arena *a, const str
 {
 	*c = (struct cycle){ .s = s, .a = a, .pod = pod };
 	snapshot_tidy_topologies(s);
+	snapshot_tidy_labels(s, mono_now());
 	snapshot_ask_labels(s, pod->doc);
 	c->terms = pod_terms_new(a, pod->doc);
 	for (c->plugin = 0; c->plugin < plugins_n; c->plugin++) {

@@ -610,6 +610,44 @@ static void many_names_make_every_label_count(void **state)
 	snapshot_fini(&s);
 }
 
+static void forget(struct snapshot *s, int minutes)
+{
+	snapshot_tidy_labels(s, mono_add_ms(s->asked_until, (int64_t)minutes * 60000));
+}
+
+/* A pod that asked once does not slow down all decisions after it. */
+static void names_that_nobody_asks_for_are_forgotten(void **state)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct snapshot s;
+
+	(void)state;
+	snapshot_init(&s);
+	fill(&s, a, two, NULL);
+	place_many(&s, 10);
+	for (int i = 0; i < 100; i++) {
+		auto_free char *text = xasprintf(POD("", LABEL("name-%d: x")), i);
+
+		node_for(&s, text);
+	}
+	assert_true(s.all_asked);
+	forget(&s, -1); /* not yet */
+	assert_true(s.all_asked);
+	forget(&s, 0);
+	assert_false(s.all_asked);
+	assert_int_equal(map_len(s.classes_of_pods), 1);
+	assert_string_equal(node_for(&s, POD("", LABEL("own: p7"))), "b");
+	assert_int_equal(map_len(s.classes_of_pods), 10);
+	forget(&s, 0); /* asked for lately */
+	assert_int_equal(map_len(s.asked), 1);
+	assert_int_equal(map_len(s.classes_of_pods), 10);
+	forget(&s, 0);
+	assert_int_equal(map_len(s.asked), 0);
+	assert_int_equal(map_len(s.classes_of_pods), 1);
+	assert_string_equal(node_for(&s, POD("", LABEL("own: p7"))), "b");
+	snapshot_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -624,6 +662,7 @@ int main(void)
 		cmocka_unit_test(constraints_ask_too),
 		cmocka_unit_test(own_values_in_terms_make_classes),
 		cmocka_unit_test(many_names_make_every_label_count),
+		cmocka_unit_test(names_that_nobody_asks_for_are_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,13 +138,14 @@ static unsigned pod_happenings(const struct doc *before, const struct doc *after
 static void pod_changed(struct scheduler *s, struct doc *before, struct doc *after)
 {
 	struct str uid = doc_uid(after ? after : before);
-	struct pod_info *known = snapshot_find_pod(&s->snapshot, uid);
 	unsigned what = pod_happenings(before, after);
 
 	if (has_node(after)) {
 		waiting_forget(&s->waiting, uid);
 		snapshot_pod(&s->snapshot, after, doc_str(after, "spec.nodeName"));
 	} else if (!after || pod_is_ended(after) || pod_is_deleting(after) || doc_str(after, "spec.nodeName").n) {
+		const struct pod_info *known = snapshot_find_pod(&s->snapshot, uid);
+
 		waiting_forget(&s->waiting, uid);
 		if (known && known->assumed)
 			what |= POD_GONE;

@@ -123,6 +123,10 @@ struct pod_class {
 	size_t at;                 /* in snapshot.with_terms */
 };
 
+struct asked {
+	bool lately; /* since asked_until was last set */
+};
+
 /* What pods ask for, and what the resource plugins last said of a node about it: pods come in rows that ask for the
  * same, and of thousands of nodes one changes with each. */
 struct demand {
@@ -151,8 +155,9 @@ struct snapshot {
 	struct map *siblings;                   /* uid of a controller → its first class */
 	struct pod_class **with_terms;          /* classes with inter-pod affinity */
 	size_t n_with_terms, cap_with_terms;
-	struct map *asked; /* names of labels that make classes */
-	bool all_asked;    /* too many: every label does */
+	struct map *asked;       /* name of a label that makes classes → struct asked */
+	bool all_asked;          /* too many: every label does */
+	struct mono asked_until; /* then names that nobody asked for lately go */
 	struct topology *topologies;
 	size_t n_topologies;
 };
@@ -174,6 +179,8 @@ void snapshot_tidy_topologies(struct snapshot *s);            /* between decisio
 void snapshot_forget_topologies(struct snapshot *s);
 /* Before the pod's selectors are held against classes: those differ in the labels that it asks for. */
 void snapshot_ask_labels(struct snapshot *s, const struct doc *pod);
+/* Between decisions: names of labels that nobody asks for any more would make classes for ever. */
+void snapshot_tidy_labels(struct snapshot *s, struct mono now);
 void class_put(struct snapshot *s, struct node_info *n, struct pod_info *p);
 void class_take(struct snapshot *s, struct node_info *n, struct pod_info *p);
 void class_end(void *class);

@@ -25,7 +25,7 @@ void snapshot_init(struct snapshot *s)
 		.images = map_new(NULL),
 		.classes_of_pods = map_new(class_end),
 		.siblings = map_new(NULL),
-		.asked = map_new(NULL),
+		.asked = map_new(free),
 		.claims = map_new(doc_end),
 		.volumes = map_new(doc_end),
 		.classes = map_new(doc_end) };
