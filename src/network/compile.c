@@ -313,6 +313,14 @@ static void outside(struct group *g, char kind, struct ip address, bool local_on
 		add_frontend(g, map_of(strict, MAP_DROP_C), address, STR_NULL);
 }
 
+static void add_external(struct group *g, struct ip address)
+{
+	struct fields key = { 0 };
+
+	fields_add_ip(&key, address);
+	compiled_add(g->a, g->out, MAP_EXTERNAL, g->family, &key, STR_NULL);
+}
+
 static void on_address(struct group *g, struct str address, bool external, bool local_only)
 {
 	struct ip ip;
@@ -320,6 +328,8 @@ static void on_address(struct group *g, struct str address, bool external, bool 
 	if (!ip_parse(address, &ip) || ip.family != g->family || ip_eq(ip, g->node->dns[0]) ||
 		ip_eq(ip, g->node->dns[1]))
 		return;
+	if (external)
+		add_external(g, ip);
 	(external ? outside : inside)(g, 'c', ip, local_only);
 }
 

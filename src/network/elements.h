@@ -37,6 +37,7 @@
 	X(HOST_N, "host_n", "d", ENDPOINT)                                                                           \
 	X(HAIRPIN, "hairpin", "aa", NOTHING)   /* a local endpoint's address, twice: a pod that reaches itself */    \
 	X(REMOTE, "remote", "apd", NOTHING)    /* endpoints elsewhere that outside traffic may go to: masqueraded */ \
+	X(EXTERNAL, "external", "a", NOTHING)  /* addresses of frontends outside the range of cluster IPs */         \
 	X(GUARDED, "guarded", "apd", NOTHING)  /* frontends with loadBalancerSourceRanges */                         \
 	X(ALLOWED, "allowed", "apdr", NOTHING) /* those, each with a range that may use it */                        \
 	X(ISO_IN, "iso_in", "a", VERDICT)      /* addresses that NetworkPolicies select: the chain that says what */ \

@@ -388,6 +388,33 @@ static void follows_endpoints(void **state)
 	assert_string_equal(ask(node_ns, "10.96.0.50", 80), REFUSED);
 }
 
+/* More frontends than the kernel is asked for one by one, a node port among them. */
+static void ends_udp_of_many_services(void **state)
+{
+	static const char *const endpoints[] = { EP_A, EP_B, EP_A };
+	static const char *const answers[] = { "pod-a", "pod-b", "pod-a" };
+
+	for (size_t round = 0; round < ARRAY_LEN(endpoints); round++) {
+		for (int i = 0; i < 6; i++) {
+			auto_free char *owner = xasprintf("udp-%d", i);
+			auto_free char *service = xasprintf(
+				"{'spec':{'type':'NodePort','clusterIP':'10.96.0.%d','ipFamilies':['IPv4'],'ports':[{'name':'u','port':53,'nodePort':%d,'protocol':'UDP'}]}}",
+				70 + i, 30100 + i);
+
+			put_service(owner, service, endpoints[round]);
+			if (round == 2)
+				apply(false); /* one by one: filtered */
+		}
+		apply(false);
+		for (int i = 0; i < 6; i++) {
+			auto_free char *ip = xasprintf("10.96.0.%d", 70 + i);
+
+			assert_true(strncmp(ask_udp(ns_client, "192.0.2.10", 30100 + i), answers[round], 5) == 0);
+			assert_true(strncmp(ask_udp(node_ns, ip, 53), answers[round], 5) == 0);
+		}
+	}
+}
+
 /* Three of the four slots that their pick has. */
 static void chooses_evenly(void **state)
 {
@@ -514,18 +541,24 @@ static void rebuilds_without_a_gap(void **state)
 }
 
 /* Another number of endpoints is another set that has the frontend. */
-static void grows_and_shrinks_without_a_gap(void **state)
+static void grows_and_shrinks(const char *service, const char *ip)
 {
 	int fd;
 
-	put_service("web", SVC("10.96.0.50", ""), EP_B);
+	put_service("web", service, EP_B);
 	apply(false);
-	pid_t asking = keep_asking("10.96.0.50", "pod-", &fd);
+	pid_t asking = keep_asking(ip, "pod-", &fd);
 	for (int i = 0; i < 1000; i++) {
-		put_service("web", SVC("10.96.0.50", ""), i % 2 ? EP_B : EP_A "," EP_B);
+		put_service("web", service, i % 2 ? EP_B : EP_A "," EP_B);
 		apply(false);
 	}
 	only_right_answers(asking, fd);
+}
+
+static void grows_and_shrinks_without_a_gap(void **state)
+{
+	grows_and_shrinks(SVC("10.96.0.50", ""), "10.96.0.50");
+	grows_and_shrinks(SVC("10.96.0.50", "'externalIPs':['198.51.100.9'],"), "198.51.100.9");
 }
 
 static void takes_itself_away(void **state)
@@ -551,6 +584,7 @@ int main(void)
 		cmocka_unit_test(sends_under_its_own_address_only),
 		cmocka_unit_test(serves_node_ports),
 		cmocka_unit_test(follows_endpoints),
+		cmocka_unit_test(ends_udp_of_many_services),
 		cmocka_unit_test(chooses_evenly),
 		cmocka_unit_test(remembers_clients),
 		cmocka_unit_test(serves_host_ports),

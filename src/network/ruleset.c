@@ -61,6 +61,7 @@ static void maps_text(struct buf *out, unsigned f)
 		split_maps_text(out, f, *p);
 	buf_printf(out, "\tset hairpin%u { typeof %s saddr . %s daddr; }\n", f, ip_word(f), ip_word(f));
 	buf_printf(out, "\tset remote%u { typeof %s daddr . meta l4proto . th dport; }\n", f, ip_word(f));
+	buf_printf(out, "\tset external%u { typeof %s daddr; }\n", f, ip_word(f));
 	buf_printf(out, "\tset guarded%u { typeof %s; }\n", f, key_of('c', f));
 	buf_printf(out, "\tset allowed%u { typeof %s . %s saddr; flags interval; }\n", f, key_of('c', f), ip_word(f));
 }
@@ -141,9 +142,12 @@ static void find_text(struct buf *out)
 }
 
 #define FIND(kind) "\t\tmeta nfproto vmap { ipv4 : jump find_" kind "4, ipv6 : jump find_" kind "6 }\n"
+#define FIND_EXTERNAL(kind)                             \
+	"\t\tip daddr @external4 jump find_" kind "4\n" \
+	"\t\tip6 daddr @external6 jump find_" kind "6\n"
 
-/* While a packet asks, a transaction may move its frontend to a pick that it has asked already. So what would find
- * nobody asks again. */
+/* While a packet asks, a transaction may move its frontend to a pick that it has asked already. So what is to an address
+ * of a Service and would find nobody asks again; what goes elsewhere need not. */
 static void services_text(struct buf *out, const struct nft_opts *o)
 {
 	buf_c(out, "\tchain services {\n" FIND("c"));
@@ -153,7 +157,7 @@ static void services_text(struct buf *out, const struct nft_opts *o)
 			buf_printf(out, "jump find_c%u", f);
 		buf_c(out, "\n");
 	}
-	buf_c(out, "\t\tfib daddr type != local return\n");
+	buf_c(out, FIND_EXTERNAL("c") "\t\tfib daddr type != local return\n");
 	host_ports_text(out, 'c');
 	host_ports_text(out, 'n');
 	buf_c(out, FIND("n") FIND("n") "\t}\n");
@@ -167,31 +171,31 @@ static void lookups_text(struct buf *out, const struct nft_opts *o)
 	buf_c(out,
 		"\tchain outside {\n"
 		"\t\tip daddr . meta l4proto . th dport @drop_x4 drop\n"
-		"\t\tip6 daddr . meta l4proto . th dport @drop_x6 drop\n" FIND(
+		"\t\tip6 daddr . meta l4proto . th dport @drop_x6 drop\n" FIND("x") FIND_EXTERNAL(
 			"x") "\t\tfib daddr type != local return\n"
 			     "\t\tmeta nfproto ipv4 meta l4proto . th dport @drop_y4 drop\n"
-			     "\t\tmeta nfproto ipv6 meta l4proto . th dport @drop_y6 drop\n" FIND(
-				     "y") "\t}\n"
-					  "\tchain guard {\n"
-					  "\t\tip daddr . meta l4proto . th dport . ip saddr @allowed4 return\n"
-					  "\t\tip6 daddr . meta l4proto . th dport . ip6 saddr @allowed6 return\n"
-					  "\t\tdrop\n"
-					  "\t}\n"
-					  "\tchain refuse {\n"
-					  "\t\tmeta l4proto tcp reject with tcp reset\n"
-					  "\t\treject with icmpx type port-unreachable\n"
-					  "\t}\n"
-					  "\tchain nobody {\n"
-					  "\t\tip daddr . meta l4proto . th dport @refuse_c4 goto refuse\n"
-					  "\t\tip6 daddr . meta l4proto . th dport @refuse_c6 goto refuse\n"
-					  "\t\tip daddr . meta l4proto . th dport @drop_c4 drop\n"
-					  "\t\tip6 daddr . meta l4proto . th dport @drop_c6 drop\n"
-					  "\t\tfib daddr type != local return\n"
-					  "\t\tmeta nfproto ipv4 meta l4proto . th dport @refuse_n4 goto refuse\n"
-					  "\t\tmeta nfproto ipv6 meta l4proto . th dport @refuse_n6 goto refuse\n"
-					  "\t\tmeta nfproto ipv4 meta l4proto . th dport @drop_n4 drop\n"
-					  "\t\tmeta nfproto ipv6 meta l4proto . th dport @drop_n6 drop\n"
-					  "\t}\n");
+			     "\t\tmeta nfproto ipv6 meta l4proto . th dport @drop_y6 drop\n" FIND("y")
+				     FIND("y") "\t}\n"
+					       "\tchain guard {\n"
+					       "\t\tip daddr . meta l4proto . th dport . ip saddr @allowed4 return\n"
+					       "\t\tip6 daddr . meta l4proto . th dport . ip6 saddr @allowed6 return\n"
+					       "\t\tdrop\n"
+					       "\t}\n"
+					       "\tchain refuse {\n"
+					       "\t\tmeta l4proto tcp reject with tcp reset\n"
+					       "\t\treject with icmpx type port-unreachable\n"
+					       "\t}\n"
+					       "\tchain nobody {\n"
+					       "\t\tip daddr . meta l4proto . th dport @refuse_c4 goto refuse\n"
+					       "\t\tip6 daddr . meta l4proto . th dport @refuse_c6 goto refuse\n"
+					       "\t\tip daddr . meta l4proto . th dport @drop_c4 drop\n"
+					       "\t\tip6 daddr . meta l4proto . th dport @drop_c6 drop\n"
+					       "\t\tfib daddr type != local return\n"
+					       "\t\tmeta nfproto ipv4 meta l4proto . th dport @refuse_n4 goto refuse\n"
+					       "\t\tmeta nfproto ipv6 meta l4proto . th dport @refuse_n6 goto refuse\n"
+					       "\t\tmeta nfproto ipv4 meta l4proto . th dport @drop_n4 drop\n"
+					       "\t\tmeta nfproto ipv6 meta l4proto . th dport @drop_n6 drop\n"
+					       "\t}\n");
 }
 
 static void nat_text(struct buf *out, const struct nft_opts *o)
