@@ -4,11 +4,16 @@
 #include "base/clock.h"
 #include "base/task.h"
 #include "network/compile.h"
+#include "network/conntrack.h"
 #include "network/dns.h"
 #include "network/ledger.h"
 #include "network/link.h"
+#include "network/netlink.h"
 #include "network/nft.h"
+#include "network/transaction.h"
 #include <arpa/inet.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -16,6 +21,7 @@
 
 #define CHANGES 2000
 #define QUESTIONS 20000
+#define TRACKED 50000
 
 static const struct compile_node node = { { "n1", 2 }, { NULL, 0 }, { { 0 } } };
 
@@ -322,6 +328,100 @@ static void packets(int n)
 	connections("  to elsewhere", n, 0x0a320000, 81);
 }
 
+/* ---- tracked connections --------------------------------------------------------------------- */
+
+static void put_tuple(
+	struct nlmsghdr *h, uint16_t type, uint32_t src, uint32_t dst, uint16_t src_port, uint16_t dst_port)
+{
+	struct nlattr *tuple = mnl_attr_nest_start(h, type), *nest = mnl_attr_nest_start(h, CTA_TUPLE_IP);
+
+	mnl_attr_put_u32(h, CTA_IP_V4_SRC, htonl(src));
+	mnl_attr_put_u32(h, CTA_IP_V4_DST, htonl(dst));
+	mnl_attr_nest_end(h, nest);
+	nest = mnl_attr_nest_start(h, CTA_TUPLE_PROTO);
+	mnl_attr_put_u8(h, CTA_PROTO_NUM, IPPROTO_UDP);
+	mnl_attr_put_u16(h, CTA_PROTO_SRC_PORT, htons(src_port));
+	mnl_attr_put_u16(h, CTA_PROTO_DST_PORT, htons(dst_port));
+	mnl_attr_nest_end(h, nest);
+	mnl_attr_nest_end(h, tuple);
+}
+
+/* UDP of n clients to elsewhere, as ctnetlink makes it. */
+static void track(int n)
+{
+	struct mnl_socket *nl;
+	struct err e;
+
+	err_init(&e);
+	if (transaction_socket(&nl, &e) < 0)
+		die("netlink", &e);
+	for (int i = 0; i < n; i++) {
+		char buf[512];
+		struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+		uint32_t client = 0x0a640000 + (uint32_t)i;
+		struct nfgenmsg *m;
+
+		h->nlmsg_type = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
+		h->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL;
+		m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+		m->nfgen_family = AF_INET;
+		put_tuple(h, CTA_TUPLE_ORIG | NLA_F_NESTED, client, 0x0a320001, 5000, 53);
+		put_tuple(h, CTA_TUPLE_REPLY | NLA_F_NESTED, 0x0a320001, client, 53, 5000);
+		mnl_attr_put_u32(h, CTA_TIMEOUT, htonl(600));
+		mnl_socket_sendto(nl, h, h->nlmsg_len);
+	}
+	mnl_socket_close(nl);
+}
+
+/* An endpoint of each of n UDP Services leaves. */
+static void endpoints_leave(struct conntrack *c, const char *what, int n)
+{
+	struct fields *keys = xcalloc((size_t)n, sizeof(*keys));
+	struct change *changes = xcalloc((size_t)n, sizeof(*changes));
+	struct fields *vals = xcalloc((size_t)n, sizeof(*vals));
+	int64_t ns[20];
+	struct err e;
+
+	err_init(&e);
+	for (int i = 0; i < n; i++) {
+		struct ip ip;
+
+		ip_parse(STR("10.200.0.1"), &ip);
+		ip.b[3] = (uint8_t)(i + 1);
+		fields_add_ip(&vals[i], ip);
+		fields_add_port(&vals[i], 5353);
+		ip_parse(STR("10.96.0.1"), &ip);
+		ip.b[3] = (uint8_t)(i + 1);
+		fields_add_ip(&keys[i], ip);
+		fields_add_port(&keys[i], 53);
+		fields_add_number(&keys[i], 0);
+		changes[i] = (struct change){ CHANGE_DELETE,
+			{ MAP_EP_C, 4, 'u', fields_view(&keys[i]), fields_view(&vals[i]) } };
+	}
+	for (size_t k = 0; k < ARRAY_LEN(ns); k++) {
+		struct mono t0 = mono_now();
+
+		if (conntrack_follow(c, changes, (size_t)n, &e) < 0)
+			die("conntrack", &e);
+		ns[k] = mono_now().ns - t0.ns;
+	}
+	tell(what, ns, ARRAY_LEN(ns));
+	free(changes);
+	free(keys);
+	free(vals);
+}
+
+static void tracked(int n)
+{
+	auto_(conntrack_free) struct conntrack *c = conntrack_new();
+
+	track(n);
+	printf("what a change of a UDP Service ends, among %d tracked connections:\n", n);
+	endpoints_leave(c, "  one Service", 1);
+	endpoints_leave(c, "  4 Services at once", 4);
+	endpoints_leave(c, "  5 Services at once", 5);
+}
+
 /* ---- DNS ------------------------------------------------------------------------------------- */
 
 #define ECHO_PORT 7
@@ -470,6 +570,7 @@ int main(int argc, char **argv)
 	if (system("ip route add default dev lo") != 0)
 		die("route", &e);
 	cidr_parse(STR("10.96.0.0/12"), &o.services[0]);
+	tracked(TRACKED);
 	load(&o, cold, &l);
 	replace(&l);
 	unload(&l);

@@ -11,9 +11,21 @@ struct conntrack {
 	struct mnl_socket *nl; /* NULL: not needed yet, or failed */
 };
 
+/* For each list that the kernel filters it looks at every entry: for more frontends than this, one list of all of UDP
+ * costs less. */
+#define FILTERED_MAX 4
+
+/* Where clients send to. */
+struct frontend {
+	uint8_t family;
+	struct ip ip; /* family 0: any address (node ports) */
+	uint16_t port;
+};
+
 struct stale {
-	bool endpoint; /* else a frontend */
-	struct ip ip;  /* family 0: any address (node ports) */
+	struct frontend at;
+	bool endpoint; /* entries translated to the next two; else those that were not translated */
+	struct ip ip;
 	uint16_t port;
 };
 
@@ -26,7 +38,9 @@ struct tuple {
 struct sweep {
 	struct stale *list;
 	size_t n;
-	char *deletions; /* netlink messages, one after the other */
+	struct frontend frontends[FILTERED_MAX]; /* of the list, each once */
+	size_t n_frontends;                      /* FILTERED_MAX + 1: there were more */
+	char *deletions;                         /* netlink messages, one after the other */
 	size_t used, cap;
 };
 
@@ -36,29 +50,38 @@ static bool stale_of(const struct change *c, struct stale *ret)
 	bool frontend = element_maps[c->e.map].gives == GIVES_PICK && c->op == CHANGE_ADD;
 	bool on_address = element_maps[c->e.map].key[0] == 'a';
 	struct str key = c->e.key, val = c->e.val;
-	struct stale s = { .endpoint = endpoint };
+	struct stale s = { .endpoint = endpoint, .at.family = c->e.family };
+	char proto = c->e.proto;
 
+	if (!endpoint && !frontend)
+		return false;
+	s.at.ip = on_address ? fields_take_ip(&key, c->e.family) : IP_NONE;
+	if (frontend)
+		proto = fields_take_proto(&key);
+	s.at.port = (uint16_t)fields_take_port(&key);
 	if (endpoint) {
 		s.ip = fields_take_ip(&val, c->e.family);
 		s.port = (uint16_t)fields_take_port(&val);
-		*ret = s;
-		return c->e.proto == 'u';
 	}
-	if (!frontend)
-		return false;
-	s.ip = on_address ? fields_take_ip(&key, c->e.family) : IP_NONE;
-	char proto = fields_take_proto(&key);
-	s.port = (uint16_t)fields_take_port(&key);
 	*ret = s;
 	return proto == 'u';
 }
 
-/* The endpoint has another number now, or another frontend: it is still in use. */
+/* The key of an endpoint without its number, which is the last field. */
+static struct str without_number(struct str key)
+{
+	return str_sub(key, 0, key.n - sizeof(uint32_t));
+}
+
+/* The endpoint has another number now: its frontend still uses it. */
 static bool only_moved(const struct change *c, const struct change *changes, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (changes[i].op == CHANGE_ADD && changes[i].e.map == c->e.map && changes[i].e.proto == c->e.proto &&
-			str_eq(changes[i].e.val, c->e.val))
+		const struct element *e = &changes[i].e;
+
+		if (changes[i].op == CHANGE_ADD && e->map == c->e.map && e->proto == c->e.proto &&
+			e->family == c->e.family && str_eq(e->val, c->e.val) &&
+			str_eq(without_number(e->key), without_number(c->e.key)))
 			return true;
 	}
 	return false;
@@ -108,10 +131,10 @@ static bool is_stale(const struct sweep *s, const struct tuple *orig, const stru
 	for (size_t i = 0; i < s->n; i++) {
 		const struct stale *x = &s->list[i];
 
-		if (x->endpoint && translated && x->port == reply->src_port && ip_eq(x->ip, reply->src))
-			return true;
-		if (!x->endpoint && !translated && x->port == orig->dst_port &&
-			(!x->ip.family || ip_eq(x->ip, orig->dst)))
+		if (x->at.port != orig->dst_port || x->endpoint != translated || x->at.family != orig->dst.family ||
+			(x->at.ip.family && !ip_eq(x->at.ip, orig->dst)))
+			continue;
+		if (!x->endpoint || (x->port == reply->src_port && ip_eq(x->ip, reply->src)))
 			return true;
 	}
 	return false;
@@ -160,7 +183,38 @@ static int on_entry(const struct nlmsghdr *h, void *arg)
 	return MNL_CB_OK;
 }
 
-static int sweep(struct mnl_socket *nl, struct sweep *s, struct err *e)
+/* ---- lists of tracked connections ------------------------------------------------------------ */
+
+/* What of a tuple a filter compares: bits of CTA_FILTER_ORIG_FLAGS, for which the kernel's headers have no names. */
+enum { MATCH_DST = 2, MATCH_PROTO = 8, MATCH_DST_PORT = 32 };
+
+/* The kernel leaves out what does not match. One that is older than 5.8 knows no filters and lists everything, which
+ * on_entry() bears. at NULL: all of UDP, of the message's family. */
+static void put_filter(struct nlmsghdr *h, const struct frontend *at)
+{
+	uint32_t flags = MATCH_PROTO;
+	struct nlattr *nest, *tuple = mnl_attr_nest_start(h, CTA_TUPLE_ORIG);
+
+	if (at && at->ip.family) {
+		nest = mnl_attr_nest_start(h, CTA_TUPLE_IP);
+		mnl_attr_put(h, at->family == 4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, ip_len(at->ip), at->ip.b);
+		mnl_attr_nest_end(h, nest);
+		flags |= MATCH_DST;
+	}
+	nest = mnl_attr_nest_start(h, CTA_TUPLE_PROTO);
+	mnl_attr_put_u8(h, CTA_PROTO_NUM, IPPROTO_UDP);
+	if (at) {
+		mnl_attr_put_u16(h, CTA_PROTO_DST_PORT, htons(at->port));
+		flags |= MATCH_DST_PORT;
+	}
+	mnl_attr_nest_end(h, nest);
+	mnl_attr_nest_end(h, tuple);
+	nest = mnl_attr_nest_start(h, CTA_FILTER);
+	mnl_attr_put_u32(h, CTA_FILTER_ORIG_FLAGS, flags);
+	mnl_attr_nest_end(h, nest);
+}
+
+static int list(struct mnl_socket *nl, uint8_t family, const struct frontend *only, struct sweep *s, struct err *e)
 {
 	auto_free char *answer = xmalloc(NETLINK_ANSWER_MAX);
 	char buf[256];
@@ -169,8 +223,9 @@ static int sweep(struct mnl_socket *nl, struct sweep *s, struct err *e)
 	h->nlmsg_type = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET;
 	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	struct nfgenmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
-	m->nfgen_family = AF_UNSPEC;
+	m->nfgen_family = family == 4 ? AF_INET : AF_INET6;
 	m->version = NFNETLINK_V0;
+	put_filter(h, only);
 	if (mnl_socket_sendto(nl, h, h->nlmsg_len) < 0)
 		return err_errno(e, errno, "list tracked connections");
 	for (;;) {
@@ -181,18 +236,44 @@ static int sweep(struct mnl_socket *nl, struct sweep *s, struct err *e)
 		if (rc < 0)
 			return err_errno(e, errno, "list tracked connections");
 		if (rc == MNL_CB_STOP)
-			break;
+			return 0;
 	}
+}
+
+static void delete_queued(struct mnl_socket *nl, struct sweep *s)
+{
+	char answer[1024];
+
 	for (size_t at = 0; at < s->used;) {
-		h = (struct nlmsghdr *)(s->deletions + at);
+		struct nlmsghdr *h = (struct nlmsghdr *)(s->deletions + at);
+
 		mnl_socket_sendto(nl, h, h->nlmsg_len);
 		at += NLMSG_ALIGN(h->nlmsg_len);
 	}
 	/* An entry that has just ended is no error; that it could not be deleted is nothing to tell the next sweep. */
-	while (recv(mnl_socket_get_fd(nl), answer, NETLINK_ANSWER_MAX, MSG_DONTWAIT) > 0)
+	while (recv(mnl_socket_get_fd(nl), answer, sizeof(answer), MSG_DONTWAIT) > 0)
 		;
-	return 0;
 }
+
+/* Both families: a filter needs one. */
+static int list_all(struct mnl_socket *nl, struct sweep *s, struct err *e)
+{
+	return list(nl, 4, NULL, s, e) < 0 || list(nl, 6, NULL, s, e) < 0 ? -e->code : 0;
+}
+
+static int sweep(struct mnl_socket *nl, struct sweep *s, struct err *e)
+{
+	bool filtered = s->n_frontends <= FILTERED_MAX;
+	int rc = filtered ? 0 : list_all(nl, s, e);
+
+	for (size_t i = 0; filtered && i < s->n_frontends && rc == 0; i++)
+		rc = list(nl, s->frontends[i].family, &s->frontends[i], s, e);
+	if (rc == 0)
+		delete_queued(nl, s);
+	return rc;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 struct conntrack *conntrack_new(void)
 {
@@ -225,6 +306,27 @@ static int connect_once(struct conntrack *c, struct err *e)
 	return err_errno(e, errno, "open a netlink socket for connection tracking");
 }
 
+static void add_frontend(struct sweep *s, struct frontend at)
+{
+	for (size_t i = 0; i < s->n_frontends && i < FILTERED_MAX; i++) {
+		const struct frontend *old = &s->frontends[i];
+
+		if (old->family == at.family && old->port == at.port && ip_eq(old->ip, at.ip))
+			return;
+	}
+	if (s->n_frontends < FILTERED_MAX)
+		s->frontends[s->n_frontends] = at;
+	s->n_frontends = MIN(s->n_frontends + 1, (size_t)FILTERED_MAX + 1);
+}
+
+static void add_stale(struct sweep *s, struct stale x)
+{
+	add_frontend(s, x.at);
+	if ((s->n & (s->n - 1)) == 0)
+		s->list = xrealloc(s->list, s->n ? s->n * 2 : 1, sizeof(*s->list));
+	s->list[s->n++] = x;
+}
+
 int conntrack_follow(struct conntrack *c, const struct change *changes, size_t n, struct err *e)
 {
 	struct sweep s = { 0 };
@@ -235,9 +337,7 @@ int conntrack_follow(struct conntrack *c, const struct change *changes, size_t n
 
 		if (!stale_of(&changes[i], &x) || (x.endpoint && only_moved(&changes[i], changes, n)))
 			continue;
-		if ((s.n & (s.n - 1)) == 0)
-			s.list = xrealloc(s.list, s.n ? s.n * 2 : 1, sizeof(*s.list));
-		s.list[s.n++] = x;
+		add_stale(&s, x);
 	}
 	if (s.n && (connect_once(c, e) < 0 || sweep(c->nl, &s, e) < 0)) {
 		rc = -e->code;

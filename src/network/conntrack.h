@@ -9,6 +9,6 @@ struct conntrack;
 struct conntrack *conntrack_new(void);
 struct conntrack *conntrack_free(struct conntrack *c);
 AUTO(struct conntrack, conntrack_free)
-/* Deletes UDP entries that the changes made stale: translated to an endpoint that left, or made while a frontend had no
- * endpoints. Does nothing (and opens nothing) when no change concerns UDP. Fails: a netlink error. */
+/* Deletes UDP entries that the changes made stale: those of a frontend that were translated to an endpoint that left it, or
+ * were made while it had no endpoints. The kernel lists the entries of those frontends only. Does nothing (and opens nothing) when no change concerns UDP. Fails: a netlink error. */
 int conntrack_follow(struct conntrack *c, const struct change *changes, size_t n, struct err *e);
