@@ -62,6 +62,17 @@ def links(tag):
     return [n for n in names if n == f"kogge-s{tag}" or n.startswith(f"kp{tag}-")]
 
 
+def shim_files(server):
+    """What shims and runc keep in /run for each container, outside the instance's folder."""
+    for bundle in glob.glob(f"/run/kogge-{server.slot.instance}/containerd/io.containerd.runtime.v2.task/k8s.io/*"):
+        yield f"/run/containerd/runc/k8s.io/{os.path.basename(bundle)}"
+        try:
+            with open(f"{bundle}/address", encoding="utf-8") as f:
+                yield f.read().strip().removeprefix("unix://")
+        except OSError:
+            continue
+
+
 def machine_goes_down(server):
     pids = set()
 
@@ -83,6 +94,8 @@ def machine_goes_down(server):
         for name in links(table.rsplit("-", 1)[1]):
             run("ip", "link", "del", name)
         run("nft", "delete", "table", "inet", table)
+    for file in filter(os.path.lexists, set(shim_files(server))):
+        (shutil.rmtree if os.path.isdir(file) else os.remove)(file)
     shutil.rmtree(f"/run/kogge-{server.slot.instance}")
     for root in ["/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*")]:  # v2; a hierarchy each of v1
         for folder, _, _ in os.walk(f"{root}/kogge-{server.slot.instance}", topdown=False):
