@@ -55,6 +55,15 @@ def routes():
             continue
 
 
+def kill(pids):
+    """-9, those that are still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 class Slot:
     """A number that no other test on this machine has: instance name, address ranges and node ports follow from it."""
 
@@ -176,11 +185,7 @@ class Server:
 
     def kill_all(self, containerd=False):
         pids = [self.process.pid, *self.children()] + ([self.containerd_pid()] if containerd else [])
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill(pids)
         self.process.wait()
 
     def containers(self):

@@ -3,7 +3,6 @@ does the same with a real kernel where there is one (make vm-test)."""
 import glob
 import os
 import shutil
-import signal
 import subprocess
 import time
 
@@ -11,6 +10,7 @@ import pytest
 
 from conftest import Space, figures
 from kube import is_ready, path, until
+from server import kill
 from test_crash import answers, container_states
 
 PODS = 10
@@ -79,11 +79,7 @@ def machine_goes_down(server):
     def killed():
         """Also those that were started while we looked."""
         pids.update(processes(server), server.containers())
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        kill(pids)
         server.process.poll()
         return not any(os.path.exists(f"/proc/{p}/exe") for p in pids) and not list(processes(server))
     until(killed, 20, "all processes gone")
