@@ -134,7 +134,7 @@ void conn_close(struct conn *c, const char *why, ...)
 	c->loop->closing = c;
 }
 
-void conn_resets(struct conn *c)
+void conn_reset_at_end(struct conn *c)
 {
 	struct linger now = { .l_onoff = 1 };
 
@@ -143,7 +143,7 @@ void conn_resets(struct conn *c)
 
 void conn_reset(struct conn *c)
 {
-	conn_resets(c);
+	conn_reset_at_end(c);
 	conn_close(c, NULL);
 }
 

@@ -163,7 +163,8 @@ void conn_shut(struct conn *c);      /* after all is sent: no more from us */
 void conn_finish(struct conn *c);    /* after all is sent: close, and let the peer read it */
 void conn_close(struct conn *c, const char *why, ...) PRINTF(2, 3); /* now; why may be NULL */
 void conn_reset(struct conn *c);                                    /* now; the kernel forgets what was not taken */
-void conn_resets(struct conn *c); /* its end, whenever that comes, tells the other side that nobody reads any more */
+void conn_reset_at_end(
+	struct conn *c); /* its end, whenever that comes, tells the other side that nobody reads any more */
 void conn_deadline(struct conn *c, int64_t ms); /* timeout() after that; 0: never */
 bool conn_is_h2(const struct conn *c);
 void conn_flush(struct conn *c); /* loop.c */

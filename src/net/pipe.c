@@ -192,7 +192,7 @@ static void kick_run(struct net_msg *m)
 		if (close && (!p->c->opened || p->c->broken))
 			conn_close(p->c, NULL);
 		if (abandoned) {
-			conn_resets(p->c);
+			conn_reset_at_end(p->c);
 			conn_deadline(p->c, ABANDONED_MS);
 		}
 		if (close && p->c->shut_done) /* nothing is left to be sent, so nobody asks for more */
