@@ -255,14 +255,14 @@ static void run_ops(struct store *s, struct op *list)
 	size_t n;
 
 	while ((n = next_group(&list, group)) > 0) {
-		atomic_store_explicit(&s->busy_since, mono_now().ns, memory_order_relaxed);
+		atomic_store_explicit(&s->busy_since, s->lap.ns, memory_order_relaxed);
 		if (group[0]->kind == OP_WRITE)
 			commit_group(s, group, n);
 		else
 			run_op(s, group[0]);
-		atomic_store_explicit(&s->busy_since, mono_now().ns, memory_order_relaxed); /* with what follows */
 		wake_all(s, group, n);
 		lap(s, STORE_ANSWER);
+		atomic_store_explicit(&s->busy_since, s->lap.ns, memory_order_relaxed); /* with what follows */
 		sweep(s, MAX(n, SWEEP_LEAST));
 		fold(s);
 		atomic_store_explicit(&s->busy_since, 0, memory_order_relaxed);
