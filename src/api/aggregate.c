@@ -23,7 +23,8 @@ struct aggregates {
 	struct map *entries; /* name → struct entry; replaced as a whole */
 	struct task *task;
 	const char *cert_file, *key_file;
-	size_t n; /* atomic: entries, so that most requests need no lock */
+	size_t n;   /* atomic: entries, so that most requests need no lock */
+	bool stale; /* the APIServices of this server's own kinds have to be looked at */
 	bool stop;
 };
 
@@ -41,6 +42,14 @@ void aggregates_changed(struct aggregates *g, struct str name)
 {
 	task_lock(&g->lock);
 	map_put(g->queue, name, &mark);
+	task_signal(&g->wake);
+	task_unlock(&g->lock);
+}
+
+void aggregates_served(struct aggregates *g)
+{
+	task_lock(&g->lock);
+	g->stale = true;
 	task_signal(&g->wake);
 	task_unlock(&g->lock);
 }
@@ -236,11 +245,12 @@ static void look_at(struct aggregates *g, struct str name)
 	struct err e;
 
 	err_init(&e);
+	if (!d) /* perhaps that of a kind of our own, which has to be there */
+		aggregates_served(g);
 	if (!d || !val_has(doc_get(d, "spec.service"))) {
 		put_entry(g, name, NULL);
 		if (d)
-			write_status(
-				g, a, d, (struct verdict){ "True", "Local", "Local APIServices are always available" });
+			write_status(g, a, d, (struct verdict){ "True", "Local", LOCAL_IS_AVAILABLE });
 		return;
 	}
 	if (entry_of(g, d, &x, &e) < 0) {
@@ -295,12 +305,18 @@ static void run(void *arg)
 
 	task_lock(&g->lock);
 	while (!g->stop) {
-		if (!next_name(g, a, &name, &until)) {
+		bool stale = g->stale;
+
+		g->stale = false;
+		if (!stale && !next_name(g, a, &name, &until)) {
 			task_wait_until(&g->wake, &g->lock, until);
 			continue;
 		}
 		task_unlock(&g->lock);
-		look_at(g, name);
+		if (stale)
+			aggregates_mend_local(g->api, a);
+		else
+			look_at(g, name);
 		arena_reset(a);
 		task_lock(&g->lock);
 	}
@@ -333,6 +349,7 @@ void aggregates_start(struct aggregates *g)
 	api_controller_present(g->api, GROUP, RESOURCE);
 	for (size_t i = 0; i < all.n; i++)
 		aggregates_changed(g, doc_name(all.items[i].doc));
+	aggregates_served(g);
 	g->task = task_spawn("api-aggregate", run, g);
 }
 

@@ -3,6 +3,7 @@
  * All wishes are collected first and written by a few tasks at once, so that the store commits them in groups. What is
  * there stays as its owner made it, except roles with autoupdate, which get back the rules they lack. */
 #include "api/bootstrap.h"
+#include "api/aggregate.h"
 #include "api/auth.h"
 #include "claims/claims.h"
 
@@ -282,6 +283,14 @@ static void need_authentication_config(struct bootstrap *b)
 				"[\"X-Remote-User\"]", "[\"X-Remote-Group\"]", "[\"X-Remote-Extra-\"]")));
 }
 
+static void need_apiservice(void *arg, struct node *object)
+{
+	struct str name = node_text_str(node_getc(node_getc(object, "metadata"), "name"));
+	struct bootstrap *b = arg;
+
+	need(b, "apiregistration.k8s.io", "apiservices", NULL, arena_cstr(b->a, name), object);
+}
+
 /* ---- once in a cluster's life: who deletes or changes it, has the last word ------------------ */
 
 #define MADE_ONCE "kogge-made-once"
@@ -434,6 +443,7 @@ int api_bootstrap(struct api *api, struct err *e)
 	write_all(&b);
 	need_roles(&b);
 	need_priorities(&b);
+	aggregates_builtin(api, b.a, need_apiservice, &b);
 	need_authentication_config(&b);
 	need_endpoints(&b);
 	once = need_storage_class(&b);

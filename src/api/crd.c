@@ -1,5 +1,6 @@
 /* Follows the CustomResourceDefinitions: one task that makes their kinds served, tells so in their status, and empties
  * the kinds that go. */
+#include "api/aggregate.h"
 #include "api/custom.h"
 
 #define LOG_MODULE "crd"
@@ -105,8 +106,11 @@ static int serve(struct crds *c, struct doc *crd, struct doc *names, struct err 
 			custom_free(list[n]);
 		return rc;
 	}
-	return resource_swap(c->api, arena_cstr(a, doc_str(crd, "spec.group")),
+	rc = resource_swap(c->api, arena_cstr(a, doc_str(crd, "spec.group")),
 		arena_cstr(a, doc_str(crd, "spec.names.plural")), list, n, e);
+	if (c->api->aggregates) /* else aggregates_start() will look */
+		aggregates_served(c->api->aggregates);
+	return rc;
 }
 
 static void unserve(struct crds *c, struct str name)
@@ -120,6 +124,7 @@ static void unserve(struct crds *c, struct str name)
 	err_init(&e);
 	resource_swap(c->api, arena_cstr(a, doc_str(was->crd, "spec.group")),
 		arena_cstr(a, doc_str(was->crd, "spec.names.plural")), NULL, 0, &e);
+	aggregates_served(c->api->aggregates);
 	map_del(c->served, name);
 }
 

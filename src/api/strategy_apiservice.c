@@ -1,5 +1,7 @@
 /* APIServices on their way in, and their columns. */
+#include "api/aggregate.h"
 #include "api/cells.h"
+#include "api/custom.h"
 #define LOG_MODULE "aggregate"
 
 const struct column columns_apiservice[] = { { "Service", "string", "", 0, "The service that serves it, or Local." },
@@ -22,6 +24,15 @@ void cells_apiservice(struct cells *c, struct val o)
 		cell_f(c, "%.*s (%.*s)", STR_ARG(value.n ? value : STR("Unknown")),
 			STR_ARG(val_str(val_get(cond, "reason"))));
 	cell_created(c);
+}
+
+/* A local one is available from the start; the task of aggregate.c looks at the others. */
+static int prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	(void)e;
+	if (!val_has(old) && !node_getc(node_getc(o, "spec"), "service"))
+		crd_condition(rq->a, node_need_map(o, "status"), "Available", "True", "Local", LOCAL_IS_AVAILABLE);
+	return 0;
 }
 
 static void check_priority(struct err *e, const char *path, struct val v, int64_t max, const char *why)
@@ -72,4 +83,4 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 		v_invalid(e, "spec.insecureSkipTLSVerify", insecure, "may not be true if caBundle is present");
 }
 
-const struct strategy strategy_apiservice = { .validate = validate };
+const struct strategy strategy_apiservice = { .prepare = prepare, .validate = validate };
