@@ -1,7 +1,9 @@
-/* Admission: what the cluster decides about an object before its kind's own rules.
- * Changes: NamespaceLifecycle, LimitRanger, ServiceAccount, Priority, DefaultTolerationSeconds, the plugins of
- * admit_defaults.c.
- * Checks: LimitRanger, PodSecurity, NodeRestriction, role escalation; webhooks and ResourceQuota follow in write.c. */
+/* Admission: what the cluster decides about an object, in the order in which write.c asks.
+ * Changes, before the kind's own rules: NamespaceLifecycle, LimitRanger, ServiceAccount, Priority,
+ * DefaultTolerationSeconds, the plugins of admit_defaults.c. The object may have no name yet; messages use rq->name.
+ * Writer, still before them: NodeRestriction, role escalation.
+ * Checks, of an object that is right: LimitRanger, PodSecurity, the plugins of strategy_csr.c; then webhooks and
+ * ResourceQuota. */
 #include "api/api_internal.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -15,10 +17,9 @@ int admit_forbid(struct rq *rq, struct str name, struct err *e, const char *why)
 
 /* ---- NamespaceLifecycle ---------------------------------------------------------------------- */
 
-static int namespace_lifecycle(struct rq *rq, struct node *object, struct err *e)
+static int namespace_lifecycle(struct rq *rq, struct err *e)
 {
 	struct doc *ns;
-	struct str name = node_text_str(node_path(object, "metadata.name"));
 
 	if (!rq->res->def.namespaced || rq->res->def.create)
 		return 0;
@@ -34,7 +35,7 @@ static int namespace_lifecycle(struct rq *rq, struct node *object, struct err *e
 		return 0;
 	err_set(e, ERR_FORBIDDEN,
 		"%s \"%.*s\" is forbidden: unable to create new content in namespace %.*s because it is being terminated",
-		rq->res->group_resource, STR_ARG(name), STR_ARG(rq->ns));
+		rq->res->group_resource, STR_ARG(rq->name), STR_ARG(rq->ns));
 	err_cause(
 		e, "NamespaceTerminating", "metadata.namespace", "namespace %.*s is being terminated", STR_ARG(rq->ns));
 	return -ERR_FORBIDDEN;
@@ -117,7 +118,7 @@ static int service_account(struct rq *rq, struct node *pod, struct err *e)
 		if (name.n)
 			return err_set(e, ERR_FORBIDDEN,
 				"pods \"%.*s\" is forbidden: a mirror pod may not reference service accounts",
-				STR_ARG(node_text_str(node_path(pod, "metadata.name"))));
+				STR_ARG(rq->name));
 		return 0;
 	}
 	if (!name.n)
@@ -128,8 +129,7 @@ static int service_account(struct rq *rq, struct node *pod, struct err *e)
 	if (!sa)
 		return err_set(e, ERR_FORBIDDEN,
 			"pods \"%.*s\" is forbidden: error looking up service account %.*s/%.*s: serviceaccount \"%.*s\" not found",
-			STR_ARG(node_text_str(node_path(pod, "metadata.name"))), STR_ARG(rq->ns), STR_ARG(name),
-			STR_ARG(name));
+			STR_ARG(rq->name), STR_ARG(rq->ns), STR_ARG(name), STR_ARG(name));
 	bool wanted = node_bool_of(
 		node_getc(spec, "automountServiceAccountToken"), doc_bool(sa, "automountServiceAccountToken", true));
 	struct val secrets = doc_get(sa, "imagePullSecrets");
@@ -164,11 +164,10 @@ static int priority(struct rq *rq, struct node *pod, struct err *e)
 	struct node *given = node_getc(spec, "priority");
 	struct doc *pc = name.n ? api_get(rq->api, "scheduling.k8s.io", "priorityclasses", STR_NULL, name) :
 				  default_priority_class(rq);
-	struct str pod_name = node_text_str(node_path(pod, "metadata.name"));
 
 	if (name.n && !pc)
 		return err_set(e, ERR_FORBIDDEN,
-			"pods \"%.*s\" is forbidden: no PriorityClass with name %.*s was found", STR_ARG(pod_name),
+			"pods \"%.*s\" is forbidden: no PriorityClass with name %.*s was found", STR_ARG(rq->name),
 			STR_ARG(name));
 	int64_t value = pc ? doc_int(pc, "value", 0) : 0;
 	struct str preempt = pc ? doc_str(pc, "preemptionPolicy") : STR_NULL;
@@ -176,7 +175,7 @@ static int priority(struct rq *rq, struct node *pod, struct err *e)
 	if (given && node_int_of(given, 0) != value) {
 		rc = err_set(e, ERR_FORBIDDEN,
 			"pods \"%.*s\" is forbidden: the integer value of priority (%lld) must not be provided in pod spec; priority admission controller computed %lld from the given PriorityClass name",
-			STR_ARG(pod_name), (long long)node_int_of(given, 0), (long long)value);
+			STR_ARG(rq->name), (long long)node_int_of(given, 0), (long long)value);
 	} else {
 		if (pc && !name.n)
 			node_setc(spec, "priorityClassName", node_str(rq->a, doc_name(pc)));
@@ -215,7 +214,7 @@ static void default_tolerations(struct rq *rq, struct node *pod)
 					keys[i]));
 }
 
-int admit_pod(struct rq *rq, struct node *pod, struct err *e)
+static int admit_pod(struct rq *rq, struct node *pod, struct err *e)
 {
 	int rc;
 
@@ -235,13 +234,25 @@ int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err 
 	bool create = !val_has(old), pods = !strcmp(rq->res->def.resource, "pods") && !rq->res->def.group[0];
 	int rc = 0;
 
-	if (create && (rc = namespace_lifecycle(rq, object, e)) < 0)
+	if (create && (rc = namespace_lifecycle(rq, e)) < 0)
 		return rc;
 	if (create && pods)
 		rc = admit_pod(rq, object, e);
 	else if (pods && !rq->sub.n)
 		default_tolerations(rq, object); /* they may not be taken away */
-	return rc < 0 ? rc : admit_defaults(rq, object, old, e);
+	return rc < 0 || !create ? rc : admit_defaults(rq, object, e);
+}
+
+int admit_writer(struct rq *rq, struct val object, struct val old, struct err *e)
+{
+	int rc;
+
+	if (rq->api->opts.no_authz)
+		return 0;
+	rc = authz_node_restriction(rq, object, old, e);
+	if (rc >= 0 && !strcmp(rq->res->def.group, "rbac.authorization.k8s.io"))
+		rc = authz_check_grant(rq, object, old, e);
+	return rc;
 }
 
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
@@ -252,11 +263,8 @@ int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
 		rc = podsecurity_check(rq, object, old, e);
 	if (rc >= 0 && !rq->res->def.group[0] && !strcmp(rq->res->def.resource, "namespaces"))
 		podsecurity_namespace(rq, object, old);
-	if (rc < 0 || rq->api->opts.no_authz)
-		return rc;
-	rc = authz_node_restriction(rq, object, old, e);
-	if (rc >= 0 && !strcmp(rq->res->def.group, "rbac.authorization.k8s.io"))
-		rc = authz_check_grant(rq, object, old, e);
+	if (rc >= 0 && !strcmp(rq->res->def.resource, "certificatesigningrequests"))
+		rc = csr_admit(rq, object, old, e);
 	return rc;
 }
 

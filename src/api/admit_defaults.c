@@ -1,5 +1,5 @@
-/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods; those of
- * certificate requests are in strategy_csr.c. One function each, found by the table at the end. */
+/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods. One function each,
+ * found by the table at the end. */
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
@@ -55,12 +55,10 @@ static int ingress_class(struct rq *rq, struct node *ingress, struct err *e)
 
 static int add_selector(struct rq *rq, struct node *pod, struct doc *class, struct err *e)
 {
-	struct str name = node_text_str(node_path(pod, "metadata.name"));
-
 	for (struct val_iter it = val_iter(doc_get(class, "scheduling.nodeSelector")); val_next(&it);) {
 		struct node *has = node_get(node_path(pod, "spec.nodeSelector"), it.key);
 		if (has && !str_eq(node_text_str(has), val_str(it.val)))
-			return admit_forbid(rq, name, e,
+			return admit_forbid(rq, rq->name, e,
 				"conflict: runtimeClass.scheduling.nodeSelector and pod.spec.nodeSelector differ");
 		node_set(node_need_map(pod, "spec.nodeSelector"), arena_str(rq->a, it.key),
 			node_str(rq->a, val_str(it.val)));
@@ -82,18 +80,17 @@ static void add_tolerations(struct rq *rq, struct node *pod, struct doc *class)
 
 static int runtime_class(struct rq *rq, struct node *pod, struct err *e)
 {
-	struct str want = node_text_str(node_path(pod, "spec.runtimeClassName")),
-		   name = node_text_str(node_path(pod, "metadata.name"));
+	struct str want = node_text_str(node_path(pod, "spec.runtimeClassName"));
 	struct node *given = node_path(pod, "spec.overhead");
 	auto_(doc_unref) struct doc *class =
 		want.n ? api_get(rq->api, "node.k8s.io", "runtimeclasses", STR_NULL, want) : NULL;
 
 	if (want.n && !class)
-		return admit_forbid(rq, name, e,
+		return admit_forbid(rq, rq->name, e,
 			arena_printf(rq->a, "pod rejected: RuntimeClass \"%.*s\" not found", STR_ARG(want)));
 	struct val overhead = class ? doc_get(class, "overhead.podFixed") : VAL_NONE;
 	if (node_len(given) && (!class || !node_equal(given, node_from(rq->a, overhead))))
-		return admit_forbid(rq, name, e,
+		return admit_forbid(rq, rq->name, e,
 			class ? "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead" :
 				"pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
 	if (!class)
@@ -109,25 +106,18 @@ static int runtime_class(struct rq *rq, struct node *pod, struct err *e)
 static const struct {
 	const char *group, *resource;
 	int (*create)(struct rq *rq, struct node *object, struct err *e);
-	int (*update)(struct rq *rq, struct node *object, struct val old, struct err *e);
 } plugins[] = {
-	{ "", "persistentvolumeclaims", storage_class, NULL },
-	{ "", "pods", runtime_class, NULL },
-	{ "networking.k8s.io", "ingresses", ingress_class, NULL },
-	{ "certificates.k8s.io", "certificatesigningrequests", csr_admit_create, csr_admit_update },
+	{ "", "persistentvolumeclaims", storage_class },
+	{ "", "pods", runtime_class },
+	{ "networking.k8s.io", "ingresses", ingress_class },
 };
 
-int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e)
+int admit_defaults(struct rq *rq, struct node *object, struct err *e)
 {
 	const struct resource_def *def = &rq->res->def;
 
-	for (size_t i = 0; i < ARRAY_LEN(plugins); i++) {
-		if (strcmp(def->group, plugins[i].group) || strcmp(def->resource, plugins[i].resource))
-			continue;
-		if (!val_has(old) && plugins[i].create)
+	for (size_t i = 0; i < ARRAY_LEN(plugins); i++)
+		if (!strcmp(def->group, plugins[i].group) && !strcmp(def->resource, plugins[i].resource))
 			return plugins[i].create(rq, object, e);
-		if (val_has(old) && plugins[i].update)
-			return plugins[i].update(rq, object, old, e);
-	}
 	return 0;
 }

@@ -139,8 +139,8 @@ static int store_used(struct rq *rq, struct doc *quota, const struct quota_list 
 }
 
 /* 0: charged, or nothing to charge. sign: *ret_charged says whether something must be given back. */
-static int charge(struct rq *rq, struct str key, const struct quota_list *delta, struct val object, bool *ret_charged,
-	struct err *e)
+static int charge(struct rq *rq, struct str key, const struct quota_list *delta, struct val object, bool only_check,
+	bool *ret_charged, struct err *e)
 {
 	struct cache *c = api_cache(rq->api, "", "resourcequotas");
 	const struct resource_def *def = &rq->res->stored->def;
@@ -160,7 +160,7 @@ static int charge(struct rq *rq, struct str key, const struct quota_list *delta,
 		if ((rc = check_stated(rq, quota, &hard, object, e)) < 0 ||
 			(rc = add_up(rq, quota, &hard, delta, object, &used, &changed, e)) < 0)
 			return rc;
-		if (!changed || rq->dry_run)
+		if (!changed || only_check)
 			return 0;
 		rc = store_used(rq, quota, &used, e);
 		*ret_charged = rc >= 0;
@@ -210,7 +210,7 @@ void admit_quota_undo(struct rq *rq)
 	rq->charges = NULL;
 }
 
-int admit_quota(struct rq *rq, struct val object, struct val old, struct err *e)
+int admit_quota(struct rq *rq, struct val object, struct val old, bool charges, struct err *e)
 {
 	struct cache *c = api_cache(rq->api, "", "resourcequotas");
 	struct quota_list delta = QUOTA_LIST(rq->a);
@@ -227,7 +227,7 @@ int admit_quota(struct rq *rq, struct val object, struct val old, struct err *e)
 		struct quota_charge *q = ARENA_NEW(rq->a, struct quota_charge);
 		bool charged = false;
 
-		rc = charge(rq, l.items[i].key, &delta, object, &charged, e);
+		rc = charge(rq, l.items[i].key, &delta, object, rq->dry_run || !charges, &charged, e);
 		if (!charged)
 			continue;
 		*q = (struct quota_charge){ arena_str(rq->a, l.items[i].key), delta, rq->charges };

@@ -45,15 +45,16 @@ enum name_rule { NAME_SUBDOMAIN, NAME_LABEL, NAME_LABEL_1035, NAME_PATH };
 
 /* What a kind adds to the common write path. Every member may be NULL. All run on the writer's task. */
 struct strategy {
-	/* Before defaulting of metadata, after decoding: sets status away on create, keeps it on update, bumps what
-	 * only the kind knows. old is missing on create. May fail (allocation of addresses …). */
+	/* Before the rules, after admission: sets status away on create, keeps it on update, bumps what only the kind
+	 * knows. old is missing on create. */
 	int (*prepare)(struct rq *rq, struct node *object, struct val old, struct err *e);
 	/* Adds causes with err_cause(); the caller makes the message. */
 	void (*validate)(struct rq *rq, struct val object, struct val old, struct err *e);
 	/* Of a valid object of somebody else's: what to warn of (rq_warn). NULL: nothing. */
 	void (*warn)(struct rq *rq, struct val object, struct val old);
-	/* Undo of what prepare() allocated, when the write failed; and what a deletion gives back. */
-	void (*release)(struct rq *rq, struct val object);
+	/* Of an object that the rules are content with, but for sub-resources: takes what no two objects may have
+	 * (addresses, ports) and writes it into the object. A write that fails gives it back (ipalloc_undo()). */
+	int (*claim)(struct rq *rq, struct node *object, struct val old, struct err *e);
 	bool create_on_update; /* PUT to a name that is not there creates */
 	bool create_status;    /* a creator may set the status (nodes) */
 	bool graceful;         /* DELETE answers the object and honours gracePeriodSeconds (pods) */
@@ -94,6 +95,7 @@ struct resource_def {
 	int (*compute)(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e);
 	bool has_controller; /* needs one: until api_controller_present() was called for it, writes answer with a Warning */
 	bool generation;     /* metadata.generation is kept */
+	bool needs_version; /* a PUT has to say which version it replaces; of custom kinds, each */
 	bool shows_deleted; /* DELETE answers the object that is gone, not a Status */
 	bool orphans;       /* a deletion that does not say what becomes of dependents leaves them */
 	/* Another served form of a stored row: "group/version/resource" of the storing row and the way between. */

@@ -167,6 +167,7 @@ int write_not_found(struct rq *rq, struct str name, struct err *e);
 int write_put(struct rq *rq, struct str ns, struct str name, struct doc *d, int64_t expect, struct err *e);
 int write_del(struct rq *rq, struct str ns, struct str name, struct node *last_state, int64_t expect, struct doc **ret,
 	struct err *e);
+int write_exists(struct rq *rq, struct str name, struct err *e); /* ERR_EXISTS in upstream's words */
 /* The second half of update and patch: object is decoded, in the stored form. create: live is NULL. sub: "" or "status"
  * … apply: managedFields are in it already. */
 struct write_job {
@@ -194,17 +195,17 @@ void events_on(void *arg, const struct store_event *ev);
 
 /* ---- admission.c ----------------------------------------------------------------------------- */
 int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err *e);
+/* Before the object's own rules: NodeRestriction, and that nobody gives what he lacks. */
+int admit_writer(struct rq *rq, struct val object, struct val old, struct err *e);
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e);
 int admit_delete(struct rq *rq, struct val old, struct err *e);
-int admit_pod(struct rq *rq, struct node *pod, struct err *e);
 int admit_forbid(struct rq *rq, struct str name, struct err *e,
 	const char *why); /* "pods "x" is forbidden: …"; -ERR_FORBIDDEN */
-/* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass, and those of strategy_csr.c */
-int admit_defaults(struct rq *rq, struct node *object, struct val old, struct err *e);
-/* strategy_csr.c: CertificateSubjectRestriction: nobody becomes a member of system:masters by a certificate */
-int csr_admit_create(struct rq *rq, struct node *csr, struct err *e);
-/* CertificateApproval, CertificateSigning */
-int csr_admit_update(struct rq *rq, struct node *csr, struct val old, struct err *e);
+/* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass */
+int admit_defaults(struct rq *rq, struct node *object, struct err *e); /* of a new object */
+/* strategy_csr.c: CertificateSubjectRestriction (nobody becomes a member of system:masters by a certificate),
+ * CertificateApproval, CertificateSigning */
+int csr_admit(struct rq *rq, struct val csr, struct val old, struct err *e);
 bool csr_fits_node(
 	struct rq *rq, struct val csr, struct str node); /* false: a node asks its own signers for another name */
 /* admit_limits.c: LimitRanger */
@@ -214,8 +215,8 @@ int admit_limits_check(struct rq *rq, struct val object, struct val old, struct 
 int podsecurity_check(struct rq *rq, struct val object, struct val old, struct err *e);
 void podsecurity_labels(struct rq *rq, struct val labels, struct err *e); /* adds causes */
 void podsecurity_namespace(struct rq *rq, struct val ns, struct val old); /* warns */
-/* admit_quota.c: charges the namespace's quotas, last of all; _undo() when the object was not stored after all. */
-int admit_quota(struct rq *rq, struct val object, struct val old, struct err *e);
+/* admit_quota.c: checks the namespace's quotas, last of all, and charges them; _undo() when the object was not stored after all. */
+int admit_quota(struct rq *rq, struct val object, struct val old, bool charges, struct err *e);
 void admit_quota_undo(struct rq *rq);
 
 /* ---- webhook.c: what other servers decide; all of it may wait, so never on a loop ------------ */
@@ -317,7 +318,7 @@ void warn_service(struct rq *rq, struct val o, struct val old);
 /* ---- ipalloc.c ------------------------------------------------------------------------------- */
 struct ipalloc *ipalloc_new(struct api *api, struct err *e);
 void ipalloc_free(struct ipalloc *p);
-int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err *e);
+int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err *e);      /* for strategy.claim */
 void ipalloc_event(struct ipalloc *p, const struct doc *before, const struct doc *after); /* gives back */
 void ipalloc_undo(struct rq *rq);
 bool ipalloc_is_cidr(struct str s);

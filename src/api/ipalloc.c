@@ -125,6 +125,8 @@ static void holds(struct val svc, void (*each)(void *arg, struct str key), void 
 	struct val spec = val_get(svc, "spec");
 	char key[80];
 
+	if (val_is(val_get(spec, "type"), "ExternalName"))
+		return;
 	for (struct val_iter it = val_iter(val_get(spec, "clusterIPs")); val_next(&it);)
 		if (is_ip(val_str(it.val)))
 			each(arg, ip_key(val_str(it.val), key));
@@ -406,7 +408,8 @@ static int take_port(struct rq *rq, struct node *svc, size_t i, struct str proto
 	return 0;
 }
 
-static int allocate_ports(struct rq *rq, struct node *svc, struct val old, struct err *e)
+/* any: ports for which the writer names none get one, too. */
+static int allocate_ports(struct rq *rq, struct node *svc, struct val old, bool any, struct err *e)
 {
 	struct node *ports = node_path(svc, "spec.ports");
 
@@ -417,6 +420,8 @@ static int allocate_ports(struct rq *rq, struct node *svc, struct val old, struc
 		int rc = 0;
 		if (!port)
 			port = port_before(old, p);
+		if (!port && !any)
+			continue;
 		if (!port)
 			rc = take_any_port(rq, proto, &port, e);
 		else if (!had_port(old, proto, port))
@@ -428,65 +433,36 @@ static int allocate_ports(struct rq *rq, struct node *svc, struct val old, struc
 	return 0;
 }
 
-static void drop_ports(struct node *spec)
+/* Where there must be one and the writer did not name it: what it was, or any. */
+static int allocate_health_port(struct rq *rq, struct node *spec, struct val old, struct err *e)
 {
-	struct node *ports = node_getc(spec, "ports");
+	int64_t port = val_int(val_path(old, "spec.healthCheckNodePort"), 0);
 
-	for (size_t i = 0; i < node_len(ports); i++)
-		node_delc(node_at(ports, i), "nodePort");
-	node_delc(spec, "healthCheckNodePort");
-}
-
-/* What the writer left out is as it was; who knows only clusterIP means clusterIPs too. */
-static void complete_ips(struct rq *rq, struct node *spec, struct val was)
-{
-	struct str had = val_str(val_get(was, "clusterIP")), ip = node_text_str(node_getc(spec, "clusterIP"));
-	struct val ips = val_get(was, "clusterIPs");
-
-	if (!ip.n && had.n && !node_len(node_getc(spec, "clusterIPs")))
-		node_setc(spec, "clusterIP", node_str(rq->a, had));
-	ip = node_text_str(node_getc(spec, "clusterIP"));
-	if (!ip.n || node_len(node_getc(spec, "clusterIPs")))
-		return;
-	node_setc(spec, "clusterIPs",
-		val_len(ips) && str_eq(ip, had) ? node_from(rq->a, ips) : node_pack(rq->a, "[S]", ip));
+	if (node_getc(spec, "healthCheckNodePort"))
+		return 0;
+	if (!port && take_any_port(rq, STR("TCP"), &port, e) < 0)
+		return -e->code;
+	node_setc(spec, "healthCheckNodePort", node_int(rq->a, port));
+	return 0;
 }
 
 int ipalloc_service(struct rq *rq, struct node *svc, struct val old, struct err *e)
 {
 	struct node *spec = node_need_map(svc, "spec");
 	struct str type = node_text_str(node_getc(spec, "type"));
-	struct str before = val_str(val_path(old, "spec.type"));
+	bool balanced = str_is(type, "LoadBalancer");
 	int rc;
 
-	if (str_is(type, "ExternalName")) {
-		if (before.n && !str_is(before, "ExternalName") &&
-			str_eq(node_text_str(node_getc(spec, "clusterIP")), val_str(val_path(old, "spec.clusterIP")))) {
-			node_delc(spec, "clusterIP");
-			node_delc(spec, "clusterIPs");
-			node_delc(spec, "ipFamilies");
-			node_delc(spec, "ipFamilyPolicy");
-		}
-		drop_ports(spec);
+	if (str_is(type, "ExternalName"))
 		return 0;
-	}
-	complete_ips(rq, spec, before.n && !str_is(before, "ExternalName") ? val_get(old, "spec") : VAL_NONE);
 	if ((rc = families_choose(rq, svc, old, e)) < 0)
 		return rc;
 	if (!str_is(node_text_str(node_getc(spec, "clusterIP")), "None") && (rc = allocate_ips(rq, svc, old, e)) < 0)
 		return rc;
-	bool balanced = str_is(type, "LoadBalancer");
-	if (str_is(type, "NodePort") ||
-		(balanced && node_bool_of(node_getc(spec, "allocateLoadBalancerNodePorts"), true)))
-		rc = allocate_ports(rq, svc, old, e);
-	else if (!balanced && before.n && !str_is(before, "ClusterIP"))
-		drop_ports(spec);
-	if (rc >= 0 && balanced && str_is(node_text_str(node_getc(spec, "externalTrafficPolicy")), "Local") &&
-		!node_getc(spec, "healthCheckNodePort")) {
-		int64_t port = val_int(val_path(old, "spec.healthCheckNodePort"), 0);
-		if (!port && (rc = take_any_port(rq, STR("TCP"), &port, e)) < 0)
-			return rc;
-		node_setc(spec, "healthCheckNodePort", node_int(rq->a, port));
-	}
+	if (balanced || str_is(type, "NodePort"))
+		rc = allocate_ports(rq, svc, old,
+			!balanced || node_bool_of(node_getc(spec, "allocateLoadBalancerNodePorts"), true), e);
+	if (rc >= 0 && balanced && str_is(node_text_str(node_getc(spec, "externalTrafficPolicy")), "Local"))
+		rc = allocate_health_port(rq, spec, old, e);
 	return rc;
 }

@@ -367,7 +367,9 @@ static int check_role(struct rq *rq, struct val object, struct val old, struct e
 {
 	bool unchanged = val_has(old) && val_equal(val_get(object, "rules"), val_get(old, "rules"));
 
-	if (unchanged || allowed_here(rq, "escalate", rq->res->def.resource, rq->ns, rq->name))
+	struct str asked = rq->verb == V_CREATE ? STR_NULL : rq->name; /* the URL's */
+
+	if (unchanged || allowed_here(rq, "escalate", rq->res->def.resource, rq->ns, asked))
 		return 0;
 	return check_rules(rq, rq->ns, val_get(object, "rules"), object, e);
 }

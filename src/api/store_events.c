@@ -232,16 +232,25 @@ static struct str store_key(struct rq *rq, struct str ns, struct str name)
 	return ARENA_JOIN(rq->a, str_c(r->key_prefix), name);
 }
 
+int write_exists(struct rq *rq, struct str name, struct err *e)
+{
+	auto_(doc_unref) struct doc *d = cache_get(rq->res->stored->cache, cache_key(rq->a, rq->res, rq->ns, name));
+	bool going = d && val_has(doc_get(d, "metadata.deletionTimestamp"));
+
+	return err_set(e, ERR_EXISTS, "%s%s \"%.*s\" already exists", going ? "object is being deleted: " : "",
+		rq->res->group_resource, STR_ARG(name));
+}
+
 static int verdict(struct rq *rq, struct str name, int rc, struct err *e)
 {
-	const char *what = rq->res->stored->group_resource;
+	const char *what = rq->res->group_resource;
 
 	if (rc == -ERR_CONFLICT || (rc == -ERR_NOT_FOUND && rq->verb != V_DELETE))
 		return err_set(e, ERR_CONFLICT,
 			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
 			what, STR_ARG(name));
 	if (rc == -ERR_EXISTS)
-		return err_set(e, ERR_EXISTS, "%s \"%.*s\" already exists", what, STR_ARG(name));
+		return write_exists(rq, name, e);
 	if (rc == -ERR_NOT_FOUND)
 		return write_not_found(rq, name, e);
 	return rc;

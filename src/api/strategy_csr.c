@@ -32,18 +32,18 @@ bool csr_fits_node(struct rq *rq, struct val csr, struct str node)
 		str_eq(request.cn, arena_strf(rq->a, "system:node:%.*s", STR_ARG(node)));
 }
 
-int csr_admit_create(struct rq *rq, struct node *csr, struct err *e)
+static int admit_subject(struct rq *rq, struct val csr, struct err *e)
 {
 	struct pki_request request;
 	struct err ignored;
 
 	err_init(&ignored);
-	if (!str_is(node_text_str(node_path(csr, "spec.signerName")), "kubernetes.io/kube-apiserver-client") ||
-		read_request(rq, node_text_str(node_path(csr, "spec.request")), &request, &ignored) < 0)
-		return 0; /* one that cannot be read is refused by its validation */
+	if (!val_is(val_path(csr, "spec.signerName"), "kubernetes.io/kube-apiserver-client") ||
+		read_request(rq, val_str(val_path(csr, "spec.request")), &request, &ignored) < 0)
+		return 0;
 	for (size_t i = 0; i < request.n_orgs; i++)
 		if (str_is(request.orgs[i], "system:masters"))
-			return admit_forbid(rq, node_text_str(node_path(csr, "metadata.name")), e,
+			return admit_forbid(rq, rq->name, e,
 				"use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed");
 	return 0;
 }
@@ -66,22 +66,22 @@ static bool may(struct rq *rq, const char *verb, struct str signer)
 	return authz_allowed(rq->api, &rq->id, &at, NULL, 0);
 }
 
-int csr_admit_update(struct rq *rq, struct node *csr, struct val old, struct err *e)
+int csr_admit(struct rq *rq, struct val csr, struct val old, struct err *e)
 {
-	struct str signer = val_str(val_path(old, "spec.signerName")), name = val_str(val_path(old, "metadata.name"));
-	struct node *cert = node_path(csr, "status.certificate"), *conditions = node_path(csr, "status.conditions");
-	struct val was = val_path(old, "status.certificate");
+	struct str signer = val_str(val_path(old, "spec.signerName")), name = rq->name;
 
+	if (!val_has(old))
+		return admit_subject(rq, csr, e);
 	if (str_is(rq->sub, "approval") && !may(rq, "approve", signer))
 		return admit_forbid(rq, name, e,
 			arena_printf(rq->a, "user not permitted to approve requests with signerName \"%.*s\"",
 				STR_ARG(signer)));
 	if (!str_is(rq->sub, "status"))
 		return 0;
-	bool signs = cert && !str_eq(node_text_str(cert), val_str(was)), fails = false;
-	for (size_t i = 0; i < node_len(conditions); i++)
-		fails |= str_is(node_text_str(node_getc(node_at(conditions, i), "type")), "Failed");
-	fails &= !val_has(val_find(val_path(old, "status.conditions"), "type", STR("Failed")));
+	bool signs = !str_eq(
+		     val_str(val_path(csr, "status.certificate")), val_str(val_path(old, "status.certificate"))),
+	     fails = val_has(val_find(val_path(csr, "status.conditions"), "type", STR("Failed"))) &&
+		!val_has(val_find(val_path(old, "status.conditions"), "type", STR("Failed")));
 	if ((signs || fails) && !may(rq, "sign", signer))
 		return admit_forbid(rq, name, e,
 			arena_printf(rq->a, "user not permitted to sign requests with signerName \"%.*s\"",
@@ -136,7 +136,8 @@ static int csr_prepare(struct rq *rq, struct node *o, struct val old, struct err
 		node_setc(o, "status", node_map(rq->a));
 		return 0;
 	}
-	node_setc(o, "spec", node_from(rq->a, val_get(old, "spec")));
+	if (val_has(val_get(old, "spec")))
+		node_setc(o, "spec", node_from(rq->a, val_get(old, "spec")));
 	if (str_is(rq->sub, "approval"))
 		keep_but_conditions(rq, o, old);
 	if (rq->sub.n)

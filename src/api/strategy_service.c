@@ -2,19 +2,6 @@
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
-static bool service_shape_ok(struct node *o, struct rq *rq, struct err *e)
-{
-	struct node *ports = node_path(o, "spec.ports");
-
-	(void)rq;
-	/* Allocation reads these: what is wrong with them is told by the common validation, without allocating. */
-	for (size_t i = 0; i < node_len(ports); i++)
-		if (node_kind(node_at(ports, i)) != VAL_MAP)
-			return false;
-	(void)e;
-	return true;
-}
-
 /* Traffic comes from outside: what externalTrafficPolicy is about. */
 static bool reached_from_outside(struct str type, size_t external_ips)
 {
@@ -26,33 +13,99 @@ static bool checks_health(struct str type, struct str policy)
 	return str_is(type, "LoadBalancer") && str_is(policy, "Local");
 }
 
-/* What only made sense for the type that the service had goes with it, where the writer did not change it. */
-static void drop_what_the_type_had(struct node *spec, struct val old)
+static bool is_balanced(struct str type)
 {
-	struct val was = val_get(old, "spec");
-	struct str type = node_text_str(node_getc(spec, "type")),
-		   policy = node_text_str(node_getc(spec, "externalTrafficPolicy"));
-	bool outside = reached_from_outside(type, node_len(node_getc(spec, "externalIPs")));
+	return str_is(type, "LoadBalancer");
+}
 
-	if (!outside && reached_from_outside(val_str(val_get(was, "type")), val_len(val_get(was, "externalIPs"))) &&
-		str_eq(policy, val_str(val_get(was, "externalTrafficPolicy"))))
-		node_delc(spec, "externalTrafficPolicy");
-	if (!checks_health(type, policy) &&
-		checks_health(val_str(val_get(was, "type")), val_str(val_get(was, "externalTrafficPolicy"))) &&
-		node_int_of(node_getc(spec, "healthCheckNodePort"), 0) ==
-			val_int(val_get(was, "healthCheckNodePort"), 0))
+/* ---- what is left out, or says nothing any more ---------------------------------------------- */
+
+static bool same(struct rq *rq, struct node *spec, struct val was, const char *key)
+{
+	struct node *now = node_getc(spec, key);
+	struct val v = val_get(was, key);
+
+	return val_has(v) ? now && node_equal(now, node_from(rq->a, v)) : !now;
+}
+
+static bool has_node_port(struct val ports, int64_t port)
+{
+	for (struct val_iter it = val_iter(ports); val_next(&it);)
+		if (val_int(val_get(it.val, "nodePort"), 0) == port)
+			return true;
+	return false;
+}
+
+/* Ports may come, go and change, but none of their node ports is new. */
+static bool only_old_node_ports(struct node *ports, struct val were)
+{
+	for (size_t i = 0; i < node_len(ports); i++) {
+		int64_t port = node_int_of(node_getc(node_at(ports, i), "nodePort"), 0);
+
+		if (port && !has_node_port(were, port))
+			return false;
+	}
+	return true;
+}
+
+static void drop_addresses(struct rq *rq, struct node *spec, struct val was)
+{
+	static const char *const families[] = { "ipFamilies", "ipFamilyPolicy" };
+
+	if (same(rq, spec, was, "clusterIP") && same(rq, spec, was, "clusterIPs")) {
+		node_delc(spec, "clusterIP");
+		node_delc(spec, "clusterIPs");
+	}
+	for (size_t i = 0; i < ARRAY_LEN(families); i++)
+		if (same(rq, spec, was, families[i]))
+			node_delc(spec, families[i]);
+}
+
+static void drop_node_ports(struct node *spec, struct val was)
+{
+	struct node *ports = node_getc(spec, "ports");
+
+	if (!only_old_node_ports(ports, val_get(was, "ports")))
+		return;
+	for (size_t i = 0; i < node_len(ports); i++)
+		node_delc(node_at(ports, i), "nodePort");
+}
+
+/* What only made sense for the type that the service had goes with it, where the writer did not change it. */
+static void drop_what_the_type_had(struct rq *rq, struct node *o, struct val old)
+{
+	static const char *const of_balancers[] = { "allocateLoadBalancerNodePorts", "loadBalancerClass" };
+	struct node *spec = node_getc(o, "spec");
+	struct val was = val_get(old, "spec");
+	struct str type = node_text_str(node_getc(spec, "type")), had = val_str(val_get(was, "type")),
+		   policy = node_text_str(node_getc(spec, "externalTrafficPolicy"));
+	bool outside = reached_from_outside(type, node_len(node_getc(spec, "externalIPs"))),
+	     ports = str_is(type, "NodePort") || is_balanced(type);
+
+	if (str_is(type, "ExternalName") && !str_is(had, "ExternalName"))
+		drop_addresses(rq, spec, was);
+	if (!ports && (str_is(had, "NodePort") || is_balanced(had)))
+		drop_node_ports(spec, was);
+	if (!checks_health(type, policy) && checks_health(had, val_str(val_get(was, "externalTrafficPolicy"))) &&
+		same(rq, spec, was, "healthCheckNodePort"))
 		node_delc(spec, "healthCheckNodePort");
+	for (size_t i = 0; i < ARRAY_LEN(of_balancers); i++)
+		if (is_balanced(had) && !is_balanced(type) && same(rq, spec, was, of_balancers[i]))
+			node_delc(spec, of_balancers[i]);
+	if (!outside && reached_from_outside(had, val_len(val_get(was, "externalIPs"))) &&
+		same(rq, spec, was, "externalTrafficPolicy"))
+		node_delc(spec, "externalTrafficPolicy");
+	if (!is_balanced(type))
+		node_set_path(o, "status.loadBalancer", node_map(rq->a));
 }
 
 /* clusterIP and clusterIPs[0] say the same: a writer who knows only the first changes both. */
-static void follow_cluster_ip(struct rq *rq, struct node *spec, struct val old)
+static void follow_cluster_ip(struct rq *rq, struct node *spec, struct val was)
 {
-	struct val was = val_get(old, "spec");
 	struct str ip = node_text_str(node_getc(spec, "clusterIP"));
 	struct node *ips = node_getc(spec, "clusterIPs");
 
-	if (str_eq(ip, val_str(val_get(was, "clusterIP"))) ||
-		!node_equal(ips, node_from(rq->a, val_get(was, "clusterIPs"))))
+	if (str_eq(ip, val_str(val_get(was, "clusterIP"))) || !same(rq, spec, was, "clusterIPs"))
 		return;
 	if (!ip.n)
 		node_delc(spec, "clusterIPs");
@@ -60,20 +113,41 @@ static void follow_cluster_ip(struct rq *rq, struct node *spec, struct val old)
 		node_replace_at(ips, 0, node_str(rq->a, ip));
 }
 
+/* What the writer left out is as it was; who knows only clusterIP means clusterIPs too. */
+static void complete_ips(struct rq *rq, struct node *spec, struct val was)
+{
+	struct str had = val_str(val_get(was, "clusterIP")), ip = node_text_str(node_getc(spec, "clusterIP"));
+	struct val ips = val_get(was, "clusterIPs");
+
+	if (!ip.n && had.n && !node_len(node_getc(spec, "clusterIPs")))
+		node_setc(spec, "clusterIP", node_str(rq->a, had));
+	ip = node_text_str(node_getc(spec, "clusterIP"));
+	if (!ip.n || node_len(node_getc(spec, "clusterIPs")))
+		return;
+	node_setc(spec, "clusterIPs",
+		val_len(ips) && str_eq(ip, had) ? node_from(rq->a, ips) : node_pack(rq->a, "[S]", ip));
+}
+
 static int service_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
 	struct node *spec = node_need_map(o, "spec");
+	struct val was = val_get(old, "spec");
 
+	(void)e;
 	if (!val_has(old))
 		node_setc(o, "status", node_pack(rq->a, "{loadBalancer:{}}"));
-	if (rq->sub.n || !service_shape_ok(o, rq, e))
+	if (rq->sub.n)
 		return 0;
 	if (val_has(old)) {
-		drop_what_the_type_had(spec, old);
-		follow_cluster_ip(rq, spec, old);
+		follow_cluster_ip(rq, spec, was);
+		drop_what_the_type_had(rq, o, old);
 	}
-	return ipalloc_service(rq, o, old, e);
+	if (!str_is(node_text_str(node_getc(spec, "type")), "ExternalName"))
+		complete_ips(rq, spec, val_is(val_get(was, "type"), "ExternalName") ? VAL_NONE : was);
+	return 0;
 }
+
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 static void check_ports(struct rq *rq, struct val spec, struct err *e)
 {
@@ -110,7 +184,7 @@ static void check_outside(struct rq *rq, struct val spec, struct err *e)
 	struct str type = val_str(val_get(spec, "type")), policy = val_str(val_get(spec, "externalTrafficPolicy"));
 	struct val ips = val_get(spec, "externalIPs"), ranges = val_get(spec, "loadBalancerSourceRanges"),
 		   health = val_get(spec, "healthCheckNodePort");
-	bool balanced = str_is(type, "LoadBalancer");
+	bool balanced = is_balanced(type);
 
 	for (size_t i = 0; i < val_len(ips); i++)
 		validate_endpoint_ip(e, rq_f(rq, "spec.externalIPs[%zu]", i), val_str(val_at(ips, i)));
@@ -169,5 +243,5 @@ static void service_validate(struct rq *rq, struct val o, struct val old, struct
 }
 
 const struct strategy strategy_service = {
-	.prepare = service_prepare, .validate = service_validate, .warn = warn_service
+	.prepare = service_prepare, .validate = service_validate, .claim = ipalloc_service, .warn = warn_service
 };

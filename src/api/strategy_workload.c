@@ -304,19 +304,20 @@ static void job_validate(struct rq *rq, struct val o, struct val old, struct err
 
 	if (rq->sub.n)
 		return;
-	if (!val_bool(val_path(o, "spec.manualSelector"), false))
-		generated_selector(rq, o, e);
-	else if (!val_has(sel))
+	if (!val_has(sel)) { /* selects nothing */
 		v_required(e, "spec.selector", "");
-	if (!val_has(sel)) /* selects nothing */
 		v_invalid(e, "spec.template.metadata.labels", val_path(o, "spec.template.metadata.labels"),
 			"`selector` does not match template `labels`");
+	} else if (!val_bool(val_path(o, "spec.manualSelector"), false)) {
+		generated_selector(rq, o, e);
+	}
 	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", sel, run_to_end, e);
 	if (!val_has(old))
 		return;
 	if (!elastic(o, old))
 		validate_immutable(
 			e, "spec.completions", val_path(o, "spec.completions"), val_path(old, "spec.completions"));
+	validate_immutable(e, "spec.selector", sel, val_path(old, "spec.selector"));
 	if (!val_bool(val_path(old, "spec.suspend"), false))
 		validate_immutable(e, "spec.template", val_path(o, "spec.template"), val_path(old, "spec.template"));
 }

@@ -385,8 +385,14 @@ void validate_cidr(struct err *e, const char *path, struct str cidr)
 
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old)
 {
-	if (!val_equal(now, old) && (val_has(now) || val_has(old)))
+	bool list = val_kind(old) == VAL_LIST;
+
+	if (val_equal(now, old) || (!val_has(now) && !val_has(old)))
+		return;
+	if (val_has(now) || list)
 		v_invalid(e, path, now, "field is immutable");
+	else /* as upstream tells of a pointer to nothing */
+		v_invalid_str(e, path, STR("null"), "field is immutable");
 }
 
 void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e)

@@ -68,8 +68,10 @@ struct str webhook_request(struct arena *a, const struct review *r, const struct
 	auto_buf struct buf b = BUF_INIT;
 	const char *version = review_version(h);
 	bool is_ns = !rq->res->def.group[0] && !strcmp(rq->res->def.resource, "namespaces");
-	struct str ns = is_ns ? rq->name : rq->ns, sub = rq->sub.n ? rq->sub : STR_NULL;
-	struct str name = rq->name.n ? rq->name : node_text_str(node_path(r->object, "metadata.name"));
+	struct str sub = rq->sub.n ? rq->sub : STR_NULL;
+	bool is_new = rq->verb == V_CREATE && !rq->sub.n; /* it may have no name yet */
+	struct str name = is_new ? node_text_str(node_path(r->object, "metadata.name")) : rq->name;
+	struct str ns = is_ns ? name : rq->ns;
 	struct node *q = node_pack(a,
 		"{uid:s, kind:o, resource:o, subResource:S, requestKind:o, requestResource:o, requestSubResource:S, "
 		"name:S, namespace:S, operation:s, userInfo:o, object:o, oldObject:o, dryRun:b, options:o}",

@@ -1,10 +1,11 @@
-/* The write path: what is common to all kinds, in the order in which it happens.
+/* The write path: what is common to all kinds, in upstream's order, so that of several faults the same one is told.
  *
- *     decode → defaults → managedFields → admission (changes) → strategy → publish → validation → admission (checks) →
- *     store
+ *     decode → defaults → managedFields → admission that changes, webhooks → a name, where one is to be made
+ *       → prepare → what the writer may write → rules → claim → admission that refuses, webhooks → quota
+ *       → the name is free, the version is still that one → store
  *
- * Everything works on the form that the client asked for; other forms are turned into the stored one at the very
- * end. */
+ * Before the rules are content, nothing is taken that others could want (addresses, ports, quota). Everything works on
+ * the form that the client asked for; other forms are turned into the stored one at the very end. */
 #include "api/custom.h"
 #define LOG_MODULE "api"
 
@@ -55,6 +56,16 @@ static int check_place(struct rq *rq, struct node *meta, struct err *e)
 	return 0;
 }
 
+static void system_fields_wipe(struct node *meta)
+{
+	static const char *const ours[] = { "uid", "creationTimestamp", "deletionTimestamp",
+		"deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation" };
+
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+		node_delc(meta, ours[i]);
+}
+
+/* After admission: no webhook sees them of an object that is new. */
 static void system_fields_create(struct rq *rq, struct node *meta)
 {
 	char uid[UUID_TEXT_MAX];
@@ -62,11 +73,8 @@ static void system_fields_create(struct rq *rq, struct node *meta)
 	rand_uuid(uid);
 	node_setc(meta, "uid", node_c(rq->a, uid));
 	node_setc(meta, "creationTimestamp", node_str(rq->a, rq_now(rq)));
-	node_delc(meta, "deletionTimestamp");
-	node_delc(meta, "deletionGracePeriodSeconds");
-	node_delc(meta, "selfLink");
-	node_delc(meta, "resourceVersion");
-	set_or_del(meta, "generation", rq->res->def.generation ? node_int(rq->a, 1) : NULL);
+	if (rq->res->def.generation)
+		node_setc(meta, "generation", node_int(rq->a, 1));
 }
 
 static void system_fields_update(struct rq *rq, struct node *meta, struct val live)
@@ -173,13 +181,40 @@ static int as_stored(struct rq *rq, struct node *object, struct node **ret, stru
 	return 0;
 }
 
-static int publish(struct rq *rq, struct node *object, struct doc **ret, struct err *e)
+/* All that may refuse an object, in the form that was asked for, and what the strategy claims between. *ret: the object,
+ * published; own. */
+static int check(struct rq *rq, struct node *object, struct val old, struct doc **ret, struct err *e)
+{
+	const struct strategy *s = rq->res->def.strategy;
+	struct doc *d = node_publish_versioned(object);
+	int rc = admit_writer(rq, doc_root(d), old, e);
+
+	if (rc >= 0)
+		rc = validate(rq, d, old, e);
+	if (rc >= 0 && s && s->claim && !rq->sub.n && (rc = s->claim(rq, object, old, e)) >= 0) {
+		doc_unref(d);
+		d = node_publish_versioned(object);
+	}
+	if (rc >= 0 && (rc = admit_check(rq, doc_root(d), old, e)) >= 0)
+		rc = webhook_validate(rq, doc_root(d), old, e);
+	if (rc < 0)
+		doc_unref(d);
+	else
+		*ret = d;
+	return rc;
+}
+
+/* *d, the published object, becomes the one to store. */
+static int to_stored(struct rq *rq, struct node *object, struct doc **d, struct err *e)
 {
 	struct node *n;
 
+	if (rq->res->stored == rq->res)
+		return 0;
 	if (as_stored(rq, object, &n, e) < 0)
 		return -e->code;
-	*ret = node_publish_versioned(n);
+	doc_unref(*d);
+	*d = node_publish_versioned(n);
 	return 0;
 }
 
@@ -248,6 +283,15 @@ static int webhooks_change(struct rq *rq, struct write_job *j, struct val live, 
 
 /* ---- create ---------------------------------------------------------------------------------- */
 
+static bool name_taken(struct rq *rq)
+{
+	struct doc *d = cache_get(rq->res->stored->cache, cache_key(rq->a, rq->res, rq->ns, rq->name));
+	bool taken = d != NULL;
+
+	doc_unref(d);
+	return taken;
+}
+
 static void make_name(struct rq *rq, struct node *meta)
 {
 	static const char alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
@@ -259,68 +303,90 @@ static void make_name(struct rq *rq, struct node *meta)
 	node_setc(meta, "name", node_strf(rq->a, "%.*s%s", STR_ARG(base), suffix));
 }
 
-static int create_prepare(struct rq *rq, struct write_job *j, struct err *e)
+/* A name that nobody has. Who takes it at the same moment makes it a conflict all the same. */
+static int choose_name(struct rq *rq, struct node *meta, struct err *e)
 {
-	const struct strategy *s = rq->res->def.strategy;
-	struct node *o = j->object, *meta = node_need_map(o, "metadata");
 	int rc;
 
-	if (node_text_str(node_getc(meta, "resourceVersion")).n && !j->applied && rq->verb == V_CREATE)
-		return err_set(e, ERR_BAD_REQUEST, "resourceVersion should not be set on objects to be created");
-	if ((rc = check_place(rq, meta, e)) < 0)
+	for (int i = 0; i < NAME_TRIES; i++) {
+		make_name(rq, meta);
+		rq->name = arena_str(rq->a, node_text_str(node_getc(meta, "name")));
+		if (!name_taken(rq))
+			return 0;
+	}
+	rc = err_set(e, ERR_EXISTS,
+		"%s \"%.*s\" already exists, the server was not able to generate a unique name for the object",
+		rq->res->group_resource, STR_ARG(rq->name));
+	e->retry_after_s = 1;
+	return rc;
+}
+
+/* What the writer says is his from here on: what the server adds later belongs to nobody. */
+static int create_admit(struct rq *rq, struct write_job *j, struct err *e)
+{
+	struct node *o = j->object, *meta = node_need_map(o, "metadata");
+	const struct strategy *s = rq->res->def.strategy;
+	int rc = check_place(rq, meta, e);
+
+	if (rc < 0)
 		return rc;
 	if (rq->res->custom && rq->res->custom->terminating)
 		return err_set(e, ERR_METHOD, "create not allowed while custom resource definition is terminating");
 	first_two_keys(rq, o);
-	system_fields_create(rq, meta);
+	system_fields_wipe(meta);
 	if (has_status(rq) && !(s && s->create_status))
 		node_delc(o, "status");
 	schema_drop_zeros(rq->res->type, rq->a, o, NULL);
 	schema_default(rq->res->type, rq->a, o, NULL);
-	/* Before admission and strategy: what the server adds belongs to nobody. */
 	if (!j->applied && (rc = track(rq, o, VAL_NONE, e)) < 0)
 		return rc;
-	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0 || (rc = webhooks_change(rq, j, VAL_NONE, e)) < 0)
+	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0)
 		return rc;
-	if (s && s->prepare && (rc = s->prepare(rq, j->object, VAL_NONE, e)) < 0)
-		return rc;
-	schema_fill_zeros(rq->res->type, rq->a, j->object, NULL);
-	return 0;
+	return webhooks_change(rq, j, VAL_NONE, e);
 }
 
-/* The last word on an object in the form that was asked for. */
-static int check_new(struct rq *rq, struct doc *d, struct val old, struct err *e)
+static int create_prepare(struct rq *rq, struct node *object, struct err *e)
 {
-	int rc = validate(rq, d, old, e);
+	const struct strategy *s = rq->res->def.strategy;
+	struct node *meta = node_need_map(object, "metadata");
+	int rc = 0;
 
+	system_fields_create(rq, meta);
+	if (!node_text_str(node_getc(meta, "name")).n && node_text_str(node_getc(meta, "generateName")).n)
+		rc = choose_name(rq, meta, e);
+	else
+		rq->name = arena_str(rq->a, node_text_str(node_getc(meta, "name")));
+	if (rc >= 0 && s && s->prepare)
+		rc = s->prepare(rq, object, VAL_NONE, e);
 	if (rc >= 0)
-		rc = admit_check(rq, doc_root(d), old, e);
-	if (rc >= 0)
-		rc = webhook_validate(rq, doc_root(d), old, e);
-	return rc < 0 ? rc : admit_quota(rq, doc_root(d), old, e);
+		schema_fill_zeros(rq->res->type, rq->a, object, NULL);
+	return rc;
 }
 
-static int create_store(struct rq *rq, struct node *object, struct outcome *out, struct err *e)
+/* Last of all, as it is the store that knows: who hears of it knows that nothing else is wrong. */
+static int check_free(struct rq *rq, bool versioned, struct err *e)
 {
-	struct node *meta = node_getc(object, "metadata");
+	if (versioned)
+		return err_set(e, ERR_BAD_REQUEST, "resourceVersion should not be set on objects to be created");
+	return name_taken(rq) ? write_exists(rq, rq->name, e) : 0;
+}
+
+static int create_store(struct rq *rq, struct node *object, bool versioned, struct outcome *out, struct err *e)
+{
+	struct err taken;
 	struct doc *d;
-	int rc;
+	int rc = check(rq, object, VAL_NONE, &d, e);
 
-	if (rq->res->stored != rq->res) { /* rules are those of the served form */
-		d = node_publish(object);
-		rc = check_new(rq, d, VAL_NONE, e);
-		doc_unref(d);
-		if (rc < 0 || (rc = publish(rq, object, &d, e)) < 0) {
-			admit_quota_undo(rq);
-			return rc;
-		}
-	} else {
-		if ((rc = publish(rq, object, &d, e)) < 0)
-			return rc;
-		rc = check_new(rq, d, VAL_NONE, e);
+	if (rc < 0)
+		return rc;
+	err_init(&taken);
+	bool is_free = check_free(rq, versioned, &taken) >= 0;
+	if ((rc = admit_quota(rq, doc_root(d), VAL_NONE, is_free, e)) >= 0 && !is_free) {
+		err_copy(e, &taken);
+		rc = -taken.code;
 	}
-	if (rc >= 0)
-		rc = write_put(rq, rq->ns, node_text_str(node_getc(meta, "name")), d, 0, e);
+	if (rc >= 0 && (rc = to_stored(rq, object, &d, e)) >= 0)
+		rc = write_put(rq, rq->ns, rq->name, d, 0, e);
 	if (rc < 0) {
 		admit_quota_undo(rq);
 		doc_unref(d);
@@ -331,42 +397,17 @@ static int create_store(struct rq *rq, struct node *object, struct outcome *out,
 	return 0;
 }
 
-static bool name_taken(struct rq *rq, struct str name)
-{
-	struct doc *d = cache_get(rq->res->stored->cache, cache_key(rq->a, rq->res, rq->ns, name));
-	bool taken = d != NULL;
-
-	doc_unref(d);
-	return taken;
-}
-
 int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e)
 {
 	struct node *meta = node_need_map(j->object, "metadata");
-	bool generate = !node_text_str(node_getc(meta, "name")).n && node_text_str(node_getc(meta, "generateName")).n;
-	int rc = 0;
+	struct str name = node_text_str(node_getc(meta, "name")), base = node_text_str(node_getc(meta, "generateName"));
+	bool versioned = rq->verb == V_CREATE && !j->applied && node_text_str(node_getc(meta, "resourceVersion")).n;
+	int rc;
 
-	if (generate)
-		make_name(rq, meta);
-	/* Known to exist: no need to allocate addresses for it first. */
-	struct str name = node_text_str(node_getc(meta, "name"));
-	if (!generate && name.n && name_taken(rq, name)) {
-		rq->name = arena_str(rq->a, name);
-		return err_set(e, ERR_EXISTS, "%s \"%.*s\" already exists", rq->res->group_resource, STR_ARG(name));
-	}
-	if ((rc = create_prepare(rq, j, e)) >= 0) {
-		for (int i = 0; i < NAME_TRIES; i++) {
-			if (i)
-				make_name(rq, meta);
-			rc = create_store(rq, j->object, out, e);
-			if (rc != -ERR_EXISTS || !generate)
-				break;
-		}
-		if (rc == -ERR_EXISTS && generate)
-			e->retry_after_s = 1;
-	}
-	if (!rq->name.n)
-		rq->name = arena_str(rq->a, node_text_str(node_getc(meta, "name")));
+	if (!rq->name.n) /* until it has a name, refusals call it by what it will begin with */
+		rq->name = arena_str(rq->a, name.n ? name : base.n ? base : STR("Unknown"));
+	if ((rc = create_admit(rq, j, e)) >= 0 && (rc = create_prepare(rq, j->object, e)) >= 0)
+		rc = create_store(rq, j->object, versioned, out, e);
 	if (rc < 0 || rq->dry_run)
 		ipalloc_undo(rq);
 	if (rc >= 0)
@@ -536,52 +577,51 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	return 0;
 }
 
+/* To the store; or out of it, when nothing holds it there any more. */
+static int put_or_remove(struct rq *rq, struct write_job *j, struct doc *take_d, struct doc **ret, struct err *e)
+{
+	struct str name = arena_str(rq->a, doc_name(take_d)), ns = arena_str(rq->a, doc_ns(take_d));
+	int64_t expect = doc_revision(j->live);
+	struct node *last;
+	int rc;
+
+	if (!write_removable(rq, j->object)) {
+		if ((rc = to_stored(rq, j->object, &take_d, e)) >= 0)
+			rc = write_put(rq, ns, name, take_d, expect, e);
+		if (rc < 0)
+			doc_unref(take_d);
+		else
+			*ret = take_d;
+		return rc;
+	}
+	doc_unref(take_d);
+	if ((rc = as_stored(rq, j->object, &last, e)) >= 0)
+		rc = write_del(rq, ns, name, last, expect, ret, e);
+	return rc;
+}
+
 static int update_store(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e)
 {
 	struct val old = doc_root(j->live);
-	struct doc *d = node_publish_versioned(j->object);
-	struct doc *stored = NULL;
-	int rc;
+	struct doc *d, *stored;
+	int rc = check(rq, j->object, old, &d, e);
 
+	if (rc < 0)
+		return rc;
+	out->status = 200;
 	if (same_object(doc_root(d), old)) {
-		rc = authz_node_restriction(
-			rq, doc_root(d), old, e); /* who may not change it is told so also where nothing changes */
 		doc_unref(d);
-		if (rc < 0)
-			return rc;
-		out->status = 200;
 		out->doc = doc_ref(j->live);
 		return 0;
 	}
-	if ((rc = check_new(rq, d, old, e)) < 0) {
+	if ((rc = admit_quota(rq, doc_root(d), old, true, e)) < 0) {
 		doc_unref(d);
 		return rc;
 	}
-	if (rq->res->stored != rq->res) {
-		doc_unref(d);
-		if ((rc = publish(rq, j->object, &d, e)) < 0) {
-			admit_quota_undo(rq);
-			return rc;
-		}
-	}
-	struct str name = arena_str(rq->a, doc_name(d)), ns = arena_str(rq->a, doc_ns(d));
-	if (write_removable(rq, j->object)) {
-		struct node *last;
-
-		doc_unref(d);
-		if ((rc = as_stored(rq, j->object, &last, e)) >= 0)
-			rc = write_del(rq, ns, name, last, doc_revision(j->live), &stored, e);
-	} else {
-		rc = write_put(rq, ns, name, d, doc_revision(j->live), e);
-		stored = d;
-		if (rc < 0)
-			doc_unref(d);
-	}
-	if (rc < 0) {
+	if ((rc = put_or_remove(rq, j, d, &stored, e)) < 0) {
 		admit_quota_undo(rq);
 		return rc;
 	}
-	out->status = 200;
 	out->doc = written(rq, stored, j->object);
 	return 0;
 }
@@ -612,6 +652,11 @@ static int check_version(struct rq *rq, struct node *object, struct doc *live, s
 		return err_set(e, ERR_CONFLICT,
 			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
 			rq->res->group_resource, STR_ARG(rq->name));
+	if (!rv.n && (rq->res->custom || rq->res->def.needs_version)) {
+		err_cause(e, "FieldValueInvalid", "metadata.resourceVersion",
+			"Invalid value: 0: must be specified for an update");
+		return validate_finish_as(rq, rq->res->def.group, rq->res->def.resource, rq->name, e);
+	}
 	return 0;
 }
 

@@ -235,6 +235,12 @@ int schema_validate(const struct schema_type *t, struct val v, const char *path,
 
 /* ---- changes --------------------------------------------------------------------------------- */
 
+/* What is not there, as upstream tells it: of a pointer in quotes. */
+static struct str nothing(const struct schema_field *f)
+{
+	return f->pointer || f->type->kind == SCHEMA_OBJECT ? STR("\"null\"") : STR("null");
+}
+
 static void check_fixed(
 	struct check *c, const struct schema_type *t, struct val v, struct val old, const struct place *at)
 {
@@ -258,7 +264,7 @@ static void check_fixed(
 				buf_printf(&b, "Forbidden: %s", f->says);
 			else
 				buf_printf(&b, "Invalid value: %.*s: field is immutable",
-					STR_ARG(str_sub(val_has(now) ? val_text(now) : STR("null"), 0, 512)));
+					STR_ARG(str_sub(val_has(now) ? val_text(now) : nothing(f), 0, 512)));
 			buf_byte(&b, 0);
 			fail(c, f->says ? "FieldValueForbidden" : "FieldValueInvalid", &here, b.p);
 		}

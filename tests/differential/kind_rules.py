@@ -244,12 +244,24 @@ def setup():
             yield "POST", kind.path, dict(kind.good, metadata={"name": kind.standing})
 
 
+def standing_cases(kind):
+    """A bad object under a name that is taken, and a PUT that names no version, of what is there and of what is not."""
+    bad = next((merged(kind.good, fault) for fault in kind.faults.values() if "metadata" not in fault), None)
+    if bad:  # not every kind has a fault that is not of its name
+        yield f"{kind.short}/taken", "POST", f"{kind.path}?dryRun=All", merged(bad, {"metadata": {"name": kind.standing}}), "application/json"
+    for name, which in (("replaced", kind.standing), ("absent", "absent")):
+        yield f"change-{kind.short}/{name}", "PUT", f"{kind.path}/{which}?dryRun=All", merged(kind.good, {"metadata": {"name": which}}), "application/json"
+
+
 def cases():
     for kind in KINDS:
         for name, fault in kind.faults.items():
             yield f"{kind.short}/{name}", "POST", f"{kind.path}?dryRun=All", merged({"metadata": {"name": "bad"}, **kind.good}, fault), "application/json"
         for name, change in kind.changes.items():
             yield f"change-{kind.short}/{name}", "PATCH", f"{kind.path}/{kind.standing}?dryRun=All", change, "application/merge-patch+json"
+    for kind in KINDS:
+        if kind.changes and kind.faults:
+            yield from standing_cases(kind)
     for kind in STORAGE + NETWORK:
         if kind.changes:
             yield f"delete-{kind.short}/other-uid", "DELETE", f"{kind.path}/{kind.standing}", {"preconditions": {"uid": "other"}}, "application/json"

@@ -1,0 +1,188 @@
+/* Of several faults of one write, which is told: the order of the write path (write.c). */
+#include "api/api_fixture.h"
+
+#define QUOTAS "/api/v1/namespaces/default/resourcequotas"
+#define SERVICES "/api/v1/namespaces/default/services"
+
+static void a_bad_object_under_a_taken_name_is_bad_first(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"a\"}}"));
+	expect(f, 422, call(f, "POST", CM, "{\"metadata\":{\"name\":\"a\"},\"data\":{\"b c\":\"\"}}"));
+	assert_string_equal(get(f, "details.name"), "a");
+	assert_true(body_has(f, "\"field\":\"data[b c]\""));
+	expect(f, 409, call(f, "POST", CM, "{\"metadata\":{\"name\":\"a\"}}"));
+	expect(f, 409, call(f, "POST", CM "?dryRun=All", "{\"metadata\":{\"name\":\"a\"}}"));
+	assert_string_equal(get(f, "message"), "configmaps \"a\" already exists");
+}
+
+static void a_version_on_a_new_object_is_told_after_its_faults(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 422,
+		call(f, "POST", CM,
+			"{\"metadata\":{\"name\":\"b\",\"resourceVersion\":\"5\"},\"data\":{\"b c\":\"\"}}"));
+	expect(f, 400, call(f, "POST", CM, "{\"metadata\":{\"name\":\"b\",\"resourceVersion\":\"5\"}}"));
+	expect(f, 404, call(f, "GET", CM "/b", NULL));
+}
+
+static void a_taken_name_is_told_to_be_going(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"g\",\"finalizers\":[\"a.b/c\"]}}"));
+	expect(f, 200, call(f, "DELETE", CM "/g", NULL));
+	expect(f, 409, call(f, "POST", CM, "{\"metadata\":{\"name\":\"g\"}}"));
+	assert_string_equal(get(f, "message"), "object is being deleted: configmaps \"g\" already exists");
+	assert_string_equal(get(f, "reason"), "AlreadyExists");
+}
+
+/* status.hard is the controller's to write: here it is the test. */
+static void limit_configmaps(struct fixture *f, int hard, int used)
+{
+	char body[200];
+
+	expect(f, 201,
+		call(f, "POST", QUOTAS, "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"configmaps\":\"1\"}}}"));
+	snprintf(body, sizeof(body),
+		"{\"metadata\":{\"name\":\"q\"},\"status\":{\"hard\":{\"configmaps\":\"%d\"},\"used\":{\"configmaps\":\"%d\"}}}",
+		hard, used);
+	expect(f, 200, call(f, "PUT", QUOTAS "/q/status", body));
+}
+
+static void quota_refuses_before_the_name_does_and_is_not_charged(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"q\"}}"));
+	limit_configmaps(f, 5, 1);
+	expect(f, 422, call(f, "POST", CM, "{\"metadata\":{\"name\":\"r\"},\"data\":{\"b c\":\"\"}}"));
+	expect(f, 409, call(f, "POST", CM, "{\"metadata\":{\"name\":\"q\"}}"));
+	expect(f, 200, call(f, "GET", QUOTAS "/q", NULL));
+	assert_string_equal(get(f, "status.used.configmaps"), "1");
+	char *untouched = xstrdup(get(f, "metadata.resourceVersion"));
+	expect(f, 409, call(f, "POST", CM, "{\"metadata\":{\"name\":\"q\"}}"));
+	expect(f, 200, call(f, "GET", QUOTAS "/q", NULL));
+	assert_string_equal(get(f, "metadata.resourceVersion"), untouched);
+	free(untouched);
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"s\"}}"));
+	expect(f, 200, call(f, "GET", QUOTAS "/q", NULL));
+	assert_string_equal(get(f, "status.used.configmaps"), "2");
+
+	expect(f, 200, call(f, "DELETE", QUOTAS "/q", NULL));
+	limit_configmaps(f, 1, 1);
+	expect(f, 403, call(f, "POST", CM, "{\"metadata\":{\"name\":\"q\"}}"));
+	assert_true(body_has(f, "exceeded quota: q"));
+	expect(f, 422, call(f, "POST", CM, "{\"metadata\":{\"name\":\"q\"},\"data\":{\"b c\":\"\"}}"));
+	expect(f, 200, call(f, "DELETE", QUOTAS "/q", NULL));
+}
+
+/* What is taken by another would be told instead, had the addresses been asked for first. */
+static void a_bad_service_asks_for_no_address(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"one\"},\"spec\":{\"type\":\"NodePort\",\"clusterIP\":\"10.96.7.7\",\"ports\":[{\"port\":80,\"nodePort\":30777}]}}"));
+	expect(f, 422,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"two\"},\"spec\":{\"type\":\"NodePort\",\"clusterIP\":\"10.96.7.7\",\"ports\":[{\"port\":0,\"nodePort\":30777}]}}"));
+	assert_false(body_has(f, "allocate"));
+	assert_true(body_has(f, "\"field\":\"spec.ports[0].port\""));
+	expect(f, 422,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"two\"},\"spec\":{\"clusterIP\":\"10.96.7.7\",\"ports\":[{\"port\":80}]}}"));
+	assert_true(body_has(f, "provided IP is already allocated"));
+	expect(f, 422,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"one\"},\"spec\":{\"clusterIP\":\"10.96.7.7\",\"ports\":[{\"port\":80}]}}"));
+	assert_true(body_has(f, "provided IP is already allocated")); /* and not that the name is */
+	expect(f, 409,
+		call(f, "POST", SERVICES, "{\"metadata\":{\"name\":\"one\"},\"spec\":{\"ports\":[{\"port\":80}]}}"));
+}
+
+/* How many of the Service's ports have one. */
+static int node_ports(struct fixture *f)
+{
+	int n = 0;
+
+	for (struct val_iter it = val_iter(doc_get(f->doc, "spec.ports")); val_next(&it);)
+		n += val_has(val_get(it.val, "nodePort"));
+	return n;
+}
+
+static void a_service_that_changes_its_type_gives_its_ports_up(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"t\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":30888}]}}"));
+	expect(f, 422,
+		call_as(f, "PATCH", SERVICES "/t", "application/merge-patch+json", NULL,
+			"{\"spec\":{\"type\":\"ClusterIP\",\"ports\":[{\"port\":80,\"nodePort\":30889}]}}"));
+	assert_true(body_has(f, "\"field\":\"spec.ports[0].nodePort\""));
+	expect(f, 200,
+		call_as(f, "PATCH", SERVICES "/t", "application/merge-patch+json", NULL,
+			"{\"spec\":{\"type\":\"ClusterIP\"}}"));
+	assert_int_equal(node_ports(f), 0);
+	expect(f, 201,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"u\"},\"spec\":{\"type\":\"LoadBalancer\",\"allocateLoadBalancerNodePorts\":false,\"ports\":[{\"name\":\"a\",\"port\":80,\"nodePort\":30888},{\"name\":\"b\",\"port\":81}]}}"));
+	assert_int_equal(node_ports(f), 1);
+	expect(f, 422,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"v\"},\"spec\":{\"type\":\"LoadBalancer\",\"allocateLoadBalancerNodePorts\":false,\"ports\":[{\"port\":80,\"nodePort\":30888}]}}"));
+	assert_true(body_has(f, "provided port is already allocated"));
+}
+
+static void what_must_name_its_version_does(void **state)
+{
+	static const char leases[] = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+	struct fixture *f = *state;
+	char path[100];
+
+	snprintf(path, sizeof(path), "%s/l", leases);
+	expect(f, 201, call(f, "POST", leases, "{\"metadata\":{\"name\":\"l\"}}"));
+	expect(f, 422, call(f, "PUT", path, "{\"metadata\":{\"name\":\"l\"}}"));
+	assert_string_equal(get(f, "message"),
+		"leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update");
+	expect(f, 200,
+		call_as(f, "PATCH", path, "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"labels\":{\"a\":\"b\"}}}"));
+}
+
+static void a_name_is_made_after_admission(void **state)
+{
+	struct fixture *f = *state;
+	static const char nobody[] =
+		"{\"metadata\":{\"generateName\":\"web-\"},\"spec\":{\"serviceAccountName\":\"nobody\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}";
+
+	expect(f, 403, call(f, "POST", PODS, nobody));
+	assert_true(str_starts(str_c(get(f, "message")),
+		STR("pods \"web-\" is forbidden: error looking up service account default/nobody")));
+	assert_string_equal(get(f, "details.name"), "web-");
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"generateName\":\"web-\"}}"));
+	assert_int_equal(strlen(get(f, "metadata.name")), 9);
+	expect(f, 422, call(f, "POST", CM, "{\"metadata\":{}}"));
+	assert_string_equal(get(f, "details.name"), "");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_bad_object_under_a_taken_name_is_bad_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_version_on_a_new_object_is_told_after_its_faults, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_taken_name_is_told_to_be_going, setup, teardown),
+		cmocka_unit_test_setup_teardown(quota_refuses_before_the_name_does_and_is_not_charged, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_bad_service_asks_for_no_address, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_service_that_changes_its_type_gives_its_ports_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_must_name_its_version_does, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_name_is_made_after_admission, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
