@@ -262,6 +262,27 @@ static void makes_room(void **state)
 	}
 }
 
+#define FLOOD 400
+
+/* Who comes last waits until others that say nothing have gone; nobody who works is turned away for them. */
+static void a_flood_turns_nobody_away(void **state)
+{
+	auto_(http_server_free) struct http_server *s = server_with(PLACES, 0);
+
+	for (int round = 0; round < 5; round++) {
+		int fd[FLOOD], last;
+
+		for (int i = 0; i < FLOOD; i++)
+			fd[i] = raw_connect(http_server_port(s));
+		last = raw_connect(http_server_port(s));
+		raw_send(last, asks);
+		assert_non_null(strstr(raw_read(last, "fine"), "fine"));
+		close(last);
+		for (int i = 0; i < FLOOD; i++)
+			close(fd[i]);
+	}
+}
+
 #define READERS 10
 
 static int resets(const int *fd, int n)
@@ -417,6 +438,7 @@ int main(void)
 		cmocka_unit_test(kernel_holds_little),
 		cmocka_unit_test(tls_holds_nothing),
 		cmocka_unit_test(makes_room),
+		cmocka_unit_test(a_flood_turns_nobody_away),
 		cmocka_unit_test(ends_the_longest_stalled),
 		cmocka_unit_test(ends_streams_without_window),
 	};

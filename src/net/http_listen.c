@@ -10,6 +10,7 @@
 
 #define ACCEPTS_A_TURN 64
 #define FULL_PAUSE_MS 100
+#define CROWD_PAUSE_MS 5
 #define GRACE_MS 2000
 
 void http_server_ref(struct http_server *s)
@@ -161,6 +162,14 @@ static void address_text(const struct sockaddr_storage *sa, char *ret, size_t ca
 		inet_ntop(AF_INET6, &v6->sin6_addr, ret, (socklen_t)cap);
 }
 
+static bool at_the_brim(struct http_server *s)
+{
+	task_lock(&s->lock);
+	bool yes = s->live >= s->o.connections_max + ACCEPTS_A_TURN;
+	task_unlock(&s->lock);
+	return yes;
+}
+
 static void hand_out(struct http_server *s, int fd, const struct sockaddr_storage *from)
 {
 	task_lock(&s->lock);
@@ -192,11 +201,23 @@ static void on_again(uv_timer_t *t)
 	uv_poll_start(s->listen, UV_READABLE, on_connection);
 }
 
+static void pause_listening(struct http_server *s, uint64_t ms)
+{
+	uv_poll_stop(s->listen);
+	uv_timer_start(s->again, on_again, ms, 0);
+}
+
+/* While room is being made, who comes waits in the kernel's queue; only when nobody has to go are they refused. */
 static void on_connection(uv_poll_t *h, int status, int events)
 {
 	struct http_server *s = h->data;
 
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		if (at_the_brim(s) && shed_makes_room(s)) {
+			shed_crowd(s);
+			pause_listening(s, CROWD_PAUSE_MS);
+			return;
+		}
 		struct sockaddr_storage from = { 0 };
 		socklen_t n = sizeof(from);
 		int fd = accept4(s->fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -205,8 +226,7 @@ static void on_connection(uv_poll_t *h, int status, int events)
 			hand_out(s, fd, &from);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			log_warn("port %d: cannot accept connections: %s", s->port, strerror(errno));
-			uv_poll_stop(h);
-			uv_timer_start(s->again, on_again, FULL_PAUSE_MS, 0);
+			pause_listening(s, FULL_PAUSE_MS);
 			return;
 		} else if (errno != ECONNABORTED && errno != EINTR) {
 			return;

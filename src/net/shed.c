@@ -27,7 +27,8 @@ struct shed {
 	struct shed *next; /* of this loop */
 	uv_timer_t *timer; /* own: closed with the server; it runs when a look is due */
 	atomic_bool ordered;
-	size_t crowd; /* connections, at the most since memory was given back */
+	atomic_size_t found; /* that had to go, at the last look */
+	size_t crowd;        /* connections, at the most since memory was given back */
 };
 
 struct candidate {
@@ -123,6 +124,7 @@ static void crowd_run(struct net_msg *m)
 			log_warn(
 				"port %d: %zu connections are the most that memory and files allow: closed %zu half open and %zu idle ones, refused %u",
 				server->port, server->o.connections_max, young, idle, take_refused(server));
+		atomic_store(&s->found, young + idle);
 	}
 	atomic_store(&s->ordered, false);
 	http_server_unref(server);
@@ -139,6 +141,14 @@ void shed_crowd(struct http_server *server)
 		s->msg.run = crowd_run;
 		loop_send(s->loop, &s->msg);
 	}
+}
+
+bool shed_makes_room(struct http_server *server)
+{
+	for (size_t i = 0; i < server->o.n_loops; i++)
+		if (atomic_load(&server->shed[i].ordered) || atomic_load(&server->shed[i].found))
+			return true;
+	return false;
 }
 
 /* ---- too much -------------------------------------------------------------------------------- */
