@@ -79,6 +79,7 @@ void thread_detach(struct task *t);
 void thread_sleep_ms(int64_t ms);
 bool thread_wait_until(struct task_cond *c, struct task_mutex *m, struct mono until);
 void thread_rand(void *p, size_t n);
+void thread_patient(void);
 
 struct task *sim_spawn(const char *name, void (*run)(void *arg), void *arg);
 void sim_join(struct task *t);

@@ -200,6 +200,12 @@ bool stop_sleep_ms(struct stop *s, int64_t ms)
 	return !raised;
 }
 
+void task_patient(void)
+{
+	if (!task_sim_active())
+		thread_patient();
+}
+
 /* ---- randomness ------------------------------------------------------------------------------ */
 
 void rand_bytes(void *p, size_t n)

@@ -19,6 +19,9 @@ struct task *task_join(struct task *t); /* waits for its end; NULL accepted, ret
 void task_detach(struct task *t);
 void task_sleep_ms(int64_t ms);
 void task_yield(void);
+/* Nobody waits for what this thread does: from now on it has a processor when the others of the process leave it one, and a
+ * tenth of one when they do not. No-op in a simulation. */
+void task_patient(void);
 
 struct task_wait_list { /* fibers that wait, oldest first; used by the simulator only */
 	struct task *first, *last;

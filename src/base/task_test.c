@@ -3,6 +3,7 @@
 #include "base/task.h"
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -365,6 +366,29 @@ static void reports_deadlock_by_name(void **state)
 	assert_non_null(strstr(words, "livelock"));
 }
 
+/* ---- who goes first -------------------------------------------------------------------------- */
+
+static int my_nice(void)
+{
+	return getpriority(PRIO_PROCESS, (id_t)gettid());
+}
+
+static void be_patient(void *arg)
+{
+	task_patient();
+	*(int *)arg = my_nice();
+}
+
+static void a_patient_task_lets_others_go_first(void **state)
+{
+	int before = my_nice(), its = before;
+
+	(void)state;
+	task_join(task_spawn("patient", be_patient, &its));
+	assert_int_equal(its, MIN(before + 10, 19));
+	assert_int_equal(my_nice(), before); /* it alone */
+}
+
 /* ---- many ------------------------------------------------------------------------------------ */
 
 static void nap(void *arg)
@@ -409,6 +433,7 @@ int main(void)
 		cmocka_unit_test(what_is_said_counts),
 		cmocka_unit_test(the_limit_of_time_ends_it),
 		cmocka_unit_test(reports_deadlock_by_name),
+		cmocka_unit_test(a_patient_task_lets_others_go_first),
 		cmocka_unit_test(carries_many_tasks),
 	};
 

@@ -2,6 +2,9 @@
 #include <errno.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
+
+#define PATIENT_NICE 10
 
 struct thread {
 	struct task task;
@@ -88,6 +91,12 @@ bool thread_wait_until(struct task_cond *c, struct task_mutex *m, struct mono un
 	}
 	t = timespec_of(MAX(until.ns, INT64_C(0)));
 	return pthread_cond_timedwait(&c->real, &m->real, &t) != ETIMEDOUT;
+}
+
+/* Each thread of Linux has its own. */
+void thread_patient(void)
+{
+	(void)!nice(PATIENT_NICE);
 }
 
 void thread_rand(void *p, size_t n)

@@ -76,6 +76,7 @@ static void checkpointer_run(void *arg)
 	sqlite3 *db = NULL;
 	struct err e;
 
+	task_patient(); /* no request waits for it */
 	err_init(&e);
 	if (sqlite_connect(s, false, &db, &e) < 0) {
 		log_warn("%s (writers checkpoint by themselves)", e.message);
