@@ -506,7 +506,8 @@ static const struct mode {
 		mode_bindings },
 	{ "gap",
 		"longest times without an acknowledged write while --clients replace objects for --seconds; "
-		"--probe FILE: the disk's own, beside it",
+		"--probe FILE: the disk's own, beside it; --trace FOLDER: what the kernel did in those of --trace_ms (8) "
+		"that the disk does not explain",
 		mode_gap },
 };
 
@@ -520,6 +521,7 @@ static const struct option {
 	{ "--namespace", AT(ns), false },
 	{ "--probe", AT(probe), false },
 	{ "--kind", AT(kind), false },
+	{ "--trace", AT(trace), false },
 	{ "--clients", AT(clients), true },
 	{ "--seconds", AT(seconds), true },
 	{ "--count", AT(count), true },
@@ -527,6 +529,7 @@ static const struct option {
 	{ "--rate", AT(rate), true },
 	{ "--cached", AT(cached), true },
 	{ "--nodes", AT(nodes), true },
+	{ "--trace_ms", AT(trace_ms), true },
 };
 
 static int usage(void)
@@ -599,6 +602,7 @@ int main(int argc, char **argv)
 		.size = 100,
 		.rate = 200,
 		.nodes = 100,
+		.trace_ms = 8,
 		.a = arena_new() };
 	const struct mode *m = NULL;
 	const char *kubeconfig = NULL;

@@ -14,8 +14,8 @@ struct bench {
 	struct net_loop *loop;
 	struct http_client *http;
 	const char *bearer; /* NULL: a certificate tells who we are */
-	const char *pids, *ns, *probe, *kind;
-	int64_t clients, seconds, count, size, rate, cached, nodes; /* options, by name in `options` */
+	const char *pids, *ns, *probe, *kind, *trace;
+	int64_t clients, seconds, count, size, rate, cached, nodes, trace_ms; /* options, by name in `options` */
 	char *path;        /* of the collection: /api/v1/namespaces/NS/configmaps */
 	char run[20];      /* distinguishes the names of this run */
 	struct buf filler; /* size bytes */

@@ -5,9 +5,11 @@
  *   disk       one small write of another file and its fdatasync, again and again
  *   processors a thread on each, before the client, looks at the clock: late, when the machine below us stood still
  *   server     its own stages, when it is Kogge, read from /metrics every second
+ *   kernel     with --trace, what ran and waited in the gaps that disk and processors do not explain (load_trace.h)
  *
  * A gap's own part is what neither the disk nor the processors took. */
 #include "load.h"
+#include "load_trace.h"
 
 #include "net/net_internal.h"
 #include <fcntl.h>
@@ -24,6 +26,8 @@
 #define PROBE_ALONE_MS 5000
 #define LOOK_MS 1000
 #define SETTLE_MS 10000 /* what is on its way at the end */
+#define TRACES_MAX 60
+#define TRACE_BEFORE_NS 6000000 /* a round of the clients */
 
 struct span {
 	int64_t began, ended; /* ns since the mode began */
@@ -34,9 +38,11 @@ struct span {
 };
 
 struct spans { /* noted by one thread */
+	struct task_mutex lock;
 	struct span *v;
 	size_t n, cap;
 	int64_t longest;
+	int64_t open; /* one began then and is not over; 0: none */
 };
 
 struct seat { /* one of --clients */
@@ -55,6 +61,8 @@ struct gap {
 	int64_t writes_n, last, worked; /* acknowledged; when the newest was, and the client's processor time by then */
 	_Atomic int64_t on_their_way;
 	atomic_bool ending;
+	struct trace *trace; /* NULL: none is wanted */
+	int traced;
 	int probe;
 	_Atomic long processors; /* those that have their thread */
 	struct stage_counts *looks;
@@ -73,14 +81,24 @@ static int64_t span_ns(const struct span *s)
 	return s->ended - s->began;
 }
 
+static void span_begin(struct spans *l, int64_t at)
+{
+	task_lock(&l->lock);
+	l->open = at;
+	task_unlock(&l->lock);
+}
+
 static void span_note(struct spans *l, struct span s)
 {
-	if (span_ns(&s) < SPAN_LEAST_NS)
-		return;
-	if (l->n == l->cap)
-		l->v = xrealloc(l->v, l->cap = l->cap ? l->cap * 2 : 1024, sizeof(*l->v));
-	l->v[l->n++] = s;
-	l->longest = MAX(l->longest, span_ns(&s));
+	task_lock(&l->lock);
+	l->open = 0;
+	if (span_ns(&s) >= SPAN_LEAST_NS) {
+		if (l->n == l->cap)
+			l->v = xrealloc(l->v, l->cap = l->cap ? l->cap * 2 : 1024, sizeof(*l->v));
+		l->v[l->n++] = s;
+		l->longest = MAX(l->longest, span_ns(&s));
+	}
+	task_unlock(&l->lock);
 }
 
 static int longest_first(const void *a, const void *b)
@@ -129,6 +147,19 @@ static int64_t covered_ns(const struct span *s, const struct spans *by)
 	return ns;
 }
 
+/* While the others are still being noted. */
+static int64_t covered_so_far_ns(const struct span *s, struct spans *by)
+{
+	int64_t ns;
+
+	task_lock(&by->lock);
+	ns = covered_ns(s, by);
+	if (by->open && by->open < s->ended)
+		ns += s->ended - MAX(s->began, by->open);
+	task_unlock(&by->lock);
+	return ns;
+}
+
 static void add_all(struct spans *to, const struct spans *from)
 {
 	for (size_t i = 0; i < from->n; i++)
@@ -150,12 +181,33 @@ static int64_t thread_cpu_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* What the kernel did in a gap that the disk does not explain. */
+static void trace_gap(struct gap *g, const struct span *s)
+{
+	int64_t disk = covered_so_far_ns(s, &g->disk), own = span_ns(s) - disk;
+	char name[64], about[128];
+
+	for (long i = 0; i < g->processors; i++)
+		own -= covered_so_far_ns(s, &g->pauses[i]);
+	if (own < g->b->trace_ms * 1000000 || g->traced == TRACES_MAX)
+		return;
+	snprintf(name, sizeof(name), "gap-%07.2f.txt", (double)s->ended / 1e9);
+	snprintf(about, sizeof(about), "began %.6f ended %.6f client_ms %.2f disk_ms %.2f client %d server %s",
+		(double)(g->began.ns + s->began) / 1e9, (double)(g->began.ns + s->ended) / 1e9, ms(s->worked), ms(disk),
+		(int)getpid(), g->b->pids);
+	g->traced += trace_hold(g->trace, name, (struct mono){ g->began.ns + s->began - TRACE_BEFORE_NS },
+		(struct mono){ g->began.ns + s->ended }, about);
+}
+
 static void note_write(struct gap *g)
 {
 	int64_t now = since(g), worked = thread_cpu_ns();
+	struct span s = { g->last, now, .worked = worked - g->worked };
 
 	g->writes_n++;
-	span_note(&g->writes, (struct span){ g->last, now, .worked = worked - g->worked });
+	span_note(&g->writes, s);
+	if (g->trace && span_ns(&s) >= g->b->trace_ms * 1000000)
+		trace_gap(g, &s);
 	g->last = now;
 	g->worked = worked;
 }
@@ -336,6 +388,7 @@ static void probe_disk(void *arg)
 		int64_t began = since(g);
 
 		bytes[0]++;
+		span_begin(&g->disk, began);
 		if (pwrite(g->probe, bytes, sizeof(bytes), i * PROBE_BYTES % PROBE_FILE_BYTES) != sizeof(bytes) ||
 			fdatasync(g->probe) < 0)
 			die("the probe's file", NULL);
@@ -406,9 +459,27 @@ static void print_first(const struct gap *g, const char *name)
 	printf("]");
 }
 
+/* How many had more than that of their own. */
+static void print_own(const struct gap *g)
+{
+	static const int64_t bounds_ms[] = { 5, 6, 7, 8, 9, 10 };
+	const char *comma = "";
+
+	printf(",\"own_more\":{");
+	for (size_t i = 0; i < ARRAY_LEN(bounds_ms); i++) {
+		size_t n = 0;
+
+		while (n < g->writes.n && g->writes.v[n].own > bounds_ms[i] * 1000000)
+			n++;
+		printf("%s\"%" PRId64 "\":%zu", comma, bounds_ms[i], n);
+		comma = ",";
+	}
+	printf("}");
+}
+
 static void print_gaps(struct gap *g, long processors)
 {
-	struct spans pauses = { 0 }, both = { 0 };
+	struct spans pauses = { .lock = TASK_MUTEX_INIT }, both = { .lock = TASK_MUTEX_INIT };
 	int64_t beyond_disk = 0;
 
 	for (long i = 0; i < processors; i++)
@@ -430,6 +501,7 @@ static void print_gaps(struct gap *g, long processors)
 	print_first(g, "longest");
 	qsort(g->writes.v, g->writes.n, sizeof(struct span), most_own_first);
 	print_first(g, "most_own");
+	print_own(g);
 	free(pauses.v);
 	free(both.v);
 }
@@ -463,7 +535,12 @@ void mode_gap(struct bench *b)
 	if (!b->probe)
 		die("gap needs --probe FILE", NULL);
 	g.probe = open_probe(b->probe);
+	g.trace = b->trace ? trace_new(b->trace) : NULL;
 	g.pauses = xcalloc((size_t)processors, sizeof(*g.pauses));
+	task_mutex_init(&g.writes.lock);
+	task_mutex_init(&g.disk.lock);
+	for (long i = 0; i < processors; i++)
+		task_mutex_init(&g.pauses[i].lock);
 	g.seats = xcalloc((size_t)b->clients, sizeof(*g.seats));
 	for (int64_t i = 0; i < b->clients; i++)
 		g.seats[i] = (struct seat){ .g = &g, .id = i };
@@ -476,6 +553,7 @@ void mode_gap(struct bench *b)
 	for (long i = 0; i <= processors; i++)
 		task_join(probes[i]);
 	free(probes);
+	trace_free(g.trace);
 	printf("{\"mode\":\"gap\",\"writes\":%" PRId64 ",\"disk_alone_ms\":%.2f,", g.writes_n, ms(alone_ns(&g.disk)));
 	print_gaps(&g, processors);
 	printf("}\n");
