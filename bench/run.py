@@ -2,11 +2,13 @@
 """make bench: measures Kogge on this machine and writes build/bench/results.md; about ten minutes, as root.
 
 PEER_KUBECONFIG and PEER_PIDS (comma-separated) name another API server that runs meanwhile: the API figures are then taken of both, in
-alternating rounds, and told as ratios. QUICK=1: short spans, to see that all of it works. ONLY=pods or ONLY=api: one half.
+alternating rounds, and told as ratios. BEFORE=PROGRAM: the same with another `kogge`, an older one, which is started too; of large definitions as well.
+QUICK=1: short spans, to see that all of it works. ONLY=pods or ONLY=api: one half.
 ONLY=node: what pods wait for on a node: starts, ends, crashes, changed objects, and the node process's memory with 100 of them.
-ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else.
+ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else. TRACE=FOLDER:
+what the kernel did in those that the disk does not explain, for bench/gap_trace.py.
 ONLY=api MODE=watch: of the API figures only those of one mode of bench/load; ROUNDS: how many rounds.
-ONLY=crds: custom kinds alone, on a server with its controllers.
+ONLY=crds: custom kinds alone, on a server with its controllers; of large definitions one a round.
 ONLY=scheduler: bindings a second through the API; KINDS="plain near": these pods only (bench/pods.h tells of them).
 """
 import ipaddress
@@ -35,6 +37,7 @@ BUILD = os.path.join(TOP, "build", "release", "bench")
 QUICK = bool(os.environ.get("QUICK"))
 ROUNDS = int(os.environ.get("ROUNDS", 2 if QUICK else 5))
 MODE = os.environ.get("MODE")
+BEFORE = os.environ.get("BEFORE")
 TICK = os.sysconf("SC_CLK_TCK")
 ROWS = []
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -408,8 +411,8 @@ def compare(targets):
     for i, (what, _, _, figure, unit, aim) in enumerate(LOADS):
         cells = [told(results[name, i], figure, unit) for name in targets]
         if len(targets) > 1:
-            mine, theirs = (statistics.median(r[figure] for r in results[name, i]) for name in targets)
-            cells.append(f"{theirs / mine:.1f} ×")
+            mine, *others = (statistics.median(r[figure] for r in results[name, i]) for name in targets)
+            cells.append(", ".join(f"{theirs / mine:.3g} ×" for theirs in others))
         ROWS.append("| " + " | ".join([what, *cells, aim]) + " |")
         print(ROWS[-1], flush=True)
 
@@ -440,20 +443,28 @@ def count_syncs(targets):
         print(ROWS[-1], flush=True)
 
 
-def without_node(without, **how):
-    server = Server(node=False, flags=["--without", without], **how)
+def start(server, program=KOGGE):
+    server.program = program
     server.flags[server.flags.index("debug")] = "info"
     return server.start().wait_api()
 
 
-def api_server():
+def without_node(without, program=KOGGE, **how):
+    return start(Server(node=False, flags=["--without", without], **how), program)
+
+
+def api_server(program=KOGGE):
     """As the peer runs: without what acts on objects."""
-    return without_node("scheduler,controllers")
+    return without_node("scheduler,controllers", program)
+
+
+def programs():
+    return {"Kogge": KOGGE, "before": BEFORE} if BEFORE else {"Kogge": KOGGE}
 
 
 def api_half():
-    server = api_server()
-    targets = {"Kogge": (server.kubeconfig, processes(server).values())}
+    servers = {name: api_server(program) for name, program in programs().items()}
+    targets = {name: (server.kubeconfig, processes(server).values()) for name, server in servers.items()}
     if peer := os.environ.get("PEER_KUBECONFIG"):
         targets["peer"] = (peer, os.environ["PEER_PIDS"].split(","))
     try:
@@ -461,11 +472,16 @@ def api_half():
         if not MODE:
             count_syncs(targets)
     finally:
-        server.end()
-    if MODE:
-        return
-    section("Memory of the API's processes", "what", "figure", "aim")
-    server = api_server()
+        for server in servers.values():
+            server.end()
+    if not MODE:
+        for name, program in programs().items():
+            api_memory(name, program)
+
+
+def api_memory(name, program):
+    section(f"Memory of the API's processes, {name}", "what", "figure", "aim")
+    server = api_server(program)
     pids = list(processes(server).values())
     try:
         watches = load(server.kubeconfig, pids, "idle", "watches", {"count": 1000 if QUICK else 10000})
@@ -535,20 +551,28 @@ def ready_ms(kube, crd):
     return (created - began) * 1000, (time.monotonic() - began) * 1000, len(body)
 
 
+def large_definitions():
+    """One a round, of each program in turn."""
+    servers = {name: start(Server(node=False), program) for name, program in programs().items()}
+    big = {f"field{i:05}": {"type": "string", "description": "x" * 60, "maxLength": 100} for i in range(8000)}
+    times = {name: [] for name in servers}
+    try:
+        for i in range(ROUNDS):
+            for name, server in servers.items():
+                times[name].append(ready_ms(server.kube, definition(f"bigs{i}", f"Big{i}", big)))
+    finally:
+        for server in servers.values():
+            server.end()
+    for name, all_of_it in times.items():
+        created, served, size = zip(*all_of_it)
+        row(f"{name}: {ROUNDS} schemas of {size[0]} bytes: created / served", f"{statistics.median(created):.0f} / {statistics.median(served):.0f} ms, "
+            f"the slowest {max(created):.0f} / {max(served):.0f}", "50 ms")
+
+
 def crds_part():
     count = 50 if QUICK else 500
-    server = Server(node=False)
-    server.flags[server.flags.index("debug")] = "info"
-    server.start().wait_api()
     section("Custom kinds", "what", "figure", "aim")
-    big = {f"field{i:05}": {"type": "string", "description": "x" * 60, "maxLength": 100} for i in range(8000)}
-    try:
-        times = [ready_ms(server.kube, definition(f"bigs{i}", f"Big{i}", big)) for i in range(ROUNDS)]
-        row(f"a schema of {times[0][2]} bytes: created / served", f"{statistics.median(t[0] for t in times):.0f} / {statistics.median(t[1] for t in times):.0f} ms", "50 ms")
-        for i in range(ROUNDS):
-            server.kube.delete(f"{CRDS}/bigs{i}.bench.example.com")
-    finally:
-        server.end()
+    large_definitions()
     server = Server(node=False).start().wait_api()
     try:
         time.sleep(3)

@@ -97,7 +97,7 @@ class Slot:
 
 class Server:
     def __init__(self, node=True, ephemeral=True, flags=(), data=None):
-        self.slot, self.node = Slot(), node
+        self.slot, self.node, self.program = Slot(), node, KOGGE
         self.own_data = data is None
         self.data = data or tempfile.mkdtemp(prefix="kogge-e2e-")
         os.makedirs(self.data, exist_ok=True)
@@ -118,7 +118,7 @@ class Server:
     def start(self, **env):
         self.started = time.monotonic()
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([KOGGE, "server", "--data-dir", self.data, *self.flags], stdout=log, stderr=log,
+            self.process = subprocess.Popen([self.program, "server", "--data-dir", self.data, *self.flags], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **env})
         return self
 
@@ -218,7 +218,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.kill_all()
         if os.path.exists(os.path.join(self.data, "supervisor.pid")) or os.path.exists(f"/run/kogge-{self.slot.instance}"):
-            subprocess.run([KOGGE, "reset", "--force", "--quiet", "--data-dir", self.data, "--instance", self.slot.instance],
+            subprocess.run([self.program, "reset", "--force", "--quiet", "--data-dir", self.data, "--instance", self.slot.instance],
                            timeout=120, check=False, stdout=subprocess.DEVNULL)
         if self.own_data:
             shutil.rmtree(self.data, ignore_errors=True)
