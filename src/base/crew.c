@@ -15,15 +15,22 @@ struct hand { /* a job that was begun */
 	struct hand *next;
 };
 
+struct seat { /* a task's; it lives as long as the crew */
+	struct task_cond news;
+	bool called;
+	struct seat *below;
+};
+
 struct crew {
 	struct crew_opts o;
 	struct task_mutex lock;
-	struct task_cond news;
 	struct task_cond gone; /* what crew_stop() waits for */
 	struct job *first, **last;
 	struct hand *ready, **ready_end; /* their answer has come */
 	struct hand *spare;              /* ended: their stacks are used again */
-	size_t queued, running, idle, n_tasks;
+	struct seat *free_seats;
+	struct seat *idle; /* who sat down last is called first: its memory is warm, and the others may go */
+	size_t queued, running, n_tasks;
 	size_t away; /* tasks whose job waits elsewhere: they are not among n_tasks */
 	bool waking; /* a task is on its way */
 	bool stopping;
@@ -55,6 +62,9 @@ static void *fifo_next(void *arg)
 	return job;
 }
 
+/* The crew that this thread comes back to when what a parked job had left to do is done. */
+static _Thread_local struct crew *back_soon;
+
 static bool put(struct crew *c, void *job)
 {
 	bool ok = c->o.put ? c->o.put(c->o.arg, job) : fifo_put(c, job);
@@ -78,19 +88,31 @@ static bool has_work(const struct crew *c)
 
 static void run(void *arg);
 
-/* One at a time: who comes finds what arrived meanwhile, and calls the next when there is more to do. */
-static void call(struct crew *c)
+/* One at a time: who comes finds what arrived meanwhile, and calls the next when there is more to do. Returns whom to
+ * rouse, after the unlock: who wakes must not find the door locked. NULL: nobody. */
+static struct seat *call(struct crew *c)
 {
+	struct seat *s = c->idle;
+
 	if (!has_work(c) || c->waking)
-		return;
-	if (c->idle) {
-		c->waking = true;
-		task_signal(&c->news);
-	} else if (c->n_tasks < c->o.tasks_max) {
+		return NULL;
+	if (s) {
+		c->idle = s->below;
+		c->waking = s->called = true;
+		return s;
+	}
+	if (c->n_tasks < c->o.tasks_max) {
 		c->waking = true;
 		c->n_tasks++;
 		task_detach(task_spawn(c->o.name, run, c));
 	}
+	return NULL;
+}
+
+static void rouse(struct seat *s)
+{
+	if (s)
+		task_signal(&s->news);
 }
 
 static void ready(struct fiber *f)
@@ -102,7 +124,8 @@ static void ready(struct fiber *f)
 	h->next = NULL;
 	*c->ready_end = h;
 	c->ready_end = &h->next;
-	call(c);
+	if (back_soon != c)
+		rouse(call(c)); /* not later: the crew may be gone with its last job */
 	task_unlock(&c->lock);
 }
 
@@ -161,8 +184,11 @@ static void go_on(struct crew *c, struct hand *h, struct context *home)
 
 	if (parked && c->o.parked)
 		c->o.parked(c->o.arg, h->job);
-	if (parked)
+	if (parked) {
+		back_soon = c;
 		fiber_let_go(&h->fiber); /* it may be elsewhere by now */
+		back_soon = NULL;
+	}
 	task_lock(&c->lock);
 	if (parked)
 		return;
@@ -171,39 +197,77 @@ static void go_on(struct crew *c, struct hand *h, struct context *home)
 	c->spare = h;
 }
 
-/* False: nothing came for long. */
-static bool wait_for_news(struct crew *c)
+static struct seat *seat_take(struct crew *c)
 {
-	bool woken;
+	struct seat *s = c->free_seats;
 
-	c->idle++;
-	woken = task_wait_until(&c->news, &c->lock, mono_add_ms(mono_now(), IDLE_MS));
-	c->idle--;
-	c->waking = false;
-	return woken || has_work(c);
+	if (s) {
+		c->free_seats = s->below;
+		return s;
+	}
+	s = xcalloc(1, sizeof(*s));
+	task_cond_init(&s->news);
+	return s;
+}
+
+static void seat_give(struct crew *c, struct seat *s)
+{
+	s->below = c->free_seats;
+	c->free_seats = s;
+}
+
+static void stand_up(struct crew *c, const struct seat *s)
+{
+	struct seat **at = &c->idle;
+
+	while (*at != s)
+		at = &(*at)->below;
+	*at = s->below;
+}
+
+/* False: nothing came for long. */
+static bool wait_for_news(struct crew *c, struct seat *s)
+{
+	struct mono until = mono_add_ms(mono_now(), IDLE_MS);
+
+	s->called = false;
+	s->below = c->idle;
+	c->idle = s;
+	while (!s->called && !c->stopping && task_wait_until(&s->news, &c->lock, until))
+		;
+	if (s->called)
+		c->waking = false;
+	else
+		stand_up(c, s);
+	return s->called || has_work(c);
 }
 
 static void run(void *arg)
 {
 	struct crew *c = arg;
 	struct context home;
+	struct seat *seat;
 
 	context_home(&home);
 	task_lock(&c->lock);
 	c->waking = false;
+	seat = seat_take(c);
 	while (c->n_tasks <= c->o.tasks_max) { /* more: it came back, and another one has its place */
 		struct hand *h = take(c);
 
 		if (h) {
-			call(c);
+			struct seat *next = call(c);
+
 			task_unlock(&c->lock);
+			rouse(next);
 			go_on(c, h, &home);
-		} else if (c->stopping || !wait_for_news(c)) {
+		} else if (c->stopping || !wait_for_news(c, seat)) {
 			break;
 		}
 	}
 	c->n_tasks--;
-	call(c); /* the signal may have been for the one that goes */
+	seat_give(c, seat);
+	rouse(call(c)); /* the signal may have been for the one that goes */
 	if (!c->running)
 		drop_spare(c);
 	task_broadcast(&c->gone);
@@ -221,26 +285,28 @@ struct crew *crew_new(const struct crew_opts *o)
 	c->last = &c->first;
 	c->ready_end = &c->ready;
 	task_mutex_init(&c->lock);
-	task_cond_init(&c->news);
 	task_cond_init(&c->gone);
 	return c;
 }
 
 void crew_add(struct crew *c, void *job)
 {
+	struct seat *s = NULL;
 	bool taken;
 
 	task_lock(&c->lock);
 	taken = !c->stopping && put(c, job);
 	if (taken)
-		call(c);
+		s = call(c);
 	task_unlock(&c->lock);
+	rouse(s);
 	if (!taken)
 		c->o.drop(c->o.arg, job);
 }
 
 bool crew_leave(struct crew *c, size_t max)
 {
+	struct seat *s = NULL;
 	bool ok;
 
 	task_lock(&c->lock);
@@ -248,9 +314,10 @@ bool crew_leave(struct crew *c, size_t max)
 	if (ok) {
 		c->away++;
 		c->n_tasks--;
-		call(c);
+		s = call(c);
 	}
 	task_unlock(&c->lock);
+	rouse(s);
 	return ok;
 }
 
@@ -262,11 +329,25 @@ void crew_return(struct crew *c)
 	task_unlock(&c->lock);
 }
 
+bool crew_at_leisure(void)
+{
+	struct crew *c = back_soon;
+	bool none;
+
+	if (!c)
+		return false;
+	task_lock(&c->lock);
+	none = !has_work(c);
+	task_unlock(&c->lock);
+	return none;
+}
+
 void crew_stop(struct crew *c, struct mono until)
 {
 	task_lock(&c->lock);
 	c->stopping = true;
-	task_broadcast(&c->news);
+	for (struct seat *s = c->idle; s; s = s->below)
+		task_signal(&s->news);
 	while (c->queued && mono_before(mono_now(), until))
 		task_wait_until(&c->gone, &c->lock, until);
 	while (c->queued) {
@@ -287,8 +368,11 @@ struct crew *crew_free(struct crew *c)
 		return NULL;
 	crew_stop(c, mono_now());
 	drop_spare(c);
+	for (struct seat *s; (s = c->free_seats); free(s)) {
+		c->free_seats = s->below;
+		task_cond_fini(&s->news);
+	}
 	task_cond_fini(&c->gone);
-	task_cond_fini(&c->news);
 	task_mutex_fini(&c->lock);
 	free(c);
 	return NULL;

@@ -29,6 +29,9 @@ void crew_add(struct crew *c, void *job);
 /* Around a wait of a job that keeps its task. False: max jobs are away already. */
 bool crew_leave(struct crew *c, size_t max);
 void crew_return(struct crew *c);
+/* For what runs when a job has parked (fiber_park()'s then): whether this thread is a crew's whose other jobs want nothing of
+ * it. Then it may do the work that the job waits for, and take the job up again itself. */
+bool crew_at_leisure(void);
 /* Begins what is queued, until then; the rest is dropped. Waits for what was begun. */
 void crew_stop(struct crew *c, struct mono until);
 struct crew *crew_free(struct crew *c); /* stops it now; NULL accepted */

@@ -299,6 +299,84 @@ static void who_is_away_leaves_its_place_to_another(void **state)
 	task_cond_fini(&t.news);
 }
 
+struct errand {
+	struct fiber *fiber;
+	pthread_t before, then, after;
+	bool leisure;
+};
+struct errands {
+	struct task_mutex lock;
+	struct task_cond news;
+	bool go;
+	struct errand job[2];
+};
+
+static void on_the_way(void *arg)
+{
+	struct errand *j = arg;
+
+	j->leisure = crew_at_leisure();
+	j->then = pthread_self();
+	fiber_wake(j->fiber);
+}
+
+__attribute__((noinline)) static pthread_t this_thread(void)
+{
+	return pthread_self();
+}
+
+static void run_errand(void *arg, void *job)
+{
+	struct errands *r = arg;
+	struct errand *j = job;
+
+	task_lock(&r->lock);
+	while (!r->go)
+		task_wait(&r->news, &r->lock);
+	task_unlock(&r->lock);
+	j->fiber = fiber_current();
+	j->before = this_thread();
+	fiber_park(on_the_way, j);
+	j->after = this_thread();
+}
+
+/* The first of two jobs parks while the other one is queued, that one when there is nothing else to do. */
+static void a_task_is_at_leisure_when_nobody_else_wants_it(void **state)
+{
+	struct errands r = { .lock = TASK_MUTEX_INIT };
+	struct crew *c = crew_new(&(struct crew_opts){
+		.name = "crew", .work = run_errand, .drop = sim_drop, .arg = &r, .tasks_max = 1, .jobs_max = 10 });
+
+	task_cond_init(&r.news);
+	crew_add(c, &r.job[0]);
+	crew_add(c, &r.job[1]);
+	task_lock(&r.lock);
+	r.go = true;
+	task_broadcast(&r.news);
+	task_unlock(&r.lock);
+	crew_stop(c, MONO_NEVER);
+	crew_free(c);
+	assert_false(r.job[0].leisure);
+	assert_true(r.job[1].leisure);
+	assert_false(crew_at_leisure());
+	task_cond_fini(&r.news);
+}
+
+/* Nobody else is called for it, though there may be two tasks. */
+static void a_task_takes_the_job_up_again_that_it_woke(void **state)
+{
+	struct errands r = { .lock = TASK_MUTEX_INIT, .go = true };
+	struct crew *c = crew_new(&(struct crew_opts){
+		.name = "crew", .work = run_errand, .drop = sim_drop, .arg = &r, .tasks_max = 2, .jobs_max = 10 });
+
+	crew_add(c, &r.job[0]);
+	crew_stop(c, MONO_NEVER);
+	crew_free(c);
+	assert_true(r.job[0].leisure);
+	assert_true(pthread_equal(r.job[0].before, r.job[0].then));
+	assert_true(pthread_equal(r.job[0].then, r.job[0].after));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +385,8 @@ int main(void)
 		cmocka_unit_test(runs_in_a_simulation),
 		cmocka_unit_test(a_queue_may_have_its_own_order_and_refuse),
 		cmocka_unit_test(who_is_away_leaves_its_place_to_another),
+		cmocka_unit_test(a_task_is_at_leisure_when_nobody_else_wants_it),
+		cmocka_unit_test(a_task_takes_the_job_up_again_that_it_woke),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,7 @@ struct entry {
 };
 
 struct memory {
-	struct task_mutex lock; /* the store's task writes, readers read */
+	struct task_mutex lock; /* who does the store's work writes, readers read */
 	struct entry **entries;
 	size_t n, cap;
 	int64_t revision, committed, compacted, bytes;

@@ -1,4 +1,4 @@
-/* The SQLite engine: writing and compaction. All of it on the store's task. */
+/* The SQLite engine: writing and compaction. All of it by who does the store's work. */
 #include "base/log.h"
 #include "store/sqlite_internal.h"
 #include <errno.h>
@@ -126,23 +126,25 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 /* The checkpoint task folds the log in pieces of a quarter of its limit. From half of the limit on it goes after every
  * commit, until for a moment it is level with the writers: then SQLite begins the log anew. Writers that outrun it, up to
  * twice the limit, wait for a checkpoint here. */
-static void sqlite_fold(void *self)
+static bool sqlite_fold(void *self, bool may_wait)
 {
 	struct sqlite_engine *s = self;
 	int folded = atomic_load_explicit(&s->folded_pages, memory_order_relaxed);
 
 	if (s->wal_pages > 2 * s->wal_pages_max) {
-		sqlite_checkpoint_now(s, s->db);
-		return;
+		if (may_wait)
+			sqlite_checkpoint_now(s, s->db);
+		return may_wait;
 	}
 	if (folded > s->wal_pages)
 		folded = 0; /* that was the log before this one */
 	if (s->wal_pages <= s->wal_pages_max / 2 && s->wal_pages - folded <= s->wal_pages_max / 4)
-		return;
+		return true;
 	task_lock(&s->lock);
 	s->want_checkpoint = true;
 	task_signal(&s->work);
 	task_unlock(&s->lock);
+	return true;
 }
 
 static int sqlite_commit(void *self, struct err *e)

@@ -27,7 +27,7 @@ struct sqlite_engine {
 	int64_t base, wal_bytes;
 	char uid[40];
 
-	/* The store's task. */
+	/* Of who does the store's work. */
 	sqlite3 *db;
 	sqlite3_stmt *begin, *commit, *rollback, *find, *add, *set, *drop_row, *drop_key, *window, *set_meta;
 	int64_t revision;  /* newest in the open transaction */

@@ -1,4 +1,9 @@
-/* The part of the store that every engine has: one queue, one task, one transaction for all who wait. */
+/* The part of the store that every engine has: one queue, one transaction for all who wait, one at a time who does the work.
+ *
+ *     a writer comes alone     does the work himself: nobody has to be woken, for it or after it
+ *     others are there, too    they queue, and the store's task works until none is left
+ */
+#include "base/crew.h"
 #include "base/fiber.h"
 #include "base/log.h"
 #include "store/store_internal.h"
@@ -16,7 +21,7 @@
 
 enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
 
-/* A request to the store's task; lives on the stack of who waits for it. */
+/* A request; lives on the stack of who waits for it. */
 struct op {
 	struct store *store;
 	enum op_kind kind;
@@ -45,6 +50,8 @@ struct store {
 	struct op *first, **last;
 	size_t queued;
 	bool closing, gathering;
+	bool at_work; /* somebody does the store's work: who set it */
+	bool late;    /* a writer left something to do to the store's task, which may take long */
 
 	atomic_int coming;
 	_Atomic int64_t revision, compacted, commits, writes;
@@ -53,16 +60,16 @@ struct store {
 
 	struct stage stages[STORE_STAGES_N];
 
-	/* The store's task only. */
+	/* Of who is at work. */
 	struct mono lap; /* when the stage before ended */
 	store_on_event *on_event;
 	void *on_event_arg;
 	bool sweeping;
 };
 
-/* ---- the store's task ------------------------------------------------------------------------ */
+/* ---- the work -------------------------------------------------------------------------------- */
 
-/* The stage that this task was at is over. */
+/* The stage that the store was at is over. */
 static void lap(struct store *s, enum store_stage was)
 {
 	struct mono now = mono_now();
@@ -233,6 +240,19 @@ static void wake_all(struct store *s, struct op **ops, size_t n)
 			fiber_wake(ops[i]->fiber);
 }
 
+static void run_group(struct store *s, struct op **group, size_t n)
+{
+	atomic_store_explicit(&s->busy_since, s->lap.ns, memory_order_relaxed);
+	if (group[0]->kind == OP_WRITE)
+		commit_group(s, group, n);
+	else
+		run_op(s, group[0]);
+	wake_all(s, group, n);
+	lap(s, STORE_ANSWER);
+}
+
+/* ---- the store's task ------------------------------------------------------------------------ */
+
 static void sweep(struct store *s, size_t rows)
 {
 	if (!s->sweeping)
@@ -245,7 +265,7 @@ static void fold(struct store *s)
 {
 	if (!s->engine->fold)
 		return;
-	s->engine->fold(s->self);
+	s->engine->fold(s->self, true);
 	lap(s, STORE_FOLD);
 }
 
@@ -255,13 +275,7 @@ static void run_ops(struct store *s, struct op *list)
 	size_t n;
 
 	while ((n = next_group(&list, group)) > 0) {
-		atomic_store_explicit(&s->busy_since, s->lap.ns, memory_order_relaxed);
-		if (group[0]->kind == OP_WRITE)
-			commit_group(s, group, n);
-		else
-			run_op(s, group[0]);
-		wake_all(s, group, n);
-		lap(s, STORE_ANSWER);
+		run_group(s, group, n);
 		atomic_store_explicit(&s->busy_since, s->lap.ns, memory_order_relaxed); /* with what follows */
 		sweep(s, MAX(n, SWEEP_LEAST));
 		fold(s);
@@ -285,14 +299,16 @@ static void gather(struct store *s)
 	s->gathering = false;
 }
 
-/* Waits until there is something to do. NULL with *stop: closing, nothing is left. */
+/* Waits until there is something to do, and begins. NULL with *stop: closing, nothing is left. */
 static struct op *take_ops(struct store *s, bool *stop)
 {
 	struct op *list;
 
 	task_lock(&s->lock);
-	while (!s->first && !s->closing && !s->sweeping)
+	while (s->at_work || (!s->first && !s->closing && !s->sweeping && !s->late))
 		task_wait(&s->work, &s->lock);
+	s->at_work = true;
+	s->late = false;
 	lap(s, STORE_WAIT);
 	if (s->first)
 		gather(s);
@@ -311,33 +327,64 @@ static void store_run(void *arg)
 	struct store *s = arg;
 	bool stop;
 
-	s->lap = mono_now();
 	for (;;) {
 		struct op *list = take_ops(s, &stop);
 
 		if (stop)
 			return;
 		run_ops(s, list);
-		if (!list && s->sweeping) {
+		if (!list) {
 			sweep(s, SWEEP_IDLE);
 			fold(s);
-			task_yield();
 		}
+		task_lock(&s->lock);
+		s->at_work = false;
+		task_unlock(&s->lock);
+		if (!list)
+			task_yield();
 	}
+}
+
+/* ---- a writer that does the work himself ----------------------------------------------------- */
+
+/* Under the lock. False: somebody is at it, or has to be: others are on their way, and one commit shall serve them all. */
+static bool begin_alone(struct store *s)
+{
+	if (s->at_work || s->first || s->sweeping || s->late || s->closing || atomic_load(&s->coming) > 0)
+		return false;
+	s->at_work = true;
+	lap(s, STORE_WAIT);
+	return true;
+}
+
+/* What would keep the writer waiting is left to the store's task. */
+static void work_alone(struct store *s, struct op *op)
+{
+	bool late;
+
+	run_group(s, &op, 1);
+	late = s->engine->fold && !s->engine->fold(s->self, false);
+	lap(s, STORE_FOLD);
+	atomic_store_explicit(&s->busy_since, 0, memory_order_relaxed);
+	task_lock(&s->lock);
+	s->at_work = false;
+	s->late = late;
+	if (s->first || s->sweeping || s->late || s->closing)
+		task_signal(&s->work);
+	task_unlock(&s->lock);
 }
 
 /* ---- callers --------------------------------------------------------------------------------- */
 
-/* Under the lock. False: the store is closing. */
-static bool enqueue(struct store *s, struct op *op)
+/* Under the lock. False: the store is closing. *wake: the store's task has to be, after the unlock. */
+static bool enqueue(struct store *s, struct op *op, bool *wake)
 {
 	if (s->closing)
 		return false;
 	*s->last = op;
 	s->last = &op->next;
 	s->queued++;
-	if (!s->gathering || atomic_load(&s->coming) <= 0 || s->queued >= GROUP_MAX)
-		task_signal(&s->work);
+	*wake = s->gathering ? atomic_load(&s->coming) <= 0 || s->queued >= GROUP_MAX : !s->at_work;
 	return true;
 }
 
@@ -351,11 +398,16 @@ static void enqueue_parked(void *arg)
 {
 	struct op *op = arg;
 	struct store *s = op->store;
-	bool ok;
+	bool leisure = crew_at_leisure(), wake = false, alone, ok;
 
 	task_lock(&s->lock);
-	ok = enqueue(s, op);
+	alone = leisure && begin_alone(s);
+	ok = alone || enqueue(s, op, &wake);
 	task_unlock(&s->lock);
+	if (wake)
+		task_signal(&s->work);
+	if (alone)
+		work_alone(s, op);
 	if (ok)
 		return;
 	op->verdict = refuse_closing(op);
@@ -364,7 +416,7 @@ static void enqueue_parked(void *arg)
 
 static int submit(struct store *s, struct op *op)
 {
-	bool ok;
+	bool wake = false, alone, ok;
 
 	op->store = s;
 	op->fiber = fiber_current();
@@ -374,10 +426,15 @@ static int submit(struct store *s, struct op *op)
 	}
 	task_cond_init(&op->wake);
 	task_lock(&s->lock);
-	ok = enqueue(s, op);
-	while (ok && !op->finished)
+	alone = begin_alone(s);
+	ok = alone || enqueue(s, op, &wake);
+	if (wake)
+		task_signal(&s->work);
+	while (ok && !alone && !op->finished)
 		task_wait(&op->wake, &s->lock);
 	task_unlock(&s->lock);
+	if (alone)
+		work_alone(s, op);
 	task_cond_fini(&op->wake);
 	return ok ? op->verdict : refuse_closing(op);
 }
@@ -499,6 +556,7 @@ struct store *store_new(const struct store_engine *engine, void *take_self, int6
 	s->revision = revision;
 	s->compacted = compacted;
 	s->sweeping = true; /* a compaction that a restart had cut short goes on */
+	s->lap = mono_now();
 	snprintf(s->cluster_uid, sizeof(s->cluster_uid), "%s", cluster_uid);
 	task_mutex_init(&s->lock);
 	task_cond_init(&s->work);

@@ -1,14 +1,15 @@
 /* The store: keys, values and one revision that only grows. Durable before it answers.
  *
- * Flow: writers ── store_write() ──► store thread: one transaction for all who wait (group commit) ──► on_event(), in
- * revision order, on the store thread ──► the writer's verdict. So a writer is answered after every cache has its
- * write.
- * The store thread never parses, validates, encrypts or encodes; the value bytes arrive ready.
+ * Flow: writers ── store_write() ──► one transaction for all who wait (group commit) ──► on_event(), in revision order
+ * ──► the writer's verdict. So a writer is answered after every cache has its write.
+ * One at a time does this work: the store's task, or a writer who came alone. It never parses, validates, encrypts or
+ * encodes; the value bytes arrive ready.
  *
  * Revisions are what clients see as resourceVersion (engine revision + base; only the store knows the base).
  * Whoever waits on a fiber (base/fiber.h) leaves its thread to others meanwhile.
  * Each write has its own revision and its own verdict. Keys: "resource/namespace/name" in bytes order.
- * Thread: any task may call; on_event runs on the store's own task. */
+ * Thread: any task may call; on_event runs where the store's work is done, one call at a time: it may lock nothing that a
+ * writer holds while it waits. */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
@@ -34,7 +35,7 @@ struct store_write {
 	bool del;
 	struct str value;
 	void *payload; /* borrowed until store_write() returns; passed to on_event */
-	/* Called on the store's task when the revision is known, before the COMMIT is acknowledged to anyone: splice it
+	/* Called where the store's work is done, when the revision is known, before the COMMIT is acknowledged to anyone: splice it
 	 * into payload. May be NULL. */
 	void (*stamp)(void *payload, int64_t revision);
 };
@@ -75,7 +76,7 @@ void store_status(struct store *s, struct store_status *ret);
 enum store_health { STORE_HEALTHY, STORE_FULL, STORE_HANGS };
 enum store_health store_health(struct store *s);
 
-/* What the store's task is at, each moment of it one of these; and beside it the checkpoint task. */
+/* What the store is at, each moment one of these; and beside it the checkpoint task. */
 #define STORE_STAGES(X)                                                                         \
 	X(STORE_WAIT, "wait")             /* nobody wants anything */                           \
 	X(STORE_GATHER, "gather")         /* more writers are on their way */                   \

@@ -1,9 +1,9 @@
 /* What the files of src/store share: the engine behind a store, and who calls what.
  *
- *   writers ──► queue ──► store task: begin, put…, commit ──► stamp, on_event ──► verdicts                 (store.c)
+ *   writers ──► queue ──► one of them, or the store's task: begin, put…, commit ──► stamp, on_event ──► verdicts  (store.c)
  *   readers ──► engine->range() on their own task                                  (memory.c, sqlite_read.c)
  *
- * Everything of an engine but range(), bytes() runs on the store's task, one call at a time. Revisions in here are the
+ * Everything of an engine but range(), bytes() is called by who does the store's work, one call at a time. Revisions in here are the
  * shown ones; an engine that numbers differently adds its base at its own edge. */
 #pragma once
 #include "store/store.h"
@@ -44,8 +44,9 @@ struct store_engine {
 	 * nothing is left. */
 	int (*compact)(void *self, int64_t revision, struct err *e);
 	bool (*sweep)(void *self, size_t rows);
-	/* After commits, when their writers have been answered: what keeps the log short. NULL: nothing to do. */
-	void (*fold)(void *self);
+	/* After commits, when their writers have been answered: what keeps the log short. False: that would take long now,
+	 * and may_wait says that it shall not. NULL: nothing to do. */
+	bool (*fold)(void *self, bool may_wait);
 	struct stage *(*checkpoints)(void *self); /* of its own task; NULL: it has none */
 	int64_t (*bytes)(void *self);
 	int (*backup)(void *self, const char *to, struct err *e); /* NULL: cannot. On the caller's task */

@@ -243,6 +243,32 @@ static void events_begin_after_a_revision_and_come_before_the_verdict(void **sta
 	buf_fini(&n.b);
 }
 
+static void note_task(void *arg, const struct store_event *ev)
+{
+	*(pthread_t *)arg = pthread_self();
+}
+
+/* Once the store's task has found that there is nothing to compact. When others are on their way, it is its work again. */
+static void who_writes_alone_does_the_work_himself(void **state)
+{
+	struct store *s = ((struct fixture *)*state)->s;
+	pthread_t on = { 0 };
+	char key[16];
+	int n = 0;
+
+	assert_int_equal(store_watch(s, 1, note_task, &on, NULL), 0);
+	do {
+		snprintf(key, sizeof(key), "k%d", n++);
+		assert_int_equal(put(s, key, "1", 0, NULL), 0);
+	} while (!pthread_equal(on, pthread_self()));
+	store_coming(s, 1);
+	assert_int_equal(put(s, "others", "1", 0, NULL), 0);
+	assert_false(pthread_equal(on, pthread_self()));
+	store_coming(s, -1);
+	assert_int_equal(put(s, "alone", "1", 0, NULL), 0);
+	assert_int_equal(store_revision(s), n + 3);
+}
+
 struct writer {
 	struct store *s;
 	int id, ok, lost;
@@ -421,6 +447,7 @@ int main(void)
 		EACH(a_range_is_ordered_and_bounded),
 		EACH(an_old_revision_can_be_read_until_it_is_compacted),
 		EACH(events_begin_after_a_revision_and_come_before_the_verdict),
+		EACH(who_writes_alone_does_the_work_himself),
 		EACH(many_writers_share_transactions),
 		EACH(a_range_shows_one_moment),
 		EACH(a_commit_is_counted_at_each_of_its_stages),
