@@ -91,7 +91,7 @@ static struct doc *object(int i)
 		arena_printf(a, "p%05d", i)));
 }
 
-static void silent(void *arg, bool more)
+static void silent(void *arg)
 {
 }
 

@@ -18,6 +18,7 @@ struct answer {
 	char warning[2048]; /* all of them */
 	char content_type[128], etag[300];
 	bool done, stream, ended, closed;
+	bool full; /* the stream's reader takes nothing */
 	const struct http_stream_ops *ops;
 	void *ops_arg;
 	size_t read; /* of a stream: bytes taken */
@@ -91,8 +92,12 @@ static void sink_write(void *stream, const struct net_piece *p, size_t n)
 
 static size_t sink_unsent(void *stream)
 {
-	(void)stream;
-	return 0;
+	struct answer *a = stream;
+
+	task_lock(&a->lock);
+	bool full = a->full;
+	task_unlock(&a->lock);
+	return full ? HTTP_STREAM_HIGH : 0;
 }
 
 static void sink_end(void *stream)

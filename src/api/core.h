@@ -328,7 +328,7 @@ int ipalloc_families(const struct ipalloc *p, const char *ret[2]); /* "IPv4", "I
 /* ---- node_pods.c: the pods of each node, for the node authorizer (auth.h) -------------------- */
 struct node_pods *node_pods_new(struct cache *pods); /* begins with those that the cache has */
 struct node_pods *node_pods_free(struct node_pods *p);
-/* On the store's task, before the cache shows the change. before NULL: a new pod; after NULL: it is deleted. */
+/* Where the store's work is done, before the cache shows the change. before NULL: a new pod; after NULL: it is deleted. */
 void node_pods_event(struct node_pods *p, struct doc *before, struct doc *after);
 
 /* ---- families.c ------------------------------------------------------------------------------ */

@@ -169,7 +169,7 @@ static int local_list(void *self, const struct client_request *c, void (*each)(v
 
 /* ---- watch ----------------------------------------------------------------------------------- */
 
-static void notify(void *arg, bool more)
+static void notify(void *arg)
 {
 	struct client_stream *s = arg;
 

@@ -26,7 +26,7 @@ struct policy {
 	struct map *subjects; /* "User:alice" → struct grant, a list */
 };
 
-static void mark_stale(void *arg, bool more)
+static void mark_stale(void *arg)
 {
 	struct auth *auth = arg;
 
@@ -142,7 +142,7 @@ static void drain(struct api *api, size_t i)
 	auth->policy_watches[i] = cache_watch_free(auth->policy_watches[i]);
 	if (cache_watch(cache, cache_revision(cache), STR_NULL, mark_stale, auth, &auth->policy_watches[i], &e) < 0 ||
 		cache_watch_next(auth->policy_watches[i], &ev, &progress, &e) > 0)
-		mark_stale(auth, false);
+		mark_stale(auth);
 }
 
 static struct policy *compile(struct api *api)

@@ -106,6 +106,56 @@ static void watches_share_what_they_are_told(void **state)
 		stream_close(w[i]);
 }
 
+static void set_full(struct answer *a, bool full)
+{
+	task_lock(&a->lock);
+	a->full = full;
+	task_unlock(&a->lock);
+	if (!full)
+		a->ops->writable(a->ops_arg);
+}
+
+/* Watches go on together; who does not read gets it later, once and in order, and goes on with the others. */
+static void a_watch_without_room_misses_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct answer *w[4];
+
+	expect(f, 200, call(f, "GET", CM, NULL));
+	auto_free char *url = xasprintf(CM "?watch=1&resourceVersion=%s", get(f, "metadata.resourceVersion"));
+	auto_free char *one = xasprintf("%s&fieldSelector=metadata.name%%3Dthird", url);
+	for (size_t i = 0; i < 3; i++)
+		w[i] = start(f, "GET", url, NULL, NULL, NULL);
+	w[3] = start(f, "GET", one, NULL, NULL, NULL);
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"first\"}}"));
+	for (size_t i = 0; i < 3; i++)
+		assert_true(stream_has(w[i], "\"first\"", WAIT_MS));
+	for (int round = 0; round < 3; round++) {
+		set_full(w[1], true);
+		expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"third\"}}"));
+		expect(f, 200, call(f, "DELETE", CM "/third", NULL));
+		auto_free char *body = xasprintf("{\"metadata\":{\"name\":\"end-%d\"}}", round);
+		auto_free char *end = xasprintf("\"end-%d\"", round);
+		expect(f, 201, call(f, "POST", CM, body));
+		assert_true(stream_has(w[0], end, WAIT_MS));
+		assert_true(stream_has(w[2], end, WAIT_MS));
+		assert_false(stream_has(w[1], end, 0));
+		set_full(w[1], false);
+		assert_true(stream_has(w[1], end, WAIT_MS));
+		assert_true(str_eq(buf_view(&w[1]->body), buf_view(&w[0]->body)));
+	}
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"last\"}}"));
+	for (size_t i = 0; i < 3; i++) {
+		assert_true(stream_has(w[i], "\"last\"", WAIT_MS));
+		assert_true(str_eq(buf_view(&w[i]->body), buf_view(&w[0]->body)));
+	}
+	assert_true(stream_has(w[3], "\"DELETED\"", WAIT_MS));
+	assert_false(stream_has(w[3], "\"end-", 0));
+	assert_false(stream_has(w[3], "\"first\"", 0));
+	for (size_t i = 0; i < ARRAY_LEN(w); i++)
+		stream_close(w[i]);
+}
+
 static void lists_page_and_tables_have_columns(void **state)
 {
 	struct fixture *f = *state;
@@ -274,6 +324,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(watch_tells_entering_and_leaving, setup, teardown),
 		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_watch_without_room_misses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_go_on_after_compaction, setup, teardown),
 		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),

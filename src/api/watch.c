@@ -1,94 +1,16 @@
-/* WATCH: one pump task moves events from the caches to the streams.
- *
- *     store task ── notify ──► ready list ──► pump task: cache_watch_next() → bytes (watch_event.c) → stream
- *     loop ── writable, closed ──┘               └─ also bookmarks and time-outs
- *
- * A watch is freed by the pump task alone, after its stream was closed. w->lock covers the stream handle: closed()
- * takes it, so nobody writes to a stream that is gone. Order of locks: w->lock, then all->lock. */
+/* One watch: what it asked for, and what is written to its stream. */
+#include "api/watch.h"
 #include "api/custom.h"
-#include "api/watch_event.h"
-#include <stdatomic.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
 
 #define BOOKMARK_MS 60000
-#define BATCH 64   /* events a write */
-#define VISITS 512 /* watches at a time, for which the loops are woken once */
+#define BATCH 64 /* events a write */
 
-struct watch {
-	struct watches *all;
-	struct rq *rq; /* own */
-	struct event_form form;
-	struct filter filter;
-	struct cache_watch *events;
-	void *stream;
-	struct task_mutex lock;
-	bool closed, ended, queued, gone, bookmarks, final_bookmark;
-	struct mono bookmark_at, end_at;
-	int64_t progress;
-	struct cache_list initial; /* to be sent from initial_at on, in initial_arena */
-	size_t initial_at;
-	struct arena *initial_arena;
-	bool initial_end;
-	atomic_bool full; /* the stream took no more: writable() is waited for */
-	bool expired;     /* the ring no longer has what was asked for */
-	struct watch *next_ready, *prev, *next;
-};
-
-struct watches {
-	struct api *api;
-	struct task_mutex lock;
-	struct task_cond wake;
-	struct task *pump;
-	struct watch *first, *ready, **ready_end;
-	size_t n;
-	struct mono next_timer;
-	bool stop, asleep;
-	struct event_latest latest;
-};
-
-/* Under all->lock. */
-static void queue(struct watch *w)
+/* For one that did not join. */
+void watch_notify(void *arg)
 {
-	struct watches *all = w->all;
-
-	if (w->queued)
-		return;
-	w->queued = true;
-	w->next_ready = NULL;
-	*all->ready_end = w;
-	all->ready_end = &w->next_ready;
-}
-
-static void push_ready(struct watch *w)
-{
-	struct watches *all = w->all;
-
-	task_lock(&all->lock);
-	queue(w);
-	if (all->asleep)
-		task_signal(&all->wake);
-	task_unlock(&all->lock);
-}
-
-/* The pump wakes when all are queued that want an event: it would only get in the way of this. */
-static void notify(void *arg, bool more)
-{
-	struct watch *w = arg;
-
-	if (!more) {
-		push_ready(w);
-		return;
-	}
-	task_lock(&w->all->lock);
-	queue(w);
-	task_unlock(&w->all->lock);
-}
-
-/* Another pump's, which another notify() may not wake. */
-static void notify_slow(void *arg, bool more)
-{
-	push_ready(arg);
+	watch_push(arg);
 }
 
 /* Comes whenever all was sent, and mostly nothing was held back. */
@@ -97,7 +19,7 @@ static void stream_writable(void *arg)
 	struct watch *w = arg;
 
 	if (atomic_exchange(&w->full, false))
-		push_ready(w);
+		watch_push(w);
 }
 
 static void stream_closed(void *arg)
@@ -108,13 +30,13 @@ static void stream_closed(void *arg)
 	task_lock(&w->lock);
 	w->closed = true;
 	w->stream = NULL;
-	push_ready(w);
+	watch_push(w);
 	task_unlock(&w->lock);
 }
 
 static const struct http_stream_ops stream_ops = { stream_writable, stream_closed };
 
-static void out_write(struct watch *w, struct net_piece *p, size_t n)
+void watch_write(struct watch *w, struct net_piece *p, size_t n)
 {
 	if (w->rq->http)
 		http_stream_write(w->stream, p, n);
@@ -151,7 +73,7 @@ static void batch_flush(struct watch *w, struct batch *b)
 	if (!b->n)
 		return;
 	if (!w->closed && !w->ended) {
-		out_write(w, b->p, b->n);
+		watch_write(w, b->p, b->n);
 	} else {
 		for (size_t i = 0; i < b->n; i++)
 			if (b->p[i].end)
@@ -167,7 +89,7 @@ static void batch_room(struct watch *w, struct batch *b)
 		batch_flush(w, b);
 }
 
-/* ---- the pump -------------------------------------------------------------------------------- */
+/* ---- a visit --------------------------------------------------------------------------------- */
 
 /* Before all of the initial list is sent it would say too much. */
 static void bookmark(struct watch *w, struct batch *b)
@@ -180,7 +102,7 @@ static void bookmark(struct watch *w, struct batch *b)
 
 static void timers(struct watch *w, struct batch *b, struct mono now)
 {
-	if (!mono_before(now, w->end_at)) {
+	if (atomic_load(&w->over) || !mono_before(now, w->end_at)) {
 		batch_flush(w, b);
 		out_end(w);
 		return;
@@ -196,7 +118,7 @@ static void timers(struct watch *w, struct batch *b, struct mono now)
 }
 
 /* False: nothing may be written now; the stream says when. */
-static bool has_room(struct watch *w)
+bool watch_has_room(struct watch *w)
 {
 	if (out_unsent(w) < HTTP_STREAM_HIGH)
 		return true;
@@ -209,7 +131,7 @@ static void send_initial(struct watch *w, struct batch *b)
 {
 	struct cache_list *cl = &w->initial;
 
-	while (w->initial_at < cl->n && has_room(w)) {
+	while (w->initial_at < cl->n && watch_has_room(w)) {
 		for (size_t end = MIN(cl->n, w->initial_at + BATCH); w->initial_at < end; w->initial_at++) {
 			struct doc *d = doc_as_served(w->rq->a, w->rq->res, doc_ref(cl->items[w->initial_at].doc));
 			batch_room(w, b);
@@ -227,17 +149,19 @@ static void send_initial(struct watch *w, struct batch *b)
 	w->initial_arena = arena_free(w->initial_arena);
 }
 
-/* Under w->lock. */
-static void pump_events(struct watch *w, struct batch *b)
+/* Under w->lock. True: it has seen all. */
+static bool pump_events(struct watch *w, struct batch *b)
 {
 	struct err e;
-	int rc = w->expired ? -ERR_EXPIRED : 0;
+	int rc = w->broken;
+	bool all = false;
 
 	err_init(&e);
 	struct cache_event ev = { 0 };
-	while (rc >= 0 && !ev.last && !w->closed && !w->ended && has_room(w)) {
+	while (rc >= 0 && !ev.last && !w->closed && !w->ended && watch_has_room(w)) {
 		int64_t progress = 0;
 		rc = cache_watch_next(w->events, &ev, &progress, &e);
+		all = rc == 0 || ev.last;
 		if (rc <= 0) {
 			if (rc == 0 && progress > w->progress)
 				w->progress = progress;
@@ -248,7 +172,7 @@ static void pump_events(struct watch *w, struct batch *b)
 		b->n += event_change(&w->form, &w->filter, &ev, b->p + b->n);
 	}
 	if (rc >= 0)
-		return;
+		return all;
 	if (rc == -ERR_EXPIRED) {
 		err_set(&e, ERR_EXPIRED, "The resourceVersion for the provided watch is too old.");
 		batch_room(w, b);
@@ -256,74 +180,36 @@ static void pump_events(struct watch *w, struct batch *b)
 	}
 	batch_flush(w, b);
 	out_end(w);
-}
-
-static void watch_unlink(struct watches *all, struct watch *w)
-{
-	task_lock(&all->lock);
-	if (w->prev)
-		w->prev->next = w->next;
-	else
-		all->first = w->next;
-	if (w->next)
-		w->next->prev = w->prev;
-	all->n--;
-	task_unlock(&all->lock);
-}
-
-static void watch_free(struct watch *w)
-{
-	watch_unlink(w->all, w);
-	arena_free(w->initial_arena);
-	rq_done(w->rq, 200);
-	task_mutex_fini(&w->lock);
-	rq_free(w->rq);
+	return false;
 }
 
 /* True: its stream is closed. */
-static bool visit(struct watch *w, struct mono now)
+bool watch_visit(struct watch *w, struct mono now)
 {
 	struct batch b;
-	bool closed;
+	bool closed, joins = false;
 
 	b.n = 0;
+	watch_catch_up(w);
 	task_lock(&w->lock);
 	if (!w->closed && !w->ended) {
 		if (w->initial_arena)
 			send_initial(w, &b);
-		if (!w->initial_arena)
-			pump_events(w, &b);
+		if (!w->initial_arena && !w->follower)
+			joins = pump_events(w, &b);
 		if (!w->closed && !w->ended)
 			timers(w, &b, now);
 		batch_flush(w, &b);
 	}
 	closed = w->closed;
+	joins &= !closed && !w->ended;
 	task_unlock(&w->lock);
+	if (joins)
+		watch_join(w);
 	return closed;
 }
 
-/* No long list to send and nobody to wait for: the loops may be told of it together with others. */
-static bool is_short(const struct watch *w)
-{
-	return !w->initial_arena && w->all == w->rq->api->watches;
-}
-
-/* Under all->lock. */
-static size_t pop_ready(struct watches *all, struct watch *ret[VISITS])
-{
-	size_t n = 0;
-
-	for (; all->ready && n < VISITS; n++) {
-		ret[n] = all->ready;
-		all->ready = ret[n]->next_ready;
-		ret[n]->queued = false;
-	}
-	if (!all->ready)
-		all->ready_end = &all->ready;
-	return n;
-}
-
-static struct mono due(const struct watch *w)
+struct mono watch_due(const struct watch *w)
 {
 	struct mono t = w->end_at;
 
@@ -334,84 +220,12 @@ static struct mono due(const struct watch *w)
 	return t;
 }
 
-/* Under all->lock: queues every watch whose time has come, and finds the next time. */
-static void queue_due(struct watches *all, struct mono now)
+void watch_free(struct watch *w)
 {
-	all->next_timer = MONO_NEVER;
-	for (struct watch *w = all->first; w; w = w->next) {
-		struct mono t = due(w);
-		if (w->ended)
-			continue;
-		if (!mono_before(now, t) && !w->queued) {
-			queue(w);
-		} else if (mono_before(t, all->next_timer)) {
-			all->next_timer = t;
-		}
-	}
-}
-
-static void visit_all(struct watch *const *v, size_t n)
-{
-	struct mono now = mono_now();
-	bool together = false;
-
-	for (size_t i = 0; i < n; i++) {
-		if (is_short(v[i]) != together) {
-			together = !together;
-			(together ? net_batch_begin : net_batch_end)();
-		}
-		v[i]->gone = visit(v[i], now);
-	}
-	if (together)
-		net_batch_end();
-	for (size_t i = 0; i < n; i++)
-		if (v[i]->gone)
-			v[i]->events = cache_watch_free(v[i]->events); /* no notify() from here on */
-}
-
-/* Under all->lock: frees those that are gone, unless they are queued again; for the others, when they are due. */
-static void settle(struct watches *all, struct watch *const *v, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct watch *w = v[i];
-
-		if (w->gone && !w->queued) {
-			task_unlock(&all->lock);
-			watch_free(w);
-			task_lock(&all->lock);
-		} else if (!w->gone && !w->ended && mono_before(due(w), all->next_timer)) {
-			all->next_timer = due(w);
-		}
-	}
-}
-
-static void pump(void *arg)
-{
-	struct watches *all = arg;
-	struct watch *v[VISITS];
-
-	task_lock(&all->lock);
-	for (;;) {
-		struct mono now = mono_now();
-		if (!mono_before(now, all->next_timer))
-			queue_due(all, now);
-		size_t n = pop_ready(all, v);
-		if (!n)
-			event_latest_fini(&all->latest);
-		if (!n && all->stop && !all->n)
-			break;
-		if (!n) {
-			all->asleep = true;
-			task_wait_until(&all->wake, &all->lock, all->next_timer);
-			all->asleep = false;
-			continue;
-		}
-		task_unlock(&all->lock);
-		visit_all(v, n);
-		task_lock(&all->lock);
-		settle(all, v, n);
-	}
-	task_unlock(&all->lock);
+	arena_free(w->initial_arena);
+	rq_done(w->rq, 200);
+	task_mutex_fini(&w->lock);
+	rq_free(w->rq);
 }
 
 /* ---- making one ------------------------------------------------------------------------------ */
@@ -468,17 +282,6 @@ static void start_stream(struct rq *rq, struct watch *w)
 		w->stream = rq->sink->stream(rq->sink_arg, 200, h, n, &stream_ops, w);
 }
 
-static void link_watch(struct watches *all, struct watch *w)
-{
-	task_lock(&all->lock);
-	w->next = all->first;
-	if (w->next)
-		w->next->prev = w;
-	all->first = w;
-	all->n++;
-	task_unlock(&all->lock);
-}
-
 void read_watch(struct rq *rq)
 {
 	bool slow = rq->res->custom && rq->res->custom->webhook;
@@ -496,7 +299,8 @@ void read_watch(struct rq *rq)
 	}
 	w->all = all;
 	w->rq = rq;
-	w->form = (struct event_form){ .rq = rq, .latest = &all->latest };
+	w->form = (struct event_form){ .rq = rq };
+	w->due = MONO_NEVER;
 	task_mutex_init(&w->lock);
 	struct cache *c = rq->res->stored->cache;
 	struct str prefix = watch_prefix(rq, &w->filter);
@@ -509,78 +313,23 @@ void read_watch(struct rq *rq)
 	struct mono now = mono_now();
 	w->end_at = mono_add_ms(now, q.timeout_ms);
 	w->bookmark_at = mono_add_ms(now, BOOKMARK_MS + (int64_t)rand_below(5000));
-	w->queued = true; /* notify() waits until the initial events are out */
-	int rc = cache_watch(c, q.since, prefix, slow ? notify_slow : notify, w, &w->events, &e);
+	w->queued = true; /* watch_notify() waits until the initial events are out */
+	w->prefix = prefix;
+	int rc = cache_watch(c, q.since, prefix, watch_notify, w, &w->events, &e);
 	if (rc < 0 && rc != -ERR_EXPIRED) {
 		arena_free(w->initial_arena);
 		task_mutex_fini(&w->lock);
 		reply_error(rq, &e);
 		return;
 	}
-	if (rc < 0)
-		w->expired = true;
+	w->broken = rc;
 	rq->body = STR_NULL;
-	link_watch(all, w);
+	watches_link(all, w);
 	if (__atomic_load_n(&rq->res->removed, __ATOMIC_ACQUIRE)) /* between the look-up and here */
-		w->end_at = mono_now();
+		w->over = true;
 	start_stream(rq, w);
 	task_lock(&all->lock);
 	w->queued = false;
 	task_unlock(&all->lock);
-	push_ready(w);
-}
-
-struct watches *watches_new(struct api *api)
-{
-	struct watches *all = xcalloc(1, sizeof(*all));
-
-	all->api = api;
-	task_mutex_init(&all->lock);
-	task_cond_init(&all->wake);
-	all->ready_end = &all->ready;
-	all->next_timer = MONO_NEVER;
-	all->pump = task_spawn("api-watch", pump, all);
-	return all;
-}
-
-size_t watches_len(struct watches *all)
-{
-	task_lock(&all->lock);
-	size_t n = all->n;
-	task_unlock(&all->lock);
-	return n;
-}
-
-/* Ends every stream; the pump goes on until the last was closed. */
-void watches_stop(struct watches *all)
-{
-	task_lock(&all->lock);
-	all->stop = true;
-	for (struct watch *w = all->first; w; w = w->next)
-		w->end_at = mono_now();
-	all->next_timer = mono_now();
-	task_signal(&all->wake);
-	task_unlock(&all->lock);
-}
-
-void watches_end_of(struct watches *all, const struct resource *r)
-{
-	task_lock(&all->lock);
-	for (struct watch *w = all->first; w; w = w->next)
-		if (w->rq->res == r)
-			w->end_at = mono_now();
-	all->next_timer = mono_now();
-	task_signal(&all->wake);
-	task_unlock(&all->lock);
-}
-
-void watches_free(struct watches *all)
-{
-	if (!all)
-		return;
-	watches_stop(all);
-	task_join(all->pump);
-	task_mutex_fini(&all->lock);
-	task_cond_fini(&all->wake);
-	free(all);
+	watch_push(w);
 }

@@ -17,6 +17,9 @@ struct out {
 	size_t n;
 };
 
+/* Compared as pointers. */
+static const char added_type[] = "ADDED", modified_type[] = "MODIFIED", deleted_type[] = "DELETED";
+
 static struct str type_prefix(const char *type)
 {
 	static const char *const text[] = { "{\"type\":\"ADDED\",\"object\":", "{\"type\":\"MODIFIED\",\"object\":",
@@ -227,8 +230,14 @@ size_t event_added(struct event_form *f, struct doc *take_d, struct net_piece re
 {
 	struct out o = { ret, 0 };
 
-	emit(f, &o, "ADDED", take_d, false);
+	emit(f, &o, added_type, take_d, false);
 	return o.n;
+}
+
+/* For who wants all. */
+static const char *type_of(const struct cache_event *ev)
+{
+	return ev->deleted ? deleted_type : ev->before ? modified_type : added_type;
 }
 
 size_t event_change(struct event_form *f, const struct filter *filter, struct cache_event *take_ev,
@@ -243,12 +252,26 @@ size_t event_change(struct event_form *f, const struct filter *filter, struct ca
 	bool is = after && !take_ev->deleted && (all || filter_matches(filter, after));
 
 	if (take_ev->deleted && after && (was || (!before && (all || filter_matches(filter, after)))))
-		emit(f, &o, "DELETED", TAKE(after), false);
+		emit(f, &o, deleted_type, TAKE(after), false);
 	else if (is)
-		emit(f, &o, was ? "MODIFIED" : "ADDED", TAKE(after), false);
+		emit(f, &o, was ? modified_type : added_type, TAKE(after), false);
 	else if (was)
-		emit(f, &o, "DELETED", restamped(before, take_ev->revision), false);
+		emit(f, &o, deleted_type, restamped(before, take_ev->revision), false);
 	doc_unref(before);
 	doc_unref(after);
+	return o.n;
+}
+
+size_t event_again(struct event_form *f, const struct filter *filter, const struct cache_event *ev,
+	struct net_piece ret[EVENT_PIECES])
+{
+	const struct event_latest *l = f->latest;
+	const struct rq *rq = f->rq;
+	struct out o = { ret, 0 };
+
+	if (!l->frame || l->doc != ev->after || l->type != type_of(ev) || l->res != rq->res || l->media != rq->media ||
+		rq->render != RENDER_OBJECT || !filter_is_all(filter))
+		return 0;
+	add_frame(&o, l->frame);
 	return o.n;
 }

@@ -23,5 +23,8 @@ struct event_form {
 size_t event_added(struct event_form *f, struct doc *take_d, struct net_piece ret[EVENT_PIECES]);
 size_t event_change(struct event_form *f, const struct filter *filter, struct cache_event *take_ev,
 	struct net_piece ret[EVENT_PIECES]); /* 0: not for this watch; takes the references of the event */
+/* The same bytes again that the watch before this one got, when this one wants just those; 0: event_change() has to look. */
+size_t event_again(struct event_form *f, const struct filter *filter, const struct cache_event *ev,
+	struct net_piece ret[EVENT_PIECES]);
 size_t event_bookmark(struct event_form *f, int64_t rev, bool initial_end, struct net_piece ret[EVENT_PIECES]);
 size_t event_error(struct event_form *f, const struct err *e, struct net_piece ret[EVENT_PIECES]);

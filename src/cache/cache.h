@@ -1,7 +1,7 @@
 /* Watch cache: the newest documents of one resource in key order, and a ring of their latest changes.
  *
  * Flow:   store ──► cache_apply() ──► readers (GET, LIST) and watchers (HTTP streams, controllers, nodes).
- * Thread: read from any task; cache_apply() belongs to the store's task.
+ * Thread: read from any task; cache_apply() belongs to who does the store's work.
  * Memory: one reference to every document it can still show; all rings of a `struct cache_budget` share its bytes. A
  * watcher
  *         that falls out of the ring gets -ERR_EXPIRED and nobody else waits for it. */
@@ -59,12 +59,11 @@ struct cache_event {
 	struct doc *before; /* NULL: it is new */
 	struct doc *after;  /* the new state; for a deletion its last state with the deletion's revision */
 };
-/* Events with revision > after. notify(arg) runs (on the store's task, no locks held that cache calls need) when events
- * became available after cache_watch_next() had said "none"; keep it short. more: the same function is called for another
- * watch right after this, so whoever serves both can wait for that. prefix limits to a namespace ("default/") or one key;
+/* Events with revision > after. notify(arg) runs (where the store's work is done, no locks held that cache calls need) when events
+ * became available after cache_watch_next() had said "none"; keep it short. prefix limits to a namespace ("default/") or one key;
  * empty: all.
  * -ERR_EXPIRED: older than the ring. */
-typedef void cache_notify(void *arg, bool more);
+typedef void cache_notify(void *arg);
 int cache_watch(struct cache *c, int64_t after, struct str prefix, cache_notify *notify, void *arg,
 	struct cache_watch **ret, struct err *e);
 /* 1 and *ret (own: references to before and after); 0: none now (*ret_progress: no event up to this revision is

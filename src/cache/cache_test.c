@@ -132,7 +132,7 @@ static void agrees_with_a_simple_model(void **state)
 
 /* ---- watches --------------------------------------------------------------------------------- */
 
-static void bell(void *arg, bool more)
+static void bell(void *arg)
 {
 	(*(int *)arg)++;
 }
@@ -188,34 +188,21 @@ static void a_watch_sees_each_change_once(void **state)
 	assert_none(mid, 8);
 }
 
-struct round {
-	int told, more;
-};
-
-static void in_a_round(void *arg, bool more)
-{
-	struct round *r = arg;
-
-	r->told++;
-	r->more += more;
-}
-
-/* The last event arms the bell, and of those told of a change together only the last is told that it is. */
-static void watches_are_told_together(void **state)
+/* The last event arms the bell. */
+static void the_last_event_arms_the_bell(void **state)
 {
 	auto_(cache_free) struct cache *c = cache_new("pods", NULL);
 	struct cache_watch *w[4], *other;
-	struct round round = { 0 };
 	struct cache_event ev;
-	int rung = 0;
+	int told = 0, rung = 0;
 
 	cache_ready(c, 1);
 	for (size_t i = 0; i < ARRAY_LEN(w); i++)
-		assert_int_equal(cache_watch(c, 1, STR(""), in_a_round, &round, &w[i], NULL), 0);
+		assert_int_equal(cache_watch(c, 1, STR(""), bell, &told, &w[i], NULL), 0);
 	assert_int_equal(cache_watch(c, 1, STR(""), bell, &rung, &other, NULL), 0);
 	apply(c, "a/x", false, 2);
 	apply(c, "a/y", false, 3);
-	assert_int_equal(round.told, 0); /* nobody has looked yet */
+	assert_int_equal(told, 0); /* nobody has looked yet */
 	for (size_t i = 0; i < ARRAY_LEN(w); i++)
 		for (int64_t rev = 2; rev <= 3; rev++) {
 			assert_int_equal(cache_watch_next(w[i], &ev, NULL, NULL), 1);
@@ -224,8 +211,7 @@ static void watches_are_told_together(void **state)
 			doc_unref(ev.after);
 		}
 	apply(c, "a/x", false, 4);
-	assert_int_equal(round.told, 4);
-	assert_int_equal(round.more, 3);
+	assert_int_equal(told, 4);
 	assert_int_equal(rung, 0);
 	for (size_t i = 0; i < ARRAY_LEN(w); i++)
 		cache_watch_free(w[i]);
@@ -288,7 +274,7 @@ struct watcher {
 	int64_t last;
 };
 
-static void wake_watcher(void *arg, bool more)
+static void wake_watcher(void *arg)
 {
 	struct watcher *w = arg;
 
@@ -409,7 +395,7 @@ int main(void)
 		cmocka_unit_test(lists_by_prefix_and_page),
 		cmocka_unit_test(agrees_with_a_simple_model),
 		cmocka_unit_test(a_watch_sees_each_change_once),
-		cmocka_unit_test(watches_are_told_together),
+		cmocka_unit_test(the_last_event_arms_the_bell),
 		cmocka_unit_test(too_old_is_told_and_disturbs_nobody),
 		cmocka_unit_test(a_crowd_reads_and_watches),
 		cmocka_unit_test(a_crowd_in_a_simulation),

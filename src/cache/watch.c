@@ -99,7 +99,7 @@ struct cache_watch *watches_collect(struct cache *c, const struct str *key)
 			continue;
 		}
 		w->armed = false;
-		if (w->notifying) /* cache_free() while the store's task is on its way to it */
+		if (w->notifying) /* cache_free() while a writer is on his way to it */
 			continue;
 		w->notifying = true;
 		w->notify_next = list;
@@ -116,10 +116,10 @@ void watches_notify(struct cache *c, struct cache_watch *list)
 		return;
 	/* A watch whose turn is over may go at once. The last one stays until the lock is ours: it keeps the cache. */
 	for (; (next = w->notify_next); w = next) {
-		w->notify(w->arg, next->notify == w->notify);
+		w->notify(w->arg);
 		w->notifying = false;
 	}
-	w->notify(w->arg, false);
+	w->notify(w->arg);
 	task_lock(&c->lock);
 	w->notifying = false;
 	task_broadcast(&c->changed);
