@@ -1,13 +1,12 @@
 /* Bodies without known length: what their writers say, from any thread, on its way to the loop.
  *
- *     writer ──► said: [stream, pieces] [stream, pieces] [stream, end] ──► loop: into exchange->out, more()
+ *     writer ──► words: to a stream, pieces or its end ──► loop: hear(): into exchange->out, more()
  *
- * A message holds what was said to one stream, or within net_batch_begin() and _end() to all streams of a loop: so an event
- * for hundreds of watchers costs a loop one message. A loop runs messages in order, so they find the answer's head there. */
+ * A loop runs messages in order, so they find the answer's head there. Who writes in what was posted to the stream's own loop
+ * is heard at once, when nothing said earlier is on its way. */
 #include "net/net_internal.h"
 
 #define STREAM_LOW (HTTP_STREAM_HIGH / 4)
-#define BATCH_ROOM ((size_t)16 << 10)
 
 struct http_stream {
 	struct net_loop *loop; /* ref */
@@ -25,16 +24,11 @@ enum what {
 	ABORT,
 };
 struct words {
+	struct net_msg msg;
 	struct http_stream *s; /* ref */
 	enum what what;
-	unsigned n;
+	size_t n;
 	struct net_piece pieces[];
-};
-/* Words one after the other, the first `used` of `room` bytes. */
-struct said {
-	struct net_msg msg;
-	size_t used, room;
-	_Alignas(struct words) char bytes[];
 };
 
 static void stream_unref(struct http_stream *s)
@@ -76,80 +70,50 @@ void exchange_sent(struct http_exchange *x, size_t n)
 		s->ops->writable(s->arg);
 }
 
-static void hear(const struct words *w)
+static void hear(struct http_stream *s, enum what what, const struct net_piece *pieces, size_t n)
 {
-	struct http_exchange *x = w->s->x;
+	struct http_exchange *x = s->x;
 
 	if (x && !x->out.n)
 		x->moved_ms = loop_ms();
-	for (unsigned i = 0; i < w->n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		if (x)
-			parts_piece(&x->out, &w->pieces[i]);
-		else if (w->pieces[i].end)
-			w->pieces[i].end(w->pieces[i].owner);
+			parts_piece(&x->out, &pieces[i]);
+		else if (pieces[i].end)
+			pieces[i].end(pieces[i].owner);
 	}
-	if (x && w->what == END)
+	if (x && what == END)
 		x->ended = true;
 	if (x)
-		(w->what == ABORT ? x->ops->abort : x->ops->more)(x);
+		(what == ABORT ? x->ops->abort : x->ops->more)(x);
+}
+
+static void words_run(struct net_msg *m)
+{
+	struct words *w = container_of(m, struct words, msg);
+
+	hear(w->s, w->what, w->pieces, w->n);
 	stream_unref(w->s);
-}
-
-static size_t words_bytes(size_t n)
-{
-	return sizeof(struct words) + n * sizeof(struct net_piece);
-}
-
-static void said_run(struct net_msg *m)
-{
-	struct said *all = container_of(m, struct said, msg);
-	const struct words *w;
-
-	for (size_t at = 0; at < all->used; at += words_bytes(w->n)) {
-		w = (const void *)(all->bytes + at);
-		hear(w);
-	}
-	free(all);
+	free(w);
 }
 
 /* ---- any thread ------------------------------------------------------------------------------ */
 
-static struct said *said_new(size_t room)
-{
-	struct said *m = xmalloc(sizeof(*m) + room);
-
-	*m = (struct said){ .msg.run = said_run, .room = room };
-	return m;
-}
-
-/* Where words of this size go: the batch's message, a new one for the batch, or one of their own. */
-static struct said *room_for(struct net_loop *l, struct net_msg **batch, size_t bytes)
-{
-	struct said *m = batch && *batch ? container_of(*batch, struct said, msg) : NULL;
-
-	if (m && bytes <= m->room - m->used)
-		return m;
-	if (m)
-		loop_send(l, &m->msg);
-	m = said_new(batch ? MAX(bytes, BATCH_ROOM) : bytes);
-	if (batch)
-		*batch = &m->msg;
-	return m;
-}
-
 static void say(struct http_stream *s, enum what what, const struct net_piece *pieces, size_t n)
 {
-	struct net_msg **batch = loop_batch(s->loop);
-	struct said *m = room_for(s->loop, batch, words_bytes(n));
-	struct words *w = (void *)(m->bytes + m->used);
+	struct words *w = xmalloc(sizeof(*w) + n * sizeof(*pieces));
 
 	atomic_fetch_add(&s->refs, 1);
-	*w = (struct words){ .s = s, .what = what, .n = (unsigned)n };
+	*w = (struct words){ .msg.run = words_run, .s = s, .what = what, .n = n };
 	if (n)
 		memcpy(w->pieces, pieces, n * sizeof(*pieces));
-	m->used += words_bytes(n);
-	if (!batch)
-		loop_send(s->loop, &m->msg);
+	loop_send(s->loop, &w->msg);
+}
+
+/* On the loop: nothing that was said to it is on its way, nor its answer's head. */
+static bool listens(struct http_stream *s)
+{
+	return s->x && atomic_load(&s->refs) == 1;
 }
 
 struct http_stream *http_reply_stream(struct http_request *r, int status, const struct http_header *headers,
@@ -172,7 +136,10 @@ void http_stream_write(struct http_stream *s, const struct net_piece *pieces, si
 	for (size_t i = 0; i < n; i++)
 		bytes += pieces[i].bytes.n;
 	atomic_fetch_add(&s->unsent, bytes);
-	say(s, WRITE, pieces, n);
+	if (loop_in_message(s->loop) && listens(s))
+		hear(s, WRITE, pieces, n);
+	else
+		say(s, WRITE, pieces, n);
 }
 
 size_t http_stream_unsent(struct http_stream *s)

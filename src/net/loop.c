@@ -4,29 +4,26 @@
  * Whatever callbacks produce is only queued; `before` sends it, so answers that become ready together leave together
  * and no callback ever finds its connection freed under its feet. */
 #include "net/net_internal.h"
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LOOP_STACK ((size_t)512 << 10)
 #define ROUNDS_MAX 8
-#define BATCH_LOOPS 8
 static _Thread_local struct net_loop *here;
-struct batch_loop {
-	struct net_loop *loop;  /* ref: to be woken at the end */
-	struct net_msg *gather; /* own: sent at the end */
-};
-static _Thread_local struct {
-	bool on;
-	size_t n;
-	struct batch_loop loops[BATCH_LOOPS];
-} batch;
 
 bool loop_here(const struct net_loop *l)
 {
 	return here == l;
+}
+
+bool loop_in_message(const struct net_loop *l)
+{
+	return here == l && l->in_message;
 }
 
 uint64_t loop_ms(void)
@@ -45,70 +42,38 @@ void loop_unref(struct net_loop *l)
 	if (!l || atomic_fetch_sub(&l->refs, 1) != 1)
 		return;
 	pthread_mutex_destroy(&l->lock);
+	close(l->wake_fd);
 	free(l);
 }
 
-void net_batch_begin(void)
+/* Not uv_async_send(): who is woken by that before it has returned, on its processor, spins until it has. */
+static void wake(struct net_loop *l)
 {
-	batch.on = true;
-}
+	uint64_t one = 1;
 
-void net_batch_end(void)
-{
-	for (size_t i = 0; i < batch.n; i++)
-		if (batch.loops[i].gather)
-			loop_send(batch.loops[i].loop, TAKE(batch.loops[i].gather));
-	batch.on = false;
-	for (size_t i = 0; i < batch.n; i++) {
-		struct net_loop *l = batch.loops[i].loop;
-
-		pthread_mutex_lock(&l->lock);
-		if (!l->dead)
-			uv_async_send(&l->wake);
-		pthread_mutex_unlock(&l->lock);
-		loop_unref(l);
-	}
-	batch.n = 0;
-}
-
-/* NULL: there is no batch, or it has too many loops. */
-static struct batch_loop *batch_loop(struct net_loop *l)
-{
-	if (!batch.on)
-		return NULL;
-	for (size_t i = 0; i < batch.n; i++)
-		if (batch.loops[i].loop == l)
-			return &batch.loops[i];
-	if (batch.n == BATCH_LOOPS)
-		return NULL;
-	batch.loops[batch.n] = (struct batch_loop){ .loop = loop_ref(l) };
-	return &batch.loops[batch.n++];
-}
-
-struct net_msg **loop_batch(struct net_loop *l)
-{
-	struct batch_loop *b = batch_loop(l);
-
-	return b ? &b->gather : NULL;
+	if (write(l->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		PANIC("cannot wake the thread %s: %s", l->name, strerror(errno));
 }
 
 void loop_send(struct net_loop *l, struct net_msg *m)
 {
-	bool wake, dead;
+	bool sleeps, dead;
 
 	m->next = NULL;
 	pthread_mutex_lock(&l->lock);
 	dead = l->dead;
-	wake = !l->first && here != l; /* on the loop itself `before` comes anyway */
+	sleeps = l->sleeps && here != l; /* on the loop itself `before` comes anyway */
 	if (!dead) {
 		*l->last = m;
 		l->last = &m->next;
-		if (wake && !batch_loop(l))
-			uv_async_send(&l->wake);
+		if (sleeps)
+			l->sleeps = false;
 	}
 	pthread_mutex_unlock(&l->lock);
 	if (dead)
 		m->run(m); /* nothing is connected any more: it only drops what it holds */
+	else if (sleeps)
+		wake(l);
 }
 
 struct post {
@@ -133,21 +98,25 @@ void net_loop_post(struct net_loop *l, void (*run)(void *arg), void *arg)
 	loop_send(l, &p->msg);
 }
 
+/* With none it may go to sleep after this: who sends one from now on wakes it. */
 static bool run_messages(struct net_loop *l)
 {
 	pthread_mutex_lock(&l->lock);
 	struct net_msg *m = l->first;
+	l->sleeps = !m;
 	l->first = NULL;
 	l->last = &l->first;
 	pthread_mutex_unlock(&l->lock);
 
+	bool any = m;
+
+	l->in_message = true;
 	for (struct net_msg *next; m; m = next) {
 		next = m->next;
 		m->run(m);
-		if (!next)
-			return true;
 	}
-	return false;
+	l->in_message = false;
+	return any;
 }
 
 static bool run_dirty(struct net_loop *l)
@@ -194,11 +163,16 @@ static void on_before(uv_prepare_t *h)
 	for (int i = 0; i < ROUNDS_MAX; i++)
 		if (!run_round(l))
 			return;
-	uv_async_send(&l->wake); /* let sockets have their turn, then go on */
+	wake(l); /* let sockets have their turn, then go on */
 }
 
-static void on_wake(uv_async_t *h)
+static void on_wake(uv_poll_t *h, int status, int events)
 {
+	struct net_loop *l = h->data;
+	uint64_t n;
+
+	if (read(l->wake_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+		PANIC("cannot read what woke the thread %s: %s", l->name, strerror(errno));
 }
 
 static void *loop_main(void *arg)
@@ -225,9 +199,12 @@ struct net_loop *net_loop_new(const char *thread_name)
 	l->date_s = -1;
 	snprintf(l->name, sizeof(l->name), "%s", thread_name);
 	pthread_mutex_init(&l->lock, NULL);
-	if (uv_loop_init(&l->uv) || uv_async_init(&l->uv, &l->wake, on_wake) || uv_prepare_init(&l->uv, &l->before))
+	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (l->wake_fd < 0 || uv_loop_init(&l->uv) || uv_poll_init(&l->uv, &l->wake, l->wake_fd) ||
+		uv_prepare_init(&l->uv, &l->before))
 		PANIC("no event loop: too many open files?");
-	l->before.data = l;
+	l->wake.data = l->before.data = l;
+	uv_poll_start(&l->wake, UV_READABLE, on_wake);
 	uv_prepare_start(&l->before, on_before);
 
 	sigfillset(&all);

@@ -16,11 +16,6 @@ struct net_loop *net_loop_new(const char *thread_name); /* starts its thread */
 struct net_loop *net_loop_free(struct net_loop *l);     /* closes what it owns, joins */
 AUTO(struct net_loop, net_loop_free)
 void net_loop_post(struct net_loop *l, void (*run)(void *arg), void *arg); /* any thread */
-/* Between the two, what this thread sends to loops (answers, streams) is there for them, but they are woken at the end,
- * each once.
- * Short, as messages of others that come in between wait too; in no callback of a loop. */
-void net_batch_begin(void);
-void net_batch_end(void);
 
 /* ---- TLS ------------------------------------------------------------------------------------- */
 

@@ -53,15 +53,17 @@ struct conn;
 #define LOOP_SCRATCH ((size_t)64 << 10)
 struct net_loop {
 	uv_loop_t uv;
-	uv_async_t wake;
+	uv_poll_t wake;
 	uv_prepare_t before;
 	pthread_t thread;
 	char name[16];
 	atomic_uint refs;
 	pthread_mutex_t lock;
+	int wake_fd;                   /* an eventfd */
 	struct net_msg *first, **last; /* under lock */
+	bool sleeps;                   /* under lock: it has to be woken for a message */
 	bool dead;                     /* under lock: the thread is gone, messages run where they are sent */
-	bool stopping;
+	bool stopping, in_message;
 	struct conn *conns, *dirty, *closing;
 	struct shed *sheds; /* of the servers that have connections here */
 	int64_t date_s;
@@ -73,10 +75,9 @@ struct net_loop *loop_ref(struct net_loop *l);
 void loop_unref(struct net_loop *l);
 void loop_send(struct net_loop *l, struct net_msg *m); /* any thread; takes m until it ran */
 bool loop_here(const struct net_loop *l);
-uint64_t loop_ms(void); /* loop: its clock, as of this turn */
-/* Within net_batch_begin() and _end(): where this thread gathers a message for l, which is sent at the end. *ret NULL: none
- * yet. NULL: send at once. */
-struct net_msg **loop_batch(struct net_loop *l);
+bool loop_in_message(
+	const struct net_loop *l);        /* on it, and in the run() of a message: in no callback of a connection */
+uint64_t loop_ms(void);                   /* loop: its clock, as of this turn */
 struct str loop_date(struct net_loop *l); /* loop: "Mon, 23 Nov 2026 10:00:00 GMT" */
 
 /* ---- TLS ------------------------------------------------------------------------------------- */
