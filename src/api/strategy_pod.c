@@ -66,14 +66,6 @@ static int pod_prepare(struct rq *rq, struct node *o, struct val old, struct err
 
 /* ---- what may change ------------------------------------------------------------------------- */
 
-static void forget_images(struct node *spec, struct node *old, const char *list)
-{
-	struct node *a = node_getc(spec, list), *b = node_getc(old, list);
-
-	for (size_t i = 0; i < node_len(a) && i < node_len(b); i++)
-		node_setc(node_at(a, i), "image", node_getc(node_at(b, i), "image"));
-}
-
 static void forget(struct node *spec, struct node *old, const char *key)
 {
 	struct node *v = node_getc(old, key);
@@ -82,6 +74,14 @@ static void forget(struct node *spec, struct node *old, const char *key)
 		node_setc(spec, key, v);
 	else
 		node_delc(spec, key);
+}
+
+static void forget_images(struct node *spec, struct node *old, const char *list)
+{
+	struct node *a = node_getc(spec, list), *b = node_getc(old, list);
+
+	for (size_t i = 0; i < node_len(a) && i < node_len(b); i++)
+		forget(node_at(a, i), node_at(b, i), "image");
 }
 
 static bool tolerations_only_added(struct val now, struct val old)

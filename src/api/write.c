@@ -573,7 +573,8 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 		return rc;
 	schema_fill_zeros(rq->res->type, rq->a, j->object, j->live);
 	if (rq->res->def.generation && !str_is(rq->sub, "status") && spec_changed(j->object, rq, live))
-		node_setc(meta, "generation", node_int(rq->a, val_int(val_path(live, "metadata.generation"), 0) + 1));
+		node_setc(meta, "generation",
+			node_int(rq->a, MIN(val_int(val_path(live, "metadata.generation"), 0), INT64_MAX - 1) + 1));
 	return 0;
 }
 

@@ -465,12 +465,17 @@ static const struct {
 void schema_default_object(const struct schema_type *t, struct arena *a, struct node *n)
 {
 	struct fill f = { a, n, node_getc(n, "spec") };
+	struct node *absent = NULL;
 
 	if (!t->is_kind || node_kind(n) != VAL_MAP)
 		return;
-	if (node_kind(f.spec) != VAL_MAP)
+	if (!f.spec && schema_field(t, STR("spec"))) /* no pointer in Go: what is not there has defaults, too */
+		f.spec = absent = node_map(a);
+	else if (node_kind(f.spec) != VAL_MAP)
 		f.spec = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (!strcmp(kinds[i].type, t->name))
 			kinds[i].fill(&f);
+	if (node_len(absent))
+		node_setc(n, "spec", absent);
 }
