@@ -295,6 +295,8 @@ void validate_port_name(struct err *e, const char *path, struct str name);
 void validate_port_or_name(struct err *e, const char *path, struct val port);
 void validate_pod_template(struct rq *rq, struct val template, const char *path, struct val selector,
 	const char *restart_only, struct err *e);
+void validate_job_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
+void validate_job_changes(struct rq *rq, struct val o, struct val old, struct err *e);
 void validate_webhook_client(
 	struct rq *rq, struct val config, const char *path, struct err *e); /* a url, or a service */
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old);

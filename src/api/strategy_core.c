@@ -182,19 +182,6 @@ static void priorityclass_validate(struct rq *rq, struct val o, struct val old, 
 	}
 }
 
-/* An event stands in the namespace of what it is about. */
-static void event_validate(struct rq *rq, struct val o, struct val old, struct err *e)
-{
-	bool core = !rq->res->def.group[0];
-	const char *field = core ? "involvedObject" : "regarding";
-	struct str ns = val_str(val_path(o, "metadata.namespace")),
-		   about = val_str(val_get(val_get(o, field), "namespace"));
-
-	(void)old;
-	if (about.n ? !str_eq(about, ns) : ns.n && !str_is(ns, "default"))
-		v_invalid_str(e, "involvedObject.namespace", about, "does not match event.namespace");
-}
-
 static void template_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	(void)old;
@@ -232,5 +219,4 @@ const struct strategy strategy_sa = { 0 };
 const struct strategy strategy_lease = { .create_on_update = true };
 const struct strategy strategy_priorityclass = { .validate = priorityclass_validate };
 const struct strategy strategy_runtimeclass = { .validate = runtimeclass_validate };
-const struct strategy strategy_event = { .validate = event_validate, .create_on_update = true };
 const struct strategy strategy_podtemplate = { .validate = template_validate };

@@ -1,6 +1,7 @@
 /* Endpoints and EndpointSlices on their way in. */
 #include "api/api_internal.h"
 
+#define HINTS_MAX 8
 #define ENDPOINTS_MAX 1000
 #define ADDRESSES_MAX 100
 #define PORTS_MAX 20000
@@ -76,6 +77,28 @@ static void address_validate(const char *at, struct str address, struct str type
 	}
 }
 
+static void hint_names_validate(struct rq *rq, struct val list, const char *at, bool labels, struct err *e)
+{
+	if (val_len(list) > HINTS_MAX) {
+		v_too_many(e, at, val_len(list), HINTS_MAX);
+		return;
+	}
+	for (size_t i = 0; i < val_len(list); i++) {
+		struct str name = val_str(val_get(val_at(list, i), "name"));
+		char *name_at = rq_f(rq, "%s[%zu].name", at, i);
+
+		for (size_t k = 0; k < i; k++)
+			if (str_eq(val_str(val_get(val_at(list, k), "name")), name)) {
+				v_duplicate(e, name_at, name);
+				break;
+			}
+		if (labels)
+			validate_label_value(e, name_at, name);
+		else
+			validate_name(e, name_at, name, NAME_SUBDOMAIN);
+	}
+}
+
 static void endpoint_validate(struct rq *rq, struct val endpoint, struct str type, const char *at, struct err *e)
 {
 	struct val addresses = val_get(endpoint, "addresses"), host = val_get(endpoint, "hostname"),
@@ -92,6 +115,8 @@ static void endpoint_validate(struct rq *rq, struct val endpoint, struct str typ
 		validate_name(e, rq_f(rq, "%s.nodeName", at), val_str(node), NAME_SUBDOMAIN);
 	if (val_has(host))
 		validate_name(e, rq_f(rq, "%s.hostname", at), val_str(host), NAME_LABEL);
+	hint_names_validate(rq, val_path(endpoint, "hints.forZones"), rq_f(rq, "%s.hints.forZones", at), true, e);
+	hint_names_validate(rq, val_path(endpoint, "hints.forNodes"), rq_f(rq, "%s.hints.forNodes", at), false, e);
 }
 
 static void slice_ports_validate(struct rq *rq, struct val ports, struct err *e)

@@ -298,6 +298,19 @@ static bool elastic(struct val o, struct val old)
 		val_equal(val_path(old, "spec.completions"), val_path(old, "spec.parallelism"));
 }
 
+/* Pods of an Indexed Job have their number in their host name. */
+static void last_pod_has_a_name(struct rq *rq, struct val o, struct err *e)
+{
+	struct str name = val_str(val_path(o, "metadata.name"));
+	int64_t n = val_int(val_path(o, "spec.completions"), 0);
+	char *last = rq_f(rq, "%.*s-%lld", STR_ARG(name), (long long)n - 1);
+
+	if (n > 0 && val_is(val_path(o, "spec.completionMode"), "Indexed") &&
+		name_wrong(str_c(last), NAME_LABEL, false))
+		v_invalid_str(e, "metadata.name", name,
+			rq_f(rq, "will not able to create pod with invalid DNS label: %s", last));
+}
+
 static void job_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val sel = val_path(o, "spec.selector");
@@ -311,15 +324,16 @@ static void job_validate(struct rq *rq, struct val o, struct val old, struct err
 	} else if (!val_bool(val_path(o, "spec.manualSelector"), false)) {
 		generated_selector(rq, o, e);
 	}
+	validate_job_spec(rq, val_get(o, "spec"), "spec", e);
 	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", sel, run_to_end, e);
-	if (!val_has(old))
+	if (!val_has(old)) {
+		last_pod_has_a_name(rq, o, e);
 		return;
+	}
 	if (!elastic(o, old))
 		validate_immutable(
 			e, "spec.completions", val_path(o, "spec.completions"), val_path(old, "spec.completions"));
-	validate_immutable(e, "spec.selector", sel, val_path(old, "spec.selector"));
-	if (!val_bool(val_path(old, "spec.suspend"), false))
-		validate_immutable(e, "spec.template", val_path(o, "spec.template"), val_path(old, "spec.template"));
+	validate_job_changes(rq, o, old, e);
 }
 
 /* ---- cron jobs ------------------------------------------------------------------------------- */
@@ -372,6 +386,7 @@ static void cronjob_validate(struct rq *rq, struct val o, struct val old, struct
 	if (val_bool(val_get(template, "manualSelector"), false))
 		v_unsupported_val(
 			e, "spec.jobTemplate.spec.manualSelector", val_get(template, "manualSelector"), manual);
+	validate_job_spec(rq, template, "spec.jobTemplate.spec", e);
 	validate_pod_template(
 		rq, val_get(template, "template"), "spec.jobTemplate.spec.template", VAL_NONE, run_to_end, e);
 }

@@ -196,6 +196,163 @@ static void of_csi(struct rq *rq, struct val source, const char *at, struct err 
 	}
 }
 
+/* In a pod: its Secret stands in the pod's namespace. */
+static void of_pod_csi(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct val ref = val_get(source, "nodePublishSecretRef");
+
+	validate_csi_name(e, rq_f(rq, "%s.driver", at), val_str(val_get(source, "driver")));
+	if (val_has(ref) && !val_str(val_get(ref, "name")).n)
+		v_required(e, rq_f(rq, "%s.nodePublishSecretRef.name", at), "");
+}
+
+/* ---- of providers ---------------------------------------------------------------------------- */
+
+/* As Go's net.SplitHostPort() sees it. */
+static bool is_host_and_port(struct str s)
+{
+	struct str host = s, port = STR_NULL;
+
+	for (size_t i = s.n; i-- > 0 && !port.p;)
+		if (s.p[i] == ':') {
+			host = str_sub(s, 0, i);
+			port = str_sub(s, i + 1, s.n);
+		}
+	if (!port.p)
+		return false;
+	if (str_starts(host, STR("["))) {
+		if (!str_ends(host, STR("]")))
+			return false;
+		host = str_sub(host, 1, host.n - 1);
+	} else if (str_has(host, STR(":"))) {
+		return false;
+	}
+	return !str_has(host, STR("[")) && !str_has(host, STR("]"));
+}
+
+static void of_quobyte(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	static const char pairs[] = "must be a host:port pair or multiple pairs separated by commas";
+	struct val registry = val_get(source, "registry");
+	char *here = rq_f(rq, "%s.registry", at);
+
+	if (!val_str(registry).n) {
+		v_required(e, here, pairs);
+		return;
+	}
+	if (val_str(val_get(source, "tenant")).n >= 65) {
+		v_required(e, rq_f(rq, "%s.tenant", at), "must be a UUID and may not exceed a length of 64 characters");
+		return;
+	}
+	for (struct str pair, rest = val_str(registry); rest.p;) {
+		rest = str_cut(rest, ',', &pair);
+		if (!is_host_and_port(pair))
+			v_invalid(e, here, registry, pairs);
+	}
+}
+
+static void of_glusterfs(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct val ns = val_get(source, "endpointsNamespace");
+	char *here = rq_f(rq, "%s.endpointsNamespace", at);
+
+	if (val_has(ns) && !val_str(ns).n)
+		v_invalid(e, here, ns, "if the endpointnamespace is set, it must be a valid namespace name");
+	else if (val_has(ns))
+		validate_name(e, here, val_str(ns), NAME_LABEL);
+}
+
+static void of_flocker(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct str name = val_str(val_get(source, "datasetName")), uuid = val_str(val_get(source, "datasetUUID"));
+
+	if (!name.n && !uuid.n)
+		v_required(e, at, "one of datasetName and datasetUUID is required");
+	if (name.n && uuid.n)
+		v_invalid_str(
+			e, at, STR("resource"), "datasetName and datasetUUID can not be specified simultaneously");
+	if (str_has(name, STR("/")))
+		v_invalid_str(e, rq_f(rq, "%s.datasetName", at), name, "must not contain '/'");
+}
+
+static void of_flex(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	for (struct val_iter it = val_iter(val_get(source, "options")); val_next(&it);) {
+		struct str domain, path = str_cut(it.key, '/', &domain);
+		char *dotted = rq_lower(rq, ARENA_JOIN(rq->a, STR("."), path.p ? domain : it.key));
+
+		if (str_ends(str_c(dotted), STR(".kubernetes.io")) || str_ends(str_c(dotted), STR(".k8s.io")))
+			v_invalid_str(e, rq_f(rq, "%s.options[%.*s]", at, STR_ARG(it.key)), it.key,
+				"kubernetes.io and k8s.io namespaces are reserved");
+	}
+}
+
+static void of_azure_file(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	struct val ns = val_get(source, "secretNamespace");
+
+	if (val_has(ns) && !val_str(ns).n)
+		v_required(e, rq_f(rq, "%s.secretNamespace", at), "");
+}
+
+static void of_azure_disk(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	static const char *const managed
+		[] = { "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
+			NULL },
+	 *const blobs[] = { "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd", NULL };
+	struct val kind = val_get(source, "kind");
+	struct str uri = val_str(val_get(source, "diskURI"));
+	bool is_managed = val_is(kind, "Managed");
+
+	if (val_has(kind) && !str_starts(uri, is_managed ? STR("/subscriptions/") : STR("https://")))
+		v_unsupported(e, rq_f(rq, "%s.diskURI", at), uri, is_managed ? managed : blobs);
+}
+
+/* of_volume: of a PersistentVolume, whose Secret may stand in any namespace. */
+static void secret_ref(struct rq *rq, struct val source, const char *at, bool of_volume, struct err *e)
+{
+	struct val ref = val_get(source, "secretRef");
+
+	if (val_has(ref) && !val_str(val_get(ref, "name")).n)
+		v_required(e, rq_f(rq, "%s.secretRef.name", at), "");
+	if (val_has(ref) && of_volume && !val_str(val_get(ref, "namespace")).n)
+		v_required(e, rq_f(rq, "%s.secretRef.namespace", at), "");
+}
+
+static void of_cinder(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	secret_ref(rq, source, at, false, e);
+}
+
+static void of_cinder_volume(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	secret_ref(rq, source, at, true, e);
+}
+
+static void storageos_names(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	static const char *const names[] = { "volumeName", "volumeNamespace" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct str name = val_str(val_get(source, names[i]));
+		if (name.n)
+			validate_name(e, rq_f(rq, "%s.%s", at, names[i]), name, NAME_LABEL);
+	}
+}
+
+static void of_storageos(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	storageos_names(rq, source, at, e);
+	secret_ref(rq, source, at, false, e);
+}
+
+static void of_storageos_volume(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	storageos_names(rq, source, at, e);
+	secret_ref(rq, source, at, true, e);
+}
+
 /* In the order in which upstream looks for them: the first is the volume's, each further one is wrong. */
 struct source_kind {
 	const char *name;
@@ -204,19 +361,21 @@ struct source_kind {
 
 static const struct source_kind of_pod[] = { { "emptyDir", NULL }, { "hostPath", of_host_path }, { "gitRepo", NULL },
 	{ "gcePersistentDisk", NULL }, { "awsElasticBlockStore", NULL }, { "secret", of_secret }, { "nfs", of_nfs },
-	{ "iscsi", of_iscsi }, { "glusterfs", NULL }, { "flocker", NULL }, { "persistentVolumeClaim", NULL },
-	{ "rbd", NULL }, { "cinder", NULL }, { "cephfs", NULL }, { "quobyte", NULL }, { "downwardAPI", of_downward },
-	{ "fc", of_fc }, { "flexVolume", NULL }, { "configMap", of_config_map }, { "azureFile", NULL },
-	{ "vsphereVolume", NULL }, { "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", NULL },
-	{ "storageos", NULL }, { "projected", of_projected }, { "scaleIO", NULL }, { "csi", NULL },
+	{ "iscsi", of_iscsi }, { "glusterfs", of_glusterfs }, { "flocker", of_flocker },
+	{ "persistentVolumeClaim", NULL }, { "rbd", NULL }, { "cinder", of_cinder }, { "cephfs", NULL },
+	{ "quobyte", of_quobyte }, { "downwardAPI", of_downward }, { "fc", of_fc }, { "flexVolume", of_flex },
+	{ "configMap", of_config_map }, { "azureFile", of_azure_file }, { "vsphereVolume", NULL },
+	{ "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", of_azure_disk },
+	{ "storageos", of_storageos }, { "projected", of_projected }, { "scaleIO", NULL }, { "csi", of_pod_csi },
 	{ "ephemeral", NULL }, { "image", NULL }, {} };
 
 static const struct source_kind of_volume[] = { { "hostPath", of_host_path }, { "gcePersistentDisk", NULL },
-	{ "awsElasticBlockStore", NULL }, { "glusterfs", NULL }, { "flocker", NULL }, { "nfs", of_nfs },
-	{ "rbd", NULL }, { "quobyte", NULL }, { "cephfs", NULL }, { "iscsi", of_iscsi }, { "cinder", NULL },
-	{ "fc", of_fc }, { "flexVolume", NULL }, { "azureFile", NULL }, { "vsphereVolume", NULL },
-	{ "photonPersistentDisk", NULL }, { "portworxVolume", NULL }, { "azureDisk", NULL }, { "scaleIO", NULL },
-	{ "local", of_local }, { "storageos", NULL }, { "csi", of_csi }, {} };
+	{ "awsElasticBlockStore", NULL }, { "glusterfs", of_glusterfs }, { "flocker", of_flocker }, { "nfs", of_nfs },
+	{ "rbd", NULL }, { "quobyte", of_quobyte }, { "cephfs", NULL }, { "iscsi", of_iscsi },
+	{ "cinder", of_cinder_volume }, { "fc", of_fc }, { "flexVolume", of_flex }, { "azureFile", of_azure_file },
+	{ "vsphereVolume", NULL }, { "photonPersistentDisk", NULL }, { "portworxVolume", NULL },
+	{ "azureDisk", of_azure_disk }, { "scaleIO", NULL }, { "local", of_local },
+	{ "storageos", of_storageos_volume }, { "csi", of_csi }, {} };
 
 static void source(struct rq *rq, const struct source_kind *sources, struct val v, const char *at, struct err *e)
 {
