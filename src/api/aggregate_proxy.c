@@ -5,8 +5,7 @@
 #include <ctype.h>
 
 #define LOG_MODULE "aggregate"
-#define ANSWER_MAX ((size_t)64 << 20)
-#define ANSWER_MS 60000
+#define SILENCE_MS 60000
 
 struct hand_over {
 	struct rq *rq;
@@ -14,7 +13,7 @@ struct hand_over {
 	struct str path;
 	struct http_header *headers;
 	size_t n_headers;
-	struct outgoing_link *link; /* of a watch */
+	struct outgoing_link *link;
 };
 
 static void add(struct hand_over *o, struct str name, struct str value)
@@ -47,11 +46,14 @@ static void make_headers(struct hand_over *o)
 	size_t n_in = http_headers(rq->http, &in);
 	struct http_header *passed = ARENA_ARRAY(rq->a, struct http_header, n_in + 1);
 	size_t n = relay_pass_headers(rq, in, n_in, passed);
+	struct str packs = arena_str(rq->a, rq_header(rq, "accept-encoding"));
 
-	o->headers = ARENA_ARRAY(rq->a, struct http_header, n + id->n_groups + id->n_extra + 3);
+	o->headers = ARENA_ARRAY(rq->a, struct http_header, n + id->n_groups + id->n_extra + 4);
 	for (size_t i = 0; i < n; i++)
-		if (!str_starts(passed[i].name, STR("x-remote-")) && !(o->link && str_is(passed[i].name, "accept")))
+		if (!str_starts(passed[i].name, STR("x-remote-")))
 			add(o, passed[i].name, passed[i].value);
+	if (packs.n)
+		add(o, STR("accept-encoding"), packs);
 	add(o, STR("x-remote-user"), id->user);
 	if (id->uid.n)
 		add(o, STR("x-remote-uid"), id->uid);
@@ -68,32 +70,7 @@ static void fail(struct rq *rq, struct err *e)
 	reply_error(rq, e);
 }
 
-static void run(void *arg)
-{
-	struct hand_over *o = arg;
-	struct rq *rq = o->rq;
-	struct relays *all = rq->api->relays;
-	struct outgoing_request q = { .method = arena_cstr(rq->a, rq->method),
-		.path_query = o->path,
-		.headers = o->headers,
-		.n_headers = o->n_headers,
-		.body = rq->body,
-		.answer_max = ANSWER_MAX,
-		.timeout_ms = ANSWER_MS };
-	struct http_reply r = { 0 };
-	struct err e;
-
-	err_init(&e);
-	if (outgoing_call(rq->api, NULL, &o->to.target, &q, &r, &e) < 0) {
-		err_wrap(&e, "error trying to reach service");
-		fail(rq, &e);
-	} else {
-		relay_reply(rq, &r);
-	}
-	relay_over(all);
-}
-
-static void watch_over(void *arg)
+static void answer_over(void *arg)
 {
 	struct hand_over *o = arg;
 
@@ -110,16 +87,10 @@ static int begin(struct hand_over *o, struct err *e)
 		return err_set(e, ERR_UNSUPPORTED, "upgraded connections to aggregated servers are not passed on yet");
 	if (!o->to.available)
 		return err_set(e, ERR_UNAVAILABLE, "the server is currently unable to handle the request");
-	if (rq->verb == V_WATCH && outgoing_acquire(rq->api, &o->to.target, &o->link, e) < 0)
+	if (outgoing_acquire(rq->api, &o->to.target, &o->link, e) < 0)
 		return -e->code;
 	make_headers(o);
-	if (o->link)
-		return 0;
-	if (relay_begin(rq->api->relays))
-		return 0;
-	err_set(e, ERR_TOO_MANY, "too many streams are open, please try again later");
-	e->retry_after_s = 1;
-	return -ERR_TOO_MANY;
+	return 0;
 }
 
 bool aggregate_answer(struct rq *rq)
@@ -142,12 +113,19 @@ bool aggregate_answer(struct rq *rq)
 	o->rq = rq;
 	o->to = to;
 	o->path = arena_strf(rq->a, "%.*s%s%.*s", STR_ARG(rq->path), rq->query.n ? "?" : "", STR_ARG(rq->query));
-	if (begin(o, &e) < 0)
+	if (begin(o, &e) < 0) {
 		fail(rq, &e);
-	else if (o->link)
-		relay_follow(rq, outgoing_client(o->link), o->path, o->headers, o->n_headers, "application/json",
-			watch_over, o);
-	else
-		task_detach(task_spawn("api-handover", run, o));
+		return true;
+	}
+	relay_answer(rq,
+		&(struct relay_call){ .client = outgoing_client(o->link),
+			.method = arena_cstr(rq->a, rq->method),
+			.path = o->path,
+			.headers = o->headers,
+			.n_headers = o->n_headers,
+			.body = rq->body,
+			.silence_ms = rq->verb == V_WATCH ? 0 : SILENCE_MS,
+			.over = answer_over,
+			.arg = o });
 	return true;
 }

@@ -45,6 +45,9 @@ void reply_pieces(struct rq *rq, int status, const char *content_type, const str
 	struct net_piece *pieces, size_t n);
 /* The client has this already (If-None-Match): answers 304 with these headers, the ETag first. */
 bool reply_not_modified(struct rq *rq, const struct http_header *headers, size_t n);
+/* What another server answered: with exactly these headers, and never compressed. */
+void reply_passed(struct rq *rq, int status, const struct http_header *headers, size_t n_headers,
+	struct net_piece *pieces, size_t n);
 /* Common headers of every answer into h (room for 16 + warnings). */
 size_t reply_headers(struct rq *rq, const char *content_type, struct http_header *h, size_t max);
 const char *media_type(enum media m, bool watch);

@@ -2,14 +2,6 @@
 #include "api/relay.h"
 #define LOG_MODULE "relay"
 
-#define ANSWER_MAX ((size_t)32 << 20)
-
-struct proxy {
-	struct rq *rq;
-	struct http_client *client;
-	struct str path;
-};
-
 /* "name", "name:port", "scheme:name:port"; scheme and port may be empty. */
 static void split_name(struct str s, struct str *scheme, struct str *name, struct str *port)
 {
@@ -137,77 +129,30 @@ size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t 
 	return k;
 }
 
-/* What a browser is shown must lead it back through us. In the arena. */
-static struct str rewritten(struct rq *rq, const char *type, struct str body)
+void relay_proxy(struct rq *rq)
 {
-	auto_buf struct buf out = BUF_INIT;
+	struct http_client *client;
+	struct err e;
 
-	if (!type || !str_starts(str_c(type), STR("text/html")) || !rq->subres || !rq->subres->relay)
-		return arena_str(rq->a, body);
-	rewrite_links(body, str_sub(rq->path, 0, rq->path.n - rq->sub_path.n), &out);
-	return arena_str(rq->a, buf_view(&out));
-}
-
-void relay_reply(struct rq *rq, struct http_reply *take_r)
-{
-	struct http_header *out = ARENA_ARRAY(rq->a, struct http_header, take_r->n_headers + 1);
-	size_t n = 0;
-
-	for (size_t i = 0; i < take_r->n_headers; i++)
-		if (!str_is(take_r->headers[i].name, "content-type"))
-			n += relay_pass_headers(rq, &take_r->headers[i], 1, out + n);
-	char *type = take_r->content_type[0] ? arena_strdup(rq->a, take_r->content_type) : NULL;
-	struct net_piece piece = { rewritten(rq, type, buf_view(&take_r->body)), NULL, NULL };
-	int status = take_r->status;
-	http_reply_fini(take_r);
-	reply_pieces(rq, status, type, out, MIN(n, (size_t)12), &piece, 1);
-}
-
-static void run(void *arg)
-{
-	struct proxy *p = arg;
-	struct rq *rq = p->rq;
-	struct relays *all = rq->api->relays;
-	struct http_reply r = { 0 };
+	err_init(&e);
+	struct str path = arena_strf(rq->a, "%s%.*s%s%.*s", rq->sub_path.n ? "" : "/", STR_ARG(rq->sub_path),
+		rq->query.n ? "?" : "", STR_ARG(rq->query));
+	if (target(rq, &client, &e) < 0) {
+		reply_error(rq, &e);
+		return;
+	}
+	if (rq_header(rq, "upgrade").n && http_version(rq->http) == 1) {
+		relay_upgrade(rq, client, path);
+		return;
+	}
 	const struct http_header *in;
 	size_t n_in = http_headers(rq->http, &in);
 	struct http_header *h = ARENA_ARRAY(rq->a, struct http_header, n_in + 1);
-	struct err e;
-
-	err_init(&e);
-	size_t n = relay_pass_headers(rq, in, n_in, h);
-	if (http_call(p->client, arena_cstr(rq->a, rq->method), p->path, h, n, rq->body, ANSWER_MAX, 60000, &r, &e) <
-		0) {
-		err_wrap(&e, "error trying to reach service");
-		if (e.code == ERR_IO)
-			e.code = ERR_UNAVAILABLE;
-		reply_error(rq, &e);
-	} else {
-		relay_reply(rq, &r);
-	}
-	relay_over(all);
-}
-
-void relay_proxy(struct rq *rq)
-{
-	struct proxy *p = ARENA_NEW(rq->a, struct proxy);
-	struct err e;
-
-	err_init(&e);
-	p->rq = rq;
-	p->path = arena_strf(rq->a, "%s%.*s%s%.*s", rq->sub_path.n ? "" : "/", STR_ARG(rq->sub_path),
-		rq->query.n ? "?" : "", STR_ARG(rq->query));
-	if (target(rq, &p->client, &e) >= 0) {
-		if (rq_header(rq, "upgrade").n && http_version(rq->http) == 1) {
-			relay_upgrade(rq, p->client, p->path);
-			return;
-		}
-		if (relay_begin(rq->api->relays)) {
-			task_detach(task_spawn("api-proxy", run, p));
-			return;
-		}
-		err_set(&e, ERR_TOO_MANY, "too many streams are open, please try again later");
-		e.retry_after_s = 1;
-	}
-	reply_error(rq, &e);
+	relay_answer(rq,
+		&(struct relay_call){ .client = client,
+			.method = arena_cstr(rq->a, rq->method),
+			.path = path,
+			.headers = h,
+			.n_headers = relay_pass_headers(rq, in, n_in, h),
+			.body = rq->body });
 }

@@ -1,4 +1,4 @@
-/* Shared by relay.c (streams) and proxy.c (requests to pods, services and nodes). */
+/* Shared by relay.c (who is asked), relay_stream.c (answers) and proxy.c (requests to pods, services and nodes). */
 #pragma once
 #include "api/api_internal.h"
 
@@ -25,13 +25,22 @@ int relay_service(struct api *api, struct arena *a, struct str ns, struct str na
 	int64_t *ret_port, struct err *e);
 /* Takes rq: passes its upgrade on and splices. */
 void relay_upgrade(struct rq *rq, struct http_client *client, struct str path);
-/* Takes rq: GET path, and the answer as it comes. over(arg) runs when client and arg are no longer needed, before rq
- * ends. */
-void relay_follow(struct rq *rq, struct http_client *client, struct str path, const struct http_header *headers,
-	size_t n, const char *content_type, void (*over)(void *arg), void *arg);
+/* relay_stream.c. Takes rq: asks, and passes the answer on as it comes. Copied; what it points to lives in rq's arena. */
+struct relay_call {
+	struct http_client *client;
+	const char *method; /* NULL: GET */
+	struct str path;
+	const struct http_header *headers;
+	size_t n_headers;
+	struct str body;
+	const char *content_type; /* the answer is 200 of this type, or becomes a Status; NULL: it passes as it is */
+	int64_t silence_ms;       /* an answer that stops for so long is broken off; 0: it may */
+	void (*over)(void *arg);  /* client and arg are no longer needed; before rq ends */
+	void *arg;
+};
+void relay_answer(struct rq *rq, const struct relay_call *c);
 /* Headers that another server may see, or say: copies into rq's arena. */
 size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to);
-void relay_reply(struct rq *rq, struct http_reply *take_r); /* takes rq: answers with what another server answered */
 /* rewrite.c: appends html with links to paths put below prefix. */
 void rewrite_links(struct str html, struct str prefix, struct buf *out);
 void relay_proxy(struct rq *rq); /* proxy.c; takes rq */

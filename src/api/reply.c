@@ -67,7 +67,7 @@ static void keep_answer(struct rq *rq, const struct net_piece *p, size_t n)
 {
 	auto_buf struct buf b = BUF_INIT, plain = BUF_INIT;
 
-	b.max = AUDIT_ANSWER_MAX;
+	b.max = plain.max = AUDIT_ANSWER_MAX;
 	for (size_t i = 0; i < n; i++)
 		buf_str(&b, p[i].bytes);
 	if (b.full)
@@ -204,6 +204,12 @@ void reply_pieces(struct rq *rq, int status, const char *content_type, const str
 		}
 	}
 	send_pieces(rq, status, h, n_h, pieces, n);
+}
+
+void reply_passed(struct rq *rq, int status, const struct http_header *headers, size_t n_headers,
+	struct net_piece *pieces, size_t n)
+{
+	send_pieces(rq, status, headers, n_headers, pieces, n);
 }
 
 void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b)

@@ -338,10 +338,15 @@ void http_reply_fini(struct http_reply *r)
 	r->n_headers = 0;
 }
 
+static size_t pseudo(const struct call *x) /* ":status", the first */
+{
+	return x->n_head && x->head[0].name.n && x->head[0].name.p[0] == ':';
+}
+
 static void fill_reply(struct call *x, struct http_reply *r)
 {
 	struct str type = find(x->head, x->n_head, "content-type"), after = find(x->head, x->n_head, "retry-after");
-	size_t skip = x->n_head && x->head[0].name.n && x->head[0].name.p[0] == ':';
+	size_t skip = pseudo(x);
 	int64_t s;
 
 	*r = (struct http_reply){ .status = x->status, .body = x->in };
@@ -411,6 +416,14 @@ int http_open(struct http_client *c, const char *method, struct str path_query, 
 	*ret_status = x->status;
 	*ret = d;
 	return 0;
+}
+
+size_t http_download_headers(struct http_download *d, const struct http_header **ret)
+{
+	size_t skip = pseudo(d->x);
+
+	*ret = d->x->head + skip;
+	return d->x->n_head - skip;
 }
 
 int http_download_read(struct http_download *d, struct buf *out, int64_t timeout_ms, struct err *e)

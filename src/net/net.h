@@ -181,6 +181,7 @@ struct http_download;
 int http_open(struct http_client *c, const char *method, struct str path_query, const struct http_header *headers,
 	size_t n_headers, struct str body, int64_t timeout_ms, int *ret_status, struct http_download **ret,
 	struct err *e); /* returns when headers are there */
+size_t http_download_headers(struct http_download *d, const struct http_header **ret); /* borrow: until it is freed */
 /* Own: *ret bytes appended to buf. 1: data; 0: the end; -ERR_TIMEOUT; -ERR_CANCELED after http_download_cancel();
  * others: broken. */
 int http_download_read(struct http_download *d, struct buf *out, int64_t timeout_ms, struct err *e);
