@@ -19,9 +19,15 @@ int computed_collect(
 	return 0;
 }
 
+struct computing {
+	struct rq *rq;
+	struct place *place;
+};
+
 static void run(void *arg)
 {
-	struct rq *rq = arg;
+	struct rq *rq = ((struct computing *)arg)->rq;
+	struct place *place = ((struct computing *)arg)->place;
 	struct relays *relays = rq->api->relays;
 	struct doc **docs;
 	struct filter f;
@@ -39,19 +45,16 @@ static void run(void *arg)
 		reply_doc(rq, 200, doc_ref(docs[0]));
 	else
 		list_reply(rq, docs, n);
-	relay_over(relays);
+	relay_end(relays, place);
 }
 
 void computed_read(struct rq *rq)
 {
+	struct computing *c = ARENA_NEW(rq->a, struct computing);
 	struct err e;
 
-	if (relay_begin(rq->api->relays)) {
-		task_detach(task_spawn("api-computed", run, rq));
-		return;
-	}
 	err_init(&e);
-	err_set(&e, ERR_TOO_MANY, "too many streams are open, please try again later");
-	e.retry_after_s = 1;
-	reply_error(rq, &e);
+	c->rq = rq;
+	if (relay_begin(rq, run, c, &c->place, &e) < 0)
+		reply_error(rq, &e);
 }

@@ -37,6 +37,8 @@ static void own_opts(struct api *api, const struct api_opts *o)
 		p->lane_threads = 4;
 	if (!p->lane_queue_max)
 		p->lane_queue_max = 400;
+	if (!p->streams_max)
+		p->streams_max = 256;
 	if (!p->compact_every_s)
 		p->compact_every_s = 300;
 	if (!p->ring_bytes)

@@ -14,6 +14,8 @@ struct relays *relays_new(struct api *api)
 	struct relays *r = xcalloc(1, sizeof(*r));
 
 	r->api = api;
+	r->answers = places_new((size_t)api->opts.streams_max);
+	r->upgrades = places_new((size_t)api->opts.streams_max);
 	task_mutex_init(&r->lock);
 	task_cond_init(&r->gone);
 	r->clients = map_new(NULL);
@@ -34,6 +36,8 @@ void relays_free(struct relays *r)
 	for (size_t i = 0; map_next(r->clients, &i, &key, &value);)
 		http_client_free(value);
 	map_free(r->clients);
+	places_free(r->answers);
+	places_free(r->upgrades);
 	tls_free(r->tls);
 	tls_free(r->tls_any);
 	task_mutex_fini(&r->lock);
@@ -41,17 +45,43 @@ void relays_free(struct relays *r)
 	free(r);
 }
 
-bool relay_begin(struct relays *r)
+static int take(struct rq *rq, struct places *of, struct place **ret, struct err *e)
 {
-	task_lock(&r->lock);
-	bool ok = r->tasks < RELAY_TASKS_MAX && !rq_stopping(r->api);
-	r->tasks += ok;
-	task_unlock(&r->lock);
-	return ok;
+	size_t held;
+
+	if (place_take(of, rq->id.user, ret, &held))
+		return 0;
+	if (held)
+		err_set(e, ERR_TOO_MANY,
+			"user \"%.*s\" has %zu streams open, which is their share; please close some, or try again later",
+			STR_ARG(rq->id.user), held);
+	else
+		err_set(e, ERR_TOO_MANY, "too many streams are open, please try again later");
+	e->retry_after_s = 1;
+	return -ERR_TOO_MANY;
 }
 
-void relay_over(struct relays *r)
+int relay_begin(struct rq *rq, void (*run)(void *arg), void *arg, struct place **ret, struct err *e)
 {
+	struct relays *r = rq->api->relays;
+
+	if (take(rq, r->answers, ret, e) < 0)
+		return -e->code;
+	task_lock(&r->lock);
+	bool stopping = rq_stopping(r->api);
+	r->tasks += !stopping;
+	task_unlock(&r->lock);
+	if (stopping) {
+		place_leave(*ret);
+		return err_set(e, ERR_UNAVAILABLE, "the server is stopping");
+	}
+	task_detach(task_spawn("api-relay", run, arg));
+	return 0;
+}
+
+void relay_end(struct relays *r, struct place *taken)
+{
+	place_leave(taken);
 	task_lock(&r->lock);
 	r->tasks--;
 	task_broadcast(&r->gone);
@@ -198,56 +228,60 @@ static void log_start(struct rq *rq)
 
 /* ---- exec, attach, port-forward: two upgrades ------------------------------------------------ */
 
-static void no_data(void *arg, struct str bytes)
+struct upgrade {
+	struct rq *rq;
+	struct place *place;
+};
+
+static void splice_over(void *place)
 {
-	(void)arg;
-	(void)bytes;
+	place_leave(place);
 }
 
-static void nothing(void *arg)
+/* The other side's refusal. */
+static void not_upgraded(struct rq *rq, int status, struct str text)
 {
-	(void)arg;
-}
+	auto_(doc_unref) struct doc *d = NULL;
+	struct err e;
 
-static const struct net_pipe_ops idle_ops = { no_data, nothing, nothing };
+	err_init(&e);
+	if (str_starts(text, STR("{")) && doc_parse(text, &d, &e) == 0)
+		err_set(&e, err_from_http(status, doc_str(d, "reason")), "%.*s", STR_ARG(doc_str(d, "message")));
+	else
+		err_set(&e, status >= 400 ? err_from_http(status, STR_NULL) : ERR_INTERNAL, "%.*s",
+			STR_ARG(text.n ? text : STR("the node did not accept the stream")));
+	reply_error(rq, &e);
+}
 
 static void upgraded(
 	void *arg, struct net_pipe *p, int status, const struct http_header *headers, size_t n, struct str body)
 {
-	struct rq *rq = arg;
-	struct err e;
+	struct upgrade *u = arg;
+	struct place *place = u->place;
+	struct rq *rq = u->rq;
 
-	err_init(&e);
 	if (status != 101) {
-		struct doc *d;
-		struct str text = str_trim(body);
-		if (text.n && text.p[0] == '{' && doc_parse(text, &d, &e) == 0) {
-			err_set(&e, err_from_http(status, doc_str(d, "reason")), "%.*s",
-				STR_ARG(doc_str(d, "message")));
-			doc_unref(d);
-		} else {
-			err_set(&e, status >= 400 ? err_from_http(status, STR_NULL) : ERR_INTERNAL, "%.*s",
-				STR_ARG(text.n ? text : STR("the node did not accept the stream")));
-		}
-		reply_error(rq, &e);
+		place_leave(place);
+		not_upgraded(rq, status, str_trim(body));
 		return;
 	}
 	struct http_request *http = rq->http;
 	rq_done(rq, 101);
-	struct net_pipe *client = http_upgrade(http, headers, n, &idle_ops, NULL);
-	net_splice(client, p);
+	net_splice(http_upgrade(http, headers, n, NULL, NULL), p, splice_over, place);
 	rq_free(rq);
 }
 
 static void upgrade_failed(void *arg, const struct err *e)
 {
+	struct upgrade *u = arg;
 	struct err copy;
 
+	place_leave(u->place);
 	err_copy(&copy, e);
 	if (copy.code == ERR_IO)
 		copy.code = ERR_UNAVAILABLE;
 	err_wrap(&copy, "reaching the node");
-	reply_error(arg, &copy);
+	reply_error(u->rq, &copy);
 }
 
 static const struct http_upgraded on_upgraded = { upgraded, upgrade_failed };
@@ -278,7 +312,15 @@ void relay_upgrade(struct rq *rq, struct http_client *client, struct str path)
 	const struct http_header *all;
 	size_t n_all = http_headers(rq->http, &all), n = 0;
 	struct http_header *h = ARENA_ARRAY(rq->a, struct http_header, n_all + 1);
+	struct upgrade *u = ARENA_NEW(rq->a, struct upgrade);
+	struct err e;
 
+	err_init(&e);
+	u->rq = rq;
+	if (take(rq, rq->api->relays->upgrades, &u->place, &e) < 0) {
+		reply_error(rq, &e);
+		return;
+	}
 	for (size_t i = 0; i < n_all; i++) {
 		if (!passes(all[i].name))
 			continue;
@@ -287,7 +329,7 @@ void relay_upgrade(struct rq *rq, struct http_client *client, struct str path)
 			h[n].value = without_token(rq, all[i].value);
 		n++;
 	}
-	http_client_upgrade(client, arena_cstr(rq->a, rq->method), path, h, n, &on_upgraded, &idle_ops, rq);
+	http_client_upgrade(client, arena_cstr(rq->a, rq->method), path, h, n, &on_upgraded, NULL, u);
 }
 
 static void stream_start(struct rq *rq, const char *what, bool container)

@@ -1,11 +1,11 @@
 /* Shared by relay.c (who is asked), relay_stream.c (answers) and proxy.c (requests to pods, services and nodes). */
 #pragma once
 #include "api/api_internal.h"
-
-#define RELAY_TASKS_MAX 256
+#include "api/places.h"
 
 struct relays {
 	struct api *api;
+	struct places *answers, *upgrades; /* what passes through at a time */
 	struct task_mutex lock;
 	struct task_cond gone;
 	struct map *clients; /* "scheme url" → struct http_client */
@@ -13,9 +13,9 @@ struct relays {
 	struct tls *tls_any; /* to pods and services: they have no certificate that we could check */
 	int tasks;           /* that run */
 };
-/* A slot for one more task; end it with relay_over(). false: too many, or stopping. */
-bool relay_begin(struct relays *r);
-void relay_over(struct relays *r);
+/* Begins a task for rq, in its user's place; *ret is for relay_end(). Fails: ERR_TOO_MANY, ERR_UNAVAILABLE when stopping. */
+int relay_begin(struct rq *rq, void (*run)(void *arg), void *arg, struct place **ret, struct err *e);
+void relay_end(struct relays *r, struct place *taken); /* the last that such a task does */
 /* Borrow: lives as long as the relays. scheme "node": https with the control process's certificate. */
 int relay_client(
 	struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e);

@@ -16,7 +16,7 @@
 
 struct passage {
 	struct relay_call c;
-	struct relays *all;
+	struct place *place;
 	struct rq *rq;
 	struct task_mutex lock;
 	struct task_cond wake;
@@ -230,7 +230,8 @@ static void run(void *arg)
 {
 	struct passage *p = arg;
 	struct rq *rq = p->rq;
-	struct relays *all = p->all;
+	struct relays *all = rq->api->relays;
+	struct place *place = p->place;
 	struct err e;
 
 	err_init(&e);
@@ -240,7 +241,7 @@ static void run(void *arg)
 			e.code = ERR_UNAVAILABLE;
 		reply_error(rq, &e);
 	}
-	relay_over(all);
+	relay_end(all, place);
 }
 
 void relay_answer(struct rq *rq, const struct relay_call *c)
@@ -248,18 +249,13 @@ void relay_answer(struct rq *rq, const struct relay_call *c)
 	struct passage *p = ARENA_NEW(rq->a, struct passage);
 	struct err e;
 
+	err_init(&e);
 	p->c = *c;
-	p->all = rq->api->relays;
 	p->rq = rq;
 	task_mutex_init(&p->lock);
 	task_cond_init(&p->wake);
-	if (relay_begin(p->all)) {
-		task_detach(task_spawn("api-relay", run, p));
+	if (relay_begin(rq, run, p, &p->place, &e) == 0)
 		return;
-	}
 	over(p);
-	err_init(&e);
-	err_set(&e, ERR_TOO_MANY, "too many streams are open, please try again later");
-	e.retry_after_s = 1;
 	reply_error(rq, &e);
 }

@@ -46,6 +46,7 @@ struct control {
 };
 
 #define CONNECTION_BYTES ((int64_t)20 << 10)
+#define STREAM_BYTES ((int64_t)512 << 10) /* of one that is stuck, both ways */
 #define FILES 65536
 #define OTHER_FILES 160 /* of the store, outgoing connections, and those accepted while others are closed */
 
@@ -149,6 +150,7 @@ static int open_api(struct control *c, struct err *e)
 		.audit_keep_max = (int)c->s->audit_maxbackup,
 		.audit_keep_days = (int)c->s->audit_maxage,
 		.loop = c->loops[0],
+		.streams_max = (int)MIN(share(c, 4 * STREAM_BYTES, 64, 1024), (int64_t)connections_max(c) / 2),
 		.ring_bytes = share(c, 16, (int64_t)1 << 20, (int64_t)16 << 20),
 	};
 

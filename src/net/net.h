@@ -113,8 +113,8 @@ void net_pipe_end(struct net_pipe *p);                /* sends the rest, then ha
 void net_pipe_close(struct net_pipe *p);              /* sends the rest, then closes */
 void net_pipe_abandon(struct net_pipe *p); /* so, too; but who takes nothing of the rest for a minute does not get it */
 /* Splices two pipes with back-pressure until both are closed; takes both, whatever ops they had. Any thread; they may
- * live on two loops. When the client's closes, the other is abandoned. */
-void net_splice(struct net_pipe *client, struct net_pipe *other);
+ * live on two loops. When the client's closes, the other is abandoned. over(arg) runs when both are; NULL: nobody asks. */
+void net_splice(struct net_pipe *client, struct net_pipe *other, void (*over)(void *arg), void *arg);
 
 struct http_server;
 struct http_server_opts {

@@ -325,6 +325,8 @@ struct splice {
 		struct net_pipe *p; /* NULL: closed */
 		bool paused;
 	} side[2];
+	void (*over)(void *arg);
+	void *arg;
 };
 #define SPLICE_HIGH ((size_t)256 << 10)
 
@@ -374,6 +376,8 @@ static void side_closed_unlock(struct splice_side *x)
 	pthread_mutex_unlock(&s->lock);
 	if (!last)
 		return;
+	if (s->over)
+		s->over(s->arg);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -390,10 +394,12 @@ static const struct net_pipe_ops splice_ops = {
 	.data = splice_data, .writable = splice_writable, .closed = splice_closed
 };
 
-void net_splice(struct net_pipe *client, struct net_pipe *other)
+void net_splice(struct net_pipe *client, struct net_pipe *other, void (*over)(void *arg), void *arg)
 {
 	struct splice *s = xcalloc(1, sizeof(*s));
 
+	s->over = over;
+	s->arg = arg;
 	pthread_mutex_init(&s->lock, NULL);
 	s->side[0] = (struct splice_side){ .s = s, .p = client };
 	s->side[1] = (struct splice_side){ .s = s, .p = other };

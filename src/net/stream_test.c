@@ -65,13 +65,20 @@ static void ignore_data(void *arg, struct str bytes)
 static const struct net_pipe_ops flood_ops = { .data = ignore_data, .closed = echo_closed };
 static const struct net_pipe_ops stuck_ops = { .data = stuck_data, .closed = echo_closed };
 
+static atomic_int splices_over;
+
+static void splice_over(void *arg)
+{
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
 static void splice_established(
 	void *arg, struct net_pipe *p, int status, const struct http_header *h, size_t n, struct str body)
 {
 	struct http_request *r = arg;
 
 	if (status == 101)
-		net_splice(http_upgrade(r, h, n, NULL, NULL), p);
+		net_splice(http_upgrade(r, h, n, NULL, NULL), p, splice_over, &splices_over);
 	else
 		http_reply_text(r, status, "text/plain", body);
 }
@@ -218,6 +225,7 @@ static void splices_across_loops(void **state)
 		close(fd);
 		wait_for(&closed_pipes, before + 1);
 	}
+	wait_for(&splices_over, 9);
 	assert_starts(
 		raw_ask(http_server_port(server), "POST /splice-no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
 		"HTTP/1.1 403 ");
