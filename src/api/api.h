@@ -40,10 +40,10 @@ struct api_opts {
 	int audit_keep_max, audit_keep_days; /* rotated files that stay; 0: all, however old */
 	int lane_threads;                    /* at most so many threads a lane; 0: 4 */
 	int lane_queue_max;                  /* requests that may wait in a lane before 429; 0: 400 */
-	int streams_max;    /* answers of nodes and other servers that pass through at a time, and as many upgrades; 0: 256 */
-	int64_t ring_bytes;                  /* all watch rings together; 0: 16 MiB */
-	struct net_loop *loop;               /* relays to nodes; NULL: none (simulation) */
-	bool no_authz;                       /* tests only: everything is allowed */
+	int streams_max; /* answers of nodes and other servers that pass through at a time, and as many upgrades; 0: 256 */
+	int64_t ring_bytes;    /* all watch rings together; 0: 16 MiB */
+	struct net_loop *loop; /* relays to nodes; NULL: none (simulation) */
+	bool no_authz;         /* tests only: everything is allowed */
 };
 /* Loads every resource from the store, begins to watch it and writes what every cluster has (api_bootstrap).
  * Fails with the object that could not be read. */

@@ -22,6 +22,8 @@
 #define LINGER_LOOKS 30 /* so often without progress */
 #define LEAVING_MS \
 	100 /* when the server ends: the peer has its answer, only a request that crosses ours would miss it */
+#define VANISHED_MS 60000
+#define VANISHED_TRIES 4
 #define IOV_MOST 32
 #define UNSENT (64 << 10) /* bytes that the kernel takes ahead of what the other side has room for */
 #define STREAM_UNSENT (8 << 10)
@@ -675,6 +677,17 @@ bool conn_is_h2(const struct conn *c)
 	if (c->ssl)
 		SSL_get0_alpn_selected(c->ssl, &p, &n);
 	return n == 2 && memcmp(p, "h2", 2) == 0;
+}
+
+/* Who lives acknowledges what is sent, and who reads nothing the kernel's probes of a window that is shut. */
+bool conn_vanished(const struct conn *c)
+{
+	struct tcp_info i = { 0 };
+	socklen_t n = sizeof(i);
+
+	if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &i, &n) < 0)
+		return false;
+	return MAX(i.tcpi_retransmits, i.tcpi_probes) >= VANISHED_TRIES && i.tcpi_last_ack_recv >= VANISHED_MS;
 }
 
 void conn_prompt(struct conn *c)

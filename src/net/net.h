@@ -103,6 +103,9 @@ struct net_pipe_ops {
 		void *arg, struct str bytes); /* on the loop; bytes borrowed. n == 0: the other side finished sending */
 	void (*writable)(void *arg);
 	void (*closed)(void *arg); /* exactly once and last */
+	/* On the loop, each 20 s while it is paused and nothing is to be sent: say something that changes nothing. A peer
+	 * that is gone resets then, while its end stands behind what is not read. NULL: there is no such thing to say. */
+	void (*nudge)(void *arg);
 };
 struct net_pipe *http_upgrade(struct http_request *r, const struct http_header *headers, size_t n_headers,
 	const struct net_pipe_ops *ops, void *arg);
@@ -247,6 +250,15 @@ struct spdy_stream *spdy_open(
 	struct spdy *s, const struct http_header *headers, size_t n); /* SYN_STREAM; borrowed until spdy_free */
 void spdy_send(struct spdy_stream *st, struct str bytes, bool fin);   /* window respected: the rest is queued */
 size_t spdy_unsent(struct spdy *s);
+/* Of frames that only pass: whether the last of them is whole, so that one more fits in. */
+struct spdy_passing {
+	unsigned char head[8];
+	size_t n; /* of head */
+	uint32_t left;
+};
+void spdy_pass(struct spdy_passing *f, struct str bytes);
+bool spdy_between(const struct spdy_passing *f);
+struct str spdy_nothing(void); /* SETTINGS that set nothing: no answer follows */
 
 /* ---- gRPC client over a unix socket or TLS --------------------------------------------------- */
 

@@ -168,8 +168,9 @@ void conn_reset_at_end(
 	struct conn *c); /* its end, whenever that comes, tells the other side that nobody reads any more */
 void conn_deadline(struct conn *c, int64_t ms); /* timeout() after that; 0: never */
 bool conn_is_h2(const struct conn *c);
-void conn_flush(struct conn *c); /* loop.c */
-void conn_bury(struct conn *c);  /* loop.c: gone() and free */
+bool conn_vanished(const struct conn *c); /* its peer has acknowledged nothing for a minute, though it was asked to */
+void conn_flush(struct conn *c);          /* loop.c */
+void conn_bury(struct conn *c);           /* loop.c: gone() and free */
 int socket_setup(int fd);
 
 /* ---- HTTP/1.1 syntax ------------------------------------------------------------------------- */

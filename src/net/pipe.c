@@ -7,6 +7,7 @@
 
 #define PIPE_LOW ((size_t)64 << 10)
 #define ABANDONED_MS 60000
+#define NUDGE_MS 20000
 struct net_pipe {
 	struct net_msg kick;
 	struct net_loop *loop; /* ref */
@@ -20,6 +21,8 @@ struct net_pipe {
 	bool lost;      /* closed() was called, or is just being called */
 	struct conn *c; /* loop from here on */
 	bool attached;  /* has or had a connection */
+	bool given_up;  /* abandoned: the connection's deadline is for what is left */
+	bool nudged;    /* else it is for on_stuck() */
 	bool eof, eof_told, closed;
 	struct parts out;
 	struct buf early;
@@ -150,15 +153,52 @@ static void on_input(struct conn *c, struct str bytes)
 	conn_pause(c, true);
 }
 
-/* Abandoned: nobody waits for what is left, so it has to be taken soon. */
-static void on_timeout(struct conn *c)
+/* It is paused, or its reader takes nothing. */
+static void expect_stuck(struct net_pipe *p)
 {
-	uint64_t rests = loop_ms() - c->moved_ms;
+	if (p->nudged || p->given_up || !(p->c->blocked || p->c->paused))
+		return;
+	p->nudged = true;
+	conn_deadline(p->c, NUDGE_MS);
+}
+
+/* Nobody waits for what is left, so it has to be taken soon. */
+static void on_left(struct net_pipe *p)
+{
+	uint64_t rests = loop_ms() - p->c->moved_ms;
 
 	if (rests >= ABANDONED_MS)
-		conn_reset(c);
+		conn_reset(p->c);
 	else
-		conn_deadline(c, (int64_t)(ABANDONED_MS - rests));
+		conn_deadline(p->c, (int64_t)(ABANDONED_MS - rests));
+}
+
+/* While nothing moves one way the peer may be gone, and its last word stand behind what is not read. Who is sent something
+ * has to acknowledge it, or says that nobody is there; how long it takes to read or to write does not matter. */
+static void on_stuck(struct net_pipe *p)
+{
+	p->nudged = false;
+	if (conn_vanished(p->c)) {
+		conn_reset(p->c);
+		return;
+	}
+	pthread_mutex_lock(&p->lock);
+	const struct net_pipe_ops *ops = p->paused && !p->close && !p->lost && !atomic_load(&p->unsent) ? p->ops : NULL;
+	void *arg = p->arg;
+	pthread_mutex_unlock(&p->lock);
+	if (ops && ops->nudge)
+		ops->nudge(arg);
+	expect_stuck(p);
+}
+
+static void on_timeout(struct conn *c)
+{
+	struct net_pipe *p = c->arg;
+
+	if (p->given_up)
+		on_left(p);
+	else
+		on_stuck(p);
 }
 
 static void on_gone(struct conn *c)
@@ -167,6 +207,11 @@ static void on_gone(struct conn *c)
 
 	p->c = NULL;
 	parts_fini(&p->out);
+	if (c->accepted &&
+		!p->eof) { /* what a client sent that is gone, and that nobody takes now, keeps nothing open */
+		buf_fini(&p->early);
+		p->early = BUF_INIT;
+	}
 	settle(p);
 }
 
@@ -192,6 +237,7 @@ static void kick_run(struct net_msg *m)
 		if (close && (!p->c->opened || p->c->broken))
 			conn_close(p->c, NULL);
 		if (abandoned) {
+			p->given_up = true;
 			conn_reset_at_end(p->c);
 			conn_deadline(p->c, ABANDONED_MS);
 		}
@@ -199,6 +245,7 @@ static void kick_run(struct net_msg *m)
 			conn_finish(p->c);
 		conn_pause(p->c, pause && !close);
 		conn_dirty(p->c);
+		expect_stuck(p);
 	}
 	settle(p);
 	pipe_unref(p);

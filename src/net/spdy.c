@@ -458,6 +458,36 @@ static size_t take_head(struct spdy *s, struct str in)
 	return n;
 }
 
+/* ---- frames that pass ------------------------------------------------------------------------ */
+
+void spdy_pass(struct spdy_passing *f, struct str bytes)
+{
+	while (bytes.n) {
+		size_t n = MIN(bytes.n, f->left ? f->left : sizeof(f->head) - f->n);
+
+		if (f->left) {
+			f->left -= (uint32_t)n;
+		} else {
+			memcpy(f->head + f->n, bytes.p, n);
+			f->n = (f->n + n) % sizeof(f->head);
+			f->left = f->n ? 0 : get32((const char *)f->head + 4) & 0xffffff;
+		}
+		bytes = str_sub(bytes, n, bytes.n);
+	}
+}
+
+bool spdy_between(const struct spdy_passing *f)
+{
+	return !f->n && !f->left;
+}
+
+struct str spdy_nothing(void)
+{
+	static const char frame[12] = { (char)0x80, 3, 0, SETTINGS, 0, 0, 0, 4 };
+
+	return str_n(frame, sizeof(frame));
+}
+
 static void spdy_unref(struct spdy *s);
 
 void spdy_input(struct spdy *s, struct str bytes)

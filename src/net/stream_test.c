@@ -48,22 +48,17 @@ static void echo_closed(void *arg)
 
 static const struct net_pipe_ops echo_ops = { echo_data, echo_writable, echo_closed };
 
-/* Takes one piece, then no more. */
-static void stuck_data(void *arg, struct str bytes)
-{
-	struct echo *x = arg;
-
-	pthread_mutex_lock(&x->lock);
-	net_pipe_pause(x->p, true);
-	pthread_mutex_unlock(&x->lock);
-}
-
 static void ignore_data(void *arg, struct str bytes)
 {
 }
 
+static void stuck_nudge(void *arg)
+{
+	net_pipe_write(((struct echo *)arg)->p, STR("still there?"));
+}
+
 static const struct net_pipe_ops flood_ops = { .data = ignore_data, .closed = echo_closed };
-static const struct net_pipe_ops stuck_ops = { .data = stuck_data, .closed = echo_closed };
+static const struct net_pipe_ops stuck_ops = { .data = ignore_data, .closed = echo_closed, .nudge = stuck_nudge };
 
 static atomic_int splices_over;
 
@@ -98,7 +93,9 @@ static void ws_message(void *arg, bool binary, struct str bytes)
 {
 	struct ws *x = arg;
 
-	if (str_is(bytes, "bye"))
+	if (str_is(bytes, "rest"))
+		websocket_pause(x->w, true);
+	else if (str_is(bytes, "bye"))
 		websocket_close(x->w, 1001, "as you wish");
 	else
 		websocket_send(x->w, binary, (struct str[]){ STR("<"), bytes, STR(">") }, 3);
@@ -116,6 +113,7 @@ static void handle(void *arg, struct http_request *r)
 		pthread_mutex_init(&x->lock, NULL);
 		pthread_mutex_lock(&x->lock);
 		x->p = http_upgrade(r, &upgrade, 1, str_is(http_path(r), "/echo") ? &echo_ops : &stuck_ops, x);
+		net_pipe_pause(x->p, str_is(http_path(r), "/stuck"));
 		pthread_mutex_unlock(&x->lock);
 	} else if (str_is(http_path(r), "/flood")) {
 		auto_free char *much = xcalloc(1, MUCH);
@@ -256,9 +254,15 @@ static void vanish(int fd)
 	close(fd);
 }
 
+/* Something that is done on a loop: for how many connections, and how often. */
+struct visit {
+	struct net_msg msg;
+	atomic_int found, age;
+};
+
 static void notices_a_reset_while_paused(void **state)
 {
-	int before = atomic_load(&closed_pipes), fd = stick(UPGRADE("/stuck"));
+	int before = atomic_load(&closed_pipes), fd = stick(UPGRADE("/stuck") "ahead");
 
 	assert_int_equal(atomic_load(&closed_pipes), before);
 	vanish(fd);
@@ -277,42 +281,88 @@ static void notices_a_reset_while_paused(void **state)
 	close(fd);
 }
 
-/* What is left for the far side of a splice whose client is gone: its connection, and the clock turned by a minute. */
-struct abandoned {
-	struct net_msg msg;
-	atomic_int found, age;
-};
+/* Lets the time pass of which pipes wait while they are paused. */
+static void pass_time(struct net_msg *m)
+{
+	struct visit *v = container_of(m, struct visit, msg);
 
+	for (int i = 0; i < 2; i++)
+		for (struct conn *c = loops[i]->conns; c && loop_here(loops[i]); c = c->next)
+			if (c->accepted && c->paused && !c->closing && uv_is_active((uv_handle_t *)&c->timer))
+				c->ops->timeout(c);
+	atomic_fetch_add(&v->age, 1);
+}
+
+static void nudge_all(void)
+{
+	struct visit v = { .msg.run = pass_time };
+
+	for (int i = 0; i < 2; i++) {
+		loop_send(loops[i], &v.msg);
+		wait_for(&v.age, i + 1);
+	}
+	usleep(10000);
+}
+
+static void nudge_until_it_says_something(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	while (poll(&p, 1, 0) != 1)
+		nudge_all();
+}
+
+/* Who sends more than is read, and hangs up: the end stands behind what is not read. */
+static void nudges_who_may_be_gone(void **state)
+{
+	int before = atomic_load(&closed_pipes), fd = stick(UPGRADE("/stuck"));
+
+	for (int i = 0; i < 2; i++) { /* no answer is needed */
+		nudge_until_it_says_something(fd);
+		raw_read(fd, "still there?");
+	}
+	assert_int_equal(atomic_load(&closed_pipes), before);
+	close(fd);
+	usleep(100000);
+	assert_int_equal(atomic_load(&closed_pipes), before);
+	nudge_all();
+	wait_for(&closed_pipes, before + 1);
+}
+
+/* What is left for the far side of a splice whose client is gone: its connection, and the clock turned by a minute. */
 static void find_abandoned(struct net_msg *m)
 {
-	struct abandoned *a = container_of(m, struct abandoned, msg);
+	struct visit *v = container_of(m, struct visit, msg);
 
 	for (struct conn *c = loops[1]->conns; c; c = c->next) {
+		uint64_t moved_ms = c->moved_ms;
+
 		if (c->accepted || c->closing || !uv_is_active((uv_handle_t *)&c->timer) || !c->out.n)
 			continue;
-		c->moved_ms -= 59000; /* not yet */
+		c->moved_ms = moved_ms - 59000; /* not yet */
 		c->ops->timeout(c);
 		if (c->closing)
 			continue;
-		c->moved_ms -= 1000;
+		c->moved_ms = moved_ms - 60000;
 		c->ops->timeout(c);
-		atomic_fetch_add(&a->found, c->closing);
+		c->moved_ms = moved_ms;
+		atomic_fetch_add(&v->found, c->closing);
 	}
-	atomic_fetch_add(&a->age, 1);
+	atomic_fetch_add(&v->age, 1);
 }
 
 static void gives_up_what_nobody_takes(void **state)
 {
 	int before = atomic_load(&closed_pipes), fd = stick(UPGRADE("/splice-stuck"));
-	struct abandoned a = { .msg.run = find_abandoned };
+	struct visit v = { .msg.run = find_abandoned };
 
 	vanish(fd);
-	for (int i = 1; i < 100 && !atomic_load(&a.found); i++) {
+	for (int i = 1; i < 100 && !atomic_load(&v.found); i++) {
 		usleep(10000);
-		loop_send(loops[1], &a.msg);
-		wait_for(&a.age, i);
+		loop_send(loops[1], &v.msg);
+		wait_for(&v.age, i);
 	}
-	assert_int_equal(atomic_load(&a.found), 1);
+	assert_int_equal(atomic_load(&v.found), 1);
 	wait_for(&closed_pipes, before + 1);
 }
 
@@ -335,23 +385,23 @@ static void ends_what_nobody_reads(void **state)
 /* TCP_USER_TIMEOUT would end those, too, whose reader pauses for longer. */
 static void look_at_timeouts(struct net_msg *m)
 {
-	struct abandoned *a = container_of(m, struct abandoned, msg);
+	struct visit *v = container_of(m, struct visit, msg);
 	int ms;
 	socklen_t n = sizeof(ms);
 
 	for (struct conn *c = loops[1]->conns; c; c = c->next)
 		if (getsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &n) == 0 && ms)
-			atomic_fetch_add(&a->found, 1);
-	atomic_fetch_add(&a->age, 1);
+			atomic_fetch_add(&v->found, 1);
+	atomic_fetch_add(&v->age, 1);
 }
 
 static int impatient(void)
 {
-	struct abandoned a = { .msg.run = look_at_timeouts };
+	struct visit v = { .msg.run = look_at_timeouts };
 
-	loop_send(loops[1], &a.msg);
-	wait_for(&a.age, 1);
-	return atomic_load(&a.found);
+	loop_send(loops[1], &v.msg);
+	wait_for(&v.age, 1);
+	return atomic_load(&v.found);
 }
 
 static void waits_for_slow_readers(void **state)
@@ -455,6 +505,19 @@ static void speaks_websocket(void **state)
 	assert_int_equal(frame_read(fd, text), -1);
 	close(fd);
 	wait_for(&closed_pipes, before + 2);
+}
+
+static void nudges_over_websockets(void **state)
+{
+	int fd = ws_connect(), before = atomic_load(&closed_pipes);
+	char text[256];
+
+	frame_send(fd, 0x81, "rest", 4);
+	nudge_until_it_says_something(fd);
+	assert_int_equal(frame_read(fd, text), 0x8a); /* a pong: no answer follows */
+	assert_string_equal(text, "");
+	vanish(fd);
+	wait_for(&closed_pipes, before + 1);
 }
 
 static void guards_websockets(void **state)
@@ -671,6 +734,26 @@ static void speaks_spdy(void **state)
 	buf_fini(&sc.got);
 }
 
+/* Where one frame has ended another fits in, however they are cut. */
+static void knows_where_frames_end(void **state)
+{
+	static const char frames[] = "\0\0\0\1\0\0\0\3abc"
+				     "\x80\3\0\6\0\0\0\4\0\0\0\1"
+				     "\0\0\0\1\1\0\0\0";
+	size_t n = sizeof(frames) - 1;
+
+	for (size_t cut = 0; cut <= n; cut++) {
+		struct spdy_passing f = { 0 };
+
+		spdy_pass(&f, str_n(frames, cut));
+		assert_int_equal(spdy_between(&f), cut == 0 || cut == 11 || cut == 23 || cut == n);
+		spdy_pass(&f, str_n(frames + cut, n - cut));
+		assert_true(spdy_between(&f));
+		spdy_pass(&f, spdy_nothing());
+		assert_true(spdy_between(&f));
+	}
+}
+
 /* ---- a peer that says all it has to say, then resets the connection because it has not read what we said ---- */
 
 #define LAST_WORDS 90000
@@ -753,13 +836,16 @@ int main(void)
 		cmocka_unit_test(upgrades_and_half_closes),
 		cmocka_unit_test(splices_across_loops),
 		cmocka_unit_test(notices_a_reset_while_paused),
+		cmocka_unit_test(nudges_who_may_be_gone),
 		cmocka_unit_test(gives_up_what_nobody_takes),
 		cmocka_unit_test(ends_what_nobody_reads),
 		cmocka_unit_test(waits_for_slow_readers),
 		cmocka_unit_test(refuses_upgrade_unasked),
 		cmocka_unit_test(speaks_websocket),
+		cmocka_unit_test(nudges_over_websockets),
 		cmocka_unit_test(guards_websockets),
 		cmocka_unit_test(speaks_spdy),
+		cmocka_unit_test(knows_where_frames_end),
 		cmocka_unit_test(hears_the_last_words),
 		cmocka_unit_test(reports_no_connection),
 	};

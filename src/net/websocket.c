@@ -161,6 +161,16 @@ static void on_writable(void *arg)
 		w->ops->writable(w->arg);
 }
 
+/* A pong that nobody asked for (RFC 6455, 5.5.3): no answer follows, which might wait behind what we do not read. */
+static void on_nudge(void *arg)
+{
+	struct websocket *w = arg;
+	char head[10];
+	struct str frame = str_n(head, frame_head(WSLAY_PONG, 0, head));
+
+	pipe_writev(w->p, &frame, 1);
+}
+
 static void on_closed(void *arg)
 {
 	struct websocket *w = arg;
@@ -173,7 +183,9 @@ static void on_closed(void *arg)
 	free(w);
 }
 
-static const struct net_pipe_ops pipe_ops = { .data = on_data, .writable = on_writable, .closed = on_closed };
+static const struct net_pipe_ops pipe_ops = {
+	.data = on_data, .writable = on_writable, .closed = on_closed, .nudge = on_nudge
+};
 
 /* ---- the handshake --------------------------------------------------------------------------- */
 

@@ -75,7 +75,16 @@ static void near_closed(void *arg)
 	maybe_free(s);
 }
 
-static const struct net_pipe_ops near_ops = { near_data, near_writable, near_closed };
+/* No ping: its answer would wait behind the input that is not read, and in kubectl everything behind it. */
+static void near_nudge(void *arg)
+{
+	struct session *s = arg;
+
+	if (s->near && spdy_between(&s->passing))
+		net_pipe_write(s->near, spdy_nothing());
+}
+
+static const struct net_pipe_ops near_ops = { near_data, near_writable, near_closed, near_nudge };
 
 /* ---- WebSocket side -------------------------------------------------------------------------- */
 
@@ -234,6 +243,7 @@ static void far_data(void *arg, struct str bytes)
 		net_pipe_end(s->near);
 		return;
 	}
+	spdy_pass(&s->passing, bytes);
 	net_pipe_write(s->near, bytes);
 	if (net_pipe_unsent(s->near) > HIGH)
 		net_pipe_pause(s->far, true);

@@ -27,6 +27,7 @@ struct session {
 	char *ws_protocol;           /* NULL: the client speaks SPDY; "": a WebSocket without subprotocol */
 	bool base64;                 /* WebSocket messages are text: a digit for the channel, then base64 */
 	struct net_pipe *near, *far; /* SPDY client; containerd */
+	struct spdy_passing passing; /* from far to near */
 	struct websocket *ws;
 	bool near_open, far_open;
 

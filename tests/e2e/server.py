@@ -115,10 +115,11 @@ class Server:
         for name in names:
             shutil.copy(os.path.join(IMAGES, name + ".tar"), os.path.join(self.data, "images", name + ".tar"))
 
-    def start(self, **env):
+    def start(self, *before, **env):
+        """before: a command that runs it."""
         self.started = time.monotonic()
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([self.program, "server", "--data-dir", self.data, *self.flags], stdout=log, stderr=log,
+            self.process = subprocess.Popen([*before, self.program, "server", "--data-dir", self.data, *self.flags], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **env})
         return self
 

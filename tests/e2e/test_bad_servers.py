@@ -10,7 +10,7 @@ import time
 
 import pytest
 from conftest import figures
-from kube import ApiError, path
+from kube import ApiError, path, until
 from server import Server
 from test_aggregation import NAME, SERVICES, available, own_address
 from webhook_server import certificate, configuration
@@ -76,7 +76,7 @@ class Bad:
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(cert, key)
         self.listener = socket.create_server(("0.0.0.0", 0))
-        self.port, self.answer, self.stop = self.listener.getsockname()[1], once(), threading.Event()
+        self.port, self.answer, self.head, self.stop = self.listener.getsockname()[1], once(), b"", threading.Event()
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -96,6 +96,7 @@ class Bad:
                     if not piece:
                         return
                     head += piece
+                self.head = head
                 if length := re.search(rb"(?i)content-length: (\d+)", head):
                     left = int(length[1]) - len(head.split(b"\r\n\r\n", 1)[1])
                     while left > 0:
@@ -179,25 +180,28 @@ def test_webhook(server, bad, webhook, what):
 
 # ---- aggregated servers --------------------------------------------------------------------------------------------------
 
-@pytest.fixture(scope="module")
-def aggregated(server, bad):
-    kube, at = server.kube, "/api/v1/namespaces/default"
+def aggregate(kube, bad):
+    """Where it serves its kind."""
+    at = "/api/v1/namespaces/default"
     kube.create(f"{at}/services", {"metadata": {"name": "bad"}, "spec": {"ports": [{"port": 443, "targetPort": bad.port}]}})
     kube.create(f"{at}/endpoints", {"metadata": {"name": "bad"}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": bad.port}]}]})
-    kube.create(SERVICES, {"metadata": {"name": "v1alpha1.wardle.example.com"}, "spec": {
+    kube.create(SERVICES, {"metadata": {"name": NAME.rsplit("/", 1)[1]}, "spec": {
         "group": "wardle.example.com", "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
         "service": {"namespace": "default", "name": "bad", "port": 443}, "insecureSkipTLSVerify": True}})
     available(kube, "True")
-    yield "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders"
-    for name in (NAME, f"{at}/endpoints/bad", f"{at}/services/bad"):
-        kube.text("DELETE", name)
+    return "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders"
 
 
-def ask(server, where):
+@pytest.fixture(scope="module")
+def aggregated(server, bad):
+    return aggregate(server.kube, bad)
+
+
+def ask(server, where, headers=""):
     sock = socket.create_connection((server.kube.server.hostname, server.port), timeout=20)
     server.kube.tls.set_alpn_protocols(["http/1.1"])
     sock = server.kube.tls.wrap_socket(sock, server_hostname=server.kube.server.hostname)
-    sock.sendall(f"GET {where} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    sock.sendall(f"GET {where} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
     return sock
 
 
@@ -241,3 +245,49 @@ def test_aggregated(server, bad, aggregated, what, status, whole):
     figures("an aggregated server: " + what, mib_more=round(peak.most, 1), says=got[-120:].decode(errors="replace"))
     assert status in got.split(b"\r\n")[0] or (not got and not whole), got
     assert whole == got.endswith(b"...") and peak.most < MOST_MIB
+
+
+def test_packed_answers_pass_as_they_are(server, bad, aggregated):
+    """The client's Accept-Encoding is the aggregated server's to look at; nobody unpacks what it packed."""
+    bomb = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB)
+    asked = []
+    bad.answer = lambda sock, stop: (asked.append(bad.head), once(bomb, BOMB)(sock, stop))
+    with Peak(server) as peak:
+        got = read(ask(server, aggregated, "Accept-Encoding: gzip\r\n"), 1 << 20, 3)
+    assert b"content-encoding: gzip" in got and b"accept-encoding: gzip" in asked[0].lower()
+    assert unchunked(got.split(b"\r\n\r\n", 1)[1]) == BOMB and peak.most < MOST_MIB
+
+
+def unchunked(body):
+    whole = b""
+    while (n := int((line := body.split(b"\r\n", 1))[0], 16)):
+        whole, body = whole + line[1][:n], line[1][n + 2:]
+    return whole
+
+
+def test_packed_requests_are_refused(server):
+    """Nothing of a bomb is unpacked, as upstream."""
+    with Peak(server) as peak:
+        code, text = server.kube.clone(20).text("POST", path("configmaps", "default"), BOMB)
+    assert code == 400 and peak.most < MOST_MIB, (code, text)
+
+
+def test_nobody_takes_the_last_stream(bad, fresh):
+    """A server with few files has few places for streams: whoever takes what they can leaves some to others."""
+    bad.answer = BAD["gigabytes"][0]
+    small = fresh(node=False).start("prlimit", "--nofile=256:256").wait_api()
+    where = aggregate(small.kube, bad)
+    held = []
+    while len(held) < 90:
+        sock = ask(small, where)
+        head = sock.recv(1000)
+        if b" 200 " not in head:
+            break
+        held.append(sock)
+    assert b" 429 " in head and b"retry-after: 1" in head and b"which is their share" in head + read(sock, 300, 2), head
+    other = ask(small, where, "Impersonate-User: jane\r\nImpersonate-Group: system:masters\r\n")
+    assert b" 200 " in other.recv(1000)
+    figures("streams that one user holds of a server with 256 files", held=len(held))
+    for s in (*held, sock, other):
+        s.close()
+    until(lambda: b" 200 " in ask(small, where).recv(1000), 60, "there are places again")

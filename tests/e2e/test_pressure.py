@@ -5,14 +5,13 @@ import resource
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import time
 
 import pytest
 from conftest import figures
 from kube import path, until
-from server import KOGGE, Server
+from server import Server
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
@@ -328,9 +327,7 @@ def test_few_files():
     """256 files: half-open connections go, leases go on, the log says why and does not repeat itself."""
     small = Server(node=False)
     try:
-        with open(small.log, "ab") as log:
-            small.process = subprocess.Popen(["prlimit", "--nofile=256:256", KOGGE, "server", "--data-dir", small.data, *small.flags],
-                                             stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        small.start("prlimit", "--nofile=256:256")
         small.wait_ready()
         lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         small.kube.create(lease, {"metadata": {"name": "n1", "namespace": "kube-node-lease"}})
