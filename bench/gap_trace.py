@@ -12,6 +12,7 @@ LINE = re.compile(r"^\s*(?P<task>.+)-(?P<pid>\d+)\s+\(\s*(?P<program>[\d-]+)\) \
 SWITCH = re.compile(r"prev_comm=(?P<prev>.*) prev_pid=(?P<prev_pid>\d+) prev_prio=-?\d+ prev_state=(?P<state>\S+) ==> "
                     r"next_comm=(?P<next>.*) next_pid=(?P<next_pid>\d+) ")
 WAKING = re.compile(r"comm=(?P<comm>.*) pid=(?P<pid>\d+) prio=")
+RUNTIME = re.compile(r"comm=.* pid=(?P<pid>\d+) runtime=(?P<ns>\d+)")
 KERNEL = ("kworker", "ksoftirqd", "migration", "rcu_", "jbd2", "kswapd", "kcompactd", "kdamond", "khugepaged")
 STRETCH = 0.0001  # s, shorter ones are not told one by one
 BEFORE = 0.006    # s, what is told of the time before the gap
@@ -21,6 +22,11 @@ class Stretch:
     """A thread in one state: it "ran" on a processor, was "late" (it could have run), or "waits"."""
     def __init__(self, pid, state, began, cpu=None, why=""):
         self.pid, self.state, self.began, self.cpu, self.why, self.ended = pid, state, began, cpu, why, began
+        self.worked = 0  # ms
+
+    def taken(self):
+        """By the machine below us: the clock went on and the thread's own did not."""
+        return max(0, self.within(self.began, self.ended) - self.worked) if self.state == "ran" and self.worked else 0
 
     def within(self, began, ended):
         return 1000 * max(0, min(self.ended, ended) - max(self.began, began))
@@ -51,6 +57,8 @@ class Trace:
             self.processors.add(found["cpu"])
             if found["event"] == "sched_switch":
                 self.switch(at, int(found["cpu"]), SWITCH.match(found["rest"]))
+            elif found["event"] == "sched_stat_runtime":
+                self.runtime(RUNTIME.match(found["rest"]))
             elif found["event"] == "sched_waking":
                 self.waking(at, WAKING.match(found["rest"]), found["task"].strip())
             else:
@@ -75,6 +83,11 @@ class Trace:
         pid = int(w["pid"]) if w else 0
         if pid and (pid not in self.at_it or self.at_it[pid].state == "waits"):
             self.change(pid, w["comm"], Stretch(pid, "late", at, why=f"woken by {by}"))
+
+    def runtime(self, r):
+        s = self.at_it.get(int(r["pid"])) if r else None
+        if s and s.state == "ran":
+            s.worked += int(r["ns"]) / 1e6
 
     def change(self, pid, name, stretch):
         self.names[pid] = name
@@ -102,6 +115,14 @@ class Trace:
                 total[by(s.pid)] += t
         return total
 
+    def taken(self):
+        """By thread; of stretches that are in the gap."""
+        total = collections.Counter()
+        for s in self.stretches:
+            if s.began >= self.began:
+                total[self.name(s.pid)] += s.taken()
+        return total
+
     def store(self, state, why=""):
         return sum(s.within(self.began, self.ended) for s in self.stretches
                    if s.state == state and s.why.startswith(why) and self.names[s.pid] == "store" and self.whose(s.pid) == "server")
@@ -116,6 +137,7 @@ def summary(t):
     whose = t.sums("ran", t.whose)
     print(f"  {room:.1f} ms; {t.about}")
     print(f"  processors (ms; of {len(t.processors) * room:.1f}): {most(whose, 4)}; threads (*: of other programs): {most(t.sums('ran', t.name), 12)}")
+    print(f"  of that the machine below took (ms): {sum(t.taken().values()):.1f}; {most(t.taken(), 5)}")
     print(f"  the store's thread ran for {t.store('ran'):.1f} ms, waited for the disk {t.store('waits', 'D'):.1f}, for a processor {t.store('late'):.1f}, "
           f"for work {t.store('waits', 'S'):.1f}")
     late = [s for s in t.stretches if s.state == "late" and s.within(t.began, t.ended) >= 1 and t.whose(s.pid) == "server"]

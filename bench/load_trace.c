@@ -25,7 +25,8 @@ struct trace {
 	struct mono begun; /* what was before is not in the ring */
 };
 
-/* Stacks only of threads of the server that begin to wait: they say for what. */
+/* Stacks only of threads of the server that begin to wait: they say for what. A thread's runtime is without what the machine
+ * below us took meanwhile, where it tells (steal time). */
 static const struct {
 	const char *file, *value;
 } settings[] = {
@@ -35,6 +36,7 @@ static const struct {
 	{ "events/sched/sched_switch/enable", "1" },
 	{ "events/sched/sched_switch/trigger", "stacktrace if prev_comm == \"store\"" },
 	{ "events/sched/sched_waking/enable", "1" },
+	{ "events/sched/sched_stat_runtime/enable", "1" },
 	{ "events/ext4/ext4_sync_file_enter/enable", "1" },
 	{ "events/ext4/ext4_sync_file_exit/enable", "1" },
 	{ "events/jbd2/jbd2_start_commit/enable", "1" },
