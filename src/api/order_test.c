@@ -167,6 +167,9 @@ static void a_name_is_made_after_admission(void **state)
 	assert_string_equal(get(f, "details.name"), "web-");
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"generateName\":\"web-\"}}"));
 	assert_int_equal(strlen(get(f, "metadata.name")), 9);
+	expect(f, 201, call(f, "POST", "/api/v1/namespaces", "{\"metadata\":{\"generateName\":\"web-\"}}"));
+	struct val label = val_get(doc_get(f->doc, "metadata.labels"), "kubernetes.io/metadata.name");
+	assert_true(str_eq(val_str(label), doc_name(f->doc)));
 	expect(f, 422, call(f, "POST", CM, "{\"metadata\":{}}"));
 	assert_string_equal(get(f, "details.name"), "");
 }

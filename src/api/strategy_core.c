@@ -2,12 +2,22 @@
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
+/* A default, which a name that was made only now did not get. */
+static void label_with_name(struct rq *rq, struct node *o)
+{
+	struct node *labels = node_need_map(o, "metadata.labels");
+
+	if (rq->name.n && !node_getc(labels, "kubernetes.io/metadata.name"))
+		node_setc(labels, "kubernetes.io/metadata.name", node_str(rq->a, rq->name));
+}
+
 static int namespace_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
 	struct node *spec;
 
 	(void)e;
 	if (!val_has(old)) {
+		label_with_name(rq, o);
 		node_setc(o, "status", node_pack(rq->a, "{phase:'Active'}"));
 		spec = node_need_map(o, "spec");
 		if (!node_len(node_getc(spec, "finalizers")))
