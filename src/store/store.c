@@ -51,6 +51,7 @@ struct store {
 	size_t queued;
 	bool closing, gathering;
 	bool at_work; /* somebody does the store's work: who set it */
+	bool crowded; /* the last writers came several at a time */
 	bool late;    /* a writer left something to do to the store's task, which may take long */
 
 	atomic_int coming;
@@ -314,6 +315,7 @@ static struct op *take_ops(struct store *s, bool *stop)
 		gather(s);
 	lap(s, STORE_GATHER);
 	list = s->first;
+	s->crowded = s->queued > 1;
 	s->first = NULL;
 	s->queued = 0;
 	s->last = &s->first;
@@ -347,10 +349,11 @@ static void store_run(void *arg)
 
 /* ---- a writer that does the work himself ----------------------------------------------------- */
 
-/* Under the lock. False: somebody is at it, or has to be: others are on their way, and one commit shall serve them all. */
+/* Under the lock. False: somebody is at it, or has to be: others are on their way, or likely to be, and one commit shall
+ * serve them all. */
 static bool begin_alone(struct store *s)
 {
-	if (s->at_work || s->first || s->sweeping || s->late || s->closing || atomic_load(&s->coming) > 0)
+	if (s->at_work || s->crowded || s->first || s->sweeping || s->late || s->closing || atomic_load(&s->coming) > 0)
 		return false;
 	s->at_work = true;
 	lap(s, STORE_WAIT);
@@ -369,6 +372,7 @@ static void work_alone(struct store *s, struct op *op)
 	task_lock(&s->lock);
 	s->at_work = false;
 	s->late = late;
+	s->crowded = s->first;
 	if (s->first || s->sweeping || s->late || s->closing)
 		task_signal(&s->work);
 	task_unlock(&s->lock);
