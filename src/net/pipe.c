@@ -178,7 +178,8 @@ static void on_left(struct net_pipe *p)
 static void on_stuck(struct net_pipe *p)
 {
 	p->nudged = false;
-	if (conn_vanished(p->c)) {
+	if (conn_vanished(p->c) ||
+		(p->c->accepted && p->c->broken)) { /* a paused one does not read that it was reset */
 		conn_reset(p->c);
 		return;
 	}
@@ -205,10 +206,12 @@ static void on_gone(struct conn *c)
 {
 	struct net_pipe *p = c->arg;
 
+	bool in_order = p->eof && c->shut_done && !c->why; /* each side had said its last word */
+
 	p->c = NULL;
 	parts_fini(&p->out);
 	if (c->accepted &&
-		!p->eof) { /* what a client sent that is gone, and that nobody takes now, keeps nothing open */
+		!in_order) { /* what a client sent that is gone, and that nobody takes now, keeps nothing open */
 		buf_fini(&p->early);
 		p->early = BUF_INIT;
 	}
