@@ -287,7 +287,7 @@ static void pass_time(struct net_msg *m)
 	struct visit *v = container_of(m, struct visit, msg);
 
 	for (int i = 0; i < 2; i++)
-		for (struct conn *c = loops[i]->conns; c && loop_here(loops[i]); c = c->next)
+		for (struct conn *c = loop_here(loops[i]) ? loops[i]->conns : NULL; c; c = c->next)
 			if (c->accepted && c->paused && !c->closing && uv_is_active((uv_handle_t *)&c->timer))
 				c->ops->timeout(c);
 	atomic_fetch_add(&v->age, 1);
