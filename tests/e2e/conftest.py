@@ -160,6 +160,16 @@ def cluster():
         server.end()
 
 
+@pytest.fixture(scope="module")
+def server():
+    """The API alone, of one file of tests."""
+    made = Server(node=False)
+    try:
+        yield made.start().wait_api()
+    finally:
+        made.end()
+
+
 @pytest.fixture
 def data(tmp_path_factory):
     """A folder that every user may pass through; it goes away."""

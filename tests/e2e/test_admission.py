@@ -8,16 +8,6 @@ from kube import ApiError, path, until
 COUNT = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def server():
-    from server import Server
-    made = Server(node=False)
-    try:
-        yield made.start().wait_ready()
-    finally:
-        made.end()
-
-
 @pytest.fixture
 def ns(server):
     name = f"admit-{next(COUNT)}"

@@ -9,7 +9,6 @@ import pytest
 from conftest import KUBECTLS, Kubectl
 from custom import Hook, condition
 from kube import ApiError, until
-from server import Server
 
 GROUP, VERSION = "wardle.example.com", "v1alpha1"
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
@@ -30,16 +29,6 @@ def wardle(path, body):
     if where.endswith("/one"):
         return FLUNDER
     return {"kind": "FlunderList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {"resourceVersion": "1"}, "items": [FLUNDER]}
-
-
-@pytest.fixture(scope="module")
-def server():
-    one = Server(node=False)
-    try:
-        one.start().wait_api()
-        yield one
-    finally:
-        one.end()
 
 
 @pytest.fixture

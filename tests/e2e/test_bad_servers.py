@@ -11,7 +11,6 @@ import time
 import pytest
 from conftest import figures
 from kube import ApiError, path, until
-from server import Server
 from test_aggregation import NAME, SERVICES, available, own_address
 from webhook_server import certificate, configuration
 
@@ -108,15 +107,6 @@ class Bad:
     def end(self):
         self.stop.set()
         self.listener.close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    one = Server(node=False)
-    try:
-        yield one.start().wait_api()
-    finally:
-        one.end()
 
 
 @pytest.fixture(scope="module")

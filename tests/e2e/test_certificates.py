@@ -9,16 +9,6 @@ from conftest import KUBECTLS, Kubectl
 from kube import ApiError, Kube, path, until
 
 
-@pytest.fixture(scope="module")
-def server():
-    from server import Server
-    made = Server(node=False)
-    try:
-        yield made.start().wait_api()
-    finally:
-        made.end()
-
-
 def get(server, name):
     return server.kube.get(path("certificatesigningrequests", None, name))
 

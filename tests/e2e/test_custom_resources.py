@@ -10,21 +10,10 @@ from kubernetes import client, config
 from conftest import KUBECTLS, Kubectl, figures
 from custom import CRDS, GROUP, Hook, condition, definition, version, where
 from kube import ApiError, until
-from server import Server
 
 CRON = {"cron": {"type": "string", "pattern": r"^(\d+|\*)(\s+(\d+|\*)){4}$"}, "replicas": {"type": "integer", "minimum": 1, "maximum": 10, "default": 1},
         "list": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": {
             "type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "v": {"type": "integer"}}}}}
-
-
-@pytest.fixture(scope="module")
-def server():
-    one = Server(node=False)
-    try:
-        one.start().wait_api()
-        yield one
-    finally:
-        one.end()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from certificates import Request, node_certificate, plain_tls, show
-from kube import ApiError, path, until
+from kube import path, until
 from rbac import Rbac
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -39,16 +39,6 @@ class Caller:
             self.connection.close()
             self.connection = None
         return answer.status, text.decode(errors="replace")
-
-
-@pytest.fixture(scope="module")
-def server():
-    from server import Server
-    made = Server(node=False)
-    try:
-        yield made.start().wait_ready()
-    finally:
-        made.end()
 
 
 @pytest.fixture(scope="module")
