@@ -1,4 +1,5 @@
-/* What every cluster has: namespaces, roles and their bindings, priority classes, default/kubernetes.
+/* What every cluster has: namespaces, roles and their bindings, priority classes, APIServices of builtin groups,
+ * default/kubernetes.
  *
  * All wishes are collected first and written by a few tasks at once, so that the store commits them in groups. What is
  * there stays as its owner made it, except roles with autoupdate, which get back the rules they lack. */

@@ -67,7 +67,6 @@ static struct follower *follower_new(struct pump *p, struct cache *c, int64_t si
 	return p->followers = f;
 }
 
-/* Between two visits: it has seen all that there was, so at least what the follower has told. */
 void watch_join(struct watch *w)
 {
 	struct cache *c = w->rq->res->stored->cache;
@@ -188,7 +187,6 @@ void follower_tell(struct follower *f)
 		follower_free(f);
 }
 
-/* What was told to those that joined says how far it is. */
 void watch_catch_up(struct watch *w)
 {
 	if (w->follower)
@@ -197,7 +195,6 @@ void watch_catch_up(struct watch *w)
 		w->progress = MAX(w->progress, w->follower->progress);
 }
 
-/* No notify() from here on. */
 void watch_part(struct watch *w)
 {
 	struct follower *f = w->follower;
