@@ -33,6 +33,20 @@ MAY_USE = {
     "cluster": CLIENT_SIDE,
     "platform": CLIENT_SIDE,
 }
+# The same between the folders of a folder; all of them may use the headers that it has itself.
+INSIDE = {
+    "node": {"pause": set()},
+    "api": {
+        "auth": set(),
+        "relay": set(),
+        "audit": {"auth"},
+        "kinds": {"auth"},
+        "admission": {"auth", "relay"},
+        "custom": {"relay"},
+        "aggregate": {"custom", "kinds", "relay"},
+        "watch": {"custom"},
+    },
+}
 TOP = "cmd"  # puts the parts together: may use all
 
 # call: what to use instead. Each of these reads or writes without knowing how much, or fails without saying so.
@@ -75,6 +89,20 @@ def faults_of_includes(path, folder, text, modules):
         yield f"{path}:{number}: {folder} may not use {target} (it may use {allowed})"
 
 
+def faults_inside(path, folder, text):
+    """Of a file in src/folder/part."""
+    part, may_use = path.parts[2], INSIDE.get(folder, {})
+    if part not in may_use:
+        yield f"src/{folder}/{part}: no row in the table of tools/check_arrows.py says what it may use"
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        found = INCLUDE.match(line)
+        target = found.group(1).split("/") if found else []
+        if len(target) == 3 and target[0] == folder and target[1] != part and target[1] not in may_use[part]:
+            allowed = ", ".join(sorted(may_use[part])) or "none of its neighbours"
+            yield f"{path}:{number}: {folder}/{part} may not use {folder}/{target[1]} (it may use {allowed})"
+
+
 def faults_of_calls(path, text):
     for number, line in enumerate(NOT_CODE.sub(blank, text).splitlines(), 1):
         for found in CALL.finditer(line):
@@ -93,6 +121,8 @@ def faults(root):
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         yield from faults_of_includes(relative, folder, text, modules)
+        if len(relative.parts) > 3:
+            yield from faults_inside(relative, folder, text)
         yield from faults_of_calls(relative, text)
 
 

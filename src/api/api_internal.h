@@ -1,10 +1,11 @@
 /* Shared inside src/api: the request, the row of the resource table, and who calls whom.
  *
  *   http.c, local_client.c, core.c   make a struct rq and give it to route.c
- *   route.c                          path → verb, resource, name; then authz (rbac.c); then read or write
- *   read.c list.c watch.c            answer from the caches, on the caller's thread
+ *   route.c                          path → verb, resource, name; then authz (auth/rbac.c); then read or write
+ *   read.c list.c watch/             answer from the caches, on the caller's thread
  *   lanes.c → write.c                mutations in straight-line code
- *   authn.c rbac.c review.c token.c bootstrap.c (declared in auth.h)   who may do what, and what every cluster has */
+ *   kinds/                           what is special to a kind: rows, strategies, rules, cells
+ *   auth/ admission/ relay/ custom/ aggregate/ audit/   one part of a server each, with a header of its own */
 #pragma once
 #include "api/api.h"
 #include "base/log.h"
@@ -66,7 +67,7 @@ struct subresource {
 	const char *old_api_version;        /* that bodies may say, too; NULL: none */
 	unsigned verbs;
 	/* POST to the subresource (binding, eviction, token) in the writer's task. *body is the decoded object and is
-	 * replaced by the answer. NULL: handled by update/patch/get of the common path, or by relay.c. */
+	 * replaced by the answer. NULL: handled by update/patch/get of the common path, or by relay/. */
 	int (*create)(struct rq *rq, struct node **body, struct err *e);
 	bool relay; /* log, exec, attach, portforward, proxy */
 };
@@ -153,7 +154,7 @@ struct outgoing;
 struct openapi_cache;
 struct ipalloc;
 struct node_pods;
-struct auth; /* state of authn.c, rbac.c, token.c: theirs alone */
+struct auth; /* state of auth/: its alone */
 
 struct api {
 	struct api_opts opts;     /* strings copied into arena */
@@ -264,7 +265,7 @@ void rq_warn(struct rq *rq, const char *fmt, ...) PRINTF(2, 3);
 /* The current time as RFC 3339, in the arena. */
 struct str rq_now(struct rq *rq);
 
-/* ---- authorization: implemented in rbac.c ---------------------------------------------------- */
+/* ---- authorization: auth/rbac.c -------------------------------------------------------------- */
 
 struct authz_attrs {
 	struct str verb;
@@ -283,7 +284,7 @@ int authz_check_grant(struct rq *rq, struct val object, struct val old, struct e
 /* NodeRestriction: what a node identity may write. old missing: create; object missing: delete. ERR_FORBIDDEN. */
 int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e);
 
-/* ---- authentication: authn.c ----------------------------------------------------------------- */
+/* ---- authentication: auth/authn.c ------------------------------------------------------------ */
 
 int auth_new(struct api *api, struct err *e); /* sets api->auth; keys are read from opts.pki_dir (may be NULL) */
 void auth_free(struct api *api);
@@ -294,7 +295,7 @@ int authn_http(struct api *api, const struct http_request *r, struct arena *a, s
 int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a,
 	struct identity *id, struct err *e);
 
-/* ---- reviews and tokens: review.c, token.c --------------------------------------------------- */
+/* ---- reviews and tokens: auth/review.c, token.c ---------------------------------------------- */
 
 int review_token(struct rq *rq, struct node **body, struct err *e);
 int review_self(struct rq *rq, struct node **body, struct err *e);

@@ -4,8 +4,8 @@
  * All wishes are collected first and written by a few tasks at once, so that the store commits them in groups. What is
  * there stays as its owner made it, except roles with autoupdate, which get back the rules they lack. */
 #include "api/bootstrap.h"
-#include "api/aggregate.h"
-#include "api/auth.h"
+#include "api/aggregate/aggregate.h"
+#include "api/auth/auth.h"
 #include "claims/claims.h"
 
 #include <arpa/inet.h>

@@ -1,5 +1,5 @@
 /* Rows without storage that can be read: what they show is computed for each request, on a task that may wait. */
-#include "api/relay.h"
+#include "api/relay/relay.h"
 #define LOG_MODULE "api"
 
 int computed_collect(

@@ -1,6 +1,6 @@
 /* Making and ending the server, and the entry for requests without a socket. */
-#include "api/aggregate.h"
-#include "api/custom.h"
+#include "api/aggregate/aggregate.h"
+#include "api/custom/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -88,6 +88,12 @@ static int start(struct api *api, struct err *e)
 	api->upkeep = upkeep_start(api);
 	__atomic_store_n(&api->ready, true, __ATOMIC_RELEASE);
 	return 0;
+}
+
+void api_kinds_changed(struct api *api)
+{
+	if (api->aggregates) /* else aggregates_start() will look */
+		aggregates_served(api->aggregates);
 }
 
 int api_new(const struct api_opts *o, struct api **ret, struct err *e)

@@ -1,5 +1,5 @@
 /* DELETE: preconditions, grace, finalizers and what happens to dependents. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #define LOG_MODULE "api"
 
 struct delete_options {

@@ -1,5 +1,5 @@
 /* LIST: a snapshot of references, streamed item by item without being assembled. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 

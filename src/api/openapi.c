@@ -1,5 +1,5 @@
 /* OpenAPI documents: made when first asked for, on a lane's thread, and kept compressed. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 

@@ -1,5 +1,5 @@
 /* PATCH in its four forms; conflicts with other writers are tried again. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #define LOG_MODULE "api"
 
 #define PATCH_TRIES 6

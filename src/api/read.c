@@ -1,5 +1,5 @@
 /* GET of one object, and what lists and watches share: filters, other served forms. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 

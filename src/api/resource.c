@@ -1,5 +1,5 @@
 /* The run-time table of resources. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #include <openssl/sha.h>
 #include <stdio.h>
 #define LOG_MODULE "api"

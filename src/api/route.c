@@ -1,6 +1,6 @@
 /* From a path to what is asked, then authorization, then the right hands. Nothing here blocks. */
-#include "api/aggregate.h"
-#include "api/custom.h"
+#include "api/aggregate/aggregate.h"
+#include "api/custom/custom.h"
 #define LOG_MODULE "api"
 
 #define SEGMENTS_MAX 12

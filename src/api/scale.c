@@ -1,5 +1,5 @@
 /* The scale sub-resource: a small view on spec.replicas of several kinds. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #define LOG_MODULE "api"
 
 static const char *replicas_path(const struct rq *rq)

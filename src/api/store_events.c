@@ -1,6 +1,6 @@
 /* Between the store and the caches: loading at start, events afterwards, and the writes themselves. */
-#include "api/aggregate.h"
-#include "api/custom.h"
+#include "api/aggregate/aggregate.h"
+#include "api/custom/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 

@@ -1,5 +1,5 @@
 /* Table: what kubectl get shows, row by row; and objects cut down to their metadata. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #include <stdarg.h>
 #include <stdio.h>
 #define LOG_MODULE "api"

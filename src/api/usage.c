@@ -2,7 +2,7 @@
  *
  *     kubectl top, autoscalers ──► compute on a task ──► GET /stats/summary of each node, several at a time ──► objects
  */
-#include "api/relay.h"
+#include "api/relay/relay.h"
 #include <stdio.h>
 #define LOG_MODULE "usage"
 

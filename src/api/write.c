@@ -6,7 +6,7 @@
  *
  * Before the rules are content, nothing is taken that others could want (addresses, ports, quota). Everything works on
  * the form that the client asked for; other forms are turned into the stored one at the very end. */
-#include "api/custom.h"
+#include "api/custom/custom.h"
 #define LOG_MODULE "api"
 
 #define NAME_TRIES 8

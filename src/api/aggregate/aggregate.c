@@ -1,0 +1,375 @@
+/* Which group versions other servers serve, and whether they answer: one task that follows the APIServices. */
+#include "api/aggregate/aggregate.h"
+#include "api/custom/custom.h"
+#include <stdio.h>
+
+#define LOG_MODULE "aggregate"
+#define GROUP "apiregistration.k8s.io"
+#define RESOURCE "apiservices"
+#define LOOK_MS 30000 /* at those that answer */
+#define WAIT_MS 1000  /* at those that do not */
+#define ANSWER_MS 5000
+
+struct entry {
+	struct arena *a;
+	struct aggregate is;
+	struct mono next;
+};
+struct aggregates {
+	struct api *api;
+	struct task_mutex lock;
+	struct task_cond wake;
+	struct map *queue;   /* names to look at now */
+	struct map *entries; /* name → struct entry; replaced as a whole */
+	struct task *task;
+	const char *cert_file, *key_file;
+	size_t n;   /* atomic: entries, so that most requests need no lock */
+	bool stale; /* the APIServices of this server's own kinds have to be looked at */
+	bool stop;
+};
+
+static char mark;
+
+static void entry_end(void *value)
+{
+	struct entry *x = value;
+
+	if (x)
+		arena_free(x->a);
+}
+
+void aggregates_changed(struct aggregates *g, struct str name)
+{
+	task_lock(&g->lock);
+	map_put(g->queue, name, &mark);
+	task_signal(&g->wake);
+	task_unlock(&g->lock);
+}
+
+void aggregates_served(struct aggregates *g)
+{
+	task_lock(&g->lock);
+	g->stale = true;
+	task_signal(&g->wake);
+	task_unlock(&g->lock);
+}
+
+/* ---- for others ------------------------------------------------------------------------------ */
+
+static struct str keep(struct arena *a, struct str s)
+{
+	return s.n ? arena_str(a, s) : STR_NULL;
+}
+
+static struct aggregate copy_of(struct arena *a, const struct aggregate *x)
+{
+	struct aggregate out = *x;
+
+	out.group = arena_strdup(a, x->group);
+	out.version = arena_strdup(a, x->version);
+	out.target.ns = keep(a, x->target.ns);
+	out.target.name = keep(a, x->target.name);
+	out.target.ca_pem = keep(a, x->target.ca_pem);
+	if (x->list) {
+		out.list = doc_ref(x->list);
+		doc_hold(a, out.list);
+	}
+	return out;
+}
+
+struct aggregate *aggregates_list(struct api *api, struct arena *a, size_t *ret_n)
+{
+	struct aggregates *g = api->aggregates;
+	struct aggregate *out;
+	struct str key;
+	void *value;
+	size_t n = 0;
+
+	*ret_n = 0;
+	if (!g || !__atomic_load_n(&g->n, __ATOMIC_ACQUIRE))
+		return NULL;
+	task_lock(&g->lock);
+	out = ARENA_ARRAY(a, struct aggregate, map_len(g->entries) + 1);
+	for (size_t i = 0; map_next(g->entries, &i, &key, &value);)
+		out[n++] = copy_of(a, &((struct entry *)value)->is);
+	task_unlock(&g->lock);
+	*ret_n = n;
+	return out;
+}
+
+bool aggregates_find(struct api *api, struct arena *a, struct str group, struct str version, struct aggregate *ret)
+{
+	struct aggregates *g = api->aggregates;
+	char name[400];
+	struct entry *x;
+
+	if (!g || !__atomic_load_n(&g->n, __ATOMIC_ACQUIRE) || group.n + version.n > 300)
+		return false;
+	int n = snprintf(name, sizeof(name), "%.*s.%.*s", STR_ARG(version), STR_ARG(group));
+	task_lock(&g->lock);
+	x = map_get(g->entries, str_n(name, (size_t)n));
+	if (x)
+		*ret = copy_of(a, &x->is);
+	task_unlock(&g->lock);
+	return x != NULL;
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+struct verdict {
+	const char *value, *reason, *message;
+};
+
+static struct verdict missing(
+	struct arena *a, const char *reason, const char *before, const struct outgoing_target *t, const char *after)
+{
+	return (struct verdict){ "False", reason,
+		arena_printf(a, "%sservice/%.*s in \"%.*s\" %s", before, STR_ARG(t->name), STR_ARG(t->ns), after) };
+}
+
+/* Asks for the list of its resources; that is all a server must have. */
+static struct verdict ask(struct aggregates *g, struct arena *a, struct aggregate *x)
+{
+	const struct http_header h[] = { { STR("accept"), STR("application/json") },
+		{ STR("x-remote-user"), STR("system:kube-aggregator") },
+		{ STR("x-remote-group"), STR("system:masters") } };
+	struct outgoing_request q = { .method = "GET",
+		.headers = h,
+		.n_headers = ARRAY_LEN(h),
+		.timeout_ms = ANSWER_MS,
+		.path_query = arena_strf(a, "/apis/%s/%s", x->group, x->version) };
+	struct str url = outgoing_url(a, &x->target);
+	struct http_reply r = { 0 };
+	struct doc *list;
+	struct err e;
+
+	err_init(&e);
+	if (outgoing_call(g->api, NULL, &x->target, &q, &r, &e) < 0)
+		return (struct verdict){ "False", "FailedDiscoveryCheck",
+			arena_printf(a, "failing or missing response from %.*s%.*s: %s", STR_ARG(url),
+				STR_ARG(q.path_query), e.message) };
+	int status = r.status;
+	if (status == 200 && doc_parse(buf_view(&r.body), &list, &e) == 0) {
+		x->list = list;
+		doc_hold(a, list);
+	}
+	http_reply_fini(&r);
+	if (status < 200 || status >= 300)
+		return (struct verdict){ "False", "FailedDiscoveryCheck",
+			arena_printf(a, "failing or missing response from %.*s%.*s: bad status from it: %d",
+				STR_ARG(url), STR_ARG(q.path_query), status) };
+	return (struct verdict){ "True", "Passed", "all checks passed" };
+}
+
+static struct verdict check(struct aggregates *g, struct arena *a, struct aggregate *x)
+{
+	const struct outgoing_target *t = &x->target;
+	auto_(doc_unref) struct doc *svc = api_get(g->api, "", "services", t->ns, t->name),
+				    *ep = api_get(g->api, "", "endpoints", t->ns, t->name);
+	bool port = false, ready = false;
+
+	if (!svc)
+		return missing(a, "ServiceNotFound", "", t, "is not present");
+	for (struct val_iter it = val_iter(doc_get(svc, "spec.ports")); val_next(&it);)
+		port |= val_int(val_get(it.val, "port"), 0) == t->port;
+	if (!port)
+		return missing(a, "ServicePortError", "", t, "is not listening on the port that is asked for");
+	for (struct val_iter it = val_iter(ep ? doc_get(ep, "subsets") : VAL_NONE); val_next(&it);)
+		ready |= val_len(val_get(it.val, "addresses")) > 0;
+	if (!ready && !val_is(doc_get(svc, "spec.type"), "ExternalName"))
+		return missing(a, "MissingEndpoints", "endpoints for ", t, "have no addresses");
+	return ask(g, a, x);
+}
+
+static void write_status(struct aggregates *g, struct arena *a, struct doc *d, struct verdict v)
+{
+	struct node *n = node_from(a, doc_root(d)), *status = node_need_map(n, "status");
+	auto_(doc_unref) struct doc *body = NULL;
+	struct err e;
+
+	crd_condition(a, status, "Available", v.value, v.reason, v.message);
+	if (node_equal(status, node_from(a, doc_get(d, "status"))))
+		return;
+	body = node_publish(n);
+	err_init(&e);
+	if (api_write_sub(g->api, V_UPDATE, GROUP, RESOURCE, "status", STR_NULL, doc_name(d), body, NULL, &e) < 0 &&
+		e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT)
+		log_warn("apiservice %.*s: status is not written: %s", STR_ARG(doc_name(d)), e.message);
+}
+
+static void put_entry(struct aggregates *g, struct str name, struct entry *take)
+{
+	task_lock(&g->lock);
+	struct entry *was = map_get(g->entries, name);
+	if (take && was && !take->is.list && was->is.list) { /* what it had said last */
+		take->is.list = doc_ref(was->is.list);
+		doc_hold(take->a, take->is.list);
+	}
+	bool changed = !was != !take ||
+		(was && take && (was->is.available != take->is.available || was->is.list != take->is.list));
+	if (take)
+		map_put(g->entries, name, take);
+	else
+		map_del(g->entries, name);
+	__atomic_store_n(&g->n, map_len(g->entries), __ATOMIC_RELEASE);
+	task_unlock(&g->lock);
+	if (changed)
+		__atomic_add_fetch(&g->api->table_version, 1, __ATOMIC_RELEASE);
+}
+
+static int entry_of(struct aggregates *g, struct doc *d, struct entry **ret, struct err *e)
+{
+	struct arena *a = arena_new();
+	struct entry *x = ARENA_NEW(a, struct entry);
+
+	x->a = a;
+	x->is.group = arena_cstr(a, doc_str(d, "spec.group"));
+	x->is.version = arena_cstr(a, doc_str(d, "spec.version"));
+	if (outgoing_target_of(a, doc_get(d, "spec"), &x->is.target, e) < 0) {
+		arena_free(a);
+		return -e->code;
+	}
+	x->is.target.insecure = doc_bool(d, "spec.insecureSkipTLSVerify", false);
+	x->is.target.cert_file = g->cert_file;
+	x->is.target.key_file = g->key_file;
+	*ret = x;
+	return 0;
+}
+
+static void look_at(struct aggregates *g, struct str name)
+{
+	auto_(doc_unref) struct doc *d = api_get(g->api, GROUP, RESOURCE, STR_NULL, name);
+	auto_(arena_free) struct arena *a = arena_new();
+	struct verdict v;
+	struct entry *x = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (!d) /* perhaps that of a kind of our own, which has to be there */
+		aggregates_served(g);
+	if (!d || !val_has(doc_get(d, "spec.service"))) {
+		put_entry(g, name, NULL);
+		if (d)
+			write_status(g, a, d, (struct verdict){ "True", "Local", LOCAL_IS_AVAILABLE });
+		return;
+	}
+	if (entry_of(g, d, &x, &e) < 0) {
+		put_entry(g, name, NULL);
+		write_status(g, a, d, (struct verdict){ "False", "FailedDiscoveryCheck", e.message });
+		return;
+	}
+	v = check(g, x->a, &x->is);
+	x->is.available = !strcmp(v.value, "True");
+	x->next = mono_add_ms(mono_now(), x->is.available ? LOOK_MS : WAIT_MS);
+	/* First whom requests go to, then the word that they may come. The verdict's text is the entry's. */
+	v.message = arena_strdup(a, v.message);
+	put_entry(g, name, x);
+	write_status(g, a, d, v);
+}
+
+/* ---- the task -------------------------------------------------------------------------------- */
+
+/* Under the lock: the next name whose time has come; else *ret_until when the next one's does. */
+static bool next_name(struct aggregates *g, struct arena *a, struct str *ret, struct mono *ret_until)
+{
+	struct mono now = mono_now();
+	struct str key;
+	void *value;
+	size_t i = 0;
+
+	if (map_next(g->queue, &i, &key, &value)) {
+		*ret = arena_str(a, key);
+		map_take(g->queue, key);
+		return true;
+	}
+	*ret_until = MONO_NEVER;
+	for (i = 0; map_next(g->entries, &i, &key, &value);) {
+		struct entry *x = value;
+
+		if (!mono_before(now, x->next)) {
+			*ret = arena_str(a, key);
+			return true;
+		}
+		if (mono_before(x->next, *ret_until))
+			*ret_until = x->next;
+	}
+	return false;
+}
+
+static void run(void *arg)
+{
+	struct aggregates *g = arg;
+	struct arena *a = arena_new();
+	struct mono until;
+	struct str name;
+
+	task_lock(&g->lock);
+	while (!g->stop) {
+		bool stale = g->stale;
+
+		g->stale = false;
+		if (!stale && !next_name(g, a, &name, &until)) {
+			task_wait_until(&g->wake, &g->lock, until);
+			continue;
+		}
+		task_unlock(&g->lock);
+		if (stale)
+			aggregates_mend_local(g->api, a);
+		else
+			look_at(g, name);
+		arena_reset(a);
+		task_lock(&g->lock);
+	}
+	task_unlock(&g->lock);
+	arena_free(a);
+}
+
+struct aggregates *aggregates_new(struct api *api)
+{
+	struct aggregates *g = xcalloc(1, sizeof(*g));
+
+	g->api = api;
+	task_mutex_init(&g->lock);
+	task_cond_init(&g->wake);
+	g->queue = map_new(NULL);
+	g->entries = map_new(entry_end);
+	if (api->opts.pki_dir) {
+		g->cert_file = arena_printf(api->arena, "%s/front-client.crt", api->opts.pki_dir);
+		g->key_file = arena_printf(api->arena, "%s/front-client.key", api->opts.pki_dir);
+	}
+	return g;
+}
+
+void aggregates_start(struct aggregates *g)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	int64_t rev;
+	struct cache_list all = cache_list(api_cache(g->api, GROUP, RESOURCE), a, STR_NULL, STR_NULL, 0, &rev);
+
+	api_controller_present(g->api, GROUP, RESOURCE);
+	for (size_t i = 0; i < all.n; i++)
+		aggregates_changed(g, doc_name(all.items[i].doc));
+	aggregates_served(g);
+	g->task = task_spawn("api-aggregate", run, g);
+}
+
+void aggregates_stop(struct aggregates *g)
+{
+	task_lock(&g->lock);
+	g->stop = true;
+	task_signal(&g->wake);
+	task_unlock(&g->lock);
+	g->task = task_join(g->task);
+}
+
+void aggregates_free(struct aggregates *g)
+{
+	if (!g)
+		return;
+	aggregates_stop(g);
+	map_free(g->queue);
+	map_free(g->entries);
+	task_mutex_fini(&g->lock);
+	task_cond_fini(&g->wake);
+	free(g);
+}

@@ -1,0 +1,35 @@
+/* APIServices: group versions that another server serves.
+ *
+ *     APIService written ─► aggregate.c's task: is it there? ─► condition Available, its discovery kept
+ *     request for its group version ─► authorized here ─► proxy.c, as the front proxy, with X-Remote-*
+ * headers */
+#pragma once
+#include "api/relay/outgoing.h"
+
+#define LOCAL_IS_AVAILABLE "Local APIServices are always available"
+struct aggregates;
+struct aggregates *aggregates_new(struct api *api);
+void aggregates_start(struct aggregates *g);
+void aggregates_stop(struct aggregates *g);
+void aggregates_free(struct aggregates *g);
+void aggregates_changed(struct aggregates *g, struct str name); /* an APIService; from events, never waits */
+void aggregates_served(struct aggregates *g); /* the kinds that this server serves itself are others; never waits */
+
+/* One that another server serves. Strings and the reference live as long as the arena. */
+struct aggregate {
+	const char *group, *version;
+	bool available;
+	struct doc *list; /* its APIResourceList; NULL: never answered */
+	struct outgoing_target target;
+};
+struct aggregate *aggregates_list(struct api *api, struct arena *a, size_t *ret_n);
+/* false: this server serves it. */
+bool aggregates_find(struct api *api, struct arena *a, struct str group, struct str version, struct aggregate *ret);
+
+/* local.c: APIServices of the group versions that this server serves itself. */
+void aggregates_builtin(struct api *api, struct arena *a, void (*each)(void *arg, struct node *object), void *arg);
+/* Those of custom kinds as they ought to be, and none of what is not served any more. */
+void aggregates_mend_local(struct api *api, struct arena *a);
+
+/* proxy.c. Takes rq, which is authorized, when its path is another server's; false: it is ours. */
+bool aggregate_answer(struct rq *rq);

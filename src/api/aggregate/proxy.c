@@ -1,0 +1,131 @@
+/* Requests for another server's group version: who asks travels in X-Remote-* headers, which that server believes
+ * because our certificate is the front proxy's. */
+#include "api/aggregate/aggregate.h"
+#include "api/relay/relay.h"
+#include <ctype.h>
+
+#define LOG_MODULE "aggregate"
+#define SILENCE_MS 60000
+
+struct hand_over {
+	struct rq *rq;
+	struct aggregate to;
+	struct str path;
+	struct http_header *headers;
+	size_t n_headers;
+	struct outgoing_link *link;
+};
+
+static void add(struct hand_over *o, struct str name, struct str value)
+{
+	o->headers[o->n_headers++] = (struct http_header){ name, value };
+}
+
+/* Header names have no capitals and no odd characters: %2f for '/'. */
+static struct str extra_name(struct arena *a, struct str key)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	buf_c(&b, "x-remote-extra-");
+	for (size_t i = 0; i < key.n; i++) {
+		unsigned char c = (unsigned char)key.p[i];
+
+		if (isalnum(c) || strchr("-_.~", c))
+			buf_byte(&b, (char)tolower(c));
+		else
+			buf_printf(&b, "%%%02x", c);
+	}
+	return arena_str(a, buf_view(&b));
+}
+
+static void make_headers(struct hand_over *o)
+{
+	struct rq *rq = o->rq;
+	const struct identity *id = &rq->id;
+	const struct http_header *in;
+	size_t n_in = http_headers(rq->http, &in);
+	struct http_header *passed = ARENA_ARRAY(rq->a, struct http_header, n_in + 1);
+	size_t n = relay_pass_headers(rq, in, n_in, passed);
+	struct str packs = arena_str(rq->a, rq_header(rq, "accept-encoding"));
+
+	o->headers = ARENA_ARRAY(rq->a, struct http_header, n + id->n_groups + id->n_extra + 4);
+	for (size_t i = 0; i < n; i++)
+		if (!str_starts(passed[i].name, STR("x-remote-")))
+			add(o, passed[i].name, passed[i].value);
+	if (packs.n)
+		add(o, STR("accept-encoding"), packs);
+	add(o, STR("x-remote-user"), id->user);
+	if (id->uid.n)
+		add(o, STR("x-remote-uid"), id->uid);
+	for (size_t i = 0; i < id->n_groups; i++)
+		add(o, STR("x-remote-group"), id->groups[i]);
+	for (size_t i = 0; i < id->n_extra; i++)
+		add(o, extra_name(rq->a, id->extra[i].key), id->extra[i].value);
+}
+
+static void fail(struct rq *rq, struct err *e)
+{
+	if (e->code == ERR_IO || e->code == ERR_NOT_FOUND)
+		e->code = ERR_UNAVAILABLE;
+	reply_error(rq, e);
+}
+
+static void answer_over(void *arg)
+{
+	struct hand_over *o = arg;
+
+	outgoing_release(o->rq->api, o->link);
+}
+
+static int begin(struct hand_over *o, struct err *e)
+{
+	struct rq *rq = o->rq;
+
+	if (!rq->http || !rq->api->opts.loop)
+		return err_set(e, ERR_UNSUPPORTED, "aggregated servers need a server with sockets");
+	if (rq_header(rq, "upgrade").n)
+		return err_set(e, ERR_UNSUPPORTED, "upgraded connections to aggregated servers are not passed on yet");
+	if (!o->to.available)
+		return err_set(e, ERR_UNAVAILABLE, "the server is currently unable to handle the request");
+	if (outgoing_acquire(rq->api, &o->to.target, &o->link, e) < 0)
+		return -e->code;
+	make_headers(o);
+	return 0;
+}
+
+bool aggregate_answer(struct rq *rq)
+{
+	struct str seg[3] = { { 0 } }, part;
+	struct hand_over *o;
+	struct aggregate to;
+	struct err e;
+	size_t n = 0;
+
+	if (!str_starts(rq->path, STR("/apis/")))
+		return false;
+	for (struct str rest = rq->path; n < 3 && str_next(&rest, '/', &part);)
+		if (part.n)
+			seg[n++] = part;
+	if (n < 3 || !aggregates_find(rq->api, rq->a, seg[1], seg[2], &to))
+		return false;
+	err_init(&e);
+	o = ARENA_NEW(rq->a, struct hand_over);
+	o->rq = rq;
+	o->to = to;
+	o->path = arena_strf(rq->a, "%.*s%s%.*s", STR_ARG(rq->path), rq->query.n ? "?" : "", STR_ARG(rq->query));
+	if (begin(o, &e) < 0) {
+		fail(rq, &e);
+		return true;
+	}
+	relay_answer(rq,
+		&(struct relay_call){ .client = outgoing_client(o->link),
+			.method = arena_cstr(rq->a, rq->method),
+			.path = o->path,
+			.headers = o->headers,
+			.n_headers = o->n_headers,
+			.body = rq->body,
+			.silence_ms = rq->verb == V_WATCH ? 0 : SILENCE_MS,
+			.over = answer_over,
+			.arg = o });
+	return true;
+}

@@ -1,0 +1,338 @@
+/* The audit record: one line for each stage of a request that the policy wants, in the shape of audit.k8s.io/v1. */
+#include "api/audit/audit.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+#define LOG_MODULE "audit"
+
+struct audit {
+	struct task_mutex lock;
+	char *path;
+	int fd; /* -1: off */
+	int64_t bytes, bytes_max;
+	int keep_max, keep_days;     /* old files; 0: all */
+	struct audit_policy *policy; /* NULL: everything at level Metadata */
+};
+
+static int open_log(struct audit *a)
+{
+	a->fd = open(a->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	a->bytes = a->fd < 0 ? 0 : (int64_t)lseek(a->fd, 0, SEEK_END);
+	return a->fd;
+}
+
+struct audit *audit_new(const struct api_opts *o, struct err *e)
+{
+	struct audit *a = xcalloc(1, sizeof(*a));
+
+	task_mutex_init(&a->lock);
+	a->fd = -1;
+	a->bytes_max = o->audit_bytes_max;
+	a->keep_max = o->audit_keep_max;
+	a->keep_days = o->audit_keep_days;
+	if (!o->audit_path)
+		return a;
+	if (o->audit_policy && audit_policy_read(o->audit_policy, &a->policy, e) < 0) {
+		audit_free(a);
+		return NULL;
+	}
+	a->path = xstrdup(o->audit_path);
+	if (open_log(a) < 0) {
+		err_errno(e, errno, "audit log %s", o->audit_path);
+		audit_free(a);
+		return NULL;
+	}
+	return a;
+}
+
+void audit_free(struct audit *a)
+{
+	if (!a)
+		return;
+	if (a->fd >= 0)
+		close(a->fd);
+	task_mutex_fini(&a->lock);
+	audit_policy_free(a->policy);
+	free(a->path);
+	free(a);
+}
+
+/* ---- old files: "audit.log" becomes "audit-2026-11-25T10-30-00.000.log" ---------------------- */
+
+static struct str folder_of(const char *path, struct str *name)
+{
+	const char *slash = strrchr(path, '/');
+
+	*name = slash ? str_c(slash + 1) : str_c(path);
+	return slash ? str_n(path, (size_t)(slash - path)) : STR(".");
+}
+
+/* The name without its extension, and the extension with its dot. */
+static void split_name(struct str name, struct str *stem, struct str *ext)
+{
+	size_t dot = name.n;
+
+	while (dot > 0 && name.p[dot - 1] != '.')
+		dot--;
+	*stem = dot ? str_sub(name, 0, dot - 1) : name;
+	*ext = dot ? str_sub(name, dot - 1, name.n) : STR("");
+}
+
+static bool is_old(struct str name, struct str own, struct str *when)
+{
+	struct str stem, ext;
+
+	split_name(own, &stem, &ext);
+	if (name.n != stem.n + ext.n + 24 || !str_starts(name, stem) || !str_ends(name, ext) || name.p[stem.n] != '-')
+		return false;
+	*when = str_sub(name, stem.n + 1, 23);
+	return true;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)b, *(char *const *)a); /* newest first: the time is in the name */
+}
+
+static void drop_old(const struct audit *a)
+{
+	struct str own, folder = folder_of(a->path, &own), when;
+	auto_free char *dir_path = str_dup(folder);
+	auto_(arena_free) struct arena *arena = arena_new();
+	char *names[1024], oldest[TIME_TEXT_MAX];
+	size_t n = 0;
+	DIR *dir = opendir(dir_path);
+
+	for (struct dirent *d; dir && n < ARRAY_LEN(names) && (d = readdir(dir));)
+		if (is_old(str_c(d->d_name), own, &when))
+			names[n++] = arena_strdup(arena, d->d_name);
+	if (dir)
+		closedir(dir);
+	qsort(names, n, sizeof(*names), by_text);
+	wall_rfc3339((struct wall){ wall_now().ns - (int64_t)a->keep_days * 86400 * 1000000000 }, oldest);
+	for (size_t i = 0; i < n; i++) {
+		is_old(str_c(names[i]), own, &when);
+		bool aged = a->keep_days && strncmp(when.p, oldest, 10) < 0,
+		     many = a->keep_max && i >= (size_t)a->keep_max;
+		if (aged || many)
+			unlink(arena_printf(arena, "%s/%s", dir_path, names[i]));
+	}
+}
+
+static void rotate(struct audit *a)
+{
+	struct str own, folder = folder_of(a->path, &own), stem, ext;
+	char now[TIME_TEXT_MAX];
+
+	split_name(own, &stem, &ext);
+	wall_rfc3339_micro(wall_now(), now);
+	for (char *c = now; *c; c++)
+		if (*c == ':')
+			*c = '-';
+	auto_free char *old = xasprintf("%.*s/%.*s-%.23s%.*s", STR_ARG(folder), STR_ARG(stem), now, STR_ARG(ext));
+	close(a->fd);
+	rename(a->path, old);
+	drop_old(a);
+	if (open_log(a) < 0)
+		log_error("audit log %s cannot be opened again: requests are not recorded", a->path);
+}
+
+static void field(struct buf *b, const char *key, struct str value)
+{
+	if (!value.n)
+		return;
+	buf_printf(b, ",\"%s\":", key);
+	buf_json(b, value);
+}
+
+static void user_json(const struct rq *rq, struct buf *b)
+{
+	buf_c(b, ",\"user\":{\"username\":");
+	buf_json(b, rq->id.impersonated ? rq->id.real_user : rq->id.user);
+	if (!rq->id.impersonated) {
+		field(b, "uid", rq->id.uid);
+		buf_c(b, ",\"groups\":[");
+		for (size_t i = 0; i < rq->id.n_groups; i++) {
+			if (i)
+				buf_byte(b, ',');
+			buf_json(b, rq->id.groups[i]);
+		}
+		buf_byte(b, ']');
+	}
+	buf_byte(b, '}');
+	if (!rq->id.impersonated)
+		return;
+	buf_c(b, ",\"impersonatedUser\":{\"username\":");
+	buf_json(b, rq->id.user);
+	buf_byte(b, '}');
+}
+
+static void object_json(const struct rq *rq, struct buf *b)
+{
+	if (!rq->resource_request)
+		return;
+	buf_c(b, ",\"objectRef\":{\"resource\":");
+	buf_json(b, rq->resource_name);
+	field(b, "namespace", rq->ns);
+	field(b, "name", rq->name);
+	field(b, "apiGroup", rq->group);
+	field(b, "apiVersion", rq->version);
+	field(b, "subresource", rq->sub);
+	buf_byte(b, '}');
+}
+
+/* ---- bodies ---------------------------------------------------------------------------------- */
+
+static void without_managed(struct node *n)
+{
+	struct node *items = node_getc(n, "items");
+
+	if (node_getc(n, "metadata"))
+		node_delc(node_getc(n, "metadata"), "managedFields");
+	for (size_t i = 0; i < node_len(items); i++)
+		if (node_getc(node_at(items, i), "metadata"))
+			node_delc(node_getc(node_at(items, i), "metadata"), "managedFields");
+}
+
+static void body_json(const char *key, struct doc *d, bool omit_managed, struct buf *b)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct node *n = node_from(a, doc_root(d));
+
+	if (omit_managed && node_kind(n) == VAL_MAP)
+		without_managed(n);
+	buf_printf(b, ",\"%s\":", key);
+	node_write(n, b);
+}
+
+/* What was sent, as JSON; also a patch. NULL: nothing, or nothing that can be read. Own. */
+static struct doc *sent(const struct rq *rq)
+{
+	struct doc *d = NULL;
+	struct node *n;
+	struct err e;
+
+	err_init(&e);
+	if (rq->body_doc)
+		return doc_ref(rq->body_doc);
+	if (!rq->body.n)
+		return NULL;
+	if (!str_has(rq->content_type, STR("protobuf")))
+		return doc_parse_yaml(rq->body, NULL, NULL, &d, &e) < 0 ? NULL : d;
+	auto_(arena_free) struct arena *a = arena_new();
+	return schema_from_protobuf(a, rq->body, &n, &e) < 0 ? NULL : node_publish(n);
+}
+
+static void bodies_json(const struct rq *rq, const struct audit_decision *how, enum audit_stage stage, struct buf *b)
+{
+	struct doc *answer = NULL;
+	struct err e;
+
+	if (how->level < AUDIT_REQUEST || !rq->resource_request || stage == STAGE_RECEIVED)
+		return;
+	struct doc *body = sent(rq);
+	if (body)
+		body_json("requestObject", body, how->omit_managed, b);
+	doc_unref(body);
+	err_init(&e);
+	if (how->level < AUDIT_RESPONSE || stage != STAGE_COMPLETE || !rq->audit_answer.n)
+		return;
+	if (doc_parse(rq->audit_answer, &answer, &e) >= 0)
+		body_json("responseObject", answer, how->omit_managed, b);
+	doc_unref(answer);
+}
+
+bool audit_wants_answer(struct audit *a, const struct rq *rq)
+{
+	return a && a->fd >= 0 && a->policy && rq->resource_request &&
+		audit_decide(a->policy, rq).level == AUDIT_RESPONSE;
+}
+
+/* ---- the record ------------------------------------------------------------------------------ */
+
+static void write_line(struct audit *a, const struct buf *b)
+{
+	task_lock(&a->lock);
+	if (a->fd >= 0) {
+		ssize_t n = write(a->fd, b->p, b->n);
+		a->bytes += n > 0 ? n : 0;
+		if (a->bytes > a->bytes_max)
+			rotate(a);
+	}
+	task_unlock(&a->lock);
+}
+
+static void annotations_json(const struct rq *rq, struct buf *b)
+{
+	buf_printf(b, ",\"annotations\":{\"authorization.k8s.io/decision\":\"%s\",\"authorization.k8s.io/reason\":",
+		rq->decision ? rq->decision : "");
+	buf_json(b, str_c(rq->reason ? rq->reason : ""));
+	for (size_t i = 0; i < rq->n_notes; i++) {
+		buf_byte(b, ',');
+		buf_json(b, rq->notes[i].key);
+		buf_byte(b, ':');
+		buf_json(b, rq->notes[i].value);
+	}
+	buf_byte(b, '}');
+}
+
+static void stage_record(struct audit *a, struct rq *rq, enum audit_stage stage, int status)
+{
+	auto_buf struct buf b = BUF_INIT;
+	char received[TIME_TEXT_MAX], now[TIME_TEXT_MAX];
+	struct audit_decision how;
+	struct wall w;
+
+	if (!a || a->fd < 0)
+		return;
+	how = audit_decide(a->policy, rq);
+	if (how.level == AUDIT_NONE || how.omit & 1u << stage)
+		return;
+	w = wall_now();
+	wall_rfc3339_micro(w, now);
+	w.ns -= mono_now().ns - rq->began.ns;
+	wall_rfc3339_micro(w, received);
+	buf_printf(&b,
+		"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/"
+		"v1\",\"level\":\"%s\",\"auditID\":\"%s\",\"stage\":\"%s\"",
+		audit_levels[how.level], rq_audit_id(rq), audit_stages[stage]);
+	buf_c(&b, ",\"requestURI\":");
+	auto_free char *uri = xasprintf("%.*s%s%.*s", STR_ARG(rq->path), rq->query.n ? "?" : "", STR_ARG(rq->query));
+	buf_json(&b, str_c(uri));
+	field(&b, "verb", rq->verb_text);
+	user_json(rq, &b);
+	if (rq->source.n) {
+		buf_c(&b, ",\"sourceIPs\":[");
+		buf_json(&b, rq->source);
+		buf_byte(&b, ']');
+	}
+	field(&b, "userAgent", rq->user_agent);
+	object_json(rq, &b);
+	if (stage != STAGE_RECEIVED)
+		buf_printf(&b, ",\"responseStatus\":{\"metadata\":{},\"code\":%d}", status);
+	bodies_json(rq, &how, stage, &b);
+	buf_printf(&b, ",\"requestReceivedTimestamp\":\"%s\",\"stageTimestamp\":\"%s\"", received, now);
+	if (stage != STAGE_RECEIVED)
+		annotations_json(rq, &b);
+	buf_c(&b, "}\n");
+	write_line(a, &b);
+}
+
+void audit_received(struct audit *a, struct rq *rq)
+{
+	if (a && a->policy)
+		stage_record(a, rq, STAGE_RECEIVED, 0);
+}
+
+void audit_started(struct audit *a, struct rq *rq)
+{
+	if (a && a->policy)
+		stage_record(a, rq, STAGE_STARTED, 200);
+}
+
+void audit_record(struct audit *a, struct rq *rq, int status)
+{
+	stage_record(a, rq, STAGE_COMPLETE, status);
+}

@@ -1,0 +1,97 @@
+/* Which rule of an audit policy decides. */
+#include "api/audit/audit.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static const char policy_text[] =
+	"apiVersion: audit.k8s.io/v1\n"
+	"kind: Policy\n"
+	"omitStages: [RequestReceived]\n"
+	"rules:\n"
+	"- {level: None, users: ['system:noisy'], verbs: [watch]}\n"
+	"- {level: None, nonResourceURLs: ['/healthz*', /version]}\n"
+	"- {level: RequestResponse, resources: [{group: '', resources: [pods, 'services/*']}], namespaces: [prod], "
+	"omitManagedFields: true}\n"
+	"- {level: Request, resources: [{group: apps}], omitStages: [ResponseStarted]}\n"
+	"- {level: Metadata, resources: [{group: '', resources: [secrets], resourceNames: [one]}]}\n";
+
+static enum audit_level level_of(struct audit_policy *p, struct rq rq)
+{
+	return audit_decide(p, &rq).level;
+}
+
+static void the_first_rule_that_fits_decides(void **state)
+{
+	struct audit_policy *p;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_int_equal(audit_policy_parse(str_c(policy_text), &p, &e), 0);
+	struct rq pods = { .resource_request = true,
+		.resource_name = STR("pods"),
+		.ns = STR("prod"),
+		.verb_text = STR("get"),
+		.id.user = STR("a") };
+	assert_int_equal(level_of(p, pods), AUDIT_RESPONSE);
+	assert_true(audit_decide(p, &pods).omit_managed);
+	assert_int_equal(audit_decide(p, &pods).omit, 1u << STAGE_RECEIVED);
+	pods.sub = STR("log"); /* "pods" is not "pods/log" */
+	assert_int_equal(level_of(p, pods), AUDIT_NONE);
+	pods.resource_name = STR("services");
+	assert_int_equal(level_of(p, pods), AUDIT_RESPONSE);
+	pods.ns = STR("other");
+	assert_int_equal(level_of(p, pods), AUDIT_NONE);
+	struct rq apps = { .resource_request = true,
+		.group = STR("apps"),
+		.resource_name = STR("deployments"),
+		.verb_text = STR("watch"),
+		.id.user = STR("a") };
+	assert_int_equal(level_of(p, apps), AUDIT_REQUEST);
+	assert_int_equal(audit_decide(p, &apps).omit, 1u << STAGE_RECEIVED | 1u << STAGE_STARTED);
+	apps.id.user = STR("system:noisy");
+	assert_int_equal(level_of(p, apps), AUDIT_NONE);
+	struct rq secret = {
+		.resource_request = true, .resource_name = STR("secrets"), .name = STR("one"), .verb_text = STR("get")
+	};
+	assert_int_equal(level_of(p, secret), AUDIT_METADATA);
+	secret.name = STR("two");
+	assert_int_equal(level_of(p, secret), AUDIT_NONE);
+	struct rq health = { .path = STR("/healthz/etcd"), .verb_text = STR("get") };
+	assert_int_equal(level_of(p, health), AUDIT_NONE);
+	audit_policy_free(p);
+}
+
+static void wrong(const char *text, const char *want)
+{
+	struct audit_policy *p;
+	struct err e;
+
+	err_init(&e);
+	assert_true(audit_policy_parse(str_c(text), &p, &e) < 0);
+	assert_non_null(strstr(e.message, want));
+}
+
+static void what_is_wrong_with_a_policy_is_said(void **state)
+{
+	(void)state;
+	wrong("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: []}", "0 rules");
+	wrong("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Some}]}", "rules[0].level");
+	wrong("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, user: [a]}]}",
+		"unknown field \"user\"");
+	wrong("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, omitStages: [Now]}]}", "omitStages");
+	wrong("{apiVersion: v1, kind: Pod}", "kind Policy");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_first_rule_that_fits_decides),
+		cmocka_unit_test(what_is_wrong_with_a_policy_is_said),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,218 @@
+/* What a node may read: what its pods refer to, and nothing of others. */
+#include "api/api_fixture.h"
+#include "api/auth/auth.h"
+
+/* ---- through the API ------------------------------------------------------------------------- */
+
+static bool may(struct fixture *f, const char *node, const char *verb, const char *resource, const char *ns,
+	const char *name, const char *sub)
+{
+	static const struct str groups[] = { { "system:nodes", 12 } };
+	auto_free char *user = xasprintf("system:node:%s", node);
+	struct identity id = { .user = str_c(user), .groups = groups, .n_groups = 1 };
+	struct authz_attrs at = { .verb = str_c(verb),
+		.resource_request = true,
+		.version = STR("v1"),
+		.resource = str_c(resource),
+		.sub = str_c(sub),
+		.ns = str_c(ns),
+		.name = str_c(name) };
+
+	return authz_allowed(f->api, &id, &at, NULL, 0);
+}
+
+static bool may_get(struct fixture *f, const char *node, const char *resource, const char *name)
+{
+	return may(f, node, "get", resource, "default", name, "");
+}
+
+#define POD                                                                                                            \
+	"{\"metadata\":{\"name\":\"web\"},\"spec\":{\"nodeName\":\"a\",\"serviceAccountName\":\"default\","            \
+	"\"imagePullSecrets\":[{\"name\":\"pull\"}],"                                                                  \
+	"\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"envFrom\":[{\"secretRef\":{\"name\":\"from\"}},"            \
+	"{\"configMapRef\":{\"name\":\"cfrom\"}}],\"env\":["                                                           \
+	"{\"name\":\"A\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"env\",\"key\":\"k\"}}},"                          \
+	"{\"name\":\"B\",\"valueFrom\":{\"configMapKeyRef\":{\"name\":\"cenv\",\"key\":\"k\"}}}]}],"                   \
+	"\"initContainers\":[{\"name\":\"i\",\"image\":\"i\",\"envFrom\":[{\"secretRef\":{\"name\":\"init\"}}]}],"     \
+	"\"volumes\":[{\"name\":\"s\",\"secret\":{\"secretName\":\"vol\"}},"                                           \
+	"{\"name\":\"m\",\"configMap\":{\"name\":\"cvol\"}},"                                                          \
+	"{\"name\":\"p\",\"projected\":{\"sources\":[{\"secret\":{\"name\":\"proj\"}},"                                \
+	"{\"configMap\":{\"name\":\"cproj\"}}]}},"                                                                     \
+	"{\"name\":\"d\",\"persistentVolumeClaim\":{\"claimName\":\"data\"}},"                                         \
+	"{\"name\":\"scratch\",\"ephemeral\":{\"volumeClaimTemplate\":{\"spec\":{\"accessModes\":[\"ReadWriteOnce\"]," \
+	"\"resources\":{\"requests\":{\"storage\":\"1Mi\"}}}}}}]}}"
+
+static const struct {
+	const char *resource, *name;
+} of_web[] = { { "secrets", "pull" }, { "secrets", "from" }, { "secrets", "env" }, { "secrets", "init" },
+	{ "secrets", "vol" }, { "secrets", "proj" }, { "configmaps", "cfrom" }, { "configmaps", "cenv" },
+	{ "configmaps", "cvol" }, { "configmaps", "cproj" }, { "configmaps", "kube-root-ca.crt" },
+	{ "persistentvolumeclaims", "data" }, { "persistentvolumeclaims", "web-scratch" },
+	{ "serviceaccounts", "default" } };
+
+static void reads_what_its_pods_refer_to(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_false(may_get(f, "a", "secrets", "vol"));
+	expect(f, 201, call(f, "POST", PODS, POD));
+	for (size_t i = 0; i < ARRAY_LEN(of_web); i++) {
+		assert_true(may_get(f, "a", of_web[i].resource, of_web[i].name));
+		assert_false(may_get(f, "b", of_web[i].resource, of_web[i].name));
+		assert_false(may(f, "a", "get", of_web[i].resource, "kube-public", of_web[i].name, ""));
+	}
+	assert_true(may(f, "a", "create", "serviceaccounts", "default", "default", "token"));
+	assert_false(may(f, "b", "create", "serviceaccounts", "default", "default", "token"));
+	assert_false(may_get(f, "a", "secrets", "data")); /* a claim of that name is no Secret */
+	assert_false(may_get(f, "a", "secrets", ""));
+	assert_false(may(f, "a", "update", "secrets", "default", "vol", ""));
+}
+
+static void follows_changes_of_pods(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 200,
+		call_as(f, "PATCH", PODS "/web/ephemeralcontainers", "application/strategic-merge-patch+json", NULL,
+			"{\"spec\":{\"ephemeralContainers\":[{\"name\":\"e\",\"image\":\"i\",\"envFrom\":["
+			"{\"secretRef\":{\"name\":\"late\"}}]}]}}"));
+	assert_true(may_get(f, "a", "secrets", "late"));
+	expect(f, 200,
+		call_as(f, "PATCH", PODS "/web/status", "application/merge-patch+json", NULL,
+			"{\"status\":{\"phase\":\"Running\"}}"));
+	assert_true(may_get(f, "a", "secrets", "late"));
+	expect(f, 200, call(f, "DELETE", PODS "/web?gracePeriodSeconds=0", ""));
+	for (size_t i = 0; i < ARRAY_LEN(of_web); i++)
+		assert_false(may_get(f, "a", of_web[i].resource, of_web[i].name));
+}
+
+static void follows_bindings(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"later\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\","
+			"\"envFrom\":[{\"secretRef\":{\"name\":\"mine\"}}]}]}}"));
+	assert_false(may_get(f, "b", "secrets", "mine"));
+	expect(f, 201,
+		call(f, "POST", PODS "/later/binding",
+			"{\"metadata\":{\"name\":\"later\"},\"target\":{\"name\":\"b\"}}"));
+	assert_true(may_get(f, "b", "secrets", "mine"));
+	assert_false(may_get(f, "a", "secrets", "mine"));
+}
+
+/* ---- many pods, against a table -------------------------------------------------------------- */
+
+#define NODES 9
+#define NAMES 61
+#define CROWD 2000
+#define STEPS 20000
+
+struct model_pod {
+	struct doc *doc; /* own; NULL: none of that number */
+	int node, secret, map;
+};
+
+static struct doc *model_doc(int i, const struct model_pod *m, int version)
+{
+	auto_free char *text = xasprintf(
+		"{\"metadata\":{\"namespace\":\"n%d\",\"name\":\"p%d\"},\"spec\":{%s%d%s\"imagePullSecrets\":[{\"name\":"
+		"\"s%d\"}],\"volumes\":[{\"configMap\":{\"name\":\"s%d\"}}]},\"status\":{\"x\":%d}}",
+		i % 2, i, m->node < 0 ? "\"x\":" : "\"nodeName\":\"node-", m->node, m->node < 0 ? "," : "\",",
+		m->secret, m->map, version);
+	struct doc *d = NULL;
+
+	assert_int_equal(doc_parse(str_c(text), &d, NULL), 0);
+	return d;
+}
+
+/* Made, bound, changed in spec or status, deleted. */
+static void step(struct node_pods *p, struct model_pod *pods, int version)
+{
+	int i = rand() % CROWD, what = rand() % 8;
+	struct model_pod *m = &pods[i], now = *m;
+
+	if (!m->doc || what == 0)
+		now = (struct model_pod){ NULL, rand() % 3 ? rand() % NODES : -1, rand() % NAMES, rand() % NAMES };
+	else if (now.node < 0)
+		now.node = rand() % NODES;
+	else if (what == 1)
+		now.map = rand() % NAMES;
+	now.doc = m->doc && what == 7 ? NULL : model_doc(i, &now, version);
+	node_pods_event(p, m->doc, now.doc);
+	doc_unref(m->doc);
+	*m = now;
+}
+
+static void compare(struct node_pods *p, const struct model_pod *pods)
+{
+	static bool secret[NODES][2][NAMES], map[NODES][2][NAMES];
+	char node[24], ns[8], name[24];
+
+	memset(secret, 0, sizeof(secret));
+	memset(map, 0, sizeof(map));
+	for (int i = 0; i < CROWD; i++)
+		if (pods[i].doc && pods[i].node >= 0)
+			secret[pods[i].node][i % 2][pods[i].secret] = map[pods[i].node][i % 2][pods[i].map] = true;
+	for (int i = 0; i < NODES * 2 * NAMES; i++) {
+		int n = i / 2 / NAMES, s = i / NAMES % 2, k = i % NAMES;
+
+		snprintf(node, sizeof(node), "node-%d", n);
+		snprintf(ns, sizeof(ns), "n%d", s);
+		snprintf(name, sizeof(name), "s%d", k);
+		assert_int_equal(
+			node_pods_refer(p, str_c(node), REFERENT_SECRET, str_c(ns), str_c(name)), secret[n][s][k]);
+		assert_int_equal(
+			node_pods_refer(p, str_c(node), REFERENT_CONFIGMAP, str_c(ns), str_c(name)), map[n][s][k]);
+		assert_false(node_pods_refer(p, str_c(node), REFERENT_CLAIM, str_c(ns), str_c(name)));
+	}
+}
+
+static void agrees_with_a_table_of_many_pods(void **state)
+{
+	struct model_pod *pods = xcalloc(CROWD, sizeof(*pods));
+	struct cache *none = cache_new("pods", NULL);
+	struct node_pods *p = node_pods_new(none);
+
+	srand(7);
+	for (int i = 1; i <= STEPS; i++) {
+		step(p, pods, i);
+		if (i % (STEPS / 20) == 0)
+			compare(p, pods);
+	}
+	node_pods_free(p);
+	cache_free(none);
+	for (int i = 0; i < CROWD; i++)
+		doc_unref(pods[i].doc);
+	free(pods);
+}
+
+static void begins_with_what_the_cache_has(void **state)
+{
+	struct model_pod m = { NULL, 3, 5, 6 };
+	auto_(doc_unref) struct doc *d = model_doc(0, &m, 1);
+	struct cache *c = cache_new("pods", NULL);
+	struct node_pods *p;
+
+	cache_fill(c, STR("n0/p0"), d, 1);
+	cache_ready(c, 1);
+	p = node_pods_new(c);
+	assert_true(node_pods_refer(p, STR("node-3"), REFERENT_SECRET, STR("n0"), STR("s5")));
+	assert_false(node_pods_refer(p, STR("node-3"), REFERENT_SECRET, STR("n0"), STR("s6")));
+	node_pods_free(p);
+	cache_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_what_its_pods_refer_to),
+		cmocka_unit_test(follows_changes_of_pods),
+		cmocka_unit_test(follows_bindings),
+		cmocka_unit_test(agrees_with_a_table_of_many_pods),
+		cmocka_unit_test(begins_with_what_the_cache_has),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

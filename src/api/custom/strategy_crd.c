@@ -1,0 +1,364 @@
+/* CustomResourceDefinitions on their way in: defaults, rules in upstream's words, warnings about what is not enforced.
+ */
+#include "api/custom/custom.h"
+#include <ctype.h>
+#include <stdio.h>
+#define LOG_MODULE "crd"
+
+/* ---- before ---------------------------------------------------------------------------------- */
+
+static void default_names(struct rq *rq, struct node *names)
+{
+	struct str kind = node_text_str(node_getc(names, "kind"));
+	char *lower = arena_cstr(rq->a, kind);
+
+	for (char *p = lower; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	if (kind.n && !node_text_str(node_getc(names, "singular")).n)
+		node_setc(names, "singular", node_c(rq->a, lower));
+	if (kind.n && !node_text_str(node_getc(names, "listKind")).n)
+		node_setc(names, "listKind", node_strf(rq->a, "%.*sList", STR_ARG(kind)));
+}
+
+/* The version that objects are stored in from now on has been a stored version. */
+static void note_stored(struct rq *rq, struct node *object)
+{
+	struct node *versions = node_path(object, "spec.versions"),
+		    *list = node_need_list(node_need_map(object, "status"), "storedVersions");
+
+	for (size_t i = 0; i < node_len(versions); i++) {
+		struct str name = node_text_str(node_getc(node_at(versions, i), "name"));
+		bool there = false;
+
+		if (!node_bool_of(node_getc(node_at(versions, i), "storage"), false))
+			continue;
+		for (size_t k = 0; k < node_len(list); k++)
+			there |= str_eq(node_text_str(node_at(list, k)), name);
+		if (!there)
+			node_add(list, node_str(rq->a, name));
+	}
+}
+
+struct unenforced {
+	struct buf text;
+	size_t n;
+};
+
+static void add_path(void *arg, const char *path)
+{
+	struct unenforced *u = arg;
+
+	if (u->n++ < 20)
+		buf_printf(&u->text, "%s%s", u->n > 1 ? ", " : "", path);
+}
+
+static void warn_unenforced(struct rq *rq, struct val crd)
+{
+	for (struct val_iter it = val_iter(val_path(crd, "spec.versions")); val_next(&it);) {
+		struct unenforced u = { .text = BUF_INIT };
+
+		schema_unenforced_rules(val_path(it.val, "schema.openAPIV3Schema"), add_path, &u);
+		if (u.n)
+			rq_warn(rq, "version %.*s: x-kubernetes-validations are kept but not enforced yet, for: %.*s%s",
+				STR_ARG(val_str(val_get(it.val, "name"))), STR_ARG(buf_view(&u.text)),
+				u.n > 20 ? " and others" : "");
+		buf_fini(&u.text);
+	}
+}
+
+static int prepare(struct rq *rq, struct node *object, struct val old, struct err *e)
+{
+	struct node *status;
+
+	(void)e;
+	if (rq->sub.n)
+		return 0;
+	default_names(rq, node_need_map(object, "spec.names"));
+	status = node_need_map(object, "status");
+	if (!val_has(old)) {
+		node_setc(status, "conditions", node_list(rq->a));
+		node_setc(status, "acceptedNames", node_pack(rq->a, "{plural:'', kind:''}"));
+	}
+	note_stored(rq, object);
+	return 0;
+}
+
+/* ---- rules ----------------------------------------------------------------------------------- */
+
+static const char *label_1035(struct str s)
+{
+	return name_wrong(s, NAME_LABEL_1035, false);
+}
+
+static void check_label(struct err *e, const char *path, struct str s, const char *before)
+{
+	char lower[80], why[700];
+	size_t n = MIN(s.n, sizeof(lower) - 1);
+
+	for (size_t i = 0; i < n; i++)
+		lower[i] = before ? (char)tolower((unsigned char)s.p[i]) : s.p[i];
+	const char *wrong = label_1035(str_n(lower, n));
+	if (!wrong || !s.n)
+		return;
+	snprintf(why, sizeof(why), "%s%s", before ? before : "", wrong);
+	v_invalid_str(e, path, s, why);
+}
+
+static void check_names(struct rq *rq, struct val names, struct err *e)
+{
+	static const char mixed[] = "may have mixed case, but should otherwise match: ";
+	static const char *const lists[] = { "shortNames", "categories" }, *const needed[] = { "plural", "kind" };
+
+	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
+		if (!val_str(val_get(names, needed[i])).n)
+			v_required(e, rq_f(rq, "spec.names.%s", needed[i]), "");
+	check_label(e, "spec.names.plural", val_str(val_get(names, "plural")), NULL);
+	check_label(e, "spec.names.singular", val_str(val_get(names, "singular")), NULL);
+	check_label(e, "spec.names.kind", val_str(val_get(names, "kind")), mixed);
+	check_label(e, "spec.names.listKind", val_str(val_get(names, "listKind")), mixed);
+	for (size_t k = 0; k < ARRAY_LEN(lists); k++)
+		for (struct val_iter it = val_iter(val_get(names, lists[k])); val_next(&it);)
+			check_label(e, rq_f(rq, "spec.names.%s[%zu]", lists[k], it.i), val_str(it.val), NULL);
+	if (val_str(val_get(names, "kind")).n && val_equal(val_get(names, "kind"), val_get(names, "listKind")))
+		v_invalid(
+			e, "spec.names.listKind", val_get(names, "listKind"), "kind and listKind may not be the same");
+}
+
+static bool among(struct str s, const char *const *list)
+{
+	for (; *list; list++)
+		if (str_is(s, *list))
+			return true;
+	return false;
+}
+
+static void check_path(struct rq *rq, const char *path, struct val v, const char *under, struct err *e)
+{
+	struct json_path *p;
+	struct err wrong;
+
+	if (!val_str(v).n) {
+		v_required(e, path, "");
+		return;
+	}
+	err_init(&wrong);
+	if (json_path_new(rq->a, val_str(v), &p, &wrong) < 0 || (under && !json_path_dotted(p))) {
+		v_invalid(e, path, v, wrong.code ? wrong.message : "is an invalid path: only fields may be named");
+		return;
+	}
+	if (under && !str_starts(val_str(v), str_c(under)))
+		v_invalid(e, path, v, rq_f(rq, "should be a json path under %.*s", (int)strlen(under) - 1, under));
+}
+
+static void check_column(struct rq *rq, struct val col, const char *path, struct err *e)
+{
+	static const char *const types[] = { "boolean", "date", "integer", "number", "string", NULL };
+	static const char *const formats[] = { "byte", "date", "date-time", "double", "float", "int32", "int64",
+		"password", NULL };
+	struct val type = val_get(col, "type"), format = val_get(col, "format");
+
+	if (!val_str(val_get(col, "name")).n)
+		v_required(e, rq_f(rq, "%s.name", path), "");
+	if (!val_str(type).n)
+		v_required(e, rq_f(rq, "%s.type", path), "must be one of boolean,date,integer,number,string");
+	else if (!among(val_str(type), types))
+		v_invalid(e, rq_f(rq, "%s.type", path), type, "must be one of boolean,date,integer,number,string");
+	if (val_str(format).n && !among(val_str(format), formats))
+		v_invalid(e, rq_f(rq, "%s.format", path), format,
+			"must be one of byte,date,date-time,double,float,int32,int64,password");
+	check_path(rq, rq_f(rq, "%s.jsonPath", path), val_get(col, "jsonPath"), NULL, e);
+}
+
+static void check_scale(struct rq *rq, struct val scale, const char *path, struct err *e)
+{
+	struct val sel = val_get(scale, "labelSelectorPath");
+
+	if (!val_has(scale))
+		return;
+	check_path(rq, rq_f(rq, "%s.specReplicasPath", path), val_get(scale, "specReplicasPath"), ".spec.", e);
+	check_path(rq, rq_f(rq, "%s.statusReplicasPath", path), val_get(scale, "statusReplicasPath"), ".status.", e);
+	if (val_str(sel).n && !str_starts(val_str(sel), STR(".spec.")))
+		check_path(rq, rq_f(rq, "%s.labelSelectorPath", path), sel, ".status.", e);
+}
+
+/* A selectable field is a plain value that the schema knows. */
+static void check_selectable(struct rq *rq, struct val version, struct val field, const char *path, struct err *e)
+{
+	struct val s = val_path(version, "schema.openAPIV3Schema"), jp = val_get(field, "jsonPath");
+	struct json_path *p;
+	struct err wrong;
+	struct str part;
+
+	err_init(&wrong);
+	if (!val_str(jp).n) {
+		v_required(e, path, "");
+		return;
+	}
+	if (json_path_new(rq->a, val_str(jp), &p, &wrong) < 0 || !json_path_dotted(p)) {
+		v_invalid(e, path, jp, "is an invalid path: only fields may be named");
+		return;
+	}
+	if (str_starts(val_str(jp), STR(".metadata"))) {
+		v_invalid(e, path, jp, "must not point to fields in metadata");
+		return;
+	}
+	for (struct str rest = str_c(json_path_dotted(p)); str_next(&rest, '.', &part);)
+		s = val_get_str(val_get(s, "properties"), part);
+	if (!val_has(s))
+		v_invalid(e, path, jp, "is an invalid path: does not refer to a valid field");
+	else if (!val_is(val_get(s, "type"), "string") && !val_is(val_get(s, "type"), "boolean") &&
+		!val_is(val_get(s, "type"), "integer"))
+		v_invalid(e, path, jp,
+			"is an invalid path: must point to a field of type string, boolean or integer. Enum string "
+			"fields and strings with formats are allowed.");
+}
+
+static void check_deprecation(struct rq *rq, struct val v, const char *path, struct err *e)
+{
+	struct val w = val_get(v, "deprecationWarning");
+
+	path = rq_f(rq, "%s.deprecationWarning", path);
+	if (!val_has(w))
+		return;
+	if (!val_bool(val_get(v, "deprecated"), false))
+		v_invalid(e, path, w, "can only be set for deprecated versions");
+	if (val_str(w).n > 256)
+		v_invalid(e, path, w, "must be <= 256 characters long");
+	if (!val_str(w).n)
+		v_invalid(e, path, w, "must not be an empty string");
+}
+
+static void check_version(struct rq *rq, struct val v, size_t i, struct err *e)
+{
+	const char *path = rq_f(rq, "spec.versions[%zu]", i);
+	struct val s = val_path(v, "schema.openAPIV3Schema"), cols = val_get(v, "additionalPrinterColumns"),
+		   fields = val_get(v, "selectableFields");
+
+	check_label(e, rq_f(rq, "%s.name", path), val_str(val_get(v, "name")), NULL);
+	check_deprecation(rq, v, path, e);
+	if (!val_has(s))
+		v_required(e, rq_f(rq, "%s.schema.openAPIV3Schema", path), "schemas are required");
+	else
+		schema_structural(s, rq_f(rq, "%s.schema.openAPIV3Schema", path), e);
+	check_scale(rq, val_path(v, "subresources.scale"), rq_f(rq, "%s.subresources.scale", path), e);
+	for (struct val_iter it = val_iter(cols); val_next(&it);)
+		check_column(rq, it.val, rq_f(rq, "%s.additionalPrinterColumns[%zu]", path, it.i), e);
+	if (val_len(fields) > 8)
+		err_cause(e, "FieldValueTooMany", rq_f(rq, "%s.selectableFields", path),
+			"Too many: %zu: must have at most 8 items", val_len(fields));
+	for (struct val_iter it = val_iter(fields); val_next(&it);)
+		check_selectable(rq, v, it.val, rq_f(rq, "%s.selectableFields[%zu].jsonPath", path, it.i), e);
+}
+
+static void check_versions(struct rq *rq, struct val versions, struct err *e)
+{
+	struct str text = str_sub(val_text(versions), 0, 200);
+	bool twice = false;
+	size_t storage = 0;
+
+	for (struct val_iter it = val_iter(versions); val_next(&it);) {
+		storage += val_bool(val_get(it.val, "storage"), false);
+		for (size_t k = 0; k < it.i; k++)
+			twice |= val_equal(val_get(val_at(versions, k), "name"), val_get(it.val, "name"));
+		check_version(rq, it.val, it.i, e);
+	}
+	if (val_len(versions) > 64)
+		err_cause(e, "FieldValueTooMany", "spec.versions", "Too many: %zu: must have at most 64 items",
+			val_len(versions));
+	if (twice)
+		err_cause(e, "FieldValueInvalid", "spec.versions",
+			"Invalid value: %.*s: must contain unique version names", STR_ARG(text));
+	if (storage != 1)
+		err_cause(e, "FieldValueInvalid", "spec.versions",
+			"Invalid value: %.*s: must have exactly one version marked as storage version", STR_ARG(text));
+}
+
+static void check_conversion(struct rq *rq, struct val c, struct err *e)
+{
+	struct val hook = val_get(c, "webhook"), versions = val_get(hook, "conversionReviewVersions");
+	bool v1 = false;
+
+	if (!val_is(val_get(c, "strategy"), "Webhook")) {
+		if (val_has(hook))
+			v_forbidden(
+				e, "spec.conversion.webhook", "should not be set when strategy is not set to Webhook");
+		return;
+	}
+	if (!val_has(val_get(hook, "clientConfig")))
+		v_required(e, "spec.conversion.webhookClientConfig", "required when strategy is set to Webhook");
+	else
+		validate_webhook_client(rq, val_get(hook, "clientConfig"), "spec.conversion.webhookClientConfig", e);
+	for (struct val_iter it = val_iter(versions); val_next(&it);)
+		v1 |= val_is(it.val, "v1");
+	if (!val_len(versions))
+		v_required(e, "spec.conversion.conversionReviewVersions", "");
+	else if (!v1)
+		v_invalid(e, "spec.conversion.conversionReviewVersions", versions, "must include at least one of v1");
+}
+
+static void check_stored(struct rq *rq, struct val o, struct err *e)
+{
+	struct val stored = val_path(o, "status.storedVersions"), versions = val_path(o, "spec.versions");
+
+	if (!val_len(stored))
+		err_cause(e, "FieldValueInvalid", "status.storedVersions",
+			"Invalid value: []: must have at least one stored version");
+	for (struct val_iter it = val_iter(stored); val_next(&it);)
+		if (!val_has(val_find(versions, "name", val_str(it.val))))
+			v_invalid(e, rq_f(rq, "status.storedVersions[%zu]", it.i), it.val,
+				"must appear in spec.versions");
+}
+
+static void check_group(struct rq *rq, struct val o, struct err *e)
+{
+	struct str plural = val_str(val_path(o, "spec.names.plural")), group = val_str(val_path(o, "spec.group"));
+	struct str want = arena_strf(rq->a, "%.*s.%.*s", STR_ARG(plural), STR_ARG(group));
+	const char *wrong = group.n ? name_wrong(group, NAME_SUBDOMAIN, false) : NULL;
+	bool own = str_ends(group, STR(".k8s.io")) || str_ends(group, STR(".kubernetes.io"));
+
+	if (!str_eq(want, val_str(val_path(o, "metadata.name"))))
+		v_invalid_str(e, "metadata.name", val_str(val_path(o, "metadata.name")),
+			"must be spec.names.plural+\".\"+spec.group");
+	if (wrong)
+		v_invalid_str(e, "spec.group", group, wrong);
+	else if (group.n && !str_has(group, STR(".")))
+		v_invalid_str(e, "spec.group", group, "should be a domain with at least one dot");
+	if (own && !val_str(val_get(val_path(o, "metadata.annotations"), "api-approved.kubernetes.io")).n)
+		v_required(e, "metadata.annotations[api-approved.kubernetes.io]",
+			"protected groups must have approval annotation \"api-approved.kubernetes.io\", see "
+			"https://github.com/kubernetes/enhancements/pull/1111");
+}
+
+static void check_fixed(struct val o, struct val old, struct err *e)
+{
+	static const char *const paths[] = { "spec.names.kind", "spec.scope" };
+	struct val c = val_find(val_path(old, "status.conditions"), "type", STR("Established"));
+
+	if (!val_is(val_get(c, "status"), "True"))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+		validate_immutable(e, paths[i], val_path(o, paths[i]), val_path(old, paths[i]));
+}
+
+static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct val spec = val_get(o, "spec"), keep = val_get(spec, "preserveUnknownFields");
+
+	if (rq->sub.n)
+		return;
+	check_stored(rq, o, e);
+	if (val_has(old) && val_equal(spec, val_get(old, "spec")))
+		return;
+	check_group(rq, o, e);
+	if (val_bool(keep, false))
+		v_invalid(
+			e, "spec.preserveUnknownFields", keep, "must be false in order to use defaults in the schema");
+	check_names(rq, val_get(spec, "names"), e);
+	check_versions(rq, val_get(spec, "versions"), e);
+	check_conversion(rq, val_get(spec, "conversion"), e);
+	check_fixed(o, old, e);
+	if (!e->causes_len)
+		warn_unenforced(rq, o);
+}
+
+const struct strategy strategy_crd = { .prepare = prepare, .validate = validate };

@@ -1,0 +1,158 @@
+/* The proxy sub-resource: a request handed on to a pod, a service's endpoint or a node. */
+#include "api/relay/relay.h"
+#define LOG_MODULE "relay"
+
+/* "name", "name:port", "scheme:name:port"; scheme and port may be empty. */
+static void split_name(struct str s, struct str *scheme, struct str *name, struct str *port)
+{
+	struct str a, b, rest = str_cut(s, ':', &a);
+
+	*scheme = *port = STR_NULL;
+	*name = a;
+	if (!rest.p)
+		return;
+	struct str last = str_cut(rest, ':', &b);
+	if (last.p) {
+		*scheme = a;
+		*name = b;
+		*port = last;
+	} else {
+		*port = b;
+	}
+}
+
+static int pod_port(struct doc *pod, struct str port, int64_t *ret)
+{
+	if (str_i64(port, ret))
+		return 0;
+	for (struct val_iter c = val_iter(doc_get(pod, "spec.containers")); val_next(&c);)
+		for (struct val_iter p = val_iter(val_get(c.val, "ports")); val_next(&p);)
+			if (!port.n || str_eq(val_str(val_get(p.val, "name")), port)) {
+				*ret = val_int(val_get(p.val, "containerPort"), 0);
+				return 0;
+			}
+	*ret = 80;
+	return port.n ? -1 : 0;
+}
+
+static int to_pod(struct rq *rq, struct str name, struct str port, struct str *host, int64_t *ret_port, struct err *e)
+{
+	struct doc *pod = api_get(rq->api, "", "pods", rq->ns, name);
+	int rc = 0;
+
+	if (!pod)
+		return err_set(e, ERR_NOT_FOUND, "pods \"%.*s\" not found", STR_ARG(name));
+	*host = arena_str(rq->a, doc_str(pod, "status.podIP"));
+	if (pod_port(pod, port, ret_port) < 0)
+		rc = err_set(
+			e, ERR_BAD_REQUEST, "pod \"%.*s\" has no port named \"%.*s\"", STR_ARG(name), STR_ARG(port));
+	else if (!host->n)
+		rc = err_set(e, ERR_UNAVAILABLE, "pod \"%.*s\" has no address yet", STR_ARG(name));
+	doc_unref(pod);
+	return rc;
+}
+
+int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host,
+	int64_t *ret_port, struct err *e)
+{
+	struct doc *svc = api_get(api, "", "services", ns, name), *ep;
+	struct str port_name = STR_NULL;
+	int64_t number;
+
+	if (!svc)
+		return err_set(e, ERR_NOT_FOUND, "services \"%.*s\" not found", STR_ARG(name));
+	bool by_number = str_i64(port, &number), found = false;
+	for (struct val_iter p = val_iter(doc_get(svc, "spec.ports")); !found && val_next(&p);) {
+		struct str n = val_str(val_get(p.val, "name"));
+		found = !port.n || (by_number ? val_int(val_get(p.val, "port"), 0) == number : str_eq(n, port));
+		port_name = found ? arena_str(a, n) : port_name;
+	}
+	if (found && by_number && val_is(doc_get(svc, "spec.type"), "ExternalName")) {
+		*host = arena_str(a, doc_str(svc, "spec.externalName"));
+		*ret_port = number;
+	}
+	doc_unref(svc);
+	ep = found && !host->n ? api_get(api, "", "endpoints", ns, name) : NULL;
+	for (struct val_iter s = val_iter(ep ? doc_get(ep, "subsets") : VAL_NONE); val_next(&s);) {
+		struct val list = val_get(s.val, "addresses");
+		for (struct val_iter p = val_iter(val_get(s.val, "ports")); val_len(list) && val_next(&p);) {
+			if (!str_eq(val_str(val_get(p.val, "name")), port_name))
+				continue;
+			*host = arena_str(a, val_str(val_get(val_at(list, rand_below(val_len(list))), "ip")));
+			*ret_port = val_int(val_get(p.val, "port"), 0);
+		}
+	}
+	doc_unref(ep);
+	if (!found)
+		return err_set(e, ERR_UNAVAILABLE, "no service port \"%.*s\" found for service \"%.*s\"", STR_ARG(port),
+			STR_ARG(name));
+	return host->n ? 0 : err_set(e, ERR_UNAVAILABLE, "no endpoints available for service \"%.*s\"", STR_ARG(name));
+}
+
+static int target(struct rq *rq, struct http_client **client, struct err *e)
+{
+	struct str scheme, name, port, host = STR_NULL;
+	int64_t number = 80;
+	int rc;
+
+	split_name(rq->name, &scheme, &name, &port);
+	if (!strcmp(rq->res->def.resource, "nodes"))
+		return relay_node(rq, name, client, e);
+	rc = !strcmp(rq->res->def.resource, "pods") ?
+		to_pod(rq, name, port, &host, &number, e) :
+		relay_service(rq->api, rq->a, rq->ns, name, port, &host, &number, e);
+	if (rc < 0)
+		return rc;
+	return relay_client(rq->api->relays, str_is(scheme, "https") ? "https" : "http", host, number, client, e);
+}
+
+static bool hop_by_hop(struct str name)
+{
+	static const char *const names[] = { "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+		"te", "trailer", "transfer-encoding", "upgrade", "host", "authorization", "content-length", "cookie",
+		"date", "accept-encoding" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (str_is(name, names[i]))
+			return true;
+	return str_starts(name, STR("impersonate-"));
+}
+
+size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (!hop_by_hop(from[i].name))
+			to[k++] =
+				(struct http_header){ arena_str(rq->a, from[i].name), arena_str(rq->a, from[i].value) };
+	return k;
+}
+
+void relay_proxy(struct rq *rq)
+{
+	struct http_client *client;
+	struct err e;
+
+	err_init(&e);
+	struct str path = arena_strf(rq->a, "%s%.*s%s%.*s", rq->sub_path.n ? "" : "/", STR_ARG(rq->sub_path),
+		rq->query.n ? "?" : "", STR_ARG(rq->query));
+	if (target(rq, &client, &e) < 0) {
+		reply_error(rq, &e);
+		return;
+	}
+	if (rq_header(rq, "upgrade").n && http_version(rq->http) == 1) {
+		relay_upgrade(rq, client, path);
+		return;
+	}
+	const struct http_header *in;
+	size_t n_in = http_headers(rq->http, &in);
+	struct http_header *h = ARENA_ARRAY(rq->a, struct http_header, n_in + 1);
+	relay_answer(rq,
+		&(struct relay_call){ .client = client,
+			.method = arena_cstr(rq->a, rq->method),
+			.path = path,
+			.headers = h,
+			.n_headers = relay_pass_headers(rq, in, n_in, h),
+			.body = rq->body });
+}

@@ -1,0 +1,46 @@
+/* Shared by relay.c (who is asked), stream.c (answers) and proxy.c (requests to pods, services and nodes). */
+#pragma once
+#include "api/api_internal.h"
+#include "api/relay/places.h"
+
+struct relays {
+	struct api *api;
+	struct places *answers, *upgrades; /* what passes through at a time */
+	struct task_mutex lock;
+	struct task_cond gone;
+	struct map *clients; /* "scheme url" → struct http_client */
+	struct tls *tls;     /* to nodes: checked, with our certificate */
+	struct tls *tls_any; /* to pods and services: they have no certificate that we could check */
+	int tasks;           /* that run */
+};
+/* Begins a task for rq, in its user's place; *ret is for relay_end(). Fails: ERR_TOO_MANY, ERR_UNAVAILABLE when stopping. */
+int relay_begin(struct rq *rq, void (*run)(void *arg), void *arg, struct place **ret, struct err *e);
+void relay_end(struct relays *r, struct place *taken); /* the last that such a task does */
+/* Borrow: lives as long as the relays. scheme "node": https with the control process's certificate. */
+int relay_client(
+	struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e);
+int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct err *e);
+/* Some ready address behind a service's port (its name or number; empty: the first), by its Endpoints. Strings in a. */
+int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host,
+	int64_t *ret_port, struct err *e);
+/* Takes rq: passes its upgrade on and splices. */
+void relay_upgrade(struct rq *rq, struct http_client *client, struct str path);
+/* stream.c. Takes rq: asks, and passes the answer on as it comes. Copied; what it points to lives in rq's arena. */
+struct relay_call {
+	struct http_client *client;
+	const char *method; /* NULL: GET */
+	struct str path;
+	const struct http_header *headers;
+	size_t n_headers;
+	struct str body;
+	const char *content_type; /* the answer is 200 of this type, or becomes a Status; NULL: it passes as it is */
+	int64_t silence_ms;       /* an answer that stops for so long is broken off; 0: it may */
+	void (*over)(void *arg);  /* client and arg are no longer needed; before rq ends */
+	void *arg;
+};
+void relay_answer(struct rq *rq, const struct relay_call *c);
+/* Headers that another server may see, or say: copies into rq's arena. */
+size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to);
+/* rewrite.c: appends html with links to paths put below prefix. */
+void rewrite_links(struct str html, struct str prefix, struct buf *out);
+void relay_proxy(struct rq *rq); /* proxy.c; takes rq */
