@@ -235,12 +235,14 @@ def test_restart_adopts(crashing):
 
 
 HELD_RUNC = """#!/bin/sh
-# Makes containers, not sandboxes, wait while the file "hold" is there; "held" says that one does.
+# Makes containers, not sandboxes, wait while the file "hold" is there; "held" says that one does. With "fail" there by then they are not made,
+# and "failed" says so.
 real=%s here=%s bundle=
 case " $* " in *" create "*)
     for word; do [ "$last" = --bundle ] && bundle=$word; last=$word; done
     if grep -q '"io.kubernetes.cri.container-type":"container"' "$bundle/config.json"; then
         while [ -e $here/hold ]; do : > $here/held; sleep 0.02; done
+        [ -e $here/fail ] && { : > $here/failed; exit 1; }
     fi ;;
 esac
 exec $real "$@"
@@ -280,7 +282,10 @@ def cut_off(server, space, folder):
     node = server.pid_of("kogge-node")
     os.kill(server.process.pid, signal.SIGSTOP)
     os.kill(node, signal.SIGKILL)
+    (folder / "fail").touch()  # CRI may not have noticed yet that its caller is gone: it gives up this start in any case
     (folder / "hold").unlink()
+    until((folder / "failed").exists, 30, "a container that could not be made")
+    (folder / "fail").unlink()
     until(lambda: ctr(server, "tasks", "start", "--detach", container).returncode == 0, 30, "the start that CRI gave up")
     return container
 
