@@ -18,6 +18,7 @@ struct rq;
 struct custom;
 struct crds;
 struct aggregates;
+struct aggregate_openapi;
 struct held_event;
 
 /* ---- verbs ----------------------------------------------------------------------------------- */
@@ -174,6 +175,7 @@ struct api {
 	struct outgoing *outgoing;
 	struct crds *crds;
 	struct aggregates *aggregates;
+	struct aggregate_openapi *aggregate_openapi;
 	struct watches *slow_watches; /* of kinds that a webhook converts: it keeps nobody else waiting */
 	struct openapi_cache *openapi;
 	struct ipalloc *ipalloc;

@@ -71,6 +71,7 @@ static int start(struct api *api, struct err *e)
 		return rc;
 	api->crds = crds_new(api);
 	api->aggregates = aggregates_new(api);
+	api->aggregate_openapi = aggregate_openapi_new(api);
 	store_status(api->opts.store, &st);
 	snprintf(api->cluster_uid, sizeof(api->cluster_uid), "%s", st.cluster_uid);
 	api->ipalloc = ipalloc_new(api, e);
@@ -136,6 +137,8 @@ void api_stop(struct api *api)
 		crds_stop(api->crds);
 	if (api->aggregates)
 		aggregates_stop(api->aggregates);
+	if (api->aggregate_openapi)
+		aggregate_openapi_stop(api->aggregate_openapi);
 	api->upkeep = upkeep_free(api->upkeep);
 	if (api->outgoing)
 		outgoing_stop(api->outgoing);
@@ -152,6 +155,7 @@ struct api *api_free(struct api *api)
 	watches_free(api->slow_watches);
 	crds_free(api->crds);
 	aggregates_free(api->aggregates);
+	aggregate_openapi_free(api->aggregate_openapi);
 	lanes_free(api->lanes);
 	relays_free(api->relays);
 	outgoing_free(api->outgoing);

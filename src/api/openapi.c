@@ -1,4 +1,5 @@
 /* OpenAPI documents: made when first asked for, on a lane's thread, and kept compressed. */
+#include "api/aggregate/aggregate.h"
 #include "api/custom/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -55,10 +56,24 @@ static const char *const *verb_list(struct rq *rq, unsigned verbs)
 	return list;
 }
 
+/* Those that this server serves. */
+static struct resource **own_rows(struct rq *rq, size_t *ret_n)
+{
+	struct resource **rows = api_resources(rq->api, rq->a, ret_n);
+	struct aggregate other;
+	size_t n = 0;
+
+	for (size_t i = 0; i < *ret_n; i++)
+		if (!aggregates_find(rq->api, rq->a, str_c(rows[i]->def.group), str_c(rows[i]->def.version), &other))
+			rows[n++] = rows[i];
+	*ret_n = n;
+	return rows;
+}
+
 static struct openapi_resource *collect(struct rq *rq, size_t *ret_n)
 {
 	size_t rows_n, n = 0;
-	struct resource **rows = api_resources(rq->api, rq->a, &rows_n);
+	struct resource **rows = own_rows(rq, &rows_n);
 	struct openapi_resource *out = ARENA_ARRAY(rq->a, struct openapi_resource, rows_n * 2);
 
 	for (size_t i = 0; i < rows_n; i++) {
@@ -96,10 +111,14 @@ static bool generate(struct rq *rq, struct str name, struct buf *out)
 	size_t n;
 	struct openapi_resource *r = collect(rq, &n);
 
-	if (str_is(name, "v2"))
-		return openapi_v2_json(r, n, server_version, out) >= 0;
-	if (str_is(name, "v2.pb"))
-		return openapi_v2_protobuf(r, n, server_version, out) >= 0;
+	if (str_is(name, "v2") || str_is(name, "v2.pb")) {
+		struct openapi_source s = { .r = r, .n = n, .server_version = server_version };
+		struct val *others;
+
+		s.n_others = aggregates_openapi(rq->api, rq->a, &others);
+		s.others = others;
+		return (str_is(name, "v2") ? openapi_v2_json : openapi_v2_protobuf)(&s, out) >= 0;
+	}
 	struct str group, version = str_cut(name, '/', &group);
 	char g[256], v[64];
 	snprintf(g, sizeof(g), "%.*s", STR_ARG(group));
@@ -183,10 +202,28 @@ static void run(struct rq *rq)
 		send(rq, gz, "application/json");
 }
 
+static void index_others(struct rq *rq, bool *any, struct buf *b)
+{
+	size_t n;
+	struct aggregate *others = aggregates_list(rq->api, rq->a, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		struct str url = aggregates_openapi_url(rq->api, rq->a, &others[i]);
+
+		if (!url.n)
+			continue;
+		buf_printf(b, "%s\"apis/%s/%s\":{\"serverRelativeURL\":", *any ? "," : "", others[i].group,
+			others[i].version);
+		buf_json(b, url);
+		buf_byte(b, '}');
+		*any = true;
+	}
+}
+
 static void index_v3(struct rq *rq)
 {
 	size_t n;
-	struct resource **rows = api_resources(rq->api, rq->a, &n);
+	struct resource **rows = own_rows(rq, &n);
 	struct buf b = BUF_INIT;
 	int64_t version = __atomic_load_n(&rq->api->table_version, __ATOMIC_ACQUIRE);
 	bool more = false;
@@ -204,6 +241,7 @@ static void index_v3(struct rq *rq)
 			more ? "," : "", prefix, av, prefix, av, (unsigned long long)hash);
 		more = true;
 	}
+	index_others(rq, &more, &b);
 	buf_c(&b, "}}");
 	reply_buf(rq, 200, "application/json", &b);
 }

@@ -300,13 +300,14 @@ static void is_published(void **state)
 	assert_true(val_is(val_get(val_at(val_get(t, "x-kubernetes-group-version-kind"), 0), "kind"), "CronTab"));
 	assert_true(val_has(val_get(doc_get(d, "components.schemas"), "com.example.stable.v1.CronTabList")));
 	doc_unref(d);
-	assert_int_equal(openapi_v2_json(&r, 1, "v1", &v2), 0);
+	assert_int_equal(openapi_v2_json(&(struct openapi_source){ .r = &r, .n = 1, .server_version = "v1" }, &v2), 0);
 	assert_int_equal(doc_parse(buf_view(&v2), &d, &e), 0);
 	t = val_get(doc_get(d, "definitions"), "com.example.stable.v1.CronTab");
 	assert_false(val_has(val_path(t, "properties.spec.properties.one.oneOf")));
 	assert_false(val_has(val_path(t, "properties.spec.properties.port.type")));
 	buf_reset(&v2);
-	assert_int_equal(openapi_v2_protobuf(&r, 1, "v1", &v2), 0);
+	assert_int_equal(
+		openapi_v2_protobuf(&(struct openapi_source){ .r = &r, .n = 1, .server_version = "v1" }, &v2), 0);
 	assert_true(str_has(buf_view(&v2), STR("com.example.stable.v1.CronTab")));
 	buf_fini(&v2);
 	buf_fini(&v3);

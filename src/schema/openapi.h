@@ -18,6 +18,8 @@ const struct schema_type *oa_list_type(const struct openapi_resource *r); /* NUL
 void oa_fini(struct oa *o);
 
 void oa_string(struct buf *b, const char *s); /* quoted and escaped */
+void oa_key(
+	struct buf *b, bool *any, struct str key); /* the next key of a map, with the comma before it and its colon */
 /* The schema of a named type, and a reference to a type from elsewhere. */
 void oa_definition(const struct oa *o, const struct schema_type *t, struct buf *b);
 void oa_reference(const struct oa *o, const struct schema_type *t, struct buf *b);
@@ -30,3 +32,18 @@ enum oa_path { OA_ALL, OA_COLLECTION, OA_ITEM, OA_PATHS };
 /* false: the resource has no such path. */
 bool oa_path_name(const struct openapi_resource *r, enum oa_path p, char *ret, size_t cap);
 void oa_path_item(const struct oa *o, const struct openapi_resource *r, enum oa_path p, struct buf *b);
+
+/* Of other servers, ready to be written: openapi_others.c. */
+struct oa_piece {
+	struct str name, json;
+};
+struct oa_pieces {
+	struct oa_piece *v;
+	size_t n, room;
+};
+struct oa_others {
+	struct oa_pieces paths, definitions;
+	struct arena *a;
+};
+void oa_others_init(struct oa_others *x, const struct oa *o, const struct val *others, size_t n);
+void oa_others_fini(struct oa_others *x);

@@ -4,23 +4,6 @@
 
 #define META "io.k8s.apimachinery.pkg.apis.meta.v1."
 
-static void put_key(struct buf *b, bool *any, struct str key)
-{
-	if (*any)
-		buf_byte(b, ',');
-	*any = true;
-	buf_byte(b, '"');
-	for (size_t i = 0; i < key.n; i++) {
-		if (key.p[i] == '"' || key.p[i] == '\\')
-			buf_byte(b, '\\');
-		if ((unsigned char)key.p[i] < ' ')
-			buf_printf(b, "\\u%04x", key.p[i]);
-		else
-			buf_byte(b, key.p[i]);
-	}
-	buf_c(b, "\":");
-}
-
 static void write_schema(const struct oa *o, struct val v, bool whole, struct buf *b);
 
 static void braced(const struct oa *o, struct val v, bool whole, struct buf *b)
@@ -39,10 +22,10 @@ static void meta_properties(const struct oa *o, bool *any, struct buf *b)
 	const struct schema_type *meta = schema_builtin_by_name(META "ObjectMeta");
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-		put_key(b, any, str_c(words[i][0]));
+		oa_key(b, any, str_c(words[i][0]));
 		buf_printf(b, "{\"type\":\"string\",\"description\":\"%s\"}", words[i][1]);
 	}
-	put_key(b, any, STR("metadata"));
+	oa_key(b, any, STR("metadata"));
 	buf_c(b,
 		"{\"description\":\"Standard object's metadata: name, labels and other data about the object "
 		"itself.\",");
@@ -62,7 +45,7 @@ static void write_properties(const struct oa *o, struct val properties, bool who
 	for (struct val_iter it = val_iter(properties); val_next(&it);) {
 		if (whole && (str_is(it.key, "apiVersion") || str_is(it.key, "kind") || str_is(it.key, "metadata")))
 			continue;
-		put_key(b, &any, it.key);
+		oa_key(b, &any, it.key);
 		braced(o, it.val, val_bool(val_get(it.val, "x-kubernetes-embedded-resource"), false), b);
 	}
 	buf_byte(b, '}');
@@ -126,7 +109,7 @@ static void write_schema(const struct oa *o, struct val v, bool whole, struct bu
 
 		if (left_out(o, v, k) || (whole && str_is(k, "properties")))
 			continue;
-		put_key(b, &any, k);
+		oa_key(b, &any, k);
 		if (str_is(k, "properties"))
 			write_properties(o, it.val, false, b);
 		else if (str_is(k, "required"))
@@ -141,7 +124,7 @@ static void write_schema(const struct oa *o, struct val v, bool whole, struct bu
 	}
 	if (!whole || left_out(o, v, STR("properties")))
 		return;
-	put_key(b, &any, STR("properties"));
+	oa_key(b, &any, STR("properties"));
 	write_properties(o, val_get(v, "properties"), true, b);
 }
 

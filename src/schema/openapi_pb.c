@@ -251,7 +251,7 @@ static void path_item(struct buf *b, uint32_t number, struct val v)
 /* ---- the document ---------------------------------------------------------------------------- */
 
 /* One named piece, from its JSON. */
-static int piece(struct buf *out, uint32_t number, const char *name, struct buf *json,
+static void piece(struct buf *out, uint32_t number, struct str name, struct str json,
 	void (*put)(struct buf *b, uint32_t number, struct val v))
 {
 	struct doc *d = NULL;
@@ -260,19 +260,24 @@ static int piece(struct buf *out, uint32_t number, const char *name, struct buf 
 	int r;
 
 	err_init(&e);
-	r = doc_parse(buf_view(json), &d, &e);
+	r = doc_parse(json, &d, &e);
 	if (r)
-		PANIC("OpenAPI of %s: %s", name, e.message);
+		PANIC("OpenAPI of %.*s: %s", STR_ARG(name), e.message);
 	mark = pb_begin(out, number);
-	pb_bytes(out, NAMED_NAME, str_c(name));
+	pb_bytes(out, NAMED_NAME, name);
 	put(out, NAMED_VALUE, doc_root(d));
 	pb_end(out, mark);
 	doc_unref(d);
-	buf_reset(json);
-	return 0;
 }
 
-static void all_paths(const struct oa *o, struct buf *json, struct buf *out)
+static void pieces(struct buf *out, uint32_t number, const struct oa_pieces *p,
+	void (*put)(struct buf *b, uint32_t number, struct val v))
+{
+	for (size_t i = 0; i < p->n; i++)
+		piece(out, number, p->v[i].name, p->v[i].json, put);
+}
+
+static void all_paths(const struct oa *o, const struct oa_pieces *others, struct buf *json, struct buf *out)
 {
 	size_t mark = pb_begin(out, DOC_PATHS);
 	char path[512];
@@ -282,30 +287,37 @@ static void all_paths(const struct oa *o, struct buf *json, struct buf *out)
 			if (!oa_path_name(&o->r[i], (enum oa_path)p, path, sizeof(path)))
 				continue;
 			oa_path_item(o, &o->r[i], (enum oa_path)p, json);
-			piece(out, PATHS_PATH, path, json, path_item);
+			piece(out, PATHS_PATH, str_c(path), buf_view(json), path_item);
+			buf_reset(json);
 		}
+	pieces(out, PATHS_PATH, others, path_item);
 	pb_end(out, mark);
 }
 
-int openapi_v2_protobuf(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out)
+int openapi_v2_protobuf(const struct openapi_source *s, struct buf *out)
 {
 	auto_buf struct buf json = BUF_INIT;
+	struct oa_others others;
 	struct oa o;
 	size_t mark;
 
-	oa_init(&o, r, n, false, NULL, NULL);
+	oa_init(&o, s->r, s->n, false, NULL, NULL);
+	oa_others_init(&others, &o, s->others, s->n_others);
 	pb_bytes(out, DOC_SWAGGER, STR("2.0"));
 	mark = pb_begin(out, DOC_INFO);
 	pb_bytes(out, INFO_TITLE, STR("Kubernetes"));
-	pb_bytes(out, INFO_VERSION, str_c(server_version));
+	pb_bytes(out, INFO_VERSION, str_c(s->server_version));
 	pb_end(out, mark);
-	all_paths(&o, &json, out);
+	all_paths(&o, &others.paths, &json, out);
 	mark = pb_begin(out, DOC_DEFINITIONS);
 	for (size_t i = 0; i < o.n_types; i++) {
 		oa_definition(&o, o.types[i], &json);
-		piece(out, DEFINITIONS_SCHEMA, o.types[i]->name, &json, schema);
+		piece(out, DEFINITIONS_SCHEMA, str_c(o.types[i]->name), buf_view(&json), schema);
+		buf_reset(&json);
 	}
+	pieces(out, DEFINITIONS_SCHEMA, &others.definitions, schema);
 	pb_end(out, mark);
+	oa_others_fini(&others);
 	oa_fini(&o);
 	return out->full ? -ERR_TOO_LARGE : 0;
 }

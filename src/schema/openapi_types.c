@@ -16,6 +16,23 @@ void oa_string(struct buf *b, const char *s)
 	buf_byte(b, '"');
 }
 
+void oa_key(struct buf *b, bool *any, struct str key)
+{
+	if (*any)
+		buf_byte(b, ',');
+	*any = true;
+	buf_byte(b, '"');
+	for (size_t i = 0; i < key.n; i++) {
+		if (key.p[i] == '"' || key.p[i] == '\\')
+			buf_byte(b, '\\');
+		if ((unsigned char)key.p[i] < ' ')
+			buf_printf(b, "\\u%04x", key.p[i]);
+		else
+			buf_byte(b, key.p[i]);
+	}
+	buf_c(b, "\":");
+}
+
 /* ---- which types a document needs ------------------------------------------------------------ */
 
 static bool has_definition(const struct schema_type *t)

@@ -193,8 +193,20 @@ struct openapi_resource {
 	const struct schema_type *list_type; /* of a custom kind; NULL: the builtin one by its name */
 	struct val schema; /* JSONSchemaProps of a custom kind, whose definition it becomes; or missing */
 };
-int openapi_v2_json(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);
-int openapi_v2_protobuf(const struct openapi_resource *r, size_t n, const char *server_version, struct buf *out);
+/* Of another server's document of version 2: the paths of this group version and the definitions that they need, of each
+ * what every client takes. Appends {"paths":{…},"definitions":{…}}. Fails: ERR_NOT_FOUND (it has no such path),
+ * ERR_TOO_LARGE (for out). */
+int openapi_tidy(struct val document, const char *group, const char *version, struct buf *out);
+/* others: what openapi_tidy() made. A group version of theirs must not be among r. */
+struct openapi_source {
+	const struct openapi_resource *r;
+	size_t n;
+	const struct val *others;
+	size_t n_others;
+	const char *server_version;
+};
+int openapi_v2_json(const struct openapi_source *s, struct buf *out);
+int openapi_v2_protobuf(const struct openapi_source *s, struct buf *out);
 /* One group version's document. */
 int openapi_v3_json(const struct openapi_resource *r, size_t n, const char *group, const char *version,
 	const char *server_version, struct buf *out);

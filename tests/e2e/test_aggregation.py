@@ -18,6 +18,8 @@ FLUNDER = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "Flunder", "metadata": {"
 
 def wardle(path, body):
     where = path.split("?")[0]
+    if where.startswith("/openapi/"):
+        return OPENAPI[where]
     if where == f"/apis/{GROUP}/{VERSION}":
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{VERSION}", "resources": [
             {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder", "verbs": ["get", "list", "watch", "create", "delete"]},
@@ -29,6 +31,40 @@ def wardle(path, body):
     if where.endswith("/one"):
         return FLUNDER
     return {"kind": "FlunderList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {"resourceVersion": "1"}, "items": [FLUNDER]}
+
+
+META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+KIND = [{"group": GROUP, "version": VERSION, "kind": "Flunder"}]
+
+
+def described(prefix):
+    """Its kind as schemas whose references begin with prefix; ObjectMeta is another than ours."""
+    spec = {"type": "object", "description": "What it shall be.", "properties": {"wild": {"type": "boolean", "description": "How wild it is."}}}
+    name = "com.example.wardle.v1alpha1.Flunder"
+    return name, {name: {"type": "object", "description": "A thing of tests.", "x-kubernetes-group-version-kind": KIND, "properties": {
+        "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"$ref": prefix + META}, "spec": spec}},
+        META: {"type": "object", "properties": {"name": {"type": "string"}, "namespace": {"type": "string"}}}}
+
+
+def openapi_v2(**more):
+    name, definitions = described("#/definitions/")
+    post = {"parameters": [{"name": "body", "in": "body", "required": True, "schema": {"$ref": "#/definitions/" + name}}],
+            "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/" + name}}},
+            "x-kubernetes-action": "post", "x-kubernetes-group-version-kind": KIND[0]}
+    return {"swagger": "2.0", "info": {"title": "wardle", "version": "1"}, "definitions": definitions,
+            "paths": {f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/flunders": {"post": post}}, **more}
+
+
+def openapi_v3():
+    name, schemas = described("#/components/schemas/")
+    answer = {"200": {"description": "OK", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/" + name}}}}}
+    get = {"responses": answer, "x-kubernetes-action": "list", "x-kubernetes-group-version-kind": KIND[0]}
+    return {"openapi": "3.0.0", "info": {"title": "wardle", "version": "1"}, "components": {"schemas": schemas},
+            "paths": {f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/flunders": {"get": get}}}
+
+
+URL = f"/openapi/v3/apis/{GROUP}/{VERSION}"
+OPENAPI = {"/openapi/v2": openapi_v2(), "/openapi/v3": {"paths": {f"apis/{GROUP}/{VERSION}": {"serverRelativeURL": URL + "?hash=1"}}}, URL: openapi_v3()}
 
 
 @pytest.fixture
@@ -148,3 +184,57 @@ def test_another_certificate_is_not_trusted(hook, wired):
     trust = wired.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")["data"]["client-ca-file"]
     wired.create(SERVICES, api_service(hook, caBundle=base64.b64encode(trust.encode()).decode()))
     available(wired, "False", "FailedDiscoveryCheck")
+
+
+# ---- what it says of its kinds -----------------------------------------------------------------------------------------
+
+def merged(kube):
+    return until(lambda: any(f"/apis/{GROUP}/" in p for p in kube.get("/openapi/v2")["paths"]), 20, "its paths are in our document")
+
+
+@pytest.mark.parametrize("program", [p for _, p in KUBECTLS], ids=[v for v, _ in KUBECTLS])
+def test_kubectl_knows_its_kinds(server, hook, wired, tmp_path, program):
+    wired.create(SERVICES, api_service(hook))
+    merged(wired)
+    kubectl = Kubectl(program, server, tmp_path, "default")
+    assert "How wild it is." in kubectl("explain", "flunders.spec")
+    assert "containers" in kubectl("explain", "pods.spec")
+    odd = {**FLUNDER, "spec": {"wild": True, "nonsense": 1}}
+    if kubectl.version < (1, 25):  # younger ones leave it to the server
+        assert "unknown field \"nonsense\"" in kubectl.fails("create", "-f", "-", stdin=json.dumps(odd))
+        assert not asked(hook, "POST")
+    kubectl("create", "-f", "-", stdin=json.dumps({**FLUNDER, "spec": {"wild": True}}))
+    wired.delete(NAME)
+    until(lambda: f"apis/{GROUP}/{VERSION}" not in wired.get("/openapi/v3")["paths"], 20, "it is in the index no more")
+    until(lambda: not any(f"/apis/{GROUP}/" in p for p in wired.get("/openapi/v2")["paths"]), 20, "its paths are gone")
+
+
+def test_its_documents(hook, wired):
+    wired.create(SERVICES, api_service(hook))
+    merged(wired)
+    d = wired.get("/openapi/v2")["definitions"]
+    assert "uid" in d[META]["properties"] and "uid" not in d[META + "_v2"]["properties"]
+    assert d["com.example.wardle.v1alpha1.Flunder"]["properties"]["metadata"] == {"$ref": f"#/definitions/{META}_v2"}
+    paths = wired.get("/openapi/v3")["paths"]
+    assert paths[f"apis/{GROUP}/{VERSION}"] == {"serverRelativeURL": URL + "?hash=1"} and "api/v1" in paths
+    assert wired.get(URL + "?hash=1") == openapi_v3()
+    _, path, headers = [s for s in hook.seen if s[1].startswith(URL)][-1]
+    assert path == URL + "?hash=1" and headers.get("x-remote-user") == "kubernetes-admin"
+
+
+@pytest.mark.parametrize("program", [p for _, p in KUBECTLS], ids=[v for v, _ in KUBECTLS])
+def test_a_broken_document_breaks_nothing(server, hook, wired, tmp_path, program, monkeypatch):
+    """Names that no client knows, references that lead nowhere, kinds that are ours."""
+    broken = openapi_v2(nonsense=1)
+    flunder = broken["definitions"]["com.example.wardle.v1alpha1.Flunder"]
+    flunder.update({"nullable": True, "x-kubernetes-group-version-kind": KIND + [{"group": "", "version": "v1", "kind": "Pod"}]})
+    flunder["properties"].update({"list": {"type": "array"}, "odd": {"type": "nonsense"}, "lost": {"$ref": "#/definitions/nobody"}})
+    for path in broken["paths"].values():
+        path.update({"get": {"responses": {"odd": 1, "200": {}}}, "nonsense": 1})
+    monkeypatch.setitem(OPENAPI, "/openapi/v2", broken)
+    wired.create(SERVICES, api_service(hook))
+    merged(wired)
+    kubectl = Kubectl(program, server, tmp_path, "default")
+    assert "containers" in kubectl("explain", "pods.spec") and "How wild it is." in kubectl("explain", "flunders.spec")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "whole"}, "spec": {"containers": [{"name": "a", "image": "busybox"}]}}
+    kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))

@@ -76,6 +76,7 @@ class Bad:
         self.tls.load_cert_chain(cert, key)
         self.listener = socket.create_server(("0.0.0.0", 0))
         self.port, self.answer, self.head, self.stop = self.listener.getsockname()[1], once(), b"", threading.Event()
+        self.asked = []
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -96,6 +97,7 @@ class Bad:
                         return
                     head += piece
                 self.head = head
+                self.asked.append(head.split(b"\r\n")[0])
                 if length := re.search(rb"(?i)content-length: (\d+)", head):
                     left = int(length[1]) - len(head.split(b"\r\n\r\n", 1)[1])
                     while left > 0:
@@ -253,6 +255,22 @@ def unchunked(body):
     while (n := int((line := body.split(b"\r\n", 1))[0], 16)):
         whole, body = whole + line[1][:n], line[1][n + 2:]
     return whole
+
+
+@pytest.mark.parametrize("what", ["hangs up", "garbage", "not JSON", "nothing", "closes in the middle", "gigabytes", "a bomb"])
+def test_openapi(server, bad, aggregated, what, monkeypatch):
+    """Whatever it says of its kinds: ours are described."""
+    other = DISCOVERY.replace(b'"list"]', b'"list", "%s"]' % base64.b16encode(what.encode()))  # its kinds change, so it is asked again
+    monkeypatch.setattr(bad, "discovery", once(HEAD + b"Content-Length: %d\r\n\r\n" % len(other), other))
+    bad.answer = BAD[what][0]
+    bad.asked.clear()
+    with Peak(server) as peak:
+        server.kube.patch(NAME, {"metadata": {"labels": {"look": base64.b16encode(what.encode()).decode()}}})
+        until(lambda: any(a.startswith(b"GET /openapi/v3") for a in bad.asked), 60, "it was asked")
+        own = server.kube.get("/openapi/v2")
+    figures("the OpenAPI document of an aggregated server: " + what, mib_more=round(peak.most, 1))
+    assert "io.k8s.api.core.v1.Pod" in own["definitions"] and peak.most < 2 * MOST_MIB
+    assert not any("wardle" in p for p in own["paths"])
 
 
 def test_packed_requests_are_refused(server):

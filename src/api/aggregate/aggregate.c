@@ -201,7 +201,9 @@ static void put_entry(struct aggregates *g, struct str name, struct entry *take)
 {
 	task_lock(&g->lock);
 	struct entry *was = map_get(g->entries, name);
-	if (take && was && !take->is.list && was->is.list) { /* what it had said last */
+	if (take && was && was->is.list &&
+		(!take->is.list ||
+			str_eq(doc_text(take->is.list), doc_text(was->is.list)))) { /* what it had said last */
 		take->is.list = doc_ref(was->is.list);
 		doc_hold(take->a, take->is.list);
 	}
@@ -213,8 +215,10 @@ static void put_entry(struct aggregates *g, struct str name, struct entry *take)
 		map_del(g->entries, name);
 	__atomic_store_n(&g->n, map_len(g->entries), __ATOMIC_RELEASE);
 	task_unlock(&g->lock);
-	if (changed)
-		__atomic_add_fetch(&g->api->table_version, 1, __ATOMIC_RELEASE);
+	if (!changed)
+		return;
+	__atomic_add_fetch(&g->api->table_version, 1, __ATOMIC_RELEASE);
+	aggregate_openapi_stir(g->api->aggregate_openapi);
 }
 
 static int entry_of(struct aggregates *g, struct doc *d, struct entry **ret, struct err *e)
@@ -350,6 +354,7 @@ void aggregates_start(struct aggregates *g)
 	for (size_t i = 0; i < all.n; i++)
 		aggregates_changed(g, doc_name(all.items[i].doc));
 	aggregates_served(g);
+	aggregate_openapi_start(g->api->aggregate_openapi);
 	g->task = task_spawn("api-aggregate", run, g);
 }
 

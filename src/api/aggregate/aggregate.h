@@ -1,6 +1,7 @@
 /* APIServices: group versions that another server serves.
  *
  *     APIService written ─► aggregate.c's task: is it there? ─► condition Available, its discovery kept
+ *                                                   └► openapi.c's task: its OpenAPI kept
  *     request for its group version ─► authorized here ─► proxy.c, as the front proxy, with X-Remote-*
  * headers */
 #pragma once
@@ -30,6 +31,18 @@ bool aggregates_find(struct api *api, struct arena *a, struct str group, struct 
 void aggregates_builtin(struct api *api, struct arena *a, void (*each)(void *arg, struct node *object), void *arg);
 /* Those of custom kinds as they ought to be, and none of what is not served any more. */
 void aggregates_mend_local(struct api *api, struct arena *a);
+
+/* openapi.c: what they say of their kinds. The task belongs to aggregate.c. */
+struct aggregate_openapi *aggregate_openapi_new(struct api *api);
+void aggregate_openapi_start(struct aggregate_openapi *g);
+void aggregate_openapi_stop(struct aggregate_openapi *g);
+void aggregate_openapi_free(struct aggregate_openapi *g);
+void aggregate_openapi_stir(
+	struct aggregate_openapi *g); /* those that answer, or their kinds, are others; never waits */
+/* Their parts of the document of version 2, for openapi_v2_json(). They live as long as the arena. */
+size_t aggregates_openapi(struct api *api, struct arena *a, struct val **ret);
+/* Where clients find its document of version 3; empty: it has none. */
+struct str aggregates_openapi_url(struct api *api, struct arena *a, const struct aggregate *x);
 
 /* proxy.c. Takes rq, which is authorized, when its path is another server's; false: it is ours. */
 bool aggregate_answer(struct rq *rq);

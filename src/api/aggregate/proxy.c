@@ -95,15 +95,17 @@ static int begin(struct hand_over *o, struct err *e)
 
 bool aggregate_answer(struct rq *rq)
 {
-	struct str seg[3] = { { 0 } }, part;
+	struct str seg[3] = { { 0 } }, part, path = rq->path;
 	struct hand_over *o;
 	struct aggregate to;
 	struct err e;
 	size_t n = 0;
 
-	if (!str_starts(rq->path, STR("/apis/")))
+	if (str_starts(path, STR("/openapi/v3/"))) /* the description of a group version stands where it does */
+		path = str_sub(path, sizeof("/openapi/v3") - 1, path.n);
+	if (!str_starts(path, STR("/apis/")))
 		return false;
-	for (struct str rest = rq->path; n < 3 && str_next(&rest, '/', &part);)
+	for (struct str rest = path; n < 3 && str_next(&rest, '/', &part);)
 		if (part.n)
 			seg[n++] = part;
 	if (n < 3 || !aggregates_find(rq->api, rq->a, seg[1], seg[2], &to))
