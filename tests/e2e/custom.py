@@ -34,7 +34,7 @@ def condition(thing, kind):
 
 class Hook:
     """An HTTPS server with a certificate of its own for names: answer(path, object) makes the answers. With client_ca (PEM) it
-    asks for a certificate and notes its common name."""
+    asks for a certificate and notes its common name. Requests for an upgrade are for upgrade(handler)."""
 
     def __init__(self, folder, answer, address="127.0.0.1", names=("IP:127.0.0.1",), client_ca=None):
         key, crt = os.path.join(folder, "hook.key"), os.path.join(folder, "hook.crt")
@@ -52,6 +52,10 @@ class Hook:
                 cert = self.connection.getpeercert() if client_ca else {}
                 hook.peer = dict(pair for group in (cert or {}).get("subject", ()) for pair in group).get("commonName")
                 hook.seen.append((self.command, self.path, self.headers))
+                if self.headers.get("Upgrade") and hook.upgrade:
+                    hook.upgrade(self)
+                    self.close_connection = True
+                    return
                 out = json.dumps(answer(self.path, json.loads(body) if body else None)).encode()
                 self.send_response(hook.status)
                 self.send_header("Content-Type", "application/json")
@@ -62,7 +66,7 @@ class Hook:
 
             def log_message(self, *_):
                 pass
-        self.seen, self.status, self.peer = [], 200, None
+        self.seen, self.status, self.peer, self.upgrade = [], 200, None, None
         self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(crt, key)

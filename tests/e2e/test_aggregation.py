@@ -1,10 +1,13 @@
 """APIServices: a group version that another server serves."""
 import base64
+import hashlib
 import http.client
 import json
 import socket
+import ssl
 
 import pytest
+import websocket
 
 from conftest import KUBECTLS, Kubectl
 from custom import Hook, condition
@@ -238,3 +241,109 @@ def test_a_broken_document_breaks_nothing(server, hook, wired, tmp_path, program
     assert "containers" in kubectl("explain", "pods.spec") and "How wild it is." in kubectl("explain", "flunders.spec")
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "whole"}, "spec": {"containers": [{"name": "a", "image": "busybox"}]}}
     kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+
+
+# ---- upgraded connections ------------------------------------------------------------------------------------------------
+
+EXEC = f"/apis/{GROUP}/{VERSION}/namespaces/default/flunders/one/exec?command=x"
+
+
+def switched(handler, *more):
+    lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: " + handler.headers["Upgrade"], *more]
+    handler.wfile.write("\r\n".join(lines + ["", ""]).encode())
+
+
+def echo(handler):
+    """Says what it hears, until that ends or is the word that shall end it."""
+    more = []
+    if key := handler.headers.get("Sec-WebSocket-Key"):
+        accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+        more = [f"Sec-WebSocket-Accept: {accept}", "Sec-WebSocket-Protocol: v5.channel.k8s.io"]
+    switched(handler, *more, "X-Stream-Protocol-Version: v4.channel.k8s.io")
+    while (piece := handler.rfile.read1(65536)) not in (b"", b"end"):
+        handler.wfile.write(piece)
+    ENDED.append(piece)
+
+
+ENDED = []  # what was heard last, of each upgrade
+
+
+def raw(kube, lines):
+    """A connection on which this was asked over HTTP/1.1, and the head of its answer."""
+    kube.tls.set_alpn_protocols(["http/1.1"])
+    sock = kube.tls.wrap_socket(socket.create_connection((kube.server.hostname, kube.server.port), timeout=60), server_hostname=kube.server.hostname)
+    sock.sendall("\r\n".join([*lines, "Host: x", "", ""]).encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        piece = sock.recv(1)
+        assert piece, head
+        head += piece
+    return sock, head.decode().lower()
+
+
+SPDY = ["Connection: Upgrade", "Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io"]
+
+
+def test_upgrades_pass(hook, wired):
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    hook.upgrade = echo
+    sock, head = raw(wired.clone(), [f"POST {EXEC} HTTP/1.1", *SPDY, "X-Remote-User: somebody", "Impersonate-User: jane", "Impersonate-Group: system:masters"])
+    ENDED.clear()
+    assert " 101 " in head and "upgrade: spdy/3.1" in head and "x-stream-protocol-version: v4.channel.k8s.io" in head
+    sent = bytes(range(256)) * 4096
+    sock.settimeout(60)
+    got = bytearray()
+    for at in range(0, len(sent), 65536):  # no more at a time than the ways there and back hold
+        sock.sendall(sent[at:at + 65536])
+        while len(got) < at + 65536:
+            got += sock.recv(65536)
+    assert bytes(got) == sent
+    method, path, headers = [s for s in hook.seen if s[1].endswith("exec?command=x")][-1]
+    assert (method, path) == ("POST", EXEC) and headers.get_all("x-remote-user") == ["jane"]
+    assert not headers.get("impersonate-user") and hook.peer == "front-proxy-client"
+    sock.sendall(b"end")
+    assert sock.recv(65536) == b"" and ENDED == [b"end"], "the server's end is the client's"
+    sock, head = raw(wired.clone(), [f"POST {EXEC} HTTP/1.1", *SPDY])
+    sock.close()
+    until(lambda: ENDED == [b"end", b""], 60, "the client's end is the server's")
+
+
+def test_websockets_pass(server, hook, wired):
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    hook.upgrade = echo
+    wired.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "exec"}})
+    token = wired.create("/api/v1/namespaces/default/serviceaccounts/exec/token", {"spec": {}})["status"]["token"]
+    wired.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {
+        "metadata": {"name": "exec-flunders"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "default", "name": "exec"}]})
+    hidden = "base64url.bearer.authorization.k8s.io." + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    ws = websocket.create_connection(f"wss://{wired.server.hostname}:{wired.server.port}{EXEC}", timeout=60, subprotocols=["v5.channel.k8s.io", hidden],
+                                     sslopt={"cert_reqs": ssl.CERT_NONE})
+    for size in (1, 1000, 60000):
+        ws.send_binary(b"x" * size)
+        assert ws.recv() == b"x" * size
+    _, _, headers = [s for s in hook.seen if s[1].endswith("exec?command=x")][-1]
+    assert headers["sec-websocket-protocol"] == "v5.channel.k8s.io", "the token is ours alone"
+    assert headers["x-remote-user"] == "system:serviceaccount:default:exec" and not headers.get("authorization")
+    ws.shutdown()
+    wired.delete("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/exec-flunders")
+
+
+def test_upgrades_that_are_refused(hook, wired):
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    said = json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "flunders say no", "reason": "Conflict", "code": 409}).encode()
+
+    def refuse(handler):
+        handler.wfile.write(b"HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
+    hook.upgrade = refuse
+    sock, head = raw(wired.clone(), [f"POST {EXEC} HTTP/1.1", *SPDY])
+    assert " 409 " in head and b"flunders say no" in sock.recv(65536)
+    hook.upgrade = lambda handler: None
+    sock, head = raw(wired.clone(), [f"POST {EXEC} HTTP/1.1", *SPDY])
+    assert " 503 " in head and b"error dialing backend" in sock.recv(65536)
+    before = len(hook.seen)
+    sock, head = raw(wired.clone(), [f"POST {EXEC} HTTP/1.1", *SPDY, "Impersonate-User: jane"])
+    assert " 403 " in head and not [s for s in hook.seen[before:] if "exec" in s[1]], "authorized here first"

@@ -83,8 +83,6 @@ static int begin(struct hand_over *o, struct err *e)
 
 	if (!rq->http || !rq->api->opts.loop)
 		return err_set(e, ERR_UNSUPPORTED, "aggregated servers need a server with sockets");
-	if (rq_header(rq, "upgrade").n)
-		return err_set(e, ERR_UNSUPPORTED, "upgraded connections to aggregated servers are not passed on yet");
 	if (!o->to.available)
 		return err_set(e, ERR_UNAVAILABLE, "the server is currently unable to handle the request");
 	if (outgoing_acquire(rq->api, &o->to.target, &o->link, e) < 0)
@@ -119,15 +117,16 @@ bool aggregate_answer(struct rq *rq)
 		fail(rq, &e);
 		return true;
 	}
-	relay_answer(rq,
-		&(struct relay_call){ .client = outgoing_client(o->link),
-			.method = arena_cstr(rq->a, rq->method),
-			.path = o->path,
-			.headers = o->headers,
-			.n_headers = o->n_headers,
-			.body = rq->body,
-			.silence_ms = rq->verb == V_WATCH ? 0 : SILENCE_MS,
-			.over = answer_over,
-			.arg = o });
+	struct relay_call call = { .client = outgoing_client(o->link),
+		.method = arena_cstr(rq->a, rq->method),
+		.path = o->path,
+		.headers = o->headers,
+		.n_headers = o->n_headers,
+		.body = rq->body,
+		.silence_ms = rq->verb == V_WATCH ? 0 : SILENCE_MS,
+		.over = answer_over,
+		.arg = o };
+	bool upgrade = rq_header(rq, "upgrade").n && http_version(rq->http) == 1;
+	(upgrade ? relay_upgrade : relay_answer)(rq, &call);
 	return true;
 }

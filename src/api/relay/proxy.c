@@ -142,7 +142,7 @@ void relay_proxy(struct rq *rq)
 		return;
 	}
 	if (rq_header(rq, "upgrade").n && http_version(rq->http) == 1) {
-		relay_upgrade(rq, client, path);
+		relay_upgrade(rq, &(struct relay_call){ .client = client, .path = path });
 		return;
 	}
 	const struct http_header *in;

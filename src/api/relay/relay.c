@@ -229,9 +229,16 @@ static void log_start(struct rq *rq)
 /* ---- exec, attach, port-forward: two upgrades ------------------------------------------------ */
 
 struct upgrade {
+	struct relay_call c;
 	struct rq *rq;
 	struct place *place;
 };
+
+static void answered(struct upgrade *u)
+{
+	if (u->c.over)
+		u->c.over(u->c.arg);
+}
 
 static void splice_over(void *place)
 {
@@ -249,7 +256,7 @@ static void not_upgraded(struct rq *rq, int status, struct str text)
 		err_set(&e, err_from_http(status, doc_str(d, "reason")), "%.*s", STR_ARG(doc_str(d, "message")));
 	else
 		err_set(&e, status >= 400 ? err_from_http(status, STR_NULL) : ERR_INTERNAL, "%.*s",
-			STR_ARG(text.n ? text : STR("the node did not accept the stream")));
+			STR_ARG(text.n ? text : STR("the upgrade was not accepted")));
 	reply_error(rq, &e);
 }
 
@@ -260,6 +267,7 @@ static void upgraded(
 	struct place *place = u->place;
 	struct rq *rq = u->rq;
 
+	answered(u); /* the pipe has a connection of its own */
 	if (status != 101) {
 		place_leave(place);
 		not_upgraded(rq, status, str_trim(body));
@@ -276,11 +284,12 @@ static void upgrade_failed(void *arg, const struct err *e)
 	struct upgrade *u = arg;
 	struct err copy;
 
+	answered(u);
 	place_leave(u->place);
 	err_copy(&copy, e);
 	if (copy.code == ERR_IO)
 		copy.code = ERR_UNAVAILABLE;
-	err_wrap(&copy, "reaching the node");
+	err_wrap(&copy, "error dialing backend");
 	reply_error(u->rq, &copy);
 }
 
@@ -292,7 +301,7 @@ static bool passes(struct str name)
 		str_starts(name, STR("x-stream-protocol")) || str_is(name, "origin");
 }
 
-/* A token in the list of sub-protocols is for us, not for the node. */
+/* A token in the list of sub-protocols is for us, not for others. */
 static struct str without_token(struct rq *rq, struct str protocols)
 {
 	struct buf b = BUF_INIT;
@@ -307,17 +316,19 @@ static struct str without_token(struct rq *rq, struct str protocols)
 	return s;
 }
 
-void relay_upgrade(struct rq *rq, struct http_client *client, struct str path)
+void relay_upgrade(struct rq *rq, const struct relay_call *c)
 {
 	const struct http_header *all;
 	size_t n_all = http_headers(rq->http, &all), n = 0;
-	struct http_header *h = ARENA_ARRAY(rq->a, struct http_header, n_all + 1);
+	struct http_header *h = ARENA_ARRAY(rq->a, struct http_header, n_all + c->n_headers + 1);
 	struct upgrade *u = ARENA_NEW(rq->a, struct upgrade);
 	struct err e;
 
 	err_init(&e);
+	u->c = *c;
 	u->rq = rq;
 	if (take(rq, rq->api->relays->upgrades, &u->place, &e) < 0) {
+		answered(u);
 		reply_error(rq, &e);
 		return;
 	}
@@ -329,7 +340,10 @@ void relay_upgrade(struct rq *rq, struct http_client *client, struct str path)
 			h[n].value = without_token(rq, all[i].value);
 		n++;
 	}
-	http_client_upgrade(client, arena_cstr(rq->a, rq->method), path, h, n, &on_upgraded, NULL, u);
+	for (size_t i = 0; i < c->n_headers; i++)
+		if (!passes(c->headers[i].name))
+			h[n++] = c->headers[i];
+	http_client_upgrade(c->client, arena_cstr(rq->a, rq->method), c->path, h, n, &on_upgraded, NULL, u);
 }
 
 static void stream_start(struct rq *rq, const char *what, bool container)
@@ -347,7 +361,7 @@ static void stream_start(struct rq *rq, const char *what, bool container)
 		reply_error(rq, &e);
 		return;
 	}
-	relay_upgrade(rq, client, path);
+	relay_upgrade(rq, &(struct relay_call){ .client = client, .path = path });
 }
 
 void relay_start(struct rq *rq)

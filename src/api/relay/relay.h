@@ -23,8 +23,6 @@ int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct 
 /* Some ready address behind a service's port (its name or number; empty: the first), by its Endpoints. Strings in a. */
 int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host,
 	int64_t *ret_port, struct err *e);
-/* Takes rq: passes its upgrade on and splices. */
-void relay_upgrade(struct rq *rq, struct http_client *client, struct str path);
 /* stream.c. Takes rq: asks, and passes the answer on as it comes. Copied; what it points to lives in rq's arena. */
 struct relay_call {
 	struct http_client *client;
@@ -39,6 +37,9 @@ struct relay_call {
 	void *arg;
 };
 void relay_answer(struct rq *rq, const struct relay_call *c);
+/* Takes rq: passes its upgrade on and splices. Of the call client, path, headers (besides those of the upgrade), over and
+ * arg count; over() runs when the other side has answered. */
+void relay_upgrade(struct rq *rq, const struct relay_call *c);
 /* Headers that another server may see, or say: copies into rq's arena. */
 size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to);
 /* rewrite.c: appends html with links to paths put below prefix. */
