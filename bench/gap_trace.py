@@ -8,11 +8,15 @@ import collections
 import re
 import sys
 
-LINE = re.compile(r"^\s*(?P<task>.+)-(?P<pid>\d+)\s+\(\s*(?P<program>[\d-]+)\) \[(?P<cpu>\d+)\] \S+\s+(?P<at>[\d.]+): (?P<event>\w+): (?P<rest>.*)$")
+LINE = re.compile(r"^\s*(?P<task>.+)-(?P<pid>\d+)\s+\(\s*(?P<program>[\d-]+)\) \[(?P<cpu>\d+)\] \S+\s+(?P<at>[\d.]+): (?P<event>\w+)(?:: |\()(?P<rest>.*)$")
 SWITCH = re.compile(r"prev_comm=(?P<prev>.*) prev_pid=(?P<prev_pid>\d+) prev_prio=-?\d+ prev_state=(?P<state>\S+) ==> "
                     r"next_comm=(?P<next>.*) next_pid=(?P<next_pid>\d+) ")
 WAKING = re.compile(r"comm=(?P<comm>.*) pid=(?P<pid>\d+) prio=")
 RUNTIME = re.compile(r"comm=.* pid=(?P<pid>\d+) runtime=(?P<ns>\d+)")
+COUNTED = {  # by event; those of the server's threads by thread
+    "page_fault_user": "page faults", "page_fault_kernel": "page faults", "sys_mmap": "mmap", "sys_munmap": "munmap", "sys_madvise": "madvise",
+    "sys_mprotect": "mprotect", "sys_brk": "brk", "tlb_flush": "TLB flushes", "call_function_single_entry": "calls from the other processor",
+    "call_function_entry": "calls from the other processor", "mm_vmscan_kswapd_wake": "kswapd woken", "mm_vmscan_direct_reclaim_begin": "pages reclaimed by who wants some"}
 KERNEL = ("kworker", "ksoftirqd", "migration", "rcu_", "jbd2", "kswapd", "kcompactd", "kdamond", "khugepaged")
 STRETCH = 0.0001  # s, shorter ones are not told one by one
 BEFORE = 0.006    # s, what is told of the time before the gap
@@ -42,6 +46,7 @@ class Trace:
         self.about = f"the client worked for {said['client_ms']} ms, the disk's probe waited for {said['disk_ms']}"
         self.programs = {"server": said["server"].split(","), "client": [said["client"]]}
         self.names, self.program = {}, {}  # by thread
+        self.counts = collections.defaultdict(collections.Counter)  # what happened, by thread
         self.stretches, self.marks, self.stacks = [], [], collections.defaultdict(list)
         self.at_it, self.first, self.last_switch, self.processors = {}, None, None, set()
         for line in lines:
@@ -61,6 +66,9 @@ class Trace:
                 self.runtime(RUNTIME.match(found["rest"]))
             elif found["event"] == "sched_waking":
                 self.waking(at, WAKING.match(found["rest"]), found["task"].strip())
+            elif found["event"] in COUNTED:
+                if self.began <= at <= self.ended:
+                    self.counts[COUNTED[found["event"]]][(pid, found["task"].strip())] += 1
             else:
                 self.marks.append((at, found["task"].strip(), found["event"], found["rest"]))
         elif "=>" in line and self.last_switch:
@@ -140,6 +148,11 @@ def summary(t):
     print(f"  of that the machine below took (ms): {sum(t.taken().values()):.1f}; {most(t.taken(), 5)}")
     print(f"  the store's thread ran for {t.store('ran'):.1f} ms, waited for the disk {t.store('waits', 'D'):.1f}, for a processor {t.store('late'):.1f}, "
           f"for work {t.store('waits', 'S'):.1f}")
+    for what, by in sorted(t.counts.items()):
+        names = collections.Counter()
+        for (pid, name), n in by.items():
+            names[name + ("" if t.program.get(pid) in t.programs["server"] + t.programs["client"] else "*")] += n
+        print(f"  {what}: {sum(by.values())}; " + ", ".join(f"{name} {n}" for name, n in names.most_common(6)))
     late = [s for s in t.stretches if s.state == "late" and s.within(t.began, t.ended) >= 1 and t.whose(s.pid) == "server"]
     for s in sorted(late, key=lambda s: -s.within(t.began, t.ended))[:5]:
         print(f"  {t.names[s.pid]}-{s.pid} waited {1000 * (s.ended - s.began):.1f} ms for a processor from {1000 * (s.began - t.began):+.1f} on ({s.why}); "

@@ -3,12 +3,14 @@
  *   client     one thread, a libuv loop: --clients requests are always on their way; before all ordinary programs, so that
  *              it never waits for a processor. What it works itself is counted apart.
  *   disk       one small write of another file and its fdatasync, again and again
- *   processors a thread on each, before the client, looks at the clock: late, when the machine below us stood still
+ *   processors a thread on each, before the client, looks at the clock: late, when the machine below us stood still; and
+ *              does the same small piece of work each time (load_pace.h): told beside a gap, taken off nothing
  *   server     its own stages, when it is Kogge, read from /metrics every second
  *   kernel     with --trace, what ran and waited in the gaps that disk and processors do not explain (load_trace.h)
  *
  * A gap's own part is what neither the disk nor the processors took. */
 #include "load.h"
+#include "load_pace.h"
 #include "load_trace.h"
 
 #include "net/net_internal.h"
@@ -56,6 +58,8 @@ struct gap {
 	struct spans writes;  /* between two acknowledged writes */
 	struct spans disk;    /* of the probe */
 	struct spans *pauses; /* of each processor */
+	struct pace **paces;  /* the same */
+	int64_t alone;        /* the disk's longest before the writes began */
 	struct seat *seats;
 	struct mono began, until;
 	int64_t writes_n, last, worked; /* acknowledged; when the newest was, and the client's processor time by then */
@@ -392,13 +396,16 @@ static void probe_disk(void *arg)
 		if (pwrite(g->probe, bytes, sizeof(bytes), i * PROBE_BYTES % PROBE_FILE_BYTES) != sizeof(bytes) ||
 			fdatasync(g->probe) < 0)
 			die("the probe's file", NULL);
-		span_note(&g->disk, (struct span){ began, since(g) });
+		int64_t ended = since(g);
+		span_note(&g->disk, (struct span){ began, ended });
+		if (ended < PROBE_ALONE_MS * INT64_C(1000000))
+			g->alone = MAX(g->alone, ended - began);
 		task_sleep_ms(2);
 	}
 }
 
 /* Stays on one processor, before all others, and looks at the clock each millisecond: when it comes late, the machine
- * stood still. */
+ * stood still. Then it works for some µs, to see how fast it goes. */
 static void probe_processor(void *arg)
 {
 	struct gap *g = arg;
@@ -414,7 +421,9 @@ static void probe_processor(void *arg)
 		int64_t due = since(g) + 1000000;
 
 		task_sleep_ms(1);
-		span_note(&g->pauses[own], (struct span){ due, since(g) });
+		int64_t now = since(g);
+		span_note(&g->pauses[own], (struct span){ due, now });
+		pace_note(g->paces[own], now);
 	}
 }
 
@@ -435,24 +444,24 @@ static int open_probe(const char *path)
 
 /* ---- the mode -------------------------------------------------------------------------------- */
 
-/* The disk's longest before the writes began. */
-static int64_t alone_ns(const struct spans *disk)
+static double times(int64_t ns, int64_t usual_ns)
 {
-	int64_t most = 0;
-
-	for (size_t i = 0; i < disk->n && disk->v[i].ended < PROBE_ALONE_MS * INT64_C(1000000); i++)
-		most = MAX(most, span_ns(&disk->v[i]));
-	return most;
+	return usual_ns ? (double)ns / (double)usual_ns : 0;
 }
 
 static void print_first(const struct gap *g, const char *name)
 {
+	struct pace_sample usual = pace_rank(g->paces, (size_t)g->processors, 0.5);
+
 	printf(",\"%s\":[", name);
 	for (size_t i = 0; i < MIN(g->writes.n, (size_t)GAPS_TOLD); i++) {
 		const struct span *w = &g->writes.v[i];
+		struct pace_sample pace = pace_mean(g->paces, (size_t)g->processors, w->began, w->ended);
 
-		printf("%s{\"ms\":%.2f,\"disk_ms\":%.2f,\"client_ms\":%.2f,\"own_ms\":%.2f,\"at_s\":%.2f,\"stages\":\"",
-			i ? "," : "", ms(span_ns(w)), ms(w->disk), ms(w->worked), ms(w->own), (double)w->ended / 1e9);
+		printf("%s{\"ms\":%.2f,\"disk_ms\":%.2f,\"client_ms\":%.2f,\"own_ms\":%.2f,\"at_s\":%.2f,"
+		       "\"arithmetic\":%.1f,\"memory\":%.1f,\"stages\":\"",
+			i ? "," : "", ms(span_ns(w)), ms(w->disk), ms(w->worked), ms(w->own), (double)w->ended / 1e9,
+			times(pace.arithmetic_ns, usual.arithmetic_ns), times(pace.memory_ns, usual.memory_ns));
 		print_stages(g, w);
 		printf("\"}");
 	}
@@ -475,6 +484,23 @@ static void print_own(const struct gap *g)
 		comma = ",";
 	}
 	printf("}");
+}
+
+/* Median, one of a hundred, one of ten thousand, the longest, µs. */
+static void print_paces(const struct gap *g)
+{
+	static const double parts[] = { 0.5, 0.99, 0.9999, 1 };
+	struct pace_sample s[ARRAY_LEN(parts)];
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		s[i] = pace_rank(g->paces, (size_t)g->processors, parts[i]);
+	printf(",\"arithmetic_us\":[");
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		printf("%s%.1f", i ? "," : "", (double)s[i].arithmetic_ns / 1e3);
+	printf("],\"memory_us\":[");
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		printf("%s%.1f", i ? "," : "", (double)s[i].memory_ns / 1e3);
+	printf("]");
 }
 
 static void print_gaps(struct gap *g, long processors)
@@ -502,6 +528,7 @@ static void print_gaps(struct gap *g, long processors)
 	qsort(g->writes.v, g->writes.n, sizeof(struct span), most_own_first);
 	print_first(g, "most_own");
 	print_own(g);
+	print_paces(g);
 	free(pauses.v);
 	free(both.v);
 }
@@ -537,10 +564,13 @@ void mode_gap(struct bench *b)
 	g.probe = open_probe(b->probe);
 	g.trace = b->trace ? trace_new(b->trace) : NULL;
 	g.pauses = xcalloc((size_t)processors, sizeof(*g.pauses));
+	g.paces = xcalloc((size_t)processors, sizeof(struct pace *));
 	task_mutex_init(&g.writes.lock);
 	task_mutex_init(&g.disk.lock);
-	for (long i = 0; i < processors; i++)
+	for (long i = 0; i < processors; i++) {
 		task_mutex_init(&g.pauses[i].lock);
+		g.paces[i] = pace_new((size_t)b->seconds * 1000 + SETTLE_MS);
+	}
 	g.seats = xcalloc((size_t)b->clients, sizeof(*g.seats));
 	for (int64_t i = 0; i < b->clients; i++)
 		g.seats[i] = (struct seat){ .g = &g, .id = i };
@@ -554,7 +584,10 @@ void mode_gap(struct bench *b)
 		task_join(probes[i]);
 	free(probes);
 	trace_free(g.trace);
-	printf("{\"mode\":\"gap\",\"writes\":%" PRId64 ",\"disk_alone_ms\":%.2f,", g.writes_n, ms(alone_ns(&g.disk)));
+	printf("{\"mode\":\"gap\",\"writes\":%" PRId64 ",\"disk_alone_ms\":%.2f,", g.writes_n, ms(g.alone));
 	print_gaps(&g, processors);
 	printf("}\n");
+	for (long i = 0; i < processors; i++)
+		pace_free(g.paces[i]);
+	free(g.paces);
 }

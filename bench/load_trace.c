@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INSTANCE "/sys/kernel/tracing/instances/kogge-bench"
+#define TRACEFS "/sys/kernel/tracing"
+#define INSTANCE TRACEFS "/instances/kogge-bench"
 #define RING_KIB "2048" /* of each processor: a tenth of a second or more */
 
 struct trace {
@@ -46,6 +48,22 @@ static const struct {
 	{ "tracing_on", "1" },
 };
 
+/* Not every kernel tells of these: page faults, memory given back, processors made to forget pages. */
+static const char *const offered[] = {
+	"events/exceptions/page_fault_user/enable",
+	"events/exceptions/page_fault_kernel/enable",
+	"events/syscalls/sys_enter_mmap/enable",
+	"events/syscalls/sys_enter_munmap/enable",
+	"events/syscalls/sys_enter_madvise/enable",
+	"events/syscalls/sys_enter_mprotect/enable",
+	"events/syscalls/sys_enter_brk/enable",
+	"events/tlb/tlb_flush/enable",
+	"events/irq_vectors/call_function_single_entry/enable",
+	"events/irq_vectors/call_function_entry/enable",
+	"events/vmscan/mm_vmscan_kswapd_wake/enable",
+	"events/vmscan/mm_vmscan_direct_reclaim_begin/enable",
+};
+
 static int open_in(const char *file, int flags)
 {
 	char path[256];
@@ -65,6 +83,14 @@ static void set(const char *file, const char *value)
 	if (write(fd, value, strlen(value)) < 0 && errno != EEXIST)
 		die(file, NULL);
 	close(fd);
+}
+
+static bool is_offered(const char *file)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), INSTANCE "/%s", file);
+	return access(path, F_OK) == 0;
 }
 
 /* "    store-123   [001] d..2.  5012.345678: sched_switch: …" */
@@ -133,8 +159,13 @@ struct trace *trace_new(const char *folder)
 {
 	struct trace *t = xcalloc(1, sizeof(*t));
 
+	if (access(TRACEFS "/instances", F_OK) < 0) /* nobody has mounted it */
+		(void)mount("nodev", TRACEFS, "tracefs", 0, NULL);
 	if ((mkdir(INSTANCE, 0700) < 0 && errno != EEXIST) || (mkdir(folder, 0755) < 0 && errno != EEXIST))
-		die("no tracing here (root is needed, and tracefs): " INSTANCE, NULL);
+		die("no tracing here (root is needed, and tracefs at " TRACEFS "): " INSTANCE, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(offered); i++)
+		if (is_offered(offered[i]))
+			set(offered[i], "1");
 	for (size_t i = 0; i < ARRAY_LEN(settings); i++)
 		set(settings[i].file, settings[i].value);
 	t->folder = folder;
