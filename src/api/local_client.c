@@ -1,5 +1,6 @@
-/* The client without sockets: requests enter at authorization and documents pass through as they are. */
-#include "api/api_internal.h"
+/* The client without sockets: requests enter at authorization and documents pass through as they are. Those for another
+ * server's kinds go to it. */
+#include "api/aggregate/aggregate.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -14,6 +15,8 @@ struct client_stream {
 	struct api *api;
 	struct arena *a;
 	struct rq *rq;
+	struct aggregate_client *other; /* own: the watch is another server's; and its stream there */
+	struct client_stream *theirs;
 	struct filter filter;
 	struct cache_watch *events;
 	struct cache_list initial;
@@ -41,8 +44,12 @@ static void add_param(struct rq *rq, const char *key, struct str value)
 	rq->params[rq->n_params++].value = value;
 }
 
-static int begin(struct local *l, const struct client_request *c, struct rq **ret, struct err *e)
+/* *ret_other, where the kind is another server's, is own; else NULL. */
+static int begin(struct local *l, const struct client_request *c, struct rq **ret, struct aggregate_client **ret_other,
+	struct err *e)
 {
+	struct aggregate to;
+
 	struct rq *rq = rq_new(l->api);
 
 	rq->local = true;
@@ -74,9 +81,12 @@ static int begin(struct local *l, const struct client_request *c, struct rq **re
 	rq->res = api_resource(l->api, rq->group, rq->version, rq->resource_name);
 	resource_hold(rq->res);
 	int rc = route_authorize(rq, e);
-	if (rc >= 0 && !rq->res)
+	*ret_other = NULL;
+	if (rc >= 0 && !rq->res && aggregates_find(l->api, rq->a, rq->group, rq->version, &to))
+		rc = aggregate_client_new(l->api, &to, &rq->id, ret_other, e);
+	else if (rc >= 0 && !rq->res)
 		rc = err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
-	if (rc >= 0 && rq->sub.n) {
+	if (rc >= 0 && rq->sub.n && rq->res) {
 		rq->subres = resource_sub(rq->res, rq->sub);
 		if (!rq->subres)
 			rc = err_set(e, ERR_NOT_FOUND, "the server could not find the requested resource");
@@ -90,8 +100,9 @@ static int begin(struct local *l, const struct client_request *c, struct rq **re
 	return 0;
 }
 
-static void finish(struct rq *rq, int rc, int status, const struct err *e)
+static void finish(struct rq *rq, struct aggregate_client *other, int rc, int status, const struct err *e)
 {
+	aggregate_client_free(other);
 	rq_done(rq, rc < 0 ? err_http((enum err_code)e->code) : status);
 	rq_free(rq);
 }
@@ -121,12 +132,18 @@ static int get(struct rq *rq, struct doc **ret, struct err *e)
 static int local_call(void *self, const struct client_request *c, struct doc **ret, struct err *e)
 {
 	struct outcome out = { .status = 200 };
+	struct aggregate_client *other;
+	struct local *l = self;
 	struct rq *rq;
-	int rc = begin(self, c, &rq, e);
+	int rc;
 
-	if (rc < 0)
+	if (!c->res.resource[0])
+		return aggregate_discover(l->api, &l->id, str_c(c->res.group), str_c(c->res.version), ret, e);
+	if ((rc = begin(l, c, &rq, &other, e)) < 0)
 		return rc;
-	if (rq->verb == V_GET)
+	if (other)
+		rc = client_call(aggregate_client_of(other), c, &out.doc, e);
+	else if (rq->verb == V_GET)
 		rc = get(rq, &out.doc, e);
 	else if (rq_stopping(rq->api))
 		rc = err_set(e, ERR_CANCELED, "the server is shutting down");
@@ -136,7 +153,7 @@ static int local_call(void *self, const struct client_request *c, struct doc **r
 		doc_unref(out.doc);
 	else
 		*ret = out.doc;
-	finish(rq, rc, out.status, e);
+	finish(rq, other, rc, out.status, e);
 	return rc < 0 ? rc : 0;
 }
 
@@ -147,11 +164,17 @@ static int local_list(void *self, const struct client_request *c, void (*each)(v
 	struct filter f;
 	int64_t rev = 0;
 	size_t n = 0;
+	struct aggregate_client *other;
 	struct rq *rq;
-	int rc = begin(self, c, &rq, e);
+	int rc = begin(self, c, &rq, &other, e);
 
 	if (rc < 0)
 		return rc;
+	if (other) {
+		rc = client_list(aggregate_client_of(other), c, each, arg, ret_rev, e);
+		finish(rq, other, rc, 200, e);
+		return rc;
+	}
 	bool computed = rq->res->def.compute;
 	if (!rq->res->stored->cache && !computed)
 		rc = err_set(e, ERR_METHOD, "the server does not allow this method on the requested resource");
@@ -163,7 +186,7 @@ static int local_list(void *self, const struct client_request *c, void (*each)(v
 		if (ret_rev)
 			snprintf(ret_rev, 24, "%lld", (long long)rev);
 	}
-	finish(rq, rc, 200, e);
+	finish(rq, NULL, rc, 200, e);
 	return rc < 0 ? rc : 0;
 }
 
@@ -193,10 +216,12 @@ static struct str prefix_of(struct rq *rq, const struct filter *f)
 
 static struct client_stream *stream_free(struct client_stream *s)
 {
+	if (s->theirs)
+		client_close(aggregate_client_of(s->other), s->theirs);
 	cache_watch_free(s->events);
 	task_mutex_fini(&s->lock);
 	task_cond_fini(&s->wake);
-	finish(s->rq, 0, 200, NULL);
+	finish(s->rq, s->other, 0, 200, NULL);
 	arena_free(s->a);
 	return NULL;
 }
@@ -207,18 +232,27 @@ static int local_watch(void *self, const struct client_request *c, struct client
 	struct client_stream *s;
 	int64_t since = 0;
 	uint64_t u = 0;
+	struct aggregate_client *other;
 	struct rq *rq;
-	int rc = begin(self, c, &rq, e);
+	int rc = begin(self, c, &rq, &other, e);
 
 	if (rc < 0)
 		return rc;
 	a = arena_new();
 	s = ARENA_NEW(a, struct client_stream);
+	s->other = other;
 	s->a = a;
 	s->rq = rq;
 	s->api = rq->api;
 	task_mutex_init(&s->lock);
 	task_cond_init(&s->wake);
+	if (other) {
+		if ((rc = client_watch(aggregate_client_of(other), c, &s->theirs, e)) < 0)
+			stream_free(s);
+		else
+			*ret = s;
+		return rc;
+	}
 	struct cache *cache = rq->res->stored->cache;
 	if (c->resource_version.n && !str_u64(c->resource_version, &u))
 		rc = err_set(
@@ -324,6 +358,8 @@ static int next_locked(struct client_stream *s, struct mono until, struct client
 
 static int local_next(struct client_stream *s, int64_t timeout_ms, struct client_event *ret, struct err *e)
 {
+	if (s->other)
+		return client_next(aggregate_client_of(s->other), s->theirs, timeout_ms, ret, e);
 	struct mono until = timeout_ms < 0 ? MONO_NEVER : mono_add_ms(mono_now(), timeout_ms);
 
 	task_lock(&s->lock);
@@ -334,6 +370,10 @@ static int local_next(struct client_stream *s, int64_t timeout_ms, struct client
 
 static void local_interrupt(struct client_stream *s)
 {
+	if (s->other) {
+		client_interrupt(aggregate_client_of(s->other), s->theirs);
+		return;
+	}
 	task_lock(&s->lock);
 	s->closed = true;
 	task_broadcast(&s->wake);
@@ -342,6 +382,10 @@ static void local_interrupt(struct client_stream *s)
 
 static void local_notify(struct client_stream *s, void (*ready)(void *arg), void *arg)
 {
+	if (s->other) {
+		client_notify(aggregate_client_of(s->other), s->theirs, ready, arg, NULL);
+		return;
+	}
 	task_lock(&s->lock);
 	s->arg = arg;
 	s->on_news = ready;
@@ -426,6 +470,6 @@ int api_write_sub(struct api *api, enum verb verb, const char *group, const char
 		*ret = out.doc;
 	else
 		doc_unref(out.doc);
-	finish(rq, rc, out.status, e);
+	finish(rq, NULL, rc, out.status, e);
 	return rc < 0 ? rc : 0;
 }

@@ -80,6 +80,13 @@ int client_get(struct client *c, struct gvr r, struct str ns, struct str name, s
 	return client_call(c, &(struct client_request){ .verb = VERB_GET, .res = r, .ns = ns, .name = name }, ret, e);
 }
 
+int client_discover(struct client *c, const char *group, const char *version, struct doc **ret, struct err *e)
+{
+	struct client_request rq = { .verb = VERB_GET, .res = { group, version, "" } };
+
+	return client_call(c, &rq, ret, e);
+}
+
 int client_create(struct client *c, struct gvr r, struct str ns, struct doc *body, struct doc **ret, struct err *e)
 {
 	return client_call(

@@ -49,7 +49,8 @@ bool gvr_eq(struct gvr a, struct gvr b);
 	X(runtimeclasses, "node.k8s.io", "v1", "runtimeclasses")                                 \
 	X(storageclasses, "storage.k8s.io", "v1", "storageclasses")                              \
 	X(certificatesigningrequests, "certificates.k8s.io", "v1", "certificatesigningrequests") \
-	X(customresourcedefinitions, "apiextensions.k8s.io", "v1", "customresourcedefinitions")
+	X(customresourcedefinitions, "apiextensions.k8s.io", "v1", "customresourcedefinitions")  \
+	X(apiservices, "apiregistration.k8s.io", "v1", "apiservices")
 #define CLIENT_DECLARE(id, group, version, resource) extern const struct gvr res_##id;
 CLIENT_RESOURCES(CLIENT_DECLARE)
 #undef CLIENT_DECLARE
@@ -124,6 +125,8 @@ int client_update_sub(
 	struct client *c, struct gvr r, const char *sub, struct doc *body, struct doc **ret, struct err *e);
 int client_patch(struct client *c, struct gvr r, struct str ns, struct str name, const char *sub, enum patch_type t,
 	struct doc *patch, struct doc **ret, struct err *e);
+/* The APIResourceList of a group version that another server serves. Fails: ERR_UNAVAILABLE (that one does not answer). */
+int client_discover(struct client *c, const char *group, const char *version, struct doc **ret, struct err *e);
 struct client_delete {
 	struct str uid;              /* precondition */
 	struct str resource_version; /* precondition */
@@ -154,5 +157,17 @@ struct client_remote_opts {
 	const char *name;                 /* User-Agent and field manager */
 };
 int client_remote(const struct client_remote_opts *o, struct client **ret, struct err *e);
+/* Over connections of somebody else's. Borrow: http and headers, which go with each request. */
+struct http_client;
+struct http_header;
+struct client_over_opts {
+	struct http_client *http;
+	const struct http_header *headers;
+	size_t n_headers;
+	const char *name;
+	size_t answer_max;
+	int64_t timeout_ms;
+};
+struct client *client_over(const struct client_over_opts *o); /* own */
 /* Reads current-context of a kubeconfig (certificates inline or by file, token). */
 int client_kubeconfig(const char *path, const char *name, struct client **ret, struct err *e);

@@ -13,18 +13,24 @@
 #define TRIES 5
 #define SILENCE_MS 150000 /* servers send a bookmark each minute: a watch without a byte for this long is dead */
 
+#define HEADERS_MAX 64
+
 struct remote {
-	struct net_loop *loop;
+	struct net_loop *loop; /* NULL: http is somebody else's */
 	struct tls *tls;
 	struct http_client *http;
-	char *authorization; /* NULL: none */
-	char *prefix;        /* path of the server's URL */
+	char *authorization;               /* NULL: none */
+	const struct http_header *headers; /* borrow: further ones */
+	size_t n_headers;
+	size_t answer_max;
+	int64_t timeout_ms; /* 0: the usual */
+	char *prefix;       /* path of the server's URL */
 	int fds[3];
 };
 
 /* ---- one request ----------------------------------------------------------------------------- */
 
-static size_t headers_of(const struct remote *r, const struct client_request *rq, struct http_header h[3])
+static size_t headers_of(const struct remote *r, const struct client_request *rq, struct http_header h[HEADERS_MAX])
 {
 	size_t n = 0;
 
@@ -33,20 +39,22 @@ static size_t headers_of(const struct remote *r, const struct client_request *rq
 		h[n++] = (struct http_header){ STR("content-type"), str_c(wire_content_type(rq)) };
 	if (r->authorization)
 		h[n++] = (struct http_header){ STR("authorization"), str_c(r->authorization) };
+	for (size_t i = 0; i < r->n_headers && n < HEADERS_MAX; i++)
+		h[n++] = r->headers[i];
 	return n;
 }
 
 /* 0: *ret holds a good answer, end it with http_reply_fini(). */
 static int send_once(struct remote *r, const struct client_request *rq, struct http_reply *ret, struct err *e)
 {
-	struct http_header h[3];
+	struct http_header h[HEADERS_MAX];
 	auto_buf struct buf path = BUF_INIT;
 	struct http_reply reply = { 0 };
 	int code;
 
 	wire_path(&path, str_c(r->prefix), rq);
 	code = http_call(r->http, wire_method(rq), buf_view(&path), h, headers_of(r, rq, h),
-		rq->body ? doc_text(rq->body) : STR_NULL, BODY_MAX, 0, &reply, e);
+		rq->body ? doc_text(rq->body) : STR_NULL, r->answer_max, r->timeout_ms, &reply, e);
 	if (code < 0)
 		return code;
 	if (reply.status >= 300) {
@@ -211,14 +219,15 @@ static int read_error(struct http_download *d, int status, struct err *e)
 static int remote_watch(void *self, const struct client_request *rq, struct client_stream **ret, struct err *e)
 {
 	struct remote *r = self;
-	struct http_header h[3];
+	struct http_header h[HEADERS_MAX];
 	auto_buf struct buf path = BUF_INIT;
 	auto_(http_download_free) struct http_download *d = NULL;
 	struct client_stream *s;
 	int status = 0, code;
 
 	wire_path(&path, str_c(r->prefix), rq);
-	code = http_open(r->http, "GET", buf_view(&path), h, headers_of(r, rq, h), STR_NULL, 0, &status, &d, e);
+	code = http_open(
+		r->http, "GET", buf_view(&path), h, headers_of(r, rq, h), STR_NULL, r->timeout_ms, &status, &d, e);
 	if (code < 0)
 		return code;
 	if (status >= 300)
@@ -330,7 +339,8 @@ static void remote_free(void *self)
 {
 	struct remote *r = self;
 
-	http_client_free(r->http);
+	if (r->loop)
+		http_client_free(r->http);
 	net_loop_free(r->loop);
 	tls_free(r->tls);
 	for (size_t i = 0; i < ARRAY_LEN(r->fds); i++) {
@@ -366,6 +376,7 @@ static int set_up(struct remote *r, const struct remote_config *c, struct err *e
 	int code;
 
 	r->prefix = str_dup(prefix);
+	r->answer_max = BODY_MAX;
 	if (c->o.token)
 		r->authorization = xasprintf("Bearer %s", c->o.token);
 	if (str_starts(str_c(url), STR("https:"))) {
@@ -406,4 +417,18 @@ int client_remote(const struct client_remote_opts *o, struct client **ret, struc
 
 	c.o = *o;
 	return remote_new(&c, ret, e);
+}
+
+struct client *client_over(const struct client_over_opts *o)
+{
+	struct remote *r = xcalloc(1, sizeof(*r));
+
+	*r = (struct remote){ .http = o->http,
+		.prefix = xstrdup(""),
+		.headers = o->headers,
+		.n_headers = o->n_headers,
+		.answer_max = o->answer_max,
+		.timeout_ms = o->timeout_ms,
+		.fds = { -1, -1, -1 } };
+	return client_new(&remote_ops, r, o->name);
 }

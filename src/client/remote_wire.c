@@ -62,7 +62,8 @@ void wire_path(struct buf *out, struct str prefix, const struct client_request *
 		buf_c(out, "/namespaces");
 		segment(out, rq->ns);
 	}
-	segment(out, str_c(rq->res.resource));
+	if (rq->res.resource[0]) /* else what the group version has */
+		segment(out, str_c(rq->res.resource));
 	if (rq->name.n)
 		segment(out, rq->name);
 	if (rq->sub) /* may have slashes of its own: "proxy/metrics" */

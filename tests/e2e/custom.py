@@ -34,7 +34,8 @@ def condition(thing, kind):
 
 class Hook:
     """An HTTPS server with a certificate of its own for names: answer(path, object) makes the answers. With client_ca (PEM) it
-    asks for a certificate and notes its common name. Requests for an upgrade are for upgrade(handler)."""
+    asks for a certificate and notes its common name. Requests for an upgrade are for upgrade(handler); serve(method, path, object),
+    where it is set, gives status and answer of others, or None: that is for answer()."""
 
     def __init__(self, folder, answer, address="127.0.0.1", names=("IP:127.0.0.1",), client_ca=None):
         key, crt = os.path.join(folder, "hook.key"), os.path.join(folder, "hook.crt")
@@ -56,8 +57,10 @@ class Hook:
                     hook.upgrade(self)
                     self.close_connection = True
                     return
-                out = json.dumps(answer(self.path, json.loads(body) if body else None)).encode()
-                self.send_response(hook.status)
+                value = json.loads(body) if body else None
+                status, out = hook.serve and hook.serve(self.command, self.path, value) or (hook.status, answer(self.path, value))
+                out = json.dumps(out).encode()
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(out)))
                 self.end_headers()
@@ -66,7 +69,7 @@ class Hook:
 
             def log_message(self, *_):
                 pass
-        self.seen, self.status, self.peer, self.upgrade = [], 200, None, None
+        self.seen, self.status, self.peer, self.upgrade, self.serve = [], 200, None, None, None
         self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(crt, key)

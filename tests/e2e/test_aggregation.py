@@ -19,13 +19,16 @@ NAME = f"{SERVICES}/{VERSION}.{GROUP}"
 FLUNDER = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "Flunder", "metadata": {"name": "one", "namespace": "default"}}
 
 
+VERBS = ["get", "list", "watch", "create", "delete"]
+
+
 def wardle(path, body):
     where = path.split("?")[0]
     if where.startswith("/openapi/"):
         return OPENAPI[where]
     if where == f"/apis/{GROUP}/{VERSION}":
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{VERSION}", "resources": [
-            {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder", "verbs": ["get", "list", "watch", "create", "delete"]},
+            {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder", "verbs": VERBS},
             {"name": "flunders/status", "singularName": "", "namespaced": True, "kind": "Flunder", "verbs": ["get"]}]}
     if body:
         return body
@@ -347,3 +350,90 @@ def test_upgrades_that_are_refused(hook, wired):
     before = len(hook.seen)
     sock, head = raw(wired.clone(), [f"POST {EXEC} HTTP/1.1", *SPDY, "Impersonate-User: jane"])
     assert " 403 " in head and not [s for s in hook.seen[before:] if "exec" in s[1]], "authorized here first"
+
+
+# ---- what ends with a namespace ------------------------------------------------------------------------------------------
+
+class Flunders:
+    """Flunders that are kept: serve() of a hook."""
+
+    def __init__(self, *where):
+        self.all, self.deleted = {}, []
+        for namespace, name in where:
+            self.all[namespace, name] = {**FLUNDER, "metadata": {"name": name, "namespace": namespace, "uid": f"{namespace}-{name}", "resourceVersion": "1"}}
+
+    def __call__(self, method, path, body):
+        where = path.split("?")[0].split("/")
+        if "flunders" not in where or "watch=" in path:
+            return None
+        namespace = where[where.index("namespaces") + 1] if "namespaces" in where else None
+        found = [k for k in self.all if namespace in (None, k[0]) and (where[-1] == "flunders" or where[-1] == k[1])]
+        if method == "DELETE":
+            self.deleted.append(path.split("?")[0])
+            for k in found:
+                del self.all[k]
+            return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}
+        if where[-1] == "flunders":
+            return 200, {"kind": "FlunderList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {"resourceVersion": "7"}, "items": [self.all[k] for k in found]}
+        return (200, self.all[found[0]]) if found else (404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
+                                                                 "message": f'flunders.{GROUP} "{where[-1]}" not found'})
+
+
+def namespace(kube, name):
+    kube.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    return f"/api/v1/namespaces/{name}"
+
+
+def gone(kube, where):
+    return kube.text("GET", where)[0] == 404
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
+def test_a_namespace_ends_with_its_objects(hook, wired, monkeypatch, together):
+    monkeypatch.setattr("test_aggregation.VERBS", VERBS + ["deletecollection"] * together)
+    hook.serve = Flunders(("ending", "a"), ("ending", "b"), ("default", "c"))
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    where = namespace(wired, "ending")
+    wired.delete(where)
+    until(lambda: gone(wired, where), 60, "the namespace is gone")
+    at = f"/apis/{GROUP}/{VERSION}/namespaces/ending/flunders"
+    assert list(hook.serve.all) == [("default", "c")]
+    assert sorted(hook.serve.deleted) == ([at] if together else [f"{at}/a", f"{at}/b"])
+    assert {s[2]["x-remote-user"] for s in asked(hook, "DELETE")} == {"system:serviceaccount:kube-system:namespace-controller"}
+
+
+def test_a_server_that_does_not_answer_holds_a_namespace(hook, wired):
+    hook.serve = Flunders(("held", "a"))
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    where = namespace(wired, "held")
+    wired.create(f"{where}/configmaps", {"metadata": {"name": "ours"}})
+    hook.status = 500
+    wired.patch(NAME, {"metadata": {"labels": {"look": "now"}}})
+    available(wired, "False")
+    wired.delete(where)
+    failed = until(lambda: (c := condition(wired.get(where), "NamespaceDeletionDiscoveryFailure")).get("status") == "True" and c, 60, "the condition says so")
+    gv = f"{GROUP}/{VERSION}"
+    assert failed["reason"] == "DiscoveryFailed" and failed["message"] == (
+        "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: "
+        f"{gv}: stale GroupVersion discovery: {gv}")
+    until(lambda: gone(wired, f"{where}/configmaps/ours"), 60, "what is ours is emptied all the same")
+    assert hook.serve.all
+    hook.status = 200
+    until(lambda: gone(wired, where), 60, "the namespace is gone")
+    assert not hook.serve.all
+
+
+def test_an_object_that_cannot_be_deleted_holds_a_namespace(hook, wired):
+    flunders = Flunders(("stuck", "a"))
+    refused = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "flunders stay"}
+    hook.serve = lambda method, path, body: (403, refused) if method == "DELETE" else flunders(method, path, body)
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    where = namespace(wired, "stuck")
+    wired.delete(where)
+    failed = until(lambda: (c := condition(wired.get(where), "NamespaceDeletionContentFailure")).get("status") == "True" and c, 60, "the condition says so")
+    assert failed["reason"] == "ContentDeletionFailed" and "flunders stay" in failed["message"]
+    hook.serve = flunders
+    until(lambda: gone(wired, where), 60, "the namespace is gone")

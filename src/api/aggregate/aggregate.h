@@ -46,3 +46,16 @@ struct str aggregates_openapi_url(struct api *api, struct arena *a, const struct
 
 /* proxy.c. Takes rq, which is authorized, when its path is another server's; false: it is ours. */
 bool aggregate_answer(struct rq *rq);
+/* The headers that say who asks: how many at most, and into h, which has room for them. Strings in a. */
+size_t aggregate_who_max(const struct identity *id);
+size_t aggregate_who(struct arena *a, const struct identity *id, struct http_header *h);
+
+/* client.c: for the server's own parts. Own: *ret. Fails: ERR_UNAVAILABLE. */
+struct aggregate_client;
+int aggregate_client_new(struct api *api, const struct aggregate *to, const struct identity *id,
+	struct aggregate_client **ret, struct err *e);
+struct client *aggregate_client_of(struct aggregate_client *c); /* borrow */
+struct aggregate_client *aggregate_client_free(struct aggregate_client *c);
+/* Own: what a group version has, as it was seen last. Fails: ERR_UNAVAILABLE (nobody who answers has it), ERR_FORBIDDEN. */
+int aggregate_discover(struct api *api, const struct identity *id, struct str group, struct str version,
+	struct doc **ret, struct err *e);

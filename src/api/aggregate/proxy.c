@@ -38,29 +38,41 @@ static struct str extra_name(struct arena *a, struct str key)
 	return arena_str(a, buf_view(&b));
 }
 
+size_t aggregate_who_max(const struct identity *id)
+{
+	return 2 + id->n_groups + id->n_extra;
+}
+
+size_t aggregate_who(struct arena *a, const struct identity *id, struct http_header *h)
+{
+	size_t n = 0;
+
+	h[n++] = (struct http_header){ STR("x-remote-user"), id->user };
+	if (id->uid.n)
+		h[n++] = (struct http_header){ STR("x-remote-uid"), id->uid };
+	for (size_t i = 0; i < id->n_groups; i++)
+		h[n++] = (struct http_header){ STR("x-remote-group"), id->groups[i] };
+	for (size_t i = 0; i < id->n_extra; i++)
+		h[n++] = (struct http_header){ extra_name(a, id->extra[i].key), id->extra[i].value };
+	return n;
+}
+
 static void make_headers(struct hand_over *o)
 {
 	struct rq *rq = o->rq;
-	const struct identity *id = &rq->id;
 	const struct http_header *in;
 	size_t n_in = http_headers(rq->http, &in);
 	struct http_header *passed = ARENA_ARRAY(rq->a, struct http_header, n_in + 1);
 	size_t n = relay_pass_headers(rq, in, n_in, passed);
 	struct str packs = arena_str(rq->a, rq_header(rq, "accept-encoding"));
 
-	o->headers = ARENA_ARRAY(rq->a, struct http_header, n + id->n_groups + id->n_extra + 4);
+	o->headers = ARENA_ARRAY(rq->a, struct http_header, n + 1 + aggregate_who_max(&rq->id));
 	for (size_t i = 0; i < n; i++)
 		if (!str_starts(passed[i].name, STR("x-remote-")))
 			add(o, passed[i].name, passed[i].value);
 	if (packs.n)
 		add(o, STR("accept-encoding"), packs);
-	add(o, STR("x-remote-user"), id->user);
-	if (id->uid.n)
-		add(o, STR("x-remote-uid"), id->uid);
-	for (size_t i = 0; i < id->n_groups; i++)
-		add(o, STR("x-remote-group"), id->groups[i]);
-	for (size_t i = 0; i < id->n_extra; i++)
-		add(o, extra_name(rq->a, id->extra[i].key), id->extra[i].value);
+	o->n_headers += aggregate_who(rq->a, &rq->id, o->headers + o->n_headers);
 }
 
 static void fail(struct rq *rq, struct err *e)
