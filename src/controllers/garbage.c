@@ -16,7 +16,7 @@ struct known_kind {
 	bool cluster;
 };
 /* Builtin kinds that own or are owned. */
-static const struct known_kind kinds[] = {
+static const struct known_kind kinds_builtin[] = {
 	{ { "", "v1", "pods" }, "Pod", false },
 	{ { "apps", "v1", "replicasets" }, "ReplicaSet", false },
 	{ { "apps", "v1", "deployments" }, "Deployment", false },
@@ -39,21 +39,26 @@ static const struct known_kind kinds[] = {
 	{ { "", "v1", "namespaces" }, "Namespace", true },
 };
 
-/* A kind that is followed. Builtin ones are always; custom ones come and go with their definition, and an informer of
- * theirs ends when nobody looks at it any more. */
+#define ASK_MS 30000 /* another server, for its kinds */
+
+/* A kind that is followed. Builtin ones are always; custom ones come and go with their definition, those of other servers
+ * with what they say, and an informer of theirs ends when nobody looks at it any more. */
 struct row {
 	struct ctl *c;
 	struct known_kind k;
 	struct informer *i;
 	size_t number;   /* in keys */
-	int refs;        /* atomic; of custom ones */
-	struct arena *a; /* of a custom one, else NULL */
+	int refs;        /* atomic; of those that come and go */
+	struct arena *a; /* of one that comes and goes, else NULL */
+	bool other;      /* another server's */
 };
 struct garbage {
 	struct task_mutex lock;
-	struct row **rows; /* NULL: the custom kind is gone */
+	struct row **rows; /* NULL: the kind is gone */
 	size_t n;
 	struct informer_loop *loop; /* of custom kinds */
+	struct informer_loop
+		*other_loop; /* of other servers, that keep nobody waiting but each other; NULL: there was none */
 };
 
 static void row_unref(void *arg)
@@ -197,7 +202,7 @@ static void add_row(struct garbage *g, struct row *r)
 
 	while (i < g->n && g->rows[i])
 		i++;
-	if (i < ARRAY_LEN(kinds) || i == g->n) { /* numbers of custom kinds are used again */
+	if (i < ARRAY_LEN(kinds_builtin) || i == g->n) { /* numbers of custom kinds are used again */
 		g->rows = xrealloc(g->rows, g->n + 1, sizeof(struct row *));
 		i = g->n++;
 	}
@@ -217,21 +222,30 @@ static void definition_changed(void *arg, struct doc *before, struct doc *after)
 	ctl_add(arg, arena_strf(a, "crd//%.*s", STR_ARG(doc_name(after ? after : before))));
 }
 
+/* "api//NAME" in the queue */
+static void service_changed(void *arg, struct doc *before, struct doc *after)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+
+	ctl_add(arg, arena_strf(a, "api//%.*s", STR_ARG(doc_name(after ? after : before))));
+}
+
 static void *state_new(struct ctl *c)
 {
 	struct garbage *g = xcalloc(1, sizeof(*g));
 
 	task_mutex_init(&g->lock);
 	g->loop = informer_loop_new();
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+	for (size_t k = 0; k < ARRAY_LEN(kinds_builtin); k++) {
 		struct row *r = xcalloc(1, sizeof(*r));
 
 		r->c = c;
-		r->k = kinds[k];
-		r->i = ctl_informer(c, kinds[k].res);
+		r->k = kinds_builtin[k];
+		r->i = ctl_informer(c, kinds_builtin[k].res);
 		add_row(g, r);
 	}
 	informer_on(ctl_informer(c, res_customresourcedefinitions), definition_changed, c);
+	informer_on(ctl_informer(c, res_apiservices), service_changed, c);
 	return g;
 }
 
@@ -242,6 +256,7 @@ static void state_free(void *state)
 	for (size_t i = 0; i < g->n; i++)
 		row_unref(g->rows[i]);
 	informer_loop_free(g->loop);
+	informer_loop_free(g->other_loop);
 	free(g->rows);
 	task_mutex_fini(&g->lock);
 	free(g);
@@ -271,11 +286,11 @@ static struct row *custom_row_take(struct garbage *g, struct str crd_name, const
 {
 	struct row *found = NULL;
 
-	for (size_t i = ARRAY_LEN(kinds); i < g->n && !found; i++) {
+	for (size_t i = ARRAY_LEN(kinds_builtin); i < g->n && !found; i++) {
 		struct row *r = g->rows[i];
 		struct str plural, group = str_cut(crd_name, '.', &plural);
 
-		if (!r || !str_is(group, r->k.res.group) || !str_is(plural, r->k.res.resource))
+		if (!r || r->other || !str_is(group, r->k.res.group) || !str_is(plural, r->k.res.resource))
 			continue;
 		found = r;
 		if (!keep || !gvr_eq(r->k.res, keep->k.res) || strcmp(r->k.kind, keep->k.kind) != 0)
@@ -321,6 +336,116 @@ static void follow(struct ctl *c, struct str name)
 		row_gone(c, was);
 }
 
+/* ---- kinds of other servers ------------------------------------------------------------------ */
+
+/* Under the lock: whether somebody follows the resource, in any version. */
+static bool is_followed(const struct garbage *g, struct gvr r)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (g->rows[i] && !strcmp(g->rows[i]->k.res.group, r.group) &&
+			!strcmp(g->rows[i]->k.res.resource, r.resource))
+			return true;
+	return false;
+}
+
+static bool has_verb(struct val verbs, const char *verb)
+{
+	for (struct val_iter it = val_iter(verbs); val_next(&it);)
+		if (val_is(it.val, verb))
+			return true;
+	return false;
+}
+
+/* What can be followed and deleted. */
+static bool is_collected(struct val kind)
+{
+	struct val verbs = val_get(kind, "verbs");
+
+	return !str_has(val_str(val_get(kind, "name")), STR("/")) && has_verb(verbs, "list") &&
+		has_verb(verbs, "watch") && has_verb(verbs, "delete");
+}
+
+static void follow_kind(struct ctl *c, const char *group, const char *version, struct val kind)
+{
+	struct garbage *g = c->state;
+	struct arena *a = arena_new();
+	struct row *r = xcalloc(1, sizeof(*r));
+
+	*r = (struct row){ .c = c, .a = a, .other = true };
+	r->k.res = (struct gvr){ arena_strdup(a, group), arena_strdup(a, version),
+		arena_cstr(a, val_str(val_get(kind, "name"))) };
+	r->k.kind = arena_cstr(a, val_str(val_get(kind, "kind")));
+	r->k.cluster = !val_bool(val_get(kind, "namespaced"), false);
+	task_lock(&g->lock);
+	bool new = !is_followed(g, r->k.res);
+	if (new) {
+		if (!g->other_loop)
+			g->other_loop = informer_loop_new();
+		r->i = informer_new(c->client, (struct informer_opts){ .res = r->k.res, .loop = g->other_loop });
+		add_row(g, r);
+	}
+	task_unlock(&g->lock);
+	if (new) {
+		informer_start(r->i);
+	} else {
+		arena_free(a);
+		free(r);
+	}
+}
+
+static bool is_among(struct val kinds, const struct row *r)
+{
+	for (struct val_iter it = val_iter(kinds); val_next(&it);)
+		if (val_is(val_get(it.val, "name"), r->k.res.resource))
+			return is_collected(it.val) && val_is(val_get(it.val, "kind"), r->k.kind);
+	return false;
+}
+
+/* Own: one that the group version has no more. What depended on its objects stays: nobody knows whether they are gone. */
+static struct row *take_other(struct garbage *g, struct str name, struct val kinds)
+{
+	struct row *found = NULL;
+
+	task_lock(&g->lock);
+	for (size_t i = ARRAY_LEN(kinds_builtin); i < g->n && !found; i++) {
+		struct row *r = g->rows[i];
+		struct str version, group = str_cut(name, '.', &version);
+
+		if (!r || !r->other || !str_is(group, r->k.res.group) || !str_is(version, r->k.res.version) ||
+			is_among(kinds, r))
+			continue;
+		found = r;
+		g->rows[i] = NULL;
+	}
+	task_unlock(&g->lock);
+	return found;
+}
+
+static void follow_server(struct ctl *c, struct arena *a, struct str name)
+{
+	auto_(doc_unref) struct doc *service = informer_get(ctl_informer(c, res_apiservices), STR_NULL, name),
+				    *said = NULL;
+	bool there = service && val_has(doc_get(service, "spec.service"));
+	const char *group = there ? arena_cstr(a, doc_str(service, "spec.group")) : "",
+		   *version = there ? arena_cstr(a, doc_str(service, "spec.version")) : "";
+	struct row *gone;
+	struct err e;
+
+	err_init(&e);
+	if (there)
+		ctl_add_after(c, arena_strf(a, "api//%.*s", STR_ARG(name)), ASK_MS);
+	if (there && client_discover(c->client, group, version, &said, &e) < 0)
+		return;
+	struct val kinds = said ? doc_get(said, "resources") : VAL_NONE;
+	while ((gone = take_other(c->state, name, kinds))) {
+		informer_stop(gone->i);
+		row_unref(gone);
+	}
+	for (struct val_iter it = val_iter(kinds); val_next(&it);)
+		if (is_collected(it.val))
+			follow_kind(c, group, version, it.val);
+}
+
 /* ---- dependents ------------------------------------------------------------------------------ */
 
 enum standing { STANDS, GONE, WAITS_FOR_US };
@@ -330,7 +455,7 @@ static int standing_of(struct ctl *c, struct doc *d, struct val ref, enum standi
 	auto_(arena_free) struct arena *a = arena_new();
 	struct row *r = kind_of(c, a, ref);
 	struct str uid = val_str(val_get(ref, "uid")), name = val_str(val_get(ref, "name")), ns;
-	auto_(doc_unref) struct doc *owner = NULL;
+	auto_(doc_unref) struct doc *owner = NULL, *said = NULL;
 
 	*ret = STANDS;
 	if (!r) /* of a kind that we do not watch: better kept than lost */
@@ -341,6 +466,9 @@ static int standing_of(struct ctl *c, struct doc *d, struct val ref, enum standi
 		owner = doc_unref(owner);
 		/* the informer may be behind: ask the server before anything is deleted */
 		if (client_get(c->client, r->k.res, ns, name, &owner, e) < 0 && e->code != ERR_NOT_FOUND)
+			return -e->code;
+		/* also what a server says that does not serve the kind, or not any more */
+		if (e->code && r->other && client_discover(c->client, r->k.res.group, r->k.res.version, &said, e) < 0)
 			return -e->code;
 		err_init(e);
 	}
@@ -529,6 +657,8 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 
 	if (str_is(number, "crd"))
 		follow(c, name);
+	if (str_is(number, "api"))
+		follow_server(c, a, name);
 	if (!r)
 		return 0;
 	d = informer_get(r->i, ns, name);

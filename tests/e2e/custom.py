@@ -59,7 +59,7 @@ class Hook:
                     return
                 value = json.loads(body) if body else None
                 status, out = hook.serve and hook.serve(self.command, self.path, value) or (hook.status, answer(self.path, value))
-                out = json.dumps(out).encode()
+                out = json.dumps(out).encode() + b"\n"
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(out)))

@@ -3,8 +3,10 @@ import base64
 import hashlib
 import http.client
 import json
+import re
 import socket
 import ssl
+import threading
 
 import pytest
 import websocket
@@ -81,9 +83,12 @@ def hook(server, tmp_path):
     one.end()
 
 
+COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
+
+
 def asked(hook, method="GET"):
-    """What was asked about flunders; the check of availability comes at any time and asks other things."""
-    return [s for s in hook.seen if s[0] == method and "/flunders" in s[1]]
+    """What was asked about flunders, but for the garbage collector, which follows them; the check of availability asks other things."""
+    return [s for s in hook.seen if s[0] == method and "/flunders" in s[1] and s[2].get("x-remote-user") != COLLECTOR]
 
 
 def own_address():
@@ -355,28 +360,43 @@ def test_upgrades_that_are_refused(hook, wired):
 # ---- what ends with a namespace ------------------------------------------------------------------------------------------
 
 class Flunders:
-    """Flunders that are kept: serve() of a hook."""
+    """Flunders that are kept: serve() of a hook. Watches are answered with one event, at once when it is there."""
 
     def __init__(self, *where):
-        self.all, self.deleted = {}, []
+        self.all, self.deleted, self.events, self.changed = {}, [], [], threading.Condition()
         for namespace, name in where:
             self.all[namespace, name] = {**FLUNDER, "metadata": {"name": name, "namespace": namespace, "uid": f"{namespace}-{name}", "resourceVersion": "1"}}
 
     def __call__(self, method, path, body):
         where = path.split("?")[0].split("/")
-        if "flunders" not in where or "watch=" in path:
+        if "flunders" not in where:
             return None
+        if "watch=" in path:
+            return 200, self.event(int(re.search(r"resourceVersion=(\d+)", path)[1]))
         namespace = where[where.index("namespaces") + 1] if "namespaces" in where else None
         found = [k for k in self.all if namespace in (None, k[0]) and (where[-1] == "flunders" or where[-1] == k[1])]
         if method == "DELETE":
             self.deleted.append(path.split("?")[0])
             for k in found:
-                del self.all[k]
+                self.remove(k)
             return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}
         if where[-1] == "flunders":
-            return 200, {"kind": "FlunderList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {"resourceVersion": "7"}, "items": [self.all[k] for k in found]}
+            return 200, {"kind": "FlunderList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {"resourceVersion": str(100 + len(self.events))}, "items": [self.all[k] for k in found]}
         return (200, self.all[found[0]]) if found else (404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
                                                                  "message": f'flunders.{GROUP} "{where[-1]}" not found'})
+
+
+    def remove(self, key):
+        with self.changed:
+            self.events.append({"type": "DELETED", "object": self.all.pop(key)})
+            self.events[-1]["object"]["metadata"]["resourceVersion"] = str(100 + len(self.events))
+            self.changed.notify_all()
+
+    def event(self, after):
+        with self.changed:
+            if self.changed.wait_for(lambda: len(self.events) > after - 100, 1):
+                return self.events[after - 100]
+        return {"type": "BOOKMARK", "object": {**FLUNDER, "metadata": {"resourceVersion": str(after)}}}
 
 
 def namespace(kube, name):
@@ -437,3 +457,62 @@ def test_an_object_that_cannot_be_deleted_holds_a_namespace(hook, wired):
     assert failed["reason"] == "ContentDeletionFailed" and "flunders stay" in failed["message"]
     hook.serve = flunders
     until(lambda: gone(wired, where), 60, "the namespace is gone")
+
+
+# ---- owners and what they own ------------------------------------------------------------------------------------------
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+def owned_by(kind, version, name, uid):
+    return [{"apiVersion": version, "kind": kind, "name": name, "uid": uid}]
+
+
+def collected(hook):
+    until(lambda: any(s[0] == "GET" and "watch=" in s[1] and s[2].get("x-remote-user") == COLLECTOR for s in hook.seen), 60, "flunders are followed")
+
+
+def test_what_a_flunder_owns_goes_with_it(hook, wired):
+    hook.serve = Flunders(("default", "owner"))
+    wired.create(SERVICES, api_service(hook))
+    collected(hook)
+    gv = f"{GROUP}/{VERSION}"
+    wired.create(MAPS, {"metadata": {"name": "owned", "ownerReferences": owned_by("Flunder", gv, "owner", "default-owner")}})
+    wired.create(MAPS, {"metadata": {"name": "orphan", "ownerReferences": owned_by("Flunder", gv, "nobody", "was-never")}})
+    until(lambda: gone(wired, MAPS + "/orphan"), 60, "nobody owns it")
+    assert not gone(wired, MAPS + "/owned")
+    hook.serve.remove(("default", "owner"))
+    until(lambda: gone(wired, MAPS + "/owned"), 60, "it went with its owner")
+
+
+def test_a_flunder_goes_with_its_owner(hook, wired):
+    owner = wired.create(MAPS, {"metadata": {"name": "owner"}})
+    hook.serve = Flunders(("default", "owned"), ("default", "free"))
+    hook.serve.all["default", "owned"]["metadata"]["ownerReferences"] = owned_by("ConfigMap", "v1", "owner", owner["metadata"]["uid"])
+    wired.create(SERVICES, api_service(hook))
+    collected(hook)
+    assert not hook.serve.deleted
+    wired.delete(MAPS + "/owner")
+    until(lambda: list(hook.serve.all) == [("default", "free")], 60, "it went with its owner")
+
+
+def test_nobody_knows_of_owners_whose_server_is_gone(hook, wired):
+    hook.serve = Flunders(("default", "owner"))
+    wired.create(SERVICES, api_service(hook))
+    collected(hook)
+    gv = f"{GROUP}/{VERSION}"
+    hook.status = 500
+    wired.patch(NAME, {"metadata": {"labels": {"look": "now"}}})
+    available(wired, "False")
+    wired.create(MAPS, {"metadata": {"name": "kept", "ownerReferences": owned_by("Flunder", gv, "owner", "default-owner")}})
+    wired.create(MAPS, {"metadata": {"name": "late", "ownerReferences": owned_by("Flunder", gv, "nobody", "was-never")}})
+    hook.status = 200
+    until(lambda: gone(wired, MAPS + "/late"), 60, "once the server answers")
+    wired.delete(NAME)
+    wired.create(MAPS, {"metadata": {"name": "unknown", "ownerReferences": owned_by("Flunder", gv, "nobody", "was-never")}})
+    last = wired.create(MAPS, {"metadata": {"name": "last", "ownerReferences": owned_by("Secret", "v1", "nobody", "was-never")}})
+    until(lambda: gone(wired, MAPS + "/last"), 60, "the collector has looked at what came later")
+    assert last
+    for name in ("kept", "unknown"):
+        assert not gone(wired, f"{MAPS}/{name}")
+        wired.delete(f"{MAPS}/{name}")
