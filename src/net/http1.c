@@ -157,6 +157,7 @@ static void on_answer(struct http_exchange *x, struct http_request *r)
 {
 	struct http1 *h = container_of(x, struct http1, x);
 	bool bodiless = r->status == 204 || r->status == 304 || r->status < 200;
+	char room[24];
 
 	if (h->c->eof && x->stream) { /* nobody waits for the end of a stream */
 		conn_close(h->c, NULL);
@@ -176,7 +177,8 @@ static void on_answer(struct http_exchange *x, struct http_request *r)
 	if (h->out_chunked)
 		put_field(h, STR("transfer-encoding"), STR("chunked"));
 	else if (!x->stream && !bodiless)
-		put_length(h, x->out.n);
+		put_field(
+			h, STR("content-length"), answer_length(r->answer, r->n_answer, h->head_only, x->out.n, room));
 	if (h->close)
 		put_field(h, STR("connection"), STR("close"));
 	else if (h->minor0)

@@ -93,11 +93,10 @@ static void answer(struct stream *s, int status, const struct http_header *heade
 	size_t k = 0;
 
 	snprintf(code, sizeof(code), "%d", status);
-	snprintf(length, sizeof(length), "%zu", s->x.out.n);
 	v[k++] = nv(STR(":status"), str_c(code));
 	v[k++] = nv(STR("date"), loop_date(s->h->c->loop));
 	if (!s->x.stream && status != 204 && status != 304)
-		v[k++] = nv(STR("content-length"), str_c(length));
+		v[k++] = nv(STR("content-length"), answer_length(headers, n, s->head_only, s->x.out.n, length));
 	for (size_t i = 0; i < n; i++)
 		if (!forbidden(headers[i].name))
 			v[k++] = nv(headers[i].name, headers[i].value);

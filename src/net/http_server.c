@@ -172,6 +172,16 @@ void answer_send(struct http_request *r)
 	loop_send(r->loop, &r->msg);
 }
 
+struct str answer_length(const struct http_header *headers, size_t n_headers, bool head, size_t n, char room[24])
+{
+	uint64_t length;
+
+	for (size_t i = 0; head && i < n_headers; i++)
+		if (str_is(headers[i].name, "content-length") && str_u64(headers[i].value, &length))
+			return headers[i].value;
+	return str_n(room, (size_t)snprintf(room, 24, "%zu", n));
+}
+
 void http_reply(struct http_request *r, int status, const struct http_header *headers, size_t n_headers,
 	const struct net_piece *pieces, size_t n_pieces)
 {

@@ -133,6 +133,10 @@ static void handle(void *arg, struct http_request *r)
 		tagged(r);
 	} else if (str_is(path, "/empty")) {
 		http_reply(r, 204, NULL, 0, NULL, 0);
+	} else if (str_is(path, "/length")) {
+		struct http_header h = { STR("content-length"), STR("12345") };
+
+		http_reply(r, 200, &h, 1, NULL, 0);
 	} else if (str_is(path, "/echo")) {
 		http_reply_text(r, 200, "application/octet-stream", http_body(r));
 	} else {
@@ -503,6 +507,34 @@ static void client_and_server_agree(void **state)
 	}
 }
 
+static void check_length(struct http_client *c, const char *method, const char *path, const char *expect)
+{
+	struct http_reply r = { 0 };
+	struct str found = STR_NULL;
+
+	OK(http_call(c, method, str_c(path), NULL, 0, STR_NULL, 0, 60000, &r, oke));
+	for (size_t i = 0; i < r.n_headers; i++)
+		if (str_is(r.headers[i].name, "content-length"))
+			found = r.headers[i].value;
+	assert_true(expect ? str_is(found, expect) : !found.p);
+	assert_int_equal(r.status, 200);
+	http_reply_fini(&r);
+}
+
+/* Who passes on what another server says to HEAD knows the length and has no body, or knows neither. */
+static void a_head_says_what_get_would(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+
+		check_length(c, "HEAD", "/length", "12345");
+		check_length(c, "GET", "/length", "0");
+		check_length(c, "HEAD", "/ticks/2", NULL);
+		ask(c, "GET", "/x", STR_NULL, 200, "GET /x");
+	}
+}
+
 static void moves_big_bodies(void **state)
 {
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -853,6 +885,7 @@ int main(void)
 		cmocka_unit_test(survives_a_vanished_client),
 		cmocka_unit_test(keeps_headers_that_end_with_the_body),
 		cmocka_unit_test(client_and_server_agree),
+		cmocka_unit_test(a_head_says_what_get_would),
 		cmocka_unit_test(moves_big_bodies),
 		cmocka_unit_test(streams_with_back_pressure),
 		cmocka_unit_test(tells_many_streams),

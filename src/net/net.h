@@ -71,7 +71,8 @@ int http_version(const struct http_request *r);   /* 1 or 2 */
 void *http_loop_of(const struct http_request *r); /* struct net_loop * */
 
 /* Exactly one of the following answers a request; each from any thread. The request is gone afterwards.
- * headers are copied; pieces are taken (also when the peer is gone). Content-Length and Date are added. */
+ * headers are copied; pieces are taken (also when the peer is gone). Content-Length and Date are added; of an answer to HEAD
+ * the headers may have the former, which is then what GET would say. */
 void http_reply(struct http_request *r, int status, const struct http_header *headers, size_t n_headers,
 	const struct net_piece *pieces, size_t n_pieces);
 void http_reply_text(struct http_request *r, int status, const char *content_type, struct str copied_body);

@@ -275,6 +275,8 @@ struct http_server {
 };
 void answer_head(struct http_request *r, int status, const struct http_header *headers, size_t n);
 void answer_send(struct http_request *r);
+/* What its content-length says, n bytes being there; head: nothing of them follows. */
+struct str answer_length(const struct http_header *headers, size_t n_headers, bool head, size_t n, char room[24]);
 void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_request *r);
 void http_request_drop(struct http_request *r);
 /* body.c. 0, or the status that refuses the request: 413, 429. */

@@ -64,8 +64,9 @@ class Hook:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(out)))
                 self.end_headers()
-                self.wfile.write(out)
-            do_GET = do_POST = do_DELETE = answer
+                if self.command != "HEAD":
+                    self.wfile.write(out)
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
             def log_message(self, *_):
                 pass

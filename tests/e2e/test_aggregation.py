@@ -2,14 +2,17 @@
 import base64
 import hashlib
 import http.client
+import http.server
 import json
 import re
 import socket
 import ssl
+import subprocess
 import threading
 
 import pytest
 import websocket
+import yaml
 
 from conftest import KUBECTLS, Kubectl
 from custom import Hook, condition
@@ -516,3 +519,62 @@ def test_nobody_knows_of_owners_whose_server_is_gone(hook, wired):
     for name in ("kept", "unknown"):
         assert not gone(wired, f"{MAPS}/{name}")
         wired.delete(f"{MAPS}/{name}")
+
+
+# ---- HEAD --------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def head(server, tmp_path):
+    """What curl shows of a path's headers over a version of HTTP."""
+    with open(server.kubeconfig, encoding="utf-8") as f:
+        user = yaml.safe_load(f)["users"][0]["user"]
+    pem = tmp_path / "admin.pem"
+    pem.write_bytes(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
+
+    def ask(path, version):
+        url = f"https://{server.kube.server.hostname}:{server.kube.server.port}{path}"
+        done = subprocess.run(["curl", "-sSkI", "--noproxy", "*", f"--http{version}", "--cert", str(pem), url], capture_output=True, text=True, timeout=120,
+                              check=True)
+        lines = done.stdout.lower().splitlines()
+        assert lines[0].startswith(f"http/{version} 200"), done.stdout
+        return dict(line.split(": ", 1) for line in lines[1:] if line)
+    return ask
+
+
+class Plain(http.server.BaseHTTPRequestHandler):
+    """Says its length at /said, and none elsewhere."""
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.send_response(200)
+        if self.path == "/said":
+            self.send_header("Content-Length", "777")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_head_says_what_get_would(hook, wired, head, version):
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    path = f"/apis/{GROUP}/{VERSION}/namespaces/default/flunders"
+    assert head(path, version)["content-length"] == str(len(wired.text("GET", path)[1]))
+    assert asked(hook, "HEAD")
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_head_through_a_proxy(server, head, version):
+    kube, at = server.kube, "/api/v1/namespaces/default"
+    plain = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Plain)
+    threading.Thread(target=plain.serve_forever, daemon=True).start()
+    port = plain.server_address[1]
+    kube.create(f"{at}/services", {"metadata": {"name": "plain"}, "spec": {"ports": [{"port": 80, "targetPort": port}]}})
+    kube.create(f"{at}/endpoints", {"metadata": {"name": "plain"}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": port}]}]})
+    assert head(f"{at}/services/plain:80/proxy/said", version)["content-length"] == "777"
+    assert "content-length" not in head(f"{at}/services/plain:80/proxy/other", version)
+    for path in (f"{at}/endpoints/plain", f"{at}/services/plain"):
+        kube.delete(path)
+    plain.shutdown()
+    plain.server_close()

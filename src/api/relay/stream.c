@@ -170,9 +170,21 @@ static bool has_links(const struct passage *p, const struct http_header *h, size
 		str_starts(value_of(h, n, "content-type"), STR("text/html"));
 }
 
-static bool bodiless(const struct passage *p, int status)
+/* Nothing follows the headers; where it is known, h says how much GET would have. */
+static bool bodiless(const struct passage *p, int status, struct http_header *h, size_t *n)
 {
-	return status == 204 || status == 304 || str_is(p->rq->method, "HEAD");
+	const struct http_header *from;
+	size_t n_from = http_download_headers(p->download, &from);
+	struct str length = arena_str(p->rq->a, value_of(from, n_from, "content-length"));
+
+	if (status == 204 || status == 304 || !str_is(p->rq->method, "HEAD"))
+		return status == 204 || status == 304;
+	if (p->c.content_type)
+		return true;
+	if (!length.n || has_links(p, h, *n)) /* as a stream that ends at once: that says no length */
+		return false;
+	h[(*n)++] = (struct http_header){ STR("content-length"), length };
+	return true;
 }
 
 static void over(struct passage *p)
@@ -202,7 +214,7 @@ static int reply_html(struct passage *p, int status, const struct http_header *h
 static int answer(struct passage *p, struct err *e)
 {
 	struct rq *rq = p->rq;
-	struct http_header h[HEADERS_MAX];
+	struct http_header h[HEADERS_MAX + 1];
 	int status = 0, rc;
 
 	rc = http_open(p->c.client, p->c.method ? p->c.method : "GET", p->c.path, p->c.headers, p->c.n_headers,
@@ -212,12 +224,12 @@ static int answer(struct passage *p, struct err *e)
 	if (p->c.content_type && status != 200)
 		return refused(p, status, e);
 	size_t n = headers_of(p, h);
-	if (bodiless(p, status)) {
+	if (bodiless(p, status, h, &n)) {
 		over(p);
 		reply_passed(rq, status, h, n, NULL, 0);
 		return 0;
 	}
-	if (has_links(p, h, n))
+	if (has_links(p, h, n) && !str_is(rq->method, "HEAD"))
 		return reply_html(p, status, h, n, e);
 	stream(p, status, h, n);
 	over(p);
