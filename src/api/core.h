@@ -161,6 +161,11 @@ int write_delete(struct rq *rq, struct outcome *out, struct err *e);
 int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e);
 int scale_get(struct rq *rq, struct doc **ret, struct err *e);
 int scale_write(struct rq *rq, struct outcome *out, struct err *e);
+struct scale_change {
+	struct str sub;         /* "scale": rq->sub says that the object itself is written */
+	struct node *now, *old; /* what admission sees: the Scale */
+};
+int scale_admit(struct rq *rq, const struct scale_change *c, struct err *e); /* what validating webhooks say of it */
 /* decode.c: the body as a tree of type; checks apiVersion and kind. */
 int decode_body(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
 	struct node **ret, struct err *e);
@@ -179,9 +184,17 @@ int write_exists(struct rq *rq, struct str name, struct err *e); /* ERR_EXISTS i
  * … apply: managedFields are in it already. */
 struct write_job {
 	struct node *object;
-	struct doc *live; /* borrow; NULL: create */
-	bool applied;     /* managedFields are done */
+	struct doc *live;                 /* borrow; NULL: create */
+	bool applied;                     /* managedFields are done */
+	const struct scale_change *scale; /* borrow; NULL: what is written is the object itself */
+	struct str version, uid, deleted; /* of an update: what its writer named; write.c's own */
+	struct node *grace;
 };
+/* Name and namespace in meta are those of the request, and there. Fails: ERR_BAD_REQUEST. */
+int write_check_place(struct rq *rq, struct node *meta, struct err *e);
+int write_nameless(struct rq *rq, struct err *e); /* ERR_BAD_REQUEST: an update's object has no name */
+/* ERR_CONFLICT: object names the uid of another. live NULL: there is none. */
+int write_check_uid(struct rq *rq, struct node *object, struct doc *live, struct err *e);
 int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
 int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
 bool write_removable(struct rq *rq, struct node *object); /* being deleted, and nothing holds it any more */

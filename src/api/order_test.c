@@ -174,6 +174,91 @@ static void a_name_is_made_after_admission(void **state)
 	assert_string_equal(get(f, "details.name"), "");
 }
 
+#define MERGE "application/merge-patch+json"
+#define DEPLOYMENTS "/apis/apps/v1/namespaces/default/deployments"
+#define HOOKS "/apis/admissionregistration.k8s.io/v1/"
+
+static void an_old_version_is_told_before_the_rules(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"o\"}}"));
+	expect(f, 409,
+		call(f, "PUT", CM "/o",
+			"{\"metadata\":{\"name\":\"o\",\"resourceVersion\":\"1\"},\"data\":{\"b c\":\"\"}}"));
+	expect(f, 409,
+		call_as(f, "PATCH", CM "/o", MERGE, NULL,
+			"{\"metadata\":{\"resourceVersion\":\"1\"},\"data\":{\"b c\":\"\"}}"));
+	expect(f, 200, call_as(f, "PATCH", CM "/o", MERGE, NULL, "{\"metadata\":{\"resourceVersion\":\"0\"}}"));
+	expect(f, 422,
+		call_as(f, "PATCH", CM "/o", MERGE, NULL, "{\"metadata\":{\"uid\":\"x\"},\"data\":{\"b c\":\"\"}}"));
+	assert_true(body_has(f, "\"field\":\"metadata.uid\""));
+	assert_true(body_has(f, "\"field\":\"data[b c]\""));
+	expect(f, 409,
+		call(f, "PUT", CM "/o",
+			"{\"metadata\":{\"name\":\"o\",\"uid\":\"x\",\"resourceVersion\":\"1\"},\"data\":{\"b c\":\"\"}}"));
+	assert_true(body_has(f, "Precondition failed: UID in precondition: x"));
+	expect(f, 400, call(f, "PUT", CM "/missing", "{\"metadata\":{\"name\":\"o\"}}"));
+}
+
+/* A hook that nobody answers refuses with a 500. */
+static void add_hook(struct fixture *f, const char *kind, const char *name, const char *rule)
+{
+	char *body = xasprintf(
+		"{\"metadata\":{\"name\":\"%s\"},\"webhooks\":[{\"name\":\"%s.example.org\",\"sideEffects\":\"None\","
+		"\"admissionReviewVersions\":[\"v1\"],\"clientConfig\":{\"url\":\"https://127.0.0.1:1/\"},"
+		"\"rules\":[{\"operations\":[\"UPDATE\"],\"apiGroups\":[\"*\"],\"apiVersions\":[\"*\"],\"resources\":[\"%s\"]}]}]}",
+		name, name, rule);
+	char *path = xasprintf(HOOKS "%s", kind);
+
+	expect(f, 201, call(f, "POST", path, body));
+	free(path);
+	free(body);
+}
+
+static void hooks_stand_before_and_after_the_version(void **state)
+{
+	static const char good[] = "{\"data\":{\"a\":\"b\"}}", bad[] = "{\"data\":{\"b c\":\"\"}}",
+			  old[] = "{\"metadata\":{\"resourceVersion\":\"1\"}}";
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"o\"}}"));
+	add_hook(f, "validatingwebhookconfigurations", "last", "configmaps");
+	expect(f, 500, call_as(f, "PATCH", CM "/o", MERGE, NULL, good));
+	assert_true(body_has(f, "last.example.org"));
+	expect(f, 422, call_as(f, "PATCH", CM "/o", MERGE, NULL, bad));
+	expect(f, 409, call_as(f, "PATCH", CM "/o", MERGE, NULL, old));
+	add_hook(f, "mutatingwebhookconfigurations", "first", "configmaps");
+	expect(f, 500, call_as(f, "PATCH", CM "/o", MERGE, NULL, bad));
+	assert_true(body_has(f, "first.example.org"));
+	expect(f, 500, call_as(f, "PATCH", CM "/o", MERGE, NULL, old));
+	expect(f, 409, call(f, "PUT", CM "/o", "{\"metadata\":{\"name\":\"o\",\"uid\":\"x\"}}"));
+}
+
+static void of_a_scale_hooks_see_the_scale(void **state)
+{
+	static const char more[] = "{\"spec\":{\"replicas\":3}}", old[] = "{\"metadata\":{\"resourceVersion\":\"1\"}}";
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", DEPLOYMENTS,
+			"{\"metadata\":{\"name\":\"d\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}"));
+	expect(f, 409, call_as(f, "PATCH", DEPLOYMENTS "/d/scale", MERGE, NULL, old));
+	expect(f, 422,
+		call_as(f, "PATCH", DEPLOYMENTS "/d/scale", MERGE, NULL,
+			"{\"metadata\":{\"resourceVersion\":\"1\"},\"spec\":{\"replicas\":-1}}"));
+	expect(f, 400, call(f, "PUT", DEPLOYMENTS "/d/scale", "{\"metadata\":{\"name\":\"e\"}}"));
+	add_hook(f, "validatingwebhookconfigurations", "whole", "deployments");
+	expect(f, 200, call_as(f, "PATCH", DEPLOYMENTS "/d/scale", MERGE, NULL, more));
+	assert_string_equal(get(f, "spec.replicas"), "3");
+	expect(f, 200, call(f, "GET", DEPLOYMENTS "/d", NULL));
+	assert_true(body_has(f, "\"subresource\":\"scale\""));
+	add_hook(f, "validatingwebhookconfigurations", "scale", "deployments/scale");
+	expect(f, 500, call_as(f, "PATCH", DEPLOYMENTS "/d/scale", MERGE, NULL, "{\"spec\":{\"replicas\":4}}"));
+	assert_true(body_has(f, "scale.example.org"));
+	expect(f, 409, call_as(f, "PATCH", DEPLOYMENTS "/d/scale", MERGE, NULL, old));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +270,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_service_that_changes_its_type_gives_its_ports_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_must_name_its_version_does, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_name_is_made_after_admission, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_old_version_is_told_before_the_rules, setup, teardown),
+		cmocka_unit_test_setup_teardown(hooks_stand_before_and_after_the_version, setup, teardown),
+		cmocka_unit_test_setup_teardown(of_a_scale_hooks_see_the_scale, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,28 +91,7 @@ static int patched(struct rq *rq, struct node *object, struct doc *patch, bool r
 	}
 	if (decode_node(rq, rq->res->type, object, report, e) < 0)
 		return patch_invalid(rq, patch, e->message, e);
-	if (node_text_str(node_path(object, "metadata.name")).n)
-		return 0;
-	v_invalid_str(e, "metadata.name", STR(""), "field is immutable");
-	validate_finish(rq, rq->name, e);
-	return -ERR_INVALID;
-}
-
-static int immutable_identity(struct rq *rq, struct node *object, struct doc *live, struct err *e)
-{
-	struct str uid = node_text_str(node_path(object, "metadata.uid"));
-	struct str rv = node_text_str(node_path(object, "metadata.resourceVersion"));
-
-	if (uid.n && !str_eq(uid, doc_uid(live))) {
-		v_invalid_str(e, "metadata.uid", uid, "field is immutable");
-		validate_finish(rq, rq->name, e);
-		return -ERR_INVALID;
-	}
-	if (rv.n && !str_eq(rv, doc_str(live, "metadata.resourceVersion")))
-		return err_set(e, ERR_CONFLICT,
-			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
-			rq->res->group_resource, STR_ARG(rq->name));
-	return 0;
+	return node_text_str(node_path(object, "metadata.name")).n ? 0 : write_nameless(rq, e);
 }
 
 static bool patch_names_version(struct rq *rq, struct doc *patch)
@@ -135,14 +114,25 @@ static int patch_once(struct rq *rq, struct doc *patch, bool report, struct outc
 		return rc;
 	j.live = live;
 	j.object = node_from(rq->a, doc_root(live));
-	if ((rc = patch_tree(rq, &j.object, patch, e)) >= 0 && (rc = patched(rq, j.object, patch, report, e)) >= 0 &&
-		(rc = immutable_identity(rq, j.object, live, e)) >= 0)
+	if ((rc = patch_tree(rq, &j.object, patch, e)) >= 0 && (rc = patched(rq, j.object, patch, report, e)) >= 0)
 		rc = write_object_update(rq, &j, out, e);
 	doc_unref(live);
 	return rc;
 }
 
 /* ---- server-side apply ----------------------------------------------------------------------- */
+
+/* Who names a uid means an object that is there. */
+static int apply_create(struct rq *rq, struct doc *config, struct write_job *j, struct outcome *out, struct err *e)
+{
+	struct str uid = doc_str(config, "metadata.uid");
+
+	if (uid.n)
+		return err_set(e, ERR_CONFLICT,
+			"Operation cannot be fulfilled on %s \"%.*s\": uid mismatch: the provided object specified uid %.*s, and no existing object was found",
+			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(uid));
+	return write_object_create(rq, j, out, e);
+}
 
 /* The configuration as sent, checked like a body. */
 static int applied_config(struct rq *rq, struct doc *patch, bool report, struct doc **ret, struct err *e)
@@ -200,10 +190,9 @@ static int apply_once(struct rq *rq, struct doc *config, struct outcome *out, st
 		status_about(rq, NULL, NULL, STR_NULL);
 	if (rc >= 0 && live) {
 		j.live = live;
-		if ((rc = immutable_identity(rq, node_from(rq->a, doc_root(config)), live, e)) >= 0)
-			rc = write_object_update(rq, &j, out, e);
+		rc = write_object_update(rq, &j, out, e);
 	} else if (rc >= 0) {
-		rc = write_object_create(rq, &j, out, e);
+		rc = apply_create(rq, config, &j, out, e);
 	}
 	doc_unref(live);
 	return rc;

@@ -73,47 +73,98 @@ static int scale_node(struct rq *rq, struct doc *live, const struct schema_type 
 	return rc < 0 ? rc : decode_node(rq, type, *ret, true, e);
 }
 
+static int validate_replicas(struct rq *rq, struct node *scale, struct err *e)
+{
+	int64_t replicas = node_int_of(node_path(scale, "spec.replicas"), 0);
+
+	if (replicas >= 0)
+		return 0;
+	err_cause(e, "FieldValueInvalid", "spec.replicas", "Invalid value: %lld: must be greater than or equal to 0",
+		(long long)replicas);
+	return validate_finish_as(rq, "autoscaling", "Scale", rq->name, e);
+}
+
+/* Of what a patch made: the scale is told of, not the object. */
+static int check_uid(struct rq *rq, struct node *scale, struct doc *live, struct err *e)
+{
+	struct str uid = node_text_str(node_path(scale, "metadata.uid"));
+	const char *group = rq->res->def.group, *about = rq_f(rq, "%s/scale", rq->res->def.resource);
+
+	if (!uid.n || str_eq(uid, doc_uid(live)))
+		return 0;
+	status_about(rq, group, about, rq->name);
+	return err_set(e, ERR_CONFLICT,
+		"Operation cannot be fulfilled on %s%s%s \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
+		about, group[0] ? "." : "", group, STR_ARG(rq->name), STR_ARG(uid), STR_ARG(doc_uid(live)));
+}
+
+/* The Scale that is wished for, as admission leaves it. A PUT of another object's is told first. */
+static int scale_wanted(
+	struct rq *rq, struct doc *live, const struct schema_type *type, struct scale_change *c, struct err *e)
+{
+	auto_(doc_unref) struct doc *old = scale_of(rq, live);
+	bool changed;
+	int rc = scale_node(rq, live, type, &c->now, e);
+
+	if (rc >= 0)
+		rc = write_check_place(rq, node_need_map(c->now, "metadata"), e);
+	if (rc >= 0 && rq->verb == V_UPDATE)
+		rc = write_check_uid(rq, c->now, live, e);
+	c->old = node_from(rq->a, doc_root(old));
+	if (rc >= 0)
+		rc = webhook_mutate(rq, &c->now, doc_root(old), &changed, e);
+	if (rc >= 0)
+		rc = validate_replicas(rq, c->now, e);
+	return rc < 0 ? rc : check_uid(rq, c->now, live, e);
+}
+
+/* Whether the version is still that one is asked with the rules of the object. */
+static int scale_put(struct rq *rq, struct doc *live, struct scale_change *c, struct outcome *inner, struct err *e)
+{
+	struct write_job j = { .live = live, .scale = c, .object = node_from(rq->a, doc_root(live)) };
+	struct str rv = node_text_str(node_path(c->now, "metadata.resourceVersion"));
+	int rc;
+
+	node_set_path(j.object, replicas_path(rq), node_int(rq->a, node_int_of(node_path(c->now, "spec.replicas"), 0)));
+	if (rv.n)
+		node_set_path(j.object, "metadata.resourceVersion", node_str(rq->a, rv));
+	rq->sub = STR_NULL;
+	rc = write_object_update(rq, &j, inner, e);
+	rq->sub = c->sub;
+	return rc;
+}
+
+int scale_admit(struct rq *rq, const struct scale_change *c, struct err *e)
+{
+	auto_(doc_unref) struct doc *now = node_publish(c->now), *old = node_publish(c->old);
+	int rc;
+
+	rq->sub = c->sub;
+	rc = webhook_validate(rq, doc_root(now), doc_root(old), e);
+	rq->sub = STR_NULL;
+	return rc;
+}
+
 static int scale_once(struct rq *rq, struct outcome *out, bool *retry, struct err *e)
 {
 	const struct schema_type *type = schema_builtin(STR("autoscaling"), STR("v1"), STR("Scale"));
-	struct doc *live;
-	struct node *scale = NULL;
-	struct write_job j = { 0 };
+	auto_(doc_unref) struct doc *live = NULL;
+	struct scale_change c = { .sub = rq->sub };
 	struct outcome inner = { 0 };
 	int rc = write_live(rq, &live, e);
 
-	if (rc < 0)
+	*retry = false;
+	if (rc < 0 || (rc = scale_wanted(rq, live, type, &c, e)) < 0)
 		return rc;
-	rc = scale_node(rq, live, type, &scale, e);
-	struct str rv = node_text_str(node_path(scale, "metadata.resourceVersion"));
-	int64_t replicas = node_int_of(node_path(scale, "spec.replicas"), 0);
-	*retry = rq->verb == V_PATCH || !rv.n;
-	if (rc >= 0 && rv.n && !str_eq(rv, doc_str(live, "metadata.resourceVersion")))
-		rc = err_set(e, ERR_CONFLICT,
-			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
-			rq->res->group_resource, STR_ARG(rq->name));
-	if (rc >= 0 && replicas < 0) {
-		err_cause(e, "FieldValueInvalid", "spec.replicas",
-			"Invalid value: %lld: must be greater than or equal to 0", (long long)replicas);
-		rc = validate_finish_as(rq, "autoscaling", "Scale", rq->name, e);
-	}
-	if (rc >= 0) {
-		j.live = live;
-		j.object = node_from(rq->a, doc_root(live));
-		node_set_path(j.object, replicas_path(rq), node_int(rq->a, replicas));
-		struct str sub = rq->sub;
-		rq->sub = STR_NULL;
-		rc = write_object_update(rq, &j, &inner, e);
-		rq->sub = sub;
-	}
-	if (rc >= 0) {
-		out->status = 200;
-		out->doc = scale_of(rq, inner.doc);
-		out->type = type;
-		doc_unref(inner.doc);
-	}
-	doc_unref(live);
-	return rc;
+	struct str rv = node_text_str(node_path(c.now, "metadata.resourceVersion"));
+	*retry = !rv.n || (rq->verb == V_PATCH && str_eq(rv, doc_str(live, "metadata.resourceVersion")));
+	if ((rc = scale_put(rq, live, &c, &inner, e)) < 0)
+		return rc;
+	out->status = 200;
+	out->doc = scale_of(rq, inner.doc);
+	out->type = type;
+	doc_unref(inner.doc);
+	return 0;
 }
 
 int scale_write(struct rq *rq, struct outcome *out, struct err *e)

@@ -1,8 +1,10 @@
 /* The write path: what is common to all kinds, in upstream's order, so that of several faults the same one is told.
  *
  *     decode → defaults → managedFields → admission that changes, webhooks → a name, where one is to be made
- *       → prepare → what the writer may write → rules → claim → admission that refuses, webhooks → quota
- *       → the name is free, the version is still that one → store
+ *       → prepare → what the writer may write → the version is still that one → rules → claim
+ *       → admission that refuses, webhooks → quota → the name is free → store
+ *
+ * Where an update names a uid, that is asked before anything else. Of a scale, admission sees the Scale.
  *
  * Before the rules are content, nothing is taken that others could want (addresses, ports, quota). Everything works on
  * the form that the client asked for; other forms are turned into the stored one at the very end. */
@@ -30,7 +32,14 @@ static void set_or_del(struct node *meta, const char *key, struct node *v)
 		node_delc(meta, key);
 }
 
-static int check_place(struct rq *rq, struct node *meta, struct err *e)
+int write_nameless(struct rq *rq, struct err *e)
+{
+	return err_set(e, ERR_BAD_REQUEST,
+		"the name of the object (%.*s based on URL) was undeterminable: name must be provided",
+		STR_ARG(rq->name));
+}
+
+int write_check_place(struct rq *rq, struct node *meta, struct err *e)
 {
 	struct str ns = node_text_str(node_getc(meta, "namespace")), name = node_text_str(node_getc(meta, "name"));
 
@@ -45,6 +54,8 @@ static int check_place(struct rq *rq, struct node *meta, struct err *e)
 				STR_ARG(ns), STR_ARG(rq->ns));
 	if (rq->res->def.namespaced && !ns.n)
 		node_setc(meta, "namespace", node_str(rq->a, rq->ns));
+	if (rq->verb == V_UPDATE && !name.n)
+		return write_nameless(rq, e);
 	if (rq->verb != V_CREATE && rq->name.n) {
 		if (name.n && !str_eq(name, rq->name))
 			return err_set(e, ERR_BAD_REQUEST,
@@ -80,7 +91,7 @@ static void system_fields_create(struct rq *rq, struct node *meta)
 static void system_fields_update(struct rq *rq, struct node *meta, struct val live)
 {
 	static const char *const kept[] = { "uid", "creationTimestamp", "deletionTimestamp",
-		"deletionGracePeriodSeconds", "generateName", "generation" };
+		"deletionGracePeriodSeconds", "generation" };
 	struct val old = val_get(live, "metadata");
 
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
@@ -121,14 +132,14 @@ static void drop_empty(struct node *meta)
 	}
 }
 
-static int track(struct rq *rq, struct node *object, struct val live, struct err *e)
+static int track(struct rq *rq, struct write_job *j, struct val live, struct err *e)
 {
-	struct node *meta = node_need_map(object, "metadata");
+	struct node *meta = node_need_map(j->object, "metadata");
 	struct managed_write w = {
 		.type = rq->res->type,
 		.api_version = str_c(rq->res->api_version),
 		.manager = manager_of(rq),
-		.subresource = rq->sub,
+		.subresource = j->scale ? j->scale->sub : rq->sub,
 		.now = rq_now(rq),
 	};
 
@@ -138,12 +149,26 @@ static int track(struct rq *rq, struct node *object, struct val live, struct err
 		if (val_has(mf))
 			node_setc(meta, "managedFields", node_from(rq->a, mf));
 	}
-	return managed_update(rq->a, &w, live, object, e);
+	return managed_update(rq->a, &w, live, j->object, e);
 }
 
 /* ---- publishing and checking ----------------------------------------------------------------- */
 
-static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
+/* What an update says of what only the server writes. That an object is being deleted stays, whatever is said. */
+static void validate_identity(struct rq *rq, const struct write_job *j, struct err *e)
+{
+	static const char fixed[] = "field is immutable";
+	struct val grace = doc_get(j->live, "metadata.deletionGracePeriodSeconds");
+
+	if (j->uid.n && !str_eq(j->uid, doc_uid(j->live)))
+		v_invalid_str(e, "metadata.uid", j->uid, fixed);
+	if (j->deleted.n && !val_has(doc_get(j->live, "metadata.deletionTimestamp")))
+		v_invalid_str(e, "metadata.deletionTimestamp", j->deleted, fixed);
+	if (j->grace && (!val_has(grace) || node_int_of(j->grace, 0) != val_int(grace, 0)))
+		v_invalid(e, "metadata.deletionGracePeriodSeconds", rq_val(rq, j->grace), fixed);
+}
+
+static int validate(struct rq *rq, const struct write_job *j, struct doc *d, struct val old, struct err *e)
 {
 	const struct strategy *s = rq->res->def.strategy;
 	struct val root = doc_root(d);
@@ -154,6 +179,8 @@ static int validate(struct rq *rq, struct doc *d, struct val old, struct err *e)
 	err_init(&declared);
 	err_init(&fixed);
 	schema_validate(rq->res->type, root, "", &declared);
+	if (val_has(old))
+		validate_identity(rq, j, e);
 	validate_meta(rq, val_get(root, "metadata"), val_get(old, "metadata"), "metadata", true, e);
 	if (s && s->validate)
 		s->validate(rq, root, old, e);
@@ -181,22 +208,51 @@ static int as_stored(struct rq *rq, struct node *object, struct node **ret, stru
 	return 0;
 }
 
+static int modified(struct rq *rq, struct err *e)
+{
+	return err_set(e, ERR_CONFLICT,
+		"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
+		rq->res->group_resource, STR_ARG(rq->name));
+}
+
+static int check_version(struct rq *rq, const struct write_job *j, struct err *e)
+{
+	if (j->version.n && !str_is(j->version, "0"))
+		return str_eq(j->version, doc_str(j->live, "metadata.resourceVersion")) ? 0 : modified(rq, e);
+	if (!rq->res->custom && !rq->res->def.needs_version)
+		return 0;
+	err_cause(e, "FieldValueInvalid", "metadata.resourceVersion",
+		"Invalid value: 0: must be specified for an update");
+	return validate_finish_as(rq, rq->res->def.group, rq->res->def.resource, rq->name, e);
+}
+
+static int admit_last(struct rq *rq, const struct write_job *j, struct doc *d, struct val old, struct err *e)
+{
+	int rc = j->scale ? 0 : admit_check(rq, doc_root(d), old, e);
+
+	if (rc < 0)
+		return rc;
+	return j->scale ? scale_admit(rq, j->scale, e) : webhook_validate(rq, doc_root(d), old, e);
+}
+
 /* All that may refuse an object, in the form that was asked for, and what the strategy claims between. *ret: the object,
  * published; own. */
-static int check(struct rq *rq, struct node *object, struct val old, struct doc **ret, struct err *e)
+static int check(struct rq *rq, const struct write_job *j, struct val old, struct doc **ret, struct err *e)
 {
 	const struct strategy *s = rq->res->def.strategy;
-	struct doc *d = node_publish_versioned(object);
+	struct doc *d = node_publish_versioned(j->object);
 	int rc = admit_writer(rq, doc_root(d), old, e);
 
+	if (rc >= 0 && val_has(old))
+		rc = check_version(rq, j, e);
 	if (rc >= 0)
-		rc = validate(rq, d, old, e);
-	if (rc >= 0 && s && s->claim && !rq->sub.n && (rc = s->claim(rq, object, old, e)) >= 0) {
+		rc = validate(rq, j, d, old, e);
+	if (rc >= 0 && s && s->claim && !rq->sub.n && (rc = s->claim(rq, j->object, old, e)) >= 0) {
 		doc_unref(d);
-		d = node_publish_versioned(object);
+		d = node_publish_versioned(j->object);
 	}
-	if (rc >= 0 && (rc = admit_check(rq, doc_root(d), old, e)) >= 0)
-		rc = webhook_validate(rq, doc_root(d), old, e);
+	if (rc >= 0)
+		rc = admit_last(rq, j, d, old, e);
 	if (rc < 0)
 		doc_unref(d);
 	else
@@ -264,7 +320,7 @@ static int webhooks_change(struct rq *rq, struct write_job *j, struct val live, 
 	if (rc < 0 || !changed)
 		return rc;
 	meta = node_need_map(j->object, "metadata");
-	if ((rc = check_place(rq, meta, e)) < 0)
+	if ((rc = write_check_place(rq, meta, e)) < 0)
 		return rc;
 	first_two_keys(rq, j->object);
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
@@ -276,7 +332,7 @@ static int webhooks_change(struct rq *rq, struct write_job *j, struct val live, 
 	if (!tracked && val_has(live))
 		return 0;
 	struct doc *was = node_publish(before);
-	rc = track(rq, j->object, tracked ? doc_root(was) : VAL_NONE, e);
+	rc = track(rq, j, tracked ? doc_root(was) : VAL_NONE, e);
 	doc_unref(was);
 	return rc;
 }
@@ -326,7 +382,7 @@ static int create_admit(struct rq *rq, struct write_job *j, struct err *e)
 {
 	struct node *o = j->object, *meta = node_need_map(o, "metadata");
 	const struct strategy *s = rq->res->def.strategy;
-	int rc = check_place(rq, meta, e);
+	int rc = write_check_place(rq, meta, e);
 
 	if (rc < 0)
 		return rc;
@@ -338,7 +394,7 @@ static int create_admit(struct rq *rq, struct write_job *j, struct err *e)
 		node_delc(o, "status");
 	schema_drop_zeros(rq->res->type, rq->a, o, NULL);
 	schema_default(rq->res->type, rq->a, o, NULL);
-	if (!j->applied && (rc = track(rq, o, VAL_NONE, e)) < 0)
+	if (!j->applied && (rc = track(rq, j, VAL_NONE, e)) < 0)
 		return rc;
 	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0)
 		return rc;
@@ -371,11 +427,11 @@ static int check_free(struct rq *rq, bool versioned, struct err *e)
 	return name_taken(rq) ? write_exists(rq, rq->name, e) : 0;
 }
 
-static int create_store(struct rq *rq, struct node *object, bool versioned, struct outcome *out, struct err *e)
+static int create_store(struct rq *rq, struct write_job *j, bool versioned, struct outcome *out, struct err *e)
 {
 	struct err taken;
 	struct doc *d;
-	int rc = check(rq, object, VAL_NONE, &d, e);
+	int rc = check(rq, j, VAL_NONE, &d, e);
 
 	if (rc < 0)
 		return rc;
@@ -385,7 +441,7 @@ static int create_store(struct rq *rq, struct node *object, bool versioned, stru
 		err_copy(e, &taken);
 		rc = -taken.code;
 	}
-	if (rc >= 0 && (rc = to_stored(rq, object, &d, e)) >= 0)
+	if (rc >= 0 && (rc = to_stored(rq, j->object, &d, e)) >= 0)
 		rc = write_put(rq, rq->ns, rq->name, d, 0, e);
 	if (rc < 0) {
 		admit_quota_undo(rq);
@@ -393,7 +449,7 @@ static int create_store(struct rq *rq, struct node *object, bool versioned, stru
 		return rc;
 	}
 	out->status = 201;
-	out->doc = written(rq, d, object);
+	out->doc = written(rq, d, j->object);
 	return 0;
 }
 
@@ -407,7 +463,7 @@ int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out,
 	if (!rq->name.n) /* until it has a name, refusals call it by what it will begin with */
 		rq->name = arena_str(rq->a, name.n ? name : base.n ? base : STR("Unknown"));
 	if ((rc = create_admit(rq, j, e)) >= 0 && (rc = create_prepare(rq, j->object, e)) >= 0)
-		rc = create_store(rq, j->object, versioned, out, e);
+		rc = create_store(rq, j, versioned, out, e);
 	if (rc < 0 || rq->dry_run)
 		ipalloc_undo(rq);
 	if (rc >= 0)
@@ -549,8 +605,12 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	int rc;
 
 	meta = node_need_map(j->object, "metadata");
-	if ((rc = check_place(rq, meta, e)) < 0)
+	if ((rc = write_check_place(rq, meta, e)) < 0)
 		return rc;
+	j->version = node_text_str(node_getc(meta, "resourceVersion"));
+	j->uid = node_text_str(node_getc(meta, "uid"));
+	j->deleted = node_text_str(node_getc(meta, "deletionTimestamp"));
+	j->grace = node_getc(meta, "deletionGracePeriodSeconds");
 	if (rq->sub.n) {
 		struct node *sent = node_getc(meta, "managedFields");
 		j->object = merge_sub(rq, j->object, live);
@@ -564,9 +624,10 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	system_fields_update(rq, meta, live);
 	schema_drop_zeros(rq->res->type, rq->a, j->object, j->live);
 	schema_default(rq->res->type, rq->a, j->object, j->live);
-	if (!j->applied && (rc = track(rq, j->object, live, e)) < 0)
+	if (!j->applied && (rc = track(rq, j, live, e)) < 0)
 		return rc;
-	if ((rc = admit_mutate(rq, j->object, live, e)) < 0 || (rc = webhooks_change(rq, j, live, e)) < 0)
+	if (!j->scale &&
+		((rc = admit_mutate(rq, j->object, live, e)) < 0 || (rc = webhooks_change(rq, j, live, e)) < 0))
 		return rc;
 	meta = node_need_map(j->object, "metadata");
 	if (s && s->prepare && (rc = s->prepare(rq, j->object, live, e)) < 0)
@@ -605,7 +666,7 @@ static int update_store(struct rq *rq, struct write_job *j, struct outcome *out,
 {
 	struct val old = doc_root(j->live);
 	struct doc *d, *stored;
-	int rc = check(rq, j->object, old, &d, e);
+	int rc = check(rq, j, old, &d, e);
 
 	if (rc < 0)
 		return rc;
@@ -640,25 +701,15 @@ int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out,
 	return rc;
 }
 
-static int check_version(struct rq *rq, struct node *object, struct doc *live, struct err *e)
+int write_check_uid(struct rq *rq, struct node *object, struct doc *live, struct err *e)
 {
-	struct str rv = node_text_str(node_path(object, "metadata.resourceVersion"));
-	struct str uid = node_text_str(node_path(object, "metadata.uid"));
+	struct str uid = node_text_str(node_path(object, "metadata.uid")), is = live ? doc_uid(live) : STR("");
 
-	if (uid.n && !str_eq(uid, doc_uid(live)))
-		return err_set(e, ERR_CONFLICT,
-			"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
-			rq->res->group_resource, STR_ARG(rq->name), STR_ARG(uid), STR_ARG(doc_uid(live)));
-	if (rv.n && !str_is(rv, "0") && !str_eq(rv, doc_str(live, "metadata.resourceVersion")))
-		return err_set(e, ERR_CONFLICT,
-			"Operation cannot be fulfilled on %s \"%.*s\": the object has been modified; please apply your changes to the latest version and try again",
-			rq->res->group_resource, STR_ARG(rq->name));
-	if (!rv.n && (rq->res->custom || rq->res->def.needs_version)) {
-		err_cause(e, "FieldValueInvalid", "metadata.resourceVersion",
-			"Invalid value: 0: must be specified for an update");
-		return validate_finish_as(rq, rq->res->def.group, rq->res->def.resource, rq->name, e);
-	}
-	return 0;
+	if (!uid.n || str_eq(uid, is))
+		return 0;
+	return err_set(e, ERR_CONFLICT,
+		"Operation cannot be fulfilled on %s \"%.*s\": Precondition failed: UID in precondition: %.*s, UID in object meta: %.*s",
+		rq->res->group_resource, STR_ARG(rq->name), STR_ARG(uid), STR_ARG(is));
 }
 
 static int update_once(struct rq *rq, struct node *object, struct outcome *out, bool *retry, struct err *e)
@@ -668,15 +719,16 @@ static int update_once(struct rq *rq, struct node *object, struct outcome *out, 
 	int rc = write_live(rq, &live, e);
 
 	*retry = false;
-	if (rc == -ERR_NOT_FOUND && !rq->sub.n && rq->res->def.strategy && rq->res->def.strategy->create_on_update &&
-		!node_text_str(node_path(object, "metadata.resourceVersion")).n) {
+	if (rc == -ERR_NOT_FOUND && write_check_uid(rq, object, NULL, e) < 0)
+		return -e->code;
+	if (rc == -ERR_NOT_FOUND && !rq->sub.n && rq->res->def.strategy && rq->res->def.strategy->create_on_update) {
 		err_init(e);
 		node_setc(node_need_map(object, "metadata"), "name", node_str(rq->a, rq->name));
 		return write_object_create(rq, &j, out, e);
 	}
 	if (rc < 0)
 		return rc;
-	rc = check_version(rq, object, live, e);
+	rc = write_check_uid(rq, object, live, e);
 	*retry = rc == 0 && !node_text_str(node_path(object, "metadata.resourceVersion")).n;
 	j.live = live;
 	if (rc >= 0)
@@ -691,6 +743,8 @@ int write_update(struct rq *rq, struct outcome *out, struct err *e)
 	bool retry = true;
 	int rc = decode_body(rq, rq->res->type, rq->res->api_version, rq->res->def.kind, &object, e);
 
+	if (rc >= 0)
+		rc = write_check_place(rq, node_need_map(object, "metadata"), e);
 	if (rc < 0)
 		return rc;
 	for (int i = 0; i < 5 && retry; i++) {

@@ -297,9 +297,11 @@ static void validate_finalizers(struct rq *rq, struct val meta, struct val old, 
 void validate_meta(struct rq *rq, struct val meta, struct val old, const char *path, bool need_name, struct err *e)
 {
 	struct str name = val_str(val_get(meta, "name")), base = val_str(val_get(meta, "generateName"));
-	struct wrong w = name_wrongs(base, rq->res->def.names, true);
+	struct wrong w = name_wrongs(base, rq->res->def.names, true), path_wrong = name_wrongs(base, NAME_PATH, true);
 
-	if (base.n && !val_has(old))
+	if (base.n && val_has(old) && rq->res->def.names != NAME_PATH)
+		tell(e, rq_f(rq, "%s.generateName", path), base, &path_wrong);
+	if (base.n)
 		tell(e, rq_f(rq, "%s.generateName", path), base, &w);
 	if (need_name && !name.n)
 		v_required(e, rq_f(rq, "%s.name", path), "name or generateName is required");
