@@ -120,6 +120,7 @@ struct fixture {
 	struct answer *last;
 	struct doc *doc; /* of the last answer */
 	const char *if_none_match;
+	const struct identity *as; /* NULL: the administrator */
 };
 
 static inline bool body_has(struct fixture *f, const char *part)
@@ -164,7 +165,7 @@ static inline struct answer *start(
 		.headers = h,
 		.n_headers = f->if_none_match ? 4 : 3,
 		.body = str_c(body),
-		.identity = &master,
+		.identity = f->as ? f->as : &master,
 		.sink = &sink,
 		.sink_arg = a };
 

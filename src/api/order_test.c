@@ -201,6 +201,33 @@ static void an_old_version_is_told_before_the_rules(void **state)
 	expect(f, 400, call(f, "PUT", CM "/missing", "{\"metadata\":{\"name\":\"o\"}}"));
 }
 
+static void what_makes_an_object_needs_the_right_to(void **state)
+{
+	static const char *const paths[] = { "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
+		"/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings" };
+	static const char lease[] = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l?dryRun=All",
+			  map[] = CM "/m?fieldManager=f&dryRun=All", apply[] = "application/apply-patch+yaml";
+	static const struct identity bob = { .user = { "bob", 3 } };
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", paths[0],
+			"{\"metadata\":{\"name\":\"r\"},\"rules\":[{\"apiGroups\":[\"*\"],\"resources\":[\"leases\",\"configmaps\"],\"verbs\":[\"update\",\"patch\"]}]}"));
+	expect(f, 201,
+		call(f, "POST", paths[1],
+			"{\"metadata\":{\"name\":\"r\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"Role\",\"name\":\"r\"},\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"User\",\"name\":\"bob\"}]}"));
+	expect(f, 201, call(f, "PUT", lease, "{\"metadata\":{\"name\":\"l\"}}"));
+	f->as = &bob;
+	expect(f, 403, call(f, "PUT", lease, "{\"metadata\":{\"name\":\"l\"}}"));
+	assert_true(body_has(f, "User \\\"bob\\\" cannot create resource"));
+	expect(f, 422, call(f, "PUT", lease, "{\"metadata\":{\"name\":\"l\"},\"spec\":{\"leaseDurationSeconds\":-1}}"));
+	expect(f, 403, call_as(f, "PATCH", map, apply, NULL, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"}"));
+	f->as = NULL;
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"m\"}}"));
+	f->as = &bob;
+	expect(f, 200, call_as(f, "PATCH", map, apply, NULL, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"}"));
+}
+
 /* A hook that nobody answers refuses with a 500. */
 static void add_hook(struct fixture *f, const char *kind, const char *name, const char *rule)
 {
@@ -271,6 +298,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_must_name_its_version_does, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_name_is_made_after_admission, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_old_version_is_told_before_the_rules, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_makes_an_object_needs_the_right_to, setup, teardown),
 		cmocka_unit_test_setup_teardown(hooks_stand_before_and_after_the_version, setup, teardown),
 		cmocka_unit_test_setup_teardown(of_a_scale_hooks_see_the_scale, setup, teardown),
 	};

@@ -226,10 +226,30 @@ static int check_version(struct rq *rq, const struct write_job *j, struct err *e
 	return validate_finish_as(rq, rq->res->def.group, rq->res->def.resource, rq->name, e);
 }
 
+/* A PUT or an apply that makes an object was let in as what it says it is. */
+static int may_create(struct rq *rq, struct err *e)
+{
+	struct authz_attrs at = { .verb = STR("create"),
+		.resource_request = true,
+		.group = rq->group,
+		.version = rq->version,
+		.resource = rq->resource_name,
+		.ns = rq->ns,
+		.name = rq->name };
+
+	if (rq->verb == V_CREATE || rq->api->opts.no_authz || authz_allowed(rq->api, &rq->id, &at, NULL, 0))
+		return 0;
+	return admit_forbid(rq, rq->name, e,
+		rq_f(rq, "User \"%.*s\" cannot create resource \"%.*s\" in API group \"%.*s\"", STR_ARG(rq->id.user),
+			STR_ARG(rq->resource_name), STR_ARG(rq->group)));
+}
+
 static int admit_last(struct rq *rq, const struct write_job *j, struct doc *d, struct val old, struct err *e)
 {
-	int rc = j->scale ? 0 : admit_check(rq, doc_root(d), old, e);
+	int rc = val_has(old) ? 0 : may_create(rq, e);
 
+	if (rc >= 0 && !j->scale)
+		rc = admit_check(rq, doc_root(d), old, e);
 	if (rc < 0)
 		return rc;
 	return j->scale ? scale_admit(rq, j->scale, e) : webhook_validate(rq, doc_root(d), old, e);
