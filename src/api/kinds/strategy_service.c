@@ -149,55 +149,178 @@ static int service_prepare(struct rq *rq, struct node *o, struct val old, struct
 
 /* ---- rules ----------------------------------------------------------------------------------- */
 
+/* Whether an earlier port has the same number of this name, for the same protocol. */
+static bool is_again(struct val ports, size_t i, const char *number)
+{
+	struct val p = val_at(ports, i), n = val_get(p, number);
+
+	for (size_t k = 0; k < i; k++)
+		if (val_equal(n, val_get(val_at(ports, k), number)) &&
+			val_equal(val_get(p, "protocol"), val_get(val_at(ports, k), "protocol")))
+			return true;
+	return false;
+}
+
+static bool is_named_before(struct val ports, size_t i, struct str name)
+{
+	for (size_t k = 0; k < i; k++)
+		if (str_eq(name, val_str(val_get(val_at(ports, k), "name"))))
+			return true;
+	return false;
+}
+
+static void check_port(struct rq *rq, struct val ports, size_t i, struct err *e)
+{
+	struct val p = val_at(ports, i), target = val_get(p, "targetPort"), app = val_get(p, "appProtocol");
+	struct str name = val_str(val_get(p, "name"));
+	char *at = rq_f(rq, "spec.ports[%zu]", i);
+
+	if (name.n)
+		validate_name(e, rq_f(rq, "%s.name", at), name, NAME_LABEL);
+	else if (val_len(ports) > 1)
+		v_required(e, rq_f(rq, "%s.name", at), "");
+	if (name.n && is_named_before(ports, i, name))
+		v_duplicate(e, rq_f(rq, "%s.name", at), name);
+	if (val_has(target))
+		validate_port_or_name(e, rq_f(rq, "%s.targetPort", at), target);
+	if (val_has(app))
+		validate_qualified(e, rq_f(rq, "%s.appProtocol", at), val_str(app));
+}
+
 static void check_ports(struct rq *rq, struct val spec, struct err *e)
 {
 	struct val ports = val_get(spec, "ports");
 	bool inside = val_is(val_get(spec, "type"), "ClusterIP");
 	size_t n = val_len(ports);
 
+	for (size_t i = 0; i < n; i++)
+		check_port(rq, ports, i, e);
 	for (size_t i = 0; i < n; i++) {
-		struct val p = val_at(ports, i), port = val_get(p, "port"), protocol = val_get(p, "protocol");
-		struct str name = val_str(val_get(p, "name"));
-		char *at = rq_f(rq, "spec.ports[%zu]", i);
-		if (n > 1 && !name.n)
-			v_required(e, rq_f(rq, "%s.name", at), "");
-		if (name.n)
-			validate_name(e, rq_f(rq, "%s.name", at), name, NAME_LABEL);
-		if (val_has(val_get(p, "targetPort")))
-			validate_port_or_name(e, rq_f(rq, "%s.targetPort", at), val_get(p, "targetPort"));
-		if (inside && val_int(val_get(p, "nodePort"), 0))
-			v_forbidden(e, rq_f(rq, "%s.nodePort", at), "may not be used when `type` is 'ClusterIP'");
-		for (size_t k = 0; k < i; k++) {
-			struct val q = val_at(ports, k);
-			if (name.n && str_eq(name, val_str(val_get(q, "name"))))
-				v_duplicate(e, rq_f(rq, "%s.name", at), name);
-			if (val_equal(port, val_get(q, "port")) && val_equal(protocol, val_get(q, "protocol")))
-				err_cause(e, "FieldValueDuplicate", at,
-					"Duplicate value: {\"protocol\":%.*s,\"port\":%.*s}",
-					STR_ARG(val_text(protocol)), STR_ARG(val_text(port)));
-		}
+		struct val p = val_at(ports, i);
+		int64_t port = val_int(val_get(p, "nodePort"), 0);
+		char *at = rq_f(rq, "spec.ports[%zu].nodePort", i);
+
+		if (inside && port)
+			v_forbidden(e, at, "may not be used when `type` is 'ClusterIP'");
+		if (port && is_again(ports, i, "nodePort"))
+			err_cause(e, "FieldValueDuplicate", at, "Duplicate value: %lld", (long long)port);
+	}
+	for (size_t i = 0; i < n; i++)
+		if (is_again(ports, i, "port"))
+			err_cause(e, "FieldValueDuplicate", rq_f(rq, "spec.ports[%zu]", i),
+				"Duplicate value: {\"Name\":\"\",\"Protocol\":%.*s,\"AppProtocol\":null,\"Port\":%.*s,\"TargetPort\":0,\"NodePort\":0}",
+				STR_ARG(val_text(val_get(val_at(ports, i), "protocol"))),
+				STR_ARG(val_text(val_get(val_at(ports, i), "port"))));
+}
+
+/* ---- load balancers -------------------------------------------------------------------------- */
+
+static const char only_balanced[] = "may only be used when `type` is 'LoadBalancer'";
+
+/* Named by the field, or by the annotation that came before it. */
+static void check_ranges(struct rq *rq, struct val o, bool balanced, struct err *e)
+{
+	static const char key[] = "service.beta.kubernetes.io/load-balancer-source-ranges";
+	static const char noted_at[] = "metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]";
+	struct val ranges = val_path(o, "spec.loadBalancerSourceRanges"),
+		   noted = val_get(val_path(o, "metadata.annotations"), key);
+	struct str rest = str_trim(val_str(noted));
+
+	if (!balanced && (val_len(ranges) || val_has(noted)))
+		v_forbidden(e, val_len(ranges) ? "spec.LoadBalancerSourceRanges" : noted_at, only_balanced);
+	for (struct val_iter it = val_iter(ranges); val_next(&it);)
+		validate_cidr(e, rq_f(rq, "spec.LoadBalancerSourceRanges[%zu]", it.i), str_trim(val_str(it.val)));
+	for (struct str part; !val_len(ranges) && rest.n && str_next(&rest, ',', &part);)
+		validate_cidr(e, noted_at, str_trim(part));
+}
+
+static void check_class(struct val spec, struct val was, bool balanced, struct err *e)
+{
+	struct val class = val_get(spec, "loadBalancerClass"), had = val_get(was, "loadBalancerClass");
+	bool stays = balanced && is_balanced(val_str(val_get(was, "type")));
+
+	if (stays && (val_has(class) || val_has(had)) && !val_equal(class, had)) {
+		if (val_has(class))
+			v_invalid(e, "spec.loadBalancerClass", class, "may not change once set");
+		else
+			err_cause(e, "FieldValueInvalid", "spec.loadBalancerClass",
+				"Invalid value: null: may not change once set");
+	}
+	if (val_has(class) && balanced)
+		validate_qualified(e, "spec.loadBalancerClass", val_str(class));
+	else if (val_has(class))
+		v_forbidden(e, "spec.loadBalancerClass", only_balanced);
+}
+
+static void check_health_port(struct val spec, struct val was, struct err *e)
+{
+	struct val health = val_get(spec, "healthCheckNodePort"), had = val_get(was, "healthCheckNodePort");
+	bool checks = checks_health(val_str(val_get(spec, "type")), val_str(val_get(spec, "externalTrafficPolicy")));
+	bool checked = checks_health(val_str(val_get(was, "type")), val_str(val_get(was, "externalTrafficPolicy")));
+
+	/* none: it is as it was */
+	if (checks && checked && val_int(health, 0) && val_int(health, 0) != val_int(had, 0))
+		v_forbidden(e, "spec.healthCheckNodePort", "field is immutable");
+	if (!checks && val_int(health, 0))
+		v_invalid(e, "spec.healthCheckNodePort", health,
+			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
+}
+
+static void check_balancer(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct val spec = val_get(o, "spec"), was = val_get(old, "spec");
+	bool balanced = is_balanced(val_str(val_get(spec, "type")));
+
+	check_ranges(rq, o, balanced, e);
+	if (!balanced && val_has(val_get(spec, "allocateLoadBalancerNodePorts")))
+		v_forbidden(e, "spec.allocateLoadBalancerNodePorts", only_balanced);
+	check_class(spec, was, balanced, e);
+	check_health_port(spec, was, e);
+}
+
+/* What is told of a load balancer's places. */
+static void check_status(struct rq *rq, struct val o, struct err *e)
+{
+	struct val ingress = val_path(o, "status.loadBalancer.ingress");
+
+	if (val_len(ingress) && !is_balanced(val_str(val_path(o, "spec.type")))) {
+		v_forbidden(e, "status.loadBalancer.ingress", "may only be used when `spec.type` is 'LoadBalancer'");
+		return;
+	}
+	for (struct val_iter it = val_iter(ingress); val_next(&it);) {
+		struct str ip = val_str(val_get(it.val, "ip")), mode = val_str(val_get(it.val, "ipMode")),
+			   host = val_str(val_get(it.val, "hostname"));
+		char *at = rq_f(rq, "status.loadBalancer.ingress[%zu]", it.i), *host_at = rq_f(rq, "%s.hostname", at);
+		struct err none;
+
+		if (ip.n)
+			validate_ip(e, rq_f(rq, "%s.ip", at), ip);
+		if (mode.n && !ip.n)
+			v_forbidden(e, rq_f(rq, "%s.ipMode", at), "may not be specified when `ip` is not set");
+		if (!host.n)
+			continue;
+		validate_name(e, host_at, host, NAME_SUBDOMAIN);
+		err_init(&none);
+		if (validate_ip(&none, host_at, host))
+			v_invalid_str(e, host_at, host, "must be a DNS name, not an IP address");
 	}
 }
 
-static void check_outside(struct rq *rq, struct val spec, struct err *e)
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+static void check_traffic(struct rq *rq, struct val spec, struct err *e)
 {
+	static const char *const spreads[] = { "PreferClose", "PreferSameZone", "PreferSameNode", NULL };
 	struct str type = val_str(val_get(spec, "type")), policy = val_str(val_get(spec, "externalTrafficPolicy"));
-	struct val ips = val_get(spec, "externalIPs"), ranges = val_get(spec, "loadBalancerSourceRanges"),
-		   health = val_get(spec, "healthCheckNodePort");
-	bool balanced = is_balanced(type);
+	struct val ips = val_get(spec, "externalIPs"), spread = val_get(spec, "trafficDistribution");
 
 	for (size_t i = 0; i < val_len(ips); i++)
 		validate_endpoint_ip(e, rq_f(rq, "spec.externalIPs[%zu]", i), val_str(val_at(ips, i)));
 	if (policy.n && !reached_from_outside(type, val_len(ips)))
 		v_invalid_str(
 			e, "spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services");
-	if (val_int(health, 0) && !checks_health(type, policy))
-		v_invalid(e, "spec.healthCheckNodePort", health,
-			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
-	if (val_len(ranges) && !balanced)
-		v_forbidden(e, "spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'");
-	for (size_t i = 0; balanced && i < val_len(ranges); i++)
-		validate_cidr(e, rq_f(rq, "spec.LoadBalancerSourceRanges[%zu]", i), val_str(val_at(ranges, i)));
+	if (val_has(spread) && !is_one_of(spreads, val_str(spread)))
+		v_unsupported(e, "spec.trafficDistribution", val_str(spread), spreads);
 }
 
 static void external_name(struct val spec, struct err *e)
@@ -205,6 +328,8 @@ static void external_name(struct val spec, struct err *e)
 	static const char no[] = "may not be set for ExternalName services";
 	struct str name = val_str(val_get(spec, "externalName"));
 
+	if (val_str(val_get(spec, "clusterIP")).n || val_len(val_get(spec, "clusterIPs")))
+		v_forbidden(e, "spec.clusterIPs", no);
 	if (val_len(val_get(spec, "ipFamilies")))
 		v_forbidden(e, "spec.ipFamilies", no);
 	if (val_has(val_get(spec, "ipFamilyPolicy")))
@@ -218,28 +343,40 @@ static void external_name(struct val spec, struct err *e)
 		v_required(e, "spec.externalName", "");
 }
 
+static void check_topology(struct val notes, struct err *e)
+{
+	struct val mode = val_get(notes, "service.kubernetes.io/topology-mode"),
+		   hints = val_get(notes, "service.kubernetes.io/topology-aware-hints");
+
+	if (val_has(mode) && val_has(hints) && !val_equal(mode, hints))
+		v_invalid(e, "metadata.annotations[service.kubernetes.io/topology-mode]", mode,
+			"must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified");
+}
+
 static void service_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val spec = val_get(o, "spec");
 	struct str type = val_str(val_get(spec, "type")), ip = val_str(val_get(spec, "clusterIP"));
 	bool external = str_is(type, "ExternalName");
 
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		check_status(rq, o, e);
 		return;
-	if (external)
-		external_name(spec, e);
-	if (external && ip.n)
-		v_forbidden(e, "spec.clusterIPs[0]", "may not be set when `type` is 'ExternalName'");
+	}
+	check_topology(val_path(o, "metadata.annotations"), e);
 	if (!external && !val_len(val_get(spec, "ports")) && !str_is(ip, "None"))
 		v_required(e, "spec.ports", "");
-	if (str_is(ip, "None") && (str_is(type, "NodePort") || str_is(type, "LoadBalancer")))
+	if (external)
+		external_name(spec, e);
+	if (str_is(ip, "None") && (str_is(type, "NodePort") || is_balanced(type)))
 		v_invalid_str(e, "spec.clusterIPs[0]", ip,
 			rq_f(rq, "may not be set to 'None' for %.*s services", STR_ARG(type)));
 	if (val_has(old))
 		families_validate_update(rq, spec, val_get(old, "spec"), e);
 	check_ports(rq, spec, e);
 	validate_labels(rq, val_get(spec, "selector"), "spec.selector", e);
-	check_outside(rq, spec, e);
+	check_traffic(rq, spec, e);
+	check_balancer(rq, o, old, e);
 }
 
 const struct strategy strategy_service = {
