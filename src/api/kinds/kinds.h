@@ -61,6 +61,11 @@ void validate_pod_template(struct rq *rq, struct val template, const char *path,
 	const char *restart_only, struct err *e);
 void validate_job_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_job_changes(struct rq *rq, struct val o, struct val old, struct err *e);
+void validate_job_status(struct rq *rq, struct val o, struct val old, struct err *e);
+/* "1,3-5" → 4. NULL: fine, else what is wrong with it. */
+const char *job_indexes_read(struct rq *rq, struct str text, int64_t completions, int64_t *ret);
+/* Whether an index stands in both texts; *ret: the first. What is no interval is passed over. */
+bool job_indexes_overlap(struct str a, struct str b, int64_t *ret);
 void validate_webhook_client(
 	struct rq *rq, struct val config, const char *path, struct err *e); /* a url, or a service */
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old);

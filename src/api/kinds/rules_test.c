@@ -7,6 +7,7 @@
 #define OLD_EVENTS "/api/v1/namespaces/default/events"
 #define SLICES "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 #define VOLUMES "/api/v1/persistentvolumes"
+#define SERVICES "/api/v1/namespaces/default/services"
 #define APISERVICES "/apis/apiregistration.k8s.io/v1/apiservices"
 #define MERGE "application/merge-patch+json"
 
@@ -22,6 +23,17 @@ static const char *json(const char *whole, const char *part)
 			*c = '"';
 	return text;
 }
+
+#define TIMES_5(x) x "," x "," x "," x "," x
+#define TIMES_25(x) TIMES_5(TIMES_5(x))
+#define QUALIFIED \
+	"must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+#define SUBDOMAIN \
+	"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+#define LABEL \
+	"a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+#define LABEL_VALUE \
+	"a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 
 struct rule {
 	const char *part, *says; /* says NULL: it is right */
@@ -105,6 +117,14 @@ static void jobs_say_which_failures_count(void **state)
 			"spec.podFailurePolicy.rules[0].onExitCodes.containerName: Invalid value: \"d\": must be one of the container or initContainer names in the pod template" },
 		{ "'podFailurePolicy':{'rules':[{'action':'Count','onPodConditions':[{'type':'a b','status':'Maybe'}]}]}",
 			"spec.podFailurePolicy.rules[0].onPodConditions[0].status: Unsupported value: \"Maybe\": supported values: \"False\", \"True\", \"Unknown\"" },
+		{ "'podFailurePolicy':{'rules':[{'action':'Count','onExitCodes':{'operator':'','values':[1]}}]}",
+			"spec.podFailurePolicy.rules[0].onExitCodes.operator: Required value: valid values: [\"In\" \"NotIn\"]" },
+		{ "'podFailurePolicy':{'rules':[{'action':'Count','onPodConditions':[{'type':'a b'}]}]}",
+			"spec.podFailurePolicy.rules[0].onPodConditions[0].type: Invalid value: \"a b\": name part " QUALIFIED },
+		{ "'podFailurePolicy':{'rules':[" TIMES_25("{'action':'Count','onPodConditions':[{'type':'a'}]}") "]}",
+			"spec.podFailurePolicy.rules: Too many: 25: must have at most 20 items" },
+		{ "'podFailurePolicy':{'rules':[{'action':'Count','onPodConditions':[" TIMES_25("{'type':'a'}") "]}]}",
+			"spec.podFailurePolicy.rules[0].onPodConditions: Too many: 25: must have at most 20 items" },
 		{ "'podReplacementPolicy':'TerminatingOrFailed','podFailurePolicy':{'rules':[]}",
 			"spec.podReplacementPolicy: Unsupported value: \"TerminatingOrFailed\": supported values: \"Failed\"" },
 		{ "'podReplacementPolicy':'Never'",
@@ -148,6 +168,18 @@ static void jobs_say_what_their_indexes_mean(void **state)
 			"spec.successPolicy.rules[0].succeededIndexes: Invalid value: \"1-2-3\": error parsing succeededIndexes: the fragment \"1-2-3\" violates the requirement that an index interval can have at most two parts separated by '-'" },
 		{ "'completionMode':'Indexed','completions':9,'successPolicy':{'rules':[{'succeededIndexes':'1,2','succeededCount':3}]}",
 			"spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)" },
+		{ "'completionMode':'Indexed','completions':3,'successPolicy':{'rules':[{'succeededCount':-1}]}",
+			"spec.successPolicy.rules[0].succeededCount: Invalid value: -1: must be greater than or equal to 0" },
+		{ "'completionMode':'Indexed','completions':3,'successPolicy':{'rules':[{'succeededCount':4}]}",
+			"spec.successPolicy.rules[0].succeededCount: Invalid value: 4: must be less than or equal to 3 (the number of specified completions)" },
+		{ "'completionMode':'Indexed','completions':3,'successPolicy':{'rules':[" TIMES_25(
+			  "{'succeededCount':1}") "]}",
+			"spec.successPolicy.rules: Too many: 25: must have at most 20 items" },
+		{ "'managedBy':''", "spec.managedBy: Required value" },
+		{ "'managedBy':'A/b'", "spec.managedBy: Invalid value: \"A\": " SUBDOMAIN },
+		{ "'managedBy':'a.b/"
+		  "0123456789012345678901234567890123456789012345678901234567890123'",
+			"spec.managedBy: Too long: may not be more than 63 bytes" },
 		{ "'managedBy':'me'",
 			"spec.managedBy: Invalid value: \"me\": must be a domain-prefixed path (such as \"acme.io/foo\")" },
 		{ "'managedBy':'a.b/c d'",
@@ -173,6 +205,113 @@ static void jobs_that_wait_may_be_told_where_to_run(void **state)
 		json("@", "{'spec':{'template':{'spec':{'dnsPolicy':'Default'}}}}"));
 	assert_int_equal(f->last->status, 422);
 	assert_true(body_has(f, "spec.template"));
+	call_as(f, "PATCH", JOBS "/j?dryRun=All", MERGE, NULL,
+		json("@", "{'spec':{'selector':{'matchLabels':{'a':'b'}}}}"));
+	assert_int_equal(f->last->status, 422);
+	assert_true(body_has(f, "\\\"a\\\":\\\"b\\\"}}: field is immutable"));
+}
+
+#define TRUE_(type) "{'type':'" type "','status':'True'}"
+#define START "'startTime':'2026-01-02T03:04:05Z'"
+#define END "'completionTime':'2026-01-02T03:05:05Z'"
+#define DONE "'conditions':[" TRUE_("SuccessCriteriaMet") "," TRUE_("Complete") "]"
+#define LOST "'conditions':[" TRUE_("FailureTarget") "," TRUE_("Failed") "]"
+
+static void who_runs_a_job_says_what_makes_sense(void **state)
+{
+	static const struct rule begun[] = {
+		{ "{'status':{" START "," END "," DONE ",'active':0,'ready':0}}", NULL },
+		{ "{'status':{" START "," LOST ",'active':0,'ready':0}}", NULL },
+		{ "{'status':{'ready':3}}", "status.ready: Invalid value: 3: cannot set more ready pods than active" },
+		{ "{'status':{'terminating':-1}}",
+			"status.terminating: Invalid value: -1: must be greater than or equal to 0" },
+		{ "{'status':{'uncountedTerminatedPods':{'succeeded':['a'],'failed':['b','a']}}}",
+			"status.uncountedTerminatedPods.failed[1]: Duplicate value: \"a\"" },
+		{ "{'status':{'uncountedTerminatedPods':{'succeeded':['']}}}",
+			"status.uncountedTerminatedPods.succeeded[0]: Invalid value: \"\": must not be empty" },
+		{ "{'status':{" END
+		  ",'conditions':[" TRUE_("SuccessCriteriaMet") "," TRUE_("Complete") "," TRUE_("Failed") "]}}",
+			"status.conditions: Invalid value: cannot set Complete=True and Failed=true conditions" },
+		{ "{'status':{" END ",'conditions':[" TRUE_("FailureTarget") "," TRUE_("Complete") "]}}",
+			"status.conditions: Invalid value: cannot set Complete=True and FailureTarget=true conditions" },
+		{ "{'status':{" END "}}",
+			"status.completionTime: Invalid value: \"2026-01-02T03:05:05Z\": cannot set completionTime when there is no Complete=True condition" },
+		{ "{'status':{" DONE "}}",
+			"status.completionTime: Required value: completionTime is required for Complete jobs" },
+		{ "{'status':{'completionTime':'2026-01-02T03:04:04Z'," DONE "}}",
+			"status.completionTime: Invalid value: \"2026-01-02T03:04:04Z\": completionTime cannot be set before startTime" },
+		{ "{'status':{'conditions':[" TRUE_("Failed") "]}}",
+			"status.conditions: Invalid value: cannot set Failed=True condition without the FailureTarget=true condition" },
+		{ "{'status':{" END ",'conditions':[" TRUE_("Complete") "]}}",
+			"status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition" },
+		{ "{'status':{" END "," DONE "}}",
+			"status.active: Invalid value: 2: active>0 is invalid for finished job" },
+		{ "{'status':{" LOST ",'startTime':null,'active':0}}",
+			"status.startTime: Required value: startTime is required for finished job" },
+		{ "{'status':{" LOST ",'active':0,'uncountedTerminatedPods':{'failed':['a']}}}",
+			"status.uncountedTerminatedPods: Invalid value: {\"failed\":[\"a\"]}: uncountedTerminatedPods needs to be empty for finished job" },
+		{ "{'status':{" LOST ",'terminating':1}}",
+			"status.terminating: Invalid value: 1: terminating>0 is invalid for finished job" },
+		{ "{'status':{'conditions':[" TRUE_("SuccessCriteriaMet") "," TRUE_("FailureTarget") "]}}",
+			"status.conditions: Invalid value: cannot set SuccessCriteriaMet=True and FailureTarget=true conditions" },
+		{ "{'status':{'conditions':[" TRUE_("SuccessCriteriaMet") "," TRUE_("Failed") "]}}",
+			"status.conditions: Invalid value: cannot set SuccessCriteriaMet=True and Failed=true conditions" },
+		{ "{'status':{'completedIndexes':'1'}}",
+			"status.completedIndexes: Invalid value: \"1\": cannot set non-empty completedIndexes when non-indexed completion mode" },
+		{ "{'status':{'failedIndexes':'1'}}",
+			"status.failedIndexes: Invalid value: \"1\": cannot set non-null failedIndexes when backoffLimitPerIndex is null" },
+		{ "{'status':{'failed':2}}", "status.failed: Invalid value: 2: cannot decrease the failed counter" },
+		{ "{'status':{'succeeded':2}}",
+			"status.succeeded: Invalid value: 2: cannot decrease the succeeded counter" },
+		{ "{'status':{'startTime':null}}",
+			"status.startTime: Required value: startTime cannot be removed for unsuspended job" },
+	};
+	static const struct rule done[] = {
+		{ "{'status':{'completionTime':'2026-01-02T03:06:05Z'}}",
+			"status.completionTime: Invalid value: \"2026-01-02T03:06:05Z\": completionTime cannot be mutated" },
+		{ "{'status':{'completionTime':null,'conditions':[" TRUE_("SuccessCriteriaMet") "]}}",
+			"status.conditions: Invalid value: cannot disable the terminal Complete=True condition" },
+		{ "{'status':{'conditions':[" TRUE_("Complete") "]}}",
+			"status.conditions: Invalid value: cannot disable the SuccessCriteriaMet=True condition" },
+		{ "{'metadata':{'labels':{'a':'b'}}}", NULL },
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", JOBS, json(job, "'completions':5")));
+	expect(f, 200,
+		call_as(f, "PATCH", JOBS "/j/status", MERGE, NULL,
+			json("@", "{'status':{" START ",'active':2,'ready':1,'failed':3,'succeeded':3}}")));
+	OF_CHANGES(f, JOBS "/j/status", begun);
+	expect(f, 200, call_as(f, "PATCH", JOBS "/j/status", MERGE, NULL, json("@", begun[0].part)));
+	OF_CHANGES(f, JOBS "/j/status", done);
+}
+
+static void indexes_of_a_job_are_numbers_of_it_and_stand_once(void **state)
+{
+	static const struct rule rules[] = {
+		{ "{'status':{'completedIndexes':'0,2-4','failedIndexes':'1,7'}}", NULL },
+		{ "{'status':{'completedIndexes':'9'}}",
+			"status.completedIndexes: Invalid value: \"9\": error parsing completedIndexes: too large index: \"9\"" },
+		{ "{'status':{'failedIndexes':'3,2'}}",
+			"status.failedIndexes: Invalid value: \"3,2\": error parsing failedIndexes: non-increasing order, previous: 3, current: 2" },
+		{ "{'status':{'completedIndexes':'0,2-4','failedIndexes':'1,4-7'}}",
+			"status.failedIndexes: Invalid value: \"1,4-7\": failedIndexes and completedIndexes overlap at index: 4" },
+		{ "{'status':{'succeeded':1}}", NULL }, /* it may be scaled down */
+	};
+	static const struct rule early[] = {
+		{ "{'status':{" START "," END ",'conditions':[" TRUE_("Complete") "]}}",
+			"status.conditions: Invalid value: cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True" },
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", JOBS,
+			json(job,
+				"'completionMode':'Indexed','completions':9,'parallelism':9,'backoffLimitPerIndex':1,"
+				"'successPolicy':{'rules':[{'succeededCount':1}]}")));
+	expect(f, 200, call_as(f, "PATCH", JOBS "/j/status", MERGE, NULL, json("@", "{'status':{'succeeded':3}}")));
+	OF_CHANGES(f, JOBS "/j/status", rules);
+	OF_CHANGES(f, JOBS "/j/status", early);
 }
 
 static const char event[] =
@@ -190,6 +329,7 @@ static void events_are_whole_and_stay_what_they_are(void **state)
 		{ ",'reason':''", "reason: Required value" },
 		{ ",'reportingInstance':''", "reportingInstance: Required value" },
 		{ ",'reportingController':''", "reportingController: Required value" },
+		{ ",'reportingController':'a b'", "reportingController: Invalid value: \"a b\": name part " QUALIFIED },
 		{ ",'deprecatedCount':3", "count: Invalid value: \"\": needs to be unset" },
 		{ ",'series':{'count':1,'lastObservedTime':'2026-01-02T03:04:05.000000Z'}",
 			"series.count: Invalid value: \"\": should be at least 2" },
@@ -220,6 +360,14 @@ static void hints_are_few_and_differ(void **state)
 			"endpoints[0].hints.forZones[1].name: Duplicate value: \"a\"" },
 		{ "'forZones':[{'name':'1'},{'name':'2'},{'name':'3'},{'name':'4'},{'name':'5'},{'name':'6'},{'name':'7'},{'name':'8'},{'name':'9'}]",
 			"endpoints[0].hints.forZones: Too many: 9: must have at most 8 items" },
+		{ "'forZones':[{'name':'a b'}]",
+			"endpoints[0].hints.forZones[0].name: Invalid value: \"a b\": " LABEL_VALUE },
+		{ "'forNodes':[{'name':'a'},{'name':'a'}]",
+			"endpoints[0].hints.forNodes[1].name: Duplicate value: \"a\"" },
+		{ "'forNodes':[" TIMES_5("{'name':'a'}") "," TIMES_5("{'name':'a'}") "]",
+			"endpoints[0].hints.forNodes: Too many: 10: must have at most 8 items" },
+		{ "'forNodes':[{'name':'A'}]",
+			"endpoints[0].hints.forNodes[0].name: Invalid value: \"A\": " SUBDOMAIN },
 	};
 
 	OF_NEW(*state, SLICES, slice, rules);
@@ -257,6 +405,113 @@ static void volumes_of_providers_say_where_they_are(void **state)
 	OF_NEW(*state, VOLUMES, volume, rules);
 }
 
+static void services_say_how_they_are_balanced(void **state)
+{
+	static const char service[] = "{'metadata':{'name':'s'@}}";
+	static const struct rule rules[] = {
+		{ "},'spec':{'type':'LoadBalancer','loadBalancerClass':'a.b/c','ports':[{'port':80}]", NULL },
+		{ "},'spec':{'type':'LoadBalancer','allocateLoadBalancerNodePorts':false,'ports':[{'port':80}]", NULL },
+		{ "},'spec':{'type':'LoadBalancer','loadBalancerClass':'a b','ports':[{'port':80}]",
+			"spec.loadBalancerClass: Invalid value: \"a b\": name part " QUALIFIED },
+		{ "},'spec':{'loadBalancerClass':'a.b/c','ports':[{'port':80}]",
+			"spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'" },
+		{ "},'spec':{'type':'NodePort','allocateLoadBalancerNodePorts':false,'ports':[{'port':80}]",
+			"spec.allocateLoadBalancerNodePorts: Forbidden: may only be used when `type` is 'LoadBalancer'" },
+		{ "},'spec':{'trafficDistribution':'PreferSameNode','ports':[{'port':80}]", NULL },
+		{ "},'spec':{'trafficDistribution':'Far','ports':[{'port':80}]",
+			"spec.trafficDistribution: Unsupported value: \"Far\": supported values: \"PreferClose\", \"PreferSameZone\", \"PreferSameNode\"" },
+		{ "},'spec':{'type':'LoadBalancer','loadBalancerSourceRanges':[' 10.0.0.0/8 '],'ports':[{'port':80}]",
+			NULL },
+		{ "},'spec':{'type':'LoadBalancer','loadBalancerSourceRanges':['x'],'ports':[{'port':80}]",
+			"spec.LoadBalancerSourceRanges[0]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)" },
+		{ "},'spec':{'ports':[{'name':'A','port':80}]", "spec.ports[0].name: Invalid value: \"A\": " LABEL },
+		{ "},'spec':{'type':'ExternalName','externalName':'A'",
+			"spec.externalName: Invalid value: \"A\": " SUBDOMAIN },
+		{ "},'spec':{'healthCheckNodePort':30997,'ports':[{'port':80}]",
+			"spec.healthCheckNodePort: Invalid value: 30997: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'" },
+		{ ",'annotations':{'service.beta.kubernetes.io/load-balancer-source-ranges':'10.0.0.0/8, x'}},'spec':{'type':'LoadBalancer','ports':[{'port':80}]",
+			"metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)" },
+		{ ",'annotations':{'service.beta.kubernetes.io/load-balancer-source-ranges':'10.0.0.0/8'}},'spec':{'ports':[{'port':80}]",
+			"metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Forbidden: may only be used when `type` is 'LoadBalancer'" },
+		{ ",'annotations':{'service.kubernetes.io/topology-mode':'Auto','service.kubernetes.io/topology-aware-hints':'auto'}},'spec':{'ports':[{'port':80}]",
+			"metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: \"Auto\": must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified" },
+		{ "},'spec':{'type':'ExternalName','externalName':'a.b','clusterIP':'10.96.1.1'",
+			"spec.clusterIPs: Forbidden: may not be set for ExternalName services" },
+		{ "},'spec':{'ports':[{'port':80,'appProtocol':'a b'}]",
+			"spec.ports[0].appProtocol: Invalid value: \"a b\": name part " QUALIFIED },
+		{ "},'spec':{'type':'NodePort','ports':[{'name':'a','port':80,'nodePort':30001},{'name':'b','port':81,'nodePort':30001}]",
+			"spec.ports[1].nodePort: Duplicate value: 30001" },
+		{ "},'spec':{'ports':[{'name':'a','port':80},{'name':'b','port':80}]",
+			"spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\"TargetPort\":0,\"NodePort\":0}" },
+	};
+
+	OF_NEW(*state, SERVICES, service, rules);
+}
+
+static void a_balanced_service_keeps_its_class_and_its_health_port(void **state)
+{
+	static const struct rule changes[] = {
+		{ "{'spec':{'loadBalancerClass':'a.b/c'}}", NULL },
+		{ "{'spec':{'loadBalancerClass':'a.b/d'}}",
+			"spec.loadBalancerClass: Invalid value: \"a.b/d\": may not change once set" },
+		{ "{'spec':{'loadBalancerClass':null}}",
+			"spec.loadBalancerClass: Invalid value: null: may not change once set" },
+		{ "{'spec':{'healthCheckNodePort':30998}}", "spec.healthCheckNodePort: Forbidden: field is immutable" },
+		{ "{'spec':{'healthCheckNodePort':null}}", NULL },
+		{ "{'spec':{'type':'NodePort'}}", NULL },
+		{ "{'spec':{'type':'NodePort','loadBalancerClass':'a.b/d'}}",
+			"spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'" },
+		{ "{'spec':{'type':'NodePort','allocateLoadBalancerNodePorts':false}}",
+			"spec.allocateLoadBalancerNodePorts: Forbidden: may only be used when `type` is 'LoadBalancer'" },
+	};
+	static const struct rule becomes[] = { { "{'spec':{'type':'LoadBalancer','loadBalancerClass':'a.b/d'}}",
+		NULL } };
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", SERVICES,
+			json("@",
+				"{'metadata':{'name':'s'},'spec':{'type':'LoadBalancer','loadBalancerClass':'a.b/c','externalTrafficPolicy':'Local','healthCheckNodePort':30999,'ports':[{'port':80}]}}")));
+	OF_CHANGES(f, SERVICES "/s", changes);
+	expect(f, 200, call_as(f, "PATCH", SERVICES "/s", MERGE, NULL, json("@", "{'spec':{'type':'NodePort'}}")));
+	assert_string_equal(get(f, "spec.loadBalancerClass"), "");
+	assert_string_equal(get(f, "spec.allocateLoadBalancerNodePorts"), "");
+	assert_string_equal(get(f, "spec.healthCheckNodePort"), "");
+	OF_CHANGES(f, SERVICES "/s", becomes);
+}
+
+static void a_balancer_says_where_it_is(void **state)
+{
+	static const struct rule inside[] = {
+		{ "{'status':{'loadBalancer':{'ingress':[{'ip':'1.2.3.4'}]}}}",
+			"status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'" },
+	};
+	static const struct rule outside[] = {
+		{ "{'status':{'loadBalancer':{'ingress':[{'ip':'1.2.3.4'},{'hostname':'a.b'}]}}}", NULL },
+		{ "{'status':{'loadBalancer':{'ingress':[{'ip':'x'}]}}}",
+			"status.loadBalancer.ingress[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)" },
+		{ "{'status':{'loadBalancer':{'ingress':[{'hostname':'1.2.3.4'}]}}}",
+			"status.loadBalancer.ingress[0].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address" },
+		{ "{'status':{'loadBalancer':{'ingress':[{'hostname':'A'}]}}}",
+			"status.loadBalancer.ingress[0].hostname: Invalid value: \"A\": " SUBDOMAIN },
+		{ "{'status':{'loadBalancer':{'ingress':[{'hostname':'a.b','ipMode':'VIP'}]}}}",
+			"status.loadBalancer.ingress[0].ipMode: Forbidden: may not be specified when `ip` is not set" },
+		{ "{'status':{'loadBalancer':{'ingress':[{'ip':'1.2.3.4','ipMode':'Near'}]}}}",
+			"status.loadBalancer.ingress[0].ipMode: Unsupported value: \"Near\": supported values: \"Proxy\", \"VIP\"" },
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", SERVICES, json("@", "{'metadata':{'name':'i'},'spec':{'ports':[{'port':80}]}}")));
+	OF_CHANGES(f, SERVICES "/i/status", inside);
+	expect(f, 201,
+		call(f, "POST", SERVICES,
+			json("@", "{'metadata':{'name':'o'},'spec':{'type':'LoadBalancer','ports':[{'port':80}]}}")));
+	OF_CHANGES(f, SERVICES "/o/status", outside);
+	call_as(f, "PATCH", SERVICES "/o/status", MERGE, NULL, json("@", outside[0].part));
+	assert_true(body_has(f, "\"ipMode\":\"VIP\""));
+}
+
 static void an_apiservice_stays_what_its_name_says(void **state)
 {
 	static const struct rule changes[] = {
@@ -283,9 +538,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(jobs_say_which_failures_count, setup, teardown),
 		cmocka_unit_test_setup_teardown(jobs_say_what_their_indexes_mean, setup, teardown),
 		cmocka_unit_test_setup_teardown(jobs_that_wait_may_be_told_where_to_run, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_runs_a_job_says_what_makes_sense, setup, teardown),
+		cmocka_unit_test_setup_teardown(indexes_of_a_job_are_numbers_of_it_and_stand_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(events_are_whole_and_stay_what_they_are, setup, teardown),
 		cmocka_unit_test_setup_teardown(hints_are_few_and_differ, setup, teardown),
 		cmocka_unit_test_setup_teardown(volumes_of_providers_say_where_they_are, setup, teardown),
+		cmocka_unit_test_setup_teardown(services_say_how_they_are_balanced, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_balanced_service_keeps_its_class_and_its_health_port, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_balancer_says_where_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_apiservice_stays_what_its_name_says, setup, teardown),
 	};
 

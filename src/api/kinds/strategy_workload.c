@@ -315,8 +315,10 @@ static void job_validate(struct rq *rq, struct val o, struct val old, struct err
 {
 	struct val sel = val_path(o, "spec.selector");
 
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		validate_job_status(rq, o, old, e);
 		return;
+	}
 	if (!val_has(sel)) { /* selects nothing */
 		v_required(e, "spec.selector", "");
 		v_invalid(e, "spec.template.metadata.labels", val_path(o, "spec.template.metadata.labels"),

@@ -61,9 +61,7 @@ static void conditions(struct rq *rq, struct val list, const char *at, struct er
 		char *status_at = rq_f(rq, "%s[%zu].status", at, it.i);
 
 		validate_qualified(e, rq_f(rq, "%s[%zu].type", at, it.i), val_str(val_get(it.val, "type")));
-		if (!status.n)
-			v_required(e, status_at, "valid values: [\"False\" \"True\" \"Unknown\"]");
-		else if (!is_one_of(known, status))
+		if (!is_one_of(known, status))
 			v_unsupported(e, status_at, status, known);
 	}
 }
@@ -120,8 +118,7 @@ static const char *read_index(struct rq *rq, struct str text, int64_t completion
 	return *ret >= completions ? rq_f(rq, "too large index: %.*s", (int)b.n, b.p) : NULL;
 }
 
-/* "1,3-5" → 4. NULL: fine, else what is wrong with it. */
-static const char *read_indexes(struct rq *rq, struct str text, int64_t completions, int64_t *ret)
+const char *job_indexes_read(struct rq *rq, struct str text, int64_t completions, int64_t *ret)
 {
 	int64_t last = -1;
 	bool any = false;
@@ -153,6 +150,45 @@ static const char *read_indexes(struct rq *rq, struct str text, int64_t completi
 	return NULL;
 }
 
+struct interval {
+	int64_t from, to;
+};
+
+/* The next one of the text that is any; false: there is none. */
+static bool next_interval(struct str *rest, struct interval *ret)
+{
+	for (struct str part; rest->p;) {
+		struct str first, second;
+
+		*rest = str_cut(*rest, ',', &part);
+		second = str_cut(part, '-', &first);
+		if (!str_i64(first, &ret->from))
+			continue;
+		ret->to = ret->from;
+		if (!second.p || str_i64(second, &ret->to))
+			return true;
+	}
+	return false;
+}
+
+bool job_indexes_overlap(struct str a, struct str b, int64_t *ret)
+{
+	struct interval x, y;
+	bool any_x = a.n && next_interval(&a, &x), any_y = b.n && next_interval(&b, &y);
+
+	while (any_x && any_y) {
+		if (x.from <= y.to && y.from <= x.to) {
+			*ret = MAX(x.from, y.from);
+			return true;
+		}
+		if (x.from <= y.from)
+			any_x = next_interval(&a, &x);
+		else
+			any_y = next_interval(&b, &y);
+	}
+	return false;
+}
+
 static void success_rule(struct rq *rq, struct val rule, int64_t completions, const char *at, struct err *e)
 {
 	struct val indexes = val_get(rule, "succeededIndexes"), count = val_get(rule, "succeededCount");
@@ -164,7 +200,7 @@ static void success_rule(struct rq *rq, struct val rule, int64_t completions, co
 		v_required(e, at, "at least one of succeededCount or succeededIndexes must be specified");
 	if (val_str(indexes).n > INDEXES_TEXT_MAX)
 		v_too_long(e, indexes_at, INDEXES_TEXT_MAX);
-	else if ((why = read_indexes(rq, val_str(indexes), completions, &total)))
+	else if ((why = job_indexes_read(rq, val_str(indexes), completions, &total)))
 		v_invalid(e, indexes_at, indexes, rq_f(rq, "error parsing succeededIndexes: %s", why));
 	validate_nonnegative(rq, rule, at, "succeededCount", e);
 	if (n > completions)
