@@ -45,6 +45,8 @@ int pki_sign_request(const char *dir, const char *ca_name, struct str csr_pem, i
 	char **ret_pem, struct err *e);
 /* When the first certificate of a PEM text ends, in seconds since 1970. */
 int pki_certificate_ends(struct str pem, int64_t *ret_s, struct err *e);
+/* Whether all blocks of a PEM text are certificates, and there is one. Fails: ERR_INVALID, in words for who sent it. */
+int pki_certificates_check(struct str pem, struct err *e);
 
 /* Compact JWS signatures (ES256) over payloads that the caller writes and reads as JSON. */
 struct pki_signer;

@@ -1,6 +1,8 @@
 /* What certificate requests ask for, and when certificates end. */
 #include "pki/pki_internal.h"
 
+#include <limits.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
@@ -105,4 +107,37 @@ int pki_certificate_ends(struct str pem, int64_t *ret_s, struct err *e)
 		return err_set(e, ERR_INVALID, "no PEM block of type CERTIFICATE that can be read");
 	*ret_s = timegm(&tm);
 	return 0;
+}
+
+static int check_block(const char *name, const char *header, const unsigned char *der, long n, struct err *e)
+{
+	const unsigned char *at = der;
+
+	if (strcmp(name, "CERTIFICATE") != 0)
+		return err_set(e, ERR_INVALID, "only CERTIFICATE PEM blocks are allowed, found \"%s\"", name);
+	if (header[0])
+		return err_set(e, ERR_INVALID, "no PEM block headers are permitted");
+	auto_(X509_free) X509 *cert = d2i_X509(NULL, &at, n);
+	if (!cert)
+		return err_set(e, ERR_INVALID, "x509: malformed certificate");
+	return at == der + n ? 0 : err_set(e, ERR_INVALID, "x509: trailing data");
+}
+
+int pki_certificates_check(struct str pem, struct err *e)
+{
+	auto_(BIO_free) BIO *bio = BIO_new_mem_buf(pem.p ? pem.p : "", (int)MIN(pem.n, (size_t)INT_MAX));
+	char *name, *header;
+	unsigned char *der;
+	int blocks = 0, rc = 0;
+	long n;
+
+	while (rc >= 0 && PEM_read_bio(bio, &name, &header, &der, &n) == 1) {
+		rc = check_block(name, header, der, n, e);
+		blocks++;
+		OPENSSL_free(name);
+		OPENSSL_free(header);
+		OPENSSL_free(der);
+	}
+	ERR_clear_error();
+	return rc < 0 || blocks ? rc : err_set(e, ERR_INVALID, "must contain at least one CERTIFICATE PEM block");
 }

@@ -17,6 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 			if (memchr(r.orgs[i].p, 0, r.orgs[i].n))
 				__builtin_trap();
 	pki_certificate_ends(str_n((const char *)data, n), &ends_s, &e);
+	pki_certificates_check(str_n((const char *)data, n), &e);
 	arena_free(a);
 	return 0;
 }

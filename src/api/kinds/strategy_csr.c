@@ -117,19 +117,55 @@ static void keep_but_conditions(struct rq *rq, struct node *o, struct val old)
 	node_setc(o, "status", status);
 }
 
-static void stamp_conditions(struct rq *rq, struct node *conditions)
+/* Since when: since it was first said. */
+static struct str since(struct rq *rq, struct node *c, struct val old_conditions)
+{
+	struct val was = val_find(old_conditions, "type", node_text_str(node_getc(c, "type")));
+	struct str time = val_str(val_get(was, "lastTransitionTime"));
+
+	return time.n && str_eq(val_str(val_get(was, "status")), node_text_str(node_getc(c, "status"))) ? time :
+													  rq_now(rq);
+}
+
+static void stamp_conditions(struct rq *rq, struct node *conditions, struct val old_conditions)
 {
 	for (size_t i = 0; i < node_len(conditions); i++) {
 		struct node *c = node_at(conditions, i);
 		if (!node_text_str(node_getc(c, "lastUpdateTime")).n)
 			node_setc(c, "lastUpdateTime", node_str(rq->a, rq_now(rq)));
 		if (!node_text_str(node_getc(c, "lastTransitionTime")).n)
-			node_setc(c, "lastTransitionTime", node_str(rq->a, rq_now(rq)));
+			node_setc(c, "lastTransitionTime", node_str(rq->a, since(rq, c, old_conditions)));
 	}
+}
+
+static size_t count(struct val conditions, const char *type)
+{
+	size_t n = 0;
+
+	for (struct val_iter it = val_iter(conditions); val_next(&it);)
+		n += val_is(val_get(it.val, "type"), type);
+	return n;
+}
+
+/* A signer changes no word of a verdict that is there; whether he took one away or made one is a rule. */
+static void keep_verdict(struct rq *rq, struct node *conditions, struct val old_conditions, const char *type)
+{
+	struct val was = val_find(old_conditions, "type", str_c(type));
+	size_t n = 0, at = 0;
+
+	for (size_t i = 0; i < node_len(conditions); i++)
+		if (str_is(node_text_str(node_getc(node_at(conditions, i), "type")), type)) {
+			n++;
+			at = i;
+		}
+	if (n == 1 && count(old_conditions, type) == 1)
+		node_replace_at(conditions, at, node_from(rq->a, was));
 }
 
 static int csr_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
+	struct val had = val_path(old, "status.conditions");
+
 	(void)e;
 	if (!val_has(old)) {
 		note_who(rq, node_need_map(o, "spec"));
@@ -140,8 +176,12 @@ static int csr_prepare(struct rq *rq, struct node *o, struct val old, struct err
 		node_setc(o, "spec", node_from(rq->a, val_get(old, "spec")));
 	if (str_is(rq->sub, "approval"))
 		keep_but_conditions(rq, o, old);
+	if (str_is(rq->sub, "status")) {
+		keep_verdict(rq, node_path(o, "status.conditions"), had, "Approved");
+		keep_verdict(rq, node_path(o, "status.conditions"), had, "Denied");
+	}
 	if (rq->sub.n)
-		stamp_conditions(rq, node_path(o, "status.conditions"));
+		stamp_conditions(rq, node_path(o, "status.conditions"), had);
 	return 0;
 }
 
@@ -196,11 +236,6 @@ static void validate_usages(struct rq *rq, struct val usages, struct err *e)
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
-static bool is_verdict(struct str type)
-{
-	return str_is(type, "Approved") || str_is(type, "Denied");
-}
-
 static bool seen_before(struct val conditions, size_t i, struct str type)
 {
 	while (i-- > 0)
@@ -209,58 +244,60 @@ static bool seen_before(struct val conditions, size_t i, struct str type)
 	return false;
 }
 
-static void validate_conditions(struct rq *rq, struct val conditions, struct err *e)
+static void validate_condition(struct rq *rq, struct val conditions, size_t i, struct err *e)
 {
 	static const char *const only_true[] = { "True", NULL }, *const any[] = { "False", "True", "Unknown", NULL };
-	bool verdict = false;
+	struct val c = val_at(conditions, i);
+	struct str type = val_str(val_get(c, "type")), status = val_str(val_get(c, "status"));
+	const char *at = rq_f(rq, "status.conditions[%zu]", i);
+	bool approves = str_is(type, "Approved"), denies = str_is(type, "Denied");
+	const char *const *known = approves || denies || str_is(type, "Failed") ? only_true : any;
 
-	for (size_t i = 0; i < val_len(conditions); i++) {
-		struct val c = val_at(conditions, i);
-		struct str type = val_str(val_get(c, "type")), status = val_str(val_get(c, "status"));
-		const char *at = rq_f(rq, "status.conditions[%zu]", i);
-		bool ours = is_verdict(type) || str_is(type, "Failed");
-		if (!type.n)
-			v_required(e, rq_f(rq, "%s.type", at), "");
-		else if (seen_before(conditions, i, type))
-			v_duplicate(e, rq_f(rq, "%s.type", at), type);
-		else if (is_verdict(type) && verdict)
-			v_invalid_str(e, rq_f(rq, "%s.type", at), type,
-				"Approved and Denied conditions are mutually exclusive");
-		verdict |= is_verdict(type);
-		if (!status.n)
-			v_required(e, rq_f(rq, "%s.status", at), "");
-		else if (!str_is(status, "True") && (ours || (!str_is(status, "False") && !str_is(status, "Unknown"))))
-			v_unsupported(e, rq_f(rq, "%s.status", at), status, ours ? only_true : any);
-	}
+	if (!type.n)
+		v_required(e, rq_f(rq, "%s.type", at), "");
+	if (!status.n)
+		v_required(e, rq_f(rq, "%s.status", at), "");
+	else if (!is_one_of(known, status))
+		v_unsupported(e, rq_f(rq, "%s.status", at), status, known);
+	if ((approves && seen_before(conditions, i, STR("Denied"))) ||
+		(denies && seen_before(conditions, i, STR("Approved"))))
+		v_invalid_str(
+			e, rq_f(rq, "%s.type", at), type, "Approved and Denied conditions are mutually exclusive");
+	if (seen_before(conditions, i, type))
+		v_duplicate(e, rq_f(rq, "%s.type", at), type);
 }
 
-static void keeps_verdict(struct rq *rq, struct val now, struct val old, const char *type, struct err *e)
+static void validate_verdicts(struct rq *rq, struct val now, struct val old, struct err *e)
 {
-	struct val is = val_find(now, "type", str_c(type)), was = val_find(old, "type", str_c(type));
+	static const char *const types[] = { "Approved", "Denied", "Failed" };
 
-	if (val_has(was) && !val_has(is))
-		v_forbidden(
-			e, "status.conditions", rq_f(rq, "updates may not remove a condition of type \"%s\"", type));
-	else if (val_has(was) && !val_equal(is, was))
-		v_forbidden(
-			e, "status.conditions", rq_f(rq, "updates may not modify a condition of type \"%s\"", type));
-	else if (val_has(is) && !val_has(was) && !str_is(rq->sub, "approval"))
-		v_forbidden(e, "status.conditions", rq_f(rq, "updates may not add a condition of type \"%s\"", type));
+	for (size_t i = 0; i < ARRAY_LEN(types); i++)
+		if (count(now, types[i]) < count(old, types[i]))
+			v_forbidden(e, "status.conditions",
+				rq_f(rq, "updates may not remove a condition of type \"%s\"", types[i]));
+	for (size_t i = 0; i < 2 && !str_is(rq->sub, "approval"); i++)
+		if (count(now, types[i]) > count(old, types[i]))
+			v_forbidden(e, "status.conditions",
+				rq_f(rq, "updates may not add a condition of type \"%s\"", types[i]));
 }
 
+/* Of one that was set already only that it changes is told with what is wrong with it. */
 static void validate_certificate(struct val now, struct val old, struct err *e)
 {
 	auto_buf struct buf pem = BUF_INIT;
 	struct err why;
-	int64_t ends;
 
-	if (val_equal(now, old) || (!val_str(now).n && !val_str(old).n))
+	if (str_eq(val_str(now), val_str(old)))
 		return;
 	err_init(&why);
+	if (base64_decode(val_str(now), &pem) < 0)
+		err_set(&why, ERR_INVALID, "must be base64");
+	else if (pem.n)
+		pki_certificates_check(buf_view(&pem), &why);
+	if (why.code)
+		v_invalid_str(e, "status.certificate", STR("<certificate data>"), why.message);
 	if (val_str(old).n)
 		v_forbidden(e, "status.certificate", "updates may not modify existing certificate content");
-	else if (base64_decode(val_str(now), &pem) < 0 || pki_certificate_ends(buf_view(&pem), &ends, &why) < 0)
-		v_invalid(e, "status.certificate", now, why.message[0] ? why.message : "must be base64");
 }
 
 static void csr_validate(struct rq *rq, struct val o, struct val old, struct err *e)
@@ -280,9 +317,9 @@ static void csr_validate(struct rq *rq, struct val o, struct val old, struct err
 	}
 	if (!rq->sub.n)
 		return;
-	validate_conditions(rq, conditions, e);
-	keeps_verdict(rq, conditions, val_get(was, "conditions"), "Approved", e);
-	keeps_verdict(rq, conditions, val_get(was, "conditions"), "Denied", e);
+	for (size_t i = 0; i < val_len(conditions); i++)
+		validate_condition(rq, conditions, i, e);
+	validate_verdicts(rq, conditions, val_get(was, "conditions"), e);
 	validate_certificate(val_get(status, "certificate"), val_get(was, "certificate"), e);
 }
 
