@@ -1,6 +1,8 @@
 """Rules of single kinds: a good object of each, the faults that it may have, and the changes that an object that is there may not see.
 
 A fault or a change is what is merged into the object: maps field by field, everything else as a whole, None takes a field away."""
+import base64
+
 from objects import where
 
 AUTH, NET = "rbac.authorization.k8s.io", "networking.k8s.io"
@@ -13,6 +15,18 @@ REQUEST = ("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlISE1HNENBUUF3RERF
            "s3R0pnY1Y3TWU2VVpLL3ZjWExyNzBKekpTL2VIc2toSWZsVHErRXNZU25mbFNMc2hjVVF0Ck16cUlpdDRjd2ppbnJxa0l3NWlpSERHZ0FEQUtCZ2dxaGtqT1BRUURBZ05KQURCR0FpRUE3WXJjb25y"
            "T2dXa2QKNWM1dzBpaXJBUFJJSm91N3cvM3A1K3pNYTJOZUxMNENJUURRK1lTZFNqVXZBVjd5QzZyV0hEMFNMWTdnY2lPegpWaGN2OWUrbWF3TXRkQT09Ci0tLS0tRU5EIENFUlRJRklDQVRFIFJFUV"
            "VFU1QtLS0tLQo=")
+
+CERTIFICATE = ("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJiekNDQVJXZ0F3SUJBZ0lVYUtGb1IzV1ZXdHNkMXRreGNZUldqK2owZXBjd0NnWUlLb1pJemowRUF3SXcKRERFS01BZ0dBMVVFQXd3QllUQW"
+               "dGdzB5TmpFeE1qY3hNakl6TURSYUdBOHlNVEkyTVRFd016RXlNak13TkZvdwpEREVLTUFnR0ExVUVBd3dCWVRCWk1CTUdCeXFHU000OUFnRUdDQ3FHU000OUF3RUhBMElBQkJ0OFExYUlENmkzClpV"
+               "RjRjN0pNV1FEYkVVTlpITzdkTUd5Rnlibmdjd0xEbXBtSWl1ZVYwT1NoZzgzWDMxRHJSN3dRdkZWRUw0RkMKZlBaaytJRW1SQjZqVXpCUk1CMEdBMVVkRGdRV0JCUTJ3aGNqSnlkR1dOWUUwK2I5Mk"
+               "R6cHFxek9nREFmQmdOVgpIU01FR0RBV2dCUTJ3aGNqSnlkR1dOWUUwK2I5MkR6cHFxek9nREFQQmdOVkhSTUJBZjhFQlRBREFRSC9NQW9HCkNDcUdTTTQ5QkFNQ0EwZ0FNRVVDSUVrZWxQaHNiY3NX"
+               "Q3NFYWg1V1I5aDFyN3RDeWFLSGVvVUxESHkrbzkrdHMKQWlFQW9EeUpqaU50QmJLdGZIdkpWL2JmVGhBN3h5Y2w5QU9YY1ZYcjBPL1hCeEU9Ci0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K")
+OTHER_CERTIFICATE = ("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJiekNDQVJXZ0F3SUJBZ0lVQXcweFMyaG9laTNWb05Ibmk5andIWlYzRTFFd0NnWUlLb1pJemowRUF3SXcKRERFS01BZ0dBMVVFQXd3QllqQW"
+                     "dGdzB5TmpFeE1qY3hNakl6TURSYUdBOHlNVEkyTVRFd016RXlNak13TkZvdwpEREVLTUFnR0ExVUVBd3dCWWpCWk1CTUdCeXFHU000OUFnRUdDQ3FHU000OUF3RUhBMElBQkNJaUJ1ODlaeTdSCnFM"
+                     "RzRUY1BvUjVNZ2RVSEg5cnFkRUh5UisrNWo3VU5iY2IzN0V3cFV0ODJKTHc4aFpoUW1VNVhVc2FSMmpDSFcKTWlTenN1NlJ4N1dqVXpCUk1CMEdBMVVkRGdRV0JCU1o0aTBvSnA0VXpnblh3enIyRW"
+                     "Y2cUw1QlovekFmQmdOVgpIU01FR0RBV2dCU1o0aTBvSnA0VXpnblh3enIyRWY2cUw1QlovekFQQmdOVkhSTUJBZjhFQlRBREFRSC9NQW9HCkNDcUdTTTQ5QkFNQ0EwZ0FNRVVDSVFEYVNJSW00Mmhu"
+                     "cFdacWtJNHJuWGtoNE4xdThHSllMU2RlblVFM2Njd2wKUHdJZ2JIVHFMb3VwNnhjZGwyclJlUDBGN3p1VnJYSDFWdWJOWkNlVVBsN0VROUU9Ci0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K")
+CERTIFICATES = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 
 
 def spec(**fields):
@@ -237,11 +251,45 @@ GROUPS = {"storage": STORAGE, "core": CORE, "network": NETWORK, "work": WORK, "s
 KINDS = [kind for group in GROUPS.values() for kind in group]
 
 
+def verdict(kind, **more):
+    return {"type": kind, "status": "True", "reason": "r", "message": "m", **more}
+
+
 def setup():
-    """An object of each kind that is to be changed."""
+    """An object of each kind that is to be changed; certificates that were asked for, approved and signed."""
     for kind in KINDS:
         if kind.changes:
             yield "POST", kind.path, dict(kind.good, metadata={"name": kind.standing})
+    for name in ("asked", "approved", "signed"):
+        yield "POST", CERTIFICATES, {"metadata": {"name": name}, "spec": {"request": REQUEST, "signerName": "a.b/c", "usages": ["client auth"]}}
+    for name in ("approved", "signed"):
+        yield "PUT", f"{CERTIFICATES}/{name}/approval", {"metadata": {"name": name}, "status": {"conditions": [verdict("Approved")]}}
+    yield "PUT", f"{CERTIFICATES}/signed/status", {"metadata": {"name": "signed"}, "status": {"conditions": [verdict("Approved")], "certificate": CERTIFICATE}}
+    yield "POST", "/api/v1/namespaces/diff/services", {"metadata": {"name": "balanced"}, "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30997, "ports": [{"port": 80, "nodePort": 30996}]}}
+
+
+def certificates():
+    """What approvers and signers may say of a request."""
+    conditions = lambda *list: {"status": {"conditions": [*list]}}  # noqa: E731
+    approved = verdict("Approved")
+    pem = lambda text: {"status": {"certificate": base64.b64encode(text.encode()).decode()}}  # noqa: E731
+    twice = base64.b64encode(base64.b64decode(CERTIFICATE) + base64.b64decode(OTHER_CERTIFICATE)).decode()
+    of_approval = {
+        "both": ("asked", conditions(approved, verdict("Denied"))), "false": ("asked", conditions(verdict("Approved", status="False"))), "maybe": ("asked", conditions(verdict("a", status="Maybe"))), "no-type": ("asked", conditions(verdict(""))),
+        "no-status": ("asked", conditions({"type": "Approved"})), "twice": ("asked", conditions(approved, approved)), "approve": ("asked", conditions(approved)), "deny": ("asked", conditions(verdict("Denied"))), "certificate": ("asked", pem("x")),
+        "spec": ("asked", dict(conditions(approved), spec={"usages": ["any"]})), "again": ("approved", conditions(approved)), "other-words": ("approved", conditions(verdict("Approved", message="n"))), "taken-back": ("approved", conditions()),
+        "then-denied": ("approved", conditions(approved, verdict("Denied"))), "denied-instead": ("approved", conditions(verdict("Denied"))), "failed": ("approved", conditions(approved, verdict("Failed"))), "own": ("approved", conditions(approved, verdict("a", status="Unknown"))),
+    }
+    of_status = {
+        "approve": ("asked", conditions(approved)), "deny": ("asked", conditions(verdict("Denied"))), "failed": ("asked", conditions(verdict("Failed"))), "failed-false": ("asked", conditions(verdict("Failed", status="False"))), "text": ("asked", pem("x")),
+        "empty": ("asked", pem("")), "other-block": ("asked", pem("-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n")), "no-certificate": ("asked", pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")),
+        "headers": ("asked", pem("-----BEGIN CERTIFICATE-----\na: b\n\nAAAA\n-----END CERTIFICATE-----\n")), "sign": ("approved", {"status": {"certificate": CERTIFICATE}}), "two": ("approved", {"status": {"certificate": twice}}), "approval-taken-back": ("approved", conditions()),
+        "other-words": ("approved", conditions(verdict("Approved", message="n"))), "other-certificate": ("signed", {"status": {"certificate": OTHER_CERTIFICATE}}), "certificate-taken-back": ("signed", {"status": {"certificate": None}}), "same": ("signed", {"status": {"certificate": CERTIFICATE}}),
+    }
+    of_itself = {"spec": ("asked", {"spec": {"usages": ["any"], "signerName": "x"}}), "status": ("asked", conditions(approved)), "label": ("signed", {"metadata": {"labels": {"a b": "c"}}})}
+    for sub, cases in (("/approval", of_approval), ("/status", of_status), ("", of_itself)):
+        for name, (which, change) in cases.items():
+            yield f"csr{sub.replace('/', '-')}/{name}", "PATCH", f"{CERTIFICATES}/{which}{sub}?dryRun=All", change, "application/merge-patch+json"
 
 
 def standing_cases(kind):
@@ -254,6 +302,7 @@ def standing_cases(kind):
 
 
 def cases():
+    yield from certificates()
     for kind in KINDS:
         for name, fault in kind.faults.items():
             yield f"{kind.short}/{name}", "POST", f"{kind.path}?dryRun=All", merged({"metadata": {"name": "bad"}, **kind.good}, fault), "application/json"

@@ -2,6 +2,7 @@
 import json
 
 import kind_rules
+from kind_rules import merged
 from objects import NAMESPACE, kinds, where
 
 JSON = "application/json"
@@ -227,6 +228,46 @@ def updates():
         yield f"update/{name}", method, path, body, kind
 
 
+def orders():
+    """Of several faults one is told: which."""
+    bad, old = {"b c": ""}, {"resourceVersion": "1"}
+    put = lambda path, name, thing, **meta: ("PUT", f"{path}/{name}?dryRun=All", {"metadata": {"name": name, **meta}, **thing}, JSON)  # noqa: E731
+    patch = lambda path, thing, kind=MERGE: ("PATCH", f"{path}?dryRun=All", thing, kind)  # noqa: E731
+    leases, endpoints, there = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases", f"{NS}/endpoints", f"{MAPS}/there"
+    scale = f"{DEPLOYMENTS}/there/scale"
+    job = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/standing/status"
+    cases = {
+        "put-old-and-bad": put(MAPS, "there", {"data": bad}, **old), "put-uid": put(MAPS, "there", {}, uid="x"), "put-uid-old-and-bad": put(MAPS, "there", {"data": bad}, uid="x", **old), "put-absent-uid": put(MAPS, "absent", {}, uid="x"), "put-version-zero": put(MAPS, "there", {}, resourceVersion="0"),
+        "put-absent-other-name": ("PUT", f"{MAPS}/absent?dryRun=All", {"metadata": {"name": "other"}}, JSON), "put-other-name-and-uid": ("PUT", f"{MAPS}/there?dryRun=All", {"metadata": {"name": "other", "uid": "x"}}, JSON), "put-absent-endpoints-version": put(endpoints, "absent", {}, resourceVersion="5"),
+        "put-no-name": ("PUT", f"{MAPS}/there?dryRun=All", {"data": {}}, JSON), "put-status-no-name": ("PUT", f"{PODS}/there/status?dryRun=All", {}, JSON), "put-absent-endpoints-uid": put(endpoints, "absent", {}, uid="x"), "put-lease-zero": put(leases, "there", {}, resourceVersion="0"), "put-lease-none-and-bad": put(leases, "there", {"spec": {"leaseDurationSeconds": -1}}), "patch-old-and-bad": patch(there, {"metadata": old, "data": bad}),
+        "patch-uid-and-bad": patch(there, {"metadata": {"uid": "x"}, "data": bad}), "patch-uid-and-old": patch(there, {"metadata": {"uid": "x", **old}}), "patch-version-zero": patch(there, {"metadata": {"resourceVersion": "0"}}), "patch-version-none": patch(there, {"metadata": {"resourceVersion": None}}),
+        "patch-version-text": patch(there, {"metadata": {"resourceVersion": "x"}}), "patch-lease-version-none": patch(f"{leases}/there", {"metadata": {"resourceVersion": None}}), "patch-name-and-old": patch(there, {"metadata": {"name": "other", **old}}), "patch-name-none": patch(there, {"metadata": {"name": None}}),
+        "patch-deleted": patch(there, {"metadata": {"deletionTimestamp": "2020-01-01T00:00:00Z"}}), "patch-grace": patch(there, {"metadata": {"deletionGracePeriodSeconds": 5}}), "patch-created": patch(there, {"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}}),
+        "patch-generate-name": patch(there, {"metadata": {"generateName": "x-"}}), "patch-generate-name-bad": patch(there, {"metadata": {"generateName": "a/b"}}), "patch-generation": patch(there, {"metadata": {"generation": 7}}), "patch-link": patch(there, {"metadata": {"selfLink": "/x"}}),
+        "apply-old": patch(there + "?fieldManager=other&dryRun=All#", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "there", **old}, "data": bad}, APPLY), "apply-uid": patch(there + "?fieldManager=other&dryRun=All#", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "there", "uid": "x"}}, APPLY),
+        "apply-absent-uid": patch(f"{MAPS}/absent?fieldManager=other&dryRun=All#", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "absent", "uid": "x"}}, APPLY), "apply-absent-version": patch(f"{MAPS}/absent?fieldManager=other&dryRun=All#", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "absent", **old}}, APPLY),
+        "status-old": patch(f"{PODS}/there/status", {"metadata": old, "status": {"phase": "Running"}}), "status-uid": patch(f"{PODS}/there/status", {"metadata": {"uid": "x"}}), "status-put-old": ("PUT", f"{PODS}/there/status?dryRun=All", {"metadata": {"name": "there", **old}}, JSON),
+        "scale-old-and-negative": patch(scale, {"metadata": old, "spec": {"replicas": -1}}), "scale-old": patch(scale, {"metadata": old, "spec": {"replicas": 2}}), "scale-uid": patch(scale, {"metadata": {"uid": "x"}}), "scale-put-old": ("PUT", f"{scale}?dryRun=All", {"metadata": {"name": "there", "namespace": NAMESPACE, **old}, "spec": {"replicas": 2}}, JSON),
+        "scale-put-uid-and-negative": ("PUT", f"{scale}?dryRun=All", {"metadata": {"name": "there", "namespace": NAMESPACE, "uid": "x"}, "spec": {"replicas": -1}}, JSON), "scale-put-other-name": ("PUT", f"{scale}?dryRun=All", {"metadata": {"name": "other", "namespace": NAMESPACE}, "spec": {"replicas": 2}}, JSON),
+        "scale-put-absent": ("PUT", f"{DEPLOYMENTS}/absent/scale?dryRun=All", {"metadata": {"name": "absent", "namespace": NAMESPACE}, "spec": {"replicas": 2}}, JSON), "scale-put-no-name": ("PUT", f"{scale}?dryRun=All", {"spec": {"replicas": 2}}, JSON), "scale-version-zero": patch(scale, {"metadata": {"resourceVersion": "0"}, "spec": {"replicas": 2}}),
+        "job-active": patch(job, {"status": {"active": -1}}), "job-failed": patch(job, {"status": {"failed": -1}}), "job-succeeded": patch(job, {"status": {"succeeded": -1}}),
+        "service-external-address": patch(f"{SERVICES}/there", {"spec": {"type": "ExternalName", "externalName": "a.b", "clusterIP": "10.96.77.79"}}), "service-health-port": patch(f"{SERVICES}/balanced", {"spec": {"healthCheckNodePort": 30998}}), "service-health-port-none": patch(f"{SERVICES}/balanced", {"spec": {"healthCheckNodePort": None}}),
+        "service-place": patch(f"{SERVICES}/balanced/status", {"status": {"loadBalancer": {"ingress": [{"ip": "x"}]}}}), "service-place-name": patch(f"{SERVICES}/balanced/status", {"status": {"loadBalancer": {"ingress": [{"hostname": "1.2.3.4"}]}}}),
+        "service-place-names": patch(f"{SERVICES}/balanced/status", {"status": {"loadBalancer": {"ingress": [{"hostname": "A_b"}]}}}),
+    }
+    for name, (method, path, body, kind) in cases.items():
+        yield f"order/{name}", method, path.split("#")[0], body, kind
+    services = {
+        "external-name-address": service(type="ExternalName", externalName="a.b", clusterIP="10.96.77.79"), "app": service({"port": 80, "appProtocol": "a b"}), "same-node-port": service({"name": "a", "port": 80, "nodePort": 30995}, {"name": "b", "port": 81, "nodePort": 30995}, type="NodePort"),
+        "same-node-port-other-protocol": service({"name": "a", "port": 80, "nodePort": 30995}, {"name": "b", "port": 80, "nodePort": 30995, "protocol": "UDP"}, type="NodePort"), "ranges-spaces": service(type="LoadBalancer", loadBalancerSourceRanges=[" 10.0.0.0/8 "]), "ranges-cluster-ip-bad": service(loadBalancerSourceRanges=["x"]),
+        "ranges-noted": merged(service(type="LoadBalancer"), {"metadata": {"annotations": {"service.beta.kubernetes.io/load-balancer-source-ranges": "10.0.0.0/8, x"}}}), "ranges-noted-cluster-ip": merged(service(), {"metadata": {"annotations": {"service.beta.kubernetes.io/load-balancer-source-ranges": "10.0.0.0/8"}}}),
+        "ranges-noted-empty": merged(service(type="LoadBalancer"), {"metadata": {"annotations": {"service.beta.kubernetes.io/load-balancer-source-ranges": " "}}}), "health-port-range": service(type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=70000),
+        "affinity-none-config": service(sessionAffinity="None", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 5}}), "bad-address-and-port": service({"port": 0}, clusterIP="192.0.2.1"),
+    }
+    for name, body in services.items():
+        yield f"service/{name}", "POST", f"{SERVICES}?dryRun=All", body, JSON
+
+
 def patches():
     there = f"{MAPS}/there"
     json_patches = {
@@ -288,7 +329,7 @@ def queries():
 
 def cases():
     """(name, method, path, body, content type or ("accept", value)); body is bytes or something to be written as JSON."""
-    for part in (documents, wrong_types, names_and_words, kinds_rules, policy_rules, ingress_rules, kind_rules.cases, updates, patches, queries):
+    for part in (documents, wrong_types, names_and_words, kinds_rules, policy_rules, ingress_rules, kind_rules.cases, updates, orders, patches, queries):
         for name, method, path, body, kind in part():
             if body is not None and not isinstance(body, bytes):
                 if isinstance(body, dict) and kind == APPLY and "metadata" not in body:

@@ -100,7 +100,7 @@ class Server:
                     raise
         for method, path, body in refused.setup():
             code, answer = self.ask(method, path, body, "application/json")
-            if code != 201 and self.ask("GET", f"{path}/{body['metadata']['name']}")[0] != 200:
+            if code not in (200, 201) and self.ask("GET", f"{path}/{body['metadata']['name']}")[0] != 200:
                 sys.exit(f"{path}: {code} {answer}")
 
     # ---- what is there -------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def facts(answer):
                 continue
             if re.search(r"(clusterIPs?(\[0\])?|nodePort|healthCheckNodePort)$", path) and value not in ("None", "10.96.77.77", 0):
                 value = "ALLOCATED"
-            if path.endswith("lastTransitionTime") and value:
+            if path.endswith(("lastTransitionTime", "lastUpdateTime")) and value:
                 value = "TIME"
             if path.endswith("message") and isinstance(value, str):
                 value = VERSIONS.sub(r"\1N", value)
