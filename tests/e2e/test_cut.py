@@ -133,6 +133,7 @@ def test_stalled_connections_end_when_the_route_is_cut(server, elsewhere, far, h
     elsewhere.cut()
     until(lambda: has_ended(to_far), 200, "the server is gone, so the client's connection ends", every=0.5)
     assert ended.wait(300), "the client is gone, so the server's connection ends"
+    until(wired.ready, 60, "a connection that was idle for so long is made anew")
     leave.set()
     from_far.close()
     to_far.close()

@@ -20,6 +20,7 @@ struct said {
 	struct str v3_url;   /* empty: it has none */
 	size_t plain_n;      /* gz unpacked */
 	struct doc *list;    /* own: its kinds when it was asked */
+	const char *trouble; /* why it did not say all; "": it did */
 	struct mono next;
 };
 struct aggregate_openapi {
@@ -204,16 +205,20 @@ static struct said *ask(struct aggregate_openapi *g, const struct aggregate *x, 
 	s->a = a;
 	s->list = doc_ref(x->list);
 	s->next = mono_add_ms(mono_now(), ASK_MS);
+	s->trouble = "";
 	err_init(&e);
 	if (ask_v2(g, x, was, s, &e) < 0) {
-		log_warn("apiservice %s.%s: its OpenAPI document: %s", x->version, x->group, e.message);
+		s->trouble = arena_printf(a, "its OpenAPI document: %s", e.message);
 		keep_former(s, was);
 	}
 	err_init(&e);
 	if (ask_v3(g, x, s, &e) < 0) {
-		log_warn("apiservice %s.%s: its OpenAPI index: %s", x->version, x->group, e.message);
+		s->trouble = arena_printf(a, "its OpenAPI index: %s", e.message);
 		s->v3_url = was ? arena_str(a, was->v3_url) : STR_NULL;
 	}
+	if (s->trouble[0] &&
+		(!was || strcmp(s->trouble, was->trouble) != 0)) /* it is asked each minute, and told of once */
+		log_warn("apiservice %s.%s: %s", x->version, x->group, s->trouble);
 	return s;
 }
 
