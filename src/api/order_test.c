@@ -201,6 +201,23 @@ static void an_old_version_is_told_before_the_rules(void **state)
 	expect(f, 400, call(f, "PUT", CM "/missing", "{\"metadata\":{\"name\":\"o\"}}"));
 }
 
+static void a_pod_keeps_the_priority_that_it_got(void **state)
+{
+	static const char pod[] =
+		"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"serviceAccountName\":\"default\",\"automountServiceAccountToken\":false%s,\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}";
+	char *plain = xasprintf(pod, ""), *other = xasprintf(pod, ",\"priority\":7");
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", PODS, plain));
+	assert_string_equal(get(f, "spec.priority"), "0");
+	expect(f, 200, call(f, "PUT", PODS "/p", plain));
+	assert_string_equal(get(f, "spec.priority"), "0");
+	assert_string_equal(get(f, "spec.preemptionPolicy"), "PreemptLowerPriority");
+	expect(f, 422, call(f, "PUT", PODS "/p", other));
+	free(plain);
+	free(other);
+}
+
 static void what_makes_an_object_needs_the_right_to(void **state)
 {
 	static const char *const paths[] = { "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
@@ -298,6 +315,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_must_name_its_version_does, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_name_is_made_after_admission, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_old_version_is_told_before_the_rules, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_pod_keeps_the_priority_that_it_got, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_makes_an_object_needs_the_right_to, setup, teardown),
 		cmocka_unit_test_setup_teardown(hooks_stand_before_and_after_the_version, setup, teardown),
 		cmocka_unit_test_setup_teardown(of_a_scale_hooks_see_the_scale, setup, teardown),

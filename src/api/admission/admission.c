@@ -188,6 +188,20 @@ static int priority(struct rq *rq, struct node *pod, struct err *e)
 	return rc;
 }
 
+/* What was computed at the pod's creation is not for its writers to repeat. */
+static void keep_priority(struct rq *rq, struct node *pod, struct val old)
+{
+	static const char *const fields[] = { "priority", "preemptionPolicy" };
+	struct node *spec = node_need_map(pod, "spec");
+
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+		struct val was = val_get(val_get(old, "spec"), fields[i]);
+
+		if (val_has(was) && !node_getc(spec, fields[i]))
+			node_setc(spec, fields[i], node_from(rq->a, was));
+	}
+}
+
 /* ---- DefaultTolerationSeconds ---------------------------------------------------------------- */
 
 static bool tolerates(struct node *list, const char *key)
@@ -238,8 +252,10 @@ int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err 
 		return rc;
 	if (create && pods)
 		rc = admit_pod(rq, object, e);
-	else if (pods && !rq->sub.n)
+	if (!create && pods && !rq->sub.n) {
+		keep_priority(rq, object, old);
 		default_tolerations(rq, object); /* they may not be taken away */
+	}
 	return rc < 0 || !create ? rc : admit_defaults(rq, object, e);
 }
 
