@@ -364,6 +364,8 @@ void validate_job_changes(struct rq *rq, struct val o, struct val old, struct er
 	struct val spec = val_get(o, "spec"), was = val_get(old, "spec"), template = val_get(spec, "template");
 	bool waits = val_bool(val_get(was, "suspend"), false) && !val_has(val_path(old, "status.startTime"));
 
+	/* declared, too: told here, before the template */
+	validate_immutable(e, "spec.selector", val_get(spec, "selector"), val_get(was, "selector"));
 	if (!waits || !same_but_scheduling(rq, template, val_get(was, "template")))
 		validate_immutable(e, "spec.template", template, val_get(was, "template"));
 	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
