@@ -2,7 +2,7 @@
  *
  * States:  connecting -> shaking (TLS) -> opened -> [shut | finish -> lingering] -> closing -> gone.
  * TLS reads through a BIO that hands it what read() gave, and nothing stays hidden in it: when SSL_read() wants more,
- * all of it was taken. It writes through the same BIO straight to the socket. */
+ * all of it was taken. It writes through the same BIO straight to the socket, a long answer some records at a time. */
 #include "net/net_internal.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -62,20 +62,64 @@ static int bio_read(BIO *b, char *out, size_t cap, size_t *ret)
 	return 1;
 }
 
-/* What is sent on a broken connection goes nowhere; TLS must not hear of it, or it would not read on. */
+/* How much of it the kernel took. On a broken connection it goes nowhere; TLS must not hear of it, or it would not read on.
+ * -1: errno says why. */
+static ssize_t give(struct conn *c, const char *p, size_t n)
+{
+	ssize_t w = c->broken ? (ssize_t)n : send(c->fd, p, n, MSG_NOSIGNAL | (c->more ? MSG_MORE : 0));
+
+	if (w < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (w < 0 && reads_on(c, errno))
+		return (ssize_t)n;
+	return w;
+}
+
+/* What of it the kernel does not take is late. False: something is, or it is broken (closed). */
+static bool send_sealed(struct conn *c)
+{
+	struct net_loop *l = c->loop;
+	struct str bytes = c->late.n ? str_n(c->late.first->p, c->late.n) : str_n(l->scratch, l->sealed);
+	ssize_t w = bytes.n ? give(c, bytes.p, bytes.n) : 0;
+
+	if (w < 0)
+		conn_close(c, "%s", strerror(errno));
+	if (w > 0)
+		c->moved_ms = loop_ms();
+	w = MAX(w, 0);
+	if (c->late.n)
+		parts_drop(&c->late, (size_t)w);
+	else if ((size_t)w < bytes.n)
+		parts_copy(&c->late, str_n(bytes.p + w, bytes.n - (size_t)w));
+	l->sealed = 0;
+	return !c->late.n && !c->closing;
+}
+
+/* Records of a long answer gather, three of the longest, so that the kernel is called and the reader woken once for them. Not
+ * four: the kernel's segments of 64 KiB would each leave a small rest, and that was slower. What is short goes at once: to
+ * many watchers that was cheaper. */
 static int bio_write(BIO *b, const char *p, size_t n, size_t *ret)
 {
 	struct conn *c = BIO_get_data(b);
-	ssize_t w = c->broken ? (ssize_t)n : send(c->fd, p, n, MSG_NOSIGNAL | (c->more ? MSG_MORE : 0));
+	struct net_loop *l = c->loop;
+	bool gathers = (c->more && c->bulk && !c->stalls) || l->sealed;
+	ssize_t w = (ssize_t)n;
 
 	BIO_clear_retry_flags(b);
-	if (w < 0 && (errno == EAGAIN || errno == EINTR)) {
-		BIO_set_retry_write(b);
+	if ((c->late.n || l->sealed + n > sizeof(l->scratch)) && !send_sealed(c)) {
+		w = 0;
+	} else if (gathers) {
+		memcpy(l->scratch + l->sealed, p, n);
+		l->sealed += n;
+	} else {
+		w = give(c, p, n);
+	}
+	if (w <= 0) {
+		if (w == 0)
+			BIO_set_retry_write(b);
 		return -1;
 	}
-	if (w < 0 && !reads_on(c, errno))
-		return -1;
-	*ret = w < 0 ? n : (size_t)w;
+	*ret = (size_t)w;
 	return 1;
 }
 
@@ -167,6 +211,7 @@ void conn_bury(struct conn *c)
 		SSL_shutdown(c->ssl); /* one try, so that the peer sees no truncation */
 	SSL_free(c->ssl);
 	ERR_clear_error();
+	parts_fini(&c->late);
 	*c->prev = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
@@ -425,6 +470,7 @@ static ssize_t send_tls(struct conn *c)
 	const char *from = p->p;
 	size_t n = MIN(p->n, TLS_RECORD), done = 0;
 
+	c->more = c->out.n > TLS_RECORD; /* records that follow each other leave as one piece */
 	if (c->stalls && !has_room(c))
 		return 0;
 	if (n < TLS_RECORD && p->next) {
@@ -436,10 +482,8 @@ static ssize_t send_tls(struct conn *c)
 		}
 		from = c->loop->clear;
 	}
-	c->more = c->out.n > n; /* records that follow each other leave as one piece */
 	ERR_clear_error();
 	int r = SSL_write_ex(c->ssl, from, n, &done);
-	c->more = false;
 	c->room -= MIN(c->room, done);
 	if (r == 1)
 		return (ssize_t)done;
@@ -483,43 +527,49 @@ static void shut_now(struct conn *c)
 	linger(c);
 }
 
+/* All that is queued, and what can be filled in. Bytes that left the queue; the last of them may be sealed and not sent. */
+static size_t send_queue(struct conn *c)
+{
+	for (size_t total = 0;;) {
+		if (c->out.n < CONN_OUT_LOW && !c->closing && !c->shut_done && !c->broken)
+			c->ops->fill(c);
+		if (c->broken)
+			parts_fini(&c->out);
+		c->blocked = c->out.n && total > FLUSH_MOST;
+		if (!c->out.n || c->blocked || c->closing)
+			return total;
+		ssize_t n = c->ssl ? send_tls(c) : send_clear(c);
+
+		c->blocked = n == 0 && !c->broken;
+		if (n < 0 || c->blocked)
+			return total;
+		total += (size_t)n;
+		parts_drop(&c->out, (size_t)n);
+	}
+}
+
 void conn_flush(struct conn *c)
 {
-	size_t total = 0;
 	bool stalled = c->blocked;
+	size_t total = 0;
 
 	shed_stir(c->loop);
 	if (c->connecting || c->shaking || c->lingering) {
 		events_update(c);
 		return;
 	}
-	for (;;) {
-		if (c->out.n < CONN_OUT_LOW && !c->closing && !c->shut_done && !c->broken)
-			c->ops->fill(c);
-		if (c->closing)
-			return;
-		if (c->broken)
-			parts_fini(&c->out);
-		if (!c->out.n) {
-			c->blocked = false;
-			break;
-		}
-		ssize_t n = total > FLUSH_MOST ? 0 : c->ssl ? send_tls(c) : send_clear(c);
-
-		if (n < 0)
-			return;
-		if (n == 0 && !c->broken) {
-			c->blocked = true;
-			break;
-		}
-		total += (size_t)n;
-		parts_drop(&c->out, (size_t)n);
-	}
+	if (send_sealed(c)) /* what was late */
+		total = send_queue(c);
+	c->more = false;
+	if (!send_sealed(c))
+		c->blocked = true;
+	if (c->closing)
+		return;
 	if (total || !stalled)
 		c->moved_ms = loop_ms();
 	if (total && c->blocked)
 		rest(c);
-	if (!c->out.n && (c->shut_asked || c->finish_asked) && !c->shut_done)
+	if (!c->out.n && !c->late.n && (c->shut_asked || c->finish_asked) && !c->shut_done)
 		shut_now(c);
 	else if (c->finish_asked && c->shut_done && !c->lingering) /* half-closed before */
 		shut_now(c);

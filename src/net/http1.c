@@ -140,6 +140,7 @@ static void pump(struct http1 *h)
 
 			put(h, str_n(size, (size_t)len));
 		}
+		h->c->bulk = n == CONN_OUT_LOW;
 		parts_move(&h->c->out, &h->x.out, n);
 		if (h->out_chunked)
 			put(h, STR("\r\n"));
@@ -447,7 +448,7 @@ static bool is_idle(const struct conn *c)
 {
 	const struct http1 *h = c->arg;
 
-	return h->state == HEAD && !h->in.n && !c->out.n;
+	return h->state == HEAD && !h->in.n && !c->out.n && !c->late.n;
 }
 
 const struct conn_ops http1_ops = { .input = on_input,

@@ -58,6 +58,7 @@ static int send_out(nghttp2_session *session, nghttp2_frame *frame, const uint8_
 
 	if (c->out.n >= OUT_MOST)
 		return NGHTTP2_ERR_WOULDBLOCK;
+	c->bulk = s->x.out.n >= CONN_OUT_LOW;
 	parts_gather(&c->out, str_n((const char *)head, 9), &s->x.out, length);
 	exchange_sent(&s->x, length);
 	return 0;

@@ -93,6 +93,16 @@ static void tagged(struct http_request *r)
 	http_reply(r, 200, &h, 1, &empty, 1);
 }
 
+/* The kernel takes little at once from this loop's connections. */
+static void narrow(struct http_request *r)
+{
+	int bytes = 100000;
+
+	for (struct conn *c = r->loop->conns; c; c = c->next)
+		setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	http_reply(r, 204, NULL, 0, NULL, 0);
+}
+
 static void describe(struct http_request *r)
 {
 	const struct http_peer *p = http_peer(r);
@@ -131,6 +141,8 @@ static void handle(void *arg, struct http_request *r)
 		atomic_fetch_add(&held_requests, 1);
 	} else if (str_is(path, "/tagged")) {
 		tagged(r);
+	} else if (str_is(path, "/narrow")) {
+		narrow(r);
 	} else if (str_is(path, "/empty")) {
 		http_reply(r, 204, NULL, 0, NULL, 0);
 	} else if (str_is(path, "/length")) {
@@ -555,6 +567,27 @@ static void moves_big_bodies(void **state)
 	}
 }
 
+/* What was made to be sent as one piece goes as many, and the connection closes after the last. */
+static void moves_big_bodies_through_narrow_sockets(void **state)
+{
+	static const struct http_header close_it = { { "connection", 10 }, { "close", 5 } };
+
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+		int pieces = atomic_load(&ended_pieces);
+		struct http_reply r;
+
+		for (int k = 0; k < 4; k++) {
+			ask(c, "GET", "/narrow", STR_NULL, 204, NULL);
+			OK(http_call(c, "GET", STR("/big"), &close_it, k % 2, STR_NULL, 0, 60000, &r, oke));
+			assert_int_equal(r.body.n, BIG);
+			assert_memory_equal(r.body.p, big, BIG);
+			http_reply_fini(&r);
+		}
+		wait_for(&ended_pieces, pieces + 4);
+	}
+}
+
 static void streams_with_back_pressure(void **state)
 {
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -887,6 +920,7 @@ int main(void)
 		cmocka_unit_test(client_and_server_agree),
 		cmocka_unit_test(a_head_says_what_get_would),
 		cmocka_unit_test(moves_big_bodies),
+		cmocka_unit_test(moves_big_bodies_through_narrow_sockets),
 		cmocka_unit_test(streams_with_back_pressure),
 		cmocka_unit_test(tells_many_streams),
 		cmocka_unit_test(cancels_and_times_out),

@@ -68,7 +68,8 @@ struct net_loop {
 	struct shed *sheds; /* of the servers that have connections here */
 	int64_t date_s;
 	char date[32];
-	char scratch[LOOP_SCRATCH];   /* what read() gave */
+	size_t sealed;                /* bytes of scratch that are to be sent before conn_flush() returns */
+	char scratch[LOOP_SCRATCH];   /* what read() gave, or what TLS made to be sent as one piece */
 	char clear[LOOP_SCRATCH / 2]; /* what TLS made of it, and what goes into one TLS record */
 };
 struct net_loop *loop_ref(struct net_loop *l);
@@ -121,6 +122,7 @@ struct conn {
 	SSL *ssl;
 	char *server_name; /* client */
 	struct parts out;
+	struct parts late; /* one part, sealed: the kernel did not take it, and nothing else is sent before it */
 	struct str cipher; /* bytes from the network that TLS has not taken yet */
 	char *kept;        /* own: such bytes when TLS could not go on, kept_n > 0 */
 	size_t kept_n;
@@ -142,6 +144,7 @@ struct conn {
 	bool gathers;  /* first; there is no ssl yet */
 	bool dirty, blocked, paused, cipher_eof, eof, idle_closing;
 	bool more;    /* what is sent now is followed by more at once */
+	bool bulk;    /* who fills has much more of the same answer */
 	bool stalls;  /* its reader may: conn_may_stall() */
 	bool leaving; /* the server ends: linger for a moment only */
 	bool deaf;    /* paused, and not even a reset is waited for */

@@ -175,7 +175,7 @@ static size_t conn_holds(const struct conn *c, uint64_t *ret_since_ms)
 {
 	size_t bytes = c->ops->holds(c, ret_since_ms);
 
-	return bytes + parts_hold(&c->out, c->stalls) + (c->stalls ? KERNEL_STREAM_BYTES : KERNEL_BYTES);
+	return bytes + parts_hold(&c->out, c->stalls) + c->late.n + (c->stalls ? KERNEL_STREAM_BYTES : KERNEL_BYTES);
 }
 
 static void on_look(uv_timer_t *t)
