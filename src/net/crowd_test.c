@@ -283,6 +283,32 @@ static void a_flood_turns_nobody_away(void **state)
 	}
 }
 
+/* Many half-open ones have to hurry, long before the server is full. */
+static void the_young_have_a_part(void **state)
+{
+	auto_(http_server_free) struct http_server *s = NULL;
+	struct http_server_opts o = { .address = "127.0.0.1",
+		.loops = &loop,
+		.n_loops = 1,
+		.handle = handle,
+		.connections_max = 4 * PLACES,
+		.header_ms = 600000 };
+	int fd[PLACES + 1];
+
+	OK(http_server_new(&o, &s, oke));
+	for (size_t i = 0; i < ARRAY_LEN(fd); i++)
+		fd[i] = raw_connect(http_server_port(s));
+	for (int i = 0; i < 600 && !is_gone(fd[0]); i++) {
+		int one_more = raw_connect(http_server_port(s));
+
+		task_sleep_ms(100);
+		close(one_more);
+	}
+	assert_true(is_gone(fd[0]));
+	for (size_t i = 0; i < ARRAY_LEN(fd); i++)
+		close(fd[i]);
+}
+
 #define READERS 10
 
 static int resets(const int *fd, int n)
@@ -439,6 +465,7 @@ int main(void)
 		cmocka_unit_test(tls_holds_nothing),
 		cmocka_unit_test(makes_room),
 		cmocka_unit_test(a_flood_turns_nobody_away),
+		cmocka_unit_test(the_young_have_a_part),
 		cmocka_unit_test(ends_the_longest_stalled),
 		cmocka_unit_test(ends_streams_without_window),
 	};

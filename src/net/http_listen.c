@@ -145,6 +145,7 @@ static void arrival_run(struct net_msg *m)
 	c->young = true;
 	atomic_fetch_add(&s->young, 1);
 	conn_deadline(c, http_patience(s));
+	shed_young(s, a->loop);
 	free(a);
 }
 

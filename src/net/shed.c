@@ -1,8 +1,9 @@
 /* Who has to go when a server has too many connections, or too much that nobody reads.
  *
  * Too many: of each loop's the quarter that is half open for the longest, or where none is, the quarter at rest for the
- * longest; new ones are refused only when all have work. Too much: those whose reader has taken nothing for the longest,
- * until the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time.
+ * longest; new ones are refused only when all have work. Half-open ones alone may be a quarter of the most: beyond, those go
+ * that had a second. Too much: those whose reader has taken nothing for the longest, until the rest fits. A watcher comes back
+ * with its resourceVersion, so it loses nothing but time.
  *
  * A loop is looked at a second after something moved on it, and on while somebody stalls: when nothing happens nobody wakes. */
 #include "base/arena.h"
@@ -12,6 +13,9 @@
 #include "base/log.h"
 
 #define LOOK_MS 1000
+#define YOUNG_PART 4 /* of the connections may be half open before they have to hurry */
+#define YOUNG_MS 1000
+#define YOUNG_LOOK_MS 100
 #define STALL_MS 1000 /* who took something within this time is not shed */
 #define SAY_MS 10000
 #define CROWD 128 /* connections whose going is worth giving memory back */
@@ -29,6 +33,7 @@ struct shed {
 	atomic_bool ordered;
 	atomic_size_t found; /* that had to go, at the last look */
 	size_t crowd;        /* connections, at the most since memory was given back */
+	uint64_t young_ms;   /* when half-open ones were looked at last */
 };
 
 struct candidate {
@@ -151,6 +156,29 @@ bool shed_makes_room(struct http_server *server)
 	return false;
 }
 
+static struct shed *of_loop(struct http_server *server, const struct net_loop *l)
+{
+	struct shed *s = server->shed;
+
+	while (s->loop != l)
+		s++;
+	return s;
+}
+
+void shed_young(struct http_server *server, struct net_loop *l)
+{
+	struct shed *s = of_loop(server, l);
+	uint64_t now = loop_ms();
+
+	if ((size_t)atomic_load(&server->young) <= server->o.connections_max / YOUNG_PART ||
+		now - s->young_ms < YOUNG_LOOK_MS)
+		return;
+	s->young_ms = now;
+	for (struct conn *c = l->conns; c; c = c->next)
+		if (ours(s, c) && c->young && now - c->moved_ms >= YOUNG_MS)
+			conn_close(c, NULL);
+}
+
 /* ---- too much -------------------------------------------------------------------------------- */
 
 /* malloc keeps the holes that a crowd left, tens of MiB of them. */
@@ -233,15 +261,6 @@ void shed_new(struct http_server *server)
 void shed_free(struct http_server *server)
 {
 	free(server->shed);
-}
-
-static struct shed *of_loop(struct http_server *server, const struct net_loop *l)
-{
-	struct shed *s = server->shed;
-
-	while (s->loop != l)
-		s++;
-	return s;
 }
 
 void shed_begin(struct http_server *server, const struct net_loop *l)
