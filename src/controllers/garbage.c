@@ -39,7 +39,8 @@ static const struct known_kind kinds_builtin[] = {
 	{ { "", "v1", "namespaces" }, "Namespace", true },
 };
 
-#define ASK_MS 30000 /* another server, for its kinds */
+#define ASK_MS 30000     /* another server, for its kinds */
+#define ASK_SOON_MS 2000 /* one that did not answer */
 
 /* A kind that is followed. Builtin ones are always; custom ones come and go with their definition, those of other servers
  * with what they say, and an informer of theirs ends when nobody looks at it any more. */
@@ -432,9 +433,10 @@ static void follow_server(struct ctl *c, struct arena *a, struct str name)
 	struct err e;
 
 	err_init(&e);
+	bool answered = !there || client_discover(c->client, group, version, &said, &e) >= 0;
 	if (there)
-		ctl_add_after(c, arena_strf(a, "api//%.*s", STR_ARG(name)), ASK_MS);
-	if (there && client_discover(c->client, group, version, &said, &e) < 0)
+		ctl_add_after(c, arena_strf(a, "api//%.*s", STR_ARG(name)), answered ? ASK_MS : ASK_SOON_MS);
+	if (!answered)
 		return;
 	struct val kinds = said ? doc_get(said, "resources") : VAL_NONE;
 	while ((gone = take_other(c->state, name, kinds))) {

@@ -78,10 +78,14 @@ URL = f"/openapi/v3/apis/{GROUP}/{VERSION}"
 OPENAPI = {"/openapi/v2": openapi_v2(), "/openapi/v3": {"paths": {f"apis/{GROUP}/{VERSION}": {"serverRelativeURL": URL + "?hash=1"}}}, URL: openapi_v3()}
 
 
+def hook_of(server, folder):
+    ca = server.kube.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")["data"]["requestheader-client-ca-file"]
+    return Hook(str(folder), wardle, "0.0.0.0", ("DNS:sample-api.default.svc",), ca)
+
+
 @pytest.fixture
 def hook(server, tmp_path):
-    ca = server.kube.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")["data"]["requestheader-client-ca-file"]
-    one = Hook(str(tmp_path), wardle, "0.0.0.0", ("DNS:sample-api.default.svc",), ca)
+    one = hook_of(server, tmp_path)
     yield one
     one.end()
 
@@ -100,12 +104,17 @@ def own_address():
         return s.getsockname()[0]
 
 
+def wire(kube, hook):
+    at = "/api/v1/namespaces/default"
+    kube.create(f"{at}/services", {"metadata": {"name": "sample-api"}, "spec": {"ports": [{"port": 7443, "targetPort": hook.port}]}})
+    kube.create(f"{at}/endpoints", {"metadata": {"name": "sample-api"}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": hook.port}]}]})
+
+
 @pytest.fixture
 def wired(server, hook):
     """The Service and its endpoint; the APIService is the test's."""
     kube, at = server.kube, "/api/v1/namespaces/default"
-    kube.create(f"{at}/services", {"metadata": {"name": "sample-api"}, "spec": {"ports": [{"port": 7443, "targetPort": hook.port}]}})
-    kube.create(f"{at}/endpoints", {"metadata": {"name": "sample-api"}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": hook.port}]}]})
+    wire(kube, hook)
     yield kube
     for path in (NAME, f"{at}/endpoints/sample-api", f"{at}/services/sample-api"):
         kube.text("DELETE", path)
@@ -519,6 +528,23 @@ def test_nobody_knows_of_owners_whose_server_is_gone(hook, wired):
     for name in ("kept", "unknown"):
         assert not gone(wired, f"{MAPS}/{name}")
         wired.delete(f"{MAPS}/{name}")
+
+
+def test_owners_are_followed_after_a_restart(fresh, tmp_path):
+    one = fresh(node=False, ephemeral=False).start().wait_api()
+    hook = hook_of(one, tmp_path)
+    hook.serve = Flunders(("default", "owner"))
+    wire(one.kube, hook)
+    one.kube.create(SERVICES, api_service(hook))
+    collected(hook)
+    one.stop()
+    hook.seen.clear()
+    one.start().wait_api()
+    collected(hook)
+    one.kube.create(MAPS, {"metadata": {"name": "owned", "ownerReferences": owned_by("Flunder", f"{GROUP}/{VERSION}", "owner", "default-owner")}})
+    hook.serve.remove(("default", "owner"))
+    until(lambda: gone(one.kube, MAPS + "/owned"), 60, "it went with its owner")
+    hook.end()
 
 
 # ---- HEAD --------------------------------------------------------------------------------------------------------------
