@@ -96,7 +96,7 @@ static bool send_sealed(struct conn *c)
 }
 
 /* Records of a long answer gather, three of the longest, so that the kernel is called and the reader woken once for them. Not
- * four: the kernel's segments of 64 KiB would each leave a small rest, and that was slower. What is short goes at once: to
+ * four: that was slower, perhaps as the kernel's segments of 64 KiB leave a small rest then. What is short goes at once: to
  * many watchers that was cheaper. */
 static int bio_write(BIO *b, const char *p, size_t n, size_t *ret)
 {
