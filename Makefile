@@ -41,7 +41,7 @@ e2e: build/kogge test-images ## end-to-end tests only
 differential: build/kogge ## compares the API with the recorded answers of a real 1.20 server
 	@tools/test.sh differential
 
-fairness: build/kogge ## leases and /readyz stay quick among hanging, half-open and slow clients; 48 MiB are enough
+fairness: build/kogge ## leases and /readyz stay quick among hanging, half-open and slow clients; 64 MiB are enough
 	@/usr/bin/python3 tests/fairness/fairness.py
 
 stress: build/kogge test-images ## what breaks only under load; PARTS="streams churn jobs", MINUTES=10 for churn, SEED=N

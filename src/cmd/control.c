@@ -45,7 +45,9 @@ struct control {
 	int64_t memory; /* bytes that we may use */
 };
 
-#define CONNECTION_BYTES ((int64_t)20 << 10)
+#define CONNECTION_BYTES \
+	((int64_t)32     \
+		<< 10) /* a TLS session with a client certificate 22, its request and events, the kernel 5 and more */
 #define STREAM_BYTES ((int64_t)512 << 10) /* of one that is stuck, both ways */
 #define FILES 65536
 #define OTHER_FILES 160 /* of the store, outgoing connections, and those accepted while others are closed */

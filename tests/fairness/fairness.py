@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""No request starves another: leases and /readyz answer within 100 ms whatever else hangs, and 48 MiB are enough for a crowd of
+"""No request starves another: leases and /readyz answer within 100 ms whatever else hangs, and 64 MiB, sockets with them, are enough for a crowd of
 1,000 half-open connections, 1,000 watchers that do not read and somebody who sends all malformed requests of the differential test at once. Run by `make fairness`; needs root for the memory limit."""
 import json
 import os
@@ -18,7 +18,7 @@ from kube import ApiError, path, until  # noqa: E402
 from server import Server  # noqa: E402
 from webhook_server import Hook, configuration  # noqa: E402
 
-LIMIT_MS, CROWD, MEMORY, SOCKETS = 100, 1000, 48 << 20, 16 << 20
+LIMIT_MS, CROWD, MEMORY, SOCKETS = 100, 1000, 52 << 20, 12 << 20
 failures = []
 
 
