@@ -3,24 +3,10 @@
  *
  *     build/release/bench/node_authz [PODS] [PER_NODE]
  */
-#include "api/api.h"
-#include "base/clock.h"
+#include "ask.h"
 #include "store/store.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-
-static struct task_mutex lock;
-static struct task_cond answered;
-static int last_status;
-
-static int64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
 
 static void put(struct store *s, const char *key, const char *value)
 {
@@ -62,34 +48,15 @@ static void fill(struct store *s, int pods, int per_node)
 	}
 }
 
-static void on_reply(void *arg, int status, const struct http_header *headers, size_t n_headers,
-	const struct net_piece *pieces, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (pieces[i].end)
-			pieces[i].end(pieces[i].owner);
-	task_lock(&lock);
-	last_status = status;
-	task_broadcast(&answered);
-	task_unlock(&lock);
-}
-
 static int get(struct api *api, int pod, int per_node)
 {
 	static const struct str groups[] = { { "system:nodes", 12 }, { "system:authenticated", 20 } };
-	static const struct api_sink sink = { .reply = on_reply };
 	auto_free char *user = xasprintf("system:node:node-%d", pod / per_node);
 	auto_free char *path = xasprintf("/api/v1/namespaces/default/secrets/s-%d", pod);
 	struct identity id = { .user = str_c(user), .groups = groups, .n_groups = 2 };
-	struct api_call c = { .method = STR("GET"), .path = str_c(path), .identity = &id, .sink = &sink };
+	struct api_call c = { .method = STR("GET"), .path = str_c(path), .identity = &id };
 
-	last_status = 0;
-	api_call(api, &c);
-	task_lock(&lock);
-	while (!last_status)
-		task_wait(&answered, &lock);
-	task_unlock(&lock);
-	return last_status;
+	return ask(api, &c);
 }
 
 static void measure(struct api *api, const char *what, int gets, int pods, int per_node)
@@ -112,8 +79,6 @@ int main(int argc, char **argv)
 	if (pods < 1 || per_node < 1)
 		return 2;
 	err_init(&e);
-	task_mutex_init(&lock);
-	task_cond_init(&answered);
 	if (store_open_memory(&s, &e) < 0)
 		return 1;
 	fill(s, pods, per_node);

@@ -3,45 +3,16 @@
  *
  *     build/release/bench/write bench/corpus/pod.json [COUNT]
  */
-#include "api/api.h"
-#include "base/clock.h"
+#include "ask.h"
 #include "store/store.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define POD "/api/v1/namespaces/default/pods/bench"
-
-static struct task_mutex lock;
-static struct task_cond answered;
-static int last_status;
-
-static int64_t cpu_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
-static void on_reply(void *arg, int status, const struct http_header *headers, size_t n_headers,
-	const struct net_piece *pieces, size_t n)
-{
-	for (size_t i = 0; i < n && status >= 300; i++)
-		fwrite(pieces[i].bytes.p, 1, pieces[i].bytes.n, stderr);
-	for (size_t i = 0; i < n; i++)
-		if (pieces[i].end)
-			pieces[i].end(pieces[i].owner);
-	task_lock(&lock);
-	last_status = status;
-	task_broadcast(&answered);
-	task_unlock(&lock);
-}
 
 static void call(struct api *api, const char *method, const char *path, const char *type, struct str body, int want)
 {
 	static const struct str groups[] = { { "system:masters", 14 } };
-	static const struct api_sink sink = { .reply = on_reply };
 	struct identity id = { .user = STR("admin"), .groups = groups, .n_groups = 1 };
 	struct http_header h = { STR("content-type"), str_c(type) };
 	struct api_call c = { .method = str_c(method),
@@ -49,17 +20,11 @@ static void call(struct api *api, const char *method, const char *path, const ch
 		.headers = &h,
 		.n_headers = 1,
 		.body = body,
-		.identity = &id,
-		.sink = &sink };
+		.identity = &id };
+	int status = ask(api, &c);
 
-	last_status = 0;
-	api_call(api, &c);
-	task_lock(&lock);
-	while (!last_status)
-		task_wait(&answered, &lock);
-	task_unlock(&lock);
-	if (last_status != want) {
-		fprintf(stderr, "%s %s: %d\n", method, path, last_status);
+	if (status != want) {
+		fprintf(stderr, "%s %s: %d\n", method, path, status);
 		exit(1);
 	}
 }
@@ -112,8 +77,6 @@ int main(int argc, char **argv)
 	if (!in || n < 1 || doc_parse(str_n(text, fread(text, 1, sizeof(text), in)), &pod, &e) < 0)
 		return 2;
 	fclose(in);
-	task_mutex_init(&lock);
-	task_cond_init(&answered);
 	struct api_opts o = { 0 };
 	if (store_open_memory(&s, &e) < 0)
 		return 1;

@@ -2,7 +2,12 @@
 #pragma once
 #include "api/api_internal.h"
 
+/* A column that is always shown, one of -o wide, and the age. */
 /* clang-format off */
+#define S(name, help) { name, "string", "", 0, help }
+#define W(name, help) { name, "string", "", 1, help }
+#define AGE S("Age", "Time since it was created.")
+
 #define CELL_KINDS(X) \
 	X(pod) X(deployment) X(statefulset) X(replicaset) X(controllerrevision) X(daemonset) X(job) \
 	X(cronjob) X(service) X(ingress) X(ingressclass) X(endpoints) X(slice) X(node) X(event) \

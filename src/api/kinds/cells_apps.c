@@ -2,10 +2,6 @@
 #include "api/kinds/cells.h"
 #include <stdio.h>
 
-#define AGE                                                          \
-	{                                                            \
-		"Age", "string", "", 0, "Time since it was created." \
-	}
 #define CONTAINERS                                                                   \
 	{                                                                            \
 		"Containers", "string", "", 1, "Names of the template's containers." \

@@ -2,19 +2,6 @@
 #include "api/kinds/cells.h"
 #include <stdio.h>
 
-#define AGE                                                          \
-	{                                                            \
-		"Age", "string", "", 0, "Time since it was created." \
-	}
-#define S(name, help)                       \
-	{                                   \
-		name, "string", "", 0, help \
-	}
-#define W(name, help)                       \
-	{                                   \
-		name, "string", "", 1, help \
-	}
-
 const struct column columns_service[] = { S("Type", "How it is reached."),
 	S("Cluster-IP", "Its address inside the cluster."), S("External-IP", "Its address outside."),
 	S("Port(s)", "Its ports."), AGE, W("Selector", "Which pods answer."), {} };

@@ -4,18 +4,6 @@
 
 #define HPA_METRICS_SHOWN 2
 
-#define AGE                                                          \
-	{                                                            \
-		"Age", "string", "", 0, "Time since it was created." \
-	}
-#define S(name, help)                       \
-	{                                   \
-		name, "string", "", 0, help \
-	}
-#define W(name, help)                       \
-	{                                   \
-		name, "string", "", 1, help \
-	}
 #define COLUMNS(x, ...) const struct column columns_##x[] = { __VA_ARGS__, {} };
 
 COLUMNS(pv, S("Capacity", "Its size."), S("Access Modes", "How it may be mounted."),
