@@ -45,9 +45,8 @@ struct control {
 	int64_t memory; /* bytes that we may use */
 };
 
-#define CONNECTION_BYTES \
-	((int64_t)32     \
-		<< 10) /* a TLS session with a client certificate 22, its request and events, the kernel 5 and more */
+/* A TLS session with a client certificate takes 22 KiB of heap, its request, its events and the kernel the rest. */
+#define CONNECTION_BYTES ((int64_t)32 << 10)
 #define STREAM_BYTES ((int64_t)512 << 10) /* of one that is stuck, both ways */
 #define FILES 65536
 #define OTHER_FILES 160 /* of the store, outgoing connections, and those accepted while others are closed */

@@ -14,8 +14,8 @@
 
 #define LOOK_MS 1000
 #define YOUNG_PART 4 /* of the connections may be half open before they have to hurry */
-#define YOUNG_MS 1000
-#define YOUNG_LOOK_MS 100
+#define HURRY_MS 1000
+#define HURRY_LOOK_MS 100
 #define STALL_MS 1000 /* who took something within this time is not shed */
 #define SAY_MS 10000
 #define CROWD 128 /* connections whose going is worth giving memory back */
@@ -165,17 +165,18 @@ static struct shed *of_loop(struct http_server *server, const struct net_loop *l
 	return s;
 }
 
+/* Who comes while many are half open gets little time (http_patience()); this is for those that came before. */
 void shed_young(struct http_server *server, struct net_loop *l)
 {
 	struct shed *s = of_loop(server, l);
 	uint64_t now = loop_ms();
 
 	if ((size_t)atomic_load(&server->young) <= server->o.connections_max / YOUNG_PART ||
-		now - s->young_ms < YOUNG_LOOK_MS)
+		now - s->young_ms < HURRY_LOOK_MS)
 		return;
 	s->young_ms = now;
 	for (struct conn *c = l->conns; c; c = c->next)
-		if (ours(s, c) && c->young && now - c->moved_ms >= YOUNG_MS)
+		if (ours(s, c) && c->young && now - c->moved_ms >= HURRY_MS)
 			conn_close(c, NULL);
 }
 
