@@ -62,7 +62,7 @@ network() {
 threads() {
 	need build/tsan --buildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false &&
 		TSAN_OPTIONS=exitcode=66:second_deadlock_stack=1 meson_tests tsan build/tsan --suite unit \
-			api api-race api-read cache store store-sqlite informer client-wire client-remote net_crowd net_http net_stream net_grpc \
+			api api-race api-read cache store store-sqlite informer client-wire client-remote net_crowd net_http net_http_body net_stream net_tls net_grpc \
 			base-clock base-crew base-err base-fiber base-log base-map base-queue base-str base-task
 }
 
