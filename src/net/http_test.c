@@ -234,12 +234,36 @@ static void serves_many_callers(void **state)
 	}
 }
 
+static void wait_until_alone(struct http_server *s)
+{
+	size_t live = 1;
+
+	for (int i = 0; i < 60000 && live; i++) {
+		task_sleep_ms(1);
+		task_lock(&s->lock);
+		live = s->live;
+		task_unlock(&s->lock);
+	}
+	assert_int_equal(live, 0);
+}
+
+/* A client whose connection the server closed, as nothing was asked on it for a while, opens another one. */
 static void connects_again(void **state)
 {
-	auto_(http_client_free) struct http_client *c = client(true, false, client_tls);
+	struct http_server_opts o = { .address = "127.0.0.1",
+		.tls = server_tls,
+		.loops = loops,
+		.n_loops = 2,
+		.handle = handle,
+		.idle_ms = 100 };
+	auto_(http_server_free) struct http_server *hasty = NULL;
+	auto_(http_client_free) struct http_client *c = NULL;
 
+	OK(http_server_new(&o, &hasty, oke));
+	auto_free char *url = xasprintf("https://localhost:%d", http_server_port(hasty));
+	OK(http_client_new(&(struct http_client_opts){ .url = url, .tls = client_tls, .loop = loops[1] }, &c, oke));
 	ask(c, "GET", "/x", STR_NULL, 200, " v2 ");
-	usleep(1200000); /* the server closes idle connections after 0.7 s */
+	wait_until_alone(hasty);
 	ask(c, "POST", "/x", STR_NULL, 200, " v2 ");
 }
 
