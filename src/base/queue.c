@@ -264,6 +264,28 @@ void queue_stop(struct queue *q)
 	task_unlock(&q->lock);
 }
 
+static bool is_stopped(struct queue *q)
+{
+	bool yes;
+
+	task_lock(&q->lock);
+	yes = q->stopped;
+	task_unlock(&q->lock);
+	return yes;
+}
+
+void queue_work(struct queue *q, void (*visit)(void *arg, struct str key), void *arg)
+{
+	char *key;
+
+	while (queue_pop(q, &key)) {
+		if (!is_stopped(q))
+			visit(arg, str_c(key));
+		queue_done(q, str_c(key));
+		free(key);
+	}
+}
+
 size_t queue_len(struct queue *q)
 {
 	size_t n;

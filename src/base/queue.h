@@ -25,4 +25,6 @@ void queue_done(struct queue *q, struct str key);
 /* Wakes every worker. Keys that are ready are still handed out, then pops return false; keys that wait for their time
  * and keys added from now on are dropped. */
 void queue_stop(struct queue *q);
+/* A worker's life: visits each key that is ready, one at a time, until the queue is stopped; what is ready then is left. */
+void queue_work(struct queue *q, void (*visit)(void *arg, struct str key), void *arg);
 size_t queue_len(struct queue *q); /* keys ready now: neither worked on nor waiting for their time */

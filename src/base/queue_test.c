@@ -281,6 +281,67 @@ static void a_sleeper_takes_over_the_watch(void **state)
 		task_sim_run(seed, 10000, two_sleepers, NULL);
 }
 
+/* ---- queue_work() ---------------------------------------------------------------------------- */
+
+struct visits {
+	struct queue *q;
+	char seen[64]; /* first letters */
+	int64_t at_ms[64];
+	int n;
+	struct mono from;
+};
+
+/* "later" asks for one more visit, twice; "slow" takes its time. */
+static void note_visit(void *arg, struct str key)
+{
+	struct visits *v = arg;
+
+	v->at_ms[v->n] = mono_ms_between(v->from, mono_now());
+	v->seen[v->n++] = key.n ? key.p[0] : '.';
+	if (str_is(key, "later") && v->n < 4)
+		queue_add_after(v->q, key, 100);
+	if (str_is(key, "slow"))
+		task_sleep_ms(1000);
+}
+
+static void visitor(void *arg)
+{
+	struct visits *v = arg;
+
+	queue_work(v->q, note_visit, v);
+}
+
+static void visit_until_stopped(void *arg)
+{
+	struct visits v = { .q = queue_new((struct queue_opts){ 0 }), .from = mono_now() };
+	struct task *t;
+
+	(void)arg;
+	queue_add(v.q, STR("")); /* the empty key is one like any other */
+	queue_add(v.q, STR("later"));
+	t = task_spawn("visitor", visitor, &v);
+	task_sleep_ms(500);
+	assert_string_equal(v.seen, ".lll");
+	assert_int_equal(v.at_ms[3], 200);
+	queue_add(v.q, STR("slow"));
+	task_sleep_ms(100);
+	queue_add(v.q, STR("unvisited"));
+	queue_add(v.q, STR("slow"));
+	queue_add_after(v.q, STR("waiting"), 100);
+	queue_stop(v.q);
+	task_join(t);
+	assert_string_equal(v.seen, ".llls"); /* what was ready is left */
+	assert_int_equal(mono_ms_between(v.from, mono_now()), 1500);
+	queue_free(v.q);
+}
+
+static void a_worker_visits_until_it_is_stopped(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 50; seed++)
+		task_sim_run(seed, 10000, visit_until_stopped, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +350,7 @@ int main(void)
 		cmocka_unit_test(comes_at_its_time),
 		cmocka_unit_test(workers_never_share_a_key),
 		cmocka_unit_test(a_sleeper_takes_over_the_watch),
+		cmocka_unit_test(a_worker_visits_until_it_is_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* Which group versions other servers serve, and whether they answer: one task that follows the APIServices. */
 #include "api/aggregate/aggregate.h"
 #include "api/custom/custom.h"
+#include "base/queue.h"
 #include <stdio.h>
 
 #define LOG_MODULE "aggregate"
@@ -9,26 +10,21 @@
 #define LOOK_MS 30000 /* at those that answer */
 #define WAIT_MS 1000  /* at those that do not */
 #define ANSWER_MS 5000
+#define LOCAL STR("") /* in the queue: the APIServices of this server's own kinds */
 
 struct entry {
 	struct arena *a;
 	struct aggregate is;
-	struct mono next;
 };
 struct aggregates {
 	struct api *api;
 	struct task_mutex lock;
-	struct task_cond wake;
-	struct map *queue;   /* names to look at now */
+	struct queue *due;   /* names to look at */
 	struct map *entries; /* name → struct entry; replaced as a whole */
 	struct task *task;
 	const char *cert_file, *key_file;
-	size_t n;   /* atomic: entries, so that most requests need no lock */
-	bool stale; /* the APIServices of this server's own kinds have to be looked at */
-	bool stop;
+	size_t n; /* atomic: entries, so that most requests need no lock */
 };
-
-static char mark;
 
 static void entry_end(void *value)
 {
@@ -40,18 +36,12 @@ static void entry_end(void *value)
 
 void aggregates_changed(struct aggregates *g, struct str name)
 {
-	task_lock(&g->lock);
-	map_put(g->queue, name, &mark);
-	task_signal(&g->wake);
-	task_unlock(&g->lock);
+	queue_add(g->due, name);
 }
 
 void aggregates_served(struct aggregates *g)
 {
-	task_lock(&g->lock);
-	g->stale = true;
-	task_signal(&g->wake);
-	task_unlock(&g->lock);
+	queue_add(g->due, LOCAL);
 }
 
 /* ---- for others ------------------------------------------------------------------------------ */
@@ -264,7 +254,7 @@ static void look_at(struct aggregates *g, struct str name)
 	}
 	v = check(g, x->a, &x->is);
 	x->is.available = !strcmp(v.value, "True");
-	x->next = mono_add_ms(mono_now(), x->is.available ? LOOK_MS : WAIT_MS);
+	queue_add_after(g->due, name, x->is.available ? LOOK_MS : WAIT_MS);
 	/* First whom requests go to, then the word that they may come. The verdict's text is the entry's. */
 	v.message = arena_strdup(a, v.message);
 	put_entry(g, name, x);
@@ -273,59 +263,21 @@ static void look_at(struct aggregates *g, struct str name)
 
 /* ---- the task -------------------------------------------------------------------------------- */
 
-/* Under the lock: the next name whose time has come; else *ret_until when the next one's does. */
-static bool next_name(struct aggregates *g, struct arena *a, struct str *ret, struct mono *ret_until)
+static void visit(void *arg, struct str name)
 {
-	struct mono now = mono_now();
-	struct str key;
-	void *value;
-	size_t i = 0;
+	struct aggregates *g = arg;
 
-	if (map_next(g->queue, &i, &key, &value)) {
-		*ret = arena_str(a, key);
-		map_take(g->queue, key);
-		return true;
-	}
-	*ret_until = MONO_NEVER;
-	for (i = 0; map_next(g->entries, &i, &key, &value);) {
-		struct entry *x = value;
-
-		if (!mono_before(now, x->next)) {
-			*ret = arena_str(a, key);
-			return true;
-		}
-		if (mono_before(x->next, *ret_until))
-			*ret_until = x->next;
-	}
-	return false;
+	if (str_eq(name, LOCAL))
+		aggregates_mend_local(g->api);
+	else
+		look_at(g, name);
 }
 
 static void run(void *arg)
 {
 	struct aggregates *g = arg;
-	struct arena *a = arena_new();
-	struct mono until;
-	struct str name;
 
-	task_lock(&g->lock);
-	while (!g->stop) {
-		bool stale = g->stale;
-
-		g->stale = false;
-		if (!stale && !next_name(g, a, &name, &until)) {
-			task_wait_until(&g->wake, &g->lock, until);
-			continue;
-		}
-		task_unlock(&g->lock);
-		if (stale)
-			aggregates_mend_local(g->api, a);
-		else
-			look_at(g, name);
-		arena_reset(a);
-		task_lock(&g->lock);
-	}
-	task_unlock(&g->lock);
-	arena_free(a);
+	queue_work(g->due, visit, g);
 }
 
 struct aggregates *aggregates_new(struct api *api)
@@ -334,8 +286,7 @@ struct aggregates *aggregates_new(struct api *api)
 
 	g->api = api;
 	task_mutex_init(&g->lock);
-	task_cond_init(&g->wake);
-	g->queue = map_new(NULL);
+	g->due = queue_new((struct queue_opts){ 0 });
 	g->entries = map_new(entry_end);
 	if (api->opts.pki_dir) {
 		g->cert_file = arena_printf(api->arena, "%s/front-client.crt", api->opts.pki_dir);
@@ -360,10 +311,7 @@ void aggregates_start(struct aggregates *g)
 
 void aggregates_stop(struct aggregates *g)
 {
-	task_lock(&g->lock);
-	g->stop = true;
-	task_signal(&g->wake);
-	task_unlock(&g->lock);
+	queue_stop(g->due);
 	g->task = task_join(g->task);
 }
 
@@ -372,9 +320,8 @@ void aggregates_free(struct aggregates *g)
 	if (!g)
 		return;
 	aggregates_stop(g);
-	map_free(g->queue);
+	queue_free(g->due);
 	map_free(g->entries);
 	task_mutex_fini(&g->lock);
-	task_cond_fini(&g->wake);
 	free(g);
 }

@@ -30,7 +30,7 @@ bool aggregates_find(struct api *api, struct arena *a, struct str group, struct 
 /* local.c: APIServices of the group versions that this server serves itself. */
 void aggregates_builtin(struct api *api, struct arena *a, void (*each)(void *arg, struct node *object), void *arg);
 /* Those of custom kinds as they ought to be, and none of what is not served any more. */
-void aggregates_mend_local(struct api *api, struct arena *a);
+void aggregates_mend_local(struct api *api);
 
 /* openapi.c: what they say of their kinds. The task belongs to aggregate.c. */
 struct aggregate_openapi *aggregate_openapi_new(struct api *api);

@@ -124,8 +124,9 @@ static void mend(struct api *api, struct arena *a, struct doc *d, struct resourc
 	}
 }
 
-void aggregates_mend_local(struct api *api, struct arena *a)
+void aggregates_mend_local(struct api *api)
 {
+	auto_(arena_free) struct arena *a = arena_new();
 	auto_(map_free) struct map *missing = served(api, a);
 	int64_t rev;
 	struct cache_list all = cache_list(api_cache(api, GROUP, RESOURCE), a, STR_NULL, STR_NULL, 0, &rev);

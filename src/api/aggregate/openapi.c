@@ -6,6 +6,7 @@
  *
  * What a server said last stays while it does not answer. ETags keep what has not changed from being sent again. */
 #include "api/aggregate/aggregate.h"
+#include "base/queue.h"
 
 #define LOG_MODULE "aggregate"
 #define ASK_MS 60000
@@ -13,6 +14,7 @@
 #define DOCUMENT_MAX ((size_t)4 << 20) /* as it comes */
 #define INDEX_MAX ((size_t)256 << 10)
 #define ALL_MAX ((size_t)16 << 20) /* tidied, of all servers together; what is more is left out */
+#define ROUND STR("")              /* the queue's only key */
 
 struct said {
 	struct arena *a;
@@ -26,10 +28,9 @@ struct said {
 struct aggregate_openapi {
 	struct api *api;
 	struct task_mutex lock;
-	struct task_cond wake;
 	struct map *said; /* "version.group" → struct said; replaced as a whole */
+	struct queue *due;
 	struct task *task;
-	bool stirred, stop;
 };
 
 static void said_end(void *value)
@@ -270,33 +271,30 @@ static void forget_others(struct aggregate_openapi *g, struct arena *a, const st
 		__atomic_add_fetch(&g->api->table_version, 1, __ATOMIC_RELEASE);
 }
 
+static void visit(void *arg, struct str round)
+{
+	struct aggregate_openapi *g = arg;
+	auto_(arena_free) struct arena *a = arena_new();
+	struct mono until = MONO_NEVER;
+	size_t n;
+	struct aggregate *all = aggregates_list(g->api, a, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		struct mono next = look(g, a, &all[i]);
+
+		if (mono_before(next, until))
+			until = next;
+	}
+	forget_others(g, a, all, n);
+	if (mono_before(until, MONO_NEVER))
+		queue_add_after(g->due, round, MAX(1, mono_ms_between(mono_now(), until)));
+}
+
 static void run(void *arg)
 {
 	struct aggregate_openapi *g = arg;
-	struct arena *a = arena_new();
 
-	task_lock(&g->lock);
-	while (!g->stop) {
-		struct mono until = MONO_NEVER;
-		size_t n;
-
-		g->stirred = false;
-		task_unlock(&g->lock);
-		struct aggregate *all = aggregates_list(g->api, a, &n);
-		for (size_t i = 0; i < n; i++) {
-			struct mono next = look(g, a, &all[i]);
-
-			if (mono_before(next, until))
-				until = next;
-		}
-		forget_others(g, a, all, n);
-		arena_reset(a);
-		task_lock(&g->lock);
-		if (!g->stirred && !g->stop)
-			task_wait_until(&g->wake, &g->lock, until);
-	}
-	task_unlock(&g->lock);
-	arena_free(a);
+	queue_work(g->due, visit, g);
 }
 
 struct aggregate_openapi *aggregate_openapi_new(struct api *api)
@@ -305,7 +303,7 @@ struct aggregate_openapi *aggregate_openapi_new(struct api *api)
 
 	g->api = api;
 	task_mutex_init(&g->lock);
-	task_cond_init(&g->wake);
+	g->due = queue_new((struct queue_opts){ 0 });
 	g->said = map_new(said_end);
 	return g;
 }
@@ -317,10 +315,7 @@ void aggregate_openapi_start(struct aggregate_openapi *g)
 
 void aggregate_openapi_stop(struct aggregate_openapi *g)
 {
-	task_lock(&g->lock);
-	g->stop = true;
-	task_signal(&g->wake);
-	task_unlock(&g->lock);
+	queue_stop(g->due);
 	g->task = task_join(g->task);
 }
 
@@ -331,14 +326,11 @@ void aggregate_openapi_free(struct aggregate_openapi *g)
 	aggregate_openapi_stop(g);
 	map_free(g->said);
 	task_mutex_fini(&g->lock);
-	task_cond_fini(&g->wake);
+	queue_free(g->due);
 	free(g);
 }
 
 void aggregate_openapi_stir(struct aggregate_openapi *g)
 {
-	task_lock(&g->lock);
-	g->stirred = true;
-	task_signal(&g->wake);
-	task_unlock(&g->lock);
+	queue_add(g->due, ROUND);
 }

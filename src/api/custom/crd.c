@@ -1,6 +1,7 @@
 /* Follows the CustomResourceDefinitions: one task that makes their kinds served, tells so in their status, and empties
  * the kinds that go. */
 #include "api/custom/custom.h"
+#include "base/queue.h"
 
 #define LOG_MODULE "crd"
 #define GROUP "apiextensions.k8s.io"
@@ -10,14 +11,9 @@
 
 struct crds {
 	struct api *api;
-	struct task_mutex lock;
-	struct task_cond wake;
-	struct map *queue;  /* names to look at */
-	struct map *again;  /* names to look at once more at again_at */
+	struct queue *due;  /* names to look at */
 	struct map *served; /* name → struct served, own; the task's alone */
-	struct mono again_at;
 	struct task *task;
-	bool stop;
 };
 
 /* A definition whose rows are there, and the names it has there: its status may not have them yet. Own. */
@@ -25,23 +21,14 @@ struct served {
 	struct doc *crd, *names;
 };
 
-static char mark;
-
 void crds_changed(struct crds *c, struct str name)
 {
-	task_lock(&c->lock);
-	map_put(c->queue, name, &mark);
-	task_signal(&c->wake);
-	task_unlock(&c->lock);
+	queue_add(c->due, name);
 }
 
 static void look_again(struct crds *c, struct str name)
 {
-	task_lock(&c->lock);
-	if (!map_len(c->again))
-		c->again_at = mono_add_ms(mono_now(), AGAIN_MS);
-	map_put(c->again, name, &mark);
-	task_unlock(&c->lock);
+	queue_add_after(c->due, name, AGAIN_MS);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -268,46 +255,21 @@ static void siblings(struct crds *c, struct str gone)
 			crds_changed(c, doc_name(all.items[i].doc));
 }
 
-static bool next_name(struct crds *c, struct arena *a, struct str *ret)
+static void visit(void *arg, struct str name)
 {
-	struct str key;
-	void *value;
-	size_t i = 0;
+	struct crds *c = arg;
+	bool was = map_get(c->served, name) != NULL;
 
-	if (map_len(c->again) && !mono_before(mono_now(), c->again_at)) {
-		for (size_t k = 0; map_next(c->again, &k, &key, &value);)
-			map_put(c->queue, key, &mark);
-		map_clear(c->again);
-	}
-	if (!map_next(c->queue, &i, &key, &value))
-		return false;
-	*ret = arena_str(a, key);
-	map_take(c->queue, key);
-	return true;
+	look_at(c, name);
+	if (was && !map_get(c->served, name))
+		siblings(c, name);
 }
 
 static void run(void *arg)
 {
 	struct crds *c = arg;
-	struct arena *a = arena_new();
-	struct str name;
 
-	task_lock(&c->lock);
-	while (!c->stop) {
-		if (!next_name(c, a, &name)) {
-			task_wait_until(&c->wake, &c->lock, map_len(c->again) ? c->again_at : MONO_NEVER);
-			continue;
-		}
-		task_unlock(&c->lock);
-		bool was = map_get(c->served, name) != NULL;
-		look_at(c, name);
-		if (was && !map_get(c->served, name))
-			siblings(c, name);
-		arena_reset(a);
-		task_lock(&c->lock);
-	}
-	task_unlock(&c->lock);
-	arena_free(a);
+	queue_work(c->due, visit, c);
 }
 
 static struct doc *accepted_names(struct arena *a, const struct doc *crd)
@@ -324,10 +286,7 @@ struct crds *crds_new(struct api *api)
 	int64_t rev;
 
 	c->api = api;
-	task_mutex_init(&c->lock);
-	task_cond_init(&c->wake);
-	c->queue = map_new(NULL);
-	c->again = map_new(NULL);
+	c->due = queue_new((struct queue_opts){ 0 });
 	c->served = map_new(served_end);
 	struct cache_list all = cache_list(api_cache(api, GROUP, RESOURCE), a, STR_NULL, STR_NULL, 0, &rev);
 	for (size_t i = 0; i < all.n; i++) {
@@ -340,7 +299,7 @@ struct crds *crds_new(struct api *api)
 			note_served(c, d, names);
 		else if (e.code)
 			log_warn("customresourcedefinition %.*s: is not served: %s", STR_ARG(doc_name(d)), e.message);
-		map_put(c->queue, doc_name(d), &mark);
+		crds_changed(c, doc_name(d));
 	}
 	return c;
 }
@@ -353,10 +312,7 @@ void crds_start(struct crds *c)
 
 void crds_stop(struct crds *c)
 {
-	task_lock(&c->lock);
-	c->stop = true;
-	task_signal(&c->wake);
-	task_unlock(&c->lock);
+	queue_stop(c->due);
 	c->task = task_join(c->task);
 }
 
@@ -365,10 +321,7 @@ void crds_free(struct crds *c)
 	if (!c)
 		return;
 	crds_stop(c);
-	map_free(c->queue);
-	map_free(c->again);
+	queue_free(c->due);
 	map_free(c->served);
-	task_mutex_fini(&c->lock);
-	task_cond_fini(&c->wake);
 	free(c);
 }
