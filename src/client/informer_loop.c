@@ -70,24 +70,26 @@ static int64_t step(struct informer *i)
 	return informer_patience(i);
 }
 
+static void visit(void *arg, struct str key)
+{
+	struct informer_loop *l = arg;
+
+	task_lock(&l->lock);
+	l->at = map_get(l->members, key);
+	task_unlock(&l->lock);
+	if (l->at)
+		queue_add_after(l->due, key, step(l->at));
+	task_lock(&l->lock);
+	l->at = NULL;
+	task_broadcast(&l->left);
+	task_unlock(&l->lock);
+}
+
 static void loop_run(void *arg)
 {
 	struct informer_loop *l = arg;
-	char *key;
 
-	while (queue_pop(l->due, &key)) {
-		task_lock(&l->lock);
-		l->at = map_get(l->members, str_c(key));
-		task_unlock(&l->lock);
-		if (l->at)
-			queue_add_after(l->due, str_c(key), step(l->at));
-		task_lock(&l->lock);
-		l->at = NULL;
-		task_broadcast(&l->left);
-		task_unlock(&l->lock);
-		queue_done(l->due, str_c(key));
-		free(key);
-	}
+	queue_work(l->due, visit, l);
 }
 
 void informer_loop_join(struct informer_loop *l, struct informer *i)

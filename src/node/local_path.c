@@ -137,8 +137,9 @@ static int remove_data(struct node_agent *n, struct doc *volume, bool *ret_later
 	return 0;
 }
 
-static void visit(struct local_paths *l, struct str name)
+static void visit(void *arg, struct str name)
 {
+	struct local_paths *l = arg;
 	struct node_agent *n = l->n;
 	auto_(doc_unref) struct doc *volume = informer_get(l->volumes, STR_NULL, name);
 	bool later = false;
@@ -179,14 +180,8 @@ static void on_volume(void *arg, struct doc *before, struct doc *after)
 static void run(void *arg)
 {
 	struct local_paths *l = arg;
-	char *name;
 
-	while (queue_pop(l->due, &name)) {
-		if (!stop_raised(l->n->stop))
-			visit(l, str_c(name));
-		queue_done(l->due, str_c(name));
-		free(name);
-	}
+	queue_work(l->due, visit, l);
 	node_task_end(l->n);
 }
 

@@ -159,8 +159,9 @@ static int read_watch(struct entry *t, struct err *e)
 	return r == -ERR_TIMEOUT ? 0 : r;
 }
 
-static void visit(struct object_cache *c, struct str key)
+static void visit(void *arg, struct str key)
 {
+	struct object_cache *c = arg;
 	struct entry *t;
 	struct err e;
 	bool unused;
@@ -192,16 +193,9 @@ static void visit(struct object_cache *c, struct str key)
 static void objects_task(void *arg)
 {
 	struct object_cache *c = arg;
-	struct node_agent *n = c->n;
-	char *key;
 
-	while (queue_pop(c->due, &key)) {
-		if (!stop_raised(n->stop))
-			visit(c, str_c(key));
-		queue_done(c->due, str_c(key));
-		free(key);
-	}
-	node_task_end(n);
+	queue_work(c->due, visit, c);
+	node_task_end(c->n);
 }
 
 /* ---- coming and going ------------------------------------------------------------------------ */
