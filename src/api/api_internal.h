@@ -280,35 +280,6 @@ struct authz_attrs {
  * never waits. */
 bool authz_allowed(
 	struct api *api, const struct identity *id, const struct authz_attrs *at, char *reason, size_t reason_max);
-/* Roles and bindings must not give what the writer lacks. ERR_FORBIDDEN. Called for every create, update and patch of
- * rbac.authorization.k8s.io with the new object. */
-int authz_check_grant(struct rq *rq, struct val object, struct val old, struct err *e);
-/* NodeRestriction: what a node identity may write. old missing: create; object missing: delete. ERR_FORBIDDEN. */
-int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e);
-
-/* ---- authentication: auth/authn.c ------------------------------------------------------------ */
-
-int auth_new(struct api *api, struct err *e); /* sets api->auth; keys are read from opts.pki_dir (may be NULL) */
-void auth_free(struct api *api);
-/* Who sends this: client certificate, bearer token (also from the WebSocket sub-protocol), impersonation headers (which
- * it authorizes), else system:anonymous. Strings in a. ERR_UNAUTHORIZED, ERR_FORBIDDEN. On a loop: must not wait. */
-int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret, struct err *e);
-/* Impersonation headers for api_call(), applied to *id. */
-int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a,
-	struct identity *id, struct err *e);
-
-/* ---- reviews and tokens: auth/review.c, token.c ---------------------------------------------- */
-
-int review_token(struct rq *rq, struct node **body, struct err *e);
-int review_self(struct rq *rq, struct node **body, struct err *e);
-int review_access(struct rq *rq, struct node **body, struct err *e);
-int review_self_access(struct rq *rq, struct node **body, struct err *e);
-int review_self_rules(struct rq *rq, struct node **body, struct err *e);
-int review_local_access(struct rq *rq, struct node **body, struct err *e);
-/* serviceaccounts/token: rq->ns and rq->name say which. */
-int token_create(struct rq *rq, struct node **body, struct err *e);
-/* /.well-known/openid-configuration and /openid/v1/jwks; false: no key. */
-bool token_openid(struct api *api, bool jwks, struct buf *out);
 
 /* ---- bootstrap: bootstrap.c ------------------------------------------------------------------ */
 

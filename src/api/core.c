@@ -1,6 +1,9 @@
 /* Making and ending the server, and the entry for requests without a socket. */
 #include "api/aggregate/aggregate.h"
+#include "api/audit/audit.h"
+#include "api/auth/auth.h"
 #include "api/custom/custom.h"
+#include "api/relay/relay.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 

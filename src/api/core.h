@@ -57,6 +57,7 @@ size_t reply_headers(struct rq *rq, const char *content_type, struct http_header
 const char *media_type(enum media m, bool watch);
 /* Audit record and metrics. Called once an answer was given (for streams: when they end). */
 void rq_done(struct rq *rq, int status);
+void rq_started(struct rq *rq); /* the headers of a stream are sent: for the audit record */
 bool gzip_bytes(struct str in, struct buf *out, int level);
 bool gunzip_bytes(struct str in, struct buf *out);
 
@@ -229,13 +230,7 @@ void causes_add(struct err *e, const struct err *from); /* appends the causes of
 /* Puts what the schema declares between what the strategy found: in the order of the fields of t. */
 void causes_merge(const struct schema_type *t, const struct err *declared, struct err *e);
 
-/* ---- auth/node_pods.c: the pods of each node, for the node authorizer (auth/auth.h) --------------- */
-struct node_pods *node_pods_new(struct cache *pods); /* begins with those that the cache has */
-struct node_pods *node_pods_free(struct node_pods *p);
-/* Where the store's work is done, before the cache shows the change. before NULL: a new pod; after NULL: it is deleted. */
-void node_pods_event(struct node_pods *p, struct doc *before, struct doc *after);
-
-/* ---- discovery.c, openapi.c, health.c, metrics.c, audit/, relay/ ----------------------------- */
+/* ---- discovery.c, openapi.c, health.c, metrics.c --------------------------------------------- */
 void discovery_index(struct rq *rq, int status); /* the paths that are served */
 bool discovery_answer(struct rq *rq);            /* /api, /apis … ; true: taken */
 bool openapi_answer(struct rq *rq);
@@ -259,15 +254,6 @@ void metrics_began(struct metrics *m, struct rq *rq); /* its verb is known */
 void metrics_ended(struct metrics *m, const struct rq *rq);
 void metrics_record(struct metrics *m, const struct rq *rq, int status);
 void metrics_answer(struct rq *rq);
-struct audit *audit_new(const struct api_opts *o, struct err *e);
-void audit_free(struct audit *a);
-void audit_received(struct audit *a, struct rq *rq); /* it is known what is asked for */
-void audit_started(struct audit *a, struct rq *rq);  /* a stream's headers are sent */
-void audit_record(struct audit *a, struct rq *rq, int status);
-bool audit_wants_answer(struct audit *a, const struct rq *rq); /* rq->audit_answer is to be set */
-void relay_start(struct rq *rq);
-struct relays *relays_new(struct api *api);
-void relays_free(struct relays *r);
 
 /* ---- resource.c, kinds/resources_builtin.c --------------------------------------------------- */
 extern const struct resource_def builtin_resources[];

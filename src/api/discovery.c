@@ -1,5 +1,6 @@
 /* Discovery: which groups, versions and resources are served; the old lists and the aggregated document. */
 #include "api/aggregate/aggregate.h"
+#include "api/auth/auth.h"
 #include "api_commit.h"
 #include <inttypes.h>
 #include <openssl/evp.h>

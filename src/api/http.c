@@ -1,5 +1,5 @@
 /* The door for HTTP: who is it, then route.c. */
-#include "api/api_internal.h"
+#include "api/auth/auth.h"
 #define LOG_MODULE "api"
 
 #define STATUS(message, reason, code)                                                                              \

@@ -1,5 +1,5 @@
 /* Answers: common headers, bodies as pieces that point into shared documents, compression. */
-#include "api/api_internal.h"
+#include "api/audit/audit.h"
 #include <stdio.h>
 #include <zlib.h>
 #define LOG_MODULE "api"
@@ -26,6 +26,11 @@ void rq_done(struct rq *rq, int status)
 	rq->answered = true;
 	metrics_record(rq->api->metrics, rq, status);
 	audit_record(rq->api->audit, rq, status);
+}
+
+void rq_started(struct rq *rq)
+{
+	audit_started(rq->api->audit, rq);
 }
 
 static struct str warning_value(struct rq *rq, const char *text)

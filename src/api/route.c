@@ -1,6 +1,8 @@
 /* From a path to what is asked, then authorization, then the right hands. Nothing here blocks. */
 #include "api/aggregate/aggregate.h"
+#include "api/audit/audit.h"
 #include "api/custom/custom.h"
+#include "api/relay/relay.h"
 #define LOG_MODULE "api"
 
 #define SEGMENTS_MAX 12

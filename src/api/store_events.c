@@ -1,5 +1,6 @@
 /* Between the store and the caches: loading at start, events afterwards, and the writes themselves. */
 #include "api/aggregate/aggregate.h"
+#include "api/auth/auth.h"
 #include "api/custom/custom.h"
 #include <stdio.h>
 #define LOG_MODULE "api"

@@ -4,7 +4,7 @@
  * Writer, still before them: NodeRestriction, role escalation.
  * Checks, of an object that is right: LimitRanger, PodSecurity, the plugins of strategy_csr.c; then webhooks and
  * ResourceQuota. */
-#include "api/api_internal.h"
+#include "api/auth/auth.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
 

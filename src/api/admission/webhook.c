@@ -1,4 +1,5 @@
 #include "api/admission/webhook.h"
+#include "api/relay/relay.h"
 #define LOG_MODULE "webhook"
 
 #define COPY_MAX ((size_t)3 << 20)

@@ -20,3 +20,11 @@ struct audit_decision {
 };
 /* By the first rule that fits; p NULL: everything at level Metadata, when it is complete. */
 struct audit_decision audit_decide(const struct audit_policy *p, const struct rq *rq);
+
+/* audit.c: the records. NULL: nothing is recorded. Any thread. */
+struct audit *audit_new(const struct api_opts *o, struct err *e);
+void audit_free(struct audit *a);
+void audit_received(struct audit *a, struct rq *rq); /* it is known what is asked for */
+void audit_started(struct audit *a, struct rq *rq);  /* a stream's headers are sent */
+void audit_record(struct audit *a, struct rq *rq, int status);
+bool audit_wants_answer(struct audit *a, const struct rq *rq); /* rq->audit_answer is to be set */

@@ -1,4 +1,4 @@
-/* What authn.c, rbac.c, node_authz.c, node_pods.c, review.c and token.c share. */
+/* Who asks, and what he may. The question itself, authz_allowed(), is in api_internal.h: everybody asks it. */
 #pragma once
 #include "api/api_internal.h"
 #include "pki/pki.h"
@@ -20,17 +20,25 @@ struct auth {
 void policy_new(struct api *api);
 void policy_free(struct auth *auth);
 /* Calls each() with every rule that holds for the identity in ns ("" = cluster scope only). each() returns true to end
- * the walk;
- * then so does this. */
+ * the walk; then so does this. */
 bool policy_rules(struct api *api, const struct identity *id, struct str ns,
 	bool (*each)(void *arg, struct val rule, const char *why), void *arg);
 bool rule_allows(struct val rule, const struct authz_attrs *at);
+/* Roles and bindings must not give what the writer lacks. ERR_FORBIDDEN. Called for every create, update and patch of
+ * rbac.authorization.k8s.io with the new object. */
+int authz_check_grant(struct rq *rq, struct val object, struct val old, struct err *e);
 
 /* node_authz.c. Name of the node that an identity is, empty: it is none. */
 struct str identity_node(const struct identity *id);
 bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at);
+/* NodeRestriction: what a node identity may write. old missing: create; object missing: delete. ERR_FORBIDDEN. */
+int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e);
 
-/* node_pods.c */
+/* node_pods.c: the pods of each node, for the node authorizer. */
+struct node_pods *node_pods_new(struct cache *pods); /* begins with those that the cache has */
+struct node_pods *node_pods_free(struct node_pods *p);
+/* Where the store's work is done, before the cache shows the change. before NULL: a new pod; after NULL: it is deleted. */
+void node_pods_event(struct node_pods *p, struct doc *before, struct doc *after);
 enum referent { REFERENT_SECRET, REFERENT_CONFIGMAP, REFERENT_CLAIM, REFERENT_SERVICE_ACCOUNT };
 /* Whether a pod bound to the node refers to the object of that namespace and name. Any thread. */
 bool node_pods_refer(struct node_pods *p, struct str node, enum referent kind, struct str ns, struct str name);
@@ -44,8 +52,28 @@ int token_identity(struct api *api, struct arena *a, struct str token, const str
 	struct identity *ret, struct err *e);
 /* Bootstrap tokens "id.secret", kept in kube-system Secrets. */
 int bootstrap_token_identity(struct api *api, struct arena *a, struct str token, struct identity *ret, struct err *e);
+/* serviceaccounts/token: rq->ns and rq->name say which. */
+int token_create(struct rq *rq, struct node **body, struct err *e);
+/* /.well-known/openid-configuration and /openid/v1/jwks; false: no key. */
+bool token_openid(struct api *api, bool jwks, struct buf *out);
+
+/* review.c: for a row's .create. */
+int review_token(struct rq *rq, struct node **body, struct err *e);
+int review_self(struct rq *rq, struct node **body, struct err *e);
+int review_access(struct rq *rq, struct node **body, struct err *e);
+int review_self_access(struct rq *rq, struct node **body, struct err *e);
+int review_self_rules(struct rq *rq, struct node **body, struct err *e);
+int review_local_access(struct rq *rq, struct node **body, struct err *e);
 
 /* authn.c */
+int auth_new(struct api *api, struct err *e); /* sets api->auth; keys are read from opts.pki_dir (may be NULL) */
+void auth_free(struct api *api);
+/* Who sends this: client certificate, bearer token (also from the WebSocket sub-protocol), impersonation headers (which
+ * it authorizes), else system:anonymous. Strings in a. ERR_UNAUTHORIZED, ERR_FORBIDDEN. On a loop: must not wait. */
+int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret, struct err *e);
+/* Impersonation headers for api_call(), applied to *id. */
+int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a,
+	struct identity *id, struct err *e);
 void identity_add_group(struct arena *a, struct identity *id, struct str group);
 bool identity_in_group(const struct identity *id, const char *group);
 struct node *identity_node_tree(struct arena *a, const struct identity *id); /* UserInfo */

@@ -1,4 +1,5 @@
 /* The builtin rows: every stable kind of Kubernetes v1.34. */
+#include "api/auth/auth.h"
 #include "api/kinds/cells.h"
 
 #define NAMES(...)                \

@@ -13,6 +13,10 @@ struct relays {
 	struct tls *tls_any; /* to pods and services: they have no certificate that we could check */
 	int tasks;           /* that run */
 };
+struct relays *relays_new(struct api *api);
+void relays_free(struct relays *r); /* waits for what runs */
+/* Takes rq, which is authorized: a sub-resource that is a stream. */
+void relay_start(struct rq *rq);
 /* Begins a task for rq, in its user's place; *ret is for relay_end(). Fails: ERR_TOO_MANY, ERR_UNAVAILABLE when stopping. */
 int relay_begin(struct rq *rq, void (*run)(void *arg), void *arg, struct place **ret, struct err *e);
 void relay_end(struct relays *r, struct place *taken); /* the last that such a task does */

@@ -136,7 +136,7 @@ static void stream(struct passage *p, int status, const struct http_header *h, s
 {
 	task_lock(&p->lock);  /* the callbacks wait until the stream is known */
 	if (!p->c.silence_ms) /* long-running */
-		audit_started(p->rq->api->audit, p->rq);
+		rq_started(p->rq);
 	p->stream = http_reply_stream(p->rq->http, status, h, n, &stream_ops, p);
 	task_unlock(&p->lock);
 	pump(p);

@@ -275,7 +275,7 @@ static void start_stream(struct rq *rq, struct watch *w)
 	size_t n = reply_headers(rq, media_type(rq->media, true), h, 40);
 
 	rq->status = 200;
-	audit_started(rq->api->audit, rq);
+	rq_started(rq);
 	if (rq->http)
 		w->stream = http_reply_stream(rq->http, 200, h, n, &stream_ops, w);
 	else
