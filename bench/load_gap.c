@@ -4,7 +4,8 @@
  *              it never waits for a processor. What it works itself is counted apart.
  *   disk       one small write of another file and its fdatasync, again and again
  *   processors a thread on each, before the client, looks at the clock: late, when the machine below us stood still; and
- *              does the same small piece of work each time (load_pace.h): told beside a gap, taken off nothing
+ *              does the same small piece of work each time (load_pace.h): taken off nothing, but gaps in which it took ten
+ *              times as long as usual, on average, are told apart: they were slowed
  *   server     its own stages, when it is Kogge, read from /metrics every second
  *   kernel     with --trace, what ran and waited in the gaps that disk and processors do not explain (load_trace.h)
  *
@@ -20,9 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GAPS_TOLD 6           /* the longest, and as many with most of their own */
-#define GAP_OBJECTS 16        /* of each client */
-#define SPAN_LEAST_NS 1000000 /* shorter ones explain nothing */
+#define GAPS_TOLD 6            /* the longest, and as many with most of their own */
+#define GAP_OBJECTS 16         /* of each client */
+#define SLOW 10                /* times the usual; crowded caches do not take as much */
+#define SLOWED_FROM_NS 5000000 /* of its own: shorter gaps are not looked at */
+#define SPAN_LEAST_NS 1000000  /* shorter ones explain nothing */
 #define PROBE_BYTES 4096
 #define PROBE_FILE_BYTES (1 << 20)
 #define PROBE_ALONE_MS 5000
@@ -37,6 +40,7 @@ struct span {
 	int64_t worked; /* the client ran */
 	int64_t disk;   /* the disk's spans cover */
 	int64_t own;    /* neither they nor pauses do */
+	bool slowed;    /* by the machine below us */
 };
 
 struct spans { /* noted by one thread */
@@ -59,7 +63,8 @@ struct gap {
 	struct spans disk;    /* of the probe */
 	struct spans *pauses; /* of each processor */
 	struct pace **paces;  /* the same */
-	int64_t alone;        /* the disk's longest before the writes began */
+	struct pace_sample usual;
+	int64_t alone; /* the disk's longest before the writes began */
 	struct seat *seats;
 	struct mono began, until;
 	int64_t writes_n, last, worked; /* acknowledged; when the newest was, and the client's processor time by then */
@@ -119,11 +124,14 @@ static int earliest_first(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Those that were slowed come last. */
 static int most_own_first(const void *a, const void *b)
 {
-	int64_t x = ((const struct span *)a)->own, y = ((const struct span *)b)->own;
+	const struct span *x = a, *y = b;
 
-	return x < y ? 1 : x > y ? -1 : 0;
+	if (x->slowed != y->slowed)
+		return x->slowed - y->slowed;
+	return x->own < y->own ? 1 : x->own > y->own ? -1 : 0;
 }
 
 /* How much of a span the others cover; they are in the order of their beginnings. */
@@ -449,37 +457,47 @@ static double times(int64_t ns, int64_t usual_ns)
 	return usual_ns ? (double)ns / (double)usual_ns : 0;
 }
 
+struct pace_times { /* of the usual time */
+	double arithmetic, memory;
+};
+
+static struct pace_times pace_of(const struct gap *g, const struct span *s)
+{
+	struct pace_sample pace = pace_mean(g->paces, (size_t)g->processors, s->began, s->ended);
+
+	return (struct pace_times){ times(pace.arithmetic_ns, g->usual.arithmetic_ns),
+		times(pace.memory_ns, g->usual.memory_ns) };
+}
+
 static void print_first(const struct gap *g, const char *name)
 {
-	struct pace_sample usual = pace_rank(g->paces, (size_t)g->processors, 0.5);
-
 	printf(",\"%s\":[", name);
 	for (size_t i = 0; i < MIN(g->writes.n, (size_t)GAPS_TOLD); i++) {
 		const struct span *w = &g->writes.v[i];
-		struct pace_sample pace = pace_mean(g->paces, (size_t)g->processors, w->began, w->ended);
+		struct pace_times pace = pace_of(g, w);
 
 		printf("%s{\"ms\":%.2f,\"disk_ms\":%.2f,\"client_ms\":%.2f,\"own_ms\":%.2f,\"at_s\":%.2f,"
-		       "\"arithmetic\":%.1f,\"memory\":%.1f,\"stages\":\"",
+		       "\"arithmetic\":%.1f,\"memory\":%.1f,\"slowed\":%s,\"stages\":\"",
 			i ? "," : "", ms(span_ns(w)), ms(w->disk), ms(w->worked), ms(w->own), (double)w->ended / 1e9,
-			times(pace.arithmetic_ns, usual.arithmetic_ns), times(pace.memory_ns, usual.memory_ns));
+			pace.arithmetic, pace.memory, w->slowed ? "true" : "false");
 		print_stages(g, w);
 		printf("\"}");
 	}
 	printf("]");
 }
 
-/* How many had more than that of their own. */
-static void print_own(const struct gap *g)
+/* How many had more than that of their own, slowed or not. */
+static void print_own(const struct gap *g, const char *name, bool slowed)
 {
 	static const int64_t bounds_ms[] = { 5, 6, 7, 8, 9, 10 };
 	const char *comma = "";
 
-	printf(",\"own_more\":{");
+	printf(",\"%s\":{", name);
 	for (size_t i = 0; i < ARRAY_LEN(bounds_ms); i++) {
 		size_t n = 0;
 
-		while (n < g->writes.n && g->writes.v[n].own > bounds_ms[i] * 1000000)
-			n++;
+		for (size_t k = 0; k < g->writes.n; k++)
+			n += g->writes.v[k].slowed == slowed && g->writes.v[k].own > bounds_ms[i] * 1000000;
 		printf("%s\"%" PRId64 "\":%zu", comma, bounds_ms[i], n);
 		comma = ",";
 	}
@@ -506,8 +524,9 @@ static void print_paces(const struct gap *g)
 static void print_gaps(struct gap *g, long processors)
 {
 	struct spans pauses = { .lock = TASK_MUTEX_INIT }, both = { .lock = TASK_MUTEX_INIT };
-	int64_t beyond_disk = 0;
+	int64_t beyond_disk = 0, most_slowed = 0;
 
+	g->usual = pace_rank(g->paces, (size_t)processors, 0.5);
 	for (long i = 0; i < processors; i++)
 		add_all(&pauses, &g->pauses[i]);
 	add_all(&both, &pauses);
@@ -520,6 +539,12 @@ static void print_gaps(struct gap *g, long processors)
 		w->disk = covered_ns(w, &g->disk);
 		w->own = span_ns(w) - covered_ns(w, &both);
 		beyond_disk = MAX(beyond_disk, span_ns(w) - w->disk);
+		if (w->own < SLOWED_FROM_NS)
+			continue;
+		struct pace_times pace = pace_of(g, w);
+		w->slowed = MAX(pace.arithmetic, pace.memory) >= SLOW;
+		if (w->slowed)
+			most_slowed = MAX(most_slowed, w->own);
 	}
 	printf("\"gap_ms\":%.2f,\"disk_ms\":%.2f,\"pause_ms\":%.2f,\"beyond_disk_ms\":%.2f", ms(g->writes.longest),
 		ms(g->disk.longest), ms(pauses.longest), ms(beyond_disk));
@@ -527,7 +552,9 @@ static void print_gaps(struct gap *g, long processors)
 	print_first(g, "longest");
 	qsort(g->writes.v, g->writes.n, sizeof(struct span), most_own_first);
 	print_first(g, "most_own");
-	print_own(g);
+	print_own(g, "own_more", false);
+	print_own(g, "slowed_more", true);
+	printf(",\"most_slowed_ms\":%.2f", ms(most_slowed));
 	print_paces(g);
 	free(pauses.v);
 	free(both.v);

@@ -5,7 +5,8 @@ PEER_KUBECONFIG and PEER_PIDS (comma-separated) name another API server that run
 alternating rounds, and told as ratios. BEFORE=PROGRAM: the same with another `kogge`, an older one, which is started too; of large definitions as well.
 QUICK=1: short spans, to see that all of it works. ONLY=pods or ONLY=api: one half.
 ONLY=node: what pods wait for on a node: starts, ends, crashes, changed objects, and the node process's memory with 100 of them.
-ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else. TRACE=FOLDER:
+ONLY=gap (make bench-gap): the longest times without an acknowledged write in MINUTES (10), beside the disk's own; nothing else. FILL=0: free
+memory stays free. TRACE=FOLDER:
 what the kernel did in those that the disk does not explain, for bench/gap_trace.py.
 ONLY=api MODE=watch: of the API figures only those of one mode of bench/load; ROUNDS: how many rounds.
 ONLY=crds: custom kinds alone, on a server with its controllers; of large definitions one a round.
@@ -502,6 +503,19 @@ def prefer(server):
                 f.write("-20")
 
 
+def memory_in_use(path):
+    """Some machines below ours take free memory back, and each page's next use costs ten times as much. So a file takes what is free, of the pages of
+    which the kernel makes others. Gives its size in MiB."""
+    with open("/proc/meminfo", encoding="utf-8") as f:
+        free = next(int(line.split()[1]) for line in f if line.startswith("MemFree:")) >> 10
+    size = min(free - 1024, (shutil.disk_usage(os.path.dirname(path)).free >> 20) - 40000)
+    with open(path, "wb") as f:
+        for _ in range(size):
+            f.write(bytes(1 << 20))
+        os.fsync(f.fileno())
+    return max(0, size)
+
+
 def gap_part():
     """The client has a processor whenever it wants one, so that a gap is the server's."""
     minutes = float(os.environ.get("MINUTES", 10))
@@ -510,6 +524,7 @@ def gap_part():
     options = {"clients": 64, "seconds": int(60 * minutes), "size": 1000, "probe": os.path.join(server.data, "probe")}
     if trace := os.environ.get("TRACE"):
         options |= {"trace": trace, "trace_ms": int(os.environ.get("TRACE_MS", 8))}
+    filled = 0 if os.environ.get("FILL") == "0" else memory_in_use(os.path.join(server.data, "filler"))
     prefer(server)
     try:
         r = load(server.kubeconfig, processes(server).values(), "gap", "gap", options, seconds=60 * minutes + 300)
@@ -517,13 +532,15 @@ def gap_part():
         row("most of a gap in which the disk's probe did not wait", f"{r['beyond_disk_ms']} ms")
         row("most of a gap's own: without the pauses of the processors", f"{r['most_own'][0]['own_ms']} ms", "≤ 10 ms")
         row("gaps with more than 5, 6, 7, 8, 9, 10 ms of their own", ", ".join(str(n) for n in r["own_more"].values()))
+        row("of others: slowed, the processors took 10 × their usual time and more", ", ".join(str(n) for n in r["slowed_more"].values()) + f"; the most {r['most_slowed_ms']} ms")
         for g in {g["at_s"]: g for g in r["longest"] + r["most_own"]}.values():
             row(f"a gap of {g['ms']} ms after {g['at_s']:.0f} s", f"disk {g['disk_ms']} ms, own {g['own_ms']} ms; the client worked for {g['client_ms']} ms; "
-                f"the processors took {g['arithmetic']} × their usual time for arithmetic, {g['memory']} × for memory; "
+                f"{'slowed: ' if g['slowed'] else ''}the processors took {g['arithmetic']} × their usual time for arithmetic, {g['memory']} × for memory; "
                 f"long stages of the store in that second: {g['stages'] or 'none'}")
         for what in ("arithmetic", "memory"):
             row(f"the same piece of {what}, each ms on each processor: median, 99 %, 99.99 %, longest", ", ".join(f"{us:g}" for us in r[f"{what}_us"]) + " µs")
         row("fdatasync with nothing else at work, longest of 5 s", f"{r['disk_alone_ms']} ms")
+        row("memory that a file kept in use", f"{filled} MiB")
         row("writes", f"{r['writes']}; the file has {os.path.getsize(os.path.join(server.data, 'control', 'store.db')) >> 20} MiB afterwards")
     finally:
         server.end()
