@@ -44,14 +44,15 @@ void reply_doc(
 void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct schema_type *type);
 void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b);
 void reply_text(struct rq *rq, int status, const char *content_type, const char *text);
-/* Pieces without owner live as long as rq. extra: further headers. */
-void reply_pieces(struct rq *rq, int status, const char *content_type, const struct http_header *extra, size_t n_extra,
-	struct net_piece *pieces, size_t n);
+/* body: lives as long as rq. extra: further headers. */
+void reply_bytes(struct rq *rq, int status, const char *content_type, const struct http_header *extra, size_t n_extra,
+	struct str body);
+/* 200 with a body that is made while it is sent; its end() frees rq, and is not called when it had to be made at once. */
+void reply_source(struct rq *rq, const char *content_type, const struct net_source *take);
 /* The client has this already (If-None-Match): answers 304 with these headers, the ETag first. */
 bool reply_not_modified(struct rq *rq, const struct http_header *headers, size_t n);
 /* What another server answered: with exactly these headers, and never compressed. */
-void reply_passed(struct rq *rq, int status, const struct http_header *headers, size_t n_headers,
-	struct net_piece *pieces, size_t n);
+void reply_passed(struct rq *rq, int status, const struct http_header *headers, size_t n_headers, struct str body);
 /* Common headers of every answer into h (room for 16 + warnings). */
 size_t reply_headers(struct rq *rq, const char *content_type, struct http_header *h, size_t max);
 const char *media_type(enum media m, bool watch);

@@ -466,9 +466,8 @@ static void aggregated(struct rq *rq, bool core)
 		buf_fini(&b);
 		return;
 	}
-	struct net_piece p = { buf_view(&b), NULL, NULL };
 	arena_hold(rq->a, b.p, free);
-	reply_pieces(rq, 200, type, extra, 2, &p, 1);
+	reply_bytes(rq, 200, type, extra, 2, buf_view(&b));
 }
 
 static void core_versions(struct rq *rq)

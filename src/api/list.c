@@ -5,10 +5,9 @@
 
 struct listing {
 	struct doc **docs; /* held by the arena */
-	struct str *keys;  /* "ns/name" */
 	size_t n, room;
 	int64_t rev, remaining;
-	struct str next; /* first key that was left out; n 0: complete */
+	struct str next; /* first key, "ns/name", that was left out; n 0: complete */
 };
 
 struct list_query {
@@ -18,22 +17,17 @@ struct list_query {
 	struct str from; /* key */
 };
 
-static void listing_add(struct rq *rq, struct listing *l, struct str key, struct doc *d)
+static void listing_add(struct rq *rq, struct listing *l, struct doc *d)
 {
 	if (l->n == l->room) {
 		size_t room = l->room ? l->room * 2 : 64;
 		struct doc **docs = ARENA_ARRAY(rq->a, struct doc *, room);
-		struct str *keys = ARENA_ARRAY(rq->a, struct str, room);
-		if (l->n) {
+		if (l->n)
 			memcpy(docs, l->docs, l->n * sizeof(*docs));
-			memcpy(keys, l->keys, l->n * sizeof(*keys));
-		}
 		l->docs = docs;
-		l->keys = keys;
 		l->room = room;
 	}
-	l->docs[l->n] = d;
-	l->keys[l->n++] = key;
+	l->docs[l->n++] = d;
 }
 
 /* d as it is served, held by the arena. */
@@ -62,7 +56,7 @@ static void list_one(struct rq *rq, struct listing *l, const struct list_query *
 	doc_hold(rq->a, d);
 	d = served(rq, d);
 	if (filter_matches(&q->filter, d))
-		listing_add(rq, l, name, d);
+		listing_add(rq, l, d);
 }
 
 static void list_from_cache(struct rq *rq, struct listing *l, const struct list_query *q)
@@ -72,7 +66,6 @@ static void list_from_cache(struct rq *rq, struct listing *l, const struct list_
 		all && q->limit ? (size_t)q->limit : 0, &l->rev);
 
 	l->docs = ARENA_ARRAY(rq->a, struct doc *, cl.n + 1);
-	l->keys = ARENA_ARRAY(rq->a, struct str, cl.n + 1);
 	l->room = cl.n + 1;
 	for (size_t i = 0; i < cl.n; i++) {
 		struct doc *d = served(rq, cl.items[i].doc);
@@ -82,12 +75,12 @@ static void list_from_cache(struct rq *rq, struct listing *l, const struct list_
 			l->next = cl.items[i].key;
 			return;
 		}
-		l->docs[l->n] = d;
-		l->keys[l->n++] = cl.items[i].key;
+		l->docs[l->n++] = d;
 	}
-	if (cl.more && l->n) {
+	if (cl.more && cl.n) {
 		l->remaining = (int64_t)cl.more;
-		l->next = arena_strf(rq->a, "%.*s%c", STR_ARG(l->keys[l->n - 1]), 1); /* right after the last one */
+		l->next =
+			arena_strf(rq->a, "%.*s%c", STR_ARG(cl.items[cl.n - 1].key), 1); /* right after the last one */
 	}
 }
 
@@ -122,7 +115,7 @@ static bool history_each(void *arg, const struct store_kv *kv)
 	doc_hold(h->rq->a, d);
 	d = served(h->rq, d);
 	if (h->all || filter_matches(&h->q->filter, d))
-		listing_add(h->rq, h->l, key, d);
+		listing_add(h->rq, h->l, d);
 	return true;
 }
 
@@ -336,23 +329,47 @@ static void list_meta(const struct listing *l, struct str token, bool count, str
 	buf_c(out, "}");
 }
 
+/* The list as text: its head, then for each item what is before it and the item, then the end. Lives in rq's arena. */
+struct list_text {
+	struct rq *rq;
+	struct doc **docs;
+	size_t n;
+	struct str head;
+	size_t at; /* pieces that were taken */
+};
+
+static struct str next_text(void *owner)
+{
+	struct list_text *t = owner;
+	size_t at = t->at++, i = (at - 1) / 2;
+
+	if (!at)
+		return t->head;
+	if (i == t->n)
+		return STR("]}");
+	return at % 2 == 0 ? doc_item_text(t->docs[i]) : i ? STR(",{") : STR("{");
+}
+
+static void text_end(void *owner)
+{
+	rq_free(((struct list_text *)owner)->rq);
+}
+
 static void reply_objects(struct rq *rq, const struct listing *l, struct str token, bool count)
 {
+	struct list_text *t = ARENA_NEW(rq->a, struct list_text);
+	struct net_source s = { .next = next_text, .end = text_end, .owner = t };
 	struct buf head = BUF_INIT;
-	struct net_piece *p = arena_alloc(rq->a, sizeof(*p) * (2 * l->n + 2));
-	size_t n = 0;
 
 	buf_printf(&head, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",", rq->res->list_kind, rq->res->api_version);
 	list_meta(l, token, count, &head);
 	buf_c(&head, ",\"items\":[");
 	arena_hold(rq->a, head.p, free);
-	p[n++] = (struct net_piece){ buf_view(&head), NULL, NULL };
-	for (size_t i = 0; i < l->n; i++) {
-		p[n++] = (struct net_piece){ i ? STR(",{") : STR("{"), NULL, NULL };
-		p[n++] = (struct net_piece){ doc_item_text(l->docs[i]), NULL, NULL };
-	}
-	p[n++] = (struct net_piece){ STR("]}"), NULL, NULL };
-	reply_pieces(rq, 200, media_type(rq->media, false), NULL, 0, p, n);
+	*t = (struct list_text){ .rq = rq, .docs = l->docs, .n = l->n, .head = buf_view(&head) };
+	s.n = head.n + STR("]}").n;
+	for (size_t i = 0; i < l->n; i++)
+		s.n += doc_item_text(l->docs[i]).n + (i ? STR(",{").n : STR("{").n);
+	reply_source(rq, media_type(rq->media, false), &s);
 }
 
 struct items {

@@ -163,7 +163,7 @@ static void send(struct rq *rq, struct str gz, const char *type)
 {
 	bool gzip = str_has(rq_header(rq, "accept-encoding"), STR("gzip"));
 	struct http_header h[4];
-	struct net_piece p = { gz, NULL, NULL };
+	struct str body = gz;
 	size_t n = 0;
 	char etag[40];
 
@@ -178,11 +178,11 @@ static void send(struct rq *rq, struct str gz, const char *type)
 		struct buf plain = BUF_INIT;
 		gunzip_bytes(gz, &plain);
 		arena_hold(rq->a, plain.p, free);
-		p.bytes = buf_view(&plain);
+		body = buf_view(&plain);
 	}
-	/* Already compressed: reply_pieces() would do it again for a large body. */
+	/* Already compressed: reply_bytes() would do it again for a large body. */
 	rq->gzip = gzip;
-	reply_pieces(rq, 200, type, h, n, &p, 1);
+	reply_bytes(rq, 200, type, h, n, body);
 }
 
 static void run(struct rq *rq)

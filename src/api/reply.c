@@ -1,4 +1,4 @@
-/* Answers: common headers, bodies as pieces that point into shared documents, compression. */
+/* Answers: common headers, bodies that point into shared documents, compression. */
 #include "api/audit/audit.h"
 #include <stdio.h>
 #include <zlib.h>
@@ -68,68 +68,67 @@ static void rq_end(void *owner)
 	rq_free(owner);
 }
 
-static void keep_answer(struct rq *rq, const struct net_piece *p, size_t n)
+static void keep_answer(struct rq *rq, struct str body)
 {
-	auto_buf struct buf b = BUF_INIT, plain = BUF_INIT;
+	auto_buf struct buf plain = BUF_INIT;
 
-	b.max = plain.max = AUDIT_ANSWER_MAX;
-	for (size_t i = 0; i < n; i++)
-		buf_str(&b, p[i].bytes);
-	if (b.full)
+	plain.max = AUDIT_ANSWER_MAX;
+	if (body.n > AUDIT_ANSWER_MAX)
 		return;
-	bool packed = b.n > 2 && (unsigned char)b.p[0] == 0x1f && (unsigned char)b.p[1] == 0x8b;
-	if (packed && !gunzip_bytes(buf_view(&b), &plain))
+	bool packed = body.n > 2 && (unsigned char)body.p[0] == 0x1f && (unsigned char)body.p[1] == 0x8b;
+	if (packed && !gunzip_bytes(body, &plain))
 		return;
-	rq->audit_answer = arena_str(rq->a, packed ? buf_view(&plain) : buf_view(&b));
+	rq->audit_answer = arena_str(rq->a, packed ? buf_view(&plain) : body);
 }
 
-/* The last piece owns the request: its arena holds every document that the others point into. */
-static void send_pieces(
-	struct rq *rq, int status, const struct http_header *h, size_t n_h, struct net_piece *p, size_t n)
+/* Its body lives in rq, or in what rq's arena holds: so that is its owner. */
+static void send_body(struct rq *rq, int status, const struct http_header *h, size_t n_h, struct str body)
 {
-	static const struct net_piece nothing;
+	struct net_piece p = { body, rq, rq_end };
 
 	if (audit_wants_answer(rq->api->audit, rq))
-		keep_answer(rq, p, n);
+		keep_answer(rq, body);
 	rq_done(rq, status);
-	PRE(n == 0 || !p[n - 1].end);
-	if (!n) {
-		struct net_piece last = nothing;
-		last.owner = rq;
-		last.end = rq_end;
-		p = ARENA_NEW(rq->a, struct net_piece);
-		*p = last;
-		n = 1;
-	} else {
-		p[n - 1].owner = rq;
-		p[n - 1].end = rq_end;
-	}
 	if (rq->http)
-		http_reply(rq->http, status, h, n_h, p, n);
+		http_reply(rq->http, status, h, n_h, &p, 1);
 	else
-		rq->sink->reply(rq->sink_arg, status, h, n_h, p, n);
+		rq->sink->reply(rq->sink_arg, status, h, n_h, &p, 1);
+}
+
+static bool gzip_source(const struct net_source *from, struct buf *out, int level)
+{
+	z_stream z = { 0 };
+	int rc = Z_OK;
+
+	if (deflateInit2(&z, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+		return false;
+	size_t bound = deflateBound(&z, from->n);
+	char *to = buf_reserve(out, bound);
+	z.next_out = (unsigned char *)to;
+	z.avail_out = (unsigned)bound;
+	for (size_t left = from->n; to && left && rc == Z_OK;) {
+		struct str piece = from->next(from->owner);
+
+		left -= piece.n;
+		z.next_in = (unsigned char *)(uintptr_t)piece.p;
+		z.avail_in = (unsigned)piece.n;
+		rc = deflate(&z, Z_NO_FLUSH);
+	}
+	if (rc == Z_OK)
+		rc = deflate(&z, Z_FINISH);
+	out->n += z.total_out;
+	deflateEnd(&z);
+	return to && rc == Z_STREAM_END;
+}
+
+static struct str all_at_once(void *owner)
+{
+	return *(struct str *)owner;
 }
 
 bool gzip_bytes(struct str in, struct buf *out, int level)
 {
-	z_stream z = { 0 };
-
-	if (deflateInit2(&z, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		return false;
-	size_t bound = deflateBound(&z, in.n);
-	char *p = buf_reserve(out, bound);
-	if (!p) {
-		deflateEnd(&z);
-		return false;
-	}
-	z.next_in = (unsigned char *)(uintptr_t)in.p;
-	z.avail_in = (unsigned)in.n;
-	z.next_out = (unsigned char *)p;
-	z.avail_out = (unsigned)bound;
-	int rc = deflate(&z, Z_FINISH);
-	out->n += z.total_out;
-	deflateEnd(&z);
-	return rc == Z_STREAM_END;
+	return gzip_source(&(struct net_source){ .n = in.n, .next = all_at_once, .owner = &in }, out, level);
 }
 
 bool gunzip_bytes(struct str in, struct buf *out)
@@ -154,77 +153,68 @@ bool gunzip_bytes(struct str in, struct buf *out)
 	return rc == Z_STREAM_END;
 }
 
-static bool accepts_gzip(struct rq *rq)
+static bool to_be_packed(struct rq *rq, size_t n)
 {
-	return str_has(rq_header(rq, "accept-encoding"), STR("gzip"));
+	return n > GZIP_FROM && !rq->gzip && str_has(rq_header(rq, "accept-encoding"), STR("gzip"));
 }
 
-static bool pieces_gzip(struct rq *rq, struct net_piece *p, size_t n, size_t total, struct buf *out)
+static void send_packed(struct rq *rq, int status, struct http_header *h, size_t n, struct buf *take_b)
 {
-	z_stream z = { 0 };
-	int rc = Z_OK;
-
-	if (deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		return false;
-	size_t bound = deflateBound(&z, total);
-	char *to = buf_reserve(out, bound);
-	z.next_out = (unsigned char *)to;
-	z.avail_out = (unsigned)bound;
-	for (size_t i = 0; to && i < n && rc == Z_OK; i++) {
-		z.next_in = (unsigned char *)(uintptr_t)p[i].bytes.p;
-		z.avail_in = (unsigned)p[i].bytes.n;
-		rc = deflate(&z, Z_NO_FLUSH);
-		if (rc == Z_BUF_ERROR)
-			rc = Z_OK;
-	}
-	if (rc == Z_OK)
-		rc = deflate(&z, Z_FINISH);
-	out->n += z.total_out;
-	deflateEnd(&z);
-	return to && rc == Z_STREAM_END;
+	h[n++] = (struct http_header){ STR("vary"), STR("Accept-Encoding") };
+	h[n++] = (struct http_header){ STR("content-encoding"), STR("gzip") };
+	arena_hold(rq->a, take_b->p, free);
+	send_body(rq, status, h, n, buf_view(take_b));
 }
 
-void reply_pieces(struct rq *rq, int status, const char *content_type, const struct http_header *extra, size_t n_extra,
-	struct net_piece *pieces, size_t n)
+void reply_bytes(struct rq *rq, int status, const char *content_type, const struct http_header *extra, size_t n_extra,
+	struct str body)
 {
 	struct http_header h[64];
-	size_t total = 0, n_h = reply_headers(rq, content_type, h, 48);
-	struct net_piece one;
+	struct buf b = BUF_INIT;
+	size_t n = reply_headers(rq, content_type, h, 48);
 
-	for (size_t i = 0; i < n_extra && n_h < 60; i++)
-		h[n_h++] = extra[i];
-	for (size_t i = 0; i < n; i++)
-		total += pieces[i].bytes.n;
-	if (total > GZIP_FROM && !rq->gzip && accepts_gzip(rq)) {
-		struct buf z = BUF_INIT;
-		h[n_h++] = (struct http_header){ STR("vary"), STR("Accept-Encoding") };
-		if (pieces_gzip(rq, pieces, n, total, &z)) {
-			h[n_h++] = (struct http_header){ STR("content-encoding"), STR("gzip") };
-			one = (struct net_piece){ buf_view(&z), NULL, NULL };
-			arena_hold(rq->a, z.p, free);
-			pieces = &one;
-			n = 1;
-		} else {
-			buf_fini(&z);
-		}
-	}
-	send_pieces(rq, status, h, n_h, pieces, n);
+	for (size_t i = 0; i < n_extra && n < 60; i++)
+		h[n++] = extra[i];
+	if (to_be_packed(rq, body.n) && gzip_bytes(body, &b, 1))
+		send_packed(rq, status, h, n, &b);
+	else
+		send_body(rq, status, h, n, body);
 }
 
-void reply_passed(struct rq *rq, int status, const struct http_header *headers, size_t n_headers,
-	struct net_piece *pieces, size_t n)
+void reply_source(struct rq *rq, const char *content_type, const struct net_source *take)
 {
-	send_pieces(rq, status, headers, n_headers, pieces, n);
+	struct http_header h[64];
+	struct buf b = BUF_INIT;
+	size_t n = reply_headers(rq, content_type, h, 48);
+
+	if (to_be_packed(rq, take->n) && gzip_source(take, &b, 1)) {
+		send_packed(rq, 200, h, n, &b);
+		return;
+	}
+	if (rq->http && !audit_wants_answer(rq->api->audit, rq)) {
+		rq_done(rq, 200);
+		http_reply_source(rq->http, 200, h, n, take);
+		return;
+	}
+	while (b.n < take->n)
+		buf_str(&b, take->next(take->owner));
+	arena_hold(rq->a, b.p, free);
+	send_body(rq, 200, h, n, buf_view(&b));
+}
+
+void reply_passed(struct rq *rq, int status, const struct http_header *headers, size_t n_headers, struct str body)
+{
+	send_body(rq, status, headers, n_headers, body);
 }
 
 void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b)
 {
-	struct net_piece p = { buf_view(take_b), NULL, NULL };
+	struct str body = buf_view(take_b);
 
 	if (take_b->p)
 		arena_hold(rq->a, take_b->p, free);
 	*take_b = BUF_INIT;
-	reply_pieces(rq, status, content_type, NULL, 0, &p, 1);
+	reply_bytes(rq, status, content_type, NULL, 0, body);
 }
 
 /* If-None-Match compares weakly: W/"x" is "x" (RFC 9110, 8.8.3.2 and 13.1.2). */
@@ -241,7 +231,7 @@ bool reply_not_modified(struct rq *rq, const struct http_header *headers, size_t
 	for (struct str one, rest = asked; str_next(&rest, ',', &one);) {
 		if (!str_is(str_trim(one), "*") && !str_eq(tag_of(one), etag))
 			continue;
-		reply_pieces(rq, 304, NULL, headers, n, NULL, 0);
+		reply_bytes(rq, 304, NULL, headers, n, STR_NULL);
 		return true;
 	}
 	return false;
@@ -249,9 +239,7 @@ bool reply_not_modified(struct rq *rq, const struct http_header *headers, size_t
 
 void reply_text(struct rq *rq, int status, const char *content_type, const char *text)
 {
-	struct net_piece p = { arena_str(rq->a, str_c(text)), NULL, NULL };
-
-	reply_pieces(rq, status, content_type, NULL, 0, &p, 1);
+	reply_bytes(rq, status, content_type, NULL, 0, arena_str(rq->a, str_c(text)));
 }
 
 static bool pretty_text(struct str in, struct buf *out)
@@ -293,7 +281,7 @@ static bool pretty_text(struct str in, struct buf *out)
 
 void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct schema_type *type)
 {
-	struct net_piece p = { doc_text(take_d), NULL, NULL };
+	struct str text = doc_text(take_d);
 	struct buf b = BUF_INIT;
 
 	doc_hold(rq->a, take_d);
@@ -310,12 +298,11 @@ void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct sc
 		reply_buf(rq, status, media_type(MEDIA_PROTOBUF, false), &b);
 		return;
 	}
-	if (rq->pretty && pretty_text(p.bytes, &b)) {
+	if (rq->pretty && pretty_text(text, &b)) {
 		reply_buf(rq, status, media_type(rq->media, false), &b);
 		return;
 	}
-	reply_pieces(
-		rq, status, media_type(rq->media == MEDIA_PROTOBUF ? MEDIA_JSON : rq->media, false), NULL, 0, &p, 1);
+	reply_bytes(rq, status, media_type(rq->media == MEDIA_PROTOBUF ? MEDIA_JSON : rq->media, false), NULL, 0, text);
 }
 
 void reply_doc(struct rq *rq, int status, struct doc *take_d)

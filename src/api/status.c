@@ -131,9 +131,8 @@ void reply_error(struct rq *rq, const struct err *e)
 	status_json(rq, e, &b);
 	if (e->retry_after_s) {
 		struct http_header h = { STR("retry-after"), str_c(rq_f(rq, "%d", e->retry_after_s)) };
-		struct net_piece p = { buf_view(&b), NULL, NULL };
 		arena_hold(rq->a, b.p, free);
-		reply_pieces(rq, status_code(rq, e), "application/json", &h, 1, &p, 1);
+		reply_bytes(rq, status_code(rq, e), "application/json", &h, 1, buf_view(&b));
 		return;
 	}
 	reply_buf(rq, status_code(rq, e), "application/json", &b);

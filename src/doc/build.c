@@ -256,6 +256,25 @@ static bool fits_small(const struct build *b)
 	return all <= DN_SMALL_MAX;
 }
 
+static uint32_t item_at(const struct doc *d)
+{
+	static const struct str lead[] = { { "apiVersion", 10 }, { "kind", 4 } };
+	uint32_t at = 1, pos = 1;
+
+	if (val_kind(doc_root(d)) != VAL_MAP)
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(lead) && at < d->nodes_n; i++) {
+		struct dnode n = dn_at(d, at);
+
+		if (dn_is_container(&n) || !str_eq(dn_key(d->text, d->extra, &n), lead[i]))
+			continue;
+		pos = dn_value_at(d->extra, &n) + n.len;
+		pos += d->text[pos] == ',';
+		at++;
+	}
+	return pos;
+}
+
 struct doc *build_finish(struct build *b)
 {
 	bool small = fits_small(b);
@@ -281,6 +300,7 @@ struct doc *build_finish(struct build *b)
 	d->text[b->text_n] = 0;
 	build_fini(b);
 
+	d->item = item_at(d);
 	meta = val_get_str(doc_root(d), STR("metadata"));
 	if (val_kind(meta) == VAL_MAP) {
 		d->meta = meta.at;

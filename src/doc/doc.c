@@ -282,22 +282,7 @@ void doc_stamp(struct doc *d, int64_t revision)
 	d->revision = revision;
 }
 
-/* Offset of what follows the leading members apiVersion and kind. */
 struct str doc_item_text(const struct doc *d)
 {
-	static const struct str lead[] = { { "apiVersion", 10 }, { "kind", 4 } };
-	uint32_t at = 1, pos = 1;
-
-	if (val_kind(doc_root(d)) != VAL_MAP)
-		return str_n(d->text, d->text_n);
-	for (size_t i = 0; i < ARRAY_LEN(lead) && at < d->nodes_n; i++) {
-		struct dnode n = dn_at(d, at);
-
-		if (dn_is_container(&n) || !str_eq(dn_key(d->text, d->extra, &n), lead[i]))
-			continue;
-		pos = dn_value_at(d->extra, &n) + n.len;
-		pos += d->text[pos] == ',';
-		at++;
-	}
-	return str_n(d->text + pos, d->text_n - pos);
+	return str_n(d->text + d->item, d->text_n - d->item);
 }

@@ -43,6 +43,7 @@ struct doc {
 	uint32_t nodes_n, text_n, extra_n;
 	uint32_t meta; /* node of the root's "metadata" map, 0: none */
 	uint32_t slot; /* node of the resourceVersion that has a slot, 0: none */
+	uint32_t item; /* offset of what follows the leading members apiVersion and kind */
 	bool small;    /* the index holds struct dnode_small, else struct dnode */
 	int64_t revision;
 	char *text, *extra;

@@ -473,8 +473,8 @@ static ssize_t send_tls(struct conn *c)
 	c->more = c->out.n > TLS_RECORD; /* records that follow each other leave as one piece */
 	if (c->stalls && !has_room(c))
 		return 0;
-	if (n < TLS_RECORD && p->next) {
-		for (n = 0; p && n < TLS_RECORD; p = p->next) {
+	if (n < TLS_RECORD && !p->whole && p->next && !p->next->whole) {
+		for (n = 0; p && n < TLS_RECORD && !p->whole; p = p->next) {
 			size_t take = MIN(p->n, TLS_RECORD - n);
 
 			memcpy(c->loop->clear + n, p->p, take);

@@ -38,7 +38,7 @@ static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *out, size
 	nghttp2_data_source *source, void *arg)
 {
 	struct stream *s = source->ptr;
-	size_t n = MIN(length, s->x.out.n);
+	size_t n = parts_next(&s->x.out, length);
 
 	if (!n && !s->x.ended) {
 		s->deferred = true;

@@ -187,7 +187,16 @@ void http_reply(struct http_request *r, int status, const struct http_header *he
 {
 	answer_head(r, status, headers,
 		n_headers); /* first: an empty piece ends at once, and the headers may live where it does */
-	parts_pieces(&r->out, pieces, n_pieces);
+	for (size_t i = 0; i < n_pieces; i++)
+		parts_piece(&r->out, &pieces[i]);
+	answer_send(r);
+}
+
+void http_reply_source(struct http_request *r, int status, const struct http_header *headers, size_t n_headers,
+	const struct net_source *take)
+{
+	answer_head(r, status, headers, n_headers);
+	parts_source(&r->out, take);
 	answer_send(r);
 }
 

@@ -43,6 +43,15 @@ struct net_piece {
 	void (*end)(void *owner);
 };
 
+/* A body that is made while it is sent, so that a long one is nowhere as a whole. */
+struct net_source {
+	size_t n; /* bytes in all, > 0 */
+	/* On the loop: the next of them, at least one, while there are any; good until the next call. */
+	struct str (*next)(void *owner);
+	void (*end)(void *owner); /* on the loop: all were taken, or nobody wants them any more */
+	void *owner;
+};
+
 /* ---- HTTP server ----------------------------------------------------------------------------- */
 
 struct http_header {
@@ -75,6 +84,8 @@ void *http_loop_of(const struct http_request *r); /* struct net_loop * */
  * the headers may have the former, which is then what GET would say. */
 void http_reply(struct http_request *r, int status, const struct http_header *headers, size_t n_headers,
 	const struct net_piece *pieces, size_t n_pieces);
+void http_reply_source(struct http_request *r, int status, const struct http_header *headers, size_t n_headers,
+	const struct net_source *take);
 void http_reply_text(struct http_request *r, int status, const char *content_type, struct str copied_body);
 
 /* A body without known length: chunked or DATA frames. */

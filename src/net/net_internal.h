@@ -9,17 +9,21 @@
 #include <sys/socket.h>
 #include <uv.h>
 
+struct conn;
+struct net_loop;
+
 /* ---- parts: a queue of bytes, ours or somebody else's ---------------------------------------- */
 
 struct part {
 	struct part *next;
 	struct part *of; /* bytes belong to this one (ref) */
-	const char *p;   /* what is left; NULL: many pieces, which parts_move() and parts_gather() make into others */
+	const char *p;   /* what is left; NULL: a source, which parts_move() and parts_gather() make into blocks */
 	size_t n;
 	unsigned refs;
 	void *owner;
 	void (*end)(void *owner);
 	size_t used, room; /* of bytes[] */
+	bool whole;        /* as much as a TLS record takes: it is one on its own, uncopied */
 	char bytes[];
 };
 struct parts {
@@ -29,16 +33,28 @@ struct parts {
 };
 void parts_fini(struct parts *l); /* drops all */
 void parts_copy(struct parts *l, struct str bytes);
-void parts_piece(struct parts *l, const struct net_piece *piece);             /* take */
-void parts_pieces(struct parts *l, const struct net_piece *pieces, size_t n); /* take them; the array is borrowed */
-void parts_drop(struct parts *l, size_t n);                                   /* the first n bytes are sent */
-void parts_move(struct parts *to, struct parts *from, size_t n); /* the first n bytes change the queue, uncopied */
-void parts_append(struct parts *to, struct parts *from);         /* all of it */
+void parts_piece(struct parts *l, const struct net_piece *piece);  /* take */
+void parts_source(struct parts *l, const struct net_source *take); /* one part: source.c */
+void parts_drop(struct parts *l, size_t n);                        /* the first n bytes are sent */
+void parts_move(struct parts *to, struct parts *from, size_t n);   /* the first n bytes change the queue, uncopied */
+void parts_append(struct parts *to, struct parts *from);           /* all of it */
 /* A frame: its head, and the first n bytes of from. Small ones are copied side by side into blocks of one TLS record, which
  * end() sees at once; a big one is moved. */
+size_t parts_next(const struct parts *l, size_t most); /* bytes of its next frame, to be moved without a copy */
 #define PARTS_SMALL ((size_t)2 << 10)
 #define PARTS_BLOCK ((size_t)16 << 10)
 void parts_gather(struct parts *to, struct str head, struct parts *from, size_t n);
+/* For source.c: a part as it is; the last one as an empty block with room for a head; and that in front of the first, when it
+ * has n bytes and the room. */
+void parts_add(struct parts *l, const char *p, size_t n, void *owner, void (*end)(void *owner));
+char *parts_block(struct parts *l, size_t head_room);
+void parts_block_used(struct parts *l, size_t n);
+bool parts_prefix(struct parts *l, struct str head, size_t n);
+/* And from it, x being a source: up to n bytes, how many are ready as one block, and just these with a head. False: they are
+ * not. */
+size_t source_move(struct parts *to, struct part *x, size_t n);
+size_t source_next(struct part *x);
+bool source_frame(struct parts *to, struct str head, struct part *x, size_t n);
 void parts_spare(bool on); /* this thread keeps the memory of some parts for the next ones; off: frees it */
 
 /* ---- loop ------------------------------------------------------------------------------------ */
@@ -49,7 +65,6 @@ struct net_msg {
 	void (*run)(struct net_msg *m);
 };
 
-struct conn;
 #define LOOP_SCRATCH ((size_t)64 << 10)
 struct net_loop {
 	uv_loop_t uv;

@@ -1,6 +1,4 @@
-/* Queues of bytes to send: copied small ones share a block, big ones stay where they are until they are sent. Many small
- * pieces, a list's, are one part that pours them into blocks when these leave the queue.
- */
+/* Queues of bytes to send: copied small ones share a block, big ones stay where they are until they are sent. */
 #include "net/net_internal.h"
 
 #define ROOM_MIN ((size_t)480)
@@ -120,6 +118,14 @@ void parts_copy(struct parts *l, struct str bytes)
 	copy(l, bytes, ROOM_MIN);
 }
 
+void parts_add(struct parts *l, const char *p, size_t n, void *owner, void (*end)(void *owner))
+{
+	struct part *x = part_new();
+
+	*x = (struct part){ .p = p, .n = n, .refs = 1, .owner = owner, .end = end };
+	parts_put(l, x);
+}
+
 void parts_piece(struct parts *l, const struct net_piece *piece)
 {
 	if (!piece->bytes.n) {
@@ -127,99 +133,46 @@ void parts_piece(struct parts *l, const struct net_piece *piece)
 			piece->end(piece->owner);
 		return;
 	}
-	struct part *x = part_new();
-
-	*x = (struct part){
-		.p = piece->bytes.p, .n = piece->bytes.n, .refs = 1, .owner = piece->owner, .end = piece->end
-	};
-	parts_put(l, x);
+	parts_add(l, piece->bytes.p, piece->bytes.n, piece->owner, piece->end);
 }
 
-/* ---- many pieces as one part ----------------------------------------------------------------- */
+/* ---- blocks of one record ---------------------------------------------------------------------- */
 
-#define MANY 16
-
-struct pieces {
-	size_t at, n;
-	struct net_piece v[];
-};
-
-static void pieces_end(void *owner)
+char *parts_block(struct parts *l, size_t head_room)
 {
-	struct pieces *s = owner;
+	struct part *x = xmalloc(sizeof(*x) + PARTS_BLOCK);
 
-	for (; s->at < s->n; s->at++)
-		if (s->v[s->at].end)
-			s->v[s->at].end(s->v[s->at].owner);
-	free(s);
+	*x = (struct part){ .p = x->bytes + head_room, .refs = 1, .used = head_room, .room = PARTS_BLOCK };
+	parts_put(l, x);
+	return x->bytes + head_room;
 }
 
-static bool is_pieces(const struct part *x)
+void parts_block_used(struct parts *l, size_t n)
+{
+	struct part *x = l->last;
+
+	x->used += n;
+	x->n += n;
+	x->whole = x->used == x->room;
+	l->n += n;
+}
+
+bool parts_prefix(struct parts *l, struct str head, size_t n)
+{
+	struct part *x = l->first;
+
+	if (x->n != n || !x->room || x->refs != 1 || (size_t)(x->p - x->bytes) < head.n)
+		return false;
+	x->p -= head.n;
+	memcpy(x->bytes + (x->p - x->bytes), head.p, head.n);
+	x->n += head.n;
+	l->n += head.n;
+	return true;
+}
+
+static bool is_source(const struct part *x)
 {
 	return !x->p;
-}
-
-void parts_pieces(struct parts *l, const struct net_piece *pieces, size_t n)
-{
-	size_t total = 0;
-
-	for (size_t i = 0; i < n; i++)
-		total += pieces[i].bytes.n;
-	if (n < MANY || total / n > PARTS_SMALL || !total) {
-		for (size_t i = 0; i < n; i++)
-			parts_piece(l, &pieces[i]);
-		return;
-	}
-	struct pieces *s = xmalloc(sizeof(*s) + n * sizeof(*pieces));
-	struct part *x = part_new();
-
-	*s = (struct pieces){ .n = n };
-	memcpy(s->v, pieces, n * sizeof(*pieces));
-	*x = (struct part){ .n = total, .refs = 1, .owner = s, .end = pieces_end };
-	parts_put(l, x);
-}
-
-/* The next n bytes of many pieces, to NULL: nowhere. */
-static void pieces_take(struct part *x, char *to, size_t n)
-{
-	struct pieces *s = x->owner;
-
-	x->n -= n;
-	while (n) {
-		struct net_piece *piece = &s->v[s->at];
-		size_t take = MIN(n, piece->bytes.n);
-
-		if (to)
-			to = mempcpy(to, piece->bytes.p, take);
-		piece->bytes = str_n(piece->bytes.p + take, piece->bytes.n - take);
-		n -= take;
-		if (piece->bytes.n)
-			return;
-		if (piece->end)
-			piece->end(piece->owner);
-		s->at++;
-	}
-}
-
-/* The first n bytes of many pieces, in blocks. */
-static void pour(struct parts *to, struct part *x, size_t n)
-{
-	while (n) {
-		struct part *t = to->last;
-
-		if (!t || !t->room || t->refs != 1 || t->used == t->room) {
-			t = xmalloc(sizeof(*t) + PARTS_BLOCK);
-			*t = (struct part){ .p = t->bytes, .refs = 1, .room = PARTS_BLOCK };
-			parts_put(to, t);
-		}
-		size_t take = MIN(n, t->room - t->used);
-
-		pieces_take(x, t->bytes + t->used, take);
-		t->used += take;
-		t->n += take;
-		to->n += take;
-		n -= take;
-	}
 }
 
 /* ---- what leaves a queue --------------------------------------------------------------------- */
@@ -231,8 +184,12 @@ void parts_drop(struct parts *l, size_t n)
 
 		if (n < x->n) {
 			l->n -= n;
-			if (is_pieces(x)) {
-				pieces_take(x, NULL, n);
+			if (is_source(x)) {
+				struct parts none = { 0 };
+
+				while (n)
+					n -= source_move(&none, x, n);
+				parts_fini(&none);
 				return;
 			}
 			x->p += n;
@@ -262,10 +219,9 @@ void parts_move(struct parts *to, struct parts *from, size_t n)
 	while (n) {
 		struct part *x = from->first;
 
-		if (is_pieces(x)) {
-			size_t take = MIN(n, x->n);
+		if (is_source(x)) {
+			size_t take = source_move(to, x, MIN(n, x->n));
 
-			pour(to, x, take);
 			from->n -= take;
 			n -= take;
 			if (!x->n)
@@ -283,11 +239,22 @@ void parts_move(struct parts *to, struct parts *from, size_t n)
 	}
 }
 
+size_t parts_next(const struct parts *l, size_t most)
+{
+	return l->n && is_source(l->first) ? MIN(most, source_next(l->first)) : MIN(most, l->n);
+}
+
 void parts_gather(struct parts *to, struct str head, struct parts *from, size_t n)
 {
-	bool moved = n > PARTS_SMALL || (n && is_pieces(from->first));
-	size_t room = !moved || is_pieces(from->first) ? PARTS_BLOCK : ROOM_MIN;
+	bool made = n && is_source(from->first), moved = n > PARTS_SMALL || made;
+	size_t room = moved ? ROOM_MIN : PARTS_BLOCK;
 
+	if (made && source_frame(to, head, from->first, n)) {
+		from->n -= n;
+		if (!from->first->n)
+			part_unref(parts_pop(from));
+		return;
+	}
 	copy(to, head, room);
 	if (moved) {
 		parts_move(to, from, n);

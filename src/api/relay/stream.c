@@ -205,9 +205,8 @@ static int reply_html(struct passage *p, int status, const struct http_header *h
 	if (rc < 0)
 		return rc;
 	rewrite_links(buf_view(&html), str_sub(rq->path, 0, rq->path.n - rq->sub_path.n), &out);
-	struct net_piece piece = { arena_str(rq->a, buf_view(&out)), NULL, NULL };
 	over(p);
-	reply_passed(rq, status, h, n, &piece, 1);
+	reply_passed(rq, status, h, n, arena_str(rq->a, buf_view(&out)));
 	return 0;
 }
 
@@ -226,7 +225,7 @@ static int answer(struct passage *p, struct err *e)
 	size_t n = headers_of(p, h);
 	if (bodiless(p, status, h, &n)) {
 		over(p);
-		reply_passed(rq, status, h, n, NULL, 0);
+		reply_passed(rq, status, h, n, STR_NULL);
 		return 0;
 	}
 	if (has_links(p, h, n) && !str_is(rq->method, "HEAD"))
