@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define LOG_MODULE "store"
+#define FEW_PAGES 64 /* of the log: folded in a moment */
 
 static void bind_bytes(sqlite3_stmt *q, int i, struct str s)
 {
@@ -123,28 +124,41 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
-/* The checkpoint task folds the log in pieces of a quarter of its limit. From half of the limit on it goes after every
- * commit, until for a moment it is level with the writers: then SQLite begins the log anew. Writers that outrun it, up to
- * twice the limit, wait for a checkpoint here. */
-static bool sqlite_fold(void *self, bool may_wait)
+/* What the file does not have yet. */
+static int pages_left(struct sqlite_engine *s)
 {
-	struct sqlite_engine *s = self;
 	int folded = atomic_load_explicit(&s->folded_pages, memory_order_relaxed);
 
-	if (s->wal_pages > 2 * s->wal_pages_max) {
-		if (may_wait)
-			sqlite_checkpoint_now(s, s->db);
-		return may_wait;
-	}
-	if (folded > s->wal_pages)
-		folded = 0; /* that was the log before this one */
-	if (s->wal_pages <= s->wal_pages_max / 2 && s->wal_pages - folded <= s->wal_pages_max / 4)
+	/* More than there are: that was the log before this one. */
+	return folded > s->wal_pages ? s->wal_pages : s->wal_pages - folded;
+}
+
+/* The checkpoint task folds the log in pieces of a quarter of its limit. From half of the limit on it goes after every
+ * commit, until for a moment it is level with the writers: then SQLite begins the log anew. One who writes alone, commit
+ * after commit, seldom lets that be: his log is levelled behind his answer, when little is left. A crowd would wait for the
+ * file's fsync: its log is levelled only where it outran the task, at twice the limit. */
+static bool sqlite_fold(void *self, bool alone)
+{
+	struct sqlite_engine *s = self;
+	bool half = s->wal_pages > s->wal_pages_max / 2;
+	int left = pages_left(s);
+
+	if (s->wal_pages > 2 * s->wal_pages_max || (alone && half && left <= FEW_PAGES))
+		return false;
+	if (!half && left <= s->wal_pages_max / 4)
 		return true;
 	task_lock(&s->lock);
 	s->want_checkpoint = true;
 	task_signal(&s->work);
 	task_unlock(&s->lock);
 	return true;
+}
+
+static void sqlite_level(void *self)
+{
+	struct sqlite_engine *s = self;
+
+	sqlite_checkpoint_now(s, s->db);
 }
 
 static int sqlite_commit(void *self, struct err *e)
@@ -310,6 +324,7 @@ const struct store_engine sqlite_engine_ops = {
 	.compact = sqlite_compact,
 	.sweep = sqlite_sweep,
 	.fold = sqlite_fold,
+	.level = sqlite_level,
 	.checkpoints = sqlite_checkpoints,
 	.bytes = sqlite_bytes,
 	.backup = sqlite_backup,

@@ -52,7 +52,7 @@ struct store {
 	bool closing, gathering;
 	bool at_work; /* somebody does the store's work: who set it */
 	bool crowded; /* the last writers came several at a time */
-	bool late;    /* a writer left something to do to the store's task, which may take long */
+	bool late;    /* a writer who came alone left the engine's level() to the store's task */
 
 	atomic_int coming;
 	_Atomic int64_t revision, compacted, commits, writes;
@@ -266,7 +266,9 @@ static void fold(struct store *s)
 {
 	if (!s->engine->fold)
 		return;
-	s->engine->fold(s->self, true);
+	if (s->late || !s->engine->fold(s->self, false))
+		s->engine->level(s->self);
+	s->late = false;
 	lap(s, STORE_FOLD);
 }
 
@@ -309,7 +311,6 @@ static struct op *take_ops(struct store *s, bool *stop)
 	while (s->at_work || (!s->first && !s->closing && !s->sweeping && !s->late))
 		task_wait(&s->work, &s->lock);
 	s->at_work = true;
-	s->late = false;
 	lap(s, STORE_WAIT);
 	if (s->first)
 		gather(s);
@@ -366,7 +367,7 @@ static void work_alone(struct store *s, struct op *op)
 	bool late;
 
 	run_group(s, &op, 1);
-	late = s->engine->fold && !s->engine->fold(s->self, false);
+	late = s->engine->fold && !s->engine->fold(s->self, true);
 	lap(s, STORE_FOLD);
 	atomic_store_explicit(&s->busy_since, 0, memory_order_relaxed);
 	task_lock(&s->lock);

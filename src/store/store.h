@@ -85,7 +85,7 @@ enum store_health store_health(struct store *s);
 	X(STORE_PUBLISH, "publish")       /* on_event(): caches and watchers */                 \
 	X(STORE_ANSWER, "answer")         /* the writers are woken */                           \
 	X(STORE_SWEEP, "sweep")           /* a piece of compaction */                           \
-	X(STORE_FOLD, "fold")             /* the log is too long: writers outran checkpoints */ \
+	X(STORE_FOLD, "fold")             /* the log into the file, where checkpoints do not */ \
 	X(STORE_CHECKPOINT, "checkpoint") /* the checkpoint task: log into file, fsync */
 #define STORE_STAGE(id, name) id,
 enum store_stage { STORE_STAGES(STORE_STAGE) STORE_STAGES_N };

@@ -44,9 +44,10 @@ struct store_engine {
 	 * nothing is left. */
 	int (*compact)(void *self, int64_t revision, struct err *e);
 	bool (*sweep)(void *self, size_t rows);
-	/* After commits, when their writers have been answered: what keeps the log short. False: that would take long now,
-	 * and may_wait says that it shall not. NULL: nothing to do. */
-	bool (*fold)(void *self, bool may_wait);
+	/* After a commit, when its writers have been answered: sees to it that the log stays short, without taking time.
+	 * alone: one writer, who came alone. False: level() has to. NULL: there is no log. */
+	bool (*fold)(void *self, bool alone);
+	void (*level)(void *self);                /* folds all of the log, so that the next write begins it anew */
 	struct stage *(*checkpoints)(void *self); /* of its own task; NULL: it has none */
 	int64_t (*bytes)(void *self);
 	int (*backup)(void *self, const char *to, struct err *e); /* NULL: cannot. On the caller's task */
