@@ -18,6 +18,7 @@ struct rq;
 struct custom;
 struct crds;
 struct aggregates;
+struct patience;
 struct aggregate_openapi;
 struct held_event;
 
@@ -175,6 +176,7 @@ struct api {
 	struct outgoing *outgoing;
 	struct crds *crds;
 	struct aggregates *aggregates;
+	struct patience *patience;
 	struct aggregate_openapi *aggregate_openapi;
 	struct watches *slow_watches; /* of kinds that a webhook converts: it keeps nobody else waiting */
 	struct openapi_cache *openapi;

@@ -120,6 +120,7 @@ int api_new(const struct api_opts *o, struct api **ret, struct err *e)
 	api->lanes = lanes_new(api);
 	api->relays = relays_new(api);
 	api->outgoing = outgoing_new();
+	api->patience = patience_new();
 	if (start(api, e) < 0)
 		goto failed;
 	*ret = api;
@@ -132,6 +133,8 @@ failed:
 void api_stop(struct api *api)
 {
 	__atomic_store_n(&api->stopping, true, __ATOMIC_RELEASE);
+	if (api->outgoing) /* first: those that end below may wait for others' answers */
+		outgoing_stop(api->outgoing);
 	if (api->watches)
 		watches_stop(api->watches);
 	if (api->slow_watches)
@@ -143,8 +146,6 @@ void api_stop(struct api *api)
 	if (api->aggregate_openapi)
 		aggregate_openapi_stop(api->aggregate_openapi);
 	api->upkeep = upkeep_free(api->upkeep);
-	if (api->outgoing)
-		outgoing_stop(api->outgoing);
 	if (api->lanes)
 		lanes_stop(api->lanes);
 }
@@ -162,6 +163,7 @@ struct api *api_free(struct api *api)
 	lanes_free(api->lanes);
 	relays_free(api->relays);
 	outgoing_free(api->outgoing);
+	patience_free(api->patience);
 	auth_free(api);
 	ipalloc_free(api->ipalloc);
 	node_pods_free(api->node_pods);

@@ -142,7 +142,7 @@ static int local_call(void *self, const struct client_request *c, struct doc **r
 	if ((rc = begin(l, c, &rq, &other, e)) < 0)
 		return rc;
 	if (other)
-		rc = client_call(aggregate_client_of(other), c, &out.doc, e);
+		rc = aggregate_client_call(other, c, &out.doc, e);
 	else if (rq->verb == V_GET)
 		rc = get(rq, &out.doc, e);
 	else if (rq_stopping(rq->api))
@@ -171,7 +171,7 @@ static int local_list(void *self, const struct client_request *c, void (*each)(v
 	if (rc < 0)
 		return rc;
 	if (other) {
-		rc = client_list(aggregate_client_of(other), c, each, arg, ret_rev, e);
+		rc = aggregate_client_list(other, c, each, arg, ret_rev, e);
 		finish(rq, other, rc, 200, e);
 		return rc;
 	}

@@ -10,8 +10,10 @@ import time
 
 import pytest
 from conftest import figures
+from custom import condition
 from kube import ApiError, path, until
 from test_aggregation import NAME, SERVICES, available, own_address
+from test_stop import stop
 from webhook_server import certificate, configuration
 
 MOST_MIB = 24
@@ -172,14 +174,18 @@ def test_webhook(server, bad, webhook, what):
 
 # ---- aggregated servers --------------------------------------------------------------------------------------------------
 
-def aggregate(kube, bad):
-    """Where it serves its kind."""
+def api_service(kube, bad):
     at = "/api/v1/namespaces/default"
     kube.create(f"{at}/services", {"metadata": {"name": "bad"}, "spec": {"ports": [{"port": 443, "targetPort": bad.port}]}})
     kube.create(f"{at}/endpoints", {"metadata": {"name": "bad"}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": bad.port}]}]})
     kube.create(SERVICES, {"metadata": {"name": NAME.rsplit("/", 1)[1]}, "spec": {
         "group": "wardle.example.com", "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
         "service": {"namespace": "default", "name": "bad", "port": 443}, "insecureSkipTLSVerify": True}})
+
+
+def aggregate(kube, bad):
+    """Where it serves its kind."""
+    api_service(kube, bad)
     available(kube, "True")
     return "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders"
 
@@ -278,6 +284,60 @@ def test_packed_requests_are_refused(server):
     with Peak(server) as peak:
         code, text = server.kube.clone(20).text("POST", path("configmaps", "default"), BOMB)
     assert code == 400 and peak.most < MOST_MIB, (code, text)
+
+
+class Hung(Bad):
+    """It says what it has, and nothing else for ever."""
+
+    def __init__(self, folder):
+        self.waiting, self.most = set(), 0
+        super().__init__(folder, "DNS:bad.default.svc")
+        self.answer = self.hold
+        kinds = DISCOVERY.replace(b'"list"]', b'"list", "delete"]')
+        self.discovery = once(HEAD + b"Content-Length: %d\r\n\r\n" % len(kinds), kinds)
+
+    def hold(self, sock, _stop):
+        """Until who asks goes away."""
+        flunders = b"/flunders" in self.head
+        if flunders:
+            self.waiting.add(sock)
+            self.most = max(self.most, len(self.waiting))
+        try:
+            sock.recv(1)
+        finally:
+            self.waiting.discard(sock)
+
+
+@pytest.fixture
+def hung(tmp_path):
+    one = Hung(tmp_path)
+    yield one
+    one.end()
+
+
+def test_workers_are_left_to_others(hung, fresh):
+    one = fresh(node=False).start().wait_api()
+    aggregate(one.kube, hung)
+    ending = [path("namespaces", name=f"ending-{i}") for i in range(6)]
+    for where in ending:
+        one.kube.create(path("namespaces"), {"metadata": {"name": where.rsplit("/", 1)[1]}})
+        one.kube.delete(where)
+    for where in ending:
+        until(lambda w=where: condition(one.kube.get(w), "NamespaceDeletionContentFailure").get("status") == "True", 60, "it is said who holds it")
+    one.kube.create(path("configmaps", "default"), {"metadata": {"name": "orphan", "ownerReferences": [
+        {"apiVersion": "v1", "kind": "Secret", "name": "nobody", "uid": "was-never"}]}})
+    until(lambda: one.kube.text("GET", path("configmaps", "default", "orphan"))[0] == 404, 60, "other work goes on")
+    assert hung.most == 2
+    until(lambda: hung.waiting, 60, "it is asked again")
+    stop(one, "while controllers wait for a server that does not answer")
+
+
+def test_a_stop_does_not_wait_for_who_does_not_answer(hung, fresh):
+    hung.discovery = hung.hold
+    one = fresh(node=False).start().wait_api()
+    api_service(one.kube, hung)
+    until(lambda: any(a.startswith(DISCOVERY_PATH) for a in hung.asked), 60, "it is asked what it has")
+    stop(one, "while an aggregated server does not answer")
 
 
 def test_nobody_takes_the_last_stream(bad, fresh):

@@ -253,6 +253,10 @@ static void look_at(struct aggregates *g, struct str name)
 		return;
 	}
 	v = check(g, x->a, &x->is);
+	if (rq_stopping(g->api)) { /* that is why it did not answer, not because it is ill */
+		entry_end(x);
+		return;
+	}
 	x->is.available = !strcmp(v.value, "True");
 	queue_add_after(g->due, name, x->is.available ? LOOK_MS : WAIT_MS);
 	/* First whom requests go to, then the word that they may come. The verdict's text is the entry's. */

@@ -50,11 +50,25 @@ bool aggregate_answer(struct rq *rq);
 size_t aggregate_who_max(const struct identity *id);
 size_t aggregate_who(struct arena *a, const struct identity *id, struct http_header *h);
 
+/* patience.c: whether and how long the server's own parts wait for others. */
+struct patience;
+struct patience *patience_new(void);
+struct patience *patience_free(struct patience *p); /* accepts NULL */
+AUTO(struct patience, patience_free)
+/* Before a call: *ret is a place to wait at until patience_leave(). ERR_UNAVAILABLE: it is not to be asked just now. */
+struct patience_place;
+int patience_enter(struct patience *p, struct str server, struct patience_place **ret, struct err *e);
+void patience_leave(struct patience *p, struct str server, struct patience_place *place, bool failed);
+
 /* client.c: for the server's own parts. Own: *ret. Fails: ERR_UNAVAILABLE. */
 struct aggregate_client;
 int aggregate_client_new(struct api *api, const struct aggregate *to, const struct identity *id,
 	struct aggregate_client **ret, struct err *e);
-struct client *aggregate_client_of(struct aggregate_client *c); /* borrow */
+struct client *aggregate_client_of(struct aggregate_client *c); /* borrow; for watches */
+/* As client_call() and client_list(), with patience. */
+int aggregate_client_call(struct aggregate_client *c, const struct client_request *rq, struct doc **ret, struct err *e);
+int aggregate_client_list(struct aggregate_client *c, const struct client_request *rq,
+	void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24], struct err *e);
 struct aggregate_client *aggregate_client_free(struct aggregate_client *c);
 /* Own: what a group version has, as it was seen last. Fails: ERR_UNAVAILABLE (nobody who answers has it), ERR_FORBIDDEN. */
 int aggregate_discover(struct api *api, const struct identity *id, struct str group, struct str version,

@@ -11,6 +11,7 @@ struct aggregate_client {
 	struct api *api;
 	struct outgoing_link *link;
 	struct client *client;
+	struct str server; /* for patience */
 };
 
 struct aggregate_client *aggregate_client_free(struct aggregate_client *c)
@@ -36,7 +37,7 @@ int aggregate_client_new(struct api *api, const struct aggregate *to, const stru
 	struct aggregate_client *c = ARENA_NEW(a, struct aggregate_client);
 	struct http_header *h = ARENA_ARRAY(a, struct http_header, aggregate_who_max(id));
 
-	*c = (struct aggregate_client){ .a = a, .api = api, .link = link };
+	*c = (struct aggregate_client){ .a = a, .api = api, .link = link, .server = outgoing_url(a, &to->target) };
 	c->client = client_over(&(struct client_over_opts){ .http = outgoing_client(link),
 		.headers = h,
 		.n_headers = aggregate_who(a, id, h),
@@ -50,6 +51,31 @@ int aggregate_client_new(struct api *api, const struct aggregate *to, const stru
 struct client *aggregate_client_of(struct aggregate_client *c)
 {
 	return c->client;
+}
+
+int aggregate_client_call(struct aggregate_client *c, const struct client_request *rq, struct doc **ret, struct err *e)
+{
+	struct patience_place *place;
+	int rc = patience_enter(c->api->patience, c->server, &place, e);
+
+	if (rc < 0)
+		return rc;
+	rc = client_call(c->client, rq, ret, e);
+	patience_leave(c->api->patience, c->server, place, rc < 0);
+	return rc;
+}
+
+int aggregate_client_list(struct aggregate_client *c, const struct client_request *rq,
+	void (*each)(void *arg, struct doc *take), void *arg, char ret_rev[24], struct err *e)
+{
+	struct patience_place *place;
+	int rc = patience_enter(c->api->patience, c->server, &place, e);
+
+	if (rc < 0)
+		return rc;
+	rc = client_list(c->client, rq, each, arg, ret_rev, e);
+	patience_leave(c->api->patience, c->server, place, rc < 0);
+	return rc;
 }
 
 int aggregate_discover(struct api *api, const struct identity *id, struct str group, struct str version,

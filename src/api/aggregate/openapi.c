@@ -217,7 +217,7 @@ static struct said *ask(struct aggregate_openapi *g, const struct aggregate *x, 
 		s->trouble = arena_printf(a, "its OpenAPI index: %s", e.message);
 		s->v3_url = was ? arena_str(a, was->v3_url) : STR_NULL;
 	}
-	if (s->trouble[0] &&
+	if (s->trouble[0] && !rq_stopping(g->api) &&
 		(!was || strcmp(s->trouble, was->trouble) != 0)) /* it is asked each minute, and told of once */
 		log_warn("apiservice %s.%s: %s", x->version, x->group, s->trouble);
 	return s;
