@@ -202,6 +202,8 @@ def cluster_half():
         pod_times(server)
         time.sleep(5)
         at_rest(server, "after the pods")
+        time.sleep(0 if QUICK else 45)
+        at_rest(server, "from 110 s after the pods on")
     finally:
         server.end()
 

@@ -243,6 +243,51 @@ static void pages_go_on_after_compaction(void **state)
 	}
 }
 
+/* What a watch from that version is told: nothing yet, or that it is too old. */
+static int resumed(struct fixture *f, const char *version)
+{
+	const struct gvr maps = { "", "v1", "configmaps" };
+	struct client *c = api_local_client(f->api, "admin", (const char *const[]){ "system:masters", NULL }, "test");
+	struct client_request rq = { .verb = VERB_WATCH, .res = maps, .resource_version = str_c(version) };
+	struct client_stream *s;
+	struct err e;
+
+	err_init(&e);
+	int rc = client_watch(c, &rq, &s, &e);
+	if (rc >= 0)
+		client_close(c, s);
+	client_free(c);
+	return rc;
+}
+
+static void play_with_time(void *arg)
+{
+	void *state;
+
+	setup(&state);
+	struct fixture *f = state;
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"a\"}}"));
+	auto_free char *before = xstrdup(get(f, "metadata.resourceVersion"));
+	task_sleep_ms(10000);
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"b\"}}"));
+	auto_free char *seen = xstrdup(get(f, "metadata.resourceVersion"));
+	task_sleep_ms(74000);
+	assert_int_equal(resumed(f, before), 0);
+	task_sleep_ms(40000);
+	assert_int_equal(resumed(f, before), -ERR_EXPIRED);
+	assert_int_equal(resumed(f, seen), 0); /* it missed nothing */
+	teardown(&state);
+	*(bool *)arg = true;
+}
+
+static void changes_are_kept_for_a_while(void **state)
+{
+	bool done = false;
+
+	task_sim_run(1, 600000, play_with_time, &done);
+	assert_true(done);
+}
+
 static void discovery_speaks_old_and_new(void **state)
 {
 	struct fixture *f = *state;
@@ -327,6 +372,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_watch_without_room_misses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_go_on_after_compaction, setup, teardown),
+		cmocka_unit_test(changes_are_kept_for_a_while),
 		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_a_client_has_is_not_sent_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_bad_option_is_told, setup, teardown),

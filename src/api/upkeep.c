@@ -1,8 +1,13 @@
 /* What the API does for its store when nobody asks: values that were written under another key are written again under
- * the one that counts now, the administrator's copy of the keys is kept true, and history that nobody may ask for any
- * more goes. */
+ * the one that counts now, the administrator's copy of the keys is kept true, history that nobody may ask for any
+ * more goes, and so does memory that nothing needs. */
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
+
+#define LOOK_MS 25000          /* at what memory may be given back */
+#define FRESH_MS (3 * LOOK_MS) /* changes are kept at least so long for clients that come back, as upstream does */
+#define WORTH_BYTES ((int64_t)256 << 10) /* forgotten: worth a walk through the heap */
+#define BUSY_WRITES 100                  /* since the last look: no time for that */
 
 struct upkeep {
 	struct api *api;
@@ -143,22 +148,70 @@ static void compact(struct api *api, int64_t revision)
 		log_warn("%s", e.message);
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Where the store was at the latest looks, oldest first. */
+struct looks {
+	int64_t revision[FRESH_MS / LOOK_MS + 1];
+	bool owed; /* there is memory to give back */
+};
+
+static void looks_init(struct looks *l, int64_t revision)
+{
+	for (size_t i = 0; i < ARRAY_LEN(l->revision); i++)
+		l->revision[i] = revision;
+	l->owed = true; /* from the start of the program */
+}
+
+/* Changes that were for clients who come back, and what a burst left in the heap, as soon as little is written. */
+static void look(struct api *api, struct looks *l)
+{
+	size_t last = ARRAY_LEN(l->revision) - 1;
+
+	memmove(l->revision, l->revision + 1, last * sizeof(*l->revision));
+	l->revision[last] = store_revision(api->opts.store);
+	bool busy = l->revision[last] - l->revision[last - 1] >= BUSY_WRITES;
+	l->owed |= cache_budget_forget(api->budget, l->revision[0]) >= WORTH_BYTES || busy;
+	if (!l->owed || busy)
+		return;
+	memory_rest();
+	l->owed = false;
+}
+
+/* ---- the task -------------------------------------------------------------------------------- */
+
+static bool sleep_until(struct upkeep *u, struct mono t)
+{
+	return stop_sleep_ms(u->stop, MAX(mono_ms_between(mono_now(), t) + 1, 0));
+}
+
 static void run(void *arg)
 {
 	struct upkeep *u = arg;
-	int64_t before = store_revision(u->api->opts.store);
+	int64_t before = store_revision(u->api->opts.store), every_ms = u->api->opts.compact_every_s * 1000;
+	struct looks looks;
+	int round = 0;
 
+	looks_init(&looks, before);
 	if (u->api->opts.seal) {
 		keep_recovery(u->api);
 		reseal_all(u);
 	}
 	/* What was there one interval ago goes: continue tokens and watches live at least that long. After two rounds
 	 * everything that older keys wrote before this process began is gone, too. */
-	for (int round = 1; stop_sleep_ms(u->stop, u->api->opts.compact_every_s * 1000); round++) {
-		if (round == 2 && u->api->opts.seal)
+	struct mono compaction = mono_add_ms(mono_now(), every_ms), next = mono_add_ms(mono_now(), LOOK_MS);
+	while (sleep_until(u, mono_before(next, compaction) ? next : compaction)) {
+		if (!mono_before(mono_now(), next)) {
+			look(u->api, &looks);
+			next = mono_add_ms(mono_now(), LOOK_MS);
+		}
+		if (mono_before(mono_now(), compaction))
+			continue;
+		if (++round == 2 && u->api->opts.seal)
 			retire_keys(u->api);
 		compact(u->api, before);
 		before = store_revision(u->api->opts.store);
+		compaction = mono_add_ms(mono_now(), every_ms);
 	}
 }
 

@@ -1,6 +1,8 @@
 /* One number of bytes for the rings of all caches: a busy resource may use what the quiet ones do not need. */
 #include "cache/cache_internal.h"
 
+#define FORGET_AT_ONCE 64
+
 struct cache_budget *cache_budget_new(int64_t bytes)
 {
 	struct cache_budget *b = xcalloc(1, sizeof(*b));
@@ -73,4 +75,37 @@ void budget_trim(struct cache_budget *b)
 		task_unlock(&c->lock);
 	}
 	task_unlock(&b->lock);
+}
+
+/* Of one cache, under its lock: a few, so that whoever writes or reads it does not wait for all. */
+static int64_t forget_some(struct cache *c, int64_t revision)
+{
+	uint64_t until = MIN(ring_after(&c->ring, revision), c->ring.first + FORGET_AT_ONCE);
+	int64_t bytes = 0;
+
+	if (c->ring.first < until)
+		until = MIN(until, watches_oldest(c));
+	while (c->ring.first < until)
+		bytes += ring_drop(&c->ring);
+	ring_fit(&c->ring);
+	return bytes;
+}
+
+int64_t cache_budget_forget(struct cache_budget *b, int64_t revision)
+{
+	int64_t all = 0, bytes;
+
+	do {
+		bytes = 0;
+		task_lock(&b->lock);
+		for (struct cache *c = b->first; c; c = c->budget_next) {
+			task_lock(&c->lock);
+			bytes += forget_some(c, revision);
+			task_unlock(&c->lock);
+		}
+		atomic_fetch_sub(&b->used, bytes);
+		task_unlock(&b->lock);
+		all += bytes;
+	} while (bytes);
+	return all;
 }

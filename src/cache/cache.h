@@ -2,9 +2,9 @@
  *
  * Flow:   store ──► cache_apply() ──► readers (GET, LIST) and watchers (HTTP streams, controllers, nodes).
  * Thread: read from any task; cache_apply() belongs to who does the store's work.
- * Memory: one reference to every document it can still show; all rings of a `struct cache_budget` share its bytes. A
- * watcher
- *         that falls out of the ring gets -ERR_EXPIRED and nobody else waits for it. */
+ * Memory: one reference to every document it can still show; all rings of a `struct cache_budget` share its bytes, and
+ *         keep what is younger than their owner says. A watcher that falls out of the ring gets -ERR_EXPIRED and
+ *         nobody else waits for it. */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
@@ -15,6 +15,8 @@ struct cache;
 struct cache_budget; /* shared byte budget of event rings */
 struct cache_budget *cache_budget_new(int64_t bytes);
 struct cache_budget *cache_budget_free(struct cache_budget *b);
+/* All rings forget the changes up to this revision, but what an open watch has still to show. Returns their bytes. */
+int64_t cache_budget_forget(struct cache_budget *b, int64_t revision);
 
 /* name: for messages, "pods". */
 struct cache *cache_new(const char *name, struct cache_budget *budget);

@@ -71,6 +71,7 @@ struct ring {
 /* Takes both entries. Returns the bytes it is charged. */
 int64_t ring_push(struct ring *r, struct change take);
 int64_t ring_drop(struct ring *r); /* the oldest; returns its bytes */
+void ring_fit(struct ring *r);     /* gives back the room of changes that are gone */
 void ring_fini(struct ring *r);
 static inline const struct change *ring_at(const struct ring *r, uint64_t seq)
 {
@@ -124,6 +125,8 @@ struct cache_watch {
 
 /* Under the lock: the armed watches that want this change, as a list for watches_notify(). NULL key: all. */
 struct cache_watch *watches_collect(struct cache *c, const struct str *key);
+/* Under the lock: the oldest change that a watch has still to look at; the ring's end: none. */
+uint64_t watches_oldest(const struct cache *c);
 /* Outside the lock. */
 void watches_notify(struct cache *c, struct cache_watch *list);
 /* Drops one reference; the last one frees. The caller holds the lock, and no longer afterwards. */

@@ -257,6 +257,48 @@ static void too_old_is_told_and_disturbs_nobody(void **state)
 	cache_budget_free(b);
 }
 
+static void old_changes_are_forgotten_but_what_is_still_to_be_shown(void **state)
+{
+	struct cache_budget *b = cache_budget_new(1 << 20);
+	struct cache *c = cache_new("pods", b), *other = cache_new("nodes", b);
+	struct cache_watch *slow, *again;
+	struct cache_event ev;
+	struct err e;
+	int n = 0;
+
+	err_init(&e);
+	cache_ready(c, 10);
+	cache_ready(other, 10);
+	assert_int_equal(cache_watch(c, 10, STR(""), bell, &n, &slow, NULL), 0);
+	for (int64_t rev = 11; rev <= 300; rev++)
+		apply(c, "a/x", false, rev);
+	apply(other, "n", false, 301);
+	assert_int_equal(cache_budget_forget(b, 290), 0);
+	assert_event(slow, 11, 0, false);
+	assert_true(cache_budget_forget(b, 290) > 0); /* that one alone */
+	assert_int_equal(cache_watch(c, 10, STR(""), bell, &n, &again, &e), -ERR_EXPIRED);
+	for (int64_t rev = 12; rev <= 300; rev++)
+		assert_event(slow, rev, rev - 1, false);
+	assert_none(slow, 300);
+
+	assert_true(cache_budget_forget(b, 290) > 0);
+	assert_int_equal(cache_watch(c, 289, STR(""), bell, &n, &again, &e), -ERR_EXPIRED);
+	assert_int_equal(
+		cache_watch(c, 290, STR(""), bell, &n, &again, NULL), 0); /* whoever has seen it misses nothing */
+	assert_event(again, 291, 290, false);
+	cache_watch_free(again);
+	assert_true(cache_budget_forget(b, 301) > 0);
+	assert_int_equal(cache_budget_forget(b, 301), 0);
+	assert_none(slow, 300);
+	apply(c, "a/x", true, 302);
+	assert_event(slow, 302, 300, true);
+	assert_int_equal(cache_watch_next(slow, &ev, NULL, &e), 0);
+	cache_watch_free(slow);
+	cache_free(c);
+	cache_free(other);
+	cache_budget_free(b);
+}
+
 /* ---- many tasks ------------------------------------------------------------------------------ */
 
 struct crowd {
@@ -397,6 +439,7 @@ int main(void)
 		cmocka_unit_test(a_watch_sees_each_change_once),
 		cmocka_unit_test(the_last_event_arms_the_bell),
 		cmocka_unit_test(too_old_is_told_and_disturbs_nobody),
+		cmocka_unit_test(old_changes_are_forgotten_but_what_is_still_to_be_shown),
 		cmocka_unit_test(a_crowd_reads_and_watches),
 		cmocka_unit_test(a_crowd_in_a_simulation),
 	};

@@ -9,9 +9,8 @@ static int64_t cost(const struct change *ch)
 	return (int64_t)(sizeof(*ch) + sizeof(*ch->after) + ch->after->n + doc_bytes(ch->after->doc));
 }
 
-static void grow(struct ring *r)
+static void resize(struct ring *r, size_t cap)
 {
-	size_t cap = r->cap ? r->cap * 2 : RING_FIRST;
 	struct change *slots = xcalloc(cap, sizeof(*slots));
 
 	for (uint64_t seq = r->first; seq < r->end; seq++)
@@ -26,7 +25,7 @@ int64_t ring_push(struct ring *r, struct change take)
 	int64_t n = cost(&take);
 
 	if (r->end - r->first == r->cap)
-		grow(r);
+		resize(r, r->cap ? r->cap * 2 : RING_FIRST);
 	r->slots[r->end++ & (r->cap - 1)] = take;
 	atomic_fetch_add_explicit(&r->bytes, n, memory_order_relaxed);
 	return n;
@@ -43,6 +42,16 @@ int64_t ring_drop(struct ring *r)
 	entry_unref(ch.before);
 	entry_unref(ch.after);
 	return n;
+}
+
+void ring_fit(struct ring *r)
+{
+	size_t cap = RING_FIRST;
+
+	while (cap < r->end - r->first)
+		cap *= 2;
+	if (cap < r->cap)
+		resize(r, cap);
 }
 
 void ring_fini(struct ring *r)

@@ -108,6 +108,16 @@ struct cache_watch *watches_collect(struct cache *c, const struct str *key)
 	return list;
 }
 
+uint64_t watches_oldest(const struct cache *c)
+{
+	uint64_t oldest = c->ring.end;
+
+	for (const struct cache_watch *w = c->watches; w; w = w->next)
+		if (!w->armed && w->seq >= c->ring.first) /* those that are behind it have lost already */
+			oldest = MIN(oldest, w->seq);
+	return oldest;
+}
+
 void watches_notify(struct cache *c, struct cache_watch *list)
 {
 	struct cache_watch *w = list, *next;
