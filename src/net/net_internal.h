@@ -44,11 +44,10 @@ size_t parts_next(const struct parts *l, size_t most); /* bytes of its next fram
 #define PARTS_SMALL ((size_t)2 << 10)
 #define PARTS_BLOCK ((size_t)16 << 10)
 void parts_gather(struct parts *to, struct str head, struct parts *from, size_t n);
-/* For source.c: a part as it is; the last one as an empty block with room for a head; and that in front of the first, when it
- * has n bytes and the room. */
+/* For source.c: a part as it is; a block of n bytes, to be filled at once, with room for a head; and that in front of the first
+ * part, when it has n bytes and the room. */
 void parts_add(struct parts *l, const char *p, size_t n, void *owner, void (*end)(void *owner));
-char *parts_block(struct parts *l, size_t head_room);
-void parts_block_used(struct parts *l, size_t n);
+char *parts_block(struct parts *l, size_t head_room, size_t n);
 bool parts_prefix(struct parts *l, struct str head, size_t n);
 /* And from it, x being a source: up to n bytes, how many are ready as one block, and just these with a head. False: they are
  * not. */

@@ -138,23 +138,18 @@ void parts_piece(struct parts *l, const struct net_piece *piece)
 
 /* ---- blocks of one record ---------------------------------------------------------------------- */
 
-char *parts_block(struct parts *l, size_t head_room)
+char *parts_block(struct parts *l, size_t head_room, size_t n)
 {
-	struct part *x = xmalloc(sizeof(*x) + PARTS_BLOCK);
+	struct part *x = xmalloc(sizeof(*x) + head_room + n);
 
-	*x = (struct part){ .p = x->bytes + head_room, .refs = 1, .used = head_room, .room = PARTS_BLOCK };
+	*x = (struct part){ .p = x->bytes + head_room,
+		.n = n,
+		.refs = 1,
+		.used = head_room + n,
+		.room = head_room + n,
+		.whole = head_room + n == PARTS_BLOCK };
 	parts_put(l, x);
 	return x->bytes + head_room;
-}
-
-void parts_block_used(struct parts *l, size_t n)
-{
-	struct part *x = l->last;
-
-	x->used += n;
-	x->n += n;
-	x->whole = x->used == x->room;
-	l->n += n;
 }
 
 bool parts_prefix(struct parts *l, struct str head, size_t n)

@@ -30,9 +30,8 @@ void parts_source(struct parts *l, const struct net_source *take)
 
 static void pour(struct source *s, size_t n)
 {
-	char *to = parts_block(&s->ready, HEAD_ROOM);
+	char *to = parts_block(&s->ready, HEAD_ROOM, n);
 
-	parts_block_used(&s->ready, n);
 	while (n) {
 		if (!s->piece.n)
 			s->piece = s->from.next(s->from.owner);
