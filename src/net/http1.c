@@ -394,7 +394,7 @@ static void on_input(struct conn *c, struct str bytes)
 	if (h->state == DONE)
 		return;
 	if (h->state == HEAD && !h->in.n)
-		rest(h, http_patience(h->server)); /* the first byte of a request */
+		rest(h, h->server->o.header_ms); /* the first byte of a request */
 	if (h->in.n) {
 		keep_waiting(h);
 		buf_add(&h->in, bytes.p, bytes.n);
@@ -468,7 +468,7 @@ void http1_begin(struct conn *c, struct http_server *s)
 	h->server = s;
 	h->in = BUF_INIT;
 	conn_set(c, &http1_ops, h);
-	rest(h, http_patience(s));
+	rest(h, s->o.header_ms);
 }
 
 struct http_server *http1_server(const struct conn *c)

@@ -147,7 +147,7 @@ static const struct http_exchange_ops exchange_ops = { .answer = on_answer, .mor
 
 static void rest(struct http2 *h)
 {
-	conn_deadline(h->c, h->n_reading ? http_patience(h->server) : h->n_streams ? 0 : h->server->o.idle_ms);
+	conn_deadline(h->c, h->n_reading ? h->server->o.header_ms : h->n_streams ? 0 : h->server->o.idle_ms);
 }
 
 static struct stream *stream_new(struct http2 *h, int32_t id)

@@ -32,17 +32,6 @@ void http_server_unref(struct http_server *s)
 	free(s);
 }
 
-/* A handshake or the start of a request costs tens of KiB: when many are half open, each gets little time. */
-#define YOUNG_MANY 256
-#define YOUNG_MS 2000
-
-int64_t http_patience(struct http_server *s)
-{
-	int many = (int)MIN((size_t)YOUNG_MANY, s->o.connections_max / 16);
-
-	return atomic_load(&s->young) > many ? MIN(s->o.header_ms, (int64_t)YOUNG_MS) : s->o.header_ms;
-}
-
 void http_grown(struct http_server *s, struct conn *c)
 {
 	if (!c->young)
@@ -144,8 +133,7 @@ static void arrival_run(struct net_msg *m)
 	c->peer = peer_new(a->address, NULL);
 	c->young = true;
 	atomic_fetch_add(&s->young, 1);
-	conn_deadline(c, http_patience(s));
-	shed_young(s, a->loop);
+	conn_deadline(c, s->o.header_ms);
 	free(a);
 }
 

@@ -309,19 +309,17 @@ void http_server_ref(struct http_server *s);
 void http_server_unref(struct http_server *s);
 struct http_header *headers_copy(const struct http_header *h, size_t n); /* own: one block */
 void http_grown(struct http_server *s, struct conn *c);                  /* it sent a request, or goes */
-int64_t http_patience(struct http_server *s);                            /* ms for what is half open */
 struct http_server *http_server_of(const struct conn *c);                /* NULL: not a server's */
 /* shed.c: who has to go. */
 void shed_new(struct http_server *s);
 void shed_free(struct http_server *s);
 void shed_begin(struct http_server *s, const struct net_loop *l); /* on that loop */
 void shed_end(struct http_server *s, const struct net_loop *l);
-void shed_stir(struct net_loop *l);                         /* on that loop: something moved */
-void shed_crowd(struct http_server *s);                     /* any thread: there are too many connections */
-void shed_young(struct http_server *s, struct net_loop *l); /* on that loop: one more half-open connection came */
-bool shed_makes_room(struct http_server *s);                /* any thread: some are about to go since shed_crowd() */
-size_t parts_hold(const struct parts *l, bool shared);      /* bytes of memory */
-void http_server_lost(struct http_server *s);               /* a connection is gone, and its reference */
+void shed_stir(struct net_loop *l);                    /* on that loop: something moved */
+void shed_crowd(struct http_server *s);                /* any thread: there are too many connections */
+bool shed_makes_room(struct http_server *s);           /* any thread: some are about to go since shed_crowd() */
+size_t parts_hold(const struct parts *l, bool shared); /* bytes of memory */
+void http_server_lost(struct http_server *s);          /* a connection is gone, and its reference */
 /* Each takes the caller's reference to the server. */
 void http1_begin(struct conn *c, struct http_server *s);
 void http2_begin(struct conn *c, struct http_server *s);

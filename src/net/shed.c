@@ -1,11 +1,12 @@
 /* Who has to go when a server has too many connections, or too much that nobody reads.
  *
  * Too many: of each loop's the quarter that is half open for the longest, or where none is, the quarter at rest for the
- * longest; new ones are refused only when all have work. Half-open ones alone may be a quarter of the most: beyond, those go
- * that had a second. Too much: those whose reader has taken nothing for the longest, until the rest fits. A watcher comes back
- * with its resourceVersion, so it loses nothing but time.
+ * longest; new ones are refused only when all have work. While many are half open, those go that had two seconds, for a
+ * handshake or the start of a request costs tens of KiB. Too much: those whose reader has taken nothing for the longest, until
+ * the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time.
  *
- * A loop is looked at a second after something moved on it, and on while somebody stalls: when nothing happens nobody wakes. */
+ * A loop is looked at a second after something moved on it, and on while somebody stalls or many are half open: when nothing
+ * happens nobody wakes. */
 #include "base/arena.h"
 #include "net/net_internal.h"
 #include <stdlib.h>
@@ -13,9 +14,9 @@
 #include "base/log.h"
 
 #define LOOK_MS 1000
-#define YOUNG_PART 4 /* of the connections may be half open before they have to hurry */
-#define HURRY_MS 1000
-#define HURRY_LOOK_MS 100
+#define YOUNG_MANY ((size_t)256) /* half open, or this part of all that there may be, are many */
+#define YOUNG_PART 16
+#define YOUNG_MS 2000 /* since it came, or something was sent to it */
 #define STALL_MS 1000 /* who took something within this time is not shed */
 #define SAY_MS 10000
 #define CROWD 128 /* connections whose going is worth giving memory back */
@@ -33,7 +34,6 @@ struct shed {
 	atomic_bool ordered;
 	atomic_size_t found; /* that had to go, at the last look */
 	size_t crowd;        /* connections, at the most since memory was given back */
-	uint64_t young_ms;   /* when half-open ones were looked at last */
 };
 
 struct candidate {
@@ -165,19 +165,17 @@ static struct shed *of_loop(struct http_server *server, const struct net_loop *l
 	return s;
 }
 
-/* Who comes while many are half open gets little time (http_patience()); this is for those that came before. */
-void shed_young(struct http_server *server, struct net_loop *l)
+/* True: many are half open, and those that had their time go. */
+static bool hurry_young(struct shed *s)
 {
-	struct shed *s = of_loop(server, l);
-	uint64_t now = loop_ms();
+	size_t few = MIN(YOUNG_MANY, s->server->o.connections_max / YOUNG_PART);
 
-	if ((size_t)atomic_load(&server->young) <= server->o.connections_max / YOUNG_PART ||
-		now - s->young_ms < HURRY_LOOK_MS)
-		return;
-	s->young_ms = now;
-	for (struct conn *c = l->conns; c; c = c->next)
-		if (ours(s, c) && c->young && now - c->moved_ms >= HURRY_MS)
+	if ((size_t)atomic_load(&s->server->young) <= few)
+		return false;
+	for (struct conn *c = s->loop->conns; c; c = c->next)
+		if (ours(s, c) && c->young && loop_ms() - c->moved_ms >= YOUNG_MS)
 			conn_close(c, NULL);
+	return true;
 }
 
 /* ---- too much -------------------------------------------------------------------------------- */
@@ -211,7 +209,7 @@ static void on_look(uv_timer_t *t)
 {
 	struct shed *s = t->data;
 	struct candidates all = { 0 };
-	bool stalled = false;
+	bool stalled = false, many = hurry_young(s);
 	uint64_t now = loop_ms(), since = 0;
 	size_t most = s->server->o.unread_max / s->server->o.n_loops, held, n = 0, conns = 0;
 
@@ -237,7 +235,7 @@ static void on_look(uv_timer_t *t)
 			"port %d: answers that nobody reads hold %zu KiB, of %zu at most: ended those of %zu connections that took nothing for the longest",
 			s->server->port, held >> 10, most >> 10, n);
 	give_back(s, conns);
-	if (stalled)
+	if (stalled || many)
 		look_later(s);
 }
 
