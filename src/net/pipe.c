@@ -153,10 +153,13 @@ static void on_input(struct conn *c, struct str bytes)
 	conn_pause(c, true);
 }
 
-/* It is paused, or its reader takes nothing. */
+/* It is paused, or its reader may take nothing of what is to be sent. (That it is blocked shows only when nobody says anything
+ * more, and then this is not asked again.) */
 static void expect_stuck(struct net_pipe *p)
 {
-	if (p->nudged || p->given_up || !(p->c->blocked || p->c->paused))
+	const struct conn *c = p->c;
+
+	if (p->nudged || p->given_up || !(c->paused || p->out.n || c->out.n || c->late.n))
 		return;
 	p->nudged = true;
 	conn_deadline(p->c, NUDGE_MS);
