@@ -67,7 +67,7 @@ bench: build/kogge test-images ## measures Kogge, beside PEER_KUBECONFIG where g
 	@ninja -C $(BUILD) bench/load bench/cri | tail -1
 	@/usr/bin/python3 bench/run.py
 
-bench-gap: build/kogge ## longest times without an acknowledged write, beside the disk's own; MINUTES=10; TRACE=FOLDER: what the kernel did
+bench-gap: build/kogge ## longest times without an acknowledged write, beside the disk's own; MINUTES=10; FILL=0: free memory stays free; TRACE=FOLDER: what the kernel did
 	@ninja -C $(BUILD) bench/load | tail -1
 	@ONLY=gap /usr/bin/python3 bench/run.py
 
