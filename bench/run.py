@@ -526,9 +526,9 @@ def gap_part():
     options = {"clients": 64, "seconds": int(60 * minutes), "size": 1000, "probe": os.path.join(server.data, "probe")}
     if trace := os.environ.get("TRACE"):
         options |= {"trace": trace, "trace_ms": int(os.environ.get("TRACE_MS", 8))}
-    filled = 0 if os.environ.get("FILL") == "0" else memory_in_use(os.path.join(server.data, "filler"))
-    prefer(server)
     try:
+        filled = 0 if os.environ.get("FILL") == "0" else memory_in_use(os.path.join(server.data, "filler"))
+        prefer(server)
         r = load(server.kubeconfig, processes(server).values(), "gap", "gap", options, seconds=60 * minutes + 300)
         row("longest time without an acknowledged write", f"{r['gap_ms']} ms; the disk's longest fdatasync beside it {r['disk_ms']} ms; a processor's longest pause {r['pause_ms']} ms")
         row("most of a gap in which the disk's probe did not wait", f"{r['beyond_disk_ms']} ms")
