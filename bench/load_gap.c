@@ -452,21 +452,23 @@ static int open_probe(const char *path)
 
 /* ---- the mode -------------------------------------------------------------------------------- */
 
-static double times(int64_t ns, int64_t usual_ns)
-{
-	return usual_ns ? (double)ns / (double)usual_ns : 0;
-}
-
-struct pace_times { /* of the usual time */
-	double arithmetic, memory;
+static const char *const works[] = {
+#define PACE_WORK(id, name) [id] = (name),
+	PACE_WORKS(PACE_WORK)
+#undef PACE_WORK
 };
 
-static struct pace_times pace_of(const struct gap *g, const struct span *s)
+/* In times of what is usual. */
+static double pace_of(const struct gap *g, const struct span *s, double times[static PACE_WORKS_N])
 {
 	struct pace_sample pace = pace_mean(g->paces, (size_t)g->processors, s->began, s->ended);
+	double most = 0;
 
-	return (struct pace_times){ times(pace.arithmetic_ns, g->usual.arithmetic_ns),
-		times(pace.memory_ns, g->usual.memory_ns) };
+	for (size_t i = 0; i < PACE_WORKS_N; i++) {
+		times[i] = g->usual.ns[i] ? (double)pace.ns[i] / (double)g->usual.ns[i] : 0;
+		most = MAX(most, times[i]);
+	}
+	return most;
 }
 
 static void print_first(const struct gap *g, const char *name)
@@ -474,12 +476,16 @@ static void print_first(const struct gap *g, const char *name)
 	printf(",\"%s\":[", name);
 	for (size_t i = 0; i < MIN(g->writes.n, (size_t)GAPS_TOLD); i++) {
 		const struct span *w = &g->writes.v[i];
-		struct pace_times pace = pace_of(g, w);
+		double times[PACE_WORKS_N];
 
+		(void)pace_of(g, w, times);
 		printf("%s{\"ms\":%.2f,\"disk_ms\":%.2f,\"client_ms\":%.2f,\"own_ms\":%.2f,\"at_s\":%.2f,"
-		       "\"arithmetic\":%.1f,\"memory\":%.1f,\"slowed\":%s,\"stages\":\"",
+		       "\"slowed\":%s,",
 			i ? "," : "", ms(span_ns(w)), ms(w->disk), ms(w->worked), ms(w->own), (double)w->ended / 1e9,
-			pace.arithmetic, pace.memory, w->slowed ? "true" : "false");
+			w->slowed ? "true" : "false");
+		for (size_t k = 0; k < PACE_WORKS_N; k++)
+			printf("\"%s\":%.1f,", works[k], times[k]);
+		printf("\"stages\":\"");
 		print_stages(g, w);
 		printf("\"}");
 	}
@@ -512,13 +518,12 @@ static void print_paces(const struct gap *g)
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
 		s[i] = pace_rank(g->paces, (size_t)g->processors, parts[i]);
-	printf(",\"arithmetic_us\":[");
-	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-		printf("%s%.1f", i ? "," : "", (double)s[i].arithmetic_ns / 1e3);
-	printf("],\"memory_us\":[");
-	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-		printf("%s%.1f", i ? "," : "", (double)s[i].memory_ns / 1e3);
-	printf("]");
+	for (size_t k = 0; k < PACE_WORKS_N; k++) {
+		printf(",\"%s_us\":[", works[k]);
+		for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+			printf("%s%.1f", i ? "," : "", (double)s[i].ns[k] / 1e3);
+		printf("]");
+	}
 }
 
 static void print_gaps(struct gap *g, long processors)
@@ -535,14 +540,14 @@ static void print_gaps(struct gap *g, long processors)
 		qsort(both.v, both.n, sizeof(struct span), earliest_first);
 	for (size_t i = 0; i < g->writes.n; i++) {
 		struct span *w = &g->writes.v[i];
+		double times[PACE_WORKS_N];
 
 		w->disk = covered_ns(w, &g->disk);
 		w->own = span_ns(w) - covered_ns(w, &both);
 		beyond_disk = MAX(beyond_disk, span_ns(w) - w->disk);
 		if (w->own < SLOWED_FROM_NS)
 			continue;
-		struct pace_times pace = pace_of(g, w);
-		w->slowed = MAX(pace.arithmetic, pace.memory) >= SLOW;
+		w->slowed = pace_of(g, w, times) >= SLOW;
 		if (w->slowed)
 			most_slowed = MAX(most_slowed, w->own);
 	}

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #define MULTIPLICATIONS 2000 /* some 2 µs */
-#define PAGES 64
+#define NEAR_PAGES 64
+#define FAR_PAGES 32768 /* 128 MiB: half a second goes by until one is read again */
+#define FAR_STEPS 32
 #define PAGE_BYTES 4096
 #define LINE_BYTES 64
 
@@ -19,27 +21,28 @@ struct page {
 };
 
 struct pace {
-	struct page *pages; /* a ring through all of them, in no order: each read waits for the one before */
+	struct page *near, *far; /* rings through all of them, in no order: each read waits for the one before */
+	uint32_t far_at;
 	uint64_t sum;
 	struct pace_sample *samples;
 	size_t n, max;
 };
 
-static struct page *pages_new(void)
+static struct page *pages_new(uint32_t n)
 {
-	struct page *pages = xcalloc(PAGES, sizeof(*pages));
-	uint32_t order[PAGES];
+	struct page *pages = xcalloc(n, sizeof(*pages));
+	auto_free uint32_t *order = xcalloc(n, sizeof(*order));
 
-	for (uint32_t i = 0; i < PAGES; i++)
+	for (uint32_t i = 0; i < n; i++)
 		order[i] = i;
-	for (uint32_t i = PAGES - 1; i > 0; i--) {
+	for (uint32_t i = n - 1; i > 0; i--) {
 		uint32_t k = (uint32_t)rand_below(i + 1), was = order[i];
 
 		order[i] = order[k];
 		order[k] = was;
 	}
-	for (uint32_t i = 0; i < PAGES; i++)
-		pages[order[i]].lines[order[i] % ARRAY_LEN(pages->lines)].next = order[(i + 1) % PAGES];
+	for (uint32_t i = 0; i < n; i++)
+		pages[order[i]].lines[order[i] % ARRAY_LEN(pages->lines)].next = order[(i + 1) % n];
 	return pages;
 }
 
@@ -47,7 +50,8 @@ struct pace *pace_new(size_t samples_max)
 {
 	struct pace *p = xcalloc(1, sizeof(*p));
 
-	p->pages = pages_new();
+	p->near = pages_new(NEAR_PAGES);
+	p->far = pages_new(FAR_PAGES);
 	p->max = samples_max;
 	p->samples = xmalloc(samples_max * sizeof(*p->samples));
 	memset(p->samples, 0xff, samples_max * sizeof(*p->samples)); /* nobody takes new pages while he measures */
@@ -63,32 +67,34 @@ static uint64_t multiply(uint64_t x)
 	return x;
 }
 
-static void walk(const struct page *pages)
+static uint32_t walk(const struct page *pages, uint32_t at, int steps)
 {
-	uint32_t at = 0;
-
-	for (int i = 0; i < PAGES; i++)
+	for (int i = 0; i < steps; i++)
 		at = ((const volatile struct page *)pages)[at].lines[at % ARRAY_LEN(pages->lines)].next;
+	return at;
 }
 
 void pace_note(struct pace *p, int64_t at)
 {
-	struct mono began = mono_now(), middle, end;
+	struct mono t[4] = { mono_now() };
 
 	if (p->n == p->max)
 		return;
 	p->sum = multiply(p->sum);
-	middle = mono_now();
-	walk(p->pages);
-	end = mono_now();
-	p->samples[p->n++] = (struct pace_sample){ at, middle.ns - began.ns, end.ns - middle.ns };
+	t[1] = mono_now();
+	(void)walk(p->near, 0, NEAR_PAGES);
+	t[2] = mono_now();
+	p->far_at = walk(p->far, p->far_at, FAR_STEPS);
+	t[3] = mono_now();
+	p->samples[p->n++] = (struct pace_sample){ at, { t[1].ns - t[0].ns, t[2].ns - t[1].ns, t[3].ns - t[2].ns } };
 }
 
 struct pace *pace_free(struct pace *p)
 {
 	if (!p)
 		return NULL;
-	free(p->pages);
+	free(p->near);
+	free(p->far);
 	free(p->samples);
 	free(p);
 	return NULL;
@@ -112,20 +118,21 @@ static int64_t rank(int64_t *v, size_t n, double part)
 struct pace_sample pace_rank(struct pace *const *p, size_t n, double part)
 {
 	struct pace_sample ret = { 0 };
-	size_t all = 0, k = 0;
+	size_t all = 0;
 
 	for (size_t i = 0; i < n; i++)
 		all += p[i]->n;
 	if (!all)
 		return ret;
-	auto_free int64_t *arithmetic = xcalloc(all, sizeof(int64_t)), *memory = xcalloc(all, sizeof(int64_t));
-	for (size_t i = 0; i < n; i++)
-		for (size_t j = 0; j < p[i]->n; j++, k++) {
-			arithmetic[k] = p[i]->samples[j].arithmetic_ns;
-			memory[k] = p[i]->samples[j].memory_ns;
-		}
-	ret.arithmetic_ns = rank(arithmetic, all, part);
-	ret.memory_ns = rank(memory, all, part);
+	auto_free int64_t *v = xcalloc(all, sizeof(*v));
+	for (size_t work = 0; work < PACE_WORKS_N; work++) {
+		size_t k = 0;
+
+		for (size_t i = 0; i < n; i++)
+			for (size_t j = 0; j < p[i]->n; j++)
+				v[k++] = p[i]->samples[j].ns[work];
+		ret.ns[work] = rank(v, all, part);
+	}
 	return ret;
 }
 
@@ -140,13 +147,11 @@ struct pace_sample pace_mean(struct pace *const *p, size_t n, int64_t from, int6
 
 			if (s->at < from || s->at > to)
 				continue;
-			ret.arithmetic_ns += s->arithmetic_ns;
-			ret.memory_ns += s->memory_ns;
+			for (size_t work = 0; work < PACE_WORKS_N; work++)
+				ret.ns[work] += s->ns[work];
 			all++;
 		}
-	if (all) {
-		ret.arithmetic_ns /= all;
-		ret.memory_ns /= all;
-	}
+	for (size_t work = 0; all && work < PACE_WORKS_N; work++)
+		ret.ns[work] /= all;
 	return ret;
 }

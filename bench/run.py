@@ -537,10 +537,10 @@ def gap_part():
         row("of others: slowed, the processors took 10 × their usual time and more", ", ".join(str(n) for n in r["slowed_more"].values()) + f"; the most {r['most_slowed_ms']} ms")
         for g in {g["at_s"]: g for g in r["longest"] + r["most_own"]}.values():
             row(f"a gap of {g['ms']} ms after {g['at_s']:.0f} s", f"disk {g['disk_ms']} ms, own {g['own_ms']} ms; the client worked for {g['client_ms']} ms; "
-                f"{'slowed: ' if g['slowed'] else ''}the processors took {g['arithmetic']} × their usual time for arithmetic, {g['memory']} × for memory; "
+                f"{'slowed: ' if g['slowed'] else ''}the processors took {g['arithmetic']} × their usual time for arithmetic, {g['near']} × for near memory, {g['far']} × for far; "
                 f"long stages of the store in that second: {g['stages'] or 'none'}")
-        for what in ("arithmetic", "memory"):
-            row(f"the same piece of {what}, each ms on each processor: median, 99 %, 99.99 %, longest", ", ".join(f"{us:g}" for us in r[f"{what}_us"]) + " µs")
+        for what in ("arithmetic", "near", "far"):
+            row(f"the same piece of {what if what == 'arithmetic' else what + ' memory'}, each ms on each processor: median, 99 %, 99.99 %, longest", ", ".join(f"{us:g}" for us in r[f"{what}_us"]) + " µs")
         row("fdatasync with nothing else at work, longest of 5 s", f"{r['disk_alone_ms']} ms")
         row("memory that a file kept in use", f"{filled} MiB")
         row("writes", f"{r['writes']}; the file has {os.path.getsize(os.path.join(server.data, 'control', 'store.db')) >> 20} MiB afterwards")
