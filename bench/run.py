@@ -531,10 +531,11 @@ def gap_part():
         prefer(server)
         r = load(server.kubeconfig, processes(server).values(), "gap", "gap", options, seconds=60 * minutes + 300)
         row("longest time without an acknowledged write", f"{r['gap_ms']} ms; the disk's longest fdatasync beside it {r['disk_ms']} ms; a processor's longest pause {r['pause_ms']} ms")
+        row("from the first request to the first acknowledged write: the server is cold", f"{r['first_ms']} ms")
         row("most of a gap in which the disk's probe did not wait", f"{r['beyond_disk_ms']} ms")
         row("most of a gap's own: without the pauses of the processors", f"{r['most_own'][0]['own_ms']} ms", "≤ 10 ms")
         row("gaps with more than 5, 6, 7, 8, 9, 10 ms of their own", ", ".join(str(n) for n in r["own_more"].values()))
-        row("of others: slowed, the processors took 10 × their usual time and more", ", ".join(str(n) for n in r["slowed_more"].values()) + f"; the most {r['most_slowed_ms']} ms")
+        row("of others: slowed, arithmetic or near memory took 10 × the usual time, or far memory 4 ×", ", ".join(str(n) for n in r["slowed_more"].values()) + f"; the most {r['most_slowed_ms']} ms")
         for g in {g["at_s"]: g for g in r["longest"] + r["most_own"]}.values():
             row(f"a gap of {g['ms']} ms after {g['at_s']:.0f} s", f"disk {g['disk_ms']} ms, own {g['own_ms']} ms; the client worked for {g['client_ms']} ms; "
                 f"{'slowed: ' if g['slowed'] else ''}the processors took {g['arithmetic']} × their usual time for arithmetic, {g['near']} × for near memory, {g['far']} × for far; "
