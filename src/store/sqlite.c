@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #define LOG_MODULE "store"
-#define FEW_PAGES 64 /* of the log: folded in a moment */
+#define FEW_PAGES 64          /* of the log: folded in a moment */
+#define SWEEP_MOST_NS 1000000 /* a piece of compaction, without its commit */
 
 static void bind_bytes(sqlite3_stmt *q, int i, struct str s)
 {
@@ -225,25 +226,28 @@ static int sweep_row(struct sqlite_engine *s, int64_t rev, int64_t flags, int64_
 	return r == SQLITE_OK ? drop_row(s, rev) : r;
 }
 
-static int sweep_window(struct sqlite_engine *s, int rows, int64_t *ret_last, int *ret_n)
+/* Where rows are not in memory a few take long: the next writers wait no longer than that for them. */
+static int sweep_window(struct sqlite_engine *s, size_t rows, int64_t *ret_swept)
 {
-	int r, n = 0;
+	struct mono end = { mono_now().ns + SWEEP_MOST_NS };
+	int r;
 
 	sqlite3_bind_int64(s->window, 1, s->swept);
 	sqlite3_bind_int64(s->window, 2, s->compacted);
-	sqlite3_bind_int64(s->window, 3, rows);
 	while ((r = sqlite3_step(s->window)) == SQLITE_ROW) {
 		int64_t rev = sqlite3_column_int64(s->window, 0);
 		struct str key = { sqlite3_column_blob(s->window, 3), (size_t)sqlite3_column_bytes(s->window, 3) };
 
-		*ret_last = rev;
-		n++;
 		r = sweep_row(s, rev, sqlite3_column_int64(s->window, 1), sqlite3_column_int64(s->window, 2), key);
 		if (r != SQLITE_OK)
 			break;
+		*ret_swept = rev;
+		if (--rows == 0 || !mono_before(mono_now(), end))
+			break;
 	}
 	sqlite3_reset(s->window);
-	*ret_n = n;
+	if (r == SQLITE_DONE)
+		*ret_swept = s->compacted;
 	return r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
@@ -253,22 +257,21 @@ static void set_durable(struct sqlite_engine *s, bool durable)
 	sqlite3_exec(s->db, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
 }
 
-static int sweep_once(struct sqlite_engine *s, int rows, struct err *e)
+static int sweep_once(struct sqlite_engine *s, size_t rows, struct err *e)
 {
-	int64_t last = s->swept;
-	int n = 0, r = sqlite_begin(s, e);
+	int64_t swept = s->swept;
+	int r = sqlite_begin(s, e);
 
 	if (r < 0)
 		return r;
-	if (sweep_window(s, rows, &last, &n) != SQLITE_OK ||
-		set_meta(s, "swept", n < rows ? s->compacted : last) != SQLITE_OK) {
+	if (sweep_window(s, rows, &swept) != SQLITE_OK || set_meta(s, "swept", swept) != SQLITE_OK) {
 		r = sqlite_fail(s, s->db, "compacting", e);
 		sqlite_rollback(s);
 		return r;
 	}
 	r = sqlite_commit(s, e);
 	if (r == 0)
-		s->swept = n < rows ? s->compacted : last;
+		s->swept = swept;
 	return r;
 }
 
@@ -283,7 +286,7 @@ static bool sqlite_sweep(void *self, size_t rows)
 		return false;
 	err_init(&e);
 	set_durable(s, false);
-	r = sweep_once(s, (int)rows, &e);
+	r = sweep_once(s, rows, &e);
 	set_durable(s, true);
 	if (r < 0)
 		log_warn("%s (compaction is tried again later)", e.message);

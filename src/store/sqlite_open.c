@@ -289,8 +289,7 @@ static int prepare_all(struct sqlite_engine *s, struct err *e)
 			"created=excluded.created" },
 		{ &s->drop_row, "DELETE FROM revision WHERE rev=?1" },
 		{ &s->drop_key, "DELETE FROM current WHERE key=?1 AND rev=?2" },
-		{ &s->window,
-			"SELECT rev, flags, prev, key FROM revision WHERE rev>?1 AND rev<=?2 ORDER BY rev LIMIT ?3" },
+		{ &s->window, "SELECT rev, flags, prev, key FROM revision WHERE rev>?1 AND rev<=?2 ORDER BY rev" },
 		{ &s->set_meta, "UPDATE meta SET value=?2 WHERE name=?1" },
 	};
 

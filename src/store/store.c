@@ -15,9 +15,9 @@
 #define GATHER_NS 150000              /* the next one has to come in this time */
 #define GATHER_MOST_NS 3000000        /* all of them in this time */
 #define GROUP_BYTES ((size_t)8 << 20) /* the same for bytes */
-#define SWEEP_LEAST ((size_t)16)      /* rows of compaction after a group: as many as it wrote, so that it keeps up */
-#define HANGS_NS 10000000000          /* a group that takes this long is said to hang */
-#define SWEEP_IDLE 64                 /* the same while nobody writes: who comes then waits for one such piece */
+#define SWEEP_LEAST ((size_t)16) /* rows of compaction after a group: some more than it wrote, so that it keeps up */
+#define HANGS_NS 10000000000     /* a group that takes this long is said to hang */
+#define SWEEP_IDLE 64            /* the same while nobody writes: who comes then waits for one such piece */
 
 enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
 
@@ -280,7 +280,7 @@ static void run_ops(struct store *s, struct op *list)
 	while ((n = next_group(&list, group)) > 0) {
 		run_group(s, group, n);
 		atomic_store_explicit(&s->busy_since, s->lap.ns, memory_order_relaxed); /* with what follows */
-		sweep(s, MAX(n, SWEEP_LEAST));
+		sweep(s, MAX(n + n / 4, SWEEP_LEAST));
 		fold(s);
 		atomic_store_explicit(&s->busy_since, 0, memory_order_relaxed);
 	}

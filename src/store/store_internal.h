@@ -40,8 +40,8 @@ struct store_engine {
 	/* compacted: read again once the snapshot stands; a higher one than the request's revision is -ERR_EXPIRED. */
 	int (*range)(void *self, const struct range_request *rq, const _Atomic int64_t *compacted, struct err *e);
 	int (*replay)(void *self, int64_t after, store_on_event *on_event, void *arg, struct err *e);
-	/* Remembers durably that history up to revision may go; sweep() then looks at some rows of it a call, false:
-	 * nothing is left. */
+	/* Remembers durably that history up to revision may go; sweep() then looks at some rows of it a call, fewer when
+	 * they take long. False: nothing is left. */
 	int (*compact)(void *self, int64_t revision, struct err *e);
 	bool (*sweep)(void *self, size_t rows);
 	/* After a commit, when its writers have been answered: sees to it that the log stays short, without taking time.
