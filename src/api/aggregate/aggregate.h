@@ -55,10 +55,11 @@ struct patience;
 struct patience *patience_new(void);
 struct patience *patience_free(struct patience *p); /* accepts NULL */
 AUTO(struct patience, patience_free)
-/* Before a call: *ret is a place to wait at until patience_leave(). ERR_UNAVAILABLE: it is not to be asked just now. */
+/* Before a call: *ret is a place to wait at until patience_leave(). Waits for one, about a second at most while nobody answers.
+ * ERR_UNAVAILABLE: the server is not to be asked just now. */
 struct patience_place;
 int patience_enter(struct patience *p, struct str server, struct patience_place **ret, struct err *e);
-void patience_leave(struct patience *p, struct str server, struct patience_place *place, bool failed);
+void patience_leave(struct patience *p, struct patience_place *place, bool failed);
 
 /* client.c: for the server's own parts. Own: *ret. Fails: ERR_UNAVAILABLE. */
 struct aggregate_client;

@@ -61,7 +61,7 @@ int aggregate_client_call(struct aggregate_client *c, const struct client_reques
 	if (rc < 0)
 		return rc;
 	rc = client_call(c->client, rq, ret, e);
-	patience_leave(c->api->patience, c->server, place, rc < 0);
+	patience_leave(c->api->patience, place, rc < 0);
 	return rc;
 }
 
@@ -74,7 +74,7 @@ int aggregate_client_list(struct aggregate_client *c, const struct client_reques
 	if (rc < 0)
 		return rc;
 	rc = client_list(c->client, rq, each, arg, ret_rev, e);
-	patience_leave(c->api->patience, c->server, place, rc < 0);
+	patience_leave(c->api->patience, place, rc < 0);
 	return rc;
 }
 
