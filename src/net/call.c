@@ -360,33 +360,80 @@ static void fill_reply(struct call *x, struct http_reply *r)
 	r->n_headers = x->n_head - skip;
 }
 
+static int call_answer(struct call *x, struct mono until, struct http_reply *ret, struct err *e)
+{
+	bool timely = true;
+	int r = 0;
+
+	task_lock(&x->lock);
+	while (!x->ended && timely)
+		timely = task_wait_until(&x->changed, &x->lock, until);
+	if (!x->ended)
+		r = err_set(e, ERR_TIMEOUT, "%s did not answer in time", x->client->target);
+	else if (x->code)
+		r = call_error(x, e);
+	else
+		fill_reply(x, ret);
+	task_unlock(&x->lock);
+	return r;
+}
+
 int http_call(struct http_client *c, const char *method, struct str path_query, const struct http_header *headers,
 	size_t n_headers, struct str body, size_t body_max, int64_t timeout_ms, struct http_reply *ret, struct err *e)
 {
 	struct mono until = mono_add_ms(mono_now(), timeout_ms ? timeout_ms : 60000);
 	struct call *x = call_new(c, method, path_query, headers, n_headers, body, body_max);
-	bool timely = true;
-	int r;
 
 	PRE(!loop_here(c->loop));
 	call_start(x);
-	task_lock(&x->lock);
-	while (!x->ended && timely)
-		timely = task_wait_until(&x->changed, &x->lock, until);
-	if (!x->ended)
-		r = err_set(e, ERR_TIMEOUT, "%s did not answer in time", c->target);
-	else if (x->code)
-		r = call_error(x, e);
-	else
-		r = 0;
-	if (r == 0)
-		fill_reply(x, ret);
-	bool ended = x->ended;
-	task_unlock(&x->lock);
-	if (!ended)
-		call_cancel(x);
+	int r = call_answer(x, until, ret, e);
+	call_cancel(x);
 	call_unref(x);
 	return r;
+}
+
+static void call_notify(struct call *x, void (*ready)(void *arg), void *arg)
+{
+	task_lock(&x->lock);
+	x->ready = ready;
+	x->ready_arg = arg;
+	if (ready && (x->in.n || x->ended || x->cancel))
+		ready(arg);
+	task_unlock(&x->lock);
+}
+
+/* ---- http_ask -------------------------------------------------------------------------------- */
+
+struct http_asked {
+	struct call *x;
+};
+
+struct http_asked *http_ask(struct http_client *c, const char *method, struct str path_query,
+	const struct http_header *headers, size_t n_headers, struct str body, size_t body_max, void (*ready)(void *arg),
+	void *arg)
+{
+	struct http_asked *a = xmalloc(sizeof(*a));
+
+	a->x = call_new(c, method, path_query, headers, n_headers, body, body_max);
+	call_notify(a->x, ready, arg);
+	call_start(a->x);
+	return a;
+}
+
+int http_asked_take(struct http_asked *a, struct http_reply *ret, struct err *e)
+{
+	return call_answer(a->x, mono_now(), ret, e);
+}
+
+struct http_asked *http_asked_free(struct http_asked *a)
+{
+	if (!a)
+		return NULL;
+	call_notify(a->x, NULL, NULL);
+	call_cancel(a->x);
+	call_unref(a->x);
+	free(a);
+	return NULL;
 }
 
 /* ---- downloads ------------------------------------------------------------------------------- */
@@ -438,14 +485,7 @@ void http_download_cancel(struct http_download *d)
 
 void http_download_notify(struct http_download *d, void (*ready)(void *arg), void *arg)
 {
-	struct call *x = d->x;
-
-	task_lock(&x->lock);
-	x->ready = ready;
-	x->ready_arg = arg;
-	if (ready && (x->in.n || x->ended || x->cancel))
-		ready(arg);
-	task_unlock(&x->lock);
+	call_notify(d->x, ready, arg);
 }
 
 struct http_download *http_download_free(struct http_download *d)

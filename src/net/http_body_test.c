@@ -342,6 +342,42 @@ static void cancels_and_times_out(void **state)
 	}
 }
 
+static void count(void *arg)
+{
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+/* One thread asks three: who is silent keeps nobody waiting. */
+static void asks_without_waiting(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		auto_(http_client_free) struct http_client *c = client(modes[i].tls, modes[i].http1, client_tls);
+		const char *paths[] = { "/hold", "/tagged", "/big" };
+		struct http_asked *asked[3];
+		atomic_int ready[3] = { 0 };
+		struct http_reply r = { 0 };
+		int holding = atomic_load(&held_requests);
+		struct err e;
+
+		err_init(&e);
+		for (int k = 0; k < 3; k++)
+			asked[k] = http_ask(c, "GET", str_c(paths[k]), NULL, 0, STR_NULL, 1000, count, &ready[k]);
+		wait_for(&ready[1], 1);
+		OK(http_asked_take(asked[1], &r, oke));
+		assert_int_equal(r.status, 200);
+		http_reply_fini(&r);
+		wait_for(&ready[2], 1);
+		assert_int_equal(http_asked_take(asked[2], &r, &e), -ERR_TOO_LARGE);
+		wait_for(&held_requests, holding + 1);
+		assert_int_equal(http_asked_take(asked[0], &r, &e), -ERR_TIMEOUT);
+		for (int k = 0; k < 3; k++)
+			http_asked_free(asked[k]);
+		http_reply_text(atomic_load(&held), 200, "text/plain", STR("too late"));
+		ask(c, "GET", "/x", STR_NULL, 200, "GET /x");
+		assert_int_equal(atomic_load(&ready[0]), 0); /* who gave up hears no more of it */
+	}
+}
+
 static void survives_a_vanished_client(void **state)
 {
 	int before = atomic_load(&closed_streams), pieces = atomic_load(&ended_pieces);
@@ -418,6 +454,7 @@ int main(void)
 		cmocka_unit_test(streams_with_back_pressure),
 		cmocka_unit_test(tells_many_streams),
 		cmocka_unit_test(cancels_and_times_out),
+		cmocka_unit_test(asks_without_waiting),
 		cmocka_unit_test(survives_a_vanished_client),
 		cmocka_unit_test(ends_in_the_middle),
 	};

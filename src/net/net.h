@@ -191,6 +191,16 @@ void http_reply_fini(struct http_reply *r);
  * idle. */
 int http_call(struct http_client *c, const char *method, struct str path_query, const struct http_header *headers,
 	size_t n_headers, struct str body, size_t body_max, int64_t timeout_ms, struct http_reply *ret, struct err *e);
+/* For whoever asks many servers and waits for none. ready(arg) runs once, on the loop, when the answer is there or will not
+ * come; it only queues the news, and does not run any more when http_asked_free() has returned. */
+struct http_asked;
+struct http_asked *http_ask(struct http_client *c, const char *method, struct str path_query,
+	const struct http_header *headers, size_t n_headers, struct str body, size_t body_max, void (*ready)(void *arg),
+	void *arg); /* own */
+/* As http_call() returns it, once. -ERR_TIMEOUT, also: it has not come yet. */
+int http_asked_take(struct http_asked *a, struct http_reply *ret, struct err *e);
+struct http_asked *http_asked_free(struct http_asked *a); /* gives up what has not come */
+AUTO(struct http_asked, http_asked_free)
 /* A streaming answer (watch, log -f). */
 struct http_download;
 int http_open(struct http_client *c, const char *method, struct str path_query, const struct http_header *headers,

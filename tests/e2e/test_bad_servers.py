@@ -174,18 +174,22 @@ def test_webhook(server, bad, webhook, what):
 
 # ---- aggregated servers --------------------------------------------------------------------------------------------------
 
-def api_service(kube, bad):
+def service(kube, server, name):
     at = "/api/v1/namespaces/default"
-    kube.create(f"{at}/services", {"metadata": {"name": "bad"}, "spec": {"ports": [{"port": 443, "targetPort": bad.port}]}})
-    kube.create(f"{at}/endpoints", {"metadata": {"name": "bad"}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": bad.port}]}]})
-    kube.create(SERVICES, {"metadata": {"name": NAME.rsplit("/", 1)[1]}, "spec": {
-        "group": "wardle.example.com", "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
-        "service": {"namespace": "default", "name": "bad", "port": 443}, "insecureSkipTLSVerify": True}})
+    kube.create(f"{at}/services", {"metadata": {"name": name}, "spec": {"ports": [{"port": 443, "targetPort": server.port}]}})
+    kube.create(f"{at}/endpoints", {"metadata": {"name": name}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": server.port}]}]})
+
+
+def api_service(kube, name, group="wardle.example.com"):
+    kube.create(SERVICES, {"metadata": {"name": f"v1alpha1.{group}"}, "spec": {
+        "group": group, "version": "v1alpha1", "groupPriorityMinimum": 2000, "versionPriority": 200,
+        "service": {"namespace": "default", "name": name, "port": 443}, "insecureSkipTLSVerify": True}})
 
 
 def aggregate(kube, bad):
     """Where it serves its kind."""
-    api_service(kube, bad)
+    service(kube, bad, "bad")
+    api_service(kube, "bad")
     available(kube, "True")
     return "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders"
 
@@ -296,12 +300,16 @@ class Hung(Bad):
         kinds = DISCOVERY.replace(b'"list"]', b'"list", "delete"]')
         self.discovery = once(HEAD + b"Content-Length: %d\r\n\r\n" % len(kinds), kinds)
 
-    def hold(self, sock, _stop):
+    def hold(self, sock, stop):
         """Until who asks goes away."""
-        flunders = b"/flunders" in self.head
-        if flunders:
-            self.waiting.add(sock)
-            self.most = max(self.most, len(self.waiting))
+        if b"/flunders" in self.head:
+            self.count(sock, stop)
+        else:
+            sock.recv(1)
+
+    def count(self, sock, _stop):
+        self.waiting.add(sock)
+        self.most = max(self.most, len(self.waiting))
         try:
             sock.recv(1)
         finally:
@@ -332,10 +340,22 @@ def test_workers_are_left_to_others(hung, fresh):
     stop(one, "while controllers wait for a server that does not answer")
 
 
+def test_nobody_waits_behind_the_silent(bad, hung, fresh):
+    bad.answer, hung.answer = once(), hung.count
+    one = fresh(node=False).start().wait_api()
+    service(one.kube, hung, "hung")
+    for i in range(8):
+        api_service(one.kube, "hung", f"silent-{i}.example.com")
+    until(lambda: len(hung.waiting) == 8, 60, "all are asked at the same time")
+    aggregate(one.kube, bad)
+    stop(one, "while eight aggregated servers do not answer")
+
+
 def test_a_stop_does_not_wait_for_who_does_not_answer(hung, fresh):
     hung.discovery = hung.hold
     one = fresh(node=False).start().wait_api()
-    api_service(one.kube, hung)
+    service(one.kube, hung, "bad")
+    api_service(one.kube, "bad")
     until(lambda: any(a.startswith(DISCOVERY_PATH) for a in hung.asked), 60, "it is asked what it has")
     stop(one, "while an aggregated server does not answer")
 

@@ -1,4 +1,8 @@
-/* Which group versions other servers serve, and whether they answer: one task that follows the APIServices. */
+/* Which group versions other servers serve, and whether they answer: one task that follows the APIServices.
+ *
+ *     APIService changed, or its time has come ─► visit: asks its server ─ ─► answer, or ANSWER_MS over ─► visit: the verdict
+ *
+ * It asks many at the same time and waits for none of them: who is silent keeps nobody else waiting. */
 #include "api/aggregate/aggregate.h"
 #include "api/custom/custom.h"
 #include "base/queue.h"
@@ -10,16 +14,29 @@
 #define LOOK_MS 30000 /* at those that answer */
 #define WAIT_MS 1000  /* at those that do not */
 #define ANSWER_MS 5000
+#define ANSWER_MAX ((size_t)1 << 20)
+#define LOOKS_MAX 64  /* at a time */
 #define LOCAL STR("") /* in the queue: the APIServices of this server's own kinds */
 
 struct entry {
 	struct arena *a;
 	struct aggregate is;
 };
+/* At one that was asked and has not answered yet. */
+struct look {
+	struct aggregates *g;
+	struct str name;
+	struct doc *of;   /* own: the APIService as it was then */
+	struct entry *is; /* own: what it will be */
+	struct outgoing_link *link;
+	struct http_asked *asked;
+	struct mono until;
+};
 struct aggregates {
 	struct api *api;
 	struct task_mutex lock;
 	struct queue *due;   /* names to look at */
+	struct map *looks;   /* name → struct look; the task's own */
 	struct map *entries; /* name → struct entry; replaced as a whole */
 	struct task *task;
 	const char *cert_file, *key_file;
@@ -32,6 +49,17 @@ static void entry_end(void *value)
 
 	if (x)
 		arena_free(x->a);
+}
+
+static void look_end(void *value)
+{
+	struct look *l = value;
+
+	http_asked_free(l->asked);
+	outgoing_release(l->g->api, l->link);
+	entry_end(l->is);
+	doc_unref(l->of);
+	free(l);
 }
 
 void aggregates_changed(struct aggregates *g, struct str name)
@@ -117,58 +145,50 @@ static struct verdict missing(
 		arena_printf(a, "%sservice/%.*s in \"%.*s\" %s", before, STR_ARG(t->name), STR_ARG(t->ns), after) };
 }
 
-/* Asks for the list of its resources; that is all a server must have. */
-static struct verdict ask(struct aggregates *g, struct arena *a, struct aggregate *x)
+static struct verdict no_answer(struct arena *a, const struct aggregate *x, const char *why)
 {
-	const struct http_header h[] = { { STR("accept"), STR("application/json") },
-		{ STR("x-remote-user"), STR("system:kube-aggregator") },
-		{ STR("x-remote-group"), STR("system:masters") } };
-	struct outgoing_request q = { .method = "GET",
-		.headers = h,
-		.n_headers = ARRAY_LEN(h),
-		.timeout_ms = ANSWER_MS,
-		.path_query = arena_strf(a, "/apis/%s/%s", x->group, x->version) };
 	struct str url = outgoing_url(a, &x->target);
-	struct http_reply r = { 0 };
+
+	return (struct verdict){ "False", "FailedDiscoveryCheck",
+		arena_printf(a, "failing or missing response from %.*s/apis/%s/%s: %s", STR_ARG(url), x->group,
+			x->version, why) };
+}
+
+static struct verdict verdict_of(struct arena *a, struct aggregate *x, const struct http_reply *r)
+{
 	struct doc *list;
 	struct err e;
 
 	err_init(&e);
-	if (outgoing_call(g->api, NULL, &x->target, &q, &r, &e) < 0)
-		return (struct verdict){ "False", "FailedDiscoveryCheck",
-			arena_printf(a, "failing or missing response from %.*s%.*s: %s", STR_ARG(url),
-				STR_ARG(q.path_query), e.message) };
-	int status = r.status;
-	if (status == 200 && doc_parse(buf_view(&r.body), &list, &e) == 0) {
+	if (r->status == 200 && doc_parse(buf_view(&r->body), &list, &e) == 0) {
 		x->list = list;
 		doc_hold(a, list);
 	}
-	http_reply_fini(&r);
-	if (status < 200 || status >= 300)
-		return (struct verdict){ "False", "FailedDiscoveryCheck",
-			arena_printf(a, "failing or missing response from %.*s%.*s: bad status from it: %d",
-				STR_ARG(url), STR_ARG(q.path_query), status) };
+	if (r->status < 200 || r->status >= 300)
+		return no_answer(a, x, arena_printf(a, "bad status from it: %d", r->status));
 	return (struct verdict){ "True", "Passed", "all checks passed" };
 }
 
-static struct verdict check(struct aggregates *g, struct arena *a, struct aggregate *x)
+/* False: nobody is there to be asked, and *ret says why. */
+static bool is_there(struct aggregates *g, struct arena *a, const struct outgoing_target *t, struct verdict *ret)
 {
-	const struct outgoing_target *t = &x->target;
 	auto_(doc_unref) struct doc *svc = api_get(g->api, "", "services", t->ns, t->name),
 				    *ep = api_get(g->api, "", "endpoints", t->ns, t->name);
 	bool port = false, ready = false;
 
-	if (!svc)
-		return missing(a, "ServiceNotFound", "", t, "is not present");
-	for (struct val_iter it = val_iter(doc_get(svc, "spec.ports")); val_next(&it);)
+	for (struct val_iter it = val_iter(svc ? doc_get(svc, "spec.ports") : VAL_NONE); val_next(&it);)
 		port |= val_int(val_get(it.val, "port"), 0) == t->port;
-	if (!port)
-		return missing(a, "ServicePortError", "", t, "is not listening on the port that is asked for");
 	for (struct val_iter it = val_iter(ep ? doc_get(ep, "subsets") : VAL_NONE); val_next(&it);)
 		ready |= val_len(val_get(it.val, "addresses")) > 0;
-	if (!ready && !val_is(doc_get(svc, "spec.type"), "ExternalName"))
-		return missing(a, "MissingEndpoints", "endpoints for ", t, "have no addresses");
-	return ask(g, a, x);
+	if (!svc)
+		*ret = missing(a, "ServiceNotFound", "", t, "is not present");
+	else if (!port)
+		*ret = missing(a, "ServicePortError", "", t, "is not listening on the port that is asked for");
+	else if (!ready && !val_is(doc_get(svc, "spec.type"), "ExternalName"))
+		*ret = missing(a, "MissingEndpoints", "endpoints for ", t, "have no addresses");
+	else
+		return true;
+	return false;
 }
 
 static void write_status(struct aggregates *g, struct arena *a, struct doc *d, struct verdict v)
@@ -230,39 +250,114 @@ static int entry_of(struct aggregates *g, struct doc *d, struct entry **ret, str
 	return 0;
 }
 
-static void look_at(struct aggregates *g, struct str name)
+/* Takes x. */
+static void settle(struct aggregates *g, struct str name, struct doc *d, struct entry *x, struct verdict v)
 {
-	auto_(doc_unref) struct doc *d = api_get(g->api, GROUP, RESOURCE, STR_NULL, name);
 	auto_(arena_free) struct arena *a = arena_new();
-	struct verdict v;
-	struct entry *x = NULL;
-	struct err e;
 
-	err_init(&e);
-	if (!d) /* perhaps that of a kind of our own, which has to be there */
-		aggregates_served(g);
-	if (!d || !val_has(doc_get(d, "spec.service"))) {
-		put_entry(g, name, NULL);
-		if (d)
-			write_status(g, a, d, (struct verdict){ "True", "Local", LOCAL_IS_AVAILABLE });
-		return;
-	}
-	if (entry_of(g, d, &x, &e) < 0) {
-		put_entry(g, name, NULL);
-		write_status(g, a, d, (struct verdict){ "False", "FailedDiscoveryCheck", e.message });
-		return;
-	}
-	v = check(g, x->a, &x->is);
-	if (rq_stopping(g->api)) { /* that is why it did not answer, not because it is ill */
-		entry_end(x);
-		return;
-	}
 	x->is.available = !strcmp(v.value, "True");
 	queue_add_after(g->due, name, x->is.available ? LOOK_MS : WAIT_MS);
 	/* First whom requests go to, then the word that they may come. The verdict's text is the entry's. */
 	v.message = arena_strdup(a, v.message);
 	put_entry(g, name, x);
 	write_status(g, a, d, v);
+}
+
+static void news(void *arg)
+{
+	struct look *l = arg;
+
+	queue_add(l->g->due, l->name);
+}
+
+/* Asks for the list of its resources; that is all a server must have. Takes x, when it does. */
+static int ask(struct aggregates *g, struct str name, struct doc *d, struct entry *x, struct err *e)
+{
+	const struct http_header h[] = { { STR("accept"), STR("application/json") },
+		{ STR("x-remote-user"), STR("system:kube-aggregator") },
+		{ STR("x-remote-group"), STR("system:masters") } };
+	struct outgoing_link *link;
+	struct look *l;
+
+	if (outgoing_acquire(g->api, &x->is.target, &link, e) < 0)
+		return -e->code;
+	l = xmalloc(sizeof(*l));
+	*l = (struct look){ .g = g,
+		.name = arena_str(x->a, name),
+		.of = doc_ref(d),
+		.is = x,
+		.link = link,
+		.until = mono_add_ms(mono_now(), ANSWER_MS) };
+	l->asked = http_ask(outgoing_client(link), "GET", arena_strf(x->a, "/apis/%s/%s", x->is.group, x->is.version),
+		h, ARRAY_LEN(h), STR_NULL, ANSWER_MAX, news, l);
+	map_put(g->looks, name, l);
+	queue_add_after(g->due, name, ANSWER_MS);
+	return 0;
+}
+
+static void begin(struct aggregates *g, struct arena *a, struct str name, struct doc *d)
+{
+	struct verdict v;
+	struct entry *x = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (entry_of(g, d, &x, &e) < 0) {
+		put_entry(g, name, NULL);
+		write_status(g, a, d, (struct verdict){ "False", "FailedDiscoveryCheck", e.message });
+		return;
+	}
+	if (!is_there(g, x->a, &x->is.target, &v))
+		settle(g, name, d, x, v);
+	else if (ask(g, name, d, x, &e) < 0)
+		settle(g, name, d, x, no_answer(x->a, &x->is, e.message));
+}
+
+/* False: its answer may still come. */
+static bool go_on(struct aggregates *g, struct str name, struct doc *d, struct look *l)
+{
+	struct aggregate *x = &l->is->is;
+	struct http_reply r = { 0 };
+	struct verdict v;
+	struct err e;
+
+	err_init(&e);
+	int rc = http_asked_take(l->asked, &r, &e);
+	if (rc == -ERR_TIMEOUT && mono_before(mono_now(), l->until)) {
+		queue_add_after(g->due, name, MAX(1, mono_ms_between(mono_now(), l->until)));
+		return false;
+	}
+	v = rc < 0 ? no_answer(l->is->a, x, e.message) : verdict_of(l->is->a, x, &r);
+	http_reply_fini(&r);
+	if (!rq_stopping(g->api)) /* or that is why it did not answer, not because it is ill */
+		settle(g, name, d, TAKE(l->is), v);
+	return true;
+}
+
+static void look_at(struct aggregates *g, struct str name)
+{
+	auto_(doc_unref) struct doc *d = api_get(g->api, GROUP, RESOURCE, STR_NULL, name);
+	auto_(arena_free) struct arena *a = arena_new();
+	struct look *l = map_get(g->looks, name);
+
+	if (l && d && val_equal(doc_get(d, "spec"), doc_get(l->of, "spec"))) {
+		if (go_on(g, name, d, l))
+			map_del(g->looks, name);
+		return;
+	}
+	map_del(g->looks, name); /* whom it was to tell of is another now, or gone */
+	if (d && val_has(doc_get(d, "spec.service"))) {
+		if (map_len(g->looks) < LOOKS_MAX)
+			begin(g, a, name, d);
+		else
+			queue_add_after(g->due, name, WAIT_MS);
+		return;
+	}
+	put_entry(g, name, NULL);
+	if (d)
+		write_status(g, a, d, (struct verdict){ "True", "Local", LOCAL_IS_AVAILABLE });
+	else /* perhaps that of a kind of our own, which has to be there */
+		aggregates_served(g);
 }
 
 /* ---- the task -------------------------------------------------------------------------------- */
@@ -291,6 +386,7 @@ struct aggregates *aggregates_new(struct api *api)
 	g->api = api;
 	task_mutex_init(&g->lock);
 	g->due = queue_new((struct queue_opts){ 0 });
+	g->looks = map_new(look_end);
 	g->entries = map_new(entry_end);
 	if (api->opts.pki_dir) {
 		g->cert_file = arena_printf(api->arena, "%s/front-client.crt", api->opts.pki_dir);
@@ -317,6 +413,7 @@ void aggregates_stop(struct aggregates *g)
 {
 	queue_stop(g->due);
 	g->task = task_join(g->task);
+	map_clear(g->looks);
 }
 
 void aggregates_free(struct aggregates *g)
@@ -325,6 +422,7 @@ void aggregates_free(struct aggregates *g)
 		return;
 	aggregates_stop(g);
 	queue_free(g->due);
+	map_free(g->looks);
 	map_free(g->entries);
 	task_mutex_fini(&g->lock);
 	free(g);
