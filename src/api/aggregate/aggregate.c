@@ -4,7 +4,6 @@
  *
  * It asks many at the same time and waits for none of them: who is silent keeps nobody else waiting. */
 #include "api/aggregate/aggregate.h"
-#include "api/custom/custom.h"
 #include "base/queue.h"
 #include <stdio.h>
 
@@ -134,79 +133,6 @@ bool aggregates_find(struct api *api, struct arena *a, struct str group, struct 
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
-struct verdict {
-	const char *value, *reason, *message;
-};
-
-static struct verdict missing(
-	struct arena *a, const char *reason, const char *before, const struct outgoing_target *t, const char *after)
-{
-	return (struct verdict){ "False", reason,
-		arena_printf(a, "%sservice/%.*s in \"%.*s\" %s", before, STR_ARG(t->name), STR_ARG(t->ns), after) };
-}
-
-static struct verdict no_answer(struct arena *a, const struct aggregate *x, const char *why)
-{
-	struct str url = outgoing_url(a, &x->target);
-
-	return (struct verdict){ "False", "FailedDiscoveryCheck",
-		arena_printf(a, "failing or missing response from %.*s/apis/%s/%s: %s", STR_ARG(url), x->group,
-			x->version, why) };
-}
-
-static struct verdict verdict_of(struct arena *a, struct aggregate *x, const struct http_reply *r)
-{
-	struct doc *list;
-	struct err e;
-
-	err_init(&e);
-	if (r->status == 200 && doc_parse(buf_view(&r->body), &list, &e) == 0) {
-		x->list = list;
-		doc_hold(a, list);
-	}
-	if (r->status < 200 || r->status >= 300)
-		return no_answer(a, x, arena_printf(a, "bad status from it: %d", r->status));
-	return (struct verdict){ "True", "Passed", "all checks passed" };
-}
-
-/* False: nobody is there to be asked, and *ret says why. */
-static bool is_there(struct aggregates *g, struct arena *a, const struct outgoing_target *t, struct verdict *ret)
-{
-	auto_(doc_unref) struct doc *svc = api_get(g->api, "", "services", t->ns, t->name),
-				    *ep = api_get(g->api, "", "endpoints", t->ns, t->name);
-	bool port = false, ready = false;
-
-	for (struct val_iter it = val_iter(svc ? doc_get(svc, "spec.ports") : VAL_NONE); val_next(&it);)
-		port |= val_int(val_get(it.val, "port"), 0) == t->port;
-	for (struct val_iter it = val_iter(ep ? doc_get(ep, "subsets") : VAL_NONE); val_next(&it);)
-		ready |= val_len(val_get(it.val, "addresses")) > 0;
-	if (!svc)
-		*ret = missing(a, "ServiceNotFound", "", t, "is not present");
-	else if (!port)
-		*ret = missing(a, "ServicePortError", "", t, "is not listening on the port that is asked for");
-	else if (!ready && !val_is(doc_get(svc, "spec.type"), "ExternalName"))
-		*ret = missing(a, "MissingEndpoints", "endpoints for ", t, "have no addresses");
-	else
-		return true;
-	return false;
-}
-
-static void write_status(struct aggregates *g, struct arena *a, struct doc *d, struct verdict v)
-{
-	struct node *n = node_from(a, doc_root(d)), *status = node_need_map(n, "status");
-	auto_(doc_unref) struct doc *body = NULL;
-	struct err e;
-
-	crd_condition(a, status, "Available", v.value, v.reason, v.message);
-	if (node_equal(status, node_from(a, doc_get(d, "status"))))
-		return;
-	body = node_publish(n);
-	err_init(&e);
-	if (api_write_sub(g->api, V_UPDATE, GROUP, RESOURCE, "status", STR_NULL, doc_name(d), body, NULL, &e) < 0 &&
-		e.code != ERR_NOT_FOUND && e.code != ERR_CONFLICT)
-		log_warn("apiservice %.*s: status is not written: %s", STR_ARG(doc_name(d)), e.message);
-}
-
 static void put_entry(struct aggregates *g, struct str name, struct entry *take)
 {
 	task_lock(&g->lock);
@@ -260,7 +186,7 @@ static void settle(struct aggregates *g, struct str name, struct doc *d, struct 
 	/* First whom requests go to, then the word that they may come. The verdict's text is the entry's. */
 	v.message = arena_strdup(a, v.message);
 	put_entry(g, name, x);
-	write_status(g, a, d, v);
+	aggregate_tell(g->api, d, v);
 }
 
 static void news(void *arg)
@@ -295,7 +221,7 @@ static int ask(struct aggregates *g, struct str name, struct doc *d, struct entr
 	return 0;
 }
 
-static void begin(struct aggregates *g, struct arena *a, struct str name, struct doc *d)
+static void begin(struct aggregates *g, struct str name, struct doc *d)
 {
 	struct verdict v;
 	struct entry *x = NULL;
@@ -304,13 +230,13 @@ static void begin(struct aggregates *g, struct arena *a, struct str name, struct
 	err_init(&e);
 	if (entry_of(g, d, &x, &e) < 0) {
 		put_entry(g, name, NULL);
-		write_status(g, a, d, (struct verdict){ "False", "FailedDiscoveryCheck", e.message });
+		aggregate_tell(g->api, d, (struct verdict){ "False", "FailedDiscoveryCheck", e.message });
 		return;
 	}
-	if (!is_there(g, x->a, &x->is.target, &v))
+	if (!aggregate_is_there(g->api, x->a, &x->is, &v))
 		settle(g, name, d, x, v);
 	else if (ask(g, name, d, x, &e) < 0)
-		settle(g, name, d, x, no_answer(x->a, &x->is, e.message));
+		settle(g, name, d, x, aggregate_failed(x->a, &x->is, e.message));
 }
 
 /* False: its answer may still come. */
@@ -327,7 +253,7 @@ static bool go_on(struct aggregates *g, struct str name, struct doc *d, struct l
 		queue_add_after(g->due, name, MAX(1, mono_ms_between(mono_now(), l->until)));
 		return false;
 	}
-	v = rc < 0 ? no_answer(l->is->a, x, e.message) : verdict_of(l->is->a, x, &r);
+	v = rc < 0 ? aggregate_failed(l->is->a, x, e.message) : aggregate_answered(l->is->a, x, &r);
 	http_reply_fini(&r);
 	if (!rq_stopping(g->api)) /* or that is why it did not answer, not because it is ill */
 		settle(g, name, d, TAKE(l->is), v);
@@ -337,7 +263,6 @@ static bool go_on(struct aggregates *g, struct str name, struct doc *d, struct l
 static void look_at(struct aggregates *g, struct str name)
 {
 	auto_(doc_unref) struct doc *d = api_get(g->api, GROUP, RESOURCE, STR_NULL, name);
-	auto_(arena_free) struct arena *a = arena_new();
 	struct look *l = map_get(g->looks, name);
 
 	if (l && d && val_equal(doc_get(d, "spec"), doc_get(l->of, "spec"))) {
@@ -348,14 +273,14 @@ static void look_at(struct aggregates *g, struct str name)
 	map_del(g->looks, name); /* whom it was to tell of is another now, or gone */
 	if (d && val_has(doc_get(d, "spec.service"))) {
 		if (map_len(g->looks) < LOOKS_MAX)
-			begin(g, a, name, d);
+			begin(g, name, d);
 		else
 			queue_add_after(g->due, name, WAIT_MS);
 		return;
 	}
 	put_entry(g, name, NULL);
 	if (d)
-		write_status(g, a, d, (struct verdict){ "True", "Local", LOCAL_IS_AVAILABLE });
+		aggregate_tell(g->api, d, (struct verdict){ "True", "Local", LOCAL_IS_AVAILABLE });
 	else /* perhaps that of a kind of our own, which has to be there */
 		aggregates_served(g);
 }

@@ -32,6 +32,18 @@ void aggregates_builtin(struct api *api, struct arena *a, void (*each)(void *arg
 /* Those of custom kinds as they ought to be, and none of what is not served any more. */
 void aggregates_mend_local(struct api *api);
 
+/* available.c: what the condition Available says of one. Messages in a. */
+struct verdict {
+	const char *value, *reason, *message;
+};
+/* False: nobody is there to be asked; *ret says why. */
+bool aggregate_is_there(struct api *api, struct arena *a, const struct aggregate *x, struct verdict *ret);
+/* Its answer; x keeps the list. */
+struct verdict aggregate_answered(struct arena *a, struct aggregate *x, const struct http_reply *r);
+struct verdict aggregate_failed(struct arena *a, const struct aggregate *x, const char *why);
+/* Writes it into the APIService. */
+void aggregate_tell(struct api *api, struct doc *d, struct verdict v);
+
 /* openapi.c: what they say of their kinds. The task belongs to aggregate.c. */
 struct aggregate_openapi *aggregate_openapi_new(struct api *api);
 void aggregate_openapi_start(struct aggregate_openapi *g);
