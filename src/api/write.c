@@ -535,6 +535,8 @@ static struct node *merge_sub(struct rq *rq, struct node *object, struct val liv
 		return o;
 	}
 	set_or_del(o, "status", node_getc(object, "status"));
+	if (rq->res->custom) /* the metadata, too: no controller drops a finalizer with his status */
+		return o;
 	struct node *meta = node_need_map(object, "metadata");
 	if (!free_labels) {
 		struct val labels = val_path(live, "metadata.labels");

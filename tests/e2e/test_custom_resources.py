@@ -95,6 +95,10 @@ def test_status_is_written_apart(kube):
     assert done["status"] == {"x": 1} and done["spec"]["replicas"] == 1 and done["metadata"]["generation"] == 1
     done = kube.patch(at + "/a", {"status": {"x": 2}, "spec": {"replicas": 5}})
     assert done["status"] == {"x": 1} and done["metadata"]["generation"] == 2
+    done["metadata"].update(labels={"x": "y"}, annotations={"x": "y"}, finalizers=["example.com/f"])
+    done["status"] = {"x": 3}
+    wrote = kube.call("PUT", at + "/a/status", done)
+    assert wrote["status"] == {"x": 3} and not {"labels", "annotations", "finalizers"} & set(wrote["metadata"])
 
 
 def test_a_definition_that_is_wrong_is_refused(kube):
