@@ -179,6 +179,7 @@ static int apply_once(struct rq *rq, struct doc *config, struct outcome *out, st
 		.now = rq_now(rq),
 		.apply = true,
 		.force = rq->force,
+		.status_apart = resource_sub(rq->res, STR("status")) != NULL,
 	};
 	int rc = write_live(rq, &live, e);
 

@@ -141,6 +141,7 @@ static int track(struct rq *rq, struct write_job *j, struct val live, struct err
 		.manager = manager_of(rq),
 		.subresource = j->scale ? j->scale->sub : rq->sub,
 		.now = rq_now(rq),
+		.status_apart = has_status(rq),
 	};
 
 	drop_empty(meta);

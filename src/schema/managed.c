@@ -202,9 +202,25 @@ static struct field_set *strip(struct arena *a, const struct managed_write *w, s
 				fs_put(a, reset, (struct fs_elem){ s->e[i].text, true, NULL });
 		return fs_without_trees(a, s, reset);
 	}
-	if (!w->subresource.n && schema_field(w->type, STR("spec")) && schema_field(w->type, STR("status")))
+	if (!w->subresource.n && w->status_apart)
 		return fs_without_trees(a, s, only_status);
 	return s;
+}
+
+/* The part of a configuration that this endpoint does not write: it is neither merged nor a reason for a conflict. */
+static void drop_foreign(const struct managed_write *w, struct node *config)
+{
+	if (!w->subresource.n && w->status_apart)
+		node_delc(config, "status");
+	if (!str_is(w->subresource, "status"))
+		return;
+	for (size_t i = node_len(config); i-- > 0;) {
+		struct str key = node_key_at(config, i);
+
+		if (!str_is(key, "apiVersion") && !str_is(key, "kind") && !str_is(key, "metadata") &&
+			!str_is(key, "status"))
+			node_del(config, key);
+	}
 }
 
 static void drop_managed(struct node *object)
@@ -461,7 +477,8 @@ static void before_first_apply(struct managers *m, const struct managed_write *w
 		.api_version = w->api_version,
 		.now = w->now,
 		.manager = STR("before-first-apply"),
-		.subresource = w->subresource };
+		.subresource = w->subresource,
+		.status_apart = w->status_apart };
 
 	track_update(m, &before, node_map(m->a), without_managed(m->a, live));
 }
@@ -485,6 +502,7 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	bad = typed_keyless(a, w->type, config);
 	if (bad)
 		return err_set(e, ERR_BAD_REQUEST, "failed to create typed patch object: %s", bad);
+	drop_foreign(w, config);
 	r = read_managers(&m, val_path(live, "metadata.managedFields"), e);
 	if (r)
 		return r;

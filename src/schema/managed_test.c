@@ -75,7 +75,8 @@ static struct managed_write write_of(const struct schema_type *t, struct by by)
 		.manager = str_c(by.manager),
 		.subresource = str_c(by.sub),
 		.now = str_c(by.now ? by.now : "2026-01-01T00:00:00Z"),
-		.force = by.force };
+		.force = by.force,
+		.status_apart = true };
 }
 
 static struct val apply(struct env *v, struct val live, const char *json, struct by by)
@@ -291,6 +292,27 @@ static void status_is_apart(void **state)
 		"'f:readyReplicas':{}}}");
 }
 
+/* A manifest that was exported with its status, or a status with its spec: what is not written here takes nothing from
+ * anybody, not even by force. */
+static void what_an_endpoint_does_not_write_is_not_applied(void **state)
+{
+	struct env *v = *state;
+	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':1}}", (struct by){ "a" });
+
+	o = update(v, o, "{" HEAD ",'spec':{'replicas':1},'status':{'readyReplicas':1}}", (struct by){ "a", "status" });
+	o = apply(v, o, "{" HEAD ",'spec':{'paused':true},'status':{'readyReplicas':7}}", (struct by){ "b" });
+	o = apply(v, o, "{" HEAD ",'spec':{'paused':true},'status':{'readyReplicas':7}}",
+		(struct by){ "b", .force = true });
+	o = apply(v, o, "{" HEAD ",'spec':{'replicas':9},'status':{'replicas':1}}", (struct by){ "c", "status" });
+	assert_string_equal(at(v, o, "spec"), "{'replicas':1,'paused':true}");
+	assert_string_equal(at(v, o, "status"), "{'readyReplicas':1,'replicas':1}");
+	assert_int_equal(entries(o), 4);
+	assert_string_equal(entry(v, o, 0, "fieldsV1"), "{'f:spec':{'f:paused':{}}}");
+	assert_string_equal(entry(v, o, 1, "fieldsV1"), "{'f:status':{'f:replicas':{}}}");
+	assert_string_equal(entry(v, o, 2, "fieldsV1"), "{'f:spec':{'f:replicas':{}}}");
+	assert_string_equal(entry(v, o, 3, "fieldsV1"), "{'f:status':{'f:readyReplicas':{}}}");
+}
+
 static void there_are_at_most_ten_updaters(void **state)
 {
 	struct env *v = *state;
@@ -397,6 +419,7 @@ int main(void)
 		T(update_as_kubectl_create),
 		T(update_without_change_keeps_time),
 		T(status_is_apart),
+		T(what_an_endpoint_does_not_write_is_not_applied),
 		T(there_are_at_most_ten_updaters),
 		T(managers_can_be_reset),
 		T(the_server_side_inherits_from_the_client_side),

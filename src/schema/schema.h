@@ -157,11 +157,11 @@ struct node *field_set_node(struct arena *a, const struct field_set *s); /* fiel
 struct field_set *field_set_of(struct arena *a, const struct schema_type *t, struct val object);
 /* One write, merged into managedFields. live NULL: create. `object` is edited: for an apply it becomes the merged
  * object. manager, operation "Update" or "Apply", sub "" or "status"; now as RFC 3339; force: take ownership on
- * conflict. Fails: ERR_CONFLICT with FieldManagerConflict causes in upstream's words. */
+ * conflict; status_apart: the kind's status is written through its sub-resource alone. Fails: ERR_CONFLICT with FieldManagerConflict causes in upstream's words. */
 struct managed_write {
 	const struct schema_type *type;
 	struct str api_version, manager, subresource, now;
-	bool apply, force;
+	bool apply, force, status_apart;
 };
 int managed_update(struct arena *a, const struct managed_write *w, struct val live, struct node *object, struct err *e);
 /* applied: the configuration that was sent; *ret: the new object. live missing: it is created. */
