@@ -179,7 +179,7 @@ static int validate(struct rq *rq, const struct write_job *j, struct doc *d, str
 	err_init(e);
 	err_init(&declared);
 	err_init(&fixed);
-	schema_validate(rq->res->type, root, "", &declared);
+	schema_validate_change(rq->res->type, root, old, "", &declared);
 	if (val_has(old))
 		validate_identity(rq, j, e);
 	validate_meta(rq, val_get(root, "metadata"), val_get(old, "metadata"), "metadata", true, e);

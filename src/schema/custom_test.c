@@ -14,6 +14,17 @@ static struct doc *parse(const char *json)
 	return d;
 }
 
+/* With ' for \". */
+static char *quoted(const char *json)
+{
+	char *text = xstrdup(json);
+
+	for (char *p = text; *p; p++)
+		if (*p == '\'')
+			*p = '"';
+	return text;
+}
+
 static struct schema_custom *compile(const char *json)
 {
 	const struct schema_custom_opts o = { "stable.example.com", "v1", "CronTab", "CronTabList" };
@@ -148,6 +159,45 @@ static void checks_values(void **state)
 		err_init(&e);
 		schema_validate(schema_custom_type(c), doc_root(d), "", &e);
 		assert_string_equal(e.message, cases[i].message ? cases[i].message : "");
+	}
+}
+
+/* A schema that became stricter judges what is changed, and leaves alone what stays as it was. */
+static void judges_only_what_changes(void **state)
+{
+	static const struct {
+		const char *was, *is, *message;
+	} cases[] = {
+		{ "{'spec':{'a':'long','b':'1'}}", "{'spec':{'a':'long','b':'1'},'metadata':{'labels':{'x':'y'}}}",
+			"" },
+		{ "{'spec':{'a':'long','b':'1'}}", "{'spec':{'a':'long','b':'2'}}", "" },
+		{ "{'spec':{'a':'long'}}", "{'spec':{'a':'longer'}}",
+			"spec.a: Invalid value: \"longer\": spec.a in body should be at most 2 chars long" },
+		{ "{'spec':{'keyed':[{'name':'x','v':'long'}]}}",
+			"{'spec':{'keyed':[{'name':'new'},{'name':'x','v':'long','w':'1'}]}}", "" },
+		{ "{'spec':{'plain':[{'v':'long'}]}}", "{'spec':{'plain':[{'v':'long','w':'1'}]}}",
+			"spec.plain[0].v: Invalid value: \"long\": spec.plain[0].v in body should be at most 2 chars long" },
+		{ "{'spec':{'not':'x','b':'1'}}", "{'spec':{'not':'x','b':'2'}}", "" },
+	};
+	auto_free char *stricter = quoted(
+		"{'type':'object','properties':{'spec':{'type':'object','properties':{'a':{'type':'string','maxLength':2},"
+		"'b':{'type':'string'},'not':{'type':'string','not':{'enum':['x']}},"
+		"'keyed':{'type':'array','x-kubernetes-list-type':'map','x-kubernetes-list-map-keys':['name'],'items':{"
+		"'type':'object','properties':{'name':{'type':'string'},'v':{'type':'string','maxLength':2},"
+		"'w':{'type':'string'}}}},"
+		"'plain':{'type':'array','items':{'type':'object','properties':{'v':{'type':'string','maxLength':2},"
+		"'w':{'type':'string'}}}}}}}}");
+	auto_(schema_custom_free) struct schema_custom *c = compile(stricter);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *was_text = quoted(cases[i].was), *is_text = quoted(cases[i].is);
+		auto_(doc_unref) struct doc *was = parse(was_text), *is = parse(is_text);
+		struct err e;
+
+		err_init(&e);
+		schema_validate_change(schema_custom_type(c), doc_root(is), doc_root(was), "", &e);
+		assert_string_equal(e.message, cases[i].message);
 	}
 }
 
@@ -358,6 +408,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(prunes_and_defaults),
 		cmocka_unit_test(checks_values),
+		cmocka_unit_test(judges_only_what_changes),
 		cmocka_unit_test(checks_formats),
 		cmocka_unit_test(a_pattern_is_bounded),
 		cmocka_unit_test(refuses_what_is_not_structural),

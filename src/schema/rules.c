@@ -9,7 +9,8 @@ struct run {
 	struct buf path; /* "spec.list[0].name" */
 };
 
-static void apply(struct run *w, const struct schema_rules *r, struct val v);
+/* old: what v was before this change, which is not judged again where it stays as it is; VAL_NONE: v is new. */
+static void apply(struct run *w, const struct schema_rules *r, struct val v, struct val old);
 
 static const char *path_of(struct run *w)
 {
@@ -247,7 +248,17 @@ static void check_unique(struct run *w, const struct schema_rules *r, struct val
 	}
 }
 
-static void check_list(struct run *w, const struct schema_rules *r, struct val v)
+/* The element that this one was before. Only keys tell that, so of other lists every element counts as new. */
+static struct val element_before(const struct schema_rules *r, struct val item, struct val old)
+{
+	if (r->list == SCHEMA_LIST_MAP)
+		for (struct val_iter it = val_iter(old); val_next(&it);)
+			if (same_keys(r->list_keys, item, it.val))
+				return it.val;
+	return VAL_NONE;
+}
+
+static void check_list(struct run *w, const struct schema_rules *r, struct val v, struct val old)
 {
 	const struct rule_limits *l = r->limits;
 	size_t n = val_len(v), at = w->path.n;
@@ -262,7 +273,7 @@ static void check_list(struct run *w, const struct schema_rules *r, struct val v
 		return;
 	for (struct val_iter it = val_iter(v); val_next(&it);) {
 		buf_printf(&w->path, "[%zu]", it.i);
-		apply(w, r->items, it.val);
+		apply(w, r->items, it.val, element_before(r, it.val, old));
 		w->path.n = at;
 	}
 }
@@ -297,7 +308,7 @@ static void check_embedded(struct run *w, struct val v)
 	}
 }
 
-static void check_fields(struct run *w, const struct schema_rules *r, struct val v)
+static void check_fields(struct run *w, const struct schema_rules *r, struct val v, struct val old)
 {
 	const struct rule_limits *l = r->limits;
 	size_t at = w->path.n, n = val_len(v);
@@ -319,7 +330,7 @@ static void check_fields(struct run *w, const struct schema_rules *r, struct val
 		if (at)
 			buf_byte(&w->path, '.');
 		buf_str(&w->path, it.key);
-		apply(w, f, it.val);
+		apply(w, f, it.val, val_get_str(old, it.key));
 		w->path.n = at;
 	}
 }
@@ -361,16 +372,26 @@ static void trial_end(struct check *c)
 	buf_fini(&c->causes);
 }
 
-/* How many errors v has under r; they are kept in *ret. */
+/* How many errors v has under r; they are kept in *ret. What v was before counts for nothing: `not` and `oneOf` would fail
+ * where more is let pass. */
 static size_t trial(struct run *w, const struct schema_rules *r, struct val v, struct check *ret)
 {
 	struct check *keep = w->c;
 
 	*ret = (struct check){ .text = BUF_INIT, .causes = BUF_INIT };
 	w->c = ret;
-	apply(w, r, v);
+	apply(w, r, v, VAL_NONE);
 	w->c = keep;
 	return ret->n;
+}
+
+static bool holds(struct run *w, const struct schema_rules *r, struct val v)
+{
+	struct check c;
+	bool ret = !trial(w, r, v, &c);
+
+	trial_end(&c);
+	return ret;
 }
 
 static void adopt(struct run *w, const struct check *c)
@@ -442,39 +463,36 @@ static void check_one(struct run *w, const struct rules_list *l, struct val v)
 	trial_end(&best);
 }
 
-static void check_all(struct run *w, const struct rules_list *l, struct val v)
+static void check_all(struct run *w, const struct rules_list *l, struct val v, struct val old)
 {
 	size_t before = w->c->n;
 
 	for (size_t i = 0; i < l->n; i++)
-		apply(w, l->of[i], v);
+		apply(w, l->of[i], v, old);
 	if (w->c->n > before)
 		composite(w, "must validate all the schemas (allOf)");
 }
 
-static void check_combos(struct run *w, const struct rule_combos *k, struct val v)
+static void check_combos(struct run *w, const struct rule_combos *k, struct val v, struct val old)
 {
-	struct check c;
-
 	if (k->any.n)
 		check_any(w, &k->any, v);
 	if (k->one.n)
 		check_one(w, &k->one, v);
 	if (k->all.n)
-		check_all(w, &k->all, v);
-	if (!k->not )
-		return;
-	if (!trial(w, k->not, v, &c))
+		check_all(w, &k->all, v, old);
+	if (k->not &&holds(w, k->not, v))
 		composite(w, "must not validate the schema (not)");
-	trial_end(&c);
 }
 
-static void apply(struct run *w, const struct schema_rules *r, struct val v)
+static void apply(struct run *w, const struct schema_rules *r, struct val v, struct val old)
 {
+	if (val_has(old) && val_equal(v, old))
+		return;
 	if (!check_type(w, r, v))
 		return;
 	if (r->combos)
-		check_combos(w, r->combos, v);
+		check_combos(w, r->combos, v, old);
 	switch (val_kind(v)) {
 	case VAL_STR:
 		check_string(w, r, v);
@@ -484,10 +502,10 @@ static void apply(struct run *w, const struct schema_rules *r, struct val v)
 		check_number(w, r, v);
 		break;
 	case VAL_LIST:
-		check_list(w, r, v);
+		check_list(w, r, v, old);
 		break;
 	case VAL_MAP:
-		check_fields(w, r, v);
+		check_fields(w, r, v, old);
 		break;
 	default:
 		break;
@@ -496,10 +514,12 @@ static void apply(struct run *w, const struct schema_rules *r, struct val v)
 		check_enum(w, r->limits, v);
 }
 
-void rules_check(struct check *c, const struct schema_rules *r, struct val v)
+void rules_check(struct check *c, const struct schema_rules *r, struct val v, struct val old)
 {
 	struct run w = { c, BUF_INIT };
 
-	apply(&w, r, v);
+	/* Nearly everything is right, and then nothing needs to be compared with what was before. */
+	if (!val_has(old) || !holds(&w, r, v))
+		apply(&w, r, v, old);
 	buf_fini(&w.path);
 }

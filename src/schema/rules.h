@@ -75,7 +75,9 @@ enum pattern_verdict pattern_match(const struct pattern *p, struct str s);
 struct check;
 /* Of a map's entry; NULL: nothing is asked of it. */
 const struct schema_rules *rules_field(const struct schema_rules *r, struct str name);
-void rules_check(struct check *c, const struct schema_rules *r, struct val v);
+/* old: the value before this change, or VAL_NONE. Parts of v that are as they were there are not judged again: a schema
+ * that became stricter keeps nobody from changing the rest of an object. */
+void rules_check(struct check *c, const struct schema_rules *r, struct val v, struct val old);
 
 /* Which sorts of words one schema says, not those inside it. Most say few, and looking for each of sixty words in each of
  * thousands of schemas is what compiling them cost. */

@@ -116,6 +116,8 @@ void schema_fill_zeros(const struct schema_type *t, struct arena *a, struct node
 /* Required fields, enums, limits that the schema files declare: adds causes, ERR_INVALID when there are any.
  * path: prefix of the causes' fields, "" at the root. The message is the causes joined as upstream joins them. */
 int schema_validate(const struct schema_type *t, struct val v, const char *path, struct err *e);
+/* The same, where v was old before: rules of a custom kind do not judge again what stays as it is. */
+int schema_validate_change(const struct schema_type *t, struct val v, struct val old, const char *path, struct err *e);
 /* Fields marked create-only that differ: "field is immutable" causes. */
 int schema_validate_update(const struct schema_type *t, struct val v, struct val old, const char *path, struct err *e);
 /* Type as Go's messages name it, "[]v1.Container", into buf. */

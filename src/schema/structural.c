@@ -490,7 +490,7 @@ static void check_default(struct walk *w, struct val v, const struct schema_rule
 	struct val d = val_get(v, "default");
 
 	if (val_has(d))
-		rules_check(&c, r, d);
+		rules_check(&c, r, d, VAL_NONE);
 	for (size_t at = 0; at < c.causes.n;) {
 		const char *reason = c.causes.p + at, *path = reason + strlen(reason) + 1,
 			   *sentence = path + strlen(path) + 1;

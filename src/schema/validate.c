@@ -222,15 +222,20 @@ static int finish(struct check *c)
 	return r;
 }
 
-int schema_validate(const struct schema_type *t, struct val v, const char *path, struct err *e)
+int schema_validate_change(const struct schema_type *t, struct val v, struct val old, const char *path, struct err *e)
 {
 	struct check c = { .e = e, .text = BUF_INIT, .causes = BUF_INIT };
 	struct place root = { NULL, str_c(path), -1, false };
 
 	check(&c, t, v, path && path[0] ? &root : NULL);
 	if (t->rules)
-		rules_check(&c, t->rules, v);
+		rules_check(&c, t->rules, v, old);
 	return finish(&c);
+}
+
+int schema_validate(const struct schema_type *t, struct val v, const char *path, struct err *e)
+{
+	return schema_validate_change(t, v, VAL_NONE, path, e);
 }
 
 /* ---- changes --------------------------------------------------------------------------------- */

@@ -101,6 +101,23 @@ def test_status_is_written_apart(kube):
     assert wrote["status"] == {"x": 3} and not {"labels", "annotations", "finalizers"} & set(wrote["metadata"])
 
 
+def test_a_stricter_schema_lets_old_objects_go(kube):
+    define(kube, definition("crontabs", "CronTab", version(properties=CRON, subresources={"status": {}})))
+    at = where("crontabs", "default")
+    kube.create(at, {**cron("a", cron="1 1 1 1 1", replicas=9), "metadata": {"name": "a", "finalizers": ["example.com/f"]}})
+    crd = kube.get(f"{CRDS}/crontabs.{GROUP}")
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["replicas"]["maximum"] = 5
+    kube.call("PUT", f"{CRDS}/crontabs.{GROUP}", crd)
+    until(lambda: refused(kube, cron("b", replicas=9), at + "?dryRun=All").code == 422, 10, "the new schema")
+    assert kube.patch(at + "/a/status", {"status": {"x": 1}})["status"] == {"x": 1}
+    assert kube.patch(at + "/a", {"spec": {"cron": "2 1 1 1 1"}})["spec"]["replicas"] == 9
+    with pytest.raises(ApiError):
+        kube.patch(at + "/a", {"spec": {"replicas": 8}})
+    kube.delete(at + "/a")
+    kube.patch(at + "/a", {"metadata": {"finalizers": None}})
+    assert not kube.get(at)["items"]
+
+
 def test_a_definition_that_is_wrong_is_refused(kube):
     crd = definition("crontabs", "CronTab", version(properties={"a": {"type": "array"}, "b": {"type": "string", "pattern": "(?=x)"}, "c": {}}))
     crd["spec"]["versions"].append({**version("v2"), "storage": True})
