@@ -12,6 +12,17 @@ def gone(server, name):
     return False
 
 
+def test_a_review_names_the_audiences_that_the_token_has(server):
+    account = path("serviceaccounts", "default", "default")
+    until(lambda: server.kube.get(account), 30, "the account")
+    made = server.kube.create(account + "/token", {"spec": {"audiences": ["vault", "other"]}})["status"]["token"]
+    review = lambda token, **spec: server.kube.create("/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": token, **spec}})["status"]
+    assert review(made, audiences=["x", "vault"])["audiences"] == ["vault"]
+    assert not review(made, audiences=["x"])["authenticated"] and "audiences" not in review(made, audiences=["x"])
+    own = review(server.kube.create(account + "/token", {"spec": {}})["status"]["token"])
+    assert own["authenticated"] and len(own["audiences"]) == 1
+
+
 def test_a_secret_gets_a_token_and_goes_with_its_account(fresh):
     server = fresh(node=False).start().wait_ready()
     server.kube.create(path("serviceaccounts", "default"), {"metadata": {"name": "robot"}})

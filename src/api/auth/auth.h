@@ -50,7 +50,9 @@ struct token_cache *token_cache_free(struct token_cache *c);
  * in a. */
 int token_identity(struct api *api, struct arena *a, struct str token, const struct val *audiences,
 	struct identity *ret, struct err *e);
-/* Bootstrap tokens "id.secret", kept in kube-system Secrets. */
+/* Those of the token's audiences that were asked for (none: the API's own), as a list in a. The token was checked. */
+struct node *token_audiences(struct api *api, struct arena *a, struct str token, struct val asked);
+/* Bootstrap tokens "id.secret", kept in kube-system Secrets: for the API itself. */
 int bootstrap_token_identity(struct api *api, struct arena *a, struct str token, struct identity *ret, struct err *e);
 /* serviceaccounts/token: rq->ns and rq->name say which. */
 int token_create(struct rq *rq, struct node **body, struct err *e);

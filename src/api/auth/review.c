@@ -15,27 +15,38 @@ int review_self(struct rq *rq, struct node **body, struct err *e)
 	return 0;
 }
 
+/* A bootstrap token is for the API alone. */
+static int bootstrap_identity(struct rq *rq, struct str token, struct val audiences, struct identity *id, struct err *e)
+{
+	bool meant = !val_len(audiences);
+
+	for (struct val_iter it = val_iter(audiences); val_next(&it);)
+		meant |= val_is(it.val, rq->api->auth->issuer);
+	return meant ? bootstrap_token_identity(rq->api, rq->a, token, id, e) :
+		       err_set(e, ERR_UNAUTHORIZED, "the token is for another audience");
+}
+
 int review_token(struct rq *rq, struct node **body, struct err *e)
 {
 	struct str token = text_at(*body, "spec.token");
-	struct node *audiences = node_path(*body, "spec.audiences"), *answered = NULL;
+	struct node *audiences = node_path(*body, "spec.audiences"), *answered;
 	auto_(doc_unref) struct doc *wanted =
 		audiences ? node_publish(node_pack(rq->a, "{a:o}", node_copy(rq->a, audiences))) : NULL;
 	struct val list = wanted ? doc_get(wanted, "a") : VAL_NONE;
 	struct identity id = { 0 };
+	bool bootstrap = token.n == 23 && token.p[6] == '.';
 	int known;
 
 	if (!token.n)
 		return err_set(e, ERR_BAD_REQUEST, "token is required for TokenReview in authentication");
-	known = token.n == 23 && token.p[6] == '.' ? bootstrap_token_identity(rq->api, rq->a, token, &id, e) :
-						     token_identity(rq->api, rq->a, token, &list, &id, e);
+	known = bootstrap ? bootstrap_identity(rq, token, list, &id, e) :
+			    token_identity(rq->api, rq->a, token, &list, &id, e);
 	if (known < 0) {
 		node_setc(*body, "status", node_pack(rq->a, "{authenticated:b, error:s}", 0, e->message));
 		err_init(e);
 		return 0;
 	}
-	if (audiences)
-		answered = node_copy(rq->a, audiences);
+	answered = token_audiences(rq->api, rq->a, token, bootstrap ? VAL_NONE : list);
 	node_setc(*body, "status",
 		node_pack(
 			rq->a, "{authenticated:b, user:o, audiences:o}", 1, identity_node_tree(rq->a, &id), answered));

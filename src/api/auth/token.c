@@ -77,12 +77,19 @@ static int check_times(struct doc *claims, struct err *e)
 	return 0;
 }
 
+static bool list_has(struct val list, struct val v)
+{
+	for (struct val_iter it = val_iter(list); val_next(&it);)
+		if (val_equal(it.val, v))
+			return true;
+	return false;
+}
+
 static bool lists_meet(struct val a, struct val b)
 {
-	for (struct val_iter i = val_iter(a); val_next(&i);)
-		for (struct val_iter j = val_iter(b); val_next(&j);)
-			if (val_equal(i.val, j.val))
-				return true;
+	for (struct val_iter it = val_iter(a); val_next(&it);)
+		if (list_has(b, it.val))
+			return true;
 	return false;
 }
 
@@ -184,6 +191,25 @@ int token_identity(struct api *api, struct arena *a, struct str token, const str
 		return -e->code;
 	fill_identity(a, claims, kube, ns, name, ret);
 	return 0;
+}
+
+struct node *token_audiences(struct api *api, struct arena *a, struct str token, struct val asked)
+{
+	auto_(doc_unref) struct doc *claims = NULL;
+	struct node *list = node_list(a);
+	struct err e;
+
+	err_init(&e);
+	if (!val_len(asked)) {
+		node_add(list, node_c(a, api->auth->issuer));
+		return list;
+	}
+	if (payload_of(api->auth, token, &claims, &e) < 0)
+		return list;
+	for (struct val_iter it = val_iter(asked); val_next(&it);)
+		if (list_has(doc_get(claims, "aud"), it.val))
+			node_add(list, node_from(a, it.val));
+	return list;
 }
 
 /* ---- bootstrap tokens ------------------------------------------------------------------------ */
