@@ -81,6 +81,7 @@ def test_updates_and_deletions_show_the_old_object(server, hooks):
     hooks.validating("watches", hook.url(), operations=("UPDATE", "DELETE"))
     server.kube.patch(path("configmaps", "default", "aging"), {"data": {"k": "2"}})
     assert hook.seen[-1]["oldObject"]["data"] == {"k": "1"} and hook.seen[-1]["object"]["data"] == {"k": "2"}
+    assert hook.seen[-1]["options"]["kind"] == "UpdateOptions"  # of a patch, too
     assert "denied the request without explanation" in refused(400, server.kube.delete, path("configmaps", "default", "aging"))
     assert hook.seen[-1]["object"] is None and hook.seen[-1]["oldObject"]["data"] == {"k": "2"}
     assert server.kube.get(path("configmaps", "default", "aging"))

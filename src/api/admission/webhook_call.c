@@ -40,8 +40,6 @@ static struct node *options_of(struct arena *a, const struct review *r)
 
 	if (!strcmp(r->operation, "CONNECT"))
 		return NULL;
-	if (rq->verb == V_PATCH)
-		kind = "PatchOptions";
 	return node_pack(a, "{kind:s, apiVersion:'meta.k8s.io/v1', dryRun:o, fieldManager:S}", kind,
 		rq->dry_run ? node_pack(a, "['All']") : NULL, rq->field_manager.n ? rq->field_manager : STR_NULL);
 }
