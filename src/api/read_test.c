@@ -54,6 +54,12 @@ static void watch_tells_entering_and_leaving(void **state)
 	assert_true(stream_has(w, "columnDefinitions\":[{\"name\":\"Name\"", WAIT_MS));
 	assert_true(stream_has(w, "k8s.io/initial-events-end", WAIT_MS));
 	stream_close(w);
+	w = start(f, "GET", CM "?watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", NULL, NULL, NULL);
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"w3\"}}"));
+	assert_true(stream_has(w, "\"name\":\"w3\"", WAIT_MS)); /* from now on */
+	assert_false(stream_has(w, "\"name\":\"w2\"", 0));
+	assert_false(stream_has(w, "\"ERROR\"", 0));
+	stream_close(w);
 	w = start(f, "GET", CM "?watch=1&timeoutSeconds=1", NULL, NULL, NULL);
 	struct mono until = mono_add_ms(mono_now(), WAIT_MS);
 	task_lock(&w->lock);

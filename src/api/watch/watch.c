@@ -308,6 +308,8 @@ void read_watch(struct rq *rq)
 		w->initial_arena = arena_new();
 		w->initial = cache_list(c, w->initial_arena, prefix, STR_NULL, 0, &q.since);
 		w->initial_end = q.initial_end;
+	} else if (!q.since) { /* nothing of what there is: from now on */
+		q.since = cache_revision(c);
 	}
 	w->progress = q.since;
 	struct mono now = mono_now();
