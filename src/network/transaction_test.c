@@ -82,7 +82,7 @@ static struct change add(unsigned map, unsigned family, char proto, int n)
 		e.val = bytes("ad", family, n + 50);
 	else if (info->gives == GIVES_VERDICT)
 		e.val = STR("refuse");
-	else if (info->gives == GIVES_PICK)
+	else if (map <= MAP_SVC_Y) /* a map of frontends; its kind is its place */
 		e.val = str_c(pick_of(map, family, n));
 	return (struct change){ CHANGE_ADD, e };
 }

@@ -218,25 +218,26 @@ static bool volume_known(struct val spec, struct str name)
 
 static void mounts(struct rq *rq, struct val spec, struct val c, const char *at, struct err *e)
 {
-	static const char *const subs[] = { "subPath", "subPathExpr" };
 	struct val list = val_get(c, "volumeMounts");
 	bool privileged = val_bool(val_path(c, "securityContext.privileged"), false);
 
 	for (size_t i = 0; i < val_len(list); i++) {
 		struct val m = val_at(list, i);
 		struct str name = val_str(val_get(m, "name")), path = val_str(val_get(m, "mountPath"));
+		struct str sub = val_str(val_get(m, "subPath")), expr = val_str(val_get(m, "subPathExpr"));
+
 		if (name.n && !volume_known(spec, name))
 			v_not_found(e, rq_f(rq, "%s.volumeMounts[%zu].name", at, i), name);
 		for (size_t k = 0; path.n && k < i; k++)
 			if (str_eq(path, val_str(val_get(val_at(list, k), "mountPath"))))
 				v_invalid_str(
 					e, rq_f(rq, "%s.volumeMounts[%zu].mountPath", at, i), path, "must be unique");
-		for (size_t k = 0; k < ARRAY_LEN(subs); k++) /* upstream's path has no number here */
-			validate_path_below(
-				e, rq_f(rq, "%s.volumeMounts.%s", at, subs[k]), val_str(val_get(m, subs[k])));
-		if (val_str(val_get(m, "subPath")).n && val_str(val_get(m, "subPathExpr")).n)
-			v_invalid_str(e, rq_f(rq, "%s.volumeMounts[%zu].subPathExpr", at, i),
-				val_str(val_get(m, "subPathExpr")), "subPathExpr and subPath are mutually exclusive");
+		/* upstream's paths have no number here */
+		validate_path_below(e, rq_f(rq, "%s.volumeMounts.subPath", at), sub);
+		validate_path_below(e, rq_f(rq, "%s.volumeMounts.subPathExpr", at), expr);
+		if (sub.n && expr.n)
+			v_invalid_str(e, rq_f(rq, "%s.volumeMounts[%zu].subPathExpr", at, i), expr,
+				"subPathExpr and subPath are mutually exclusive");
 		if (val_is(val_get(m, "mountPropagation"), "Bidirectional") && !privileged)
 			v_forbidden(e, rq_f(rq, "%s.volumeMounts[%zu].mountPropagation", at, i),
 				"Bidirectional mount propagation is available only to privileged containers");

@@ -359,8 +359,8 @@ static bool same_but_scheduling(struct rq *rq, struct val template, struct val w
 
 void validate_job_changes(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	static const char *const fixed[] = { "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy",
-		"successPolicy" };
+	static const char *const fixed[] = { "spec.completionMode", "spec.podFailurePolicy",
+		"spec.backoffLimitPerIndex", "spec.managedBy", "spec.successPolicy" };
 	struct val spec = val_get(o, "spec"), was = val_get(old, "spec"), template = val_get(spec, "template");
 	bool waits = val_bool(val_get(was, "suspend"), false) && !val_has(val_path(old, "status.startTime"));
 
@@ -369,5 +369,5 @@ void validate_job_changes(struct rq *rq, struct val o, struct val old, struct er
 	if (!waits || !same_but_scheduling(rq, template, val_get(was, "template")))
 		validate_immutable(e, "spec.template", template, val_get(was, "template"));
 	for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
-		validate_immutable(e, rq_f(rq, "spec.%s", fixed[i]), val_get(spec, fixed[i]), val_get(was, fixed[i]));
+		validate_immutable(e, fixed[i], val_path(o, fixed[i]), val_path(old, fixed[i]));
 }
