@@ -254,10 +254,10 @@ static void vanish(int fd)
 	close(fd);
 }
 
-/* Something that is done on a loop: for how many connections, and how often. */
+/* Something that is done on a loop: for how many connections, which of them were in good hands, and how often. */
 struct visit {
 	struct net_msg msg;
-	atomic_int found, age;
+	atomic_int found, watched, age;
 };
 
 static void notices_a_reset_while_paused(void **state)
@@ -293,14 +293,21 @@ static void pass_time(struct net_msg *m)
 	atomic_fetch_add(&v->age, 1);
 }
 
+static void visit_all(struct visit *v)
+{
+	for (int i = 0; i < 2; i++) {
+		int age = atomic_load(&v->age);
+
+		loop_send(loops[i], &v->msg);
+		wait_for(&v->age, age + 1);
+	}
+}
+
 static void nudge_all(void)
 {
 	struct visit v = { .msg.run = pass_time };
 
-	for (int i = 0; i < 2; i++) {
-		loop_send(loops[i], &v.msg);
-		wait_for(&v.age, i + 1);
-	}
+	visit_all(&v);
 	usleep(10000);
 }
 
@@ -326,6 +333,42 @@ static void nudges_who_may_be_gone(void **state)
 	usleep(100000);
 	assert_int_equal(atomic_load(&closed_pipes), before);
 	nudge_all();
+	wait_for(&closed_pipes, before + 1);
+}
+
+/* Those whose reader takes nothing; and of them those that are looked at after a while, found alive, and looked at again. */
+static void look_at_blocked(struct net_msg *m)
+{
+	struct visit *v = container_of(m, struct visit, msg);
+
+	for (int i = 0; i < 2; i++)
+		for (struct conn *c = loop_here(loops[i]) ? loops[i]->conns : NULL; c; c = c->next) {
+			if (!c->accepted || !c->blocked || c->closing)
+				continue;
+			atomic_fetch_add(&v->found, 1);
+			if (!uv_is_active((uv_handle_t *)&c->timer))
+				continue;
+			c->ops->timeout(c);
+			atomic_fetch_add(&v->watched, !c->closing && uv_is_active((uv_handle_t *)&c->timer));
+		}
+	atomic_fetch_add(&v->age, 1);
+}
+
+/* All is said at once, before it shows that nobody takes it; nothing that is said later reminds the pipe to look. */
+static void looks_at_what_is_left(void **state)
+{
+	int before = atomic_load(&closed_pipes), fd = raw_connect(http_server_port(server));
+	struct visit v = { .msg.run = look_at_blocked };
+
+	raw_send(fd, UPGRADE("/flood"));
+	assert_starts(raw_read(fd, "\r\n\r\n"), "HTTP/1.1 101 ");
+	for (int i = 0; i < 6000 && !atomic_load(&v.found); i++) {
+		visit_all(&v);
+		usleep(10000);
+	}
+	assert_int_equal(atomic_load(&v.found), 1);
+	assert_int_equal(atomic_load(&v.watched), 1);
+	vanish(fd);
 	wait_for(&closed_pipes, before + 1);
 }
 
@@ -837,6 +880,7 @@ int main(void)
 		cmocka_unit_test(splices_across_loops),
 		cmocka_unit_test(notices_a_reset_while_paused),
 		cmocka_unit_test(nudges_who_may_be_gone),
+		cmocka_unit_test(looks_at_what_is_left),
 		cmocka_unit_test(gives_up_what_nobody_takes),
 		cmocka_unit_test(ends_what_nobody_reads),
 		cmocka_unit_test(waits_for_slow_readers),
