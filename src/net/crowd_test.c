@@ -1,5 +1,5 @@
 /* What each of a crowd costs a server: who says nothing, who does not read. And who has to go when it is too much. */
-#include "net/net_test.h"
+#include "net/http_fixture.h"
 #include <malloc.h>
 #include <signal.h>
 
@@ -7,16 +7,13 @@
 #define STREAMS 20
 #define STREAM "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"
 
-static struct certs certs;
-static struct net_loop *loop, *client_loop;
-static struct tls *server_tls, *client_tls;
-static struct http_server *plain, *secure;
-static char big[1 << 20], sink[1 << 20];
+static char sink[1 << 20];
 static struct http_stream *streams[STREAMS];
 static atomic_int n_streams, closed;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static const struct net_piece whole = { { big, sizeof(big) }, NULL, NULL };
+#define WHOLE ((size_t)1 << 20)
+static const struct net_piece whole = { { big, WHOLE }, NULL, NULL };
 
 static void stream_closed(void *arg)
 {
@@ -43,32 +40,10 @@ static void handle(void *arg, struct http_request *r)
 	http_reply_text(r, 200, "text/plain", STR("fine"));
 }
 
+/* One loop has all of the crowd; the client is on the other. */
 static int set_up(void **state)
 {
-	struct http_server_opts o = { .address = "127.0.0.1", .loops = &loop, .n_loops = 1, .handle = handle };
-
-	memset(big, 'b', sizeof(big));
-	certs_make(&certs);
-	loop = net_loop_new("server");
-	client_loop = net_loop_new("client");
-	OK(tls_new(&(struct tls_opts){ certs.server, certs.server_key, certs.ca, true, false }, &server_tls, oke));
-	OK(tls_new(&(struct tls_opts){ .ca_file = certs.ca }, &client_tls, oke));
-	OK(http_server_new(&o, &plain, oke));
-	o.tls = server_tls;
-	OK(http_server_new(&o, &secure, oke));
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	http_server_free(plain);
-	http_server_free(secure);
-	net_loop_free(loop);
-	net_loop_free(client_loop);
-	tls_free(server_tls);
-	tls_free(client_tls);
-	certs_remove(&certs);
-	return 0;
+	return servers_start(handle, 1);
 }
 
 /* When nothing moves any more. */
@@ -84,38 +59,19 @@ static long heap(void)
 	return now;
 }
 
-static void ask(struct http_client *c)
-{
-	struct http_reply r = { 0 };
-
-	OK(http_call(c, "GET", STR("/"), NULL, 0, STR_NULL, 0, 60000, &r, oke));
-	assert_int_equal(r.status, 200);
-	http_reply_fini(&r);
-}
-
-static struct http_client *client(void)
-{
-	struct http_client *c = NULL;
-	char url[64];
-
-	snprintf(url, sizeof(url), "https://localhost:%d", http_server_port(secure));
-	OK(http_client_new(&(struct http_client_opts){ .url = url, .tls = client_tls, .loop = client_loop }, &c, oke));
-	return c;
-}
-
 /* Who has said only the start of a handshake costs no session of OpenSSL's. */
 static void silence_is_cheap(void **state)
 {
 	int fd[MANY];
-	auto_(http_client_free) struct http_client *c = client();
+	auto_(http_client_free) struct http_client *c = client(true, false, nobody_tls);
 
-	ask(c);
+	ask(c, "GET", "/", STR_NULL, 200, "fine");
 	long before = heap();
 	for (int i = 0; i < MANY; i++) {
 		fd[i] = raw_connect(http_server_port(secure));
 		raw_send(fd[i], "\x16\x03\x01");
 	}
-	ask(c); /* the loop has seen them all */
+	ask(c, "GET", "/", STR_NULL, 200, "fine"); /* the loop has seen them all */
 	long each = (heap() - before) / MANY;
 	assert_in_range(each + 1000, 0, 1000 + 3000);
 	for (int i = 0; i < MANY; i++)
@@ -158,7 +114,7 @@ static void kernel_holds_little(void **state)
 	wait_for(&n_streams, 1);
 	http_stream_write(streams[0], &whole, 1);
 	settle(streams[0], &unsent);
-	assert_in_range(unsent, sizeof(big) - ((size_t)192 << 10), sizeof(big));
+	assert_in_range(unsent, WHOLE - ((size_t)192 << 10), WHOLE);
 	close(fd);
 	wait_for(&closed, were + 1);
 }
@@ -183,7 +139,7 @@ static void tls_holds_nothing(void **state)
 		http_stream_write(streams[i], &whole, 1);
 	for (int i = 0; i < STREAMS; i++) {
 		settle(streams[i], &unsent);
-		assert_in_range(unsent, sizeof(big) / 2, sizeof(big));
+		assert_in_range(unsent, WHOLE / 2, WHOLE);
 	}
 	long each = (heap() - before) / STREAMS;
 	assert_in_range(each + 1000, 0, 1000 + 3000);
@@ -200,7 +156,7 @@ static struct http_server *server_with(size_t connections_max, size_t unread_max
 {
 	struct http_server *s = NULL;
 	struct http_server_opts o = { .address = "127.0.0.1",
-		.loops = &loop,
+		.loops = loops,
 		.n_loops = 1,
 		.handle = handle,
 		.connections_max = connections_max,
@@ -288,7 +244,7 @@ static void the_young_have_to_hurry(void **state)
 {
 	auto_(http_server_free) struct http_server *s = NULL;
 	struct http_server_opts o = { .address = "127.0.0.1",
-		.loops = &loop,
+		.loops = loops,
 		.n_loops = 1,
 		.handle = handle,
 		.connections_max = 4 * PLACES,
@@ -339,7 +295,7 @@ static void ends_the_longest_stalled(void **state)
 	task_sleep_ms(1500); /* another look of the server, which ends no more */
 	for (ssize_t n; (n = recv(fd[READERS - 1], sink, sizeof(sink), 0)) > 0;)
 		got += (size_t)n;
-	assert_true(got > sizeof(big));
+	assert_true(got > WHOLE);
 	for (int i = 0, ended = 0; i < READERS; i++) {
 		ssize_t n = 0;
 
@@ -435,7 +391,7 @@ static long rests_of_loop(void)
 {
 	struct looker l = { .msg.run = look };
 
-	loop_send(loop, &l.msg);
+	loop_send(loops[0], &l.msg);
 	wait_for(&l.done, 1);
 	return atomic_load(&l.rests);
 }
@@ -443,9 +399,9 @@ static long rests_of_loop(void)
 /* When nothing moves, no server wakes its loop to see who stalls. */
 static void rests_when_idle(void **state)
 {
-	auto_(http_client_free) struct http_client *c = client();
+	auto_(http_client_free) struct http_client *c = client(true, false, nobody_tls);
 
-	ask(c);
+	ask(c, "GET", "/", STR_NULL, 200, "fine");
 	task_sleep_ms(2500); /* what the last look looks at is over */
 	long before = rests_of_loop();
 	task_sleep_ms(3500);

@@ -85,7 +85,7 @@ static void handle(void *arg, struct http_request *r)
 
 static int set_up(void **state)
 {
-	return servers_start(handle);
+	return servers_start(handle, 2);
 }
 
 /* ---- bodies ---------------------------------------------------------------------------------- */

@@ -70,7 +70,7 @@ static void describe(struct http_request *r)
 	http_reply_text(r, 200, "text/plain", buf_view(&b));
 }
 
-static void answer(void *arg, struct http_request *r)
+UNUSED static void answer(void *arg, struct http_request *r)
 {
 	struct str path = http_path(r);
 	int64_t n = 0;
@@ -92,12 +92,12 @@ static const char *refused(int status)
 	return status == 413 ? "{\"code\":413}" : NULL;
 }
 
-/* For a test's set_up: a server without and one with TLS. */
-static int servers_start(void (*handler)(void *arg, struct http_request *r))
+/* For a test's set_up: a server without and one with TLS, on both loops or the first of them. */
+static int servers_start(void (*handler)(void *arg, struct http_request *r), size_t n_loops)
 {
 	struct http_server_opts o = { .address = "127.0.0.1",
 		.loops = loops,
-		.n_loops = 2,
+		.n_loops = n_loops,
 		.handle = handler,
 		.header_max = 8192,
 		.body_max = 100000,

@@ -3,7 +3,7 @@
 
 static int set_up(void **state)
 {
-	return servers_start(answer);
+	return servers_start(answer, 2);
 }
 
 /* The first record of a handshake is gathered until it is whole. */
