@@ -14,7 +14,9 @@ def main():
                                        "--service-node-port-range", "30000-32767"])
     try:
         server.start().wait_api()
-        return run.compare(server.kubeconfig)
+        failed = run.compare(server.kubeconfig)
+        Server.failures += failed
+        return failed
     finally:
         server.end()
 

@@ -27,6 +27,7 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
+        Server.failures += 1
         logs = [server.last_log() for server in servers_of(item)]
         for server, log in zip(servers_of(item), logs):
             keep_log(item, server)

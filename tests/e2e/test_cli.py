@@ -230,5 +230,3 @@ def test_disk_full(small_disk, fresh):
     assert server.kube.get(f"{where}/before")["metadata"]["name"] == "before"
     os.unlink(filler)
     until(lambda: server.kube.create(where, {"metadata": {"name": "after"}}), 20, "writes again")
-    server.stop()
-    os.unlink(server.log)

@@ -26,6 +26,7 @@ def judge(fine, text):
     print(("ok      " if fine else "FAILED  ") + text, flush=True)
     if not fine:
         failures.append(text)
+        Server.failures += 1
 
 
 # ---- the memory limit ------------------------------------------------------------------------------------------------

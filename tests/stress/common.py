@@ -6,6 +6,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "e2e")]
+from server import Server  # noqa: E402
 
 FAILURES, BEGAN = [], time.monotonic()
 
@@ -18,6 +19,7 @@ def judge(fine, text):
     say(("ok      " if fine else "FAILED  ") + text)
     if not fine:
         FAILURES.append(text)
+        Server.failures += 1
     return fine
 
 
