@@ -50,6 +50,8 @@ static bool accept_take(struct rq *rq, struct accept a, bool discovery)
 
 	if (!media_known(a.type, &m))
 		return false;
+	if (m == MEDIA_PROTOBUF && !a.as.n && rq->res && rq->res->custom) /* its fields have no numbers */
+		return false;
 	if (!a.as.n) {
 		rq->media = m;
 		rq->render = RENDER_OBJECT;
@@ -92,8 +94,8 @@ int negotiate(struct rq *rq, bool discovery, struct err *e)
 		if (accept_take(rq, accept_parse(part), discovery))
 			return 0;
 	return err_set(e, ERR_NOT_ACCEPTABLE,
-		"only the following media types are accepted: application/json, application/yaml, "
-		"application/vnd.kubernetes.protobuf");
+		"only the following media types are accepted: application/json, application/yaml%s",
+		rq->res && rq->res->custom ? "" : ", application/vnd.kubernetes.protobuf");
 }
 
 int media_of_body(struct rq *rq, enum media *ret, struct err *e)

@@ -101,6 +101,23 @@ def test_status_is_written_apart(kube):
     assert wrote["status"] == {"x": 3} and not {"labels", "annotations", "finalizers"} & set(wrote["metadata"])
 
 
+def test_nothing_is_served_as_protobuf(kube):
+    define(kube, definition("crontabs", "CronTab", version(properties=CRON)))
+    at, pb = where("crontabs", "default"), "application/vnd.kubernetes.protobuf"
+    kube.create(at, cron("a", cron="1 1 1 1 1"))
+
+    def ask(what, accept):
+        kube.connection.request("GET", at + what, headers={"Accept": accept})
+        answer = kube.connection.getresponse()
+        return answer.status, answer.getheader("Content-Type"), answer.read()
+
+    for what in ("", "/a", "?watch=1&timeoutSeconds=1"):
+        code, kind, text = ask(what, pb + ",application/json")
+        assert code == 200 and kind.startswith("application/json") and b"1 1 1 1 1" in text
+        assert ask(what, pb)[0] == 406
+    assert ask("", pb + ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")[1] == pb  # that has numbers
+
+
 def test_a_stricter_schema_lets_old_objects_go(kube):
     define(kube, definition("crontabs", "CronTab", version(properties=CRON, subresources={"status": {}})))
     at = where("crontabs", "default")
