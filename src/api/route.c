@@ -126,6 +126,7 @@ static int forbid(struct rq *rq, struct err *e)
 	struct buf b = BUF_INIT;
 
 	if (!rq->resource_request) {
+		status_about(rq, NULL, NULL, STR_NULL);
 		err_set(e, ERR_FORBIDDEN, "forbidden: User \"%.*s\" cannot %.*s path \"%.*s\"", STR_ARG(rq->id.user),
 			STR_ARG(rq->verb_text), STR_ARG(rq->path));
 		return -ERR_FORBIDDEN;
@@ -144,6 +145,7 @@ static int forbid(struct rq *rq, struct err *e)
 		buf_c(&b, " at the cluster scope");
 	err_set(e, ERR_FORBIDDEN, "%.*s", (int)b.n, b.p);
 	buf_fini(&b);
+	status_about(rq, arena_cstr(rq->a, rq->group), arena_cstr(rq->a, rq->resource_name), rq->name);
 	return -ERR_FORBIDDEN;
 }
 

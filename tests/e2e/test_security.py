@@ -297,3 +297,17 @@ def test_certificates_that_do_not_count(spaces, tmp_path):
             answers[why] = "refused"
     assert answers.pop("good") == 200  # so that the refusals mean something
     assert set(answers.values()) <= {401, 403, "refused"}, answers
+
+
+def test_a_refusal_names_what_it_refuses(spaces):
+    bob = Caller(spaces, impersonate={"User": "bob"})
+    details = lambda where: json.loads(bob("GET", where)[1])["details"]
+    assert details(path("configmaps", "here", "x")) == {"name": "x", "kind": "configmaps"}
+    assert details(path("deployments", "here", "x", "status")) == {"name": "x", "group": "apps", "kind": "deployments"}
+    assert details(path("nodes")) == {"kind": "nodes"} and details("/metrics") == {}
+
+
+def test_the_keys_of_impersonated_extras_are_unescaped(spaces):
+    bob = Caller(spaces, impersonate={"User": "bob", "Extra-Acme.com%2fProject": "p"})
+    code, text = bob("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
+    assert code == 201 and json.loads(text)["status"]["userInfo"]["extra"] == {"acme.com/project": ["p"]}

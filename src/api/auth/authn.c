@@ -231,7 +231,7 @@ int authn_impersonate(struct api *api, const struct http_header *headers, size_t
 			as.uid = value;
 			failed = may_impersonate(api, id, "authentication.k8s.io", "uids", "", STR_NULL, value, e);
 		} else if (str_starts(name, extra_prefix)) {
-			struct str key = arena_str(a, str_sub(name, extra_prefix.n, name.n));
+			struct str key = arena_str(a, url_decode(a, str_sub(name, extra_prefix.n, name.n), false));
 
 			add_extra(a, &as, key, value);
 			failed = may_impersonate(
