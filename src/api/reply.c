@@ -308,9 +308,9 @@ void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct sc
 void reply_doc(struct rq *rq, int status, struct doc *take_d)
 {
 	struct buf b = BUF_INIT;
-	bool status_kind = val_is(doc_get(take_d, "kind"), "Status");
+	bool object = !val_is(doc_get(take_d, "kind"), "Status") && (!rq->sub.n || str_is(rq->sub, "status"));
 
-	if (rq->render == RENDER_TABLE && !status_kind && !rq->sub.n) {
+	if (rq->render == RENDER_TABLE && object) {
 		doc_hold(rq->a, take_d);
 		table_head(rq, rq->res, true, doc_revision(take_d), STR_NULL, 0, &b);
 		table_row(rq, rq->res, take_d, &b);
@@ -318,7 +318,7 @@ void reply_doc(struct rq *rq, int status, struct doc *take_d)
 		reply_buf(rq, status, "application/json", &b);
 		return;
 	}
-	if (rq->render == RENDER_METADATA && !status_kind && !rq->sub.n) {
+	if (rq->render == RENDER_METADATA && object) {
 		doc_hold(rq->a, take_d);
 		metadata_object(take_d, true, rq->table_beta, &b);
 		if (rq->media == MEDIA_PROTOBUF) {

@@ -160,6 +160,12 @@ def test_get_tables(demo):
     assert "pod/box" in everything and "deployment.apps/web" in everything and "service/web" in everything
 
 
+def test_get_subresource(demo):
+    if demo.version >= (1, 27):
+        head = demo("get", "deployment", "web", "--subresource=status").splitlines()[0]
+        assert head.split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+
+
 def test_get_formats(demo):
     assert yaml.safe_load(demo("get", "pod", "box", "-o", "yaml"))["kind"] == "Pod"
     assert json.loads(demo("get", "pods", "-o", "json"))["kind"] == "List"
