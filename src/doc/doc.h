@@ -155,6 +155,8 @@ void node_remove_at(struct node *list, size_t i);
 void node_replace_at(struct node *list, size_t i, struct node *child);
 /* Makes n hold what `with` holds (both in the same arena). */
 void node_assign(struct node *n, struct node *with);
+/* Numbers in and below n that were sent with a point or an exponent, in their shortest form: 3.0 and 3e0 become 3. */
+void node_shorten_numbers(struct node *n);
 /* Dotted path, making maps on the way: node_set_path(root, "metadata.annotations", child). */
 void node_set_path(struct node *root, const char *path, struct node *child);
 /* The map (list) at path; whatever else is on the way or there is replaced by a new one. */

@@ -424,6 +424,26 @@ void node_assign(struct node *n, struct node *with)
 	*n = *with;
 }
 
+static bool any_float(struct val v)
+{
+	bool found = val_kind(v) == VAL_FLOAT;
+
+	if (val_kind(v) >= VAL_LIST)
+		for (struct val_iter it = val_iter(v); !found && val_next(&it);)
+			found = any_float(it.val);
+	return found;
+}
+
+void node_shorten_numbers(struct node *n)
+{
+	if (n->view && !any_float(node_val(n))) /* as nearly always: nothing is taken apart */
+		return;
+	if (node_kind(n) == VAL_FLOAT)
+		node_assign(n, node_float(n->a, node_float_of(n, 0)));
+	for (size_t i = 0; node_kind(n) >= VAL_LIST && i < node_len(n); i++)
+		node_shorten_numbers(node_at(n, i));
+}
+
 static struct node *need(struct node *map, struct str key, enum val_kind kind)
 {
 	struct node *child = node_get(map, key);

@@ -91,6 +91,8 @@ static void prunes_and_defaults(void **state)
 		  "\"any\":1}}}",
 			"{\"spec\":{\"gone\":\"\",\"n\":0,\"pod\":{\"kind\":\"P\",\"metadata\":{\"name\":\"p\"},"
 			"\"any\":1}}}" },
+		{ "{\"spec\":{\"gone\":\"\",\"n\":3.0,\"free\":{\"x\":[1e+06,1.50,{\"y\":9007199254740993}]}}}",
+			"{\"spec\":{\"gone\":\"\",\"n\":3,\"free\":{\"x\":[1000000,1.5,{\"y\":9007199254740993}]}}}" },
 		{ "{\"spec\":\"text\",\"metadata\":{\"name\":\"m\",\"odd\":1}}",
 			"{\"spec\":\"text\",\"metadata\":{\"name\":\"m\"}}" },
 	};

@@ -1,5 +1,6 @@
-/* Reading a custom object: fields that its schema does not name go away, all else stays as it is. Whether the values
- * are right is asked later, by its rules; only the metadata is read as strictly as everywhere. */
+/* Reading a custom object: fields that its schema does not name go away, all else stays as it is, but
+ * for the form of numbers. Whether the values are right is asked later, by its rules; only the metadata is read as
+ * strictly as everywhere. */
 #include "schema/schema_internal.h"
 
 static int prune_elements(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at)
@@ -45,6 +46,8 @@ int decode_custom(struct decode *d, const struct schema_type *t, struct node *n,
 {
 	enum val_kind k = node_kind(n);
 
+	if (!at) /* in Go's form, since who reads 3.0 into an integer fails */
+		node_shorten_numbers(n);
 	if (k == VAL_MAP && t->kind == SCHEMA_OBJECT)
 		return prune_object(d, t, n, at);
 	if ((k == VAL_MAP && t->kind == SCHEMA_MAP) || (k == VAL_LIST && t->kind == SCHEMA_LIST))
