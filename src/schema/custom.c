@@ -150,6 +150,19 @@ static void object_fields(struct compile *k, struct schema_type *t, struct val v
 	index_fields(k, t, f, n);
 }
 
+/* The elements of a list or map, which v describes. */
+static void set_element(struct compile *k, struct schema_type *t, struct val v)
+{
+	struct schema_field *f;
+
+	t->element = val_kind(v) == VAL_MAP ? type_of(k, v, false) : &leaf_any;
+	if (t->element->kind != SCHEMA_LIST && t->element->kind != SCHEMA_MAP)
+		return;
+	f = ARENA_NEW(k->a, struct schema_field);
+	field_of(k, f, STR(""), v, t->element);
+	t->element_field = f;
+}
+
 static const struct schema_type *type_of(struct compile *k, struct val v, bool root)
 {
 	struct val more = val_get(v, "additionalProperties"), items = val_get(v, "items");
@@ -169,11 +182,11 @@ static const struct schema_type *type_of(struct compile *k, struct val v, bool r
 	t->struct_atomic = val_is(val_get(v, "x-kubernetes-map-type"), "atomic");
 	if (!object) {
 		t->kind = SCHEMA_LIST;
-		t->element = val_kind(items) == VAL_MAP ? type_of(k, items, false) : &leaf_any;
+		set_element(k, t, items);
 	} else if (!root && !embedded && !val_len(val_get(v, "properties")) &&
 		(val_kind(more) == VAL_MAP || val_bool(more, false))) {
 		t->kind = SCHEMA_MAP;
-		t->element = val_kind(more) == VAL_MAP ? type_of(k, more, false) : &leaf_any;
+		set_element(k, t, more);
 	} else {
 		t->kind = SCHEMA_OBJECT;
 		object_fields(k, t, v, root || embedded);

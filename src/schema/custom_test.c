@@ -324,6 +324,49 @@ static void applies_by_list_keys(void **state)
 	buf_fini(&b);
 }
 
+/* Applies json, with ' for ", to *live as manager. */
+static void apply_as(
+	struct arena *a, const struct schema_type *t, struct doc **live, const char *manager, const char *json)
+{
+	struct managed_write w = { .type = t,
+		.api_version = STR("stable.example.com/v1"),
+		.manager = str_c(manager),
+		.now = STR("2026-01-01T00:00:00Z"),
+		.apply = true };
+	auto_free char *text = quoted(json);
+	auto_(doc_unref) struct doc *config = parse(text);
+	struct node *n = NULL;
+	struct err e;
+
+	err_init(&e);
+	if (managed_apply(a, &w, *live ? doc_root(*live) : VAL_NONE, doc_root(config), &n, &e))
+		fail_msg("%s", e.message);
+	doc_hold(a, *live = node_publish(n));
+}
+
+static void applies_lists_inside_lists_and_maps(void **state)
+{
+	auto_free char *json = quoted(
+		"{'type':'object','properties':{'spec':{'type':'object','properties':{"
+		"'in':{'type':'array','x-kubernetes-list-type':'map','x-kubernetes-list-map-keys':['n'],'items':{"
+		"'type':'object','properties':{'n':{'type':'string'},'sets':{'type':'object','additionalProperties':{"
+		"'type':'array','x-kubernetes-list-type':'set','items':{'type':'string'}}}}}},"
+		"'whole':{'type':'array','items':{'type':'array','items':{'type':'string'}}}}}}}");
+	auto_(schema_custom_free) struct schema_custom *c = compile(json);
+	auto_(arena_free) struct arena *a = arena_new();
+	const struct schema_type *t = schema_custom_type(c);
+	struct doc *live = NULL;
+
+	(void)state;
+	apply_as(a, t, &live, "one", "{'spec':{'in':[{'n':'a','sets':{'s':['x']}}],'whole':[['1'],['2']]}}");
+	apply_as(a, t, &live, "two", "{'spec':{'in':[{'n':'a','sets':{'s':['y'],'t':['z']}}]}}");
+	auto_free char *both = quoted("{'in':[{'n':'a','sets':{'s':['x','y'],'t':['z']}}],'whole':[['1'],['2']]}");
+	assert_true(str_is(val_text(doc_get(live, "spec")), both));
+	apply_as(a, t, &live, "one", "{'spec':{}}");
+	auto_free char *left = quoted("{'in':[{'n':'a','sets':{'s':['y'],'t':['z']}}]}");
+	assert_true(str_is(val_text(doc_get(live, "spec")), left));
+}
+
 static void is_published(void **state)
 {
 	auto_(schema_custom_free) struct schema_custom *c = compile(schema);
@@ -415,6 +458,7 @@ int main(void)
 		cmocka_unit_test(a_pattern_is_bounded),
 		cmocka_unit_test(refuses_what_is_not_structural),
 		cmocka_unit_test(applies_by_list_keys),
+		cmocka_unit_test(applies_lists_inside_lists_and_maps),
 		cmocka_unit_test(is_published),
 		cmocka_unit_test(names_rules_it_does_not_enforce),
 		cmocka_unit_test(long_sets_are_checked_to_the_end),

@@ -66,6 +66,8 @@ struct schema_type {
 	const char *help;
 	const struct schema_field *fields; /* of an object, in protobuf number order; inlined ones (number 0) last */
 	const struct schema_type *element; /* of a list or map */
+	const struct schema_field
+		*element_field;            /* how an apply merges an element that is a list or map; NULL: as a whole */
 	const char *const *enum_values;    /* of a string: NULL-terminated, or NULL; enforced */
 	const uint16_t *by_name;           /* positions of fields in order of their names */
 	const struct schema_embed *embeds; /* number 0 ends */

@@ -28,15 +28,17 @@ static enum shape shape_of(const struct schema_type *t, const struct schema_fiel
 /* What preserved unknown fields are. */
 static const struct schema_type anything = { .kind = SCHEMA_JSON };
 
-/* Type of a map's entry. *ret_f: the field when it is an object's. */
+/* Type of a map's entry. *ret_f: how it is merged, the field when it is an object's. */
 static const struct schema_type *entry_type(
 	const struct schema_type *t, struct str key, const struct schema_field **ret_f)
 {
 	*ret_f = NULL;
 	if (t->kind == SCHEMA_RAW || t->kind == SCHEMA_JSON)
 		return t;
-	if (t->kind != SCHEMA_OBJECT)
+	if (t->kind != SCHEMA_OBJECT) {
+		*ret_f = t->element_field;
 		return t->element;
+	}
 	*ret_f = schema_field(t, key);
 	if (!*ret_f && t->keep_unknown)
 		return &anything;
@@ -118,7 +120,7 @@ static void collect(struct arena *a, const struct schema_type *t, const struct s
 
 		if (s == KEYED || s == SET) {
 			e.text = elem_item(a, t, f, child);
-			collect(a, ct, NULL, child, &e);
+			collect(a, ct, t->element_field, child, &e);
 			e.member = true;
 		} else {
 			ct = entry_type(t, node_key_at(n, i), &cf);
@@ -244,7 +246,7 @@ static void compare_lists(struct arena *a, const struct schema_type *t, const st
 	for (size_t i = 0; i < r.n; i++) {
 		struct change c = { 0 };
 
-		compare(a, t->element, NULL, item_get(&l, r.text[i]), r.node[i], &c);
+		compare(a, t->element, t->element_field, item_get(&l, r.text[i]), r.node[i], &c);
 		child_changed(a, self, r.text[i], &c);
 	}
 	for (size_t i = 0; i < l.n; i++) {
@@ -252,7 +254,7 @@ static void compare_lists(struct arena *a, const struct schema_type *t, const st
 
 		if (item_get(&r, l.text[i]))
 			continue;
-		compare(a, t->element, NULL, l.node[i], NULL, &c);
+		compare(a, t->element, t->element_field, l.node[i], NULL, &c);
 		child_changed(a, self, l.text[i], &c);
 	}
 }
@@ -330,7 +332,7 @@ static struct node *merge_lists(struct arena *a, const struct schema_type *t, co
 			continue;
 		}
 		if (k < r.n) {
-			node_add(out, merge(a, t->element, NULL, item_get(&l, r.text[k]), r.node[k]));
+			node_add(out, merge(a, t->element, t->element_field, item_get(&l, r.text[k]), r.node[k]));
 			merged[k] = true;
 			if (shared == k)
 				for (shared++; shared < r.n && !item_get(&l, r.text[shared]);)
@@ -374,7 +376,7 @@ static void remove_paths(struct arena *a, const struct schema_type *t, const str
 	for (size_t i = 0; i < node_len(n);) {
 		struct node *child = node_at(n, i);
 		struct str key = list ? STR_NULL : node_key_at(n, i);
-		const struct schema_field *cf = NULL;
+		const struct schema_field *cf = t->element_field;
 		const struct schema_type *ct = list ? t->element : entry_type(t, key, &cf);
 		const struct fs_elem *e = fs_find(paths, list ? elem_item(a, t, f, child) : elem_field(a, key));
 		bool gone = e && e->member;
@@ -412,14 +414,14 @@ static struct field_set *ensure(
 	out = ARENA_NEW(a, struct field_set);
 	for (uint32_t i = 0; i < s->n; i++) {
 		struct fs_elem e = s->e[i];
-		const struct schema_field *cf = NULL;
+		const struct schema_field *cf = t->element_field;
 		const struct schema_type *ct = t->element;
 
 		if (sh == STRUCT || sh == MAP)
 			ct = entry_type(t, str_sub(e.text, 2, e.text.n), &cf);
 		if (ct)
 			e.sub = ensure(a, ct, cf, e.sub);
-		e.member |= cf && !fs_empty(e.sub);
+		e.member |= sh == STRUCT && cf && !fs_empty(e.sub);
 		fs_put(a, out, e);
 	}
 	return out;
@@ -473,7 +475,7 @@ static const char *keyless(
 		return NULL;
 	for (size_t i = 0; i < node_len(n); i++) {
 		struct node *child = node_at(n, i);
-		const struct schema_field *cf = NULL;
+		const struct schema_field *cf = t->element_field;
 		const struct schema_type *ct = t->element;
 		const char *found, *here;
 
