@@ -149,6 +149,13 @@ static void apply_takes_and_refuses_fields(void **state)
 		call_as(f, "PATCH", CM "/ssa?fieldManager=two&force=true", "application/apply-patch+yaml", NULL,
 			"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"ssa\"},\"data\":{\"a\":\"2\"}}"));
 	assert_string_equal(get(f, "data.a"), "2");
+	expect(f, 400,
+		call_as(f, "PATCH", CM "/ssa?fieldManager=two&fieldValidation=Ignore", "application/apply-patch+yaml",
+			NULL,
+			"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"ssa\"},\"daata\":{}}"));
+	assert_string_equal(get(f, "reason"), "BadRequest");
+	assert_string_equal(get(f, "message"),
+		"failed to create typed patch object (/ssa; /v1, Kind=ConfigMap): .daata: field not declared in schema");
 }
 
 static void strict_reading_names_the_field(void **state)

@@ -147,11 +147,10 @@ static int applied_config(struct rq *rq, struct doc *patch, bool report, struct 
 	if (!str_is(kind, rq->res->def.kind) || !str_is(version, rq->res->api_version))
 		return err_set(e, ERR_BAD_REQUEST, "the configuration is a %.*s %.*s, but the URL is for %s %s",
 			STR_ARG(version), STR_ARG(kind), rq->res->api_version, rq->res->def.kind);
-	if ((rc = decode_node(rq, rq->res->type, n, report, e)) < 0)
+	if ((rc = managed_check(rq->a, rq->res->type, n, e)) < 0 ||
+		(rc = decode_node(rq, rq->res->type, n, report, e)) < 0)
 		return rc;
 	struct node *meta = node_need_map(n, "metadata");
-	if (node_len(node_getc(meta, "managedFields")))
-		return err_set(e, ERR_BAD_REQUEST, "metadata.managedFields must be nil");
 	node_delc(meta, "managedFields");
 	if (!node_getc(meta, "name"))
 		node_setc(meta, "name", node_str(rq->a, rq->name));

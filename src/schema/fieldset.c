@@ -237,7 +237,7 @@ struct node *field_set_node(struct arena *a, const struct field_set *s)
 
 /* ---- paths for people ------------------------------------------------------------------------ */
 
-static void print_elem(struct buf *b, struct str text)
+void fs_print(struct buf *b, struct str text)
 {
 	struct str rest = str_sub(text, 2, text.n);
 	struct doc *d = NULL;
@@ -270,7 +270,7 @@ static void each_path(const struct field_set *s, struct buf *b, void (*each)(voi
 	for (uint32_t i = 0; s && i < s->n; i++) {
 		size_t at = b->n;
 
-		print_elem(b, s->e[i].text);
+		fs_print(b, s->e[i].text);
 		if (s->e[i].member) {
 			buf_byte(b, 0);
 			b->n--;

@@ -31,6 +31,8 @@ struct field_set *fs_intersection(struct arena *a, struct field_set *x, struct f
 /* Without y's members and all that is below them. */
 struct field_set *fs_without_trees(struct arena *a, struct field_set *x, struct field_set *y);
 bool fs_equal(const struct field_set *x, const struct field_set *y);
+/* One element as it stands in the paths of messages: .spec  [name="web"]  [="a"] */
+void fs_print(struct buf *b, struct str text);
 /* Calls each() with every member's path as conflicts print it: .spec.containers[name="web"].image */
 void fs_each(const struct field_set *s, void (*each)(void *arg, const char *path), void *arg);
 
@@ -46,8 +48,13 @@ void typed_remove(struct arena *a, const struct schema_type *t, struct node *n, 
 struct field_set *typed_fields(struct arena *a, const struct schema_type *t, struct node *n);
 /* Named fields of objects on the way to a member become members. */
 struct field_set *typed_ensure_named(struct arena *a, const struct schema_type *t, struct field_set *s);
-/* First list element that lacks a key: its path; NULL: none. */
-const char *typed_keyless(struct arena *a, const struct schema_type *t, struct node *n);
+/* Type of a map's entry; NULL: not declared. *ret_f: how it is merged, the field when it is an object's. */
+const struct schema_type *typed_entry(const struct schema_type *t, struct str key, const struct schema_field **ret_f);
+/* What a list element is called (k:, v:), and its value for one of the list's keys, or the key's default, or NULL. */
+struct str typed_item(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *item);
+struct node *typed_key(struct arena *a, const struct schema_type *element, struct node *item, const char *key);
+/* Why n cannot be applied, one path or more (misfits.c); NULL: it can. */
+const char *typed_misfits(struct arena *a, const struct schema_type *t, struct node *n);
 
 /* ---- what kubectl's client-side apply left (last_applied.c) ---------------------------------- */
 

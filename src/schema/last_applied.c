@@ -20,7 +20,7 @@ struct field_set *last_applied_fields(struct arena *a, const struct managed_writ
 	doc_hold(a, d);
 	then = node_from(a, doc_root(d));
 	if (!val_is(val_get(doc_root(d), "apiVersion"), arena_cstr(a, w->api_version)) ||
-		typed_keyless(a, w->type, then))
+		typed_misfits(a, w->type, then))
 		return NULL;
 	now = node_from(a, live);
 	s = typed_fields(a, w->type, then);

@@ -483,6 +483,23 @@ static void before_first_apply(struct managers *m, const struct managed_write *w
 	track_update(m, &before, node_map(m->a), without_managed(m->a, live));
 }
 
+int managed_check(struct arena *a, const struct schema_type *t, struct node *config, struct err *e)
+{
+	struct node *meta = node_getc(config, "metadata");
+	struct str ns = node_text_str(node_getc(meta, "namespace")), name = node_text_str(node_getc(meta, "name")),
+		   version = node_text_str(node_getc(config, "apiVersion"));
+	const char *misfits;
+
+	if (node_len(node_getc(meta, "managedFields")))
+		return err_set(e, ERR_BAD_REQUEST, "metadata.managedFields must be nil");
+	misfits = typed_misfits(a, t ? t : &untyped, config);
+	if (!misfits)
+		return 0;
+	return err_set(e, ERR_BAD_REQUEST, "failed to create typed patch object (%.*s/%.*s; %s%.*s, Kind=%.*s): %s",
+		STR_ARG(ns), STR_ARG(name), str_has(version, STR("/")) ? "" : "/", STR_ARG(version),
+		STR_ARG(node_text_str(node_getc(config, "kind"))), misfits);
+}
+
 int managed_apply(struct arena *a, const struct managed_write *write, struct val live, struct val applied,
 	struct node **ret, struct err *e)
 {
@@ -494,14 +511,8 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	struct field_set *last, *granted = NULL;
 	bool kubectl = str_is(w->manager, "kubectl"); /* of its client side it is the heir */
 	struct fs_diff d;
-	const char *bad;
 	int r;
 
-	if (val_len(val_path(applied, "metadata.managedFields")))
-		return err_set(e, ERR_BAD_REQUEST, "metadata.managedFields must be nil");
-	bad = typed_keyless(a, w->type, config);
-	if (bad)
-		return err_set(e, ERR_BAD_REQUEST, "failed to create typed patch object: %s", bad);
 	drop_foreign(w, config);
 	r = read_managers(&m, val_path(live, "metadata.managedFields"), e);
 	if (r)

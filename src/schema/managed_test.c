@@ -390,21 +390,59 @@ static void kinds_without_a_schema_merge_their_maps(void **state)
 	assert_string_equal(at(v, o, "spec"), "{'a':{'b':1,'d':2}}");
 }
 
-static void bad_configurations_are_refused(void **state)
+static void check_is(struct env *v, const struct schema_type *t, const char *json, const char *says)
+{
+	err_init(&v->e);
+	assert_int_equal(managed_check(v->a, t, node_from(v->a, parse(v, json)), &v->e), says ? -ERR_BAD_REQUEST : 0);
+	assert_string_equal(quote(v, str_c(v->e.message)), says ? says : "");
+}
+
+#define POD_SPEC(spec) "{'kind':'Pod','apiVersion':'v1','metadata':{'namespace':'x','name':'p'},'spec':" spec "}"
+#define POD_SAYS(what) "failed to create typed patch object (x/p; /v1, Kind=Pod): " what
+
+static void what_does_not_fit_is_refused(void **state)
 {
 	struct env *v = *state;
 
-	apply(v, VAL_NONE, "{'metadata':{'managedFields':[{'manager':'x'}]}}",
-		(struct by){ "a", .fails = ERR_BAD_REQUEST });
-	assert_string_equal(v->e.message, "metadata.managedFields must be nil");
-	apply(v, VAL_NONE, "{'spec':{'template':{'spec':{'containers':[{'image':'x'}]}}}}",
-		(struct by){ "a", .fails = ERR_BAD_REQUEST });
-	assert_non_null(strstr(v->e.message, "omits key field \"name\""));
-	apply(v, VAL_NONE, "{'spec':{'template':{'spec':{'containers':[{'name':'x'},{'name':'y'},{'name':'x'}]}}}}",
-		(struct by){ "a", .fails = ERR_BAD_REQUEST });
-	assert_string_equal(v->e.message,
-		"failed to create typed patch object: .spec.template.spec.containers: "
-		"duplicate entries for key [name=\"x\"]");
+	check_is(v, v->pod, "{'metadata':{'managedFields':[{'manager':'x'}]}}", "metadata.managedFields must be nil");
+	check_is(v, v->pod, POD_SPEC("{'containers':[{'name':'a','env':[]},{'name':'b'}]}"), NULL);
+	check_is(v, v->pod, POD_SPEC("{'containers':[{'image':'x'}]}"),
+		POD_SAYS(".spec.containers: element 0: associative list with keys has an element that omits key field "
+			 "'name' (and doesn't have default value)"));
+	check_is(v, v->pod, POD_SPEC("{'containers':[{'name':'x'},{'name':'y'},{'name':'x'}]}"),
+		POD_SAYS(".spec.containers: duplicate entries for key [name='x']"));
+	check_is(v, v->pod, POD_SPEC("{'containers':[{'name':'x','resources':{'cpu':1}}]}"),
+		POD_SAYS(".spec.containers[name='x'].resources.cpu: field not declared in schema"));
+	check_is(v, v->pod, POD_SPEC("{'tolerations':[{'key':'x','what':1}]}"), /* in an atomic list */
+		POD_SAYS(".spec.tolerations[0].what: field not declared in schema"));
+	check_is(v, v->pod, "{'kind':'Pod','apiVersion':'a/v1','x':1,'metadata':{'finalizers':['a','b','a']}}",
+		"failed to create typed patch object (/; a/v1, Kind=Pod): errors:\n  .x: field not declared in schema\n"
+		"  .metadata.finalizers: duplicate entries for key [='a']");
+}
+
+static void custom_kinds_say_what_they_declare(void **state)
+{
+	static const char schema[] =
+		"{'type':'object','properties':{'spec':{'type':'object','properties':{'size':{'type':'integer'},"
+		"'free':{'type':'object'},'any':{'x-kubernetes-preserve-unknown-fields':true},"
+		"'kept':{'type':'object','x-kubernetes-preserve-unknown-fields':true,'properties':{"
+		"'shut':{'type':'object','properties':{'a':{'type':'string'}}}}}}}}}";
+	struct schema_custom_opts o = { .group = "g", .version = "v1", .kind = "Thing", .list_kind = "ThingList" };
+	struct env *v = *state;
+	auto_(schema_custom_free) struct schema_custom *c = NULL;
+
+	assert_int_equal(schema_custom_new(parse(v, schema), &o, &c, &v->e), 0);
+	check_is(v, schema_custom_type(c),
+		"{'kind':'Thing','apiVersion':'g/v1','metadata':{'labels':{'a':'b'}},"
+		"'spec':{'size':1,'free':{'x':1},'any':[{'x':1}],'kept':{'x':{'y':1}}}}",
+		NULL);
+	check_is(v, schema_custom_type(c),
+		"{'kind':'Thing','apiVersion':'g/v1','metadata':{'name':'t'},"
+		"'spec':{'sice':1,'kept':{'shut':{'b':1}}},'status':{}}",
+		"failed to create typed patch object (/t; g/v1, Kind=Thing): errors:\n"
+		"  .spec.sice: field not declared in schema\n"
+		"  .spec.kept.shut.b: field not declared in schema\n"
+		"  .status: field not declared in schema");
 }
 
 int main(void)
@@ -424,7 +462,8 @@ int main(void)
 		T(managers_can_be_reset),
 		T(the_server_side_inherits_from_the_client_side),
 		T(kinds_without_a_schema_merge_their_maps),
-		T(bad_configurations_are_refused),
+		T(what_does_not_fit_is_refused),
+		T(custom_kinds_say_what_they_declare),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,10 @@ struct managed_write {
 	bool apply, force, status_apart;
 };
 int managed_update(struct arena *a, const struct managed_write *w, struct val live, struct node *object, struct err *e);
-/* applied: the configuration that was sent; *ret: the new object. live missing: it is created. */
+/* A configuration as it was sent, before schema_decode() drops what it does not know: whether it can be applied. Fails:
+ * ERR_BAD_REQUEST for undeclared fields and list elements without a key or there twice, in upstream's words. */
+int managed_check(struct arena *a, const struct schema_type *t, struct node *config, struct err *e);
+/* applied: a configuration that went through both; *ret: the new object. live missing: it is created. */
 int managed_apply(struct arena *a, const struct managed_write *w, struct val live, struct val applied,
 	struct node **ret, struct err *e);
 

@@ -28,9 +28,7 @@ static enum shape shape_of(const struct schema_type *t, const struct schema_fiel
 /* What preserved unknown fields are. */
 static const struct schema_type anything = { .kind = SCHEMA_JSON };
 
-/* Type of a map's entry. *ret_f: how it is merged, the field when it is an object's. */
-static const struct schema_type *entry_type(
-	const struct schema_type *t, struct str key, const struct schema_field **ret_f)
+const struct schema_type *typed_entry(const struct schema_type *t, struct str key, const struct schema_field **ret_f)
 {
 	*ret_f = NULL;
 	if (t->kind == SCHEMA_RAW || t->kind == SCHEMA_JSON)
@@ -50,7 +48,7 @@ static struct str elem_field(struct arena *a, struct str key)
 	return ARENA_JOIN(a, STR("f:"), key);
 }
 
-static struct node *key_value(struct arena *a, const struct schema_type *element, struct node *item, const char *key)
+struct node *typed_key(struct arena *a, const struct schema_type *element, struct node *item, const char *key)
 {
 	struct node *v = node_getc(item, key);
 	const struct schema_field *f = schema_field(element, str_c(key));
@@ -78,7 +76,7 @@ static struct str elem_keyed(
 		if (!next)
 			break;
 		last = next;
-		v = key_value(a, element, item, next);
+		v = typed_key(a, element, item, next);
 		if (!v)
 			continue;
 		buf_printf(&b, "%s\"%s\":", first ? "" : ",", next);
@@ -89,8 +87,7 @@ static struct str elem_keyed(
 	return arena_str(a, buf_view(&b));
 }
 
-static struct str elem_item(
-	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *item)
+struct str typed_item(struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *item)
 {
 	auto_buf struct buf b = BUF_INIT;
 
@@ -119,11 +116,11 @@ static void collect(struct arena *a, const struct schema_type *t, const struct s
 		struct fs_elem e = { 0 };
 
 		if (s == KEYED || s == SET) {
-			e.text = elem_item(a, t, f, child);
+			e.text = typed_item(a, t, f, child);
 			collect(a, ct, t->element_field, child, &e);
 			e.member = true;
 		} else {
-			ct = entry_type(t, node_key_at(n, i), &cf);
+			ct = typed_entry(t, node_key_at(n, i), &cf);
 			if (!ct)
 				continue;
 			e.text = elem_field(a, node_key_at(n, i));
@@ -178,7 +175,7 @@ static void compare_entry(struct arena *a, const struct schema_type *t, struct s
 	struct node *now, struct change *self)
 {
 	const struct schema_field *cf;
-	const struct schema_type *ct = entry_type(t, key, &cf);
+	const struct schema_type *ct = typed_entry(t, key, &cf);
 	struct node *l = node_get(was, key), *r = node_get(now, key);
 	struct change c = { 0 };
 
@@ -224,7 +221,7 @@ static struct items items_of(
 	arena_hold(a, s.at, map_end);
 	for (size_t i = 0; i < s.n; i++) {
 		s.node[i] = node_at(list, i);
-		s.text[i] = elem_item(a, t, f, s.node[i]);
+		s.text[i] = typed_item(a, t, f, s.node[i]);
 		if (!map_get(s.at, s.text[i]))
 			map_put(s.at, s.text[i], &s.node[i]);
 	}
@@ -297,7 +294,7 @@ static struct node *merge_maps(struct arena *a, const struct schema_type *t, str
 	for (size_t i = 0; i < node_len(with); i++) {
 		struct str key = node_key_at(with, i);
 		const struct schema_field *cf;
-		const struct schema_type *ct = entry_type(t, key, &cf);
+		const struct schema_type *ct = typed_entry(t, key, &cf);
 
 		node_set(base, key, merge(a, ct, cf, node_get(base, key), node_at(with, i)));
 	}
@@ -377,8 +374,8 @@ static void remove_paths(struct arena *a, const struct schema_type *t, const str
 		struct node *child = node_at(n, i);
 		struct str key = list ? STR_NULL : node_key_at(n, i);
 		const struct schema_field *cf = t->element_field;
-		const struct schema_type *ct = list ? t->element : entry_type(t, key, &cf);
-		const struct fs_elem *e = fs_find(paths, list ? elem_item(a, t, f, child) : elem_field(a, key));
+		const struct schema_type *ct = list ? t->element : typed_entry(t, key, &cf);
+		const struct fs_elem *e = fs_find(paths, list ? typed_item(a, t, f, child) : elem_field(a, key));
 		bool gone = e && e->member;
 
 		if (e && !gone && ct && !fs_empty(e->sub)) {
@@ -418,7 +415,7 @@ static struct field_set *ensure(
 		const struct schema_type *ct = t->element;
 
 		if (sh == STRUCT || sh == MAP)
-			ct = entry_type(t, str_sub(e.text, 2, e.text.n), &cf);
+			ct = typed_entry(t, str_sub(e.text, 2, e.text.n), &cf);
 		if (ct)
 			e.sub = ensure(a, ct, cf, e.sub);
 		e.member |= sh == STRUCT && cf && !fs_empty(e.sub);
@@ -430,75 +427,4 @@ static struct field_set *ensure(
 struct field_set *typed_ensure_named(struct arena *a, const struct schema_type *t, struct field_set *s)
 {
 	return ensure(a, t, NULL, s);
-}
-
-struct kept {
-	struct arena *a;
-	const char *path;
-};
-
-static void keep_path(void *arg, const char *path)
-{
-	struct kept *k = arg;
-
-	k->path = arena_strdup(k->a, path);
-}
-
-/* The first element of a list that is there twice: [name="a"]. */
-static const char *duplicate(
-	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *list)
-{
-	struct items s = items_of(a, t, f, list);
-	struct kept found = { a, NULL };
-
-	for (size_t i = 0; i < s.n && map_len(s.at) < s.n; i++) {
-		struct field_set *one;
-
-		if (map_get(s.at, s.text[i]) == &s.node[i])
-			continue;
-		one = fs_put(a, NULL, (struct fs_elem){ s.text[i], true, NULL });
-		fs_each(one, keep_path, &found);
-		return found.path;
-	}
-	return NULL;
-}
-
-static const char *keyless(
-	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct node *n, const char *path)
-{
-	enum shape s = shape_of(t, f, n);
-	const char *twice = s == KEYED || s == SET ? duplicate(a, t, f, n) : NULL;
-
-	if (twice)
-		return arena_printf(a, "%s: duplicate entries for key %s", path, twice);
-	if (s == LEAF || s == SET)
-		return NULL;
-	for (size_t i = 0; i < node_len(n); i++) {
-		struct node *child = node_at(n, i);
-		const struct schema_field *cf = t->element_field;
-		const struct schema_type *ct = t->element;
-		const char *found, *here;
-
-		if (s == KEYED) {
-			here = arena_printf(a, "%s[%zu]", path, i);
-			for (size_t k = 0; f->list_keys[k]; k++)
-				if (!key_value(a, t->element, child, f->list_keys[k]))
-					return arena_printf(a,
-						"%s: element %zu: associative list with keys has an element that "
-						"omits key field \"%s\" (and doesn't have default value)",
-						path, i, f->list_keys[k]);
-		} else {
-			ct = entry_type(t, node_key_at(n, i), &cf);
-			here = arena_printf(a, "%s.%.*s", path, STR_ARG(node_key_at(n, i)));
-		}
-		found = ct ? keyless(a, ct, cf, child, here) : NULL;
-		if (found)
-			return found;
-	}
-	return NULL;
-}
-
-const char *typed_keyless(struct arena *a, const struct schema_type *t, struct node *n)
-{
-	return keyless(a, t, NULL, n, "");
 }

@@ -65,6 +65,8 @@ def test_kubectl_lives_with_it(kubectl, tmp_path):
     assert "unknown format" in kubectl.fails("patch", "ct", "a", "--type=strategic", "-p", "{}") or kubectl.version < (1, 22)
     kubectl("apply", "--server-side", "--field-manager=x", "-f", "-", stdin=yaml.safe_dump(cron("ssa", list=[{"name": "one", "v": 1}])))
     kubectl("apply", "--server-side", "--field-manager=y", "-f", "-", stdin=yaml.safe_dump(cron("ssa", list=[{"name": "two", "v": 2}])))
+    odd = yaml.safe_dump(cron("ssa", odd=1))
+    assert ".spec.odd: field not declared in schema" in kubectl.fails("apply", "--server-side", "--validate=false", "-f", "-", stdin=odd)
     assert {e["name"] for e in json.loads(kubectl("get", "ct", "ssa", "-o", "json"))["spec"]["list"]} == {"one", "two"}
     kubectl("delete", "crd", f"crontabs.{GROUP}", "--timeout=180s")
     kubectl.fails("get", "ct")
