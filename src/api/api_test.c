@@ -158,6 +158,37 @@ static void apply_takes_and_refuses_fields(void **state)
 		"failed to create typed patch object (/ssa; /v1, Kind=ConfigMap): .daata: field not declared in schema");
 }
 
+static void an_applied_scale_is_its_managers(void **state)
+{
+	static const char scale[] = DEPLOY "/web/scale?fieldManager=pilot", apply[] = "application/apply-patch+yaml",
+			  five[] = "{\"apiVersion\":\"autoscaling/v1\",\"kind\":\"Scale\",\"spec\":{\"replicas\":5}}";
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", DEPLOY, deployment));
+	expect(f, 422, call_as(f, "PATCH", DEPLOY "/web/scale", apply, NULL, five));
+	expect(f, 415, call_as(f, "PATCH", DEPLOY "/web/scale", "text/plain", NULL, five));
+	expect(f, 400, call_as(f, "PATCH", scale, apply, NULL, "{\"spec\":{\"replicas\":5}}"));
+	expect(f, 400,
+		call_as(f, "PATCH", scale, apply, NULL,
+			"{\"apiVersion\":\"autoscaling/v1\",\"kind\":\"Scale\",\"spec\":{\"replica\":5}}"));
+	assert_true(body_has(f, ".spec.replica: field not declared in schema"));
+	expect(f, 409, call_as(f, "PATCH", scale, apply, NULL, five));
+	assert_string_equal(get(f, "details.causes"),
+		"[{\"reason\":\"FieldManagerConflict\",\"message\":\"conflict with \\\"test\\\" using apps/v1\",\"field\":\".spec.replicas\"}]");
+	expect(f, 200, call_as(f, "PATCH", DEPLOY "/web/scale?fieldManager=pilot&force=true", apply, NULL, five));
+	assert_string_equal(get(f, "spec.replicas"), "5");
+	expect(f, 200, call(f, "GET", DEPLOY "/web", NULL));
+	assert_string_equal(get(f, "spec.replicas"), "5");
+	struct val first = val_at(doc_get(f->doc, "metadata.managedFields"), 0);
+	assert_true(val_is(val_get(first, "manager"), "pilot"));
+	assert_true(val_is(val_get(first, "operation"), "Apply"));
+	assert_true(val_is(val_get(first, "subresource"), "scale"));
+	assert_true(val_is(val_get(first, "apiVersion"), "apps/v1"));
+	assert_true(str_is(val_text(val_get(first, "fieldsV1")), "{\"f:spec\":{\"f:replicas\":{}}}"));
+	assert_int_equal(val_len(doc_get(f->doc, "metadata.managedFields")), 2);
+	expect(f, 200, call_as(f, "PATCH", scale, apply, NULL, five));
+}
+
 static void strict_reading_names_the_field(void **state)
 {
 	struct fixture *f = *state;
@@ -418,6 +449,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deployment_gets_defaults_and_generation, setup, teardown),
 		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_applied_scale_is_its_managers, setup, teardown),
 		cmocka_unit_test_setup_teardown(strict_reading_names_the_field, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_old_autoscaler_keeps_what_it_cannot_say, setup, teardown),
 		cmocka_unit_test_setup_teardown(pod_is_admitted_bound_and_deleted_with_grace, setup, teardown),

@@ -166,6 +166,7 @@ int scale_write(struct rq *rq, struct outcome *out, struct err *e);
 struct scale_change {
 	struct str sub;         /* "scale": rq->sub says that the object itself is written */
 	struct node *now, *old; /* what admission sees: the Scale */
+	struct node *config;    /* of an apply: what it says of the object; else NULL */
 };
 int scale_admit(struct rq *rq, const struct scale_change *c, struct err *e); /* what validating webhooks say of it */
 /* decode.c: the body as a tree of type; checks apiVersion and kind. */
@@ -199,6 +200,13 @@ int write_nameless(struct rq *rq, struct err *e); /* ERR_BAD_REQUEST: an update'
 int write_check_uid(struct rq *rq, struct node *object, struct doc *live, struct err *e);
 int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
 int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
+/* patch.c: which patch it is, and whether its options go together; of an apply, the configuration as it was sent, and
+ * the object that it makes of the live one. */
+int patch_kind(struct rq *rq, struct err *e);
+int patch_options(struct rq *rq, struct err *e);
+int apply_decode(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
+	struct node *config, struct err *e);
+int apply_merge(struct rq *rq, struct str sub, struct val live, struct val config, struct write_job *j, struct err *e);
 bool write_removable(struct rq *rq, struct node *object); /* being deleted, and nothing holds it any more */
 
 /* store_events.c: from the store to the caches */

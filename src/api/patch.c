@@ -5,7 +5,7 @@
 #define PATCH_TRIES 6
 #define COPY_MAX ((size_t)3 << 20)
 
-static int patch_kind(struct rq *rq, struct err *e)
+int patch_kind(struct rq *rq, struct err *e)
 {
 	static const struct {
 		const char *type;
@@ -134,21 +134,29 @@ static int apply_create(struct rq *rq, struct doc *config, struct write_job *j, 
 	return write_object_create(rq, j, out, e);
 }
 
-/* The configuration as sent, checked like a body. */
-static int applied_config(struct rq *rq, struct doc *patch, bool report, struct doc **ret, struct err *e)
+int apply_decode(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
+	struct node *config, struct err *e)
 {
-	struct node *n = node_from(rq->a, doc_root(patch));
-	struct str kind = node_text_str(node_getc(n, "kind")), version = node_text_str(node_getc(n, "apiVersion"));
+	struct str k = node_text_str(node_getc(config, "kind")), v = node_text_str(node_getc(config, "apiVersion"));
 	int rc;
 
-	if (!kind.n || !version.n)
+	if (!k.n || !v.n)
 		return err_set(e, ERR_BAD_REQUEST,
 			"invalid object type: apiVersion and kind must be set in an apply configuration");
-	if (!str_is(kind, rq->res->def.kind) || !str_is(version, rq->res->api_version))
+	if (!str_is(k, kind) || !str_is(v, api_version))
 		return err_set(e, ERR_BAD_REQUEST, "the configuration is a %.*s %.*s, but the URL is for %s %s",
-			STR_ARG(version), STR_ARG(kind), rq->res->api_version, rq->res->def.kind);
-	if ((rc = managed_check(rq->a, rq->res->type, n, e)) < 0 ||
-		(rc = decode_node(rq, rq->res->type, n, report, e)) < 0)
+			STR_ARG(v), STR_ARG(k), api_version, kind);
+	rc = managed_check(rq->a, type, config, e);
+	return rc < 0 ? rc : decode_node(rq, type, config, true, e);
+}
+
+/* The configuration as sent, checked like a body. */
+static int applied_config(struct rq *rq, struct doc *patch, struct doc **ret, struct err *e)
+{
+	struct node *n = node_from(rq->a, doc_root(patch));
+	int rc = apply_decode(rq, rq->res->type, rq->res->api_version, rq->res->def.kind, n, e);
+
+	if (rc < 0)
 		return rc;
 	struct node *meta = node_need_map(n, "metadata");
 	node_delc(meta, "managedFields");
@@ -166,28 +174,36 @@ static int applied_config(struct rq *rq, struct doc *patch, bool report, struct 
 	return 0;
 }
 
-static int apply_once(struct rq *rq, struct doc *config, struct outcome *out, struct err *e)
+int apply_merge(struct rq *rq, struct str sub, struct val live, struct val config, struct write_job *j, struct err *e)
 {
-	struct doc *live = NULL;
-	struct write_job j = { .applied = true };
 	struct managed_write w = {
 		.type = rq->res->type,
 		.api_version = str_c(rq->res->api_version),
 		.manager = rq->field_manager,
-		.subresource = rq->sub,
+		.subresource = sub,
 		.now = rq_now(rq),
 		.apply = true,
 		.force = rq->force,
 		.status_apart = resource_sub(rq->res, STR("status")) != NULL,
 	};
+	int rc = managed_apply(rq->a, &w, live, config, &j->object, e);
+
+	j->applied = true;
+	if (rc == -ERR_CONFLICT) /* about fields of managers, not about an object */
+		status_about(rq, NULL, NULL, STR_NULL);
+	return rc;
+}
+
+static int apply_once(struct rq *rq, struct doc *config, struct outcome *out, struct err *e)
+{
+	struct doc *live = NULL;
+	struct write_job j = { 0 };
 	int rc = write_live(rq, &live, e);
 
 	if (rc == -ERR_NOT_FOUND && rq->sub.n)
 		return rc;
 	err_init(e);
-	rc = managed_apply(rq->a, &w, live ? doc_root(live) : VAL_NONE, doc_root(config), &j.object, e);
-	if (rc == -ERR_CONFLICT) /* about fields of managers, not about an object */
-		status_about(rq, NULL, NULL, STR_NULL);
+	rc = apply_merge(rq, rq->sub, live ? doc_root(live) : VAL_NONE, doc_root(config), &j, e);
 	if (rc >= 0 && live) {
 		j.live = live;
 		rc = write_object_update(rq, &j, out, e);
@@ -196,6 +212,15 @@ static int apply_once(struct rq *rq, struct doc *config, struct outcome *out, st
 	}
 	doc_unref(live);
 	return rc;
+}
+
+int patch_options(struct rq *rq, struct err *e)
+{
+	if (rq->force && rq->patch != PATCH_APPLY)
+		v_forbidden(e, "force", "may not be specified for non-apply patch");
+	if (rq->patch == PATCH_APPLY && !rq->field_manager.n)
+		err_cause(e, "FieldValueRequired", "fieldManager", "Required value: is required for apply patch");
+	return validate_options(rq, "PatchOptions", e);
 }
 
 int write_patch(struct rq *rq, struct outcome *out, struct err *e)
@@ -207,19 +232,10 @@ int write_patch(struct rq *rq, struct outcome *out, struct err *e)
 	if ((rc = patch_kind(rq, e)) < 0 || (rc = decode_any(rq, &patch, e)) < 0)
 		return rc;
 	doc_hold(rq->a, patch);
-	if (rq->force && rq->patch != PATCH_APPLY)
-		v_forbidden(e, "force", "may not be specified for non-apply patch");
-	if (rq->patch == PATCH_APPLY) {
-		if (!rq->field_manager.n)
-			err_cause(
-				e, "FieldValueRequired", "fieldManager", "Required value: is required for apply patch");
-	}
-	if (validate_options(rq, "PatchOptions", e) < 0)
+	if (patch_options(rq, e) < 0)
 		return -ERR_INVALID;
-	if (rq->patch == PATCH_APPLY) {
-		if ((rc = applied_config(rq, patch, true, &config, e)) < 0)
-			return rc;
-	}
+	if (rq->patch == PATCH_APPLY && (rc = applied_config(rq, patch, &config, e)) < 0)
+		return rc;
 	versioned = rq->patch != PATCH_APPLY && patch_names_version(rq, patch);
 	for (int i = 0; i < PATCH_TRIES; i++) {
 		err_init(e);

@@ -49,28 +49,38 @@ int scale_get(struct rq *rq, struct doc **ret, struct err *e)
 	return 0;
 }
 
-static int scale_node(struct rq *rq, struct doc *live, const struct schema_type *type, struct node **ret, struct err *e)
+/* An apply says of the object how many replicas it wants, and nothing else. */
+static int scale_applied(
+	struct rq *rq, const struct schema_type *type, struct doc *patch, struct scale_change *c, struct err *e)
 {
-	struct doc *now, *patch;
-	int rc;
+	struct node *sent = node_from(rq->a, doc_root(patch)), *replicas;
+	int rc = apply_decode(rq, type, "autoscaling/v1", "Scale", sent, e);
 
-	if (rq->verb == V_UPDATE)
-		return decode_body(rq, type, "autoscaling/v1", "Scale", ret, e);
-	if ((rc = decode_any(rq, &patch, e)) < 0)
+	if (rc < 0)
 		return rc;
-	now = scale_of(rq, live);
-	*ret = node_from(rq->a, doc_root(now));
-	doc_unref(now);
-	if (!rq->local && str_starts(rq->content_type, STR("application/json-patch+json")))
-		rq->patch = PATCH_JSON;
-	else if (!rq->local)
-		rq->patch = PATCH_MERGE;
+	c->config = node_pack(rq->a, "{apiVersion:s, kind:s}", rq->res->api_version, rq->res->def.kind);
+	replicas = node_path(sent, "spec.replicas");
+	if (replicas)
+		node_set_path(c->config, replicas_path(rq), replicas);
+	return 0;
+}
+
+static int scale_patched(
+	struct rq *rq, struct doc *live, const struct schema_type *type, struct scale_change *c, struct err *e)
+{
+	auto_(doc_unref) struct doc *now = scale_of(rq, live), *patch = NULL;
+	int rc = decode_any(rq, &patch, e);
+
+	if (rc >= 0 && rq->patch == PATCH_APPLY)
+		rc = scale_applied(rq, type, patch, c, e);
+	if (rc < 0)
+		return rc;
+	c->now = node_from(rq->a, doc_root(now));
 	if (rq->patch == PATCH_JSON)
-		rc = patch_json(rq->a, ret, doc_root(patch), 1 << 20, e);
+		rc = patch_json(rq->a, &c->now, doc_root(patch), 1 << 20, e);
 	else
-		patch_merge(rq->a, ret, doc_root(patch));
-	doc_unref(patch);
-	return rc < 0 ? rc : decode_node(rq, type, *ret, true, e);
+		patch_merge(rq->a, &c->now, doc_root(patch));
+	return rc < 0 ? rc : decode_node(rq, type, c->now, true, e);
 }
 
 static int validate_replicas(struct rq *rq, struct node *scale, struct err *e)
@@ -104,7 +114,8 @@ static int scale_wanted(
 {
 	auto_(doc_unref) struct doc *old = scale_of(rq, live);
 	bool changed;
-	int rc = scale_node(rq, live, type, &c->now, e);
+	int rc = rq->verb == V_UPDATE ? decode_body(rq, type, "autoscaling/v1", "Scale", &c->now, e) :
+					scale_patched(rq, live, type, c, e);
 
 	if (rc >= 0)
 		rc = write_check_place(rq, node_need_map(c->now, "metadata"), e);
@@ -118,13 +129,27 @@ static int scale_wanted(
 	return rc < 0 ? rc : check_uid(rq, c->now, live, e);
 }
 
+/* The object as it is, or as an apply makes it, whose manager has the replicas from then on. */
+static int scale_object(struct rq *rq, const struct scale_change *c, struct write_job *j, struct err *e)
+{
+	auto_(doc_unref) struct doc *config = NULL;
+
+	j->object = node_from(rq->a, doc_root(j->live));
+	if (!c->config)
+		return 0;
+	config = node_publish(c->config);
+	return apply_merge(rq, c->sub, doc_root(j->live), doc_root(config), j, e);
+}
+
 /* Whether the version is still that one is asked with the rules of the object. */
 static int scale_put(struct rq *rq, struct doc *live, struct scale_change *c, struct outcome *inner, struct err *e)
 {
-	struct write_job j = { .live = live, .scale = c, .object = node_from(rq->a, doc_root(live)) };
+	struct write_job j = { .live = live, .scale = c };
 	struct str rv = node_text_str(node_path(c->now, "metadata.resourceVersion"));
 	int rc;
 
+	if ((rc = scale_object(rq, c, &j, e)) < 0)
+		return rc;
 	node_set_path(j.object, replicas_path(rq), node_int(rq->a, node_int_of(node_path(c->now, "spec.replicas"), 0)));
 	if (rv.n)
 		node_set_path(j.object, "metadata.resourceVersion", node_str(rq->a, rv));
@@ -172,10 +197,12 @@ int scale_write(struct rq *rq, struct outcome *out, struct err *e)
 	bool retry = true;
 	int rc = 0;
 
+	if (rq->verb == V_PATCH && ((rc = patch_kind(rq, e)) < 0 || (rc = patch_options(rq, e)) < 0))
+		return rc;
 	for (int i = 0; i < 5 && retry; i++) {
 		err_init(e);
 		rc = scale_once(rq, out, &retry, e);
-		if (rc != -ERR_CONFLICT)
+		if (rc != -ERR_CONFLICT || e->causes_len)
 			break;
 	}
 	return rc;

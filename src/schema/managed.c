@@ -509,7 +509,8 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	struct node *config = node_from(a, applied), *merged, *was;
 	struct entry *prior;
 	struct field_set *last, *granted = NULL;
-	bool kubectl = str_is(w->manager, "kubectl"); /* of its client side it is the heir */
+	bool kubectl = str_is(w->manager, "kubectl") && /* of its client side it is the heir */
+		!str_is(w->subresource, "scale");       /* which never applied a Scale */
 	struct fs_diff d;
 	int r;
 
