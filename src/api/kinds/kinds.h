@@ -16,6 +16,7 @@ int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
 void default_pod_spec(struct arena *a, struct node *spec);
+const char *pod_qos_class(struct node *spec); /* static */
 
 /* convert_hpa.c: in place. */
 void hpa_v1_from_v2(struct arena *a, struct node *o);
@@ -35,6 +36,8 @@ void validate_annotations(struct rq *rq, struct val annotations, const char *pat
 void validate_labels(struct rq *rq, struct val labels, const char *path, struct err *e);
 void validate_label_selector(struct rq *rq, struct val sel, const char *path, struct err *e);
 void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
+void validate_pod_update(
+	struct rq *rq, struct val spec, struct val old, struct err *e); /* of a Pod, or a sub-resource of it */
 void validate_containers(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_volumes(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_volume_source(struct rq *rq, struct val spec, const char *at, struct err *e); /* of a PersistentVolume */

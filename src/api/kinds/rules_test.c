@@ -532,6 +532,123 @@ static void an_apiservice_stays_what_its_name_says(void **state)
 	assert_true(body_has(f, "metadata.name"));
 }
 
+#define PODS "/api/v1/namespaces/default/pods"
+#define TERMS "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+#define MAY_NOT_CHANGE \
+	"Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+#define RESIZED(resources) "{'spec':{'containers':[{'name':'c','resources':" resources "}]}}"
+
+static const char pod[] =
+	"{'metadata':{@,'automountServiceAccountToken':false,'tolerations':[{'key':'a','operator':'Exists'}],'containers':[{'name':'c','image':'i'}]}}";
+
+static void a_pod_changes_in_few_ways(void **state)
+{
+	static const struct rule changes[] = {
+		{ "{'spec':{'activeDeadlineSeconds':50}}", NULL },
+		{ "{'spec':{'activeDeadlineSeconds':101}}",
+			"spec.activeDeadlineSeconds: Invalid value: 101: must be less than or equal to previous value" },
+		{ "{'spec':{'activeDeadlineSeconds':null}}",
+			"spec.activeDeadlineSeconds: Invalid value: null: must not update from a positive integer to nil value" },
+		{ "{'spec':{'terminationGracePeriodSeconds':1}}", "spec: " MAY_NOT_CHANGE },
+		{ "{'spec':{'nodeSelector':{'c':'d'}}}", "spec: " MAY_NOT_CHANGE },
+		{ "{'spec':{'tolerations':[]}}",
+			"spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds" },
+		{ "{'spec':{'containers':[{'name':'c','image':'j'}]}}", NULL },
+	};
+	static const struct rule gated[] = {
+		{ "{'spec':{'schedulingGates':null}}", NULL },
+		{ "{'spec':{'schedulingGates':[{'name':'h'}]}}",
+			"spec.schedulingGates: Forbidden: only deletion is allowed, but found new scheduling gate" },
+		{ "{'spec':{'nodeSelector':{'c':'d'}}}", NULL },
+		{ "{'spec':{'nodeSelector':{'a':'d'}}}",
+			"spec.nodeSelector: Invalid value: {\"a\":\"d\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)" },
+		{ "{'spec':{'affinity':{'nodeAffinity':{'requiredDuringSchedulingIgnoredDuringExecution':{'nodeSelectorTerms':"
+		  "[{'matchExpressions':[{'key':'a','operator':'Exists'},{'key':'b','operator':'Exists'}]}]}}}}}",
+			NULL },
+		{ "{'spec':{'affinity':{'nodeAffinity':{'requiredDuringSchedulingIgnoredDuringExecution':{'nodeSelectorTerms':"
+		  "[{'matchExpressions':[{'key':'b','operator':'Exists'}]}]}}}}}",
+			TERMS
+			"[0]: Invalid value: {\"matchExpressions\":[{\"key\":\"b\",\"operator\":\"Exists\"}]}: only additions are allowed (no mutations or deletions)" },
+		{ "{'spec':{'affinity':null}}",
+			TERMS
+			": Invalid value: null: no additions/deletions to non-empty NodeSelectorTerms list are allowed" },
+		{ "{'spec':{'affinity':{'podAntiAffinity':{'preferredDuringSchedulingIgnoredDuringExecution':[]}}}}",
+			"spec: " MAY_NOT_CHANGE },
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", PODS, json(pod, "'name':'p'},'spec':{'activeDeadlineSeconds':100")));
+	OF_CHANGES(f, PODS "/p", changes);
+	expect(f, 201,
+		call(f, "POST", PODS,
+			json(pod,
+				"'name':'g'},'spec':{'schedulingGates':[{'name':'g'}],'nodeSelector':{'a':'b'},'affinity':{'nodeAffinity':"
+				"{'requiredDuringSchedulingIgnoredDuringExecution':{'nodeSelectorTerms':[{'matchExpressions':[{'key':'a','operator':'Exists'}]}]}}}")));
+	OF_CHANGES(f, PODS "/g", gated);
+}
+
+static void an_ephemeral_container_is_added_and_stays(void **state)
+{
+	static const struct rule first[] = {
+		{ "{'spec':{'ephemeralContainers':[{'name':'d','image':'i','targetContainerName':'c'}]}}", NULL },
+		{ "{'spec':{'ephemeralContainers':[{'name':'c','image':'i'}]}}",
+			"spec.ephemeralContainers[0].name: Duplicate value: \"c\"" },
+		{ "{'spec':{'ephemeralContainers':[{'name':'d','image':''}]}}",
+			"spec.ephemeralContainers[0].image: Required value" },
+		{ "{'spec':{'ephemeralContainers':[{'name':'d','image':'i','targetContainerName':'x'}]}}",
+			"spec.ephemeralContainers[0].targetContainerName: Not found: \"x\"" },
+		{ "{'spec':{'ephemeralContainers':[{'name':'d','image':'i','ports':[{'containerPort':1}]}]}}",
+			"spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container" },
+		{ "{'spec':{'ephemeralContainers':[{'name':'d','image':'i','resources':{'limits':{'cpu':'1'}}}]}}",
+			"spec.ephemeralContainers[0].resources: Forbidden: cannot be set for an Ephemeral Container" },
+		{ "{'spec':{'ephemeralContainers':[{'name':'d','image':'i','livenessProbe':{'exec':{'command':['a']}}}]}}",
+			"spec.ephemeralContainers[0].livenessProbe: Forbidden: cannot be set for an Ephemeral Container" },
+	};
+	static const struct rule later[] = {
+		{ "{'spec':{'ephemeralContainers':[{'name':'e','image':'i'},{'name':'d','image':'i','terminationMessagePath':'/dev/termination-log',"
+		  "'terminationMessagePolicy':'File','imagePullPolicy':'Always','resources':{}}]}}",
+			NULL },
+		{ "{'spec':{'ephemeralContainers':[{'name':'d','image':'j'}]}}",
+			"spec.ephemeralContainers: Forbidden: existing ephemeral containers \"d\" may not be changed\n" },
+		{ "{'spec':{'ephemeralContainers':null}}",
+			"spec.ephemeralContainers: Forbidden: existing ephemeral containers \"d\" may not be removed\n" },
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", PODS, json(pod, "'name':'p'},'spec':{'nodeName':'n'")));
+	OF_CHANGES(f, PODS "/p/ephemeralcontainers", first);
+	expect(f, 200,
+		call_as(f, "PATCH", PODS "/p/ephemeralcontainers", MERGE, NULL,
+			json("@", "{'spec':{'ephemeralContainers':[{'name':'d','image':'i'}]}}")));
+	OF_CHANGES(f, PODS "/p/ephemeralcontainers", later);
+}
+
+static void a_resized_pod_keeps_its_class(void **state)
+{
+	static const struct rule changes[] = {
+		{ RESIZED("{'requests':{'cpu':'150m'}}"), NULL },
+		{ RESIZED("{'requests':{'cpu':'200m'},'limits':{'memory':'1Mi'}}"),
+			"spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing" },
+		{ RESIZED("{'limits':null}"),
+			"spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed" },
+		{ RESIZED("{'requests':{'memory':null}}"),
+			"spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed" },
+		{ RESIZED("{'requests':{'example.com/x':'1'},'limits':{'example.com/x':'1'}}"),
+			"spec: Forbidden: only cpu and memory resources are mutable" },
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", PODS,
+			json("@",
+				"{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','resources':{'requests':{'cpu':'100m','memory':'1Mi'},'limits':{'cpu':'200m'}}}]}}")));
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+		call_as(f, "PATCH", PODS "/p/resize?dryRun=All", "application/strategic-merge-patch+json", NULL,
+			json("@", changes[i].part));
+		judge(f, 200, &changes[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -548,6 +665,9 @@ int main(void)
 			a_balanced_service_keeps_its_class_and_its_health_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_balancer_says_where_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_apiservice_stays_what_its_name_says, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_pod_changes_in_few_ways, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_ephemeral_container_is_added_and_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_resized_pod_keeps_its_class, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

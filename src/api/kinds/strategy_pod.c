@@ -1,4 +1,4 @@
-/* Pods: first status, what may change later, binding. */
+/* Pods: first status, binding. */
 #include "api/api_internal.h"
 #define LOG_MODULE "api"
 
@@ -28,7 +28,7 @@ static int container_qos(struct node *c)
 	return 2;
 }
 
-static const char *qos_class(struct node *spec)
+const char *pod_qos_class(struct node *spec)
 {
 	static const char *const lists[] = { "containers", "initContainers" };
 	bool guaranteed = true, any = false;
@@ -55,106 +55,13 @@ static int pod_prepare(struct rq *rq, struct node *o, struct val old, struct err
 			node_set_path(o, "status.qosClass", node_from(rq->a, qos));
 		return 0;
 	}
-	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending', qosClass:s}", qos_class(spec)));
+	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending', qosClass:s}", pod_qos_class(spec)));
 	if (node_len(node_getc(spec, "schedulingGates")))
 		node_set_path(o, "status.conditions",
 			node_pack(rq->a,
 				"[{type:'PodScheduled', status:'False', reason:'SchedulingGated', message:'Scheduling is blocked due to non-empty scheduling gates', lastProbeTime:n, lastTransitionTime:S}]",
 				rq_now(rq)));
 	return 0;
-}
-
-/* ---- what may change ------------------------------------------------------------------------- */
-
-static void forget(struct node *spec, struct node *old, const char *key)
-{
-	struct node *v = node_getc(old, key);
-
-	if (v)
-		node_setc(spec, key, v);
-	else
-		node_delc(spec, key);
-}
-
-static void forget_images(struct node *spec, struct node *old, const char *list)
-{
-	struct node *a = node_getc(spec, list), *b = node_getc(old, list);
-
-	for (size_t i = 0; i < node_len(a) && i < node_len(b); i++)
-		forget(node_at(a, i), node_at(b, i), "image");
-}
-
-static bool tolerations_only_added(struct val now, struct val old)
-{
-	for (struct val_iter it = val_iter(old); val_next(&it);) {
-		bool found = false;
-		for (struct val_iter in = val_iter(now); !found && val_next(&in);) {
-			found = val_equal(in.val, it.val) ||
-				(val_equal(val_get(in.val, "key"), val_get(it.val, "key")) &&
-					val_equal(val_get(in.val, "effect"), val_get(it.val, "effect")) &&
-					val_equal(val_get(in.val, "operator"), val_get(it.val, "operator")) &&
-					val_equal(val_get(in.val, "value"), val_get(it.val, "value")));
-		}
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
-static void forget_resources(struct node *spec, struct node *old)
-{
-	struct node *a = node_getc(spec, "containers"), *b = node_getc(old, "containers");
-
-	for (size_t i = 0; i < node_len(a) && i < node_len(b); i++)
-		forget(node_at(a, i), node_at(b, i), "resources");
-}
-
-static bool gates_only_removed(struct val now, struct val old)
-{
-	for (struct val_iter it = val_iter(now); val_next(&it);)
-		if (!val_has(val_find(old, "name", val_str(val_get(it.val, "name")))))
-			return false;
-	return true;
-}
-
-static void check_immutable(struct rq *rq, struct val spec, struct val old, struct err *e)
-{
-	static const char *const lists[] = { "containers", "initContainers" };
-	struct node *a = node_from(rq->a, spec), *b = node_from(rq->a, old);
-	struct val gates = val_get(old, "schedulingGates");
-
-	if (val_equal(spec, old))
-		return;
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-		if (val_len(val_get(spec, lists[i])) != val_len(val_get(old, lists[i]))) {
-			v_forbidden(e, rq_f(rq, "spec.%s", lists[i]), "pod updates may not add or remove containers");
-			return;
-		}
-	}
-	if (!tolerations_only_added(val_get(spec, "tolerations"), val_get(old, "tolerations")))
-		v_forbidden(
-			e, "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
-	if (!gates_only_removed(val_get(spec, "schedulingGates"), gates))
-		v_forbidden(e, "spec.schedulingGates", "only deletion is allowed, but found new scheduling gate");
-	forget_images(a, b, "containers");
-	forget_images(a, b, "initContainers");
-	forget(a, b, "tolerations");
-	forget(a, b, "activeDeadlineSeconds");
-	forget(a, b, "terminationGracePeriodSeconds");
-	forget(a, b, "schedulingGates");
-	if (val_len(gates)) { /* a gated pod may still be steered */
-		forget(a, b, "nodeSelector");
-		forget(a, b, "affinity");
-	}
-	if (str_is(rq->sub, "ephemeralcontainers"))
-		forget(a, b, "ephemeralContainers");
-	if (str_is(rq->sub, "resize"))
-		forget_resources(a, b);
-	if (str_is(rq->sub, "binding"))
-		forget(a, b, "nodeName");
-	if (!node_equal(a, b))
-		v_forbidden(e, "spec",
-			"pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
 }
 
 static void pod_validate(struct rq *rq, struct val o, struct val old, struct err *e)
@@ -167,7 +74,7 @@ static void pod_validate(struct rq *rq, struct val o, struct val old, struct err
 	if (!val_has(old) && val_len(val_get(spec, "ephemeralContainers")))
 		v_forbidden(e, "spec.ephemeralContainers", "cannot be set on create");
 	if (val_has(old))
-		check_immutable(rq, spec, val_get(old, "spec"), e);
+		validate_pod_update(rq, spec, val_get(old, "spec"), e);
 }
 
 const struct strategy strategy_pod = {

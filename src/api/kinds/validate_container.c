@@ -409,7 +409,7 @@ static void privileges(struct rq *rq, struct val c, const char *at, struct err *
 
 /* ---- all together ---------------------------------------------------------------------------- */
 
-static void container(struct rq *rq, struct val spec, struct val c, const char *at, bool init, struct err *e)
+static void name_and_image(struct rq *rq, struct val c, const char *at, struct err *e)
 {
 	struct str name = val_str(val_get(c, "name")), image = val_str(val_get(c, "image"));
 
@@ -419,6 +419,11 @@ static void container(struct rq *rq, struct val spec, struct val c, const char *
 		v_required(e, rq_f(rq, "%s.image", at), "");
 	else if (str_trim(image).n != image.n)
 		v_invalid_str(e, rq_f(rq, "%s.image", at), image, "must not have leading or trailing whitespace");
+}
+
+static void container(struct rq *rq, struct val spec, struct val c, const char *at, bool init, struct err *e)
+{
+	name_and_image(rq, c, at, e);
 	ports(rq, c, at, val_bool(val_get(spec, "hostNetwork"), false), e);
 	env(rq, c, at, e);
 	mounts(rq, spec, c, at, e);
@@ -433,6 +438,49 @@ static bool name_seen(struct val list, size_t before, struct str name)
 		if (str_eq(val_str(val_get(val_at(list, i), "name")), name))
 			return true;
 	return false;
+}
+
+/* One for a look into a running pod: nothing that the pod could come to need. */
+static void ephemeral(struct rq *rq, struct val spec, struct val c, const char *at, struct err *e)
+{
+	static const char *const never[] = { "ports", "resources", "resizePolicy", "restartPolicy",
+		"restartPolicyRules", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle" };
+	static const char *const paths[] = { "subPath", "subPathExpr" };
+	static const char no[] = "cannot be set for an Ephemeral Container";
+	struct val volumes = val_get(c, "volumeMounts"), target = val_get(c, "targetContainerName");
+
+	name_and_image(rq, c, at, e);
+	env(rq, c, at, e);
+	mounts(rq, spec, c, at, e);
+	privileges(rq, c, at, e);
+	if (val_str(target).n && !val_has(val_find(val_get(spec, "containers"), "name", val_str(target))) &&
+		!val_has(val_find(val_get(spec, "initContainers"), "name", val_str(target))))
+		v_not_found(e, rq_f(rq, "%s.targetContainerName", at), val_str(target));
+	for (size_t i = 0; i < ARRAY_LEN(never); i++) {
+		struct val v = val_get(c, never[i]);
+		if (val_len(v) || val_str(v).n)
+			v_forbidden(e, rq_f(rq, "%s.%s", at, never[i]), no);
+	}
+	for (size_t i = 0; i < val_len(volumes); i++)
+		for (size_t k = 0; k < ARRAY_LEN(paths); k++)
+			if (val_str(val_get(val_at(volumes, i), paths[k])).n)
+				v_forbidden(e, rq_f(rq, "%s.volumeMounts[%zu].%s", at, i, paths[k]), no);
+}
+
+static void ephemeral_containers(struct rq *rq, struct val spec, const char *path, struct err *e)
+{
+	struct val list = val_get(spec, "ephemeralContainers");
+
+	for (size_t i = 0; i < val_len(list); i++) {
+		struct str name = val_str(val_get(val_at(list, i), "name"));
+		char *at = rq_f(rq, "%s.ephemeralContainers[%zu]", path, i);
+
+		ephemeral(rq, spec, val_at(list, i), at, e);
+		if (name.n &&
+			(name_seen(list, i, name) || val_has(val_find(val_get(spec, "containers"), "name", name)) ||
+				val_has(val_find(val_get(spec, "initContainers"), "name", name))))
+			v_duplicate(e, rq_f(rq, "%s.name", at), name);
+	}
 }
 
 void validate_containers(struct rq *rq, struct val spec, const char *path, struct err *e)
@@ -452,4 +500,5 @@ void validate_containers(struct rq *rq, struct val spec, const char *path, struc
 		}
 		host_ports(rq, list, rq_f(rq, "%s.%s", path, lists[k]), e);
 	}
+	ephemeral_containers(rq, spec, path, e);
 }
