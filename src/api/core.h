@@ -11,7 +11,7 @@ const char *rq_audit_id(struct rq *rq);
 void rq_free(struct rq *rq);
 void rq_parse_query(struct rq *rq);
 struct str url_decode(struct arena *a, struct str s, bool plus_is_space);
-bool rq_param_bool(const struct rq *rq, const char *key); /* present and not false or 0 */
+bool rq_param_bool(const struct rq *rq, const char *key); /* present and neither false, in any case, nor 0 */
 bool rq_stopping(struct api *api);
 void buf_json(struct buf *b, struct str s);                        /* appends a quoted JSON string */
 char *rq_lower(struct rq *rq, struct str s);                       /* arena text */

@@ -70,6 +70,64 @@ static void watch_tells_entering_and_leaving(void **state)
 	stream_close(w);
 }
 
+/* Who may watch one object by name gets no other, whichever way he names it. */
+static void a_watch_of_one_name_tells_of_no_other(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const rules[][2] = {
+		{ "roles",
+			"{\"metadata\":{\"name\":\"one\"},\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"],"
+			"\"resourceNames\":[\"one\"],\"verbs\":[\"watch\",\"list\"]}]}" },
+		{ "rolebindings",
+			"{\"metadata\":{\"name\":\"one\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"Role\","
+			"\"name\":\"one\"},\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"User\",\"name\":\"ann\"}]}" },
+	};
+	static const char *const urls[] = { "/api/v1/watch/namespaces/default/configmaps/one",
+		"/api/v1/watch/namespaces/default/configmaps/one?fieldSelector=metadata.name%3D%3Done",
+		CM "?watch=1&fieldSelector=metadata.name%3Done", CM "?watch=1&fieldSelector=metadata.name%3D%3Done",
+		CM "?watch=1&fieldSelector=metadata.namespace%3Ddefault,metadata.name%3Done" };
+	const struct identity ann = { .user = { "ann", 3 } };
+
+	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+		auto_free char *url =
+			xasprintf("/apis/rbac.authorization.k8s.io/v1/namespaces/default/%s", rules[i][0]);
+		expect(f, 201, call(f, "POST", url, rules[i][1]));
+	}
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"another\"}}"));
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"one\"}}"));
+	f->as = &ann;
+	for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+		struct answer *w = start(f, "GET", urls[i], NULL, NULL, NULL);
+		assert_int_equal(w->status, 200);
+		assert_true(stream_has(w, "\"name\":\"one\"", WAIT_MS));
+		assert_false(stream_has(w, "\"name\":\"another\"", 0));
+		stream_close(w);
+	}
+	expect(f, 200, call(f, "GET", CM "?fieldSelector=metadata.name%3D%3Done", NULL));
+	expect(f, 403, call(f, "GET", CM "?fieldSelector=metadata.name!%3Done", NULL));
+	expect(f, 403, call(f, "GET", "/api/v1/watch/namespaces/default/configmaps", NULL));
+	expect(f, 400,
+		call(f, "GET", "/api/v1/watch/namespaces/default/configmaps/one?fieldSelector=metadata.name%3Danother",
+			NULL));
+	assert_string_equal(get(f, "message"), "fieldSelector metadata.name doesn't match requested name");
+	expect(f, 405, call(f, "POST", "/api/v1/watch/namespaces/default/configmaps/one", NULL));
+	f->as = NULL;
+}
+
+/* The Python client writes False. */
+static void booleans_have_no_case(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 200, call(f, "GET", CM "?watch=False", NULL));
+	assert_string_equal(get(f, "kind"), "ConfigMapList");
+	expect(f, 200, call(f, "GET", CM "?watch=FALSE", NULL));
+	expect(f, 200, call(f, "GET", CM "?watch=0", NULL));
+	struct answer *w = start(f, "GET", CM "?watch=", NULL, NULL, NULL);
+	assert_true(w->stream);
+	stream_close(w);
+}
+
 /* Watches of one form that are told together get the same bytes; no form gets another's. */
 static void watches_share_what_they_are_told(void **state)
 {
@@ -374,6 +432,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(watch_tells_entering_and_leaving, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_watch_of_one_name_tells_of_no_other, setup, teardown),
+		cmocka_unit_test_setup_teardown(booleans_have_no_case, setup, teardown),
 		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_watch_without_room_misses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),

@@ -102,6 +102,19 @@ static void set_verb(struct rq *rq)
 		rq->verb = named ? V_DELETE : V_DELETE_COLLECTION;
 }
 
+/* Lists and watches of one name are authorized as that name. A selector that cannot be read is refused later. */
+static void name_by_selector(struct rq *rq)
+{
+	struct filter f = { 0 };
+	struct err e;
+
+	err_init(&e);
+	if (rq->name.n || (rq->verb != V_LIST && rq->verb != V_WATCH))
+		return;
+	if (field_selector_parse(rq->a, rq_param(rq, "fieldSelector"), &f.fields, &f.n_fields, &e) == 0)
+		rq->name = filter_name(&f);
+}
+
 static bool has_group(const struct identity *id, const char *group)
 {
 	for (size_t i = 0; i < id->n_groups; i++)
@@ -354,7 +367,8 @@ static int check_served(struct rq *rq, struct err *e)
 	bool needs_name =
 		rq->verb == V_GET || rq->verb == V_UPDATE || rq->verb == V_PATCH || rq->verb == V_DELETE || rq->sub.n;
 	if (rq->verb == V_NONE || !(verbs & VERB_BIT(rq->verb)) || (needs_name && !rq->name.n) ||
-		(rq->verb == V_CREATE && rq->name.n && !rq->sub.n))
+		(rq->verb == V_CREATE && rq->name.n && !rq->sub.n) ||
+		(rq->verb == V_WATCH && !str_is(rq->method, "GET")))
 		return status_not_allowed(rq, e);
 	return check_name(rq, e);
 }
@@ -434,12 +448,7 @@ void route(struct rq *rq)
 	}
 	set_verb(rq);
 	rq->verb_text = str_c(verb_name(rq->verb));
-	/* Lists and watches of one name are authorized as that name. */
-	if (!rq->name.n && (rq->verb == V_LIST || rq->verb == V_WATCH)) {
-		struct str fs = rq_param(rq, "fieldSelector");
-		if (str_starts(fs, STR("metadata.name=")) && !str_has(fs, STR(",")))
-			rq->name = str_sub(fs, 14, fs.n);
-	}
+	name_by_selector(rq);
 	audit_received(rq->api->audit, rq);
 	if (route_authorize(rq, &e) < 0) {
 		answer_err(rq, &e);
@@ -455,11 +464,6 @@ void route(struct rq *rq)
 	resource_hold(rq->res);
 	if (rq->res->def.deprecated)
 		rq_warn(rq, "%s", rq->res->def.deprecated);
-	if (rq->verb == V_LIST || rq->verb == V_WATCH) {
-		if (!rq->sub.n && !str_starts(rq_param(rq, "fieldSelector"), STR("metadata.name=")) && rq->name.n &&
-			rq->verb == V_LIST)
-			rq->verb = V_GET;
-	}
 	if (check_served(rq, &e) < 0 || (!(rq->subres && rq->subres->relay) && negotiate(rq, false, &e) < 0) ||
 		check_render(rq, &e) < 0) {
 		answer_err(rq, &e);

@@ -106,7 +106,7 @@ bool rq_param_bool(const struct rq *rq, const char *key)
 {
 	struct str v = rq_param(rq, key);
 
-	return v.p && !str_is(v, "false") && !str_is(v, "0");
+	return v.p && !str_eq_nocase(v, STR("false")) && !str_is(v, "0");
 }
 
 struct str rq_header(const struct rq *rq, const char *lower_name)

@@ -236,6 +236,19 @@ struct watch_query {
 	int64_t timeout_ms;
 };
 
+/* A watch of one name, as of /watch/…/NAME, was authorized as that name: it tells of no other. */
+static int one_name(struct rq *rq, struct filter *f, struct err *e)
+{
+	if (!rq->name.n || str_eq(filter_name(f), rq->name))
+		return 0;
+	if (f->n_fields)
+		return err_set(e, ERR_BAD_REQUEST, "fieldSelector metadata.name doesn't match requested name");
+	f->fields = ARENA_NEW(rq->a, struct field_term);
+	*f->fields = (struct field_term){ STR("metadata.name"), rq->name, true };
+	f->n_fields = 1;
+	return 0;
+}
+
 static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, struct err *e)
 {
 	struct str rv = rq_param(rq, "resourceVersion");
@@ -255,7 +268,9 @@ static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, str
 		return -e->code;
 	if (s > 0)
 		q->timeout_ms = MIN(s, (int64_t)86400) * 1000;
-	return filter_parse(rq, rq_param(rq, "labelSelector"), rq_param(rq, "fieldSelector"), &w->filter, e);
+	if (filter_parse(rq, rq_param(rq, "labelSelector"), rq_param(rq, "fieldSelector"), &w->filter, e) < 0)
+		return -e->code;
+	return one_name(rq, &w->filter, e);
 }
 
 static struct str watch_prefix(struct rq *rq, const struct filter *f)
