@@ -252,6 +252,48 @@ static void lists_page_and_tables_have_columns(void **state)
 	free(rv);
 }
 
+/* As a real API server chooses, seen at 1.20. */
+static const struct {
+	const char *accept, *type; /* NULL: 406 */
+} choices[] = {
+	{ "application/yaml;q=0.5,application/json", "application/json" },
+	{ "application/json;q=0.1, application/yaml;q=0.9", "application/yaml" },
+	{ "*/*,application/yaml", "application/yaml" },
+	{ "application/yaml;q=0.9, */*;q=0.8", "application/yaml" },
+	{ "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json" },
+	{ "application/yaml;q=x,application/json", "application/yaml" },
+	{ "*", "application/json" },
+	{ "*/*;q=0", "application/json" },
+	{ " ", "application/json" },
+	{ ",,", NULL },
+	{ ";;;", NULL },
+	{ "application/json;stream=watch", "application/json" },
+	{ "application/json;stream=x", NULL },
+};
+
+#define TABLE "application/json ; as = Table ; v=v1;g=meta.k8s.io"
+
+static void the_best_of_what_is_accepted_is_sent(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"chosen\"}}"));
+	for (size_t i = 0; i < ARRAY_LEN(choices); i++) {
+		int want = choices[i].type ? 200 : 406;
+
+		expect(f, want, call_as(f, "GET", CM "/chosen", NULL, choices[i].accept, NULL));
+		assert_string_equal(f->last->content_type, choices[i].type ? choices[i].type : "application/json");
+	}
+	expect(f, 200, call_as(f, "GET", CM, NULL, TABLE ",application/json;q=0.5", NULL));
+	assert_string_equal(get(f, "kind"), "Table");
+	expect(f, 200, call_as(f, "GET", CM, NULL, TABLE ";q=0.1,application/json", NULL));
+	assert_string_equal(get(f, "kind"), "ConfigMapList");
+	expect(f, 406, call_as(f, "GET", CM "?watch=1", NULL, "application/yaml", NULL));
+	expect(f, 201,
+		call_as(f, "POST", CM "?dryRun=All", "Application/JSON", NULL, "{\"metadata\":{\"name\":\"b\"}}"));
+	expect(f, 415, call_as(f, "POST", CM "?dryRun=All", "*/*", NULL, "{\"metadata\":{\"name\":\"b\"}}"));
+}
+
 /* Base64 of {"v":…,"rv":…,"start":…}. */
 #define TOKEN(v, rv, start) "{\"v\":\"" v "\",\"rv\":" rv ",\"start\":\"" start "\"}"
 
@@ -437,6 +479,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_watch_without_room_misses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_best_of_what_is_accepted_is_sent, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_go_on_after_compaction, setup, teardown),
 		cmocka_unit_test(changes_are_kept_for_a_while),
 		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),
