@@ -201,8 +201,10 @@ static int sqlite_compact(void *self, int64_t revision, struct err *e)
 		return r;
 	}
 	r = sqlite_commit(s, e);
-	if (r == 0)
+	if (r == 0) {
 		s->compacted = revision - s->base;
+		sqlite_ask_ahead(s);
+	}
 	return r;
 }
 
@@ -288,6 +290,7 @@ static bool sqlite_sweep(void *self, size_t rows)
 	set_durable(s, false);
 	r = sweep_once(s, rows, &e);
 	set_durable(s, true);
+	sqlite_ask_ahead(s);
 	if (r < 0)
 		log_warn("%s (compaction is tried again later)", e.message);
 	return r == 0 && s->swept < s->compacted;

@@ -1,9 +1,11 @@
-/* The task that folds the log into the file, so that writers never wait for it. Sleeps until a commit finds the log
- * half full. */
+/* The task that spares writers the disk: it folds the log into the file, when a commit finds the log half full, and reads
+ * what compaction will look at. */
 #include "base/log.h"
 #include "store/sqlite_internal.h"
 
 #define LOG_MODULE "store"
+#define AHEAD_ROWS 4096
+#define AHEAD_PIECE 128 /* rows read between two looks at the log */
 
 /* A checkpoint that fails leaves the log as it is, and the log holds everything. One exception: after a failed fsync
  * the kernel may have dropped the pages, and the next, "successful" fsync would let SQLite forget the log. */
@@ -57,23 +59,81 @@ static int stop_asked(void *arg)
 	return stop;
 }
 
-static bool wait_for_work(struct sqlite_engine *s)
+/* ---- for compaction -------------------------------------------------------------------------- */
+
+void sqlite_ask_ahead(struct sqlite_engine *s)
+{
+	if (s->ahead_asked >= MIN(s->compacted, s->swept + AHEAD_ROWS / 2))
+		return;
+	s->ahead_asked = MIN(s->compacted, s->swept + AHEAD_ROWS);
+	task_lock(&s->lock);
+	s->want_ahead = s->ahead_asked;
+	task_unlock(&s->lock);
+	task_signal(&s->work);
+}
+
+/* Old rows are often on the disk alone, and who does the store's work would wait for each of them, and make room in memory
+ * for what the kernel reads besides. */
+static int64_t read_ahead(sqlite3_stmt *q, int64_t after, int64_t want)
+{
+	int64_t to = MIN(after + AHEAD_PIECE, want);
+
+	sqlite3_bind_int64(q, 1, after);
+	sqlite3_bind_int64(q, 2, to);
+	(void)sqlite3_step(q); /* what cannot be read compaction will tell */
+	sqlite3_reset(q);
+	return to;
+}
+
+/* Rows up to a revision, with those that go because of them. */
+static sqlite3_stmt *ahead_query(sqlite3 *db)
+{
+	sqlite3_stmt *q = NULL;
+
+	(void)sqlite_prepare(db,
+		"SELECT count(substr(old.value, -1)) FROM revision new CROSS JOIN revision old "
+		"WHERE new.rev>?1 AND new.rev<=?2 AND old.rev=new.prev",
+		&q);
+	return q;
+}
+
+/* ---- the task -------------------------------------------------------------------------------- */
+
+struct work {
+	bool checkpoint;
+	int64_t ahead;
+};
+
+/* Which may be both. False: the end. */
+static bool wait_for_work(struct sqlite_engine *s, int64_t read_to, struct work *ret)
 {
 	bool stop;
 
 	task_lock(&s->lock);
-	while (!s->want_checkpoint && !s->stop)
+	while (!s->want_checkpoint && s->want_ahead <= read_to && !s->stop)
 		task_wait(&s->work, &s->lock);
+	*ret = (struct work){ s->want_checkpoint, s->want_ahead };
 	s->want_checkpoint = false;
 	stop = s->stop;
 	task_unlock(&s->lock);
 	return !stop;
 }
 
+static void timed_checkpoint(struct sqlite_engine *s, sqlite3 *db)
+{
+	struct mono began = mono_now();
+
+	sqlite_checkpoint_now(s, db);
+	stage_note(&s->checkpoints, mono_now().ns - began.ns);
+}
+
 static void checkpointer_run(void *arg)
 {
 	struct sqlite_engine *s = arg;
+	sqlite3_stmt *ahead;
 	sqlite3 *db = NULL;
+	int64_t read_to = 0;
+	struct work w;
 	struct err e;
 
 	task_patient(); /* no request waits for it */
@@ -87,12 +147,14 @@ static void checkpointer_run(void *arg)
 	sqlite3_progress_handler(db, 0, NULL, NULL);
 	sqlite3_exec(db, "PRAGMA synchronous=FULL; PRAGMA query_only=0; PRAGMA cache_size=-64", NULL, NULL, NULL);
 	sqlite3_db_release_memory(db);
-	while (wait_for_work(s)) {
-		struct mono began = mono_now();
-
-		sqlite_checkpoint_now(s, db);
-		stage_note(&s->checkpoints, mono_now().ns - began.ns);
+	ahead = ahead_query(db);
+	while (wait_for_work(s, read_to, &w)) {
+		if (w.checkpoint)
+			timed_checkpoint(s, db);
+		if (w.ahead > read_to)
+			read_to = read_ahead(ahead, MAX(read_to, w.ahead - AHEAD_ROWS), w.ahead);
 	}
+	sqlite3_finalize(ahead);
 	sqlite3_close(db);
 }
 

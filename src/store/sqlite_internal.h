@@ -32,7 +32,7 @@ struct sqlite_engine {
 	sqlite3_stmt *begin, *commit, *rollback, *find, *add, *set, *drop_row, *drop_key, *window, *set_meta;
 	int64_t revision;  /* newest in the open transaction */
 	int64_t committed; /* newest kept */
-	int64_t compacted, swept;
+	int64_t compacted, swept, ahead_asked;
 	int wal_pages, wal_pages_max;
 
 	struct task_mutex lock;
@@ -40,6 +40,7 @@ struct sqlite_engine {
 	int idle_n;
 	struct task_cond work; /* for the checkpoint task */
 	bool want_checkpoint, stop;
+	int64_t want_ahead; /* rows up to this one shall be in memory, for compaction */
 	struct task *checkpointer;
 	struct stage checkpoints;       /* how long they took */
 	_Atomic int folded_pages;       /* of the log, by the newest checkpoint */
@@ -86,3 +87,5 @@ int sqlite_backup(void *self, const char *to, struct err *e);
 void sqlite_checkpointer_start(struct sqlite_engine *s);
 void sqlite_checkpointer_stop(struct sqlite_engine *s);
 void sqlite_checkpoint_now(struct sqlite_engine *s, sqlite3 *db);
+/* What compaction looks at next is to be read into memory meanwhile. For who does the store's work. */
+void sqlite_ask_ahead(struct sqlite_engine *s);
