@@ -98,9 +98,10 @@ struct resource_def {
 	int (*compute)(struct rq *rq, struct str name, struct doc ***ret, size_t *ret_n, struct err *e);
 	bool has_controller; /* needs one: until api_controller_present() was called for it, writes answer with a Warning */
 	bool generation;     /* metadata.generation is kept */
-	bool needs_version; /* a PUT has to say which version it replaces; of custom kinds, each */
-	bool shows_deleted; /* DELETE answers the object that is gone, not a Status */
-	bool orphans;       /* a deletion that does not say what becomes of dependents leaves them */
+	const char *generation_of; /* counted when this field of the metadata changes, too; or NULL */
+	bool needs_version;        /* a PUT has to say which version it replaces; of custom kinds, each */
+	bool shows_deleted;        /* DELETE answers the object that is gone, not a Status */
+	bool orphans;              /* a deletion that does not say what becomes of dependents leaves them */
 	/* Another served form of a stored row: "group/version/resource" of the storing row and the way between. */
 	const char *stored_as;
 	void (*to_stored)(struct arena *a, struct node *object);

@@ -96,6 +96,8 @@ static void network_policies_make_sense(void **state)
 	}
 }
 
+#define MERGE "application/merge-patch+json"
+#define SLICES "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 #define DEPLOY "/apis/apps/v1/namespaces/default/deployments"
 
 static void deployment_gets_defaults_and_generation(void **state)
@@ -131,6 +133,29 @@ static void deployment_gets_defaults_and_generation(void **state)
 			"{\"spec\":{\"selector\":{\"matchLabels\":{\"app\":\"x\"}}}}"));
 	assert_non_null(strstr(get(f, "message"), "Deployment.apps \"web\" is invalid"));
 	assert_non_null(strstr(get(f, "message"), "field is immutable"));
+}
+
+static void some_metadata_counts_as_a_generation(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", DEPLOY, deployment));
+	expect(f, 200, call_as(f, "PATCH", DEPLOY "/web", MERGE, NULL, "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}"));
+	assert_string_equal(get(f, "metadata.generation"), "1");
+	expect(f, 200,
+		call_as(f, "PATCH", DEPLOY "/web", MERGE, NULL, "{\"metadata\":{\"annotations\":{\"a\":\"b\"}}}"));
+	assert_string_equal(get(f, "metadata.generation"), "2");
+	expect(f, 200,
+		call_as(f, "PATCH", DEPLOY "/web/status", MERGE, NULL,
+			"{\"metadata\":{\"annotations\":{\"a\":\"c\"}}}"));
+	assert_string_equal(get(f, "metadata.generation"), "2");
+	expect(f, 201,
+		call(f, "POST", SLICES,
+			"{\"metadata\":{\"name\":\"s\"},\"addressType\":\"IPv4\",\"endpoints\":[],\"ports\":[]}"));
+	expect(f, 200, call_as(f, "PATCH", SLICES "/s", MERGE, NULL, "{\"metadata\":{\"annotations\":{\"a\":\"b\"}}}"));
+	assert_string_equal(get(f, "metadata.generation"), "1");
+	expect(f, 200, call_as(f, "PATCH", SLICES "/s", MERGE, NULL, "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}"));
+	assert_string_equal(get(f, "metadata.generation"), "2");
 }
 
 static void apply_takes_and_refuses_fields(void **state)
@@ -447,6 +472,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(creates_reads_updates_deletes, setup, teardown),
 		cmocka_unit_test_setup_teardown(same_update_writes_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(deployment_gets_defaults_and_generation, setup, teardown),
+		cmocka_unit_test_setup_teardown(some_metadata_counts_as_a_generation, setup, teardown),
 		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_applied_scale_is_its_managers, setup, teardown),

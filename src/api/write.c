@@ -569,6 +569,19 @@ static bool spec_changed(struct node *o, struct rq *rq, struct val live)
 	return false;
 }
 
+/* Annotations of a Deployment go to its ReplicaSets, labels of an EndpointSlice say whose it is: to their controllers such a
+ * change is one of the object. */
+static bool meta_changed(struct node *o, struct rq *rq, struct val live)
+{
+	const char *field = rq->res->def.generation_of;
+	struct node *now = field ? node_getc(node_getc(o, "metadata"), field) : NULL;
+	struct val was = field ? val_get(val_get(live, "metadata"), field) : VAL_NONE;
+
+	if (!node_len(now) || !val_len(was))
+		return node_len(now) != val_len(was);
+	return !node_equal(now, node_from(rq->a, was));
+}
+
 static bool managed_same(struct val a, struct val b)
 {
 	if (val_len(a) != val_len(b))
@@ -656,7 +669,8 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	if (s && s->prepare && (rc = s->prepare(rq, j->object, live, e)) < 0)
 		return rc;
 	schema_fill_zeros(rq->res->type, rq->a, j->object, j->live);
-	if (rq->res->def.generation && !str_is(rq->sub, "status") && spec_changed(j->object, rq, live))
+	if (rq->res->def.generation && !str_is(rq->sub, "status") &&
+		(spec_changed(j->object, rq, live) || meta_changed(j->object, rq, live)))
 		node_setc(meta, "generation",
 			node_int(rq->a, MIN(val_int(val_path(live, "metadata.generation"), 0), INT64_MAX - 1) + 1));
 	return 0;

@@ -201,7 +201,7 @@ const struct resource_def builtin_resources[] = {
 		.generation = true, .has_controller = true },
 	{ STORED("apps", "v1", "deployments", "deployment", "Deployment"), N, .short_names = NAMES("deploy"),
 		.categories = ALL, CELLS(deployment), .subs = subs_scale, .strategy = &strategy_deployment,
-		.generation = true, .has_controller = true },
+		.generation = true, .generation_of = "annotations", .has_controller = true },
 	{ STORED("apps", "v1", "replicasets", "replicaset", "ReplicaSet"), N, .short_names = NAMES("rs"),
 		.categories = ALL, CELLS(replicaset), .subs = subs_scale, .strategy = &strategy_replicaset,
 		.generation = true, .has_controller = true, .field_selectors = NAMES("status.replicas") },
@@ -239,7 +239,7 @@ const struct resource_def builtin_resources[] = {
 		.subs = subs_status, .has_controller = true },
 
 	{ STORED("discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice"), N, CELLS(slice),
-		.strategy = &strategy_slice, .generation = true },
+		.strategy = &strategy_slice, .generation = true, .generation_of = "labels" },
 	{ STORED("policy", "v1", "poddisruptionbudgets", "poddisruptionbudget", "PodDisruptionBudget"), N,
 		.short_names = NAMES("pdb"), CELLS(pdb), .subs = subs_status, .strategy = &strategy_pdb,
 		.generation = true, .has_controller = true, .needs_version = true },
