@@ -2,7 +2,7 @@
  * Changes, before the kind's own rules: NamespaceLifecycle, LimitRanger, ServiceAccount, Priority,
  * DefaultTolerationSeconds, the plugins of admit_defaults.c. The object may have no name yet; messages use rq->name.
  * Writer, still before them: NodeRestriction, role escalation.
- * Checks, of an object that is right: LimitRanger, PodSecurity, the plugins of strategy_csr.c; then webhooks and
+ * Checks, of an object that is right: LimitRanger, PodSecurity, the plugins of strategy_csr.c, PersistentVolumeClaimResize; then webhooks and
  * ResourceQuota. */
 #include "api/auth/auth.h"
 #include <stdio.h>
@@ -281,6 +281,8 @@ int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
 		podsecurity_namespace(rq, object, old);
 	if (rc >= 0 && !strcmp(rq->res->def.resource, "certificatesigningrequests"))
 		rc = csr_admit(rq, object, old, e);
+	if (rc >= 0 && !rq->res->def.group[0] && !strcmp(rq->res->def.resource, "persistentvolumeclaims"))
+		rc = admit_claim_size(rq, object, old, e);
 	return rc;
 }
 

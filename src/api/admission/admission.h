@@ -9,8 +9,9 @@ int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
 int admit_delete(struct rq *rq, struct val old, struct err *e);
 int admit_forbid(struct rq *rq, struct str name, struct err *e,
 	const char *why); /* "pods "x" is forbidden: …"; -ERR_FORBIDDEN */
-/* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass */
+/* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass; PersistentVolumeClaimResize */
 int admit_defaults(struct rq *rq, struct node *object, struct err *e); /* of a new object */
+int admit_claim_size(struct rq *rq, struct val claim, struct val old, struct err *e);
 /* admit_limits.c: LimitRanger */
 void admit_limits_default(struct rq *rq, struct node *pod);
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e);

@@ -1,6 +1,6 @@
-/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods. One function each,
- * found by the table at the end. */
-#include "api/api_internal.h"
+/* Small admission plugins: default classes of claims and ingresses, what a RuntimeClass adds to pods, which are found by the
+ * table at the end; and whether a claim may grow. */
+#include "api/admission/admission.h"
 #define LOG_MODULE "api"
 
 /* The object of a class resource that is marked as the default; of several the newest, then the first by name. Own. */
@@ -120,4 +120,30 @@ int admit_defaults(struct rq *rq, struct node *object, struct err *e)
 		if (!strcmp(def->group, plugins[i].group) && !strcmp(def->resource, plugins[i].resource))
 			return plugins[i].create(rq, object, e);
 	return 0;
+}
+
+/* ---- PersistentVolumeClaimResize ------------------------------------------------------------- */
+
+static struct str class_of_claim(struct val claim)
+{
+	struct val noted = val_get(val_path(claim, "metadata.annotations"), "volume.beta.kubernetes.io/storage-class");
+
+	return val_has(noted) ? val_str(noted) : val_str(val_path(claim, "spec.storageClassName"));
+}
+
+int admit_claim_size(struct rq *rq, struct val claim, struct val old, struct err *e)
+{
+	static const char size[] = "spec.resources.requests.storage";
+	struct str class = class_of_claim(claim);
+	struct quantity now, was;
+
+	if (rq->sub.n || !val_has(old) || !quantity_of(val_path(claim, size), &now) ||
+		!quantity_of(val_path(old, size), &was) || quantity_cmp(now, was) <= 0)
+		return 0;
+	auto_(doc_unref) struct doc *d =
+		class.n ? api_get(rq->api, "storage.k8s.io", "storageclasses", STR_NULL, class) : NULL;
+	if (d && doc_bool(d, "allowVolumeExpansion", false))
+		return 0;
+	return admit_forbid(rq, rq->name, e,
+		"only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize");
 }

@@ -649,6 +649,47 @@ static void a_resized_pod_keeps_its_class(void **state)
 	}
 }
 
+#define CLAIMS "/api/v1/namespaces/default/persistentvolumeclaims"
+#define SIZE(bytes) "{'spec':{'resources':{'requests':{'storage':'" bytes "'}}}}"
+
+static void bound_claim(struct fixture *f, const char *name, const char *class)
+{
+	char *body = xasprintf(
+		"{\"metadata\":{\"name\":\"%s\"},\"spec\":{\"storageClassName\":\"%s\",\"volumeName\":\"v\",\"accessModes\":[\"ReadWriteOnce\"],"
+		"\"resources\":{\"requests\":{\"storage\":\"2Gi\"}}}}",
+		name, class);
+	char *status = xasprintf(CLAIMS "/%s/status", name);
+
+	expect(f, 201, call(f, "POST", CLAIMS, body));
+	expect(f, 200,
+		call_as(f, "PATCH", status, MERGE, NULL,
+			json("@", "{'status':{'phase':'Bound','capacity':{'storage':'1Gi'}}}")));
+	free(status);
+	free(body);
+}
+
+static void a_claim_grows_where_its_class_allows_it(void **state)
+{
+	static const struct rule changes[] = {
+		{ SIZE("3Gi"), NULL },
+		{ SIZE("1500Mi"), NULL },
+		{ SIZE("1Gi"),
+			"spec.resources.requests.storage: Forbidden: field can not be less than status.capacity" },
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", "/apis/storage.k8s.io/v1/storageclasses",
+			json("@",
+				"{'metadata':{'name':'elastic'},'provisioner':'a.b/c','allowVolumeExpansion':true}")));
+	bound_claim(f, "c", "elastic");
+	OF_CHANGES(f, CLAIMS "/c", changes);
+	bound_claim(f, "d", "stiff");
+	expect(f, 403, call_as(f, "PATCH", CLAIMS "/d", MERGE, NULL, json("@", SIZE("3Gi"))));
+	assert_true(body_has(f, "the storageclass that provisions the pvc must support resize"));
+	expect(f, 200, call_as(f, "PATCH", CLAIMS "/d", MERGE, NULL, json("@", SIZE("1500Mi"))));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -666,6 +707,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_balancer_says_where_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_apiservice_stays_what_its_name_says, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_pod_changes_in_few_ways, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_claim_grows_where_its_class_allows_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_ephemeral_container_is_added_and_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_resized_pod_keeps_its_class, setup, teardown),
 	};

@@ -191,13 +191,25 @@ static void as_before(struct node *map, struct node *before, const char *key)
 		node_delc(map, key);
 }
 
+/* Who asks for less than before takes a wish back; what the volume already has stays. */
+static void claim_size(struct val o, struct val old, struct err *e)
+{
+	static const char size[] = "spec.resources.requests.storage";
+	struct quantity now, was, has;
+
+	if (!quantity_of(val_path(o, size), &now) || !quantity_of(val_path(old, size), &was) ||
+		quantity_cmp(now, was) >= 0)
+		return;
+	if (quantity_of(val_path(old, "status.capacity.storage"), &has) && quantity_cmp(now, has) <= 0)
+		v_forbidden(e, size, "field can not be less than status.capacity");
+}
+
 /* A claim is what it was made as; it gets its volume and class, and may ask for more once it is bound. */
 static void claim_changes(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	static const char *const later[] = { "volumeName", "storageClassName" };
 	struct node *now = node_from(rq->a, val_get(o, "spec")), *was = node_from(rq->a, val_get(old, "spec"));
 	bool bound = val_is(val_path(old, "status.phase"), "Bound");
-	struct quantity a, b;
 
 	for (size_t i = 0; i < ARRAY_LEN(later); i++)
 		if (!node_text_str(node_getc(was, later[i])).n)
@@ -208,9 +220,7 @@ static void claim_changes(struct rq *rq, struct val o, struct val old, struct er
 	if (!node_equal(now, was))
 		v_forbidden(e, "spec",
 			"spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
-	else if (quantity_of(val_path(o, "spec.resources.requests.storage"), &a) &&
-		quantity_of(val_path(old, "spec.resources.requests.storage"), &b) && quantity_cmp(a, b) < 0)
-		v_forbidden(e, "spec.resources.requests.storage", "field can not be less than previous value");
+	claim_size(o, old, e);
 	validate_immutable(e, "volumeMode", val_path(o, "spec.volumeMode"), val_path(old, "spec.volumeMode"));
 }
 
