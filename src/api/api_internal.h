@@ -48,6 +48,9 @@ enum name_rule { NAME_SUBDOMAIN, NAME_LABEL, NAME_LABEL_1035, NAME_PATH };
 
 /* What a kind adds to the common write path. Every member may be NULL. All run on the writer's task. */
 struct strategy {
+	/* First of all: what can only be written becomes what is stored, so that managed fields and admission see that. NULL:
+	 * there is no such field. */
+	void (*fold)(struct rq *rq, struct node *object);
 	/* Before the rules, after admission: sets status away on create, keeps it on update, bumps what only the kind
 	 * knows. old is missing on create. */
 	int (*prepare)(struct rq *rq, struct node *object, struct val old, struct err *e);

@@ -135,6 +135,22 @@ static void deployment_gets_defaults_and_generation(void **state)
 	assert_non_null(strstr(get(f, "message"), "field is immutable"));
 }
 
+static void whose_a_secret_is_does_not_depend_on_how_it_was_said(void **state)
+{
+	struct fixture *f = *state;
+	static const char secrets[] = "/api/v1/namespaces/default/secrets";
+
+	expect(f, 201, call(f, "POST", secrets, "{\"metadata\":{\"name\":\"s\"},\"stringData\":{\"a\":\"b\"}}"));
+	assert_string_equal(get(f, "data.a"), "Yg==");
+	assert_true(body_has(f, "\"f:data\":{\".\":{},\"f:a\":{}}"));
+	assert_false(body_has(f, "stringData"));
+	expect(f, 200,
+		call_as(f, "PATCH", "/api/v1/namespaces/default/secrets/s", MERGE, NULL,
+			"{\"stringData\":{\"c\":\"d\"}}"));
+	assert_true(body_has(f, "\"f:data\":{\".\":{},\"f:a\":{},\"f:c\":{}}"));
+	assert_false(body_has(f, "stringData"));
+}
+
 static void some_metadata_counts_as_a_generation(void **state)
 {
 	struct fixture *f = *state;
@@ -473,6 +489,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(same_update_writes_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(deployment_gets_defaults_and_generation, setup, teardown),
 		cmocka_unit_test_setup_teardown(some_metadata_counts_as_a_generation, setup, teardown),
+		cmocka_unit_test_setup_teardown(whose_a_secret_is_does_not_depend_on_how_it_was_said, setup, teardown),
 		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_applied_scale_is_its_managers, setup, teardown),

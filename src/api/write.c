@@ -413,6 +413,8 @@ static int create_admit(struct rq *rq, struct write_job *j, struct err *e)
 	system_fields_wipe(meta);
 	if (has_status(rq) && !(s && s->create_status))
 		node_delc(o, "status");
+	if (s && s->fold)
+		s->fold(rq, o);
 	schema_drop_zeros(rq->res->type, rq->a, o, NULL);
 	schema_default(rq->res->type, rq->a, o, NULL);
 	if (!j->applied && (rc = track(rq, j, VAL_NONE, e)) < 0)
@@ -658,6 +660,8 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	}
 	first_two_keys(rq, j->object);
 	system_fields_update(rq, meta, live);
+	if (s && s->fold)
+		s->fold(rq, j->object);
 	schema_drop_zeros(rq->res->type, rq->a, j->object, j->live);
 	schema_default(rq->res->type, rq->a, j->object, j->live);
 	if (!j->applied && (rc = track(rq, j, live, e)) < 0)

@@ -36,12 +36,10 @@ static int namespace_prepare(struct rq *rq, struct node *o, struct val old, stru
 }
 
 /* stringData is written as data, base64, and never read back. */
-static int secret_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+static void secret_fold(struct rq *rq, struct node *o)
 {
 	struct node *plain = node_getc(o, "stringData");
 
-	(void)old;
-	(void)e;
 	for (size_t i = 0; i < node_len(plain); i++) {
 		struct str k = node_key_at(plain, i);
 		char *text = base64_encode(node_text_str(node_get(plain, k)));
@@ -49,6 +47,13 @@ static int secret_prepare(struct rq *rq, struct node *o, struct val old, struct 
 		free(text);
 	}
 	node_delc(o, "stringData");
+}
+
+static int secret_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	(void)old;
+	(void)e;
+	secret_fold(rq, o); /* a webhook may have added some */
 	if (!node_text_str(node_getc(o, "type")).n)
 		node_setc(o, "type", node_c(rq->a, "Opaque"));
 	return 0;
@@ -223,7 +228,7 @@ static void namespace_validate(struct rq *rq, struct val o, struct val old, stru
 }
 
 const struct strategy strategy_namespace = { .prepare = namespace_prepare, .validate = namespace_validate };
-const struct strategy strategy_secret = { .prepare = secret_prepare, .validate = secret_validate };
+const struct strategy strategy_secret = { .fold = secret_fold, .prepare = secret_prepare, .validate = secret_validate };
 const struct strategy strategy_configmap = { .validate = configmap_validate };
 const struct strategy strategy_sa = { 0 };
 const struct strategy strategy_lease = { .create_on_update = true };
