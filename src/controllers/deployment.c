@@ -364,17 +364,18 @@ static int clean_history(struct rollout *r, struct err *e)
 	return 0;
 }
 
+/* With the status: else the annotation would count as a generation. */
 static int annotate_revision(struct rollout *r, struct err *e)
 {
 	struct val has = r->new_set ? val_get(doc_get(r->new_set, "metadata.annotations"), REVISION) : VAL_NONE;
-	struct node *annotations = node_map(r->a);
-	auto_(doc_unref) struct doc *answer = NULL;
+	struct node *whole = node_from(r->a, doc_root(r->d));
+	auto_(doc_unref) struct doc *body = NULL, *answer = NULL;
 
 	if (!val_has(has) || str_eq(val_str(has), val_str(val_get(doc_get(r->d, "metadata.annotations"), REVISION))))
 		return 0;
-	node_setc(annotations, REVISION, node_str(r->a, val_str(has)));
-	if (merge_patch(r->c, res_deployments, r->d, NULL, node_pack(r->a, "{metadata:{annotations:o}}", annotations),
-		    &answer, e) < 0)
+	node_setc(node_need_map(whole, "metadata.annotations"), REVISION, node_str(r->a, val_str(has)));
+	body = node_publish(whole);
+	if (client_update_sub(r->c->client, res_deployments, "status", body, &answer, e) < 0)
 		return err_wrap(e, "write revision");
 	doc_hold(r->a, doc_ref(answer));
 	r->d = answer;
