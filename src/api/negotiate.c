@@ -135,6 +135,20 @@ static size_t accept_list(struct str header, struct accept *list)
 	return n;
 }
 
+/* Nobody but a table asks for it. */
+static int check_include(struct rq *rq, struct err *e)
+{
+	struct str s = rq->include_object;
+	auto_buf struct buf b = BUF_INIT;
+
+	if (rq->render != RENDER_TABLE || !s.n || str_is(s, "Metadata") || str_is(s, "Object") || str_is(s, "None"))
+		return 0;
+	buf_go_quoted(&b, s);
+	return err_set(e, ERR_BAD_REQUEST,
+		"Unable to convert to Table as requested: includeObject: Invalid value: %.*s: must be 'Metadata', 'Object', 'None', or empty",
+		STR_ARG(buf_view(&b)));
+}
+
 int negotiate(struct rq *rq, bool discovery, struct err *e)
 {
 	struct str ua = rq->user_agent;
@@ -150,7 +164,7 @@ int negotiate(struct rq *rq, bool discovery, struct err *e)
 	size_t n = accept_list(rq->accept, list);
 	for (size_t i = 0; i < n; i++)
 		if (accept_take(rq, list[i], discovery))
-			return 0;
+			return check_include(rq, e);
 	return err_set(e, ERR_NOT_ACCEPTABLE,
 		"only the following media types are accepted: application/json, application/yaml%s",
 		rq->res && rq->res->custom ? "" : ", application/vnd.kubernetes.protobuf");

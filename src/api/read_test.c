@@ -294,6 +294,17 @@ static void the_best_of_what_is_accepted_is_sent(void **state)
 	expect(f, 415, call_as(f, "POST", CM "?dryRun=All", "*/*", NULL, "{\"metadata\":{\"name\":\"b\"}}"));
 }
 
+static void a_table_says_what_its_rows_include(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 200, call_as(f, "GET", "/api/v1/namespaces?includeObject=None", NULL, TABLE, NULL));
+	expect(f, 400, call_as(f, "GET", "/api/v1/namespaces?includeObject=All", NULL, TABLE, NULL));
+	assert_string_equal(get(f, "message"),
+		"Unable to convert to Table as requested: includeObject: Invalid value: \"All\": must be 'Metadata', 'Object', 'None', or empty");
+	expect(f, 200, call_as(f, "GET", "/api/v1/namespaces?includeObject=All", NULL, NULL, NULL));
+}
+
 /* Base64 of {"v":…,"rv":…,"start":…}. */
 #define TOKEN(v, rv, start) "{\"v\":\"" v "\",\"rv\":" rv ",\"start\":\"" start "\"}"
 
@@ -478,6 +489,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(booleans_have_no_case, setup, teardown),
 		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_watch_without_room_misses_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_scale_is_a_table_of_its_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_table_says_what_its_rows_include, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_best_of_what_is_accepted_is_sent, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_go_on_after_compaction, setup, teardown),
