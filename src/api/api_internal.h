@@ -236,6 +236,7 @@ struct rq {
 	bool pretty, gzip, table_beta;
 	/* options */
 	bool dry_run, force;
+	struct node *delete_options; /* of a deletion, as webhooks see them; else NULL */
 	struct str field_manager;
 	enum { VALIDATE_WARN, VALIDATE_IGNORE, VALIDATE_STRICT } field_validation;
 	enum patch_type patch;

@@ -35,6 +35,24 @@ static void check_dry_run(struct node *list, struct err *e)
 		STR_ARG(buf_view(&b)));
 }
 
+/* For webhooks: the body, and what the parameters say in its place. */
+static struct node *options_tree(struct rq *rq, struct node *body, const struct delete_options *o)
+{
+	struct node *n = body ? node_copy(rq->a, body) : node_map(rq->a);
+
+	node_setc(n, "kind", node_c(rq->a, "DeleteOptions"));
+	node_setc(n, "apiVersion", node_c(rq->a, "meta.k8s.io/v1"));
+	if (rq_param(rq, "gracePeriodSeconds").n)
+		node_setc(n, "gracePeriodSeconds", node_int(rq->a, o->grace));
+	if (rq_param(rq, "propagationPolicy").n)
+		node_setc(n, "propagationPolicy", node_str(rq->a, o->propagation));
+	if (rq_param(rq, "orphanDependents").n)
+		node_setc(n, "orphanDependents", node_bool(rq->a, o->orphan));
+	if (rq->dry_run)
+		node_setc(n, "dryRun", node_pack(rq->a, "['All']"));
+	return n;
+}
+
 static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 {
 	struct node *n = NULL;
@@ -91,6 +109,7 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 			STR_ARG(o->propagation));
 	if (validate_options(rq, "DeleteOptions", e) < 0)
 		return -ERR_INVALID;
+	rq->delete_options = options_tree(rq, n, o);
 	if (o->orphan_given)
 		o->propagation = o->orphan ? STR("Orphan") : STR("Background");
 	return 0;

@@ -81,7 +81,15 @@ def test_updates_and_deletions_show_the_old_object(server, hooks):
     hooks.validating("watches", hook.url(), operations=("UPDATE", "DELETE"))
     server.kube.patch(path("configmaps", "default", "aging"), {"data": {"k": "2"}})
     assert hook.seen[-1]["oldObject"]["data"] == {"k": "1"} and hook.seen[-1]["object"]["data"] == {"k": "2"}
-    assert hook.seen[-1]["options"]["kind"] == "UpdateOptions"  # of a patch, too
+    assert hook.seen[-1]["options"]["kind"] == "UpdateOptions" and "fieldValidation" not in hook.seen[-1]["options"]  # of a patch, too
+    server.kube.patch(path("configmaps", "default", "aging") + "?fieldValidation=Strict", {"data": {"k": "2"}})
+    assert hook.seen[-1]["options"]["fieldValidation"] == "Strict"
+    options = {"propagationPolicy": "Orphan", "preconditions": {"uid": hook.seen[-1]["oldObject"]["metadata"]["uid"]}}
+    refused(400, server.kube.call, "DELETE", path("configmaps", "default", "aging"), options)
+    told = hook.seen[-1]["options"]
+    assert told == {**options, "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+    refused(400, server.kube.delete, path("configmaps", "default", "aging") + "?gracePeriodSeconds=7")
+    assert hook.seen[-1]["options"]["gracePeriodSeconds"] == 7
     assert "denied the request without explanation" in refused(400, server.kube.delete, path("configmaps", "default", "aging"))
     assert hook.seen[-1]["object"] is None and hook.seen[-1]["oldObject"]["data"] == {"k": "2"}
     assert server.kube.get(path("configmaps", "default", "aging"))

@@ -40,8 +40,12 @@ static struct node *options_of(struct arena *a, const struct review *r)
 
 	if (!strcmp(r->operation, "CONNECT"))
 		return NULL;
-	return node_pack(a, "{kind:s, apiVersion:'meta.k8s.io/v1', dryRun:o, fieldManager:S}", kind,
-		rq->dry_run ? node_pack(a, "['All']") : NULL, rq->field_manager.n ? rq->field_manager : STR_NULL);
+	if (rq->delete_options)
+		return node_copy(a, rq->delete_options);
+	struct str validation = rq_param(rq, "fieldValidation");
+	return node_pack(a, "{kind:s, apiVersion:'meta.k8s.io/v1', dryRun:o, fieldManager:S, fieldValidation:S}", kind,
+		rq->dry_run ? node_pack(a, "['All']") : NULL, rq->field_manager.n ? rq->field_manager : STR_NULL,
+		validation.n ? validation : STR_NULL);
 }
 
 static const char *review_version(const struct hook *h)
