@@ -230,6 +230,35 @@ static void an_applied_scale_is_its_managers(void **state)
 	expect(f, 200, call_as(f, "PATCH", scale, apply, NULL, five));
 }
 
+#define CRDS "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+static char *definition(const char *spec)
+{
+	return xasprintf(
+		"{\"metadata\":{\"name\":\"things.example.com\"},\"spec\":{\"group\":\"example.com\",\"scope\":\"Namespaced\",\"names\":{\"plural\":\"things\",\"kind\":\"Thing\"},"
+		"\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true,\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\",%s}}}}}]}}",
+		spec);
+}
+
+static void defaults_say_what_is_declared(void **state)
+{
+	static const char more[] =
+		"\"default\":{\"n\":1,\"l\":[{\"a\":\"x\",\"b\":1}]},\"properties\":{\"n\":{\"type\":\"integer\"},"
+		"\"l\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}}}}}";
+	char *odd = definition(more), *kept;
+	char *open = xasprintf("%s,\"x-kubernetes-preserve-unknown-fields\":true", "\"default\":{\"n\":1}");
+	struct fixture *f = *state;
+
+	kept = definition(open);
+	expect(f, 422, call(f, "POST", CRDS, odd));
+	assert_true(body_has(f, "\"field\":\"spec.versions[0].schema.openAPIV3Schema.properties[spec].default\""));
+	assert_true(body_has(f, "must not have unknown fields"));
+	expect(f, 201, call(f, "POST", CRDS, kept));
+	free(odd);
+	free(kept);
+	free(open);
+}
+
 static void strict_reading_names_the_field(void **state)
 {
 	struct fixture *f = *state;
@@ -493,6 +522,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_applied_scale_is_its_managers, setup, teardown),
+		cmocka_unit_test_setup_teardown(defaults_say_what_is_declared, setup, teardown),
 		cmocka_unit_test_setup_teardown(strict_reading_names_the_field, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_old_autoscaler_keeps_what_it_cannot_say, setup, teardown),
 		cmocka_unit_test_setup_teardown(pod_is_admitted_bound_and_deleted_with_grace, setup, teardown),

@@ -144,6 +144,8 @@ size_t schema_custom_bytes(const struct schema_custom *c);
 /* Adds causes for all that a CustomResourceDefinition's schema must not say. path:
  * "spec.versions[0].schema.openAPIV3Schema" */
 void schema_structural(struct val json_schema, const char *path, struct err *e);
+/* Of such a schema: adds causes for defaults with fields that it does not declare. */
+void schema_pruned_defaults(struct val json_schema, const char *path, struct err *e);
 /* Paths of x-kubernetes-validations, which are kept and not enforced. */
 void schema_unenforced_rules(struct val json_schema, void (*each)(void *arg, const char *path), void *arg);
 

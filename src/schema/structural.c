@@ -530,6 +530,63 @@ static void check_defaults(struct walk *w, struct val v, const struct schema_rul
 	}
 }
 
+static bool is_meta(struct str key)
+{
+	return str_is(key, "metadata") || str_is(key, "apiVersion") || str_is(key, "kind");
+}
+
+/* Whether pruning takes something away from a value. whole: it is an object with metadata of its own. */
+static bool has_unknown(struct val schema, struct val v, bool whole)
+{
+	struct val properties = val_get(schema, "properties"), more = val_get(schema, "additionalProperties");
+	bool open = flag(schema, "x-kubernetes-preserve-unknown-fields") || val_bool(more, false), list;
+
+	whole |= flag(schema, "x-kubernetes-embedded-resource");
+	list = val_kind(v) == VAL_LIST;
+	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		struct val inner = list ? val_get(schema, "items") : val_get_str(properties, it.key);
+
+		if (!list && whole && is_meta(it.key))
+			continue;
+		if (!list && !val_has(inner) && val_kind(more) == VAL_MAP)
+			inner = more;
+		if (val_has(inner) ? has_unknown(inner, it.val, false) : !list && !open)
+			return true;
+	}
+	return false;
+}
+
+/* meta: inside of metadata, of which the schema need not say everything. */
+static void check_pruned(struct walk *w, struct val v, bool root, bool meta)
+{
+	bool whole = root || flag(v, "x-kubernetes-embedded-resource");
+	struct val d = val_get(v, "default"), items = val_get(v, "items");
+	size_t n = w->path.n;
+
+	meta &= !whole;
+	if (!meta && val_has(d) && has_unknown(v, d, root))
+		invalid(w, ".default", d, "must not have unknown fields");
+	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
+		enter_property(w, it.key);
+		check_pruned(w, it.val, false, meta || (whole && is_meta(it.key)));
+		w->path.n = n;
+	}
+	if (val_kind(items) == VAL_MAP) {
+		enter(w, ".items");
+		check_pruned(w, items, false, meta);
+		w->path.n = n;
+	}
+}
+
+void schema_pruned_defaults(struct val json_schema, const char *path, struct err *e)
+{
+	struct walk w = { .e = e, .path = BUF_INIT };
+
+	buf_c(&w.path, path);
+	check_pruned(&w, json_schema, true, false);
+	buf_fini(&w.path);
+}
+
 void schema_structural(struct val json_schema, const char *path, struct err *e)
 {
 	const struct schema_custom_opts o = { "example.com", "v1", "Any", "AnyList" };

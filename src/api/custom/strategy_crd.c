@@ -228,18 +228,40 @@ static void check_deprecation(struct rq *rq, struct val v, const char *path, str
 		v_invalid(e, path, w, "must not be an empty string");
 }
 
-static void check_version(struct rq *rq, struct val v, size_t i, struct err *e)
+#define SCHEMA "schema.openAPIV3Schema"
+
+/* Defaults that a definition has already stay, as they are not looked at again. */
+static bool needs_pruned(struct val old_versions)
+{
+	struct err e;
+
+	err_init(&e);
+	for (struct val_iter it = val_iter(old_versions); val_next(&it);)
+		schema_pruned_defaults(val_path(it.val, SCHEMA), "", &e);
+	return !e.causes_len;
+}
+
+static void check_schema(struct val s, const char *path, bool pruned, struct err *e)
+{
+	size_t before = e->causes_len;
+
+	if (!val_has(s)) {
+		v_required(e, path, "schemas are required");
+		return;
+	}
+	schema_structural(s, path, e);
+	if (pruned && e->causes_len == before)
+		schema_pruned_defaults(s, path, e);
+}
+
+static void check_version(struct rq *rq, struct val v, size_t i, bool pruned, struct err *e)
 {
 	const char *path = rq_f(rq, "spec.versions[%zu]", i);
-	struct val s = val_path(v, "schema.openAPIV3Schema"), cols = val_get(v, "additionalPrinterColumns"),
-		   fields = val_get(v, "selectableFields");
+	struct val cols = val_get(v, "additionalPrinterColumns"), fields = val_get(v, "selectableFields");
 
 	check_label(e, rq_f(rq, "%s.name", path), val_str(val_get(v, "name")), NULL);
 	check_deprecation(rq, v, path, e);
-	if (!val_has(s))
-		v_required(e, rq_f(rq, "%s.schema.openAPIV3Schema", path), "schemas are required");
-	else
-		schema_structural(s, rq_f(rq, "%s.schema.openAPIV3Schema", path), e);
+	check_schema(val_path(v, SCHEMA), rq_f(rq, "%s." SCHEMA, path), pruned, e);
 	check_scale(rq, val_path(v, "subresources.scale"), rq_f(rq, "%s.subresources.scale", path), e);
 	for (struct val_iter it = val_iter(cols); val_next(&it);)
 		check_column(rq, it.val, rq_f(rq, "%s.additionalPrinterColumns[%zu]", path, it.i), e);
@@ -250,17 +272,17 @@ static void check_version(struct rq *rq, struct val v, size_t i, struct err *e)
 		check_selectable(rq, v, it.val, rq_f(rq, "%s.selectableFields[%zu].jsonPath", path, it.i), e);
 }
 
-static void check_versions(struct rq *rq, struct val versions, struct err *e)
+static void check_versions(struct rq *rq, struct val versions, struct val old, struct err *e)
 {
 	struct str text = str_sub(val_text(versions), 0, 200);
-	bool twice = false;
+	bool twice = false, pruned = needs_pruned(old);
 	size_t storage = 0;
 
 	for (struct val_iter it = val_iter(versions); val_next(&it);) {
 		storage += val_bool(val_get(it.val, "storage"), false);
 		for (size_t k = 0; k < it.i; k++)
 			twice |= val_equal(val_get(val_at(versions, k), "name"), val_get(it.val, "name"));
-		check_version(rq, it.val, it.i, e);
+		check_version(rq, it.val, it.i, pruned, e);
 	}
 	if (val_len(versions) > 64)
 		err_cause(e, "FieldValueTooMany", "spec.versions", "Too many: %zu: must have at most 64 items",
@@ -354,7 +376,7 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 		v_invalid(
 			e, "spec.preserveUnknownFields", keep, "must be false in order to use defaults in the schema");
 	check_names(rq, val_get(spec, "names"), e);
-	check_versions(rq, val_get(spec, "versions"), e);
+	check_versions(rq, val_get(spec, "versions"), val_path(old, "spec.versions"), e);
 	check_conversion(rq, val_get(spec, "conversion"), e);
 	check_fixed(o, old, e);
 	if (!e->causes_len)
