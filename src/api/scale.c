@@ -2,6 +2,8 @@
 #include "api/custom/custom.h"
 #define LOG_MODULE "api"
 
+#define REPLICAS_NONE INT32_MIN /* what a patch finds where the object says nothing of them, as upstream */
+
 static const char *replicas_path(const struct rq *rq)
 {
 	const struct custom *c = rq->res->custom;
@@ -38,14 +40,22 @@ static struct doc *scale_of(struct rq *rq, struct doc *live)
 		doc_int(live, c && c->status_replicas ? c->status_replicas : "status.replicas", 0), text));
 }
 
+/* Of a custom kind it may be missing, which is not the same as none. */
+static bool has_replicas(const struct rq *rq, struct doc *live)
+{
+	return !rq->res->custom || val_kind(doc_get(live, replicas_path(rq))) == VAL_INT;
+}
+
 int scale_get(struct rq *rq, struct doc **ret, struct err *e)
 {
-	struct doc *live;
+	auto_(doc_unref) struct doc *live = NULL;
 
 	if (write_live(rq, &live, e) < 0)
 		return -e->code;
+	if (!has_replicas(rq, live))
+		return err_set(e, ERR_INTERNAL,
+			"Internal error occurred: the spec replicas field \".%s\" does not exist", replicas_path(rq));
 	*ret = scale_of(rq, live);
-	doc_unref(live);
 	return 0;
 }
 
@@ -76,11 +86,17 @@ static int scale_patched(
 	if (rc < 0)
 		return rc;
 	c->now = node_from(rq->a, doc_root(now));
+	if (!has_replicas(rq, live))
+		node_set_path(c->now, "spec.replicas", node_int(rq->a, REPLICAS_NONE));
 	if (rq->patch == PATCH_JSON)
 		rc = patch_json(rq->a, &c->now, doc_root(patch), 1 << 20, e);
 	else
 		patch_merge(rq->a, &c->now, doc_root(patch));
-	return rc < 0 ? rc : decode_node(rq, type, c->now, true, e);
+	if (rc >= 0)
+		rc = decode_node(rq, type, c->now, true, e);
+	if (rc >= 0 && node_int_of(node_path(c->now, "spec.replicas"), 0) == REPLICAS_NONE)
+		rc = err_set(e, ERR_BAD_REQUEST, "the spec replicas field \".%s\" cannot be empty", replicas_path(rq));
+	return rc;
 }
 
 static int validate_replicas(struct rq *rq, struct node *scale, struct err *e)

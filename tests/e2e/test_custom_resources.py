@@ -103,6 +103,22 @@ def test_status_is_written_apart(kube):
     assert wrote["status"] == {"x": 3} and not {"labels", "annotations", "finalizers"} & set(wrote["metadata"])
 
 
+def test_a_scale_without_replicas_is_not_zero(kube):
+    sub = {"scale": {"specReplicasPath": ".spec.count", "statusReplicasPath": ".status.count"}}
+    define(kube, definition("crontabs", "CronTab", version(properties={"count": {"type": "integer"}}, subresources=sub)))
+    kube.create(where("crontabs", "default"), cron("a"))
+    scale = where("crontabs", "default", "a") + "/scale"
+    with pytest.raises(ApiError) as e:
+        kube.call("GET", scale)
+    assert e.value.code == 500 and e.value.status["reason"] == "InternalError"
+    assert 'the spec replicas field ".spec.count" does not exist' in e.value.status["message"]
+    with pytest.raises(ApiError) as e:
+        kube.patch(scale, {"metadata": {}})
+    assert e.value.code == 400 and 'the spec replicas field ".spec.count" cannot be empty' in e.value.status["message"]
+    assert kube.patch(scale, {"spec": {"replicas": 3}})["spec"]["replicas"] == 3
+    assert kube.call("GET", scale)["spec"]["replicas"] == 3
+
+
 def test_nothing_is_served_as_protobuf(kube):
     define(kube, definition("crontabs", "CronTab", version(properties=CRON)))
     at, pb = where("crontabs", "default"), "application/vnd.kubernetes.protobuf"
