@@ -161,6 +161,7 @@ int write_update(struct rq *rq, struct outcome *out, struct err *e);
 int write_patch(struct rq *rq, struct outcome *out, struct err *e);
 int write_delete(struct rq *rq, struct outcome *out, struct err *e);
 int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e);
+extern const struct resource scale_row; /* how tables show a Scale: its columns, and nothing else */
 int scale_get(struct rq *rq, struct doc **ret, struct err *e);
 int scale_write(struct rq *rq, struct outcome *out, struct err *e);
 struct scale_change {

@@ -305,6 +305,29 @@ static void a_table_says_what_its_rows_include(void **state)
 	expect(f, 200, call_as(f, "GET", "/api/v1/namespaces?includeObject=All", NULL, NULL, NULL));
 }
 
+static void a_scale_is_a_table_of_its_own(void **state)
+{
+	static const char deploy[] = "/apis/apps/v1/namespaces/default/deployments";
+	struct fixture *f = *state;
+	char *scale = xasprintf("%s/web/scale", deploy);
+
+	expect(f, 201,
+		call(f, "POST", deploy,
+			"{\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"a\":\"b\"}},"
+			"\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"x\"}]}}}}"));
+	expect(f, 200, call_as(f, "GET", scale, NULL, TABLE, NULL));
+	assert_string_equal(get(f, "kind"), "Table");
+	assert_int_equal(val_len(doc_get(f->doc, "columnDefinitions")), 4);
+	assert_true(body_has(f, "\"cells\":[\"web\",2,0,\"0s\"]"));
+	expect(f, 200,
+		call_as(f, "PATCH", scale, "application/merge-patch+json", TABLE, "{\"spec\":{\"replicas\":3}}"));
+	assert_true(body_has(f, "\"cells\":[\"web\",3,0,\""));
+	expect(f, 200,
+		call_as(f, "GET", scale, NULL, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", NULL));
+	assert_string_equal(get(f, "kind"), "PartialObjectMetadata");
+	free(scale);
+}
+
 /* Base64 of {"v":…,"rv":…,"start":…}. */
 #define TOKEN(v, rv, start) "{\"v\":\"" v "\",\"rv\":" rv ",\"start\":\"" start "\"}"
 

@@ -279,18 +279,17 @@ static bool pretty_text(struct str in, struct buf *out)
 	return !out->full;
 }
 
-void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct schema_type *type)
+static void reply_as_object(struct rq *rq, int status, const struct doc *d, const struct schema_type *type)
 {
-	struct str text = doc_text(take_d);
+	struct str text = doc_text(d);
 	struct buf b = BUF_INIT;
 
-	doc_hold(rq->a, take_d);
-	if (val_is(doc_get(take_d, "kind"), "Status"))
+	if (val_is(doc_get(d, "kind"), "Status"))
 		type = schema_builtin(STR(""), STR("v1"), STR("Status"));
 	if (rq->media == MEDIA_PROTOBUF && type) {
 		struct err e;
 		err_init(&e);
-		if (schema_to_protobuf(type, doc_root(take_d), &b, &e) < 0) {
+		if (schema_to_protobuf(type, doc_root(d), &b, &e) < 0) {
 			buf_fini(&b);
 			reply_error(rq, &e);
 			return;
@@ -305,41 +304,59 @@ void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct sc
 	reply_bytes(rq, status, media_type(rq->media == MEDIA_PROTOBUF ? MEDIA_JSON : rq->media, false), NULL, 0, text);
 }
 
-void reply_doc(struct rq *rq, int status, struct doc *take_d)
+static void reply_as_table(struct rq *rq, int status, const struct doc *d, const struct resource *row)
 {
 	struct buf b = BUF_INIT;
-	bool object = !val_is(doc_get(take_d, "kind"), "Status") && (!rq->sub.n || str_is(rq->sub, "status"));
 
-	if (rq->render == RENDER_TABLE && object) {
-		doc_hold(rq->a, take_d);
-		table_head(rq, rq->res, true, doc_revision(take_d), STR_NULL, 0, &b);
-		table_row(rq, rq->res, take_d, &b);
-		buf_c(&b, "]}");
-		reply_buf(rq, status, "application/json", &b);
+	table_head(rq, row, true, doc_revision(d), STR_NULL, 0, &b);
+	table_row(rq, row, d, &b);
+	buf_c(&b, "]}");
+	reply_buf(rq, status, "application/json", &b);
+}
+
+static void reply_as_metadata(struct rq *rq, int status, const struct doc *d)
+{
+	const struct schema_type *t = schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata"));
+	struct buf b = BUF_INIT, pb = BUF_INIT;
+	auto_(doc_unref) struct doc *m = NULL;
+	struct err e;
+
+	err_init(&e);
+	metadata_object(d, true, rq->table_beta, &b);
+	if (rq->media == MEDIA_PROTOBUF && t && doc_parse(buf_view(&b), &m, &e) == 0 &&
+		schema_to_protobuf(t, doc_root(m), &pb, &e) == 0) {
+		buf_fini(&b);
+		reply_buf(rq, status, media_type(MEDIA_PROTOBUF, false), &pb);
 		return;
 	}
-	if (rq->render == RENDER_METADATA && object) {
-		doc_hold(rq->a, take_d);
-		metadata_object(take_d, true, rq->table_beta, &b);
-		if (rq->media == MEDIA_PROTOBUF) {
-			struct buf pb = BUF_INIT;
-			struct doc *m = NULL;
-			struct err e;
-			err_init(&e);
-			const struct schema_type *t =
-				schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata"));
-			if (t && doc_parse(buf_view(&b), &m, &e) == 0 &&
-				schema_to_protobuf(t, doc_root(m), &pb, &e) == 0) {
-				doc_unref(m);
-				buf_fini(&b);
-				reply_buf(rq, status, media_type(MEDIA_PROTOBUF, false), &pb);
-				return;
-			}
-			doc_unref(m);
-			buf_fini(&pb);
-		}
-		reply_buf(rq, status, "application/json", &b);
-		return;
-	}
+	buf_fini(&pb);
+	reply_buf(rq, status, "application/json", &b);
+}
+
+/* Whose columns a table of it has; NULL: it is shown as it is. */
+static const struct resource *row_of(struct rq *rq, const struct doc *d)
+{
+	if (val_is(doc_get(d, "kind"), "Status"))
+		return NULL;
+	if (rq->subres && rq->subres->kind)
+		return strcmp(rq->subres->kind, "Scale") ? NULL : &scale_row;
+	return !rq->sub.n || str_is(rq->sub, "status") ? rq->res : NULL;
+}
+
+void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct schema_type *type)
+{
+	const struct resource *row = rq->render == RENDER_OBJECT ? NULL : row_of(rq, take_d);
+
+	doc_hold(rq->a, take_d);
+	if (row && rq->render == RENDER_TABLE)
+		reply_as_table(rq, status, take_d, row);
+	else if (row && rq->render == RENDER_METADATA)
+		reply_as_metadata(rq, status, take_d);
+	else
+		reply_as_object(rq, status, take_d, type);
+}
+
+void reply_doc(struct rq *rq, int status, struct doc *take_d)
+{
 	reply_doc_as(rq, status, take_d, rq->res ? rq->res->type : NULL);
 }

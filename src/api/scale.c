@@ -223,3 +223,23 @@ int scale_write(struct rq *rq, struct outcome *out, struct err *e)
 	}
 	return rc;
 }
+
+/* ---- in tables ------------------------------------------------------------------------------- */
+
+static const struct column columns[] = {
+	{ "Name", "string", "", 0, "Name of the object that is scaled." },
+	{ "Desired", "integer", "", 0, "Replicas that are wanted." },
+	{ "Available", "integer", "", 0, "Replicas that were seen." },
+	{ "Age", "string", "", 0, "Time since the object was created." },
+	{},
+};
+
+static void cells(struct cells *c, struct val scale)
+{
+	cell_str(c, val_str(val_path(scale, "metadata.name")));
+	cell_int(c, val_int(val_path(scale, "spec.replicas"), 0));
+	cell_int(c, val_int(val_path(scale, "status.replicas"), 0));
+	cell_created(c);
+}
+
+const struct resource scale_row = { .def = { .columns = columns, .cells = cells, .columns_without_name = true } };
