@@ -305,6 +305,25 @@ static void a_table_says_what_its_rows_include(void **state)
 	expect(f, 200, call_as(f, "GET", "/api/v1/namespaces?includeObject=All", NULL, NULL, NULL));
 }
 
+static void a_refusal_is_protobuf_for_who_asks(void **state)
+{
+	static const char pb[] = "application/vnd.kubernetes.protobuf";
+	struct arena *a = arena_new();
+	struct fixture *f = *state;
+	struct node *n;
+	struct err e;
+
+	err_init(&e);
+	expect(f, 404, call_as(f, "GET", CM "/none", NULL, pb, NULL));
+	assert_string_equal(f->last->content_type, pb);
+	assert_int_equal(schema_from_protobuf(a, buf_view(&f->last->body), &n, &e), 0);
+	assert_true(str_is(node_text_str(node_path(n, "reason")), "NotFound"));
+	assert_true(str_is(node_text_str(node_path(n, "details.name")), "none"));
+	expect(f, 404, call_as(f, "GET", CM "/none", NULL, "application/json", NULL));
+	assert_string_equal(get(f, "reason"), "NotFound");
+	arena_free(a);
+}
+
 static void a_scale_is_a_table_of_its_own(void **state)
 {
 	static const char deploy[] = "/apis/apps/v1/namespaces/default/deployments";
@@ -512,6 +531,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(booleans_have_no_case, setup, teardown),
 		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_watch_without_room_misses_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_refusal_is_protobuf_for_who_asks, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_scale_is_a_table_of_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_table_says_what_its_rows_include, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),
