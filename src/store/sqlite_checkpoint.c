@@ -4,8 +4,8 @@
 #include "store/sqlite_internal.h"
 
 #define LOG_MODULE "store"
-#define AHEAD_ROWS 4096
-#define AHEAD_PIECE 128 /* rows read between two looks at the log */
+#define AHEAD_ROWS 4096 /* asked for at a time, when half of them are used up */
+#define AHEAD_PIECE 128 /* read between two looks at the log, which would grow meanwhile */
 
 /* A checkpoint that fails leaves the log as it is, and the log holds everything. One exception: after a failed fsync
  * the kernel may have dropped the pages, and the next, "successful" fsync would let SQLite forget the log. */
@@ -59,7 +59,7 @@ static int stop_asked(void *arg)
 	return stop;
 }
 
-/* ---- for compaction -------------------------------------------------------------------------- */
+/* ---- reading ahead of compaction ------------------------------------------------------------- */
 
 void sqlite_ask_ahead(struct sqlite_engine *s)
 {
@@ -73,7 +73,7 @@ void sqlite_ask_ahead(struct sqlite_engine *s)
 }
 
 /* Old rows are often on the disk alone, and who does the store's work would wait for each of them, and make room in memory
- * for what the kernel reads besides. */
+ * for what the kernel reads besides. Returns up to where it is read. */
 static int64_t read_ahead(sqlite3_stmt *q, int64_t after, int64_t want)
 {
 	int64_t to = MIN(after + AHEAD_PIECE, want);
@@ -99,12 +99,12 @@ static sqlite3_stmt *ahead_query(sqlite3 *db)
 
 /* ---- the task -------------------------------------------------------------------------------- */
 
-struct work {
+struct work { /* one of them, or both */
 	bool checkpoint;
-	int64_t ahead;
+	int64_t ahead; /* read up to here */
 };
 
-/* Which may be both. False: the end. */
+/* False: the end. */
 static bool wait_for_work(struct sqlite_engine *s, int64_t read_to, struct work *ret)
 {
 	bool stop;

@@ -32,7 +32,8 @@ struct sqlite_engine {
 	sqlite3_stmt *begin, *commit, *rollback, *find, *add, *set, *drop_row, *drop_key, *window, *set_meta;
 	int64_t revision;  /* newest in the open transaction */
 	int64_t committed; /* newest kept */
-	int64_t compacted, swept, ahead_asked;
+	int64_t compacted, swept;
+	int64_t ahead_asked; /* the last want_ahead */
 	int wal_pages, wal_pages_max;
 
 	struct task_mutex lock;

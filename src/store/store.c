@@ -15,9 +15,9 @@
 #define GATHER_NS 150000              /* the next one has to come in this time */
 #define GATHER_MOST_NS 3000000        /* all of them in this time */
 #define GROUP_BYTES ((size_t)8 << 20) /* the same for bytes */
-#define SWEEP_LEAST ((size_t)16) /* rows of compaction after a group: some more than it wrote, so that it keeps up */
-#define HANGS_NS 10000000000     /* a group that takes this long is said to hang */
-#define SWEEP_IDLE 64            /* the same while nobody writes: who comes then waits for one such piece */
+#define SWEEP_LEAST ((size_t)16)      /* rows of compaction after a group: some more than it wrote, to keep up */
+#define HANGS_NS 10000000000          /* a group that takes this long is said to hang */
+#define SWEEP_IDLE 64                 /* the same while nobody writes: who comes then waits for one such piece */
 
 enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
 
