@@ -304,14 +304,14 @@ static bool entry_sweep(struct memory *m, struct entry *t)
 	return !t->newest;
 }
 
-static bool memory_sweep(void *self, size_t rows)
+static enum sweep memory_sweep(void *self, size_t rows)
 {
 	struct memory *m = self;
 	size_t kept = 0;
 
 	(void)rows; /* all of it, at once */
 	if (m->swept)
-		return false;
+		return SWEEP_DONE;
 	task_lock(&m->lock);
 	for (size_t i = 0; i < m->n; i++) {
 		if (entry_sweep(m, m->entries[i]))
@@ -322,7 +322,7 @@ static bool memory_sweep(void *self, size_t rows)
 	m->n = kept;
 	m->swept = true;
 	task_unlock(&m->lock);
-	return false;
+	return SWEEP_DONE;
 }
 
 static int64_t memory_bytes(void *self)

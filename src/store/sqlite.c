@@ -229,13 +229,13 @@ static int sweep_row(struct sqlite_engine *s, int64_t rev, int64_t flags, int64_
 }
 
 /* Where rows are not in memory a few take long: the next writers wait no longer than that for them. */
-static int sweep_window(struct sqlite_engine *s, size_t rows, int64_t *ret_swept)
+static int sweep_window(struct sqlite_engine *s, size_t rows, int64_t to, int64_t *ret_swept)
 {
 	struct mono end = { mono_now().ns + SWEEP_MOST_NS };
 	int r;
 
 	sqlite3_bind_int64(s->window, 1, s->swept);
-	sqlite3_bind_int64(s->window, 2, s->compacted);
+	sqlite3_bind_int64(s->window, 2, to);
 	while ((r = sqlite3_step(s->window)) == SQLITE_ROW) {
 		int64_t rev = sqlite3_column_int64(s->window, 0);
 		struct str key = { sqlite3_column_blob(s->window, 3), (size_t)sqlite3_column_bytes(s->window, 3) };
@@ -249,7 +249,7 @@ static int sweep_window(struct sqlite_engine *s, size_t rows, int64_t *ret_swept
 	}
 	sqlite3_reset(s->window);
 	if (r == SQLITE_DONE)
-		*ret_swept = s->compacted;
+		*ret_swept = to;
 	return r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
@@ -259,14 +259,14 @@ static void set_durable(struct sqlite_engine *s, bool durable)
 	sqlite3_exec(s->db, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
 }
 
-static int sweep_once(struct sqlite_engine *s, size_t rows, struct err *e)
+static int sweep_once(struct sqlite_engine *s, size_t rows, int64_t to, struct err *e)
 {
 	int64_t swept = s->swept;
 	int r = sqlite_begin(s, e);
 
 	if (r < 0)
 		return r;
-	if (sweep_window(s, rows, &swept) != SQLITE_OK || set_meta(s, "swept", swept) != SQLITE_OK) {
+	if (sweep_window(s, rows, to, &swept) != SQLITE_OK || set_meta(s, "swept", swept) != SQLITE_OK) {
 		r = sqlite_fail(s, s->db, "compacting", e);
 		sqlite_rollback(s);
 		return r;
@@ -277,23 +277,26 @@ static int sweep_once(struct sqlite_engine *s, size_t rows, struct err *e)
 	return r;
 }
 
-/* One small transaction; false: done, or to be tried again after the next store_compact(). */
-static bool sqlite_sweep(void *self, size_t rows)
+/* One small transaction, of rows that are in memory. */
+static enum sweep sqlite_sweep(void *self, size_t rows)
 {
 	struct sqlite_engine *s = self;
+	int64_t to = MIN(s->compacted, atomic_load_explicit(&s->read_to, memory_order_relaxed));
 	struct err e;
 	int r;
 
 	if (s->swept >= s->compacted)
-		return false;
+		return SWEEP_DONE;
+	sqlite_ask_ahead(s);
+	if (s->swept >= to)
+		return SWEEP_LATER;
 	err_init(&e);
 	set_durable(s, false);
-	r = sweep_once(s, rows, &e);
+	r = sweep_once(s, rows, to, &e);
 	set_durable(s, true);
-	sqlite_ask_ahead(s);
 	if (r < 0)
 		log_warn("%s (compaction is tried again later)", e.message);
-	return r == 0 && s->swept < s->compacted;
+	return r == 0 && s->swept < s->compacted ? SWEEP_MORE : SWEEP_DONE;
 }
 
 static struct stage *sqlite_checkpoints(void *self)

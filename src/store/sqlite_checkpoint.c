@@ -73,7 +73,7 @@ void sqlite_ask_ahead(struct sqlite_engine *s)
 }
 
 /* Old rows are often on the disk alone, and who does the store's work would wait for each of them, and make room in memory
- * for what the kernel reads besides. Returns up to where it is read. */
+ * for what the kernel reads besides: compaction goes no further than this. Returns up to where it is read. */
 static int64_t read_ahead(sqlite3_stmt *q, int64_t after, int64_t want)
 {
 	int64_t to = MIN(after + AHEAD_PIECE, want);
@@ -140,6 +140,7 @@ static void checkpointer_run(void *arg)
 	err_init(&e);
 	if (sqlite_connect(s, false, &db, &e) < 0) {
 		log_warn("%s (writers checkpoint by themselves)", e.message);
+		atomic_store(&s->read_to, INT64_MAX);
 		return;
 	}
 	sqlite3_progress_handler(db, 1000, stop_asked, s);
@@ -151,8 +152,10 @@ static void checkpointer_run(void *arg)
 	while (wait_for_work(s, read_to, &w)) {
 		if (w.checkpoint)
 			timed_checkpoint(s, db);
-		if (w.ahead > read_to)
+		if (w.ahead > read_to) {
 			read_to = read_ahead(ahead, MAX(read_to, w.ahead - AHEAD_ROWS), w.ahead);
+			atomic_store(&s->read_to, read_to);
+		}
 	}
 	sqlite3_finalize(ahead);
 	sqlite3_close(db);

@@ -41,7 +41,8 @@ struct sqlite_engine {
 	int idle_n;
 	struct task_cond work; /* for the checkpoint task */
 	bool want_checkpoint, stop;
-	int64_t want_ahead; /* rows up to this one shall be in memory, for compaction */
+	int64_t want_ahead;      /* rows up to this one shall be in memory, for compaction */
+	_Atomic int64_t read_to; /* and are up to this one; INT64_MAX: there is no checkpoint task */
 	struct task *checkpointer;
 	struct stage checkpoints;       /* how long they took */
 	_Atomic int folded_pages;       /* of the log, by the newest checkpoint */

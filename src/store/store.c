@@ -18,6 +18,7 @@
 #define SWEEP_LEAST ((size_t)16)      /* rows of compaction after a group: some more than it wrote, to keep up */
 #define HANGS_NS 10000000000          /* a group that takes this long is said to hang */
 #define SWEEP_IDLE 64                 /* the same while nobody writes: who comes then waits for one such piece */
+#define SWEEP_AGAIN_NS 2000000        /* until then, what compaction waits for is read into memory */
 
 enum op_kind { OP_WRITE, OP_WATCH, OP_COMPACT };
 
@@ -65,7 +66,7 @@ struct store {
 	struct mono lap; /* when the stage before ended */
 	store_on_event *on_event;
 	void *on_event_arg;
-	bool sweeping;
+	enum sweep sweeping;
 };
 
 /* ---- the work -------------------------------------------------------------------------------- */
@@ -198,7 +199,7 @@ static void run_op(struct store *s, struct op *op)
 		op->verdict = s->engine->compact(s->self, op->revision, &e);
 		if (op->verdict == 0) {
 			atomic_store(&s->compacted, op->revision);
-			s->sweeping = true;
+			s->sweeping = SWEEP_MORE;
 		}
 	}
 	if (op->verdict < 0 && op->e)
@@ -256,7 +257,7 @@ static void run_group(struct store *s, struct op **group, size_t n)
 
 static void sweep(struct store *s, size_t rows)
 {
-	if (!s->sweeping)
+	if (s->sweeping == SWEEP_DONE)
 		return;
 	s->sweeping = s->engine->sweep(s->self, rows);
 	lap(s, STORE_SWEEP);
@@ -302,14 +303,27 @@ static void gather(struct store *s)
 	s->gathering = false;
 }
 
+/* Under the lock: or until what compaction waits for may be in memory. */
+static void wait_for_work(struct store *s)
+{
+	struct mono again = { mono_now().ns + SWEEP_AGAIN_NS };
+	bool later = false;
+
+	while (s->at_work || (!s->first && !s->closing && !s->late && s->sweeping != SWEEP_MORE && !later)) {
+		if (!s->at_work && s->sweeping == SWEEP_LATER)
+			later = !task_wait_until(&s->work, &s->lock, again);
+		else
+			task_wait(&s->work, &s->lock);
+	}
+}
+
 /* Waits until there is something to do, and begins. NULL with *stop: closing, nothing is left. */
 static struct op *take_ops(struct store *s, bool *stop)
 {
 	struct op *list;
 
 	task_lock(&s->lock);
-	while (s->at_work || (!s->first && !s->closing && !s->sweeping && !s->late))
-		task_wait(&s->work, &s->lock);
+	wait_for_work(s);
 	s->at_work = true;
 	lap(s, STORE_WAIT);
 	if (s->first)
@@ -560,7 +574,7 @@ struct store *store_new(const struct store_engine *engine, void *take_self, int6
 	s->last = &s->first;
 	s->revision = revision;
 	s->compacted = compacted;
-	s->sweeping = true; /* a compaction that a restart had cut short goes on */
+	s->sweeping = SWEEP_MORE; /* a compaction that a restart had cut short goes on */
 	s->lap = mono_now();
 	snprintf(s->cluster_uid, sizeof(s->cluster_uid), "%s", cluster_uid);
 	task_mutex_init(&s->lock);

@@ -28,6 +28,12 @@ struct stage {
 void stage_note(struct stage *t, int64_t ns);
 void stage_read(struct stage *t, struct store_times *ret);
 
+enum sweep {
+	SWEEP_DONE, /* nothing is left, or it is tried again after the next compact() */
+	SWEEP_MORE,
+	SWEEP_LATER, /* what is next is being read into memory: nothing was done */
+};
+
 struct store_engine {
 	const char *name;
 	int (*begin)(void *self, struct err *e);
@@ -41,9 +47,9 @@ struct store_engine {
 	int (*range)(void *self, const struct range_request *rq, const _Atomic int64_t *compacted, struct err *e);
 	int (*replay)(void *self, int64_t after, store_on_event *on_event, void *arg, struct err *e);
 	/* Remembers durably that history up to revision may go; sweep() then looks at some rows of it a call, fewer when
-	 * they take long. False: nothing is left. */
+	 * they take long. */
 	int (*compact)(void *self, int64_t revision, struct err *e);
-	bool (*sweep)(void *self, size_t rows);
+	enum sweep (*sweep)(void *self, size_t rows);
 	/* After a commit, when its writers have been answered: sees to it that the log stays short, without taking time.
 	 * alone: one writer, who came alone. False: level() has to. NULL: there is no log. */
 	bool (*fold)(void *self, bool alone);

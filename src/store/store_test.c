@@ -1,6 +1,6 @@
 /* Each case runs against every engine: they promise the same. */
 #include "base/buf.h"
-#include "store/store.h"
+#include "store/store_internal.h"
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -432,6 +432,50 @@ static void a_write_that_hangs_is_told(void **state)
 	task_sim_run(1, 60000, slow, NULL);
 }
 
+/* ---- compaction of what is on the disk ------------------------------------------------------- */
+
+struct reads { /* an engine that has nothing but history, and that not in memory yet */
+	bool in_memory;
+	int sweeps;
+};
+
+static enum sweep reads_sweep(void *self, size_t rows)
+{
+	struct reads *r = self;
+
+	(void)rows;
+	r->sweeps++;
+	return r->in_memory ? SWEEP_DONE : SWEEP_LATER;
+}
+
+static void reads_close(void *self)
+{
+	(void)self;
+}
+
+static void sweep_later(void *arg)
+{
+	static const struct store_engine engine = { .name = "reads", .sweep = reads_sweep, .close = reads_close };
+	struct reads reads = { 0 };
+	struct store *s = store_new(&engine, &reads, 1, 1, "uid");
+
+	(void)arg;
+	task_sleep_ms(200);
+	assert_in_range(reads.sweeps, 90, 110); /* with time between them */
+	reads.in_memory = true;
+	task_sleep_ms(9);
+	reads.sweeps = 0;
+	task_sleep_ms(1000);
+	assert_int_equal(reads.sweeps, 0);
+	store_close(s);
+}
+
+static void compaction_comes_back_for_what_is_read_into_memory(void **state)
+{
+	(void)state;
+	task_sim_run(1, 60000, sweep_later, NULL);
+}
+
 #define EACH(test)                                                     \
 	{ "memory: " #test, test, set_up_memory, tear_down, NULL },    \
 	{                                                              \
@@ -453,6 +497,7 @@ int main(void)
 		EACH(a_commit_is_counted_at_each_of_its_stages),
 		cmocka_unit_test(the_memory_engine_runs_in_a_simulation),
 		cmocka_unit_test(a_write_that_hangs_is_told),
+		cmocka_unit_test(compaction_comes_back_for_what_is_read_into_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
