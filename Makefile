@@ -4,7 +4,7 @@ BUILD := build/release
 MESON_FLAGS := --buildtype=debugoptimized -Dstrip=true
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: all help up down test check differential test-fresh test-images vm-test bench bench-doc bench-gap fuzz e2e fairness stress install uninstall format lint clean packages
+.PHONY: all help up down test check differential mutate test-fresh test-images vm-test bench bench-doc bench-gap fuzz e2e fairness stress install uninstall format lint clean packages
 
 all: build/kogge ## builds build/kogge
 
@@ -40,6 +40,9 @@ e2e: build/kogge test-images ## end-to-end tests only
 
 differential: build/kogge ## compares the API with the recorded answers of a real 1.20 server
 	@tools/test.sh differential
+
+mutate: build/kogge ## random objects to a live 1.20 server and to Kogge: PEER_KUBECONFIG=FILE; ARGS="--seed N --cases N --only RE --case N"
+	@/usr/bin/python3 tests/differential/mutate.py $(PEER_KUBECONFIG) $(ARGS)
 
 fairness: build/kogge ## leases and /readyz stay quick among hanging, half-open and slow clients; 64 MiB are enough
 	@/usr/bin/python3 tests/fairness/fairness.py

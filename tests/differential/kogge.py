@@ -9,16 +9,20 @@ import run  # noqa: E402
 from server import Server  # noqa: E402
 
 
+def server():
+    return Server(node=False, flags=["--without", "controllers,scheduler", "--service-cidr", "10.96.0.0/16",
+                                     "--service-node-port-range", "30000-32767"])
+
+
 def main():
-    server = Server(node=False, flags=["--without", "controllers,scheduler", "--service-cidr", "10.96.0.0/16",
-                                       "--service-node-port-range", "30000-32767"])
+    kogge = server()
     try:
-        server.start().wait_api()
-        failed = run.compare(server.kubeconfig)
+        kogge.start().wait_api()
+        failed = run.compare(kogge.kubeconfig)
         Server.failures += failed
         return failed
     finally:
-        server.end()
+        kogge.end()
 
 
 if __name__ == "__main__":

@@ -43,10 +43,15 @@ class Server:
     def __init__(self, kubeconfig, before=False):
         self.kube, self.before = Kube(kubeconfig, timeout=60), before
 
-    def ask(self, method, path, body=None, kind=None):
-        """[code, body]; the body as JSON where it is."""
+    def path(self, path):
+        """Where this server has what is at that path today."""
         for now, was in BEFORE if self.before else []:
             path = now.sub(was, path)
+        return path
+
+    def ask(self, method, path, body=None, kind=None):
+        """[code, body]; the body as JSON where it is."""
+        path = self.path(path)
         headers = {"Accept": "application/json"}
         if isinstance(kind, tuple):
             headers["Accept"] = kind[1]
@@ -192,9 +197,11 @@ def differences(peer, ours, reasons):
 
 
 class Reasons:
-    def __init__(self):
-        with open(os.path.join(HERE, "differences.yaml"), encoding="utf-8") as f:
-            self.rows = yaml.safe_load(f) or []
+    def __init__(self, *files):
+        self.rows = []
+        for name in files or ("differences.yaml",):
+            with open(os.path.join(HERE, name), encoding="utf-8") as f:
+                self.rows += yaml.safe_load(f) or []
         for row in self.rows:
             row["used"] = 0
             if "says" in row:
