@@ -699,6 +699,39 @@ static void records_events(void *arg)
 	server_fini(&s);
 }
 
+/* Lists are in the order of names, and describe shows those of one second so: what happened first comes first. */
+static void names_events_in_their_order(void *arg)
+{
+	struct server s;
+	auto_(doc_unref) struct doc *pod = make("web", "u1", 7, NULL);
+	unsigned long long last = 0;
+	int n = 0;
+
+	server_init(&s);
+	struct client *c = client_new(&fake_ops, &s, "kubelet");
+	struct recorder *r = recorder_new(c, "kubelet", "node1");
+	for (int i = 0; i < 8; i++)
+		recorder_event(r, pod, "Normal", "Step", "step %d", i);
+	wait_calls(&s, 8);
+	recorder_free(r);
+	buf_byte(&s.said, 0);
+	for (int i = 0; i < 8; i++) {
+		char what[64];
+		snprintf(what, sizeof(what), "\"message\":\"step %d\"", i);
+		char *at = strstr(s.said.p, what), *name = NULL;
+		for (char *p = s.said.p; at && (p = strstr(p, "\"name\":\"web.")) && p < at; p++)
+			name = p;
+		assert_non_null(name);
+		unsigned long long serial = strtoull(name + strlen("\"name\":\"web."), NULL, 16);
+		assert_true(serial > last);
+		last = serial;
+		n++;
+	}
+	assert_int_equal(n, 8);
+	client_free(c);
+	server_fini(&s);
+}
+
 /* One that comes again while its first is on the way is no other event: it is counted once that one is there. */
 static void counts_what_comes_meanwhile(void *arg)
 {
@@ -749,6 +782,7 @@ BOTH(many_share_a_task)
 BOTH(a_loop_goes_on_after_failures)
 BOTH(is_shared)
 BOTH(records_events)
+BOTH(names_events_in_their_order)
 BOTH(counts_what_comes_meanwhile)
 
 int main(void)
@@ -762,6 +796,7 @@ int main(void)
 		cmocka_unit_test(a_loop_goes_on_after_failures_on_both),
 		cmocka_unit_test(is_shared_on_both),
 		cmocka_unit_test(records_events_on_both),
+		cmocka_unit_test(names_events_in_their_order_on_both),
 		cmocka_unit_test(counts_what_comes_meanwhile_on_both),
 	};
 

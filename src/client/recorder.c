@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "client/informer.h"
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -29,6 +30,7 @@ struct entry {
 	struct str kind, api_version, ns, name, uid, revision, field_path, type, reason, message;
 	struct str key; /* what makes two occurrences the same event; after combine() */
 	struct wall at;
+	int64_t serial;     /* its time in ns, no two of a recorder alike: names in the order of what happened */
 	struct entry *next; /* the same again, while this one is written */
 };
 
@@ -58,6 +60,7 @@ struct recorder {
 
 	struct task_mutex lock;
 	int64_t waiting, dropped; /* dropped: since nothing waited */
+	int64_t last_serial;
 
 	/* The task only; a fiber that writes finds them changed afterwards. */
 	struct map *known, *buckets, *similar;
@@ -174,7 +177,7 @@ static int create(struct recorder *r, struct entry *ev, struct err *e)
 	int code;
 
 	wall_rfc3339(ev->at, now);
-	char *name = arena_printf(ev->a, "%.*s.%016llx", STR_ARG(ev->name), (unsigned long long)rand_u64());
+	char *name = arena_printf(ev->a, "%.*s.%" PRIx64, STR_ARG(ev->name), ev->serial);
 	n = node_pack(ev->a,
 		"{apiVersion:'v1', kind:'Event', metadata:{name:s, namespace:S},"
 		" involvedObject:{kind:S, namespace:S, name:S, uid:S, apiVersion:S, resourceVersion:S, fieldPath:S},"
@@ -186,6 +189,8 @@ static int create(struct recorder *r, struct entry *ev, struct err *e)
 		ev->type, r->component, r->host ? r->host : "");
 	d = node_publish(n);
 	code = client_create(r->client, res_events, ns, d, NULL, e);
+	if (code == -ERR_EXISTS) /* of another recorder, in the same moment */
+		ev->serial++;
 	if (code < 0)
 		return code;
 	k = xcalloc(1, sizeof(*k));
@@ -236,6 +241,8 @@ static void write_event(struct recorder *r, struct entry *ev)
 	for (int i = 0; i < TRIES; i++) {
 		err_init(&e);
 		code = write_once(r, ev, &e);
+		if (code == -ERR_EXISTS)
+			continue;
 		if (code != -ERR_UNAVAILABLE && code != -ERR_TIMEOUT && code != -ERR_TOO_MANY && code != -ERR_IO)
 			break;
 		if (!stop_sleep_ms(r->stop, 1000 << i))
@@ -361,7 +368,6 @@ static struct entry *entry_new(
 		.type = arena_str(a, str_c(type)),
 		.reason = arena_str(a, str_c(reason)),
 		.message = arena_str(a, str_c(message)),
-		.at = wall_now(),
 	};
 	return ev;
 }
@@ -406,6 +412,8 @@ static void record(struct recorder *r, struct doc *about, const char *field_path
 	const char *fmt, va_list ap)
 {
 	char message[MESSAGE_MAX];
+	struct wall at = wall_now();
+	int64_t serial;
 	bool room;
 
 	if (!r)
@@ -416,9 +424,14 @@ static void record(struct recorder *r, struct doc *about, const char *field_path
 	room = r->waiting < RECORDER_MAX;
 	r->waiting += room;
 	r->dropped += !room;
+	serial = r->last_serial = MAX(at.ns, r->last_serial + 1);
 	task_unlock(&r->lock);
-	if (room)
-		crew_add(r->crew, entry_new(about, field_path, type, reason, message));
+	if (!room)
+		return;
+	struct entry *ev = entry_new(about, field_path, type, reason, message);
+	ev->at = at;
+	ev->serial = serial;
+	crew_add(r->crew, ev);
 }
 
 size_t recorder_waiting(struct recorder *r)
