@@ -253,6 +253,25 @@ bool namespace_ends(const struct err *e)
 	return e->code == ERR_FORBIDDEN && strstr(e->message, "being terminated");
 }
 
+/* What became of a pod, NULL: no failure. StatefulSets have words of their own. */
+static void say_of_pod(struct ctl *c, struct doc *owner, bool create, struct str pod, const char *failure)
+{
+	const char *type = failure ? "Warning" : "Normal", *reason = create ? "SuccessfulCreate" : "SuccessfulDelete";
+
+	if (failure)
+		reason = create ? "FailedCreate" : "FailedDelete";
+	if (str_is(doc_str(owner, "kind"), "StatefulSet"))
+		recorder_event(c->recorder, owner, type, reason, "%s Pod %.*s in StatefulSet %.*s %s%s",
+			create ? "create" : "delete", STR_ARG(pod), STR_ARG(doc_name(owner)),
+			failure ? "failed error: " : "successful", failure ? failure : "");
+	else if (failure)
+		recorder_event(
+			c->recorder, owner, type, reason, "Error %s: %s", create ? "creating" : "deleting", failure);
+	else
+		recorder_event(
+			c->recorder, owner, type, reason, "%s pod: %.*s", create ? "Created" : "Deleted", STR_ARG(pod));
+}
+
 int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val template, struct node *more_labels,
 	const char *name, struct doc **ret, struct err *e)
 {
@@ -281,10 +300,10 @@ int create_pod(struct ctl *c, struct arena *a, struct doc *owner, struct val tem
 		node_pack(a, "{apiVersion:'v1', kind:'Pod', metadata:o, spec:v}", meta, val_get(template, "spec")));
 	if (client_create(c->client, res_pods, doc_ns(owner), body, &made, e) < 0) {
 		if (e->code != ERR_CANCELED && !namespace_ends(e))
-			recorder_event(c->recorder, owner, "Warning", "FailedCreate", "Error creating: %s", e->message);
+			say_of_pod(c, owner, true, name ? str_c(name) : STR_NULL, e->message);
 		return err_wrap(e, "create pod");
 	}
-	recorder_event(c->recorder, owner, "Normal", "SuccessfulCreate", "Created pod: %.*s", STR_ARG(doc_name(made)));
+	say_of_pod(c, owner, true, doc_name(made), NULL);
 	if (ret)
 		*ret = TAKE(made);
 	return 0;
@@ -303,11 +322,11 @@ int delete_pod(struct ctl *c, struct arena *a, struct doc *owner, struct str key
 			err_init(e);
 			return 0; /* it is gone, or another one has its name */
 		}
-		recorder_event(c->recorder, owner, "Warning", "FailedDelete", "Error deleting: %s", e->message);
+		say_of_pod(c, owner, false, doc_name(pod), e->message);
 		return err_wrap(e, "delete pod %.*s", STR_ARG(doc_name(pod)));
 	}
 	ctl_wrote(c, key, answer);
-	recorder_event(c->recorder, owner, "Normal", "SuccessfulDelete", "Deleted pod: %.*s", STR_ARG(doc_name(pod)));
+	say_of_pod(c, owner, false, doc_name(pod), NULL);
 	return 0;
 }
 

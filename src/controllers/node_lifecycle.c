@@ -68,12 +68,22 @@ static int64_t silent_ms(struct ctl *c, struct doc *node)
 		s = xcalloc(1, sizeof(*s));
 		*s = (struct seen){ revision, heartbeat, mono_now() };
 		map_put(l->seen, doc_name(node), s);
+		recorder_event(c->recorder, node, "Normal", "RegisteredNode",
+			"Node %.*s event: Registered Node %.*s in Controller", STR_ARG(doc_name(node)),
+			STR_ARG(doc_name(node)));
 	}
 	if (s->lease_revision != revision || s->heartbeat != heartbeat)
 		*s = (struct seen){ revision, heartbeat, mono_now() };
 	ms = mono_ms_between(s->at, mono_now());
 	task_unlock(&l->lock);
 	return ms;
+}
+
+static void forget(struct lifecycle *l, struct str name)
+{
+	task_lock(&l->lock);
+	map_del(l->seen, name);
+	task_unlock(&l->lock);
 }
 
 static int mark_unknown(struct ctl *c, struct arena *a, struct doc *node, struct err *e)
@@ -103,7 +113,9 @@ static int mark_pods_not_ready(struct ctl *c, struct arena *a, struct doc *node,
 		status = node_copy(a, node_from(a, doc_get(pods.items[i], "status")));
 		conditions = node_need_list(status, "conditions");
 		set_condition(a, conditions, "Ready", "False", "NodeNotReady", "Node is not ready", false);
-		if (write_status(c, a, res_pods, pods.items[i], status, e) < 0 && e->code != ERR_CONFLICT)
+		if (write_status(c, a, res_pods, pods.items[i], status, e) == 0)
+			recorder_event(c->recorder, pods.items[i], "Warning", "NodeNotReady", "Node is not ready");
+		else if (e->code != ERR_CONFLICT)
 			return -e->code;
 		err_init(e);
 	}
@@ -253,8 +265,10 @@ static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err 
 	int64_t grace = c->opts->node_grace_ms ? c->opts->node_grace_ms : GRACE_MS, silent, next_ms = LOOK_MS;
 	bool unknown;
 
-	if (!node)
+	if (!node) {
+		forget(c->state, key);
 		return 0;
+	}
 	silent = silent_ms(c, node);
 	unknown = val_is(val_get(condition_of(doc_root(node), "Ready"), "status"), "Unknown");
 	if (silent > grace && !unknown)

@@ -130,11 +130,17 @@ static int need_claim(struct stateful *s, struct val template, int64_t ordinal, 
 		"{apiVersion:'v1', kind:'PersistentVolumeClaim', metadata:{name:S, namespace:S, labels:o, annotations:v, "
 		"ownerReferences:o}, spec:v}",
 		name, ns, labels, val_path(template, "metadata.annotations"), owners, val_get(template, "spec")));
-	if (client_create(s->c->client, res_persistentvolumeclaims, ns, body, NULL, e) < 0 && e->code != ERR_EXISTS) {
-		recorder_event(s->c->recorder, s->set, "Warning", "FailedCreate", "create Claim %.*s failed: %s",
-			STR_ARG(name), e->message);
+	int code = client_create(s->c->client, res_persistentvolumeclaims, ns, body, NULL, e);
+	if (code < 0 && code != -ERR_EXISTS) {
+		recorder_event(s->c->recorder, s->set, "Warning", "FailedCreate",
+			"create Claim %.*s for Pod %.*s-%lld in StatefulSet %.*s failed error: %s", STR_ARG(name),
+			STR_ARG(doc_name(s->set)), (long long)ordinal, STR_ARG(doc_name(s->set)), e->message);
 		return err_wrap(e, "create claim %.*s", STR_ARG(name));
 	}
+	if (code == 0)
+		recorder_event(s->c->recorder, s->set, "Normal", "SuccessfulCreate",
+			"create Claim %.*s Pod %.*s-%lld in StatefulSet %.*s success", STR_ARG(name),
+			STR_ARG(doc_name(s->set)), (long long)ordinal, STR_ARG(doc_name(s->set)));
 	err_init(e);
 	return 0;
 }

@@ -586,6 +586,7 @@ struct node_agent *node_free(struct node_agent *n)
 	n->logs = logs_free(n->logs);
 	n->registries = registries_free(n->registries);
 	doc_unref(n->node_doc);
+	doc_unref(n->node_ref);
 	free(n->runtime_why);
 	free(n->runtime_version);
 	stop_free(n->stop);

@@ -199,6 +199,7 @@ struct node_agent {
 	int exec_wake, exec_notify;
 	bool adopted, looking; /* the first look for leftovers is done; another is under way */
 	struct doc *node_doc;  /* our Node as last seen, own */
+	struct doc *node_ref;  /* whom its events are about, own */
 	int cgroup_version;
 	int64_t mem_bytes;
 	int cpus;

@@ -13,7 +13,7 @@
 #define STATUS_MS 300000
 #define HURRY_MS 100 /* while not ready */
 #define IMAGES_MAX 50
-#define KUBE_VERSION "v1.34.0+kogge." KOGGE_VERSION
+#define KUBE_VERSION "v1.34.0+kogge" KOGGE_VERSION
 
 static char *first_line(const char *path)
 {
@@ -106,6 +106,61 @@ static struct node *image_list(struct node_agent *n, struct arena *a)
 	return list;
 }
 
+/* ---- events ---------------------------------------------------------------------------------- */
+
+/* Whom our events are about: as upstream's kubelet says it, with the name as uid. Old kubectls describe only those. */
+static struct doc *reference(struct node_agent *n)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+
+	return node_publish(node_pack(
+		a, "{apiVersion:'v1', kind:'Node', metadata:{name:s, uid:s}}", n->o.node_name, n->o.node_name));
+}
+
+static void tell(struct node_agent *n, const char *reason)
+{
+	recorder_event(n->events, n->node_ref, "Normal", reason, "Node %s status is now: %s", n->o.node_name, reason);
+}
+
+/* What is new of the Node since `before` (NULL: it is new itself), in upstream's words. */
+static void tell_changes(struct node_agent *n, struct doc *before)
+{
+	static const struct {
+		const char *condition, *yes, *no;
+	} news[] = { { "MemoryPressure", "NodeHasInsufficientMemory", "NodeHasSufficientMemory" },
+		{ "DiskPressure", "NodeHasDiskPressure", "NodeHasNoDiskPressure" },
+		{ "PIDPressure", "NodeHasInsufficientPID", "NodeHasSufficientPID" },
+		{ "Ready", "NodeReady", "NodeNotReady" } };
+	struct val had = before ? doc_root(before) : VAL_NONE, have = doc_root(n->node_doc);
+	struct str boot = doc_str(n->node_doc, "status.nodeInfo.bootID"),
+		   last_boot = val_str(val_path(had, "status.nodeInfo.bootID"));
+	bool held = val_bool(val_path(had, "spec.unschedulable"), false),
+	     holds = doc_bool(n->node_doc, "spec.unschedulable", false);
+
+	if (last_boot.n && !str_eq(last_boot, boot))
+		recorder_event(n->events, n->node_ref, "Warning", "Rebooted",
+			"Node %s has been rebooted, boot id: %.*s", n->o.node_name, STR_ARG(boot));
+	for (size_t i = 0; i < ARRAY_LEN(news); i++) {
+		struct str type = str_c(news[i].condition);
+		struct val was = val_get(val_find(val_path(had, "status.conditions"), "type", type), "status");
+		struct val is = val_get(val_find(val_path(have, "status.conditions"), "type", type), "status");
+		bool at_first = !val_has(was) && str_is(type, "Ready") && val_is(is, "False");
+		if (!val_equal(was, is) && !at_first && !val_is(is, "Unknown")) /* Unknown: others say that of us */
+			tell(n, val_is(is, "True") ? news[i].yes : news[i].no);
+	}
+	if (held != holds)
+		tell(n, holds ? "NodeNotSchedulable" : "NodeSchedulable");
+}
+
+/* Take: fresh, our Node from here on. */
+static void node_seen(struct node_agent *n, struct doc *take_fresh)
+{
+	auto_(doc_unref) struct doc *before = TAKE(n->node_doc);
+
+	n->node_doc = take_fresh;
+	tell_changes(n, before);
+}
+
 /* ---- conditions ------------------------------------------------------------------------------ */
 
 struct ready {
@@ -192,8 +247,7 @@ static bool capacity_changed(struct node_agent *n)
 	if (client_get(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), &now, &e) < 0)
 		return false; /* the next write says what is wrong */
 	bool changed = !val_equal(doc_get(now, "status.capacity"), doc_get(n->node_doc, "status.capacity"));
-	doc_unref(n->node_doc);
-	n->node_doc = now;
+	node_seen(n, now);
 	return changed;
 }
 
@@ -247,6 +301,8 @@ static int create_node(struct node_agent *n, const struct ready *r, struct err *
 	struct node *t = node_pack(a,
 		"{apiVersion:'v1', kind:'Node', metadata:{name:s, labels:o, annotations:o}, spec:{}, status:o}",
 		n->o.node_name, labels_of(n, a), annotations_of(n, a), status_of(n, a, r));
+	struct doc *fresh = NULL;
+	int code;
 
 	if (n->o.n_pod_cidrs) {
 		struct node *cidrs = node_list(a);
@@ -257,7 +313,10 @@ static int create_node(struct node_agent *n, const struct ready *r, struct err *
 		node_set_path(t, "spec.podCIDRs", cidrs);
 	}
 	body = node_publish(t);
-	return client_create(n->client, res_nodes, STR_NULL, body, &n->node_doc, e);
+	code = client_create(n->client, res_nodes, STR_NULL, body, &fresh, e);
+	if (code == 0)
+		node_seen(n, fresh);
+	return code;
 }
 
 static int relabel(struct node_agent *n, struct err *e)
@@ -267,7 +326,9 @@ static int relabel(struct node_agent *n, struct err *e)
 	auto_(doc_unref) struct doc *patch =
 		node_publish(node_pack(a, "{metadata:{labels:o, annotations:o}}", want, annotations_of(n, a)));
 	struct val have = doc_get(n->node_doc, "metadata.labels");
+	struct doc *fresh = NULL;
 	bool same = true;
+	int code;
 
 	for (struct val_iter it = val_iter(doc_get(patch, "metadata.labels")); val_next(&it);)
 		same &= val_equal(it.val, val_get_str(have, it.key));
@@ -275,15 +336,18 @@ static int relabel(struct node_agent *n, struct err *e)
 		same &= val_equal(it.val, val_get_str(doc_get(n->node_doc, "metadata.annotations"), it.key));
 	if (same)
 		return 0;
-	doc_unref(TAKE(n->node_doc));
-	return client_patch(
-		n->client, res_nodes, STR_NULL, str_c(n->o.node_name), NULL, PATCH_MERGE, patch, &n->node_doc, e);
+	code = client_patch(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), NULL, PATCH_MERGE, patch, &fresh, e);
+	if (code == 0)
+		node_seen(n, fresh);
+	return code;
 }
 
 static int register_node(struct node_agent *n, const struct ready *r, struct err *e)
 {
-	int code = client_get(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), &n->node_doc, e);
+	int code;
 
+	doc_unref(TAKE(n->node_doc));
+	code = client_get(n->client, res_nodes, STR_NULL, str_c(n->o.node_name), &n->node_doc, e);
 	if (code == -ERR_NOT_FOUND)
 		code = create_node(n, r, e);
 	else if (code == 0)
@@ -306,8 +370,7 @@ static int write_status(struct node_agent *n, const struct ready *r, struct err 
 		if (!val_equal(doc_get(fresh, "status.capacity"), doc_get(n->node_doc, "status.capacity")))
 			node_status_wake(
 				n); /* somebody advertised something meanwhile: it becomes allocatable by another write */
-		doc_unref(n->node_doc);
-		n->node_doc = fresh;
+		node_seen(n, fresh);
 	}
 	return code;
 }
@@ -382,10 +445,13 @@ void node_status_run(void *agent)
 	struct node_agent *n = agent;
 	struct ready r = { 0 }, told = { 0 };
 	struct mono lease = mono_now(), status = mono_now(), now;
-	bool good = first_contact(n, &r), told_once = false;
+	bool good, told_once = false;
 	int told_news = 0;
 	struct err e;
 
+	n->node_ref = reference(n);
+	recorder_event(n->events, n->node_ref, "Normal", "Starting", "Starting kubelet.");
+	good = first_contact(n, &r);
 	while (good && !stop_raised(n->stop)) {
 		err_init(&e);
 		now = mono_now();
@@ -402,7 +468,6 @@ void node_status_run(void *agent)
 				told_news = news;
 				status = mono_add_ms(now, STATUS_MS);
 			} else if (code == -ERR_NOT_FOUND) { /* somebody deleted our Node: it comes back */
-				doc_unref(TAKE(n->node_doc));
 				good = first_contact(n, &r);
 			} else {
 				log_warn("node %s: status is not written: %s", n->o.node_name, e.message);

@@ -239,6 +239,33 @@ def test_describe(demo):
     demo("describe", "rs,serviceaccount,namespace")
 
 
+def events_in(described):
+    """The reasons in its list of events, in their order."""
+    lines = described[described.index("Events:"):].splitlines()[3:]
+    return [line.split()[1] for line in lines if line.strip()]
+
+
+def test_describe_tells_events_in_their_order(kubectl, space):
+    for name in ("a", "b", "c"):
+        space.box(name)
+        space.wait_pod(name)
+        until(lambda: len(events_in(kubectl("describe", "pod", name))) == 4, 10, "four events")
+        assert events_in(kubectl("describe", "pod", name)) == ["Scheduled", "Pulled", "Created", "Started"]
+
+
+def test_describe_tells_events_of_the_node(kubectl, space):
+    node = space.server.nodes()[0]["metadata"]["name"]
+    told = events_in(kubectl("describe", "node", node))
+    assert {"Starting", "NodeHasSufficientMemory", "NodeReady"} <= set(told), told
+    if kubectl.version > (1, 20):  # that one shows only events whose uid is the node's name
+        assert "RegisteredNode" in told, told
+    try:
+        kubectl("cordon", node)
+        until(lambda: "NodeNotSchedulable" in events_in(kubectl("describe", "node", node)), 60, "NodeNotSchedulable")
+    finally:
+        kubectl("uncordon", node)
+
+
 def test_explain(demo):
     top = demo("explain", "deployment")
     assert "Deployment" in top and "apps/v1" in top and "spec" in top
