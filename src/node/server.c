@@ -164,6 +164,22 @@ static bool log_options(struct ask *k, struct log_opts *o)
 	return true;
 }
 
+/* Why a container has no log yet, as its status tells. */
+static struct str why_it_waits(struct doc *d, struct str container)
+{
+	static const enum container_kind kinds[] = { KIND_MAIN, KIND_INIT, KIND_EPHEMERAL };
+	struct str reason = STR_NULL;
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds) && !reason.n; i++)
+		reason = val_str(val_path(val_find(doc_get(d, container_list(kinds[i], true)), "name", container),
+			"state.waiting.reason"));
+	if (str_is(reason, "ErrImagePull"))
+		return STR("image can't be pulled");
+	if (str_is(reason, "ImagePullBackOff"))
+		return STR("trying and failing to pull image");
+	return reason.n ? reason : STR("ContainerCreating");
+}
+
 static void serve_logs(struct ask *k)
 {
 	auto_(pod_unref) struct pod *p = pod_find(k->s->n, k->parts[1], k->parts[2]);
@@ -189,8 +205,8 @@ static void serve_logs(struct ask *k)
 		fail(k->rq, 400, "previous terminated container \"%.*s\" in pod \"%s\" not found", STR_ARG(container),
 			p->name);
 	else if (!path)
-		fail(k->rq, 400, "container \"%.*s\" in pod \"%s\" is waiting to start: ContainerCreating",
-			STR_ARG(container), p->name);
+		fail(k->rq, 400, "container \"%.*s\" in pod \"%s\" is waiting to start: %.*s", STR_ARG(container),
+			p->name, STR_ARG(why_it_waits(d, container)));
 	else
 		logs_serve(k->s->n, k->rq, p, container, path, o);
 }

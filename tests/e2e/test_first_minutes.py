@@ -110,6 +110,8 @@ def test_what_goes_wrong_is_said(kubectl, space):
     assert "replica" in said and "unknown field" in said, said
     kubectl("run", "gone", "--image=registry.invalid/nginx")
     until(lambda: "kogge image import" in kubectl("describe", "pod", "gone"), 30, "what to do, in kubectl describe")
+    until(lambda: "ImagePullBackOff" in kubectl("get", "pod", "gone"), 60, "ImagePullBackOff")
+    assert "waiting to start: trying and failing to pull image" in kubectl.fails("logs", "gone")
     kubectl("run", "crash", "--image=busybox:test", "--command", "--", "sh", "-c", "echo why; exit 3")
     until(lambda: "CrashLoopBackOff" in kubectl("get", "pod", "crash"), 60, "CrashLoopBackOff")
     assert kubectl("logs", "crash", "--previous") == "why\n"
