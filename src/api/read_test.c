@@ -324,6 +324,24 @@ static void a_refusal_is_protobuf_for_who_asks(void **state)
 	arena_free(a);
 }
 
+/* Between the decision and the last pod's end. */
+static void a_job_that_will_succeed_says_so(void **state)
+{
+	static const char jobs[] = "/apis/batch/v1/namespaces/default/jobs";
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", jobs,
+			"{\"metadata\":{\"name\":\"early\"},\"spec\":{\"template\":{\"spec\":{\"restartPolicy\":\"Never\",\"containers\":"
+			"[{\"name\":\"c\",\"image\":\"i\"}]}}}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", "/apis/batch/v1/namespaces/default/jobs/early/status",
+			"application/merge-patch+json", NULL,
+			"{\"status\":{\"startTime\":\"2026-01-01T00:00:00Z\",\"conditions\":[{\"type\":\"SuccessCriteriaMet\",\"status\":\"True\"}]}}"));
+	expect(f, 200, call_as(f, "GET", jobs, NULL, TABLE, NULL));
+	assert_true(body_has(f, "\"cells\":[\"early\",\"SuccessCriteriaMet\",\"0/1\""));
+}
+
 static void a_scale_is_a_table_of_its_own(void **state)
 {
 	static const char deploy[] = "/apis/apps/v1/namespaces/default/deployments";
@@ -532,6 +550,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_watch_without_room_misses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refusal_is_protobuf_for_who_asks, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_job_that_will_succeed_says_so, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_scale_is_a_table_of_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_table_says_what_its_rows_include, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_page_and_tables_have_columns, setup, teardown),

@@ -151,8 +151,10 @@ void cells_job(struct cells *c, struct val o)
 		cell_c(c, "Terminating");
 	else if (condition(o, "Suspended"))
 		cell_c(c, "Suspended");
+	else if (condition(o, "FailureTarget"))
+		cell_c(c, "FailureTarget");
 	else
-		cell_c(c, condition(o, "FailureTarget") ? "FailureTarget" : "Running");
+		cell_c(c, condition(o, "SuccessCriteriaMet") ? "SuccessCriteriaMet" : "Running");
 	if (val_has(wanted))
 		cell_f(c, "%lld/%lld", (long long)done, (long long)val_int(wanted, 0));
 	else if (parallel > 1)
