@@ -1,6 +1,7 @@
 #include "base/file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,6 +35,19 @@ int file_read(const char *path, struct buf *out, struct err *e)
 	if (n == -EFBIG)
 		return err_set(e, ERR_TOO_LARGE, "%s is longer than %zu bytes", path, out->max);
 	return n < 0 ? err_errno(e, (int)-n, "read %s", path) : 0;
+}
+
+int64_t file_number(const char *path, int64_t otherwise)
+{
+	FILE *f = fopen(path, "re");
+	int64_t n = otherwise;
+
+	if (!f)
+		return otherwise;
+	if (fscanf(f, "%" SCNd64, &n) != 1)
+		n = otherwise;
+	fclose(f);
+	return n;
 }
 
 static int write_all(int fd, struct str bytes)

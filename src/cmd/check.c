@@ -92,15 +92,7 @@ static bool port_free(const char *address, int64_t port)
 /* The supervisor's pid that the data folder names; 0: none. */
 static int last_pid(const struct layout *l)
 {
-	FILE *f = fopen(l->supervisor_lock, "re");
-	int pid = 0;
-
-	if (!f)
-		return 0;
-	if (fscanf(f, "%d", &pid) != 1)
-		pid = 0;
-	fclose(f);
-	return pid;
+	return (int)file_number(l->supervisor_lock, 0);
 }
 
 static bool is_alive(int pid)
@@ -301,19 +293,6 @@ static const char *ask_swap(struct arena *a, const struct settings *s, const str
 		STR_ARG(name));
 }
 
-static int64_t number_in(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	long long n = -1;
-
-	if (!f)
-		return -1;
-	if (fscanf(f, "%lld", &n) != 1)
-		n = -1;
-	fclose(f);
-	return n;
-}
-
 /* Only where a range of IPv6 is wanted. */
 static const char *ask_ipv6(struct arena *a, const struct settings *s, const struct layout *l)
 {
@@ -323,8 +302,8 @@ static const char *ask_ipv6(struct arena *a, const struct settings *s, const str
 		return arena_printf(a,
 			"--service-cidr %s has IPv6, which this kernel does not have: load its module or start it without ipv6.disable=1",
 			s->service_cidr);
-	if (number_in("/proc/sys/net/ipv6/conf/all/disable_ipv6") == 1 ||
-		number_in("/proc/sys/net/ipv6/conf/default/disable_ipv6") == 1)
+	if (file_number("/proc/sys/net/ipv6/conf/all/disable_ipv6", -1) == 1 ||
+		file_number("/proc/sys/net/ipv6/conf/default/disable_ipv6", -1) == 1)
 		return arena_printf(a,
 			"--service-cidr %s has IPv6, which is switched off here: sysctl net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0",
 			s->service_cidr);
@@ -375,7 +354,7 @@ static const char *ask_node_address(struct arena *a, const struct settings *s, c
 
 static const char *ask_inotify(struct arena *a, const struct settings *s, const struct layout *l)
 {
-	int64_t n = number_in("/proc/sys/fs/inotify/max_user_instances");
+	int64_t n = file_number("/proc/sys/fs/inotify/max_user_instances", -1);
 
 	(void)s, (void)l;
 	if (n < 0 || n >= 128)

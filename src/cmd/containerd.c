@@ -1,6 +1,7 @@
 /* Our own containerd: its configuration, its start, and the adoption of one that a former supervisor left running.
  * It is in a session of its own, so that pods outlive every process of Kogge. */
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
 #include "node/node.h"
@@ -59,15 +60,7 @@ static int write_config(const struct layout *l, struct err *e)
 
 static pid_t recorded_pid(const struct layout *l)
 {
-	FILE *f = fopen(l->containerd_pid, "re");
-	int pid = 0;
-
-	if (!f)
-		return 0;
-	if (fscanf(f, "%d", &pid) != 1)
-		pid = 0;
-	fclose(f);
-	return pid;
+	return (pid_t)file_number(l->containerd_pid, 0);
 }
 
 /* The recorded pid may have been given to another program since: its command line must name our configuration. */

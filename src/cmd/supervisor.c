@@ -267,14 +267,9 @@ static void part_ready(struct supervisor *v, struct part *p)
 
 static int watch_containerd(const struct layout *l)
 {
-	FILE *f = l->own_containerd ? fopen(l->containerd_pid, "re") : NULL;
-	int pid = 0, fd = -1;
+	int pid = l->own_containerd ? (int)file_number(l->containerd_pid, 0) : 0;
 
-	if (f && fscanf(f, "%d", &pid) == 1 && pid > 0)
-		fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (f)
-		fclose(f);
-	return fd;
+	return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 }
 
 static void need_containerd(struct supervisor *v)
