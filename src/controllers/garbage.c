@@ -15,8 +15,8 @@ struct known_kind {
 	const char *kind;
 	bool cluster;
 };
-/* Builtin kinds that own or are owned. */
-static const struct known_kind kinds_builtin[] = {
+/* Builtin kinds, all but Events: whoever brings an operator has Roles and Ingresses that are owned. These have informers anyway. */
+static const struct known_kind kinds_shared[] = {
 	{ { "", "v1", "pods" }, "Pod", false },
 	{ { "apps", "v1", "replicasets" }, "ReplicaSet", false },
 	{ { "apps", "v1", "deployments" }, "Deployment", false },
@@ -33,11 +33,53 @@ static const struct known_kind kinds_builtin[] = {
 	{ { "", "v1", "secrets" }, "Secret", false },
 	{ { "", "v1", "serviceaccounts" }, "ServiceAccount", false },
 	{ { "", "v1", "persistentvolumeclaims" }, "PersistentVolumeClaim", false },
+	{ { "", "v1", "resourcequotas" }, "ResourceQuota", false },
 	{ { "policy", "v1", "poddisruptionbudgets" }, "PodDisruptionBudget", false },
+	{ { "autoscaling", "v2", "horizontalpodautoscalers" }, "HorizontalPodAutoscaler", false },
 	{ { "coordination.k8s.io", "v1", "leases" }, "Lease", false },
 	{ { "", "v1", "nodes" }, "Node", true },
 	{ { "", "v1", "namespaces" }, "Namespace", true },
+	{ { "", "v1", "persistentvolumes" }, "PersistentVolume", true },
+	{ { "storage.k8s.io", "v1", "storageclasses" }, "StorageClass", true },
+	{ { "certificates.k8s.io", "v1", "certificatesigningrequests" }, "CertificateSigningRequest", true },
+	{ { "apiextensions.k8s.io", "v1", "customresourcedefinitions" }, "CustomResourceDefinition", true },
+	{ { "apiregistration.k8s.io", "v1", "apiservices" }, "APIService", true },
 };
+/* These have one task together: they seldom change. */
+static const struct known_kind kinds_quiet[] = {
+	{ { "", "v1", "podtemplates" }, "PodTemplate", false },
+	{ { "", "v1", "limitranges" }, "LimitRange", false },
+	{ { "networking.k8s.io", "v1", "ingresses" }, "Ingress", false },
+	{ { "networking.k8s.io", "v1", "networkpolicies" }, "NetworkPolicy", false },
+	{ { "rbac.authorization.k8s.io", "v1", "roles" }, "Role", false },
+	{ { "rbac.authorization.k8s.io", "v1", "rolebindings" }, "RoleBinding", false },
+	{ { "rbac.authorization.k8s.io", "v1", "clusterroles" }, "ClusterRole", true },
+	{ { "rbac.authorization.k8s.io", "v1", "clusterrolebindings" }, "ClusterRoleBinding", true },
+	{ { "storage.k8s.io", "v1", "csistoragecapacities" }, "CSIStorageCapacity", false },
+	{ { "resource.k8s.io", "v1", "resourceclaims" }, "ResourceClaim", false },
+	{ { "resource.k8s.io", "v1", "resourceclaimtemplates" }, "ResourceClaimTemplate", false },
+	{ { "resource.k8s.io", "v1", "resourceslices" }, "ResourceSlice", true },
+	{ { "resource.k8s.io", "v1", "deviceclasses" }, "DeviceClass", true },
+	{ { "networking.k8s.io", "v1", "ingressclasses" }, "IngressClass", true },
+	{ { "networking.k8s.io", "v1", "ipaddresses" }, "IPAddress", true },
+	{ { "networking.k8s.io", "v1", "servicecidrs" }, "ServiceCIDR", true },
+	{ { "storage.k8s.io", "v1", "volumeattributesclasses" }, "VolumeAttributesClass", true },
+	{ { "storage.k8s.io", "v1", "volumeattachments" }, "VolumeAttachment", true },
+	{ { "storage.k8s.io", "v1", "csidrivers" }, "CSIDriver", true },
+	{ { "storage.k8s.io", "v1", "csinodes" }, "CSINode", true },
+	{ { "scheduling.k8s.io", "v1", "priorityclasses" }, "PriorityClass", true },
+	{ { "node.k8s.io", "v1", "runtimeclasses" }, "RuntimeClass", true },
+	{ { "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations" }, "MutatingWebhookConfiguration",
+		true },
+	{ { "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations" }, "ValidatingWebhookConfiguration",
+		true },
+	{ { "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies" }, "ValidatingAdmissionPolicy", true },
+	{ { "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings" },
+		"ValidatingAdmissionPolicyBinding", true },
+	{ { "flowcontrol.apiserver.k8s.io", "v1", "flowschemas" }, "FlowSchema", true },
+	{ { "flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations" }, "PriorityLevelConfiguration", true },
+};
+#define N_BUILTIN (ARRAY_LEN(kinds_shared) + ARRAY_LEN(kinds_quiet))
 
 #define ASK_MS 30000     /* another server, for its kinds */
 #define ASK_SOON_MS 2000 /* one that did not answer */
@@ -51,13 +93,14 @@ struct row {
 	size_t number;   /* in keys */
 	int refs;        /* atomic; of those that come and go */
 	struct arena *a; /* of one that comes and goes, else NULL */
+	bool own;        /* the informer ends with the row */
 	bool other;      /* another server's */
 };
 struct garbage {
 	struct task_mutex lock;
 	struct row **rows; /* NULL: the kind is gone */
 	size_t n;
-	struct informer_loop *loop; /* of custom kinds */
+	struct informer_loop *loop; /* of custom kinds, and of quiet ones */
 	struct informer_loop
 		*other_loop; /* of other servers, that keep nobody waiting but each other; NULL: there was none */
 };
@@ -68,10 +111,9 @@ static void row_unref(void *arg)
 
 	if (!r || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	if (r->a) {
+	if (r->own)
 		informer_free(r->i);
-		arena_free(r->a);
-	}
+	arena_free(r->a);
 	free(r);
 }
 
@@ -203,7 +245,7 @@ static void add_row(struct garbage *g, struct row *r)
 
 	while (i < g->n && g->rows[i])
 		i++;
-	if (i < ARRAY_LEN(kinds_builtin) || i == g->n) { /* numbers of custom kinds are used again */
+	if (i < N_BUILTIN || i == g->n) { /* numbers of custom kinds are used again */
 		g->rows = xrealloc(g->rows, g->n + 1, sizeof(struct row *));
 		i = g->n++;
 	}
@@ -231,22 +273,34 @@ static void service_changed(void *arg, struct doc *before, struct doc *after)
 	ctl_add(arg, arena_strf(a, "api//%.*s", STR_ARG(doc_name(after ? after : before))));
 }
 
+static void add_builtin(struct ctl *c, struct garbage *g, struct known_kind k, bool shared)
+{
+	struct row *r = xcalloc(1, sizeof(*r));
+
+	r->c = c;
+	r->k = k;
+	r->own = !shared;
+	r->i = shared ? ctl_informer(c, k.res) :
+			informer_new(c->client, (struct informer_opts){ .res = k.res, .loop = g->loop });
+	add_row(g, r);
+}
+
 static void *state_new(struct ctl *c)
 {
 	struct garbage *g = xcalloc(1, sizeof(*g));
 
+	c->state = g; /* handlers may run before this returns */
 	task_mutex_init(&g->lock);
 	g->loop = informer_loop_new();
-	for (size_t k = 0; k < ARRAY_LEN(kinds_builtin); k++) {
-		struct row *r = xcalloc(1, sizeof(*r));
-
-		r->c = c;
-		r->k = kinds_builtin[k];
-		r->i = ctl_informer(c, kinds_builtin[k].res);
-		add_row(g, r);
-	}
+	for (size_t k = 0; k < ARRAY_LEN(kinds_shared); k++)
+		add_builtin(c, g, kinds_shared[k], true);
+	for (size_t k = 0; k < ARRAY_LEN(kinds_quiet); k++)
+		add_builtin(c, g, kinds_quiet[k], false);
 	informer_on(ctl_informer(c, res_customresourcedefinitions), definition_changed, c);
 	informer_on(ctl_informer(c, res_apiservices), service_changed, c);
+	for (size_t k = 0; k < g->n; k++)
+		if (g->rows[k]->own)
+			informer_start(g->rows[k]->i);
 	return g;
 }
 
@@ -254,6 +308,9 @@ static void state_free(void *state)
 {
 	struct garbage *g = state;
 
+	for (size_t i = 0; i < g->n; i++) /* handlers of one look at others */
+		if (g->rows[i] && g->rows[i]->own)
+			informer_stop(g->rows[i]->i);
 	for (size_t i = 0; i < g->n; i++)
 		row_unref(g->rows[i]);
 	informer_loop_free(g->loop);
@@ -271,6 +328,7 @@ static struct row *custom_row_new(struct ctl *c, struct doc *crd)
 
 	r->c = c;
 	r->a = a;
+	r->own = true;
 	if (!defined_resource(a, crd, &r->k.res)) {
 		arena_free(a);
 		free(r);
@@ -287,7 +345,7 @@ static struct row *custom_row_take(struct garbage *g, struct str crd_name, const
 {
 	struct row *found = NULL;
 
-	for (size_t i = ARRAY_LEN(kinds_builtin); i < g->n && !found; i++) {
+	for (size_t i = N_BUILTIN; i < g->n && !found; i++) {
 		struct row *r = g->rows[i];
 		struct str plural, group = str_cut(crd_name, '.', &plural);
 
@@ -372,7 +430,7 @@ static void follow_kind(struct ctl *c, const char *group, const char *version, s
 	struct arena *a = arena_new();
 	struct row *r = xcalloc(1, sizeof(*r));
 
-	*r = (struct row){ .c = c, .a = a, .other = true };
+	*r = (struct row){ .c = c, .a = a, .own = true, .other = true };
 	r->k.res = (struct gvr){ arena_strdup(a, group), arena_strdup(a, version),
 		arena_cstr(a, val_str(val_get(kind, "name"))) };
 	r->k.kind = arena_cstr(a, val_str(val_get(kind, "kind")));
@@ -408,7 +466,7 @@ static struct row *take_other(struct garbage *g, struct str name, struct val kin
 	struct row *found = NULL;
 
 	task_lock(&g->lock);
-	for (size_t i = ARRAY_LEN(kinds_builtin); i < g->n && !found; i++) {
+	for (size_t i = N_BUILTIN; i < g->n && !found; i++) {
 		struct row *r = g->rows[i];
 		struct str version, group = str_cut(name, '.', &version);
 
@@ -452,6 +510,15 @@ static void follow_server(struct ctl *c, struct arena *a, struct str name)
 
 enum standing { STANDS, GONE, WAITS_FOR_US };
 
+static void tell_namespace(struct ctl *c, struct doc *d, struct val ref)
+{
+	recorder_event(c->recorder, d, "Warning", "OwnerRefInvalidNamespace",
+		"ownerRef [%.*s/%.*s, namespace: %.*s, name: %.*s, uid: %.*s] does not exist in namespace \"%.*s\"",
+		STR_ARG(val_str(val_get(ref, "apiVersion"))), STR_ARG(val_str(val_get(ref, "kind"))),
+		STR_ARG(doc_ns(d)), STR_ARG(val_str(val_get(ref, "name"))), STR_ARG(val_str(val_get(ref, "uid"))),
+		STR_ARG(doc_ns(d)));
+}
+
 static int standing_of(struct ctl *c, struct doc *d, struct val ref, enum standing *ret, struct err *e)
 {
 	auto_(arena_free) struct arena *a = arena_new();
@@ -462,6 +529,10 @@ static int standing_of(struct ctl *c, struct doc *d, struct val ref, enum standi
 	*ret = STANDS;
 	if (!r) /* of a kind that we do not watch: better kept than lost */
 		return 0;
+	if (!r->k.cluster && !doc_ns(d).n) { /* in which namespace? A mistake, for which nothing is deleted */
+		tell_namespace(c, d, ref);
+		return 0;
+	}
 	ns = r->k.cluster ? STR_NULL : doc_ns(d);
 	owner = informer_get(r->i, ns, name);
 	if (!owner || !str_eq(doc_uid(owner), uid)) {
