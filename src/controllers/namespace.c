@@ -18,9 +18,18 @@ const struct gvr *const namespaced_resources[] = { N(pods), N(deployments), N(re
 	&(const struct gvr){ "resource.k8s.io", "v1", "resourceclaimtemplates" }, N(events), NULL };
 #undef N
 
-struct left {
+/* How many of what, sorted by its name. */
+struct tally {
+	struct str what;
 	size_t n;
-	size_t finalizers;
+	struct tally *next;
+};
+struct left {
+	struct arena *a;
+	size_t n;
+	struct tally *resources;  /* "pods." */
+	struct tally *finalizers; /* of these */
+	struct str resource;      /* that is being counted */
 };
 
 /* Of other servers: what went wrong, as texts of the arena. */
@@ -29,12 +38,44 @@ struct others {
 	size_t n_unknown, n_failed;
 };
 
+static void count(struct arena *a, struct tally **list, struct str what)
+{
+	while (*list && str_cmp((*list)->what, what) < 0)
+		list = &(*list)->next;
+	if (!*list || !str_eq((*list)->what, what)) {
+		struct tally *new = ARENA_NEW(a, struct tally);
+
+		*new = (struct tally){ arena_str(a, what), 0, *list };
+		*list = new;
+	}
+	(*list)->n++;
+}
+
+/* Whoever waits for a namespace to go reads there what holds it. */
+static const char *tally_text(struct arena *a, const struct tally *list, const char *verb)
+{
+	const char *text = "";
+
+	for (const struct tally *t = list; t; t = t->next)
+		text = arena_printf(
+			a, "%s%s%.*s %s %zu resource instances", text, *text ? ", " : "", STR_ARG(t->what), verb, t->n);
+	return text;
+}
+
 static void count_left(void *arg, struct doc *take)
 {
 	struct left *left = arg;
 
 	left->n++;
-	left->finalizers += val_len(doc_get(take, "metadata.finalizers")) > 0;
+	count(left->a, &left->resources, left->resource);
+	for (struct val_iter it = val_iter(doc_get(take, "metadata.finalizers")); val_next(&it);)
+		count(left->a, &left->finalizers, val_str(it.val));
+	doc_unref(take);
+}
+
+static void count_any(void *arg, struct doc *take)
+{
+	++*(size_t *)arg;
 	doc_unref(take);
 }
 
@@ -91,19 +132,17 @@ static int empty(
 {
 	struct client_request list = { .verb = VERB_LIST, .res = r, .ns = ns };
 	char revision[24];
-	struct left now = { 0 };
+	size_t n = 0;
 
-	if (client_list(c->client, &list, count_left, &now, revision, e) < 0)
+	if (client_list(c->client, &list, count_any, &n, revision, e) < 0)
 		return e->code == ERR_NOT_FOUND ? 0 : err_wrap(e, "list %s", r.resource);
-	if (!now.n)
+	if (!n)
 		return 0;
 	if ((together ? delete_all : delete_each)(c, a, r, ns, e) < 0)
 		return err_wrap(e, "delete %s", r.resource);
-	now = (struct left){ 0 };
-	if (client_list(c->client, &list, count_left, &now, revision, e) < 0)
+	left->resource = arena_strf(a, "%s.%s", r.resource, r.group);
+	if (client_list(c->client, &list, count_left, left, revision, e) < 0)
 		return err_wrap(e, "list %s", r.resource);
-	left->n += now.n;
-	left->finalizers += now.finalizers;
 	return 0;
 }
 
@@ -199,16 +238,14 @@ static int write_conditions(struct ctl *c, struct arena *a, struct doc *ns, cons
 		false);
 	set_condition(a, conditions, "NamespaceContentRemaining", remain,
 		left->n ? "SomeResourcesRemain" : "ContentRemoved",
-		left->n ? arena_printf(a, "Some resources are remaining: %zu resource instances", left->n) :
+		left->n ? arena_printf(a, "Some resources are remaining: %s", tally_text(a, left->resources, "has")) :
 			  "All content successfully removed",
 		false);
 	set_condition(a, conditions, "NamespaceFinalizersRemaining", wait,
 		left->finalizers ? "SomeFinalizersRemain" : "ContentHasNoFinalizers",
-		left->finalizers ?
-			arena_printf(a,
-				"Some content in the namespace has finalizers remaining: in %zu resource instances",
-				left->finalizers) :
-			"All content-preserving finalizers finished",
+		left->finalizers ? arena_printf(a, "Some content in the namespace has finalizers remaining: %s",
+					   tally_text(a, left->finalizers, "in")) :
+				   "All content-preserving finalizers finished",
 		false);
 	return write_status(c, a, res_namespaces, ns, status, e);
 }
@@ -245,7 +282,7 @@ static bool is_ours_to_end(const struct doc *ns)
 static int reconcile(struct ctl *c, struct arena *a, struct str key, struct err *e)
 {
 	auto_(doc_unref) struct doc *ns = informer_get(ctl_informer(c, res_namespaces), STR_NULL, key);
-	struct left left = { 0 };
+	struct left left = { .a = a };
 	struct others others;
 
 	if (!ns || !is_deleting(ns) || !is_ours_to_end(ns))

@@ -82,3 +82,23 @@ def test_a_namespaced_owner_of_something_without_a_namespace_is_a_mistake(server
     time.sleep(1)
     assert "deletionTimestamp" not in kube.get(f"/api/v1/namespaces/kept-{ns}")["metadata"]
     assert kube.get(f"{RBAC}/clusterroles/kept-{ns}")
+
+
+def test_a_namespace_says_what_holds_it(server, ns):
+    kube = server.kube
+    at = f"/api/v1/namespaces/{ns}"
+    for name in ("a", "b"):
+        kube.create(f"{at}/configmaps", {"metadata": {"name": name, "finalizers": ["kogge.test/hold"]}})
+    kube.create(f"{RBAC}/namespaces/{ns}/roles", {"metadata": {"name": "r", "finalizers": ["kogge.test/hold", "kogge.test/more"]}, "rules": []})
+    kube.delete(at)
+
+    def message(kind):
+        return next((c["message"] for c in kube.get(at)["status"].get("conditions", []) if c["type"] == kind and c["status"] == "True"), "")
+    until(lambda: "roles" in message("NamespaceContentRemaining"), 20, "the condition is there")
+    assert message("NamespaceContentRemaining") == \
+        "Some resources are remaining: configmaps. has 2 resource instances, roles.rbac.authorization.k8s.io has 1 resource instances"
+    assert message("NamespaceFinalizersRemaining") == \
+        "Some content in the namespace has finalizers remaining: kogge.test/hold in 3 resource instances, kogge.test/more in 1 resource instances"
+    for what in (f"{at}/configmaps/a", f"{at}/configmaps/b", f"{RBAC}/namespaces/{ns}/roles/r"):
+        kube.patch(what, {"metadata": {"finalizers": None}})
+    until(lambda: is_gone(kube, at), 30, "then it goes")
