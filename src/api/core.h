@@ -105,6 +105,8 @@ struct str filter_name(const struct filter *f);
 
 int list_collect(
 	struct rq *rq, const struct filter *f, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct err *e);
+/* What the request's own parameters ask for, limit and continue among them. *ret_token: where it goes on; n 0: nowhere. */
+int list_asked(struct rq *rq, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct str *ret_token, struct err *e);
 
 /* ---- upkeep.c: what nobody asks for ---------------------------------------------------------- */
 struct upkeep *upkeep_start(struct api *api);

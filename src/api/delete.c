@@ -53,6 +53,12 @@ static struct node *options_tree(struct rq *rq, struct node *body, const struct 
 	return n;
 }
 
+/* What is less than nothing is a second. */
+static int64_t shortest(int64_t grace)
+{
+	return grace < 0 ? 1 : grace;
+}
+
 static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 {
 	struct node *n = NULL;
@@ -79,7 +85,7 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 			return -e->code;
 		struct node *g = node_getc(n, "gracePeriodSeconds"), *orphan = node_getc(n, "orphanDependents");
 		if (g)
-			o->grace = node_int_of(g, -1);
+			o->grace = shortest(node_int_of(g, 1));
 		o->propagation = node_text_str(node_getc(n, "propagationPolicy"));
 		o->uid = node_text_str(node_path(n, "preconditions.uid"));
 		o->rv = node_text_str(node_path(n, "preconditions.resourceVersion"));
@@ -92,6 +98,8 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 	if (s.n && !str_i64(s, &o->grace))
 		return err_set(e, ERR_BAD_REQUEST, "gracePeriodSeconds: Invalid value: \"%.*s\": must be a number",
 			STR_ARG(s));
+	if (s.n)
+		o->grace = shortest(o->grace);
 	if ((s = rq_param(rq, "propagationPolicy")).n)
 		o->propagation = s;
 	if ((s = rq_param(rq, "orphanDependents")).n) {
@@ -209,6 +217,27 @@ static void mark(struct rq *rq, struct node *o, struct doc *live, int64_t grace)
 	}
 }
 
+/* Its end was to be left seconds after the deletion began, and is now to be grace seconds after that. */
+static void bring_forward(struct rq *rq, struct node *o, struct doc *live, int64_t left, int64_t grace)
+{
+	struct node *meta = node_need_map(o, "metadata");
+	char text[TIME_TEXT_MAX];
+	struct wall end;
+
+	if (!wall_parse(doc_str(live, "metadata.deletionTimestamp"), &end))
+		end = wall_now();
+	wall_rfc3339((struct wall){ end.ns - (left - grace) * 1000000000 }, text);
+	node_setc(meta, "deletionTimestamp", node_c(rq->a, text));
+	node_setc(meta, "deletionGracePeriodSeconds", node_int(rq->a, grace));
+}
+
+static int as_it_is(struct rq *rq, struct doc *live, struct outcome *out)
+{
+	out->status = 200;
+	out->doc = doc_as_served(rq->a, rq->res, doc_ref(live));
+	return 0;
+}
+
 static int put(struct rq *rq, struct node *o, struct doc *live, struct outcome *out, struct err *e)
 {
 	struct doc *d = node_publish_versioned(o);
@@ -250,12 +279,15 @@ static int delete_live(
 	bool graceful = s && s->graceful, deleting = val_has(doc_get(live, "metadata.deletionTimestamp"));
 	struct node *o = node_from(rq->a, doc_root(live)), *meta = node_need_map(o, "metadata");
 	bool is_ns = !strcmp(rq->res->def.resource, "namespaces");
-	int64_t grace = graceful ? pod_grace(live, opts->grace) : 0;
+	int64_t left = deleting ? doc_int(live, "metadata.deletionGracePeriodSeconds", 0) : 0;
+	int64_t grace = left ? opts->grace : graceful && !deleting ? pod_grace(live, opts->grace) : 0;
 	int rc;
 
 	if ((rc = check_preconditions(rq, opts, live, e)) < 0 || (rc = admit_delete(rq, doc_root(live), e)) < 0 ||
 		(rc = webhook_delete(rq, live, e)) < 0)
 		return rc;
+	if (left && (grace < 0 || grace >= left)) /* it is going, and only a shorter time changes that */
+		return as_it_is(rq, live, out);
 	set_propagation(rq, meta, opts->propagation);
 	if (!deleting && !strcmp(rq->res->def.resource, "customresourcedefinitions")) {
 		struct node *list = node_need_list(meta, "finalizers");
@@ -265,23 +297,14 @@ static int delete_live(
 			"CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon");
 	}
 	bool held = node_len(node_getc(meta, "finalizers")) > 0 || (is_ns && node_len(node_path(o, "spec.finalizers")));
-	if (deleting) {
-		int64_t left = doc_int(live, "metadata.deletionGracePeriodSeconds", 0);
-		if (grace >= left && !(grace == 0 && !held)) { /* grace only shrinks */
-			bool same = node_equal(meta, node_from(rq->a, doc_get(live, "metadata")));
-			if (!same)
-				return put(rq, o, live, out, e);
-			out->status = 200;
-			out->doc = doc_as_served(rq->a, rq->res, doc_ref(live));
-			return 0;
-		}
-	}
-	if (!held && grace == 0) {
-		if (graceful) /* as watchers see it go */
-			mark(rq, o, live, 0);
+	if (left)
+		bring_forward(rq, o, live, left, grace);
+	else if (!deleting && (graceful || held)) /* as watchers see it go, also when it goes at once */
+		mark(rq, o, live, grace);
+	if (!held && grace == 0)
 		return remove_now(rq, o, live, graceful || rq->res->def.shows_deleted, out, e);
-	}
-	mark(rq, o, live, grace);
+	if (deleting && node_equal(meta, node_from(rq->a, doc_get(live, "metadata"))))
+		return as_it_is(rq, live, out);
 	return put(rq, o, live, out, e);
 }
 
@@ -313,15 +336,13 @@ int write_delete(struct rq *rq, struct outcome *out, struct err *e)
 int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e)
 {
 	struct delete_options opts;
-	struct filter f;
 	struct doc **docs;
+	struct str token;
 	size_t n;
 	int64_t rev;
 	int rc;
 
-	if ((rc = options_read(rq, &opts, e)) < 0 ||
-		(rc = filter_parse(rq, rq_param(rq, "labelSelector"), rq_param(rq, "fieldSelector"), &f, e)) < 0 ||
-		(rc = list_collect(rq, &f, &docs, &n, &rev, e)) < 0)
+	if ((rc = options_read(rq, &opts, e)) < 0 || (rc = list_asked(rq, &docs, &n, &rev, &token, e)) < 0)
 		return rc;
 	for (size_t i = 0; i < n; i++) {
 		struct outcome one = { 0 };
@@ -333,7 +354,8 @@ int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e)
 		err_init(e);
 	}
 	rq->name = STR_NULL;
-	struct node *meta = node_pack(rq->a, "{resourceVersion:o}", node_strf(rq->a, "%lld", (long long)rev));
+	struct node *meta =
+		node_pack(rq->a, "{resourceVersion:o, continue:S}", node_strf(rq->a, "%lld", (long long)rev), token);
 	struct node *items = node_list(rq->a);
 	for (size_t i = 0; i < n; i++)
 		node_add(items, node_from(rq->a, doc_root(docs[i])));

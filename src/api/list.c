@@ -319,6 +319,20 @@ int list_collect(
 	return 0;
 }
 
+int list_asked(struct rq *rq, struct doc ***ret, size_t *ret_n, int64_t *ret_rev, struct str *ret_token, struct err *e)
+{
+	struct list_query q;
+	struct listing l;
+
+	if (query_read(rq, &q, e) < 0 || list_run(rq, &q, &l, e) < 0)
+		return -e->code;
+	*ret = l.docs;
+	*ret_n = l.n;
+	*ret_rev = l.rev;
+	*ret_token = l.next.n ? token_make(rq, l.rev, l.next) : STR_NULL;
+	return 0;
+}
+
 static void list_meta(const struct listing *l, struct str token, bool count, struct buf *out)
 {
 	buf_printf(out, "\"metadata\":{\"resourceVersion\":\"%lld\"", (long long)l->rev);

@@ -1,0 +1,130 @@
+/* How objects begin and end: deletions that come twice, collections, labels and ports that stay, and what admission refuses. */
+#include "api/api_fixture.h"
+
+#define SPACES "/api/v1/namespaces"
+#define MERGE "application/merge-patch+json"
+
+/* ---- deletion -------------------------------------------------------------------------------- */
+
+static void run_pod(struct fixture *f, const char *name)
+{
+	char body[300];
+
+	snprintf(body, sizeof(body),
+		"{\"metadata\":{\"name\":\"%s\"},\"spec\":{\"nodeName\":\"n\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}",
+		name);
+	expect(f, 201, call(f, "POST", PODS, body));
+}
+
+static void a_second_deletion_only_shortens(void **state)
+{
+	struct fixture *f = *state;
+
+	run_pod(f, "p");
+	expect(f, 200, call(f, "DELETE", PODS "/p", "{\"gracePeriodSeconds\":600}"));
+	char *end = xstrdup(get(f, "metadata.deletionTimestamp")), *generation = xstrdup(get(f, "metadata.generation"));
+
+	/* its own 30 seconds are nobody's wish now */
+	expect(f, 200, call(f, "DELETE", PODS "/p", NULL));
+	assert_string_equal(get(f, "metadata.deletionGracePeriodSeconds"), "600");
+	expect(f, 200,
+		call(f, "DELETE", PODS "/p", "{\"gracePeriodSeconds\":700,\"propagationPolicy\":\"Foreground\"}"));
+	assert_string_equal(get(f, "metadata.deletionGracePeriodSeconds"), "600");
+	assert_string_equal(get(f, "metadata.finalizers"), "");
+	assert_string_equal(get(f, "metadata.deletionTimestamp"), end);
+
+	expect(f, 200, call(f, "DELETE", PODS "/p", "{\"gracePeriodSeconds\":100}"));
+	assert_string_equal(get(f, "metadata.deletionGracePeriodSeconds"), "100");
+	assert_string_equal(get(f, "metadata.generation"), generation);
+	struct wall was, is;
+	assert_true(wall_parse(str_c(end), &was) && wall_parse(str_c(get(f, "metadata.deletionTimestamp")), &is));
+	assert_int_equal(wall_s(was) - wall_s(is), 500); /* counted from when it began */
+	expect(f, 200, call(f, "DELETE", PODS "/p", "{\"gracePeriodSeconds\":0}"));
+	expect(f, 404, call(f, "GET", PODS "/p", NULL));
+	free(end);
+	free(generation);
+}
+
+static void a_negative_time_is_a_second(void **state)
+{
+	struct fixture *f = *state;
+
+	run_pod(f, "p");
+	expect(f, 200, call(f, "DELETE", PODS "/p?gracePeriodSeconds=-1", NULL));
+	assert_string_equal(get(f, "metadata.deletionGracePeriodSeconds"), "1");
+	run_pod(f, "q");
+	expect(f, 200, call(f, "DELETE", PODS "/q", "{\"gracePeriodSeconds\":-5}"));
+	assert_string_equal(get(f, "metadata.deletionGracePeriodSeconds"), "1");
+}
+
+static size_t listed(struct fixture *f, const char *url)
+{
+	expect(f, 200, call(f, "GET", url, NULL));
+	return val_len(doc_get(f->doc, "items"));
+}
+
+static void a_collection_is_deleted_as_far_as_was_asked(void **state)
+{
+	struct fixture *f = *state;
+	char url[600];
+
+	for (int i = 0; i < 4; i++) {
+		char body[100];
+
+		snprintf(body, sizeof(body), "{\"metadata\":{\"name\":\"m%d\",\"labels\":{\"a\":\"b\"}}}", i);
+		expect(f, 201, call(f, "POST", CM, body));
+	}
+	expect(f, 200, call(f, "DELETE", CM "?labelSelector=a%3Db&limit=1", NULL));
+	assert_int_equal(val_len(doc_get(f->doc, "items")), 1);
+	snprintf(url, sizeof(url), CM "?labelSelector=a%%3Db&limit=2&continue=%s", get(f, "metadata.continue"));
+	assert_int_equal(listed(f, CM "?labelSelector=a%3Db"), 3);
+	expect(f, 200, call(f, "DELETE", url, NULL));
+	assert_int_equal(listed(f, CM "?labelSelector=a%3Db"), 1);
+	expect(f, 400, call(f, "DELETE", CM "?limit=x", NULL));
+	expect(f, 200, call(f, "DELETE", CM "?labelSelector=a%3Db&dryRun=All", NULL));
+	expect(f, 200, call(f, "GET", CM "/m3", NULL));
+	expect(f, 200, call(f, "DELETE", CM "?labelSelector=a%3Db", NULL));
+	assert_string_equal(get(f, "metadata.continue"), "");
+	expect(f, 404, call(f, "GET", CM "/m3", NULL));
+}
+
+/* ---- namespaces ------------------------------------------------------------------------------ */
+
+static bool is_called(struct fixture *f, const char *name)
+{
+	return val_is(val_get(doc_get(f->doc, "metadata.labels"), "kubernetes.io/metadata.name"), name);
+}
+
+static void a_namespace_is_labelled_with_its_name_for_good(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", SPACES,
+			"{\"metadata\":{\"name\":\"one\",\"labels\":{\"kubernetes.io/metadata.name\":\"kube-system\"}}}"));
+	assert_true(is_called(f, "one"));
+	expect(f, 200,
+		call_as(f, "PATCH", SPACES "/one", MERGE, NULL,
+			"{\"metadata\":{\"labels\":{\"kubernetes.io/metadata.name\":\"kube-system\",\"a\":\"b\"}}}"));
+	assert_true(is_called(f, "one"));
+	expect(f, 200, call(f, "PUT", SPACES "/one", "{\"metadata\":{\"name\":\"one\"}}"));
+	assert_true(is_called(f, "one"));
+	expect(f, 200,
+		call_as(f, "PATCH", SPACES "/one?fieldManager=m&force=true", "application/apply-patch+yaml", NULL,
+			"{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"one\",\"labels\":{\"kubernetes.io/metadata.name\":\"x\"}}}"));
+	assert_true(is_called(f, "one"));
+	expect(f, 201, call(f, "POST", SPACES, "{\"metadata\":{\"generateName\":\"two-\"}}"));
+	assert_true(is_called(f, get(f, "metadata.name")));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_second_deletion_only_shortens, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_negative_time_is_a_second, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_collection_is_deleted_as_far_as_was_asked, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_namespace_is_labelled_with_its_name_for_good, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
