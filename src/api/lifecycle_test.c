@@ -1,6 +1,7 @@
 /* How objects begin and end: deletions that come twice, collections, labels and ports that stay, and what admission refuses. */
 #include "api/api_fixture.h"
 
+#define SERVICES "/api/v1/namespaces/default/services"
 #define SPACES "/api/v1/namespaces"
 #define MERGE "application/merge-patch+json"
 
@@ -117,6 +118,49 @@ static void a_namespace_is_labelled_with_its_name_for_good(void **state)
 	assert_true(is_called(f, get(f, "metadata.name")));
 }
 
+/* ---- Services -------------------------------------------------------------------------------- */
+
+static void a_node_port_belongs_to_a_ports_name(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"name\":\"a\",\"port\":80,\"nodePort\":30111},"
+			"{\"name\":\"b\",\"port\":81,\"nodePort\":30112}]}}"));
+	expect(f, 200,
+		call(f, "PUT", SERVICES "/s",
+			"{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"name\":\"a\",\"port\":8080},"
+			"{\"name\":\"b\",\"port\":80}]}}"));
+	assert_int_equal(val_int(val_get(val_at(doc_get(f->doc, "spec.ports"), 0), "nodePort"), 0), 30111);
+	assert_int_equal(val_int(val_get(val_at(doc_get(f->doc, "spec.ports"), 1), "nodePort"), 0), 30112);
+	/* somebody else's already */
+	expect(f, 200,
+		call(f, "PUT", SERVICES "/s",
+			"{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"name\":\"a\",\"port\":8080},"
+			"{\"name\":\"b\",\"port\":80,\"nodePort\":30111}]}}"));
+	assert_int_equal(val_int(val_get(val_at(doc_get(f->doc, "spec.ports"), 1), "nodePort"), 0), 30111);
+	assert_int_not_equal(val_int(val_get(val_at(doc_get(f->doc, "spec.ports"), 0), "nodePort"), 0), 30111);
+}
+
+static void both_protocols_of_a_port_get_one_number(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 3; i++) {
+		char body[300];
+
+		snprintf(body, sizeof(body),
+			"{\"metadata\":{\"name\":\"dns%d\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"name\":\"t\",\"port\":53},"
+			"{\"name\":\"u\",\"port\":53,\"protocol\":\"UDP\"}]}}",
+			i);
+		expect(f, 201, call(f, "POST", SERVICES, body));
+		struct val ports = doc_get(f->doc, "spec.ports");
+		assert_true(val_int(val_get(val_at(ports, 0), "nodePort"), 0) > 0);
+		assert_true(val_equal(val_get(val_at(ports, 0), "nodePort"), val_get(val_at(ports, 1), "nodePort")));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -124,6 +168,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_negative_time_is_a_second, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_collection_is_deleted_as_far_as_was_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_namespace_is_labelled_with_its_name_for_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_node_port_belongs_to_a_ports_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(both_protocols_of_a_port_get_one_number, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

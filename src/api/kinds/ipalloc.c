@@ -364,13 +364,36 @@ static bool had_port(struct val old, struct str proto, int64_t port)
 	return false;
 }
 
-/* An old port of the same name or number keeps its node port when the client left it out. */
-static int64_t port_before(struct val old, struct node *port)
+static bool is_named(struct node *ports, int64_t node_port)
 {
-	for (struct val_iter it = val_iter(val_path(old, "spec.ports")); val_next(&it);)
-		if (val_int(val_get(it.val, "port"), 0) == node_int_of(node_getc(port, "port"), -1) &&
-			str_eq(val_str(val_get(it.val, "protocol")), node_text_str(node_getc(port, "protocol"))))
-			return val_int(val_get(it.val, "nodePort"), 0);
+	for (size_t i = 0; i < node_len(ports); i++)
+		if (node_int_of(node_getc(node_at(ports, i), "nodePort"), 0) == node_port)
+			return true;
+	return false;
+}
+
+/* A port of the same name keeps its node port when the writer left it out, whatever else of it changed: clients know it. */
+static int64_t port_before(struct val old, struct node *ports, struct node *port)
+{
+	for (struct val_iter it = val_iter(val_path(old, "spec.ports")); val_next(&it);) {
+		int64_t had = val_int(val_get(it.val, "nodePort"), 0);
+
+		if (str_eq(val_str(val_get(it.val, "name")), node_text_str(node_getc(port, "name"))))
+			return is_named(ports, had) ? 0 : had;
+	}
+	return 0;
+}
+
+/* One number for both protocols of a port, as DNS wants. 0: no other has one. */
+static int64_t port_of_twin(struct node *ports, struct node *port)
+{
+	for (size_t i = 0; i < node_len(ports); i++) {
+		struct node *p = node_at(ports, i);
+		int64_t has = node_int_of(node_getc(p, "nodePort"), 0);
+
+		if (has && node_int_of(node_getc(p, "port"), 0) == node_int_of(node_getc(port, "port"), -1))
+			return has;
+	}
 	return 0;
 }
 
@@ -389,6 +412,18 @@ static int take_any_port(struct rq *rq, struct str proto, int64_t *ret, struct e
 		}
 	}
 	return err_set(e, ERR_INTERNAL, "Internal error occurred: failed to allocate a nodePort: range is full");
+}
+
+/* wish: where it is free for this protocol; 0: none. */
+static int take_new_port(struct rq *rq, int64_t wish, struct str proto, int64_t *ret, struct err *e)
+{
+	struct str key = arena_strf(rq->a, "%.*s:%lld", STR_ARG(proto), (long long)wish);
+
+	if (!wish || !take(rq->api->ipalloc, key))
+		return take_any_port(rq, proto, ret, e);
+	remember(rq, key);
+	*ret = wish;
+	return 0;
 }
 
 static int take_port(struct rq *rq, struct node *svc, size_t i, struct str proto, int64_t port, struct err *e)
@@ -419,11 +454,11 @@ static int allocate_ports(struct rq *rq, struct node *svc, struct val old, bool 
 		int64_t port = node_int_of(node_getc(p, "nodePort"), 0);
 		int rc = 0;
 		if (!port)
-			port = port_before(old, p);
+			port = port_before(old, ports, p);
 		if (!port && !any)
 			continue;
 		if (!port)
-			rc = take_any_port(rq, proto, &port, e);
+			rc = take_new_port(rq, val_has(old) ? 0 : port_of_twin(ports, p), proto, &port, e);
 		else if (!had_port(old, proto, port))
 			rc = take_port(rq, svc, i, proto, port, e);
 		if (rc < 0)
