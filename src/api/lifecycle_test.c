@@ -3,6 +3,7 @@
 
 #define SERVICES "/api/v1/namespaces/default/services"
 #define SPACES "/api/v1/namespaces"
+#define CLASSES "/apis/scheduling.k8s.io/v1/priorityclasses"
 #define MERGE "application/merge-patch+json"
 
 /* ---- deletion -------------------------------------------------------------------------------- */
@@ -161,6 +162,34 @@ static void both_protocols_of_a_port_get_one_number(void **state)
 	}
 }
 
+/* ---- admission ------------------------------------------------------------------------------- */
+
+static void there_is_one_default_priority(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", CLASSES,
+			"{\"metadata\":{\"name\":\"a\"},\"value\":1,\"globalDefault\":true,\"preemptionPolicy\":\"Never\"}"));
+	expect(f, 403, call(f, "POST", CLASSES, "{\"metadata\":{\"name\":\"b\"},\"value\":2,\"globalDefault\":true}"));
+	assert_string_equal(get(f, "message"),
+		"priorityclasses.scheduling.k8s.io \"b\" is forbidden: PriorityClass a is already marked as default. Only one default can exist");
+	expect(f, 201, call(f, "POST", CLASSES, "{\"metadata\":{\"name\":\"b\"},\"value\":2}"));
+	expect(f, 403, call_as(f, "PATCH", CLASSES "/b", MERGE, NULL, "{\"globalDefault\":true}"));
+	expect(f, 200, call_as(f, "PATCH", CLASSES "/a", MERGE, NULL, "{\"description\":\"x\"}"));
+
+	expect(f, 403,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"preemptionPolicy\":\"PreemptLowerPriority\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	assert_string_equal(get(f, "message"),
+		"pods \"p\" is forbidden: the string value of PreemptionPolicy (PreemptLowerPriority) must not be provided in pod spec; "
+		"priority admission controller computed Never from the given PriorityClass name");
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"preemptionPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	expect(f, 200, call(f, "DELETE", CLASSES "/a", NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +199,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_namespace_is_labelled_with_its_name_for_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_node_port_belongs_to_a_ports_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(both_protocols_of_a_port_get_one_number, setup, teardown),
+		cmocka_unit_test_setup_teardown(there_is_one_default_priority, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

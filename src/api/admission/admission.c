@@ -170,22 +170,41 @@ static int priority(struct rq *rq, struct node *pod, struct err *e)
 			"pods \"%.*s\" is forbidden: no PriorityClass with name %.*s was found", STR_ARG(rq->name),
 			STR_ARG(name));
 	int64_t value = pc ? doc_int(pc, "value", 0) : 0;
-	struct str preempt = pc ? doc_str(pc, "preemptionPolicy") : STR_NULL;
+	struct str preempt = pc ? doc_str(pc, "preemptionPolicy") : STR_NULL,
+		   said = node_text_str(node_getc(spec, "preemptionPolicy"));
 	int rc = 0;
+
+	if (!preempt.n)
+		preempt = STR("PreemptLowerPriority");
 	if (given && node_int_of(given, 0) != value) {
 		rc = err_set(e, ERR_FORBIDDEN,
 			"pods \"%.*s\" is forbidden: the integer value of priority (%lld) must not be provided in pod spec; priority admission controller computed %lld from the given PriorityClass name",
 			STR_ARG(rq->name), (long long)node_int_of(given, 0), (long long)value);
+	} else if (said.n && !str_eq(said, preempt)) {
+		rc = err_set(e, ERR_FORBIDDEN,
+			"pods \"%.*s\" is forbidden: the string value of PreemptionPolicy (%.*s) must not be provided in pod spec; priority admission controller computed %.*s from the given PriorityClass name",
+			STR_ARG(rq->name), STR_ARG(said), STR_ARG(preempt));
 	} else {
 		if (pc && !name.n)
 			node_setc(spec, "priorityClassName", node_str(rq->a, doc_name(pc)));
 		node_setc(spec, "priority", node_int(rq->a, value));
-		if (!node_getc(spec, "preemptionPolicy"))
-			node_setc(spec, "preemptionPolicy",
-				preempt.n ? node_str(rq->a, preempt) : node_c(rq->a, "PreemptLowerPriority"));
+		node_setc(spec, "preemptionPolicy", node_str(rq->a, preempt));
 	}
 	doc_unref(pc);
 	return rc;
+}
+
+/* Of two defaults nobody could say which counts. */
+static int one_default(struct rq *rq, struct val class, struct err *e)
+{
+	auto_(doc_unref) struct doc *has =
+		val_bool(val_get(class, "globalDefault"), false) ? default_priority_class(rq) : NULL;
+
+	if (!has || str_eq(doc_name(has), val_str(val_path(class, "metadata.name"))))
+		return 0;
+	return admit_forbid(rq, rq->name, e,
+		rq_f(rq, "PriorityClass %.*s is already marked as default. Only one default can exist",
+			STR_ARG(doc_name(has))));
 }
 
 /* What was computed at the pod's creation is not for its writers to repeat. */
@@ -283,6 +302,8 @@ int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
 		rc = csr_admit(rq, object, old, e);
 	if (rc >= 0 && !rq->res->def.group[0] && !strcmp(rq->res->def.resource, "persistentvolumeclaims"))
 		rc = admit_claim_size(rq, object, old, e);
+	if (rc >= 0 && !strcmp(rq->res->def.resource, "priorityclasses"))
+		rc = one_default(rq, object, e);
 	return rc;
 }
 
