@@ -4,6 +4,7 @@
 #define SERVICES "/api/v1/namespaces/default/services"
 #define SPACES "/api/v1/namespaces"
 #define CLASSES "/apis/scheduling.k8s.io/v1/priorityclasses"
+#define LIMITS "/api/v1/namespaces/default/limitranges"
 #define MERGE "application/merge-patch+json"
 
 /* ---- deletion -------------------------------------------------------------------------------- */
@@ -190,6 +191,28 @@ static void there_is_one_default_priority(void **state)
 	expect(f, 200, call(f, "DELETE", CLASSES "/a", NULL));
 }
 
+static void a_resize_keeps_to_the_limits(void **state)
+{
+	struct fixture *f = *state;
+	static const char size[] =
+		"{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"resources\":{\"requests\":{\"cpu\":\"%s\"},\"limits\":{\"cpu\":\"2\"}}}]}}";
+	char body[300];
+
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\","
+			"\"resources\":{\"requests\":{\"cpu\":\"1\"},\"limits\":{\"cpu\":\"2\"}}}]}}"));
+	expect(f, 201,
+		call(f, "POST", LIMITS,
+			"{\"metadata\":{\"name\":\"l\"},\"spec\":{\"limits\":[{\"type\":\"Container\",\"min\":{\"cpu\":\"500m\"}}]}}"));
+	snprintf(body, sizeof(body), size, "100m");
+	expect(f, 403, call_as(f, "PATCH", PODS "/p/resize", "application/strategic-merge-patch+json", NULL, body));
+	assert_string_equal(get(f, "message"),
+		"pods \"p\" is forbidden: minimum cpu usage per Container is 500m, but request is 100m");
+	snprintf(body, sizeof(body), size, "600m");
+	expect(f, 200, call_as(f, "PATCH", PODS "/p/resize", "application/strategic-merge-patch+json", NULL, body));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +223,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_node_port_belongs_to_a_ports_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(both_protocols_of_a_port_get_one_number, setup, teardown),
 		cmocka_unit_test_setup_teardown(there_is_one_default_priority, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_resize_keeps_to_the_limits, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -209,11 +209,12 @@ static int check_object(struct rq *rq, struct val object, bool claim, struct doc
 
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e)
 {
-	bool core = !rq->res->def.group[0] && !rq->sub.n,
-	     claim = core && !strcmp(rq->res->def.resource, "persistentvolumeclaims");
-	bool pod = core && !val_has(old) && !strcmp(rq->res->def.resource, "pods");
+	bool core = !rq->res->def.group[0],
+	     claim = core && !rq->sub.n && !strcmp(rq->res->def.resource, "persistentvolumeclaims"),
+	     pod = core && !strcmp(rq->res->def.resource, "pods"),
+	     sized = str_is(rq->sub, "resize") || (!rq->sub.n && !val_has(old));
 
-	if (!pod && !claim)
+	if (!claim && !(pod && sized))
 		return 0;
 	struct cache_list l = limit_ranges(rq);
 	for (size_t i = 0; i < l.n; i++) {
