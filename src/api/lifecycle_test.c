@@ -213,6 +213,31 @@ static void a_resize_keeps_to_the_limits(void **state)
 	expect(f, 200, call_as(f, "PATCH", PODS "/p/resize", "application/strategic-merge-patch+json", NULL, body));
 }
 
+static void who_tightens_a_namespace_hears_of_pods_that_are_alike_once(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 3; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "p%d", i);
+		run_pod(f, name);
+	}
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"q\"},\"spec\":{\"hostNetwork\":true,\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", SPACES "/default?dryRun=All", MERGE, NULL,
+			"{\"metadata\":{\"labels\":{\"pod-security.kubernetes.io/enforce\":\"restricted\"}}}"));
+	assert_non_null(strstr(f->last->warning,
+		"existing pods in namespace \\\"default\\\" violate the new PodSecurity enforce level \\\"restricted:latest\\\""));
+	assert_non_null(strstr(f->last->warning,
+		"p0 (and 2 other pods): allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile"));
+	assert_non_null(strstr(f->last->warning, "q: host namespaces, allowPrivilegeEscalation != false"));
+	assert_null(strstr(f->last->warning, "p1"));
+	assert_null(strstr(f->last->warning, "hostNetwork=true"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -224,6 +249,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(both_protocols_of_a_port_get_one_number, setup, teardown),
 		cmocka_unit_test_setup_teardown(there_is_one_default_priority, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_resize_keeps_to_the_limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			who_tightens_a_namespace_hears_of_pods_that_are_alike_once, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -211,30 +211,51 @@ static bool must_be_said(struct str name)
 	return false;
 }
 
-static void unsaid_by(struct val container, const struct quota_list *hard, struct quota_list *missing)
+static bool says(struct arena *a, struct val container, struct str name)
 {
-	struct quota_list requests = QUOTA_LIST(missing->a), limits = QUOTA_LIST(missing->a),
-			  names = QUOTA_LIST(missing->a);
+	struct quota_list requests = QUOTA_LIST(a), limits = QUOTA_LIST(a), names = QUOTA_LIST(a);
 
 	quota_read(&requests, val_path(container, "resources.requests"));
 	quota_read(&limits, val_path(container, "resources.limits"));
 	compute_names(&requests, &limits, &names);
-	for (size_t i = 0; i < hard->n; i++)
-		if (must_be_said(hard->items[i].name) && !quota_get(&names, hard->items[i].name))
-			quota_set(missing, hard->items[i].name, (struct quantity){ 0 });
+	return quota_get(&names, name) != NULL;
 }
 
-struct str quota_unsaid(struct arena *a, const struct quota_list *hard, struct val pod)
+static int by_name(const void *a, const void *b)
+{
+	return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+/* The containers that do not say it, by name, each once. */
+static struct str silent(struct arena *a, struct val pod, struct str resource)
 {
 	static const char *const lists[] = { "spec.containers", "spec.initContainers" };
-	struct quota_list missing = QUOTA_LIST(a);
+	size_t room = val_len(val_path(pod, lists[0])) + val_len(val_path(pod, lists[1])), n = 0;
+	struct str *names = ARENA_ARRAY(a, struct str, room + 1);
 	auto_buf struct buf b = BUF_INIT;
 
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		for (struct val_iter it = val_iter(val_path(pod, lists[i])); val_next(&it);)
-			unsaid_by(it.val, hard, &missing);
-	for (size_t i = 0; i < missing.n; i++)
-		buf_printf(&b, "%s%.*s", i ? "," : "", STR_ARG(missing.items[i].name));
+			if (!says(a, it.val, resource))
+				names[n++] = val_str(val_get(it.val, "name"));
+	qsort(names, n, sizeof(*names), by_name);
+	for (size_t i = 0; i < n; i++)
+		if (!i || !str_eq(names[i], names[i - 1]))
+			buf_printf(&b, "%s%.*s", i ? "," : "", STR_ARG(names[i]));
+	return arena_str(a, buf_view(&b));
+}
+
+struct str quota_unsaid(struct arena *a, const struct quota_list *hard, struct val pod)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < hard->n; i++) {
+		struct str resource = hard->items[i].name,
+			   names = must_be_said(resource) ? silent(a, pod, resource) : STR_NULL;
+
+		if (names.n)
+			buf_printf(&b, "%s%.*s for: %.*s", b.n ? "; " : "", STR_ARG(resource), STR_ARG(names));
+	}
 	return arena_str(a, buf_view(&b));
 }
 

@@ -84,13 +84,16 @@ static void scopes_choose_pods(void **state)
 static void cpu_and_memory_must_be_said(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *hard = parse("{cpu: 1, limits.memory: 1, pods: 1}"),
-				    *pod = parse("{spec: {containers: [{resources: {requests: {cpu: 1}}}, {}]}}");
+	auto_(doc_unref) struct doc *
+		hard = parse("{cpu: 1, limits.memory: 1, pods: 1}"),
+	       *pod = parse(
+		       "{spec: {containers: [{name: b, resources: {requests: {cpu: 1}}}, {name: c}], initContainers: [{name: a}]}}");
 	struct quota_list l = QUOTA_LIST(a);
 
 	(void)state;
 	quota_read(&l, doc_root(hard));
-	assert_string_equal(arena_cstr(a, quota_unsaid(a, &l, doc_root(pod))), "cpu,limits.memory");
+	assert_string_equal(
+		arena_cstr(a, quota_unsaid(a, &l, doc_root(pod))), "cpu for: a,c; limits.memory for: a,b,c");
 }
 
 int main(void)

@@ -91,7 +91,7 @@ def test_quota_takes_exactly_what_fits(server, ns):
 
 def test_quota_wants_to_know_and_gives_back(server, ns):
     quota(server, ns, {"limits.memory": "1Gi", "configmaps": "3"})
-    assert "failed quota: q: must specify limits.memory" in refused(403, server.kube.create, path("pods", ns), pod())
+    assert "failed quota: q: must specify limits.memory for: c" in refused(403, server.kube.create, path("pods", ns), pod())
     server.kube.create(path("configmaps", ns) + "?dryRun=All", {"metadata": {"name": "dry"}})
     server.kube.create(path("configmaps", ns), {"metadata": {"name": "one"}})
     refused(409, server.kube.create, path("configmaps", ns), {"metadata": {"name": "one"}})

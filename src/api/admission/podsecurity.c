@@ -160,30 +160,62 @@ void podsecurity_labels(struct rq *rq, struct val labels, struct err *e)
 	}
 }
 
+/* Pods that break the same rules: the first of them, and how many. */
+struct alike {
+	struct str reasons, first;
+	size_t n;
+};
+
+static void note_pod(struct alike *groups, size_t *n_groups, struct str reasons, struct str pod)
+{
+	size_t i = 0;
+
+	while (i < *n_groups && !str_eq(groups[i].reasons, reasons))
+		i++;
+	if (i == *n_groups)
+		groups[(*n_groups)++] = (struct alike){ reasons, pod, 0 };
+	groups[i].n++;
+}
+
+static int by_pod(const void *a, const void *b)
+{
+	return str_cmp(((const struct alike *)a)->first, ((const struct alike *)b)->first);
+}
+
+static void warn_alike(struct rq *rq, const struct alike *g)
+{
+	const char *more = g->n == 1 ? "" :
+		g->n == 2            ? " (and 1 other pod)" :
+				       rq_f(rq, " (and %zu other pods)", g->n - 1);
+
+	rq_warn(rq, "%.*s%s: %.*s", STR_ARG(g->first), more, STR_ARG(g->reasons));
+}
+
 /* Who tightens a namespace hears which pods in it would not be let in any more. */
 void podsecurity_namespace(struct rq *rq, struct val ns, struct val old)
 {
 	struct policy_label p = label_of(val_path(ns, "metadata.labels"), "enforce"),
 			    was = label_of(val_path(old, "metadata.labels"), "enforce");
 	struct cache *pods = api_cache(rq->api, "", "pods");
-	bool head = false;
+	size_t n_groups = 0;
 	int64_t rev;
 
 	if (rq->sub.n || p.level <= was.level)
 		return;
 	struct cache_list l =
 		cache_list(pods, rq->a, arena_strf(rq->a, "%.*s/", STR_ARG(rq->name)), STR_NULL, PODS_LOOKED_AT, &rev);
+	struct alike *groups = ARENA_ARRAY(rq->a, struct alike, l.n + 1);
 	for (size_t i = 0; i < l.n; i++) {
-		struct str bad = podsecurity_violations(
+		struct str bad = podsecurity_reasons(
 			rq, p.level, doc_get(l.items[i].doc, "spec"), doc_get(l.items[i].doc, "metadata.annotations"));
-		if (!bad.n)
-			continue;
-		if (!head)
-			rq_warn(rq,
-				"existing pods in namespace \"%.*s\" violate the new PodSecurity enforce level "
-				"\"%s:%.*s\"",
-				STR_ARG(rq->name), level_names[p.level], STR_ARG(p.version));
-		head = true;
-		rq_warn(rq, "%.*s: %.*s", STR_ARG(doc_name(l.items[i].doc)), STR_ARG(bad));
+
+		if (bad.n)
+			note_pod(groups, &n_groups, bad, doc_name(l.items[i].doc));
 	}
+	if (n_groups)
+		rq_warn(rq, "existing pods in namespace \"%.*s\" violate the new PodSecurity enforce level \"%s:%.*s\"",
+			STR_ARG(rq->name), level_names[p.level], STR_ARG(p.version));
+	qsort(groups, n_groups, sizeof(*groups), by_pod);
+	for (size_t i = 0; i < n_groups; i++)
+		warn_alike(rq, &groups[i]);
 }

@@ -6,7 +6,8 @@
 struct look { /* at one pod */
 	struct rq *rq;
 	struct val spec, notes;
-	struct buf out; /* what is wrong: "reason (detail), …" */
+	bool brief;
+	struct buf out; /* what is wrong: "reason (detail), …", or without details */
 };
 
 /* ---- words ----------------------------------------------------------------------------------- */
@@ -45,7 +46,9 @@ static struct str setters(struct look *l, bool pod, const char *and_or, const st
 
 static void wrong(struct look *l, const char *reason, const char *detail)
 {
-	buf_printf(&l->out, "%s%s (%s)", l->out.n ? ", " : "", reason, detail);
+	buf_printf(&l->out, "%s%s", l->out.n ? ", " : "", reason);
+	if (!l->brief)
+		buf_printf(&l->out, " (%s)", detail);
 }
 
 #define DETAIL(l, ...) arena_printf((l)->rq->a, __VA_ARGS__)
@@ -505,9 +508,9 @@ static const struct {
 	{ RESTRICTED, false, check_seccomp_restricted },
 };
 
-struct str podsecurity_violations(struct rq *rq, enum level level, struct val spec, struct val notes)
+static struct str look_at(struct rq *rq, enum level level, struct val spec, struct val notes, bool brief)
 {
-	struct look l = { .rq = rq, .spec = spec, .notes = notes, .out = BUF_INIT };
+	struct look l = { .rq = rq, .spec = spec, .notes = notes, .brief = brief, .out = BUF_INIT };
 
 	for (size_t i = 0; i < ARRAY_LEN(checks); i++)
 		if (checks[i].level <= level && !(level == RESTRICTED && checks[i].stricter_above))
@@ -515,4 +518,14 @@ struct str podsecurity_violations(struct rq *rq, enum level level, struct val sp
 	struct str s = arena_str(rq->a, buf_view(&l.out));
 	buf_fini(&l.out);
 	return s;
+}
+
+struct str podsecurity_violations(struct rq *rq, enum level level, struct val spec, struct val notes)
+{
+	return look_at(rq, level, spec, notes, false);
+}
+
+struct str podsecurity_reasons(struct rq *rq, enum level level, struct val spec, struct val notes)
+{
+	return look_at(rq, level, spec, notes, true);
 }
