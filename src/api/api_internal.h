@@ -227,6 +227,7 @@ struct rq {
 	struct str verb_text; /* for authorization and audit: "get", "create" … */
 	struct str group, version, resource_name, ns, name, sub, sub_path;
 	bool resource_request, too_long; /* too_long: there is more of the path after sub */
+	bool by_selector;                /* name is that of the field selector of a list or watch */
 	struct resource *res;            /* the row as it was asked for */
 	const struct subresource *subres;
 	/* how to answer */

@@ -113,6 +113,7 @@ static void name_by_selector(struct rq *rq)
 		return;
 	if (field_selector_parse(rq->a, rq_param(rq, "fieldSelector"), &f.fields, &f.n_fields, &e) == 0)
 		rq->name = filter_name(&f);
+	rq->by_selector = rq->name.n > 0;
 }
 
 static bool has_group(const struct identity *id, const char *group)
@@ -180,7 +181,7 @@ int route_authorize(struct rq *rq, struct err *e)
 	};
 	bool is_ns = !rq->group.n && str_is(rq->resource_name, "namespaces") && !rq->ns.n;
 
-	if (is_ns)
+	if (is_ns && !rq->by_selector) /* a list of namespaces is in none of them */
 		at.ns = rq->name;
 	if (rq->api->opts.no_authz || authz_allowed(rq->api, &rq->id, &at, reason, sizeof(reason))) {
 		rq->decision = "allow";
@@ -345,6 +346,19 @@ static int check_name(struct rq *rq, struct err *e)
 	return err_set(e, ERR_BAD_REQUEST, "Name parameter invalid: \"%.*s\": %s", STR_ARG(n), why);
 }
 
+/* A connection is a right of its own only by the methods that upstream routes: who may watch or delete pods/exec must not
+ * get one. */
+static int check_connect(struct rq *rq, struct err *e)
+{
+	static const char *const streams[] = { "GET", "POST", NULL },
+				 *const proxies[] = { "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
+					 NULL };
+
+	if (rq->verb == V_WATCH || !rq->name.n || rq->by_selector || rq->res->def.namespaced != (rq->ns.n > 0))
+		return status_no_such(rq, e);
+	return is_one_of(str_is(rq->sub, "proxy") ? proxies : streams, rq->method) ? 0 : status_not_allowed(rq, e);
+}
+
 /* Whether the row serves what is asked. */
 static int check_served(struct rq *rq, struct err *e)
 {
@@ -358,9 +372,9 @@ static int check_served(struct rq *rq, struct err *e)
 		verbs = rq->subres->verbs;
 	}
 	if (is_connect(rq))
-		return 0;
+		return check_connect(rq, e);
 	if (r->def.namespaced && !rq->ns.n && (rq->name.n || rq->verb == V_CREATE || rq->verb == V_DELETE_COLLECTION) &&
-		rq->verb != V_LIST)
+		!rq->by_selector)
 		return rq->name.n ? status_no_such(rq, e) : status_not_allowed(rq, e);
 	if (!r->def.namespaced && rq->ns.n)
 		return status_no_such(rq, e);

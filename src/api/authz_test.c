@@ -1,0 +1,100 @@
+/* What was authorized is what is done: paths and methods that could mean two things, and what nobody may give himself. */
+#include "api/api_fixture.h"
+#include "api/auth/auth.h"
+
+#define RBAC "/apis/rbac.authorization.k8s.io/v1"
+
+/* ---- paths and methods ----------------------------------------------------------------------- */
+
+static const struct str authenticated[] = { { "system:authenticated", 20 } };
+static const struct identity owner = { .user = { "owner", 5 }, .groups = authenticated, .n_groups = 1 };
+
+/* To the next calls, until the administrator is back. */
+static void as_owner(struct fixture *f)
+{
+	f->as = &owner;
+}
+
+static void as_admin(struct fixture *f)
+{
+	f->as = NULL;
+}
+
+/* May do these verbs with everything in the namespace default. */
+static void owns_default(struct fixture *f, const char *verbs)
+{
+	auto_free char *role = xasprintf("{\"metadata\":{\"name\":\"owner\"},\"rules\":[{\"apiGroups\":[\"*\"],"
+					 "\"resources\":[\"*\"],\"verbs\":[%s]}]}",
+		verbs);
+
+	expect(f, 201, call(f, "POST", RBAC "/namespaces/default/roles", role));
+	expect(f, 201,
+		call(f, "POST", RBAC "/namespaces/default/rolebindings",
+			"{\"metadata\":{\"name\":\"owner\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\","
+			"\"kind\":\"Role\",\"name\":\"owner\"},\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\","
+			"\"kind\":\"User\",\"name\":\"owner\"}]}"));
+}
+
+/* 501: it would have been handed on. */
+static void nodes_are_in_no_namespace(void **state)
+{
+	struct fixture *f = *state;
+
+	owns_default(f, "\"*\"");
+	as_owner(f);
+	expect(f, 403, call(f, "GET", "/api/v1/nodes/n/proxy/pods", ""));
+	expect(f, 404, call(f, "GET", "/api/v1/namespaces/default/nodes/n/proxy/pods", ""));
+	expect(f, 404, call(f, "POST", "/api/v1/namespaces/default/nodes/n/proxy/run", ""));
+	expect(f, 501, call(f, "GET", PODS "/p/proxy/", ""));
+	as_admin(f);
+}
+
+static void a_connection_is_got_or_created(void **state)
+{
+	static const char *const streams[] = { "exec", "attach", "portforward" };
+	struct fixture *f = *state;
+
+	owns_default(f, "\"list\",\"watch\",\"update\",\"patch\",\"delete\",\"deletecollection\"");
+	as_owner(f);
+	for (size_t i = 0; i < ARRAY_LEN(streams); i++) {
+		auto_free char *path = xasprintf(PODS "/p/%s", streams[i]),
+			       *old = xasprintf("/api/v1/watch/namespaces/default/pods/p/%s", streams[i]);
+
+		expect(f, 403, call(f, "GET", path, ""));
+		expect(f, 403, call(f, "POST", path, ""));
+		expect(f, 405, call(f, "PUT", path, ""));
+		expect(f, 405, call(f, "PATCH", path, ""));
+		expect(f, 405, call(f, "DELETE", path, ""));
+		expect(f, 404, call(f, "GET", old, ""));
+	}
+	expect(f, 404, call(f, "GET", PODS "//exec?fieldSelector=metadata.name=p", ""));
+	expect(f, 501, call(f, "DELETE", PODS "/p/proxy/", ""));
+	expect(f, 404, call(f, "GET", "/api/v1/watch/namespaces/default/pods/p/proxy", ""));
+	as_admin(f);
+}
+
+/* Not as if it stood in its namespace. */
+static void a_list_of_one_namespace_is_a_list(void **state)
+{
+	static const char url[] = "/api/v1/namespaces?fieldSelector=metadata.name=default";
+	struct fixture *f = *state;
+
+	owns_default(f, "\"*\"");
+	as_owner(f);
+	expect(f, 200, call(f, "GET", "/api/v1/namespaces/default", ""));
+	expect(f, 403, call(f, "GET", url, ""));
+	as_admin(f);
+	expect(f, 200, call(f, "GET", url, ""));
+	expect(f, 400, call(f, "GET", "/api/v1/pods?watch=1&resourceVersion=x&fieldSelector=metadata.name=p", ""));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(nodes_are_in_no_namespace, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_connection_is_got_or_created, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_list_of_one_namespace_is_a_list, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
