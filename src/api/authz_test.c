@@ -88,12 +88,105 @@ static void a_list_of_one_namespace_is_a_list(void **state)
 	expect(f, 400, call(f, "GET", "/api/v1/pods?watch=1&resourceVersion=x&fieldSelector=metadata.name=p", ""));
 }
 
+/* ---- what nobody may give himself ------------------------------------------------------------ */
+
+#define ROLES RBAC "/clusterroles"
+#define REF(kind, name) \
+	"\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"" kind "\",\"name\":\"" name "\"}"
+#define TO_OWNER "\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"User\",\"name\":\"owner\"}]"
+
+/* May write roles and bindings, everywhere, and read ConfigMaps. */
+static void writes_roles(struct fixture *f)
+{
+	expect(f, 201,
+		call(f, "POST", ROLES,
+			"{\"metadata\":{\"name\":\"owner\"},\"rules\":[{\"apiGroups\":[\"rbac.authorization.k8s.io\"],"
+			"\"resources\":[\"*\"],\"verbs\":[\"get\",\"create\",\"update\",\"patch\",\"delete\"]},"
+			"{\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"],\"verbs\":[\"get\"]}]}"));
+	expect(f, 201,
+		call(f, "POST", RBAC "/clusterrolebindings",
+			"{\"metadata\":{\"name\":\"owner\"}," REF("ClusterRole", "owner") "," TO_OWNER "}"));
+	expect(f, 201,
+		call(f, "POST", ROLES,
+			"{\"metadata\":{\"name\":\"strong\"},\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"secrets\"],"
+			"\"verbs\":[\"get\"]}]}"));
+	expect(f, 201,
+		call(f, "POST", ROLES,
+			"{\"metadata\":{\"name\":\"gatherer\"},\"aggregationRule\":{\"clusterRoleSelectors\":"
+			"[{\"matchLabels\":{\"a\":\"b\"}}]}}"));
+}
+
+static void who_gathers_roles_must_have_all(void **state)
+{
+	struct fixture *f = *state;
+
+	writes_roles(f);
+	as_owner(f);
+	expect(f, 403,
+		call(f, "POST", ROLES,
+			"{\"metadata\":{\"name\":\"all\"},\"aggregationRule\":{\"clusterRoleSelectors\":"
+			"[{\"matchLabels\":{\"kubernetes.io/bootstrapping\":\"rbac-defaults\"}}]}}"));
+	assert_true(body_has(f,
+		"clusterroles.rbac.authorization.k8s.io \\\"all\\\" is forbidden: must have cluster-admin privileges to "
+		"use the aggregationRule"));
+	expect(f, 403,
+		call_as(f, "PATCH", ROLES "/gatherer", "application/merge-patch+json", NULL,
+			"{\"aggregationRule\":null}"));
+	expect(f, 201,
+		call(f, "POST", ROLES,
+			"{\"metadata\":{\"name\":\"fine\"},\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"],"
+			"\"verbs\":[\"get\"]}]}"));
+	as_admin(f);
+}
+
+/* Its label would give what it holds to whoever has a role that gathers by it. */
+static void who_labels_a_role_must_have_it(void **state)
+{
+	static const char label[] =
+		"{\"metadata\":{\"labels\":{\"rbac.authorization.k8s.io/aggregate-to-view\":\"true\"}}}";
+	struct fixture *f = *state;
+
+	writes_roles(f);
+	as_owner(f);
+	expect(f, 403, call_as(f, "PATCH", ROLES "/strong", "application/merge-patch+json", NULL, label));
+	expect(f, 200, call_as(f, "PATCH", ROLES "/owner", "application/merge-patch+json", NULL, label));
+	expect(f, 200,
+		call_as(f, "PATCH", ROLES "/strong", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"finalizers\":[\"a.b/c\"]}}"));
+	as_admin(f);
+}
+
+static void nobody_binds_to_a_role_to_come(void **state)
+{
+	struct fixture *f = *state;
+
+	writes_roles(f);
+	as_owner(f);
+	expect(f, 404,
+		call(f, "POST", RBAC "/clusterrolebindings",
+			"{\"metadata\":{\"name\":\"early\"}," REF("ClusterRole", "to-come") "," TO_OWNER "}"));
+	assert_true(body_has(f, "clusterroles.rbac.authorization.k8s.io \\\"to-come\\\" not found"));
+	expect(f, 404,
+		call(f, "POST", RBAC "/namespaces/default/rolebindings",
+			"{\"metadata\":{\"name\":\"early\"}," REF("Role", "to-come") "," TO_OWNER "}"));
+	expect(f, 403,
+		call(f, "POST", RBAC "/clusterrolebindings",
+			"{\"metadata\":{\"name\":\"strong\"}," REF("ClusterRole", "strong") "," TO_OWNER "}"));
+	as_admin(f);
+	expect(f, 201,
+		call(f, "POST", RBAC "/clusterrolebindings",
+			"{\"metadata\":{\"name\":\"early\"}," REF("ClusterRole", "to-come") "," TO_OWNER "}"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(nodes_are_in_no_namespace, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_connection_is_got_or_created, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_list_of_one_namespace_is_a_list, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_gathers_roles_must_have_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_labels_a_role_must_have_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(nobody_binds_to_a_role_to_come, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

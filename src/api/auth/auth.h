@@ -34,6 +34,9 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 /* NodeRestriction: what a node identity may write. old missing: create; object missing: delete. ERR_FORBIDDEN. */
 int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e);
 
+/* Whether maps a and b differ in nothing but entries of these names, which blanks part. */
+bool auth_same_but(struct val a, struct val b, const char *names);
+
 /* node_pods.c: the pods of each node, for the node authorizer. */
 struct node_pods *node_pods_new(struct cache *pods); /* begins with those that the cache has */
 struct node_pods *node_pods_free(struct node_pods *p);
@@ -42,6 +45,7 @@ void node_pods_event(struct node_pods *p, struct doc *before, struct doc *after)
 enum referent { REFERENT_SECRET, REFERENT_CONFIGMAP, REFERENT_CLAIM, REFERENT_SERVICE_ACCOUNT };
 /* Whether a pod bound to the node refers to the object of that namespace and name. Any thread. */
 bool node_pods_refer(struct node_pods *p, struct str node, enum referent kind, struct str ns, struct str name);
+bool node_pods_refers_to_any(struct val pod); /* to an object of any of these kinds */
 
 /* token.c */
 struct token_cache *token_cache_new(void);

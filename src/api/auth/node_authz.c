@@ -111,30 +111,35 @@ static bool is_bound_here(struct api *api, struct str node, struct str ns, struc
 	return pod && str_eq(doc_str(pod, "spec.nodeName"), node);
 }
 
+/* Read as the list itself will read it: a comma may be escaped. */
 static bool selects_this_node(struct str field_selector, struct str node)
 {
-	for (struct str term, rest = field_selector; str_next(&rest, ',', &term);) {
-		struct str field, value = str_cut(term, '=', &field);
+	auto_(arena_free) struct arena *a = arena_new();
+	struct field_term *terms;
+	struct err e;
+	size_t n;
 
-		if (str_starts(value, STR("=")))
-			value = str_sub(value, 1, value.n);
-		if (str_is(field, "spec.nodeName") && str_eq(value, node))
+	err_init(&e);
+	if (field_selector_parse(a, field_selector, &terms, &n, &e) < 0)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (terms[i].equal && str_is(terms[i].field, "spec.nodeName") && str_eq(terms[i].value, node))
 			return true;
-	}
 	return false;
 }
 
 static bool pods_allowed(struct api *api, struct str node, const struct authz_attrs *at)
 {
+	const char *verbs = !at->sub.n      ? "get delete" :
+		str_is(at->sub, "status")   ? "get update patch" :
+		str_is(at->sub, "eviction") ? "create" :
+					      "";
+
 	if (str_is(at->verb, "list") || str_is(at->verb, "watch"))
 		return !at->sub.n &&
 			(selects_this_node(at->field_selector, node) ||
 				(at->name.n && is_bound_here(api, node, at->ns, at->name)));
-	if (at->sub.n && !str_is(at->sub, "status") && !str_is(at->sub, "eviction"))
-		return false;
-	if (!has_word("get delete update patch create", at->verb))
-		return false;
-	return at->name.n && is_bound_here(api, node, at->ns, at->name);
+	return has_word(verbs, at->verb) && at->name.n && is_bound_here(api, node, at->ns, at->name);
 }
 
 bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at)
@@ -171,21 +176,85 @@ static int forbidden(struct rq *rq, struct err *e, const char *what)
 		rq->res->group_resource[0] ? rq->res->group_resource : rq->res->def.resource, STR_ARG(rq->name), what);
 }
 
+static bool below(struct str domain, const char *of)
+{
+	size_t n = strlen(of);
+
+	return str_is(domain, of) ||
+		(domain.n > n && str_is(str_sub(domain, domain.n - n, domain.n), of) &&
+			domain.p[domain.n - n - 1] == '.');
+}
+
+/* Labels that would let a node draw to itself what is meant for others. */
+static bool is_for_others(struct str label)
+{
+	static const char *const own[] = { "kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch",
+		"beta.kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/instance-type",
+		"topology.kubernetes.io/zone", "topology.kubernetes.io/region",
+		"failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region" };
+	struct str domain, rest = str_cut(label, '/', &domain);
+
+	if (!rest.p || !(below(domain, "kubernetes.io") || below(domain, "k8s.io")))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(own); i++)
+		if (str_is(label, own[i]))
+			return false;
+	return !below(domain, "kubelet.kubernetes.io") && !below(domain, "node.kubernetes.io");
+}
+
+/* A label of a, for others, that b does not have; empty: there is none. */
+static struct str other_label(struct val a, struct val b)
+{
+	for (struct val_iter it = val_iter(a); val_next(&it);)
+		if (is_for_others(it.key) && !val_equal(it.val, val_get_str(b, it.key)))
+			return it.key;
+	return STR_NULL;
+}
+
 static int restrict_node(struct rq *rq, struct str node, struct val object, struct val old, struct err *e)
 {
-	struct str name = val_str(val_path(val_has(object) ? object : old, "metadata.name"));
+	struct val is = val_get(object, "metadata"), was = val_get(old, "metadata"), labels = val_get(is, "labels");
+	struct str name = val_str(val_get(val_has(object) ? is : was, "name")), label;
 
 	if (!str_eq(name, node))
 		return forbidden(rq, e, "a node may change only itself");
-	for (struct val_iter it = val_iter(val_path(object, "metadata.labels")); val_next(&it);) {
-		bool same = val_equal(it.val, val_get_str(val_path(old, "metadata.labels"), it.key));
-
-		if (!same && str_has(it.key, STR("node-restriction.kubernetes.io/")))
-			return forbidden(rq, e, "a node may not set labels under node-restriction.kubernetes.io/");
-	}
-	if (val_has(old) && val_has(object) &&
-		!val_equal(val_path(object, "spec.taints"), val_path(old, "spec.taints")))
+	if (!val_has(object))
+		return 0;
+	label = other_label(labels, val_get(was, "labels"));
+	if (!label.n)
+		label = other_label(val_get(was, "labels"), labels);
+	if (label.n)
+		return forbidden(rq, e, rq_f(rq, "a node may not set its label %.*s", STR_ARG(label)));
+	if (!val_has(old))
+		return 0;
+	if (!val_equal(val_path(object, "spec.taints"), val_path(old, "spec.taints")))
 		return forbidden(rq, e, "a node may not change its taints");
+	if (!val_equal(val_get(is, "ownerReferences"), val_get(was, "ownerReferences")))
+		return forbidden(rq, e, "a node may not change its ownerReferences");
+	return 0;
+}
+
+static bool is_owned_by(struct rq *rq, struct val owners, struct str node)
+{
+	auto_(doc_unref) struct doc *d = api_get(rq->api, "", "nodes", STR_NULL, node);
+	struct val o = val_at(owners, 0);
+
+	return d && val_len(owners) == 1 && val_is(val_get(o, "apiVersion"), "v1") &&
+		val_is(val_get(o, "kind"), "Node") && str_eq(val_str(val_get(o, "name")), node) &&
+		str_eq(val_str(val_get(o, "uid")), doc_uid(d)) && val_bool(val_get(o, "controller"), false) &&
+		!val_bool(val_get(o, "blockOwnerDeletion"), false);
+}
+
+/* It would read what it makes its pod refer to. */
+static int restrict_new_pod(struct rq *rq, struct str node, struct val pod, struct err *e)
+{
+	if (!val_has(val_get(val_path(pod, "metadata.annotations"), "kubernetes.io/config.mirror")))
+		return forbidden(rq, e, "a node may create only mirror pods");
+	if (!is_owned_by(rq, val_path(pod, "metadata.ownerReferences"), node))
+		return forbidden(rq, e, "a node may create only pods that it owns alone, as their controller");
+	if (node_pods_refers_to_any(pod))
+		return forbidden(rq, e,
+			"a node may not create pods that refer to service accounts, secrets, configmaps or claims");
 	return 0;
 }
 
@@ -195,13 +264,18 @@ static int restrict_pod(struct rq *rq, struct str node, struct val object, struc
 
 	if (!str_eq(val_str(val_path(pod, "spec.nodeName")), node))
 		return forbidden(rq, e, "a node may change only pods that are bound to it");
-	if (!val_has(old) && !val_has(val_get(val_path(object, "metadata.annotations"), "kubernetes.io/config.mirror")))
-		return forbidden(rq, e, "a node may create only mirror pods");
+	if (!val_has(old))
+		return restrict_new_pod(rq, node, object, e);
+	if (!val_has(object))
+		return 0;
+	if (!str_is(rq->sub, "status"))
+		return forbidden(rq, e, "a node may change only the status of its pods");
+	if (!val_equal(val_path(object, "metadata.labels"), val_path(old, "metadata.labels")))
+		return forbidden(rq, e, "a node may not change labels through the status");
 	return 0;
 }
 
-/* Whether a and b differ in nothing but entries of these names. */
-static bool same_but(struct val a, struct val b, const char *names)
+bool auth_same_but(struct val a, struct val b, const char *names)
 {
 	for (struct val_iter it = val_iter(a); val_next(&it);)
 		if (!has_word(names, it.key) && !val_equal(it.val, val_get_str(b, it.key)))
@@ -229,8 +303,8 @@ static int restrict_volume(struct rq *rq, struct val object, struct val old, str
 {
 	struct val was = val_path(old, "metadata.finalizers"), is = val_path(object, "metadata.finalizers");
 
-	if (val_has(object) && val_has(old) && same_but(object, old, "metadata") &&
-		same_but(val_get(object, "metadata"), val_get(old, "metadata"),
+	if (val_has(object) && val_has(old) && auth_same_but(object, old, "metadata") &&
+		auth_same_but(val_get(object, "metadata"), val_get(old, "metadata"),
 			"finalizers managedFields resourceVersion") &&
 		keeps_finalizers(was, is) && keeps_finalizers(is, was))
 		return 0;
@@ -252,8 +326,8 @@ int authz_node_restriction(struct rq *rq, struct val object, struct val old, str
 		return restrict_volume(rq, object, old, e);
 	if (!strcmp(resource, "certificatesigningrequests") && !val_has(old) && !csr_fits_node(rq, object, node))
 		return forbidden(rq, e, rq_f(rq, "can only create a node CSR with CN=system:node:%.*s", STR_ARG(node)));
-	if (!strcmp(resource, "leases") &&
+	if ((!strcmp(resource, "leases") || !strcmp(resource, "csinodes")) &&
 		!str_eq(val_str(val_path(val_has(object) ? object : old, "metadata.name")), node))
-		return forbidden(rq, e, "a node may change only its own lease");
+		return forbidden(rq, e, "a node may change only what has its own name");
 	return 0;
 }

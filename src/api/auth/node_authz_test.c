@@ -102,6 +102,141 @@ static void follows_bindings(void **state)
 	assert_false(may_get(f, "a", "secrets", "mine"));
 }
 
+/* ---- what it may write ----------------------------------------------------------------------- */
+
+static const struct str node_groups[] = { { "system:nodes", 12 } };
+static const struct identity node_a = { .user = { "system:node:a", 13 }, .groups = node_groups, .n_groups = 1 };
+
+static bool may_list_pods(struct fixture *f, const char *fields)
+{
+	struct authz_attrs at = { .verb = STR("list"),
+		.resource_request = true,
+		.version = STR("v1"),
+		.resource = STR("pods"),
+		.field_selector = str_c(fields) };
+
+	return authz_allowed(f->api, &node_a, &at, NULL, 0);
+}
+
+/* As the list reads it, this is everything but one phase. */
+static void an_escaped_comma_is_none(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(may_list_pods(f, "spec.nodeName=a"));
+	assert_true(may_list_pods(f, "status.phase!=Failed,spec.nodeName==a"));
+	assert_false(may_list_pods(f, "status.phase!=x\\,spec.nodeName=a"));
+	assert_false(may_list_pods(f, "spec.nodeName!=a"));
+	assert_false(may_list_pods(f, "spec.nodeName=b"));
+	assert_false(may_list_pods(f, ""));
+}
+
+static int patch_as(struct fixture *f, const char *url, const char *body)
+{
+	int status;
+
+	f->as = &node_a;
+	status = call_as(f, "PATCH", url, "application/merge-patch+json", NULL, body);
+	f->as = NULL;
+	return status;
+}
+
+static int create_as(struct fixture *f, const char *url, const char *body)
+{
+	int status;
+
+	f->as = &node_a;
+	status = call(f, "POST", url, body);
+	f->as = NULL;
+	return status;
+}
+
+static int mirror(struct fixture *f, const char *owner, const char *more)
+{
+	auto_free char *body = xasprintf("{\"metadata\":{\"name\":\"mirror\",\"annotations\":"
+					 "{\"kubernetes.io/config.mirror\":\"x\"}%s},\"spec\":{\"nodeName\":\"a\","
+					 "\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]%s}}",
+		owner, more);
+	int status = create_as(f, PODS, body);
+
+	if (status == 201)
+		expect(f, 200, call(f, "DELETE", PODS "/mirror?gracePeriodSeconds=0", ""));
+	return status;
+}
+
+/* Otherwise it could read every Secret by making a pod that refers to it. */
+static void mirror_pods_refer_to_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, create_as(f, "/api/v1/nodes", "{\"metadata\":{\"name\":\"a\"}}"));
+	auto_free char *owner =
+		xasprintf(",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"name\":\"a\","
+			  "\"controller\":true,\"uid\":\"%s\"}]",
+			get(f, "metadata.uid"));
+
+	expect(f, 201, mirror(f, owner, ""));
+	expect(f, 403, mirror(f, "", ""));
+	expect(f, 403, mirror(f, owner, ",\"volumes\":[{\"name\":\"v\",\"secret\":{\"secretName\":\"s\"}}]"));
+	expect(f, 403, mirror(f, owner, ",\"volumes\":[{\"name\":\"v\",\"configMap\":{\"name\":\"s\"}}]"));
+	expect(f, 403,
+		mirror(f, owner, ",\"volumes\":[{\"name\":\"v\",\"persistentVolumeClaim\":{\"claimName\":\"s\"}}]"));
+	expect(f, 403,
+		mirror(f, owner,
+			",\"volumes\":[{\"name\":\"v\",\"projected\":{\"sources\":[{\"secret\":{\"name\":\"s\"}}]}}]"));
+	expect(f, 403, mirror(f, owner, ",\"imagePullSecrets\":[{\"name\":\"s\"}]"));
+}
+
+static void of_its_pods_it_writes_the_status(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", PODS, POD));
+	expect(f, 403, patch_as(f, PODS "/web", "{\"metadata\":{\"labels\":{\"app\":\"db\"}}}"));
+	expect(f, 403, patch_as(f, PODS "/web/status", "{\"metadata\":{\"labels\":{\"app\":\"db\"}}}"));
+	expect(f, 403, patch_as(f, PODS "/web/ephemeralcontainers", "{}"));
+	expect(f, 200, patch_as(f, PODS "/web/status", "{\"status\":{\"message\":\"x\"}}"));
+}
+
+static void its_labels_draw_nothing_to_it(void **state)
+{
+	static const char *const no[] = { "node-role.kubernetes.io/control-plane", "node-restriction.kubernetes.io/x",
+		"a.node-restriction.kubernetes.io/x", "kubernetes.io/x", "x.k8s.io/y" },
+				 *const yes[] = { "kubernetes.io/hostname", "topology.kubernetes.io/zone",
+					 "node.kubernetes.io/instance-type", "x.kubelet.kubernetes.io/y",
+					 "example.com/x", "plain", "xkubernetes.io/y" };
+	struct fixture *f = *state;
+
+	expect(f, 201, create_as(f, "/api/v1/nodes", "{\"metadata\":{\"name\":\"a\"}}"));
+	for (size_t i = 0; i < ARRAY_LEN(no) + ARRAY_LEN(yes); i++) {
+		bool ok = i >= ARRAY_LEN(no);
+		auto_free char *body =
+			xasprintf("{\"metadata\":{\"labels\":{\"%s\":\"v\"}}}", ok ? yes[i - ARRAY_LEN(no)] : no[i]);
+
+		expect(f, ok ? 200 : 403, patch_as(f, "/api/v1/nodes/a", body));
+		expect(f, ok ? 200 : 403, patch_as(f, "/api/v1/nodes/a/status", body));
+	}
+	expect(f, 200,
+		call_as(f, "PATCH", "/api/v1/nodes/a", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"labels\":{\"node-restriction.kubernetes.io/x\":\"v\"}}}"));
+	expect(f, 403,
+		patch_as(f, "/api/v1/nodes/a",
+			"{\"metadata\":{\"labels\":{\"node-restriction.kubernetes.io/x\":null}}}"));
+	expect(f, 403,
+		patch_as(f, "/api/v1/nodes/a",
+			"{\"metadata\":{\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"x\","
+			"\"uid\":\"u\"}]}}"));
+}
+
+static void a_csinode_is_its_nodes(void **state)
+{
+	static const char url[] = "/apis/storage.k8s.io/v1/csinodes";
+	struct fixture *f = *state;
+
+	expect(f, 403, create_as(f, url, "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"drivers\":[]}}"));
+	expect(f, 201, create_as(f, url, "{\"metadata\":{\"name\":\"a\"},\"spec\":{\"drivers\":[]}}"));
+}
+
 /* ---- many pods, against a table -------------------------------------------------------------- */
 
 #define NODES 9
@@ -210,6 +345,11 @@ int main(void)
 		cmocka_unit_test(reads_what_its_pods_refer_to),
 		cmocka_unit_test(follows_changes_of_pods),
 		cmocka_unit_test(follows_bindings),
+		cmocka_unit_test_setup_teardown(an_escaped_comma_is_none, setup, teardown),
+		cmocka_unit_test_setup_teardown(mirror_pods_refer_to_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(of_its_pods_it_writes_the_status, setup, teardown),
+		cmocka_unit_test_setup_teardown(its_labels_draw_nothing_to_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_csinode_is_its_nodes, setup, teardown),
 		cmocka_unit_test(agrees_with_a_table_of_many_pods),
 		cmocka_unit_test(begins_with_what_the_cache_has),
 	};

@@ -71,11 +71,11 @@ static bool walk_volume(struct val volume, struct str pod, on_referent *each, vo
 }
 
 /* Calls each() for everything that the pod refers to, with an empty name where it does not. True: it ended the walk. */
-static bool walk_pod(const struct doc *pod, on_referent *each, void *arg)
+static bool walk_pod(struct val pod, on_referent *each, void *arg)
 {
 	static const char *const lists[] = { "containers", "initContainers", "ephemeralContainers" };
-	struct val spec = doc_get(pod, "spec");
-	struct str name = doc_name(pod);
+	struct val spec = val_get(pod, "spec");
+	struct str name = val_str(val_path(pod, "metadata.name"));
 
 	if (each(arg, REFERENT_SERVICE_ACCOUNT, val_str(val_get(spec, "serviceAccountName"))) ||
 		each(arg, REFERENT_CONFIGMAP, STR("kube-root-ca.crt"))) /* every pod's projected volume has it */
@@ -91,6 +91,18 @@ static bool walk_pod(const struct doc *pod, on_referent *each, void *arg)
 			if (walk_container(it.val, each, arg))
 				return true;
 	return false;
+}
+
+/* Every pod may have the one that everybody may read. */
+static bool is_any(void *arg, enum referent kind, struct str name)
+{
+	(void)arg;
+	return name.n && !(kind == REFERENT_CONFIGMAP && str_is(name, "kube-root-ca.crt"));
+}
+
+bool node_pods_refers_to_any(struct val pod)
+{
+	return walk_pod(pod, is_any, NULL);
 }
 
 /* ---- filters --------------------------------------------------------------------------------- */
@@ -120,7 +132,7 @@ static uint64_t filter_of(const struct doc *pod)
 {
 	struct filter_room r = { doc_ns(pod), 0 };
 
-	walk_pod(pod, add_to_filter, &r);
+	walk_pod(doc_root(pod), add_to_filter, &r);
 	return r.filter;
 }
 
@@ -251,7 +263,8 @@ bool node_pods_refer(struct node_pods *p, struct str node, enum referent kind, s
 
 		if (!b->filter)
 			b->filter = filter_of(b->doc);
-		found = (b->filter & bits) == bits && str_eq(doc_ns(b->doc), ns) && walk_pod(b->doc, is_wanted, &w);
+		found = (b->filter & bits) == bits && str_eq(doc_ns(b->doc), ns) &&
+			walk_pod(doc_root(b->doc), is_wanted, &w);
 	}
 	task_unlock(&p->lock);
 	return found;

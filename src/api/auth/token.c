@@ -322,15 +322,16 @@ static int bind_object(struct rq *rq, struct node *ref, struct bound *ret, struc
 }
 
 /* A node asks only for its own pods' tokens, bound to them. */
-static int check_node_asks(struct rq *rq, const struct bound *b, struct err *e)
+static int check_node_asks(struct rq *rq, struct node *ref, const struct bound *b, struct err *e)
 {
 	struct str node = identity_node(&rq->id);
 
 	if (!node.n || rq->api->opts.no_authz)
 		return 0;
-	if (!b->pod || !str_eq(node_text_str(node_getc(b->node, "name")), node))
+	if (!b->pod || !node_text_str(node_getc(ref, "uid")).n ||
+		!str_eq(node_text_str(node_getc(b->node, "name")), node))
 		return err_set(e, ERR_FORBIDDEN,
-			"serviceaccounts \"%.*s\" is forbidden: a node may ask only for tokens bound to its pods",
+			"serviceaccounts \"%.*s\" is forbidden: a node may ask only for tokens bound to its pods by their uid",
 			STR_ARG(rq->name));
 	return 0;
 }
@@ -374,7 +375,7 @@ int token_create(struct rq *rq, struct node **body, struct err *e)
 		return err_set(e, ERR_UNAVAILABLE, "this server has no signing key for tokens");
 	if (check_seconds(asked, e) < 0)
 		return validate_finish_as(rq, "authentication.k8s.io", "TokenRequest", STR_NULL, e);
-	if ((ref && bind_object(rq, ref, &bound, e) < 0) || check_node_asks(rq, &bound, e) < 0)
+	if ((ref && bind_object(rq, ref, &bound, e) < 0) || check_node_asks(rq, ref, &bound, e) < 0)
 		return -e->code;
 	kube = node_pack(rq->a, "{namespace:S, node:o, pod:o, secret:o, serviceaccount:o}", rq->ns, bound.node,
 		bound.pod, bound.secret, name_and_uid(rq->a, account));
