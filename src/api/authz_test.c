@@ -1,6 +1,7 @@
 /* What was authorized is what is done: paths and methods that could mean two things, and what nobody may give himself. */
 #include "api/api_fixture.h"
 #include "api/auth/auth.h"
+#include "api/relay/relay.h"
 
 #define RBAC "/apis/rbac.authorization.k8s.io/v1"
 
@@ -178,6 +179,87 @@ static void nobody_binds_to_a_role_to_come(void **state)
 			"{\"metadata\":{\"name\":\"early\"}," REF("ClusterRole", "to-come") "," TO_OWNER "}"));
 }
 
+/* ---- where a proxied request goes ------------------------------------------------------------ */
+
+#define SERVICES "/api/v1/namespaces/default/services"
+#define ENDPOINTS "/api/v1/namespaces/default/endpoints"
+
+static bool reaches(struct fixture *f, const char *service, bool of_pods, const char *want)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct str host = STR_NULL;
+	int64_t port = 0;
+	struct err e;
+
+	err_init(&e);
+	return relay_service(f->api, a, STR("default"), str_c(service), STR("80"), of_pods, &host, &port, &e) == 0 &&
+		str_is(host, want);
+}
+
+static void endpoints(struct fixture *f, const char *service, const char *address)
+{
+	auto_free char *svc = xasprintf(
+			       "{\"metadata\":{\"name\":\"%s\"},\"spec\":{\"ports\":[{\"port\":80}]}}", service),
+		       *ep = xasprintf("{\"metadata\":{\"name\":\"%s\"},\"subsets\":[{\"addresses\":[%s],"
+				       "\"ports\":[{\"port\":8080}]}]}",
+			       service, address);
+
+	expect(f, 201, call(f, "POST", SERVICES, svc));
+	expect(f, 201, call(f, "POST", ENDPOINTS, ep));
+}
+
+#define OF_POD(ip, ns) "{\"ip\":\"" ip "\",\"targetRef\":{\"kind\":\"Pod\",\"namespace\":\"" ns "\",\"name\":\"p\"}}"
+
+static void a_service_is_a_way_to_its_pods_alone(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", PODS "/p/status", "application/merge-patch+json", NULL,
+			"{\"status\":{\"podIP\":\"10.1.2.3\",\"podIPs\":[{\"ip\":\"10.1.2.3\"}]}}"));
+	expect(f, 201,
+		call(f, "POST", SERVICES,
+			"{\"metadata\":{\"name\":\"abroad\"},\"spec\":{\"type\":\"ExternalName\","
+			"\"externalName\":\"metadata.example.org\",\"ports\":[{\"port\":80}]}}"));
+	endpoints(f, "by-hand", "{\"ip\":\"10.9.9.9\"}");
+	endpoints(f, "lying", OF_POD("10.9.9.9", "default"));
+	endpoints(f, "elsewhere", OF_POD("10.1.2.3", "other"));
+	endpoints(f, "good", "{\"ip\":\"10.9.9.9\"}," OF_POD("10.1.2.3", "default"));
+	assert_true(reaches(f, "good", true, "10.1.2.3"));
+	assert_false(reaches(f, "abroad", true, "metadata.example.org"));
+	assert_false(reaches(f, "by-hand", true, "10.9.9.9"));
+	assert_false(reaches(f, "lying", true, "10.9.9.9"));
+	assert_false(reaches(f, "elsewhere", true, "10.1.2.3"));
+	/* webhooks and APIServices are the administrator's, and may be anywhere */
+	assert_true(reaches(f, "abroad", false, "metadata.example.org"));
+	assert_true(reaches(f, "by-hand", false, "10.9.9.9"));
+}
+
+static bool may_go_to(const char *address)
+{
+	struct err e;
+
+	err_init(&e);
+	return relay_check_address(str_c(address), &e) == 0;
+}
+
+static void a_pod_is_no_way_to_the_machine_itself(void **state)
+{
+	static const char *const no[] = { "127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "224.0.0.1",
+		"255.255.255.255", "::1", "::", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.1.1",
+		"localhost", "" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(no); i++)
+		assert_false(may_go_to(no[i]));
+	assert_true(may_go_to("10.1.2.3"));
+	assert_true(may_go_to("fd00::1"));
+	assert_true(may_go_to("::ffff:10.1.2.3"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +269,23 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_gathers_roles_must_have_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_labels_a_role_must_have_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_binds_to_a_role_to_come, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_service_is_a_way_to_its_pods_alone, setup, teardown),
+		cmocka_unit_test(a_pod_is_no_way_to_the_machine_itself),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(nodes_are_in_no_namespace, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_connection_is_got_or_created, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_list_of_one_namespace_is_a_list, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_gathers_roles_must_have_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_labels_a_role_must_have_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(nobody_binds_to_a_role_to_come, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_service_is_a_way_to_its_pods_alone, setup, teardown),
+		cmocka_unit_test(a_pod_is_no_way_to_the_machine_itself),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

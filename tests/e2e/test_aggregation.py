@@ -597,10 +597,13 @@ def test_head_through_a_proxy(server, head, version):
     threading.Thread(target=plain.serve_forever, daemon=True).start()
     port = plain.server_address[1]
     kube.create(f"{at}/services", {"metadata": {"name": "plain"}, "spec": {"ports": [{"port": 80, "targetPort": port}]}})
-    kube.create(f"{at}/endpoints", {"metadata": {"name": "plain"}, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [{"port": port}]}]})
+    kube.create(f"{at}/pods", {"metadata": {"name": "plain"}, "spec": {"schedulerName": "nobody", "containers": [{"name": "c", "image": "x"}]}})
+    kube.patch(f"{at}/pods/plain/status", {"status": {"podIP": own_address(), "podIPs": [{"ip": own_address()}]}})
+    address = {"ip": own_address(), "targetRef": {"kind": "Pod", "namespace": "default", "name": "plain"}}
+    kube.create(f"{at}/endpoints", {"metadata": {"name": "plain"}, "subsets": [{"addresses": [address], "ports": [{"port": port}]}]})
     assert head(f"{at}/services/plain:80/proxy/said", version)["content-length"] == "777"
     assert "content-length" not in head(f"{at}/services/plain:80/proxy/other", version)
-    for path in (f"{at}/endpoints/plain", f"{at}/services/plain"):
+    for path in (f"{at}/endpoints/plain", f"{at}/services/plain", f"{at}/pods/plain"):
         kube.delete(path)
     plain.shutdown()
     plain.server_close()

@@ -103,22 +103,30 @@ static int begin(struct hand_over *o, struct err *e)
 	return 0;
 }
 
-bool aggregate_answer(struct rq *rq)
+/* Of a resource, the group version that was authorized. Else that of its list of resources, or of their description, which
+ * stands where it does. */
+static bool find(struct rq *rq, struct aggregate *ret)
 {
-	struct str seg[3] = { { 0 } }, part, path = rq->path;
-	struct hand_over *o;
-	struct aggregate to;
-	struct err e;
-	size_t n = 0;
+	struct str group, version, path = rq->path;
 
-	if (str_starts(path, STR("/openapi/v3/"))) /* the description of a group version stands where it does */
+	if (rq->resource_request)
+		return rq->group.n && aggregates_find(rq->api, rq->a, rq->group, rq->version, ret);
+	if (str_starts(path, STR("/openapi/v3/")))
 		path = str_sub(path, sizeof("/openapi/v3") - 1, path.n);
 	if (!str_starts(path, STR("/apis/")))
 		return false;
-	for (struct str rest = path; n < 3 && str_next(&rest, '/', &part);)
-		if (part.n)
-			seg[n++] = part;
-	if (n < 3 || !aggregates_find(rq->api, rq->a, seg[1], seg[2], &to))
+	path = str_cut(str_sub(path, sizeof("/apis/") - 1, path.n), '/', &group);
+	str_cut(path, '/', &version);
+	return group.n && version.n && aggregates_find(rq->api, rq->a, group, version, ret);
+}
+
+bool aggregate_answer(struct rq *rq)
+{
+	struct hand_over *o;
+	struct aggregate to;
+	struct err e;
+
+	if (!find(rq, &to))
 		return false;
 	err_init(&e);
 	o = ARENA_NEW(rq->a, struct hand_over);

@@ -122,7 +122,7 @@ static int resolve(struct api *api, struct arena *a, const struct outgoing_targe
 		*url = url_split(t->url, &path);
 		return 0;
 	}
-	int rc = relay_service(api, a, t->ns, t->name, arena_strf(a, "%lld", (long long)port), &host, &port, e);
+	int rc = relay_service(api, a, t->ns, t->name, arena_strf(a, "%lld", (long long)port), false, &host, &port, e);
 	if (rc < 0)
 		return rc;
 	bool v6 = str_has(host, STR(":"));

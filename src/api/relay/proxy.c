@@ -1,5 +1,7 @@
 /* The proxy sub-resource: a request handed on to a pod, a service's endpoint or a node. */
 #include "api/relay/relay.h"
+#include <arpa/inet.h>
+#include <stdio.h>
 #define LOG_MODULE "relay"
 
 /* "name", "name:port", "scheme:name:port"; scheme and port may be empty. */
@@ -52,10 +54,57 @@ static int to_pod(struct rq *rq, struct str name, struct str port, struct str *h
 	return rc;
 }
 
-int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host,
-	int64_t *ret_port, struct err *e)
+/* Whether an address is the pod's that it names. Who writes Endpoints by hand must not lead our connections where he likes. */
+static bool is_of_pod(struct api *api, struct str ns, struct val address)
 {
-	struct doc *svc = api_get(api, "", "services", ns, name), *ep;
+	struct val ref = val_get(address, "targetRef");
+	struct str ip = val_str(val_get(address, "ip"));
+
+	if (!val_has(ref) || !str_eq(val_str(val_get(ref, "namespace")), ns))
+		return false;
+	auto_(doc_unref) struct doc *pod = api_get(api, "", "pods", ns, val_str(val_get(ref, "name")));
+	return pod &&
+		(str_eq(doc_str(pod, "status.podIP"), ip) ||
+			val_has(val_find(doc_get(pod, "status.podIPs"), "ip", ip)));
+}
+
+/* Some address of the list, of a pod alone or any; empty: none. */
+static struct str choose_address(struct api *api, struct str ns, struct val list, bool of_pods)
+{
+	size_t n = val_len(list), first = n ? rand_below(n) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct val address = val_at(list, (first + i) % n);
+
+		if (!of_pods || is_of_pod(api, ns, address))
+			return val_str(val_get(address, "ip"));
+	}
+	return STR_NULL;
+}
+
+/* An address behind the port of that name. */
+static void find_endpoint(struct api *api, struct arena *a, struct str ns, struct str name, struct str port,
+	bool of_pods, struct str *host, int64_t *ret_port)
+{
+	auto_(doc_unref) struct doc *ep = api_get(api, "", "endpoints", ns, name);
+
+	for (struct val_iter s = val_iter(ep ? doc_get(ep, "subsets") : VAL_NONE); val_next(&s);)
+		for (struct val_iter p = val_iter(val_get(s.val, "ports")); val_next(&p);) {
+			struct str ip = STR_NULL;
+
+			if (str_eq(val_str(val_get(p.val, "name")), port))
+				ip = choose_address(api, ns, val_get(s.val, "addresses"), of_pods);
+			if (!ip.n)
+				continue;
+			*host = arena_str(a, ip);
+			*ret_port = val_int(val_get(p.val, "port"), 0);
+		}
+}
+
+int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, bool of_pods,
+	struct str *host, int64_t *ret_port, struct err *e)
+{
+	auto_(doc_unref) struct doc *svc = api_get(api, "", "services", ns, name);
 	struct str port_name = STR_NULL;
 	int64_t number;
 
@@ -65,28 +114,41 @@ int relay_service(struct api *api, struct arena *a, struct str ns, struct str na
 	for (struct val_iter p = val_iter(doc_get(svc, "spec.ports")); !found && val_next(&p);) {
 		struct str n = val_str(val_get(p.val, "name"));
 		found = !port.n || (by_number ? val_int(val_get(p.val, "port"), 0) == number : str_eq(n, port));
-		port_name = found ? arena_str(a, n) : port_name;
+		port_name = found ? n : port_name;
 	}
-	if (found && by_number && val_is(doc_get(svc, "spec.type"), "ExternalName")) {
-		*host = arena_str(a, doc_str(svc, "spec.externalName"));
-		*ret_port = number;
-	}
-	doc_unref(svc);
-	ep = found && !host->n ? api_get(api, "", "endpoints", ns, name) : NULL;
-	for (struct val_iter s = val_iter(ep ? doc_get(ep, "subsets") : VAL_NONE); val_next(&s);) {
-		struct val list = val_get(s.val, "addresses");
-		for (struct val_iter p = val_iter(val_get(s.val, "ports")); val_len(list) && val_next(&p);) {
-			if (!str_eq(val_str(val_get(p.val, "name")), port_name))
-				continue;
-			*host = arena_str(a, val_str(val_get(val_at(list, rand_below(val_len(list))), "ip")));
-			*ret_port = val_int(val_get(p.val, "port"), 0);
-		}
-	}
-	doc_unref(ep);
 	if (!found)
 		return err_set(e, ERR_UNAVAILABLE, "no service port \"%.*s\" found for service \"%.*s\"", STR_ARG(port),
 			STR_ARG(name));
+	if (by_number && !of_pods && val_is(doc_get(svc, "spec.type"), "ExternalName")) {
+		*host = arena_str(a, doc_str(svc, "spec.externalName"));
+		*ret_port = number;
+	}
+	if (!host->n)
+		find_endpoint(api, a, ns, name, port_name, of_pods, host, ret_port);
 	return host->n ? 0 : err_set(e, ERR_UNAVAILABLE, "no endpoints available for service \"%.*s\"", STR_ARG(name));
+}
+
+static bool is_global(uint32_t v4)
+{
+	return v4 && v4 != INADDR_BROADCAST && !IN_MULTICAST(v4) && v4 >> 24 != IN_LOOPBACKNET && v4 >> 16 != 0xa9fe;
+}
+
+int relay_check_address(struct str host, struct err *e)
+{
+	char text[INET6_ADDRSTRLEN + 1];
+	struct in_addr v4;
+	struct in6_addr v6;
+	bool ok = false;
+
+	snprintf(text, sizeof(text), "%.*s", STR_ARG(host));
+	if (inet_pton(AF_INET, text, &v4) == 1)
+		ok = is_global(ntohl(v4.s_addr));
+	else if (inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_V4MAPPED(&v6))
+		ok = is_global(ntohl(v6.s6_addr32[3]));
+	else if (inet_pton(AF_INET6, text, &v6) == 1)
+		ok = !IN6_IS_ADDR_UNSPECIFIED(&v6) && !IN6_IS_ADDR_LOOPBACK(&v6) && !IN6_IS_ADDR_LINKLOCAL(&v6) &&
+			!IN6_IS_ADDR_MULTICAST(&v6);
+	return ok ? 0 : err_set(e, ERR_BAD_REQUEST, "address not allowed");
 }
 
 static int target(struct rq *rq, struct http_client **client, struct err *e)
@@ -97,11 +159,11 @@ static int target(struct rq *rq, struct http_client **client, struct err *e)
 
 	split_name(rq->name, &scheme, &name, &port);
 	if (!strcmp(rq->res->def.resource, "nodes"))
-		return relay_node(rq, name, client, e);
+		return relay_node_at(rq, name, scheme, port, client, e);
 	rc = !strcmp(rq->res->def.resource, "pods") ?
 		to_pod(rq, name, port, &host, &number, e) :
-		relay_service(rq->api, rq->a, rq->ns, name, port, &host, &number, e);
-	if (rc < 0)
+		relay_service(rq->api, rq->a, rq->ns, name, port, true, &host, &number, e);
+	if (rc < 0 || (rc = relay_check_address(host, e)) < 0)
 		return rc;
 	return relay_client(rq->api->relays, str_is(scheme, "https") ? "https" : "http", host, number, client, e);
 }

@@ -139,9 +139,11 @@ int relay_client(
 
 /* ---- finding the node and the container ------------------------------------------------------ */
 
-int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct err *e)
+int relay_node_at(
+	struct rq *rq, struct str name, struct str scheme, struct str port, struct http_client **ret, struct err *e)
 {
-	struct doc *node = api_get(rq->api, "", "nodes", STR_NULL, name);
+	auto_(doc_unref) struct doc *node = api_get(rq->api, "", "nodes", STR_NULL, name);
+	int64_t asked;
 
 	if (!node)
 		return err_set(e, ERR_NOT_FOUND, "nodes \"%.*s\" not found", STR_ARG(name));
@@ -149,11 +151,21 @@ int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct 
 	struct str host = val_str(val_get(val_find(list, "type", STR("InternalIP")), "address"));
 	if (!host.n)
 		host = val_str(val_get(val_find(list, "type", STR("Hostname")), "address"));
-	int64_t port = doc_int(node, "status.daemonEndpoints.kubeletEndpoint.Port", 10250);
-	int rc = host.n ? relay_client(rq->api->relays, "node", host, port, ret, e) :
-			  err_set(e, ERR_UNAVAILABLE, "node \"%.*s\" has not told its address yet", STR_ARG(name));
-	doc_unref(node);
-	return rc;
+	int64_t own = doc_int(node, "status.daemonEndpoints.kubeletEndpoint.Port", 10250);
+	if (!host.n)
+		return err_set(e, ERR_UNAVAILABLE, "node \"%.*s\" has not told its address yet", STR_ARG(name));
+	if (!port.n || (str_i64(port, &asked) && asked == own))
+		return relay_client(rq->api->relays, "node", host, own, ret, e);
+	if (!str_i64(port, &asked))
+		return err_set(e, ERR_BAD_REQUEST, "invalid node request \"%.*s\"", STR_ARG(rq->name));
+	if (relay_check_address(host, e) < 0)
+		return -e->code;
+	return relay_client(rq->api->relays, str_is(scheme, "https") ? "https" : "http", host, asked, ret, e);
+}
+
+int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct err *e)
+{
+	return relay_node_at(rq, name, STR_NULL, STR_NULL, ret, e);
 }
 
 static bool has_container(struct doc *pod, struct str name)

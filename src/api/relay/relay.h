@@ -24,9 +24,15 @@ void relay_end(struct relays *r, struct place *taken); /* the last that such a t
 int relay_client(
 	struct relays *r, const char *scheme, struct str host, int64_t port, struct http_client **ret, struct err *e);
 int relay_node(struct rq *rq, struct str name, struct http_client **ret, struct err *e);
-/* Some ready address behind a service's port (its name or number; empty: the first), by its Endpoints. Strings in a. */
-int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, struct str *host,
-	int64_t *ret_port, struct err *e);
+/* Some port of a node's machine; empty, or its own server's: that, with our certificate, else without any. */
+int relay_node_at(
+	struct rq *rq, struct str name, struct str scheme, struct str port, struct http_client **ret, struct err *e);
+/* Some ready address behind a service's port (its name or number; empty: the first), by its Endpoints. of_pods: a pod's of
+ * that namespace, and nothing that anybody wrote by hand; else also an external name. Strings in a. */
+int relay_service(struct api *api, struct arena *a, struct str ns, struct str name, struct str port, bool of_pods,
+	struct str *host, int64_t *ret_port, struct err *e);
+/* What a pod says of its address is its node's word: no way to this machine's own services, nor to its links'. */
+int relay_check_address(struct str host, struct err *e);
 /* stream.c. Takes rq: asks, and passes the answer on as it comes. Copied; what it points to lives in rq's arena. */
 struct relay_call {
 	struct http_client *client;
