@@ -260,21 +260,39 @@ static void a_pod_is_no_way_to_the_machine_itself(void **state)
 	assert_true(may_go_to("::ffff:10.1.2.3"));
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(nodes_are_in_no_namespace, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_connection_is_got_or_created, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_list_of_one_namespace_is_a_list, setup, teardown),
-		cmocka_unit_test_setup_teardown(who_gathers_roles_must_have_all, setup, teardown),
-		cmocka_unit_test_setup_teardown(who_labels_a_role_must_have_it, setup, teardown),
-		cmocka_unit_test_setup_teardown(nobody_binds_to_a_role_to_come, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_service_is_a_way_to_its_pods_alone, setup, teardown),
-		cmocka_unit_test(a_pod_is_no_way_to_the_machine_itself),
-	};
+/* ---- who is impersonated --------------------------------------------------------------------- */
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+static void impersonated(struct fixture *f, const char *user, const char *group, const char *groups)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct http_header h[] = { { STR("impersonate-user"), str_c(user) },
+		{ STR("impersonate-group"), str_c(group) } };
+	struct identity id = master;
+	auto_buf struct buf all = BUF_INIT;
+	struct err e;
+
+	err_init(&e);
+	assert_int_equal(authn_impersonate(f->api, h, group ? 2 : 1, a, &id, &e), 0);
+	for (size_t i = 0; i < id.n_groups; i++)
+		buf_printf(&all, "%s%.*s", i ? " " : "", STR_ARG(id.groups[i]));
+	buf_byte(&all, 0);
+	assert_string_equal(all.p, groups);
 }
+
+static void groups_that_are_named_are_all(void **state)
+{
+	static const char account[] = "system:serviceaccount:a:b";
+	struct fixture *f = *state;
+
+	impersonated(f, "bob", NULL, "system:authenticated");
+	impersonated(f, "bob", "x", "x system:authenticated");
+	impersonated(f, "bob", "system:unauthenticated", "system:unauthenticated");
+	impersonated(f, account, NULL, "system:serviceaccounts system:serviceaccounts:a system:authenticated");
+	impersonated(f, account, "x", "x system:authenticated");
+	impersonated(f, "system:anonymous", NULL, "system:unauthenticated");
+	impersonated(f, "system:anonymous", "system:authenticated", "system:authenticated");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +303,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_labels_a_role_must_have_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_binds_to_a_role_to_come, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_service_is_a_way_to_its_pods_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(groups_that_are_named_are_all, setup, teardown),
 		cmocka_unit_test(a_pod_is_no_way_to_the_machine_itself),
 	};
 

@@ -180,19 +180,20 @@ static int impersonate_user(struct api *api, const struct identity *id, struct s
 	return may_impersonate(api, id, "", "serviceaccounts", "", ns, rest, e);
 }
 
-static void add_implied_groups(struct arena *a, struct identity *id)
+/* Who names groups of a ServiceAccount has it in those alone. */
+static void add_implied_groups(struct arena *a, struct identity *id, bool named)
 {
-	if (str_starts(id->user, STR("system:serviceaccount:"))) {
+	bool anonymous = str_is(id->user, "system:anonymous");
+
+	if (!named && str_starts(id->user, STR("system:serviceaccount:"))) {
 		struct str ns;
 
 		str_cut(str_sub(id->user, strlen("system:serviceaccount:"), id->user.n), ':', &ns);
 		identity_add_group(a, id, STR("system:serviceaccounts"));
 		identity_add_group(a, id, arena_strf(a, "system:serviceaccounts:%.*s", STR_ARG(ns)));
 	}
-	if (str_is(id->user, "system:anonymous"))
-		identity_add_group(a, id, STR("system:unauthenticated"));
-	else if (!identity_in_group(id, "system:authenticated"))
-		identity_add_group(a, id, STR("system:authenticated"));
+	if (!identity_in_group(id, "system:authenticated") && !identity_in_group(id, "system:unauthenticated"))
+		identity_add_group(a, id, anonymous ? STR("system:unauthenticated") : STR("system:authenticated"));
 }
 
 static void add_extra(struct arena *a, struct identity *id, struct str key, struct str value)
@@ -245,7 +246,7 @@ int authn_impersonate(struct api *api, const struct http_header *headers, size_t
 	if (!as.user.n)
 		return err_set(e, ERR_BAD_REQUEST, "requested %s without impersonating a user",
 			groups ? "[{Group }]" : "[{UID }]");
-	add_implied_groups(a, &as);
+	add_implied_groups(a, &as, groups);
 	*id = as;
 	return 0;
 }
