@@ -293,6 +293,81 @@ static void groups_that_are_named_are_all(void **state)
 	impersonated(f, "system:anonymous", "system:authenticated", "system:authenticated");
 }
 
+static int certificate(const char *cn, int64_t not_after_s, bool rejected)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct http_peer peer = { .cn = str_c(cn), .not_after_s = not_after_s, .rejected = rejected };
+	struct identity id = { 0 };
+	struct err e;
+
+	err_init(&e);
+	return authn_certificate(a, &peer, 1000, &id, &e);
+}
+
+/* Connections outlive certificates. */
+static void a_certificate_ends_with_its_time(void **state)
+{
+	(void)state;
+	assert_int_equal(certificate("x", 1001, false), 1);
+	assert_int_equal(certificate("x", 999, false), -ERR_UNAUTHORIZED);
+	assert_int_equal(certificate("", 0, true), -ERR_UNAUTHORIZED);
+	assert_int_equal(certificate("", 0, false), 0);
+}
+
+/* May node a list all pods, as somebody asks about it who says the selector in parts? */
+static void asks_about(struct fixture *f, const char *requirements, const char *want)
+{
+	auto_free char *body =
+		xasprintf("{\"spec\":{\"user\":\"system:node:a\",\"groups\":[\"system:nodes\"],"
+			  "\"resourceAttributes\":{\"verb\":\"list\",\"version\":\"v1\",\"resource\":\"pods\","
+			  "\"fieldSelector\":{\"requirements\":[%s]}}}}",
+			requirements);
+
+	expect(f, 201, call(f, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body));
+	assert_string_equal(get(f, "status.allowed"), want);
+}
+
+static void a_review_reads_the_operator(void **state)
+{
+	struct fixture *f = *state;
+
+	asks_about(f, "{\"key\":\"spec.nodeName\",\"operator\":\"In\",\"values\":[\"a\"]}", "true");
+	asks_about(f, "{\"key\":\"spec.nodeName\",\"operator\":\"NotIn\",\"values\":[\"a\"]}", "false");
+	asks_about(f, "{\"key\":\"spec.nodeName\",\"operator\":\"In\",\"values\":[\"a\",\"b\"]}", "false");
+	asks_about(f, "{\"key\":\"x\",\"operator\":\"In\",\"values\":[\"y,spec.nodeName=a\"]}", "false");
+	asks_about(f, "{\"key\":\"x=y,spec.nodeName\",\"operator\":\"In\",\"values\":[\"a\"]}", "false");
+}
+
+static int bootstrap(struct fixture *f, const char *groups)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_free char *body =
+		xasprintf("{\"metadata\":{\"name\":\"bootstrap-token-abcdef\"},\"type\":"
+			  "\"bootstrap.kubernetes.io/token\",\"stringData\":{\"token-id\":\"abcdef\","
+			  "\"token-secret\":\"0123456789abcdef\",\"usage-bootstrap-authentication\":\"true\","
+			  "\"auth-extra-groups\":\"%s\"}}",
+			groups);
+	struct identity id = { 0 };
+	struct err e;
+
+	err_init(&e);
+	expect(f, 201, call(f, "POST", "/api/v1/namespaces/kube-system/secrets", body));
+	int rc = bootstrap_token_identity(f->api, a, STR("abcdef.0123456789abcdef"), &id, &e);
+	expect(f, 200, call(f, "DELETE", "/api/v1/namespaces/kube-system/secrets/bootstrap-token-abcdef", ""));
+	return rc < 0 ? rc : (int)id.n_groups;
+}
+
+static void a_bootstrap_token_gives_groups_of_its_kind(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(bootstrap(f, ""), 2);
+	assert_int_equal(bootstrap(f, "system:bootstrappers:a,system:bootstrappers:b:c-d"), 4);
+	assert_int_equal(bootstrap(f, "system:masters"), -ERR_UNAUTHORIZED);
+	assert_int_equal(bootstrap(f, "system:bootstrappers:a,system:bootstrappers:"), -ERR_UNAUTHORIZED);
+	assert_int_equal(bootstrap(f, "system:bootstrappers:A"), -ERR_UNAUTHORIZED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +379,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nobody_binds_to_a_role_to_come, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_service_is_a_way_to_its_pods_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(groups_that_are_named_are_all, setup, teardown),
+		cmocka_unit_test(a_certificate_ends_with_its_time),
+		cmocka_unit_test_setup_teardown(a_review_reads_the_operator, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_bootstrap_token_gives_groups_of_its_kind, setup, teardown),
 		cmocka_unit_test(a_pod_is_no_way_to_the_machine_itself),
 	};
 

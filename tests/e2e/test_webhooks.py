@@ -95,6 +95,14 @@ def test_updates_and_deletions_show_the_old_object(server, hooks):
     assert server.kube.get(path("configmaps", "default", "aging"))
 
 
+def test_of_a_connection_is_told_what_is_done(server, hooks):
+    hook = hooks.serve(lambda r: DENY)
+    hooks.validating("connects", hook.url(), operations=("CONNECT",), resources=("pods/exec",))
+    refused(403, server.kube.call, "POST", path("pods", "default", "any") + "/exec?container=one&container=two&kind=Other&command=a&command=b")
+    told = hook.seen[-1]["object"]
+    assert (told["container"], told["command"], told["kind"]) == ("one", ["a", "b"], "PodExecOptions")
+
+
 def test_patches_are_applied_and_validated(server, hooks):
     first = hooks.serve(lambda r: patch({"op": "add", "path": "/data", "value": {"first": "yes"}}))
     second = hooks.serve(lambda r: patch({"op": "add", "path": "/data/second", "value": "yes"}))

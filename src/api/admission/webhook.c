@@ -253,7 +253,7 @@ static struct node *connect_options(struct rq *rq)
 										     node_str(rq->a, p->value);
 		if (str_is(p->key, "command"))
 			node_add(node_need_list(o, "command"), node_str(rq->a, p->value));
-		else
+		else if (!node_get(o, p->key)) /* the first counts, as for whoever serves it */
 			node_set(o, p->key, v);
 	}
 	return o;

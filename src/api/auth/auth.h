@@ -77,6 +77,10 @@ void auth_free(struct api *api);
 /* Who sends this: client certificate, bearer token (also from the WebSocket sub-protocol), impersonation headers (which
  * it authorizes), else system:anonymous. Strings in a. ERR_UNAUTHORIZED, ERR_FORBIDDEN. On a loop: must not wait. */
 int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret, struct err *e);
+/* 1: who the certificate says; 0: there is none. Fails: ERR_UNAUTHORIZED, it does not verify, or has ended since the
+ * connection was made. */
+int authn_certificate(
+	struct arena *a, const struct http_peer *peer, int64_t now_s, struct identity *ret, struct err *e);
 /* Impersonation headers for api_call(), applied to *id. */
 int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a,
 	struct identity *id, struct err *e);

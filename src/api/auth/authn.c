@@ -80,12 +80,17 @@ struct node *identity_node_tree(struct arena *a, const struct identity *id)
 		extra_tree(a, id));
 }
 
-static void from_certificate(struct arena *a, const struct http_peer *peer, struct identity *ret)
+int authn_certificate(struct arena *a, const struct http_peer *peer, int64_t now_s, struct identity *ret, struct err *e)
 {
+	if (peer && (peer->rejected || (peer->cn.n && peer->not_after_s && peer->not_after_s < now_s)))
+		return err_set(e, ERR_UNAUTHORIZED, "the certificate is not valid");
+	if (!peer || !peer->cn.n)
+		return 0;
 	ret->user = arena_str(a, peer->cn);
 	for (size_t i = 0; i < peer->n_orgs; i++)
 		identity_add_group(a, ret, arena_str(a, peer->orgs[i]));
 	identity_add_group(a, ret, STR("system:authenticated"));
+	return 1;
 }
 
 static void anonymous(struct arena *a, struct identity *ret)
@@ -127,19 +132,20 @@ int authn_http(struct api *api, const struct http_request *r, struct arena *a, s
 	const struct http_header *headers;
 	struct identity id = { 0 };
 	size_t n;
+	int known;
 
 	token = str_trim(str_cut(authorization, ' ', &scheme));
 	if (!str_eq_nocase(scheme, STR("bearer")))
 		token = STR_NULL;
 	if (!token.n)
 		token = websocket_token(a, http_header(r, "sec-websocket-protocol"));
-	if (peer && peer->cn.n)
-		from_certificate(a, peer, &id);
-	else if (token.n && from_token(api, a, token, &id, e) < 0)
+	/* A token counts beside a certificate that does not; of other schemes upstream knows none either. */
+	known = authn_certificate(a, peer, wall_s(wall_now()), &id, e);
+	if (known <= 0 && token.n)
+		known = from_token(api, a, token, &id, e) < 0 ? -1 : 1;
+	if (known < 0)
 		return err_set(e, ERR_UNAUTHORIZED, "Unauthorized");
-	else if (!token.n && authorization.n)
-		return err_set(e, ERR_UNAUTHORIZED, "Unauthorized");
-	else if (!token.n)
+	if (!known)
 		anonymous(a, &id);
 	n = http_headers(r, &headers);
 	if (authn_impersonate(api, headers, n, a, &id, e) < 0)

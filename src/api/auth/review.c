@@ -55,7 +55,28 @@ int review_token(struct rq *rq, struct node **body, struct err *e)
 
 /* ---- may I, may he --------------------------------------------------------------------------- */
 
-/* {requirements: [{key, operator In, values: [x]}]} or {rawSelector} as the text that authz reads. */
+static bool has_any(struct str s, const char *chars)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] && strchr(chars, s.p[i]))
+			return true;
+	return false;
+}
+
+/* One value that must, or must not, be. What it does not say is left out, so that the selector allows no more by it. */
+static void requirement_text(struct node *r, struct buf *out)
+{
+	struct str key = node_text_str(node_getc(r, "key")), op = node_text_str(node_getc(r, "operator"));
+	struct node *values = node_getc(r, "values");
+	struct str value = node_text_str(node_at(values, 0));
+	bool in = str_is(op, "In");
+
+	if (node_len(values) != 1 || !(in || str_is(op, "NotIn")) || has_any(key, ",=!\\") || has_any(value, ",=\\"))
+		return;
+	buf_printf(out, "%s%.*s%s%.*s", out->n ? "," : "", STR_ARG(key), in ? "=" : "!=", STR_ARG(value));
+}
+
+/* {requirements: [{key, operator, values: [x]}]} or {rawSelector} as the text that authz reads. */
 static struct str selector_text_of(struct rq *rq, struct node *selector)
 {
 	auto_buf struct buf text = BUF_INIT;
@@ -63,12 +84,8 @@ static struct str selector_text_of(struct rq *rq, struct node *selector)
 
 	if (!requirements)
 		return node_text_str(node_getc(selector, "rawSelector"));
-	for (size_t i = 0; i < node_len(requirements); i++) {
-		struct node *r = node_at(requirements, i);
-
-		buf_printf(&text, "%s%.*s=%.*s", i ? "," : "", STR_ARG(node_text_str(node_getc(r, "key"))),
-			STR_ARG(node_text_str(node_at(node_getc(r, "values"), 0))));
-	}
+	for (size_t i = 0; i < node_len(requirements); i++)
+		requirement_text(node_at(requirements, i), &text);
 	return arena_str(rq->a, buf_view(&text));
 }
 

@@ -233,15 +233,39 @@ static bool data_expired(struct val data)
 		until.ns <= wall_now().ns;
 }
 
-static void add_extra_groups(struct arena *a, struct val data, struct identity *id)
+/* Small letters, digits, ':' and '-', and no '-' or ':' at the end. */
+static bool is_bootstrap_group(struct str s)
+{
+	const struct str prefix = STR("system:bootstrappers:");
+	struct str rest = str_sub(s, prefix.n, s.n);
+
+	if (!str_starts(s, prefix) || !rest.n || rest.n > 256)
+		return false;
+	for (size_t i = 0; i < rest.n; i++) {
+		char c = rest.p[i];
+		bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+
+		if (!word && (i + 1 == rest.n || (c != ':' && c != '-')))
+			return false;
+	}
+	return true;
+}
+
+/* False: one that no bootstrap token may give; then it gives none. */
+static bool add_extra_groups(struct arena *a, struct val data, struct identity *id)
 {
 	auto_buf struct buf text = BUF_INIT;
 
 	if (base64_decode(val_str(val_get(data, "auth-extra-groups")), &text) < 0)
-		return;
-	for (struct str part, rest = buf_view(&text); str_next(&rest, ',', &part);)
-		if (str_starts(str_trim(part), STR("system:bootstrappers:")))
-			identity_add_group(a, id, arena_str(a, str_trim(part)));
+		return false;
+	for (struct str part, rest = buf_view(&text); str_next(&rest, ',', &part);) {
+		if (!part.n)
+			continue;
+		if (!is_bootstrap_group(part))
+			return false;
+		identity_add_group(a, id, arena_str(a, part));
+	}
+	return true;
 }
 
 int bootstrap_token_identity(struct api *api, struct arena *a, struct str token, struct identity *ret, struct err *e)
@@ -259,7 +283,8 @@ int bootstrap_token_identity(struct api *api, struct arena *a, struct str token,
 		return err_set(e, ERR_UNAUTHORIZED, "the bootstrap token is unknown or has expired");
 	id.user = arena_strf(a, "system:bootstrap:%.*s", STR_ARG(id_part));
 	identity_add_group(a, &id, STR("system:bootstrappers"));
-	add_extra_groups(a, data, &id);
+	if (!add_extra_groups(a, data, &id))
+		return err_set(e, ERR_UNAUTHORIZED, "the bootstrap token gives groups that are none of its kind");
 	identity_add_group(a, &id, STR("system:authenticated"));
 	*ret = id;
 	return 0;
