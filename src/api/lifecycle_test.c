@@ -163,6 +163,7 @@ static void both_protocols_of_a_port_get_one_number(void **state)
 	}
 }
 
+/* The range has 16: the network, its broadcasts, and 14 for Services, of which the server has taken one. */
 /* ---- admission ------------------------------------------------------------------------------- */
 
 static void there_is_one_default_priority(void **state)
@@ -238,6 +239,41 @@ static void who_tightens_a_namespace_hears_of_pods_that_are_alike_once(void **st
 	assert_null(strstr(f->last->warning, "hostNetwork=true"));
 }
 
+static void an_account_may_bound_the_secrets_of_its_pods(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *spec, *why;
+	} bad[] = {
+		{ "\"volumes\":[{\"name\":\"v\",\"secret\":{\"secretName\":\"x\"}}],\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]",
+			"volume with secret.secretName=\"x\"" },
+		{ "\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"env\":[{\"name\":\"A\",\"valueFrom\":{\"secretKeyRef\":{\"name\":\"x\",\"key\":\"k\"}}}]}]",
+			"container c with envVar A referencing secret.secretName=\"x\"" },
+		{ "\"imagePullSecrets\":[{\"name\":\"pull\"},{\"name\":\"x\"}],\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]",
+			"imagePullSecrets[1].name=\"x\"" },
+	};
+	char body[600];
+
+	expect(f, 201,
+		call(f, "POST", "/api/v1/namespaces/default/serviceaccounts",
+			"{\"metadata\":{\"name\":\"s\",\"annotations\":{\"kubernetes.io/enforce-mountable-secrets\":\"true\"}},"
+			"\"secrets\":[{\"name\":\"own\"}],\"imagePullSecrets\":[{\"name\":\"pull\"}]}"));
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		snprintf(body, sizeof(body),
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"serviceAccountName\":\"s\",%s}}", bad[i].spec);
+		expect(f, 403, call(f, "POST", PODS, body));
+		assert_non_null(strstr(get(f, "message"), bad[i].why));
+		assert_non_null(strstr(
+			get(f, "message"), " is not allowed because service account s does not reference that "));
+	}
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"serviceAccountName\":\"s\",\"volumes\":[{\"name\":\"v\",\"secret\":{\"secretName\":\"own\"}}],"
+			"\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	snprintf(body, sizeof(body), "{\"metadata\":{\"name\":\"q\"},\"spec\":{%s}}", bad[0].spec);
+	expect(f, 201, call(f, "POST", PODS, body));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +287,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_resize_keeps_to_the_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			who_tightens_a_namespace_hears_of_pods_that_are_alike_once, setup, teardown),
+		cmocka_unit_test(a_small_range_is_given_to_its_end),
+		cmocka_unit_test_setup_teardown(an_account_may_bound_the_secrets_of_its_pods, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -135,10 +135,11 @@ static int service_account(struct rq *rq, struct node *pod, struct err *e)
 	struct val secrets = doc_get(sa, "imagePullSecrets");
 	if (!node_len(node_getc(spec, "imagePullSecrets")) && val_len(secrets))
 		node_setc(spec, "imagePullSecrets", node_from(rq->a, secrets));
-	doc_unref(sa);
 	if (wanted)
 		inject_token(rq, spec);
-	return 0;
+	int rc = admit_secrets(rq, spec, sa, e);
+	doc_unref(sa);
+	return rc;
 }
 
 /* ---- Priority -------------------------------------------------------------------------------- */

@@ -12,6 +12,8 @@ int admit_forbid(struct rq *rq, struct str name, struct err *e,
 /* admit_defaults.c: DefaultStorageClass, DefaultIngressClass, RuntimeClass; PersistentVolumeClaimResize */
 int admit_defaults(struct rq *rq, struct node *object, struct err *e); /* of a new object */
 int admit_claim_size(struct rq *rq, struct val claim, struct val old, struct err *e);
+/* admit_secrets.c: of ServiceAccount, which Secrets a pod may name; -ERR_FORBIDDEN */
+int admit_secrets(struct rq *rq, struct node *spec, struct doc *account, struct err *e);
 /* admit_limits.c: LimitRanger */
 void admit_limits_default(struct rq *rq, struct node *pod);
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e);
