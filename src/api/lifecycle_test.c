@@ -120,6 +120,29 @@ static void a_namespace_is_labelled_with_its_name_for_good(void **state)
 	assert_true(is_called(f, get(f, "metadata.name")));
 }
 
+static void what_ends_gets_nothing_new(void **state)
+{
+	struct fixture *f = *state;
+	static const char pods[] = SPACES "/ends/pods", eviction[] = "{\"metadata\":{\"name\":\"p\"}}";
+
+	expect(f, 201, call(f, "POST", SPACES, "{\"metadata\":{\"name\":\"ends\"}}"));
+	expect(f, 201, call(f, "POST", SPACES "/ends/serviceaccounts", "{\"metadata\":{\"name\":\"default\"}}"));
+	expect(f, 201,
+		call(f, "POST", pods,
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"nodeName\":\"n\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	expect(f, 200, call(f, "DELETE", SPACES "/ends", NULL));
+	expect(f, 403, call(f, "POST", SPACES "/ends/pods/p/eviction", eviction));
+	assert_string_equal(get(f, "message"),
+		"pods \"p\" is forbidden: unable to create new content in namespace ends because it is being terminated");
+	assert_true(body_has(f, "\"reason\":\"NamespaceTerminating\""));
+	expect(f, 403, call(f, "POST", SPACES "/ends/serviceaccounts/default/token", "{\"spec\":{}}"));
+	expect(f, 404, call(f, "POST", SPACES "/none/pods/p/eviction", eviction));
+	assert_string_equal(get(f, "message"), "namespaces \"none\" not found");
+	expect(f, 201,
+		call(f, "POST", "/apis/authorization.k8s.io/v1/namespaces/ends/localsubjectaccessreviews",
+			"{\"metadata\":{\"namespace\":\"ends\"},\"spec\":{\"user\":\"u\",\"resourceAttributes\":{\"namespace\":\"ends\",\"verb\":\"get\",\"resource\":\"pods\"}}}"));
+}
+
 /* ---- Services -------------------------------------------------------------------------------- */
 
 static void a_node_port_belongs_to_a_ports_name(void **state)
@@ -288,6 +311,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			who_tightens_a_namespace_hears_of_pods_that_are_alike_once, setup, teardown),
 		cmocka_unit_test(a_small_range_is_given_to_its_end),
+		cmocka_unit_test_setup_teardown(what_ends_gets_nothing_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_account_may_bound_the_secrets_of_its_pods, setup, teardown),
 	};
 

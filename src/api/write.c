@@ -813,7 +813,7 @@ static int write_action(struct rq *rq, struct outcome *out, struct err *e)
 	if (rc < 0)
 		return rc;
 	schema_default(type, rq->a, body, NULL);
-	if ((rc = webhook_action(rq, &body, e)) < 0)
+	if ((rc = admit_action(rq, e)) < 0 || (rc = webhook_action(rq, &body, e)) < 0)
 		return rc;
 	rc = s ? s->create(rq, &body, e) : rq->res->def.create(rq, &body, e);
 	if (rc < 0)

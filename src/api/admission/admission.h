@@ -3,6 +3,7 @@
 #include "api/api_internal.h"
 
 int admit_mutate(struct rq *rq, struct node *object, struct val old, struct err *e);
+int admit_action(struct rq *rq, struct err *e); /* a create that stores nothing under its name: a binding, a token … */
 /* Before the object's own rules: NodeRestriction, and that nobody gives what he lacks. */
 int admit_writer(struct rq *rq, struct val object, struct val old, struct err *e);
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e);
