@@ -187,6 +187,31 @@ static void both_protocols_of_a_port_get_one_number(void **state)
 }
 
 /* The range has 16: the network, its broadcasts, and 14 for Services, of which the server has taken one. */
+static void a_small_range_is_given_to_its_end(void **state)
+{
+	struct api_opts o = { .no_authz = true, .service_cidrs = "10.200.0.0/28" };
+	struct fixture f = { 0 };
+	struct err e;
+	char body[200];
+
+	(void)state;
+	err_init(&e);
+	assert_int_equal(store_open_memory(&f.store, &e), 0);
+	o.store = f.store;
+	assert_int_equal(api_new(&o, &f.api, &e), 0);
+	for (int i = 0; i < 14; i++) {
+		snprintf(body, sizeof(body), "{\"metadata\":{\"name\":\"s%d\"},\"spec\":{\"ports\":[{\"port\":80}]}}",
+			i);
+		expect(&f, i < 13 ? 201 : 500, call(&f, "POST", SERVICES, body));
+		assert_string_not_equal(get(&f, "spec.clusterIP"), "10.200.0.15");
+	}
+	answer_free(f.last);
+	doc_unref(f.doc);
+	api_stop(f.api);
+	store_close(f.store);
+	api_free(f.api);
+}
+
 /* ---- admission ------------------------------------------------------------------------------- */
 
 static void there_is_one_default_priority(void **state)

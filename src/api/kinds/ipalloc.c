@@ -7,6 +7,9 @@
 #include <stdio.h>
 #define LOG_MODULE "api"
 
+#define RANDOM_TRIES 64
+#define SCAN_MAX 65536
+
 struct cidr {
 	unsigned char net[16];
 	int bits; /* of the 128 */
@@ -251,26 +254,38 @@ void ipalloc_undo(struct rq *rq)
 
 /* ---- allocation ------------------------------------------------------------------------------ */
 
+/* The nth address of the range. */
+static bool take_nth(struct rq *rq, const struct cidr *c, uint64_t n, char ret[64])
+{
+	unsigned char ip[16];
+
+	memcpy(ip, c->net, 16);
+	for (int b = 15; n && b >= 10; b--, n >>= 8)
+		ip[b] = (unsigned char)(ip[b] | (n & 0xff));
+	ip_text(ip, c->v4, ret);
+	if (!take(rq->api->ipalloc, str_c(ret)))
+		return false;
+	remember(rq, str_c(ret));
+	return true;
+}
+
+/* The first sixteenth, at most 256, is for people who name an address: it comes last. The network's own address is never
+ * used, nor is that for broadcasts. Most ranges are nearly empty; who is at the end of a full one looks at all of it. */
 static int take_any_ip(struct rq *rq, const struct cidr *c, char ret[64], struct err *e)
 {
-	int host_bits = MIN(128 - c->bits, 40);
-	uint64_t size = (uint64_t)1 << host_bits;
+	uint64_t size = (uint64_t)1 << MIN(128 - c->bits, 40), end = c->v4 && size > 2 ? size - 1 : size;
+	uint64_t low = MAX(MIN(size / 16, (uint64_t)256), (uint64_t)1), span = end - low, from;
 
-	/* The first sixteenth, at most 256, is for people who name an address; network and last address are never
-	 * used. */
-	uint64_t low = MIN(size / 16, (uint64_t)256);
-	for (int i = 0; i < 512; i++) {
-		unsigned char ip[16];
-		uint64_t n = i < 500 || !low ? low + rand_below(size - low) : (uint64_t)(i - 499);
-		memcpy(ip, c->net, 16);
-		for (int b = 15; n && b >= 10; b--, n >>= 8)
-			ip[b] = (unsigned char)(ip[b] | (n & 0xff));
-		ip_text(ip, c->v4, ret);
-		if (memcmp(ip, c->net, 16) && take(rq->api->ipalloc, str_c(ret))) {
-			remember(rq, str_c(ret));
+	from = span ? rand_below(span) : 0;
+	for (int i = 0; span && i < RANDOM_TRIES; i++)
+		if (take_nth(rq, c, low + rand_below(span), ret))
 			return 0;
-		}
-	}
+	for (uint64_t i = 0; i < MIN(span, (uint64_t)SCAN_MAX); i++)
+		if (take_nth(rq, c, low + (from + i) % span, ret))
+			return 0;
+	for (uint64_t n = 1; n < low; n++)
+		if (take_nth(rq, c, n, ret))
+			return 0;
 	return err_set(e, ERR_INTERNAL, "Internal error occurred: failed to allocate a serviceIP: range is full");
 }
 
