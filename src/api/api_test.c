@@ -321,8 +321,10 @@ static void pod_is_admitted_bound_and_deleted_with_grace(void **state)
 	assert_non_null(strstr(get(f, "spec.tolerations"), "node.kubernetes.io/unreachable"));
 	char *url = xasprintf(PODS "/%s", get(f, "metadata.name"));
 	char *bind = xasprintf("%s/binding", url);
-	expect(f, 201, call(f, "POST", bind, "{\"target\":{\"kind\":\"Node\",\"name\":\"n1\"}}"));
-	expect(f, 409, call(f, "POST", bind, "{\"target\":{\"kind\":\"Node\",\"name\":\"n2\"}}"));
+	char *body = xasprintf("{\"metadata\":{\"name\":\"%s\"},\"target\":{\"kind\":\"Node\",\"name\":\"n1\"}}",
+		get(f, "metadata.name"));
+	expect(f, 201, call(f, "POST", bind, body));
+	expect(f, 409, call(f, "POST", bind, body));
 	expect(f, 200, call(f, "GET", url, NULL));
 	assert_string_equal(get(f, "spec.nodeName"), "n1");
 	expect(f, 422,
@@ -338,6 +340,7 @@ static void pod_is_admitted_bound_and_deleted_with_grace(void **state)
 		call(f, "DELETE", url, "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":0}"));
 	expect(f, 404, call(f, "GET", url, NULL));
 	free(url);
+	free(body);
 	free(bind);
 }
 

@@ -322,6 +322,24 @@ static void an_account_may_bound_the_secrets_of_its_pods(void **state)
 	expect(f, 201, call(f, "POST", PODS, body));
 }
 
+/* ---- pods ------------------------------------------------------------------------------------ */
+
+static void a_binding_is_of_the_pod_that_it_names(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	expect(f, 400,
+		call(f, "POST", PODS "/p/binding",
+			"{\"metadata\":{\"name\":\"q\"},\"target\":{\"kind\":\"Node\",\"name\":\"n\"}}"));
+	assert_string_equal(get(f, "message"), "name in URL does not match name in Binding object");
+	expect(f, 201,
+		call(f, "POST", PODS "/p/binding",
+			"{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"n\"}}"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -338,6 +356,7 @@ int main(void)
 		cmocka_unit_test(a_small_range_is_given_to_its_end),
 		cmocka_unit_test_setup_teardown(what_ends_gets_nothing_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_account_may_bound_the_secrets_of_its_pods, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_binding_is_of_the_pod_that_it_names, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,10 @@ int sub_pod_binding(struct rq *rq, struct node **body, struct err *e)
 {
 	int rc = 0;
 
+	if (!str_eq(node_text_str(node_path(*body, "metadata.name")), rq->name)) {
+		status_about(rq, NULL, NULL, STR_NULL);
+		return err_set(e, ERR_BAD_REQUEST, "name in URL does not match name in Binding object");
+	}
 	for (int i = 0; i < 6; i++) {
 		err_init(e);
 		rc = bind_once(rq, *body, e);
