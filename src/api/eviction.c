@@ -50,6 +50,28 @@ static int refuses(struct eviction *v, struct doc *pdb, const char *why, struct 
 		e, ERR_FORBIDDEN, "poddisruptionbudget.policy \"%.*s\" is forbidden: %s", STR_ARG(doc_name(pdb)), why);
 }
 
+/* What cannot be counted is told before counts. */
+static char *why_none(struct arena *a, const struct doc *pdb)
+{
+	struct val c = val_find(doc_get(pdb, "status.conditions"), "type", STR("DisruptionAllowed"));
+	struct str name = doc_name(pdb), reason = val_str(val_get(c, "reason")),
+		   message = val_is(val_get(c, "status"), "False") ? val_str(val_get(c, "message")) : STR_NULL;
+	long long desired = doc_int(pdb, "status.desiredHealthy", 0),
+		  healthy = doc_int(pdb, "status.currentHealthy", 0);
+	static const char no[] = "does not allow evicting pods currently";
+
+	if (message.n && str_is(reason, "SyncFailed"))
+		return arena_printf(a, "The disruption budget %.*s %s because it failed sync: %.*s", STR_ARG(name), no,
+			STR_ARG(message));
+	if (healthy <= desired)
+		return arena_printf(a, "The disruption budget %.*s needs %lld healthy pods and has %lld currently",
+			STR_ARG(name), desired, healthy);
+	if (message.n)
+		return arena_printf(a, "The disruption budget %.*s %s (%.*s): %.*s", STR_ARG(name), no, STR_ARG(reason),
+			STR_ARG(message));
+	return arena_printf(a, "The disruption budget %.*s %s", STR_ARG(name), no);
+}
+
 static int check_budget(struct eviction *v, struct doc *pdb, struct err *e)
 {
 	int64_t allowed = doc_int(pdb, "status.disruptionsAllowed", 0);
@@ -64,10 +86,7 @@ static int check_budget(struct eviction *v, struct doc *pdb, struct err *e)
 	if (allowed)
 		return 0;
 	err_set(e, ERR_TOO_MANY, "Cannot evict pod as it would violate the pod's disruption budget.");
-	err_cause(e, "DisruptionBudget", "",
-		"The disruption budget %.*s needs %lld healthy pods and has %lld currently", STR_ARG(doc_name(pdb)),
-		(long long)doc_int(pdb, "status.desiredHealthy", 0),
-		(long long)doc_int(pdb, "status.currentHealthy", 0));
+	err_cause(e, "DisruptionBudget", "", "%s", why_none(v->rq->a, pdb));
 	return -e->code;
 }
 

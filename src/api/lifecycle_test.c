@@ -5,6 +5,7 @@
 #define SPACES "/api/v1/namespaces"
 #define CLASSES "/apis/scheduling.k8s.io/v1/priorityclasses"
 #define LIMITS "/api/v1/namespaces/default/limitranges"
+#define BUDGETS "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 #define MERGE "application/merge-patch+json"
 
 /* ---- deletion -------------------------------------------------------------------------------- */
@@ -340,6 +341,51 @@ static void a_binding_is_of_the_pod_that_it_names(void **state)
 			"{\"metadata\":{\"name\":\"p\"},\"target\":{\"kind\":\"Node\",\"name\":\"n\"}}"));
 }
 
+/* Status is the controller's to write: here it is the test. */
+static void say_of_budget(struct fixture *f, const char *status)
+{
+	char body[400];
+
+	snprintf(body, sizeof(body),
+		"{\"metadata\":{\"name\":\"b\"},\"status\":{\"observedGeneration\":1,\"disruptionsAllowed\":0,%s}}",
+		status);
+	expect(f, 200, call_as(f, "PATCH", BUDGETS "/b/status", MERGE, NULL, body));
+	expect(f, 429, call(f, "POST", PODS "/p/eviction", "{\"metadata\":{\"name\":\"p\"}}"));
+}
+
+static const char *cause(struct fixture *f)
+{
+	static char text[300];
+	struct str s = val_str(val_get(val_at(doc_get(f->doc, "details.causes"), 0), "message"));
+
+	snprintf(text, sizeof(text), "%.*s", STR_ARG(s));
+	return text;
+}
+
+static void a_budget_says_why_it_lets_nobody_go(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"p\",\"labels\":{\"a\":\"b\"}},\"spec\":{\"nodeName\":\"n\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", PODS "/p/status", MERGE, NULL,
+			"{\"status\":{\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}"));
+	expect(f, 201,
+		call(f, "POST", BUDGETS,
+			"{\"metadata\":{\"name\":\"b\"},\"spec\":{\"minAvailable\":1,\"selector\":{\"matchLabels\":{\"a\":\"b\"}}}}"));
+	say_of_budget(f,
+		"\"currentHealthy\":0,\"desiredHealthy\":0,\"expectedPods\":0,\"conditions\":[{\"type\":\"DisruptionAllowed\",\"status\":\"False\","
+		"\"reason\":\"SyncFailed\",\"message\":\"oh\",\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"}]");
+	assert_string_equal(
+		cause(f), "The disruption budget b does not allow evicting pods currently because it failed sync: oh");
+	say_of_budget(f, "\"conditions\":null,\"currentHealthy\":1,\"desiredHealthy\":2");
+	assert_string_equal(cause(f), "The disruption budget b needs 2 healthy pods and has 1 currently");
+	say_of_budget(f, "\"currentHealthy\":3,\"desiredHealthy\":2");
+	assert_string_equal(cause(f), "The disruption budget b does not allow evicting pods currently");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -357,6 +403,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_ends_gets_nothing_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_account_may_bound_the_secrets_of_its_pods, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_binding_is_of_the_pod_that_it_names, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_budget_says_why_it_lets_nobody_go, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
