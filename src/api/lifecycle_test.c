@@ -386,6 +386,22 @@ static void a_budget_says_why_it_lets_nobody_go(void **state)
 	assert_string_equal(cause(f), "The disruption budget b does not allow evicting pods currently");
 }
 
+static void who_is_going_gets_no_new_finalizer(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"g\",\"finalizers\":[\"a.b/c\"]}}"));
+	expect(f, 200, call(f, "DELETE", CM "/g", NULL));
+	expect(f, 422,
+		call_as(f, "PATCH", CM "/g", MERGE, NULL,
+			"{\"metadata\":{\"finalizers\":[\"z.b/c\",\"a.b/c\",\"d.b/c\"]}}"));
+	assert_string_equal(get(f, "message"),
+		"ConfigMap \"g\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being "
+		"deleted, found new finalizers []string{\"d.b/c\", \"z.b/c\"}");
+	expect(f, 200, call_as(f, "PATCH", CM "/g", MERGE, NULL, "{\"metadata\":{\"finalizers\":null}}"));
+	expect(f, 404, call(f, "GET", CM "/g", NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -404,6 +420,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_account_may_bound_the_secrets_of_its_pods, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_binding_is_of_the_pod_that_it_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_budget_says_why_it_lets_nobody_go, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_is_going_gets_no_new_finalizer, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

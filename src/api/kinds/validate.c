@@ -278,6 +278,33 @@ bool finalizer_known(struct str f)
 		str_is(f, "kubernetes");
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+/* Those that are new on an object that is going, by name, as Go prints them. */
+static void no_new_finalizers(struct rq *rq, struct val list, struct val old, const char *at, struct err *e)
+{
+	struct str *new = ARENA_ARRAY(rq->a, struct str, val_len(list) + 1);
+	auto_buf struct buf b = BUF_INIT;
+	size_t n = 0;
+
+	for (struct val_iter it = val_iter(list); val_next(&it);)
+		if (!list_contains(old, val_str(it.val)))
+			new[n++] = val_str(it.val);
+	qsort(new, n, sizeof(*new), by_name);
+	for (size_t i = 0; i < n; i++)
+		if (!i || !str_eq(new[i], new[i - 1]))
+			buf_printf(&b, "%s\"%.*s\"", i ? ", " : "", STR_ARG(new[i]));
+	if (n)
+		v_forbidden(e, at,
+			rq_f(rq,
+				"no new finalizers can be added if the object is being deleted, found new finalizers "
+				"[]string{%.*s}",
+				(int)b.n, b.p));
+}
+
 static void validate_finalizers(struct rq *rq, struct val meta, struct val old, const char *path, struct err *e)
 {
 	bool deleting = val_has(val_get(old, "deletionTimestamp"));
@@ -288,10 +315,10 @@ static void validate_finalizers(struct rq *rq, struct val meta, struct val old, 
 		if (!rq->res->custom && !finalizer_known(f) && !list_contains(val_get(old, "finalizers"), f))
 			v_invalid_str(e, rq_f(rq, "%s.finalizers[%zu]", path, it.i), f,
 				"name is neither a standard finalizer name nor is it fully qualified");
-		if (deleting && !list_contains(val_get(old, "finalizers"), f))
-			v_forbidden(e, rq_f(rq, "%s.finalizers", path),
-				"no new finalizers can be added if the object is being deleted");
 	}
+	if (deleting)
+		no_new_finalizers(rq, val_get(meta, "finalizers"), val_get(old, "finalizers"),
+			rq_f(rq, "%s.finalizers", path), e);
 }
 
 void validate_meta(struct rq *rq, struct val meta, struct val old, const char *path, bool need_name, struct err *e)
