@@ -86,7 +86,7 @@ static bool main_seen(const struct decide_pod *p)
 	return false;
 }
 
-/* All main containers ended and none will be started again. */
+/* All main containers ended and none will be started again: by their policy, or because the pod goes. */
 static enum pod_verdict verdict_of(const struct decide_pod *p)
 {
 	bool failed = false;
@@ -97,13 +97,22 @@ static enum pod_verdict verdict_of(const struct decide_pod *p)
 		if (c->kind != KIND_MAIN)
 			continue;
 		n++;
-		if (c->state != INST_EXITED || wants_restart(c))
+		if (c->state != INST_EXITED || (wants_restart(c) && !p->deleting))
 			return POD_GOES_ON;
 		failed |= c->exit_code != 0;
 	}
 	if (!n)
 		return POD_GOES_ON;
 	return failed ? POD_FAILED : POD_SUCCEEDED;
+}
+
+/* What is told of it: no phase is final while a sidecar still runs. */
+static enum pod_verdict verdict_to_tell(const struct decide_pod *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->containers[i].kind == KIND_SIDECAR && runs(&p->containers[i]))
+			return POD_GOES_ON;
+	return verdict_of(p);
 }
 
 /* One container that must be running or has to come to its end. true: whoever waits for it may go on. */
@@ -178,13 +187,13 @@ void pod_decide(const struct decide_pod *p, struct mono now, struct decision *re
 	if (p->deleting || p->failed || p->suspended || p->was_terminal) {
 		ret->initialized = main_seen(p);
 		decide_end(ret, p);
-		ret->verdict = p->failed ? POD_FAILED : verdict_of(p);
+		ret->verdict = p->failed ? POD_FAILED : verdict_to_tell(p);
 		return;
 	}
 	if (!p->ready_to_start)
 		return;
-	ret->verdict = verdict_of(p);
-	if (ret->verdict != POD_GOES_ON) { /* ended by itself: also when the sandbox is already gone */
+	if (verdict_of(p) != POD_GOES_ON) { /* ended by itself: also when the sandbox is already gone */
+		ret->verdict = verdict_to_tell(p);
 		ret->initialized = true;
 		decide_end(ret, p);
 		return;

@@ -194,3 +194,18 @@ def test_a_command_that_is_not_there(space):
         return status.get("restartCount", 0) >= 1 and status["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff" and status
     again = space.wait("pods", "always", lambda p: waits(p), 60)
     assert waits(again)["lastState"]["terminated"]["reason"] == "StartError"
+
+
+def test_a_deleted_pod_ends_in_a_final_phase(space):
+    """Whatever its restart policy; a finalizer keeps it where one can see that."""
+    for name, code, wanted in (("well", 0, "Succeeded"), ("ill", 3, "Failed")):
+        script = f"trap 'exit {code}' TERM; sleep 100000 & wait"
+        space.create("pods", {"metadata": {"name": name, "finalizers": ["test/keep"]}, "spec": {
+            "containers": [{"name": "c", "image": "busybox:test", "command": ["sh", "-c", script]}]}})
+        space.wait_pod(name)
+        space.kube.delete(path("pods", space.name, name))
+        pod = space.wait("pods", name, lambda p: phase(p) in ("Succeeded", "Failed"))
+        assert phase(pod) == wanted
+        assert "terminated" in pod["status"]["containerStatuses"][0]["state"]
+        space.kube.patch(path("pods", space.name, name), {"metadata": {"finalizers": None}})
+        space.wait_gone("pods", name)
