@@ -42,6 +42,15 @@ def test_logs(demo):
     assert "not found" in demo.fails("logs", "nobody")
 
 
+def test_logs_of_a_pod_without_a_node_are_empty(kubectl, space):
+    """So that `logs -l` shows what the others say while one of them still waits."""
+    nowhere = {"nodeSelector": {"no": "such"}}
+    space.create("pods", {"metadata": {"name": "waits"}, "spec": {**nowhere, "containers": [{"name": "c", "image": "busybox:test"}]}})
+    assert kubectl("logs", "waits") == "" == kubectl("logs", "-f", "waits")
+    assert "not valid" in kubectl.fails("logs", "waits", "-c", "other")
+    assert "does not have a host assigned" in kubectl.fails("exec", "waits", "--", "true")
+
+
 def test_logs_follow(demo):
     last = demo("logs", "box", "--timestamps", "--tail=1").split()[0]
     follow = demo.start("logs", "-f", "box", "--timestamps", "--tail=1")

@@ -225,6 +225,17 @@ static int pod_target(
 
 /* ---- logs: an HTTP stream -------------------------------------------------------------------- */
 
+/* Nothing is said yet, which is no failure: as upstream. */
+static bool has_no_node(struct rq *rq)
+{
+	auto_(doc_unref) struct doc *pod = api_get(rq->api, "", "pods", rq->ns, rq->name);
+	struct str c;
+	struct err e;
+
+	err_init(&e);
+	return pod && !doc_str(pod, "spec.nodeName").n && choose_container(rq, pod, &c, &e) >= 0;
+}
+
 static void log_start(struct rq *rq)
 {
 	struct http_client *client;
@@ -232,7 +243,9 @@ static void log_start(struct rq *rq)
 	struct err e;
 
 	err_init(&e);
-	if (pod_target(rq, "containerLogs", true, &path, &client, &e) < 0)
+	if (has_no_node(rq))
+		reply_bytes(rq, 204, NULL, NULL, 0, STR_NULL);
+	else if (pod_target(rq, "containerLogs", true, &path, &client, &e) < 0)
 		reply_error(rq, &e);
 	else
 		relay_answer(rq, &(struct relay_call){ .client = client, .path = path, .content_type = "text/plain" });
