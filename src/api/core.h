@@ -42,7 +42,13 @@ void reply_error(struct rq *rq, const struct err *e);
 void reply_doc(
 	struct rq *rq, int status, struct doc *take_d); /* rendered as negotiated; of type rq->res or a subresource */
 void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct schema_type *type);
-void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b);
+void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b); /* JSON: indented for people */
+/* Compact JSON of a whole or of its pieces, in their order; begins as { 0 }. */
+struct pretty {
+	int depth;
+	bool in_string, escaped, opened; /* opened: the last was a bracket, its end may be next */
+};
+void pretty_text(struct pretty *p, struct str in, struct buf *out);
 void reply_text(struct rq *rq, int status, const char *content_type, const char *text);
 /* body: lives as long as rq. extra: further headers. */
 void reply_bytes(struct rq *rq, int status, const char *content_type, const struct http_header *extra, size_t n_extra,

@@ -369,6 +369,53 @@ static void text_end(void *owner)
 	rq_free(((struct list_text *)owner)->rq);
 }
 
+/* The same for people. */
+struct pretty_list {
+	struct list_text *text;
+	size_t left; /* bytes of the compact text */
+	struct pretty p;
+	struct buf piece;
+};
+
+static struct str next_pretty(void *owner)
+{
+	struct pretty_list *l = owner;
+	struct str s = next_text(l->text);
+
+	buf_reset(&l->piece);
+	pretty_text(&l->p, s, &l->piece);
+	l->left -= s.n;
+	if (!l->left)
+		buf_byte(&l->piece, '\n');
+	return buf_view(&l->piece);
+}
+
+static void pretty_end(void *owner)
+{
+	text_end(((struct pretty_list *)owner)->text);
+}
+
+static void piece_free(void *piece)
+{
+	buf_fini(piece);
+}
+
+/* A first pass counts: a body's length is told before it. */
+static struct net_source pretty_source(struct list_text *t, size_t n)
+{
+	struct pretty_list *l = ARENA_NEW(t->rq->a, struct pretty_list);
+	struct net_source s = { .next = next_pretty, .end = pretty_end, .owner = l };
+
+	*l = (struct pretty_list){ .text = t, .left = n, .piece = BUF_INIT };
+	arena_hold(t->rq->a, &l->piece, piece_free);
+	while (l->left)
+		s.n += next_pretty(l).n;
+	t->at = 0;
+	l->left = n;
+	l->p = (struct pretty){ 0 };
+	return s;
+}
+
 static void reply_objects(struct rq *rq, const struct listing *l, struct str token, bool count)
 {
 	struct list_text *t = ARENA_NEW(rq->a, struct list_text);
@@ -383,6 +430,8 @@ static void reply_objects(struct rq *rq, const struct listing *l, struct str tok
 	s.n = head.n + STR("]}").n;
 	for (size_t i = 0; i < l->n; i++)
 		s.n += doc_item_text(l->docs[i]).n + (i ? STR(",{").n : STR("{").n);
+	if (rq->pretty)
+		s = pretty_source(t, s.n);
 	reply_source(rq, media_type(rq->media, false), &s);
 }
 

@@ -324,6 +324,36 @@ static void a_refusal_is_protobuf_for_who_asks(void **state)
 	arena_free(a);
 }
 
+static bool begins(struct fixture *f, const char *text)
+{
+	return str_starts(buf_view(&f->last->body), str_c(text));
+}
+
+/* curl and browsers ask for it by their name, others with ?pretty. Lists are made while they are sent. */
+static void answers_for_people_are_indented(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"a\"},\"data\":{\"k\":\"{[\\\",:\"}}"));
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"b\"},\"data\":{}}"));
+	expect(f, 200, call(f, "GET", CM "?pretty=true", NULL));
+	assert_true(begins(f,
+		"{\n  \"kind\": \"ConfigMapList\",\n  \"apiVersion\": \"v1\",\n  \"metadata\": {\n    \"resourceVersion\": \""));
+	assert_true(body_has(f,
+		"\n      \"data\": {\n        \"k\": \"{[\\\",:\"\n      }\n    },\n    {\n      \"metadata\": {\n"));
+	assert_true(val_len(doc_get(f->doc, "items")) >= 2);
+	expect(f, 200, call(f, "GET", CM "?pretty=true&labelSelector=no%3Dsuch", NULL));
+	assert_true(body_has(f, "\n  \"items\": []\n}\n"));
+	expect(f, 200, call(f, "GET", CM "/a?pretty=true", NULL));
+	assert_true(body_has(f, "\n  \"data\": {\n    \"k\": \"{[\\\",:\"\n  }\n"));
+	expect(f, 404, call(f, "GET", CM "/none?pretty=true", NULL));
+	assert_true(begins(f, "{\n  \"kind\": \"Status\",\n  \"apiVersion\": \"v1\",\n  \"metadata\": {},\n"));
+	expect(f, 200, call(f, "GET", "/api?pretty=1", NULL));
+	assert_true(begins(f, "{\n  \"kind\": \"APIVersions\",\n  \"versions\": [\n    \"v1\"\n  ],\n"));
+	expect(f, 200, call(f, "GET", CM, NULL));
+	assert_true(begins(f, "{\"kind\":\"ConfigMapList\","));
+}
+
 /* Between the decision and the last pod's end. */
 static void a_job_that_will_succeed_says_so(void **state)
 {
@@ -550,6 +580,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(watches_share_what_they_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_watch_without_room_misses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refusal_is_protobuf_for_who_asks, setup, teardown),
+		cmocka_unit_test_setup_teardown(answers_for_people_are_indented, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_job_that_will_succeed_says_so, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_scale_is_a_table_of_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_table_says_what_its_rows_include, setup, teardown),

@@ -207,8 +207,26 @@ void reply_passed(struct rq *rq, int status, const struct http_header *headers, 
 	send_body(rq, status, headers, n_headers, body);
 }
 
+static void make_pretty(struct buf *b)
+{
+	struct pretty p = { 0 };
+	struct buf out = BUF_INIT;
+
+	pretty_text(&p, buf_view(b), &out);
+	buf_byte(&out, '\n');
+	if (out.full) { /* too large: as it is */
+		buf_fini(&out);
+		return;
+	}
+	buf_fini(b);
+	*b = out;
+}
+
 void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b)
 {
+	if (rq->pretty &&
+		(strcmp(content_type, "application/json") == 0 || strcmp(content_type, "application/yaml") == 0))
+		make_pretty(take_b);
 	struct str body = buf_view(take_b);
 
 	if (take_b->p)
@@ -242,43 +260,6 @@ void reply_text(struct rq *rq, int status, const char *content_type, const char 
 	reply_bytes(rq, status, content_type, NULL, 0, arena_str(rq->a, str_c(text)));
 }
 
-static bool pretty_text(struct str in, struct buf *out)
-{
-	int depth = 0;
-	bool in_string = false;
-
-	for (size_t i = 0; i < in.n; i++) {
-		char c = in.p[i];
-		if (in_string) {
-			buf_byte(out, c);
-			if (c == '\\' && i + 1 < in.n)
-				buf_byte(out, in.p[++i]);
-			else if (c == '"')
-				in_string = false;
-			continue;
-		}
-		if (c == ' ')
-			continue;
-		if ((c == '}' || c == ']') && out->n && out->p[out->n - 1] != '{' && out->p[out->n - 1] != '[')
-			buf_printf(out, "\n%*s", --depth * 2, "");
-		else if (c == '}' || c == ']')
-			depth--;
-		buf_byte(out, c);
-		if (c == '"')
-			in_string = true;
-		if (c == ':')
-			buf_byte(out, ' ');
-		if (c == ',' || ((c == '{' || c == '[') && i + 1 < in.n && in.p[i + 1] != '}' && in.p[i + 1] != ']')) {
-			depth += c != ',';
-			buf_printf(out, "\n%*s", depth * 2, "");
-		} else if (c == '{' || c == '[') {
-			depth++;
-		}
-	}
-	buf_byte(out, '\n');
-	return !out->full;
-}
-
 static void reply_as_object(struct rq *rq, int status, const struct doc *d, const struct schema_type *type)
 {
 	struct str text = doc_text(d);
@@ -297,7 +278,8 @@ static void reply_as_object(struct rq *rq, int status, const struct doc *d, cons
 		reply_buf(rq, status, media_type(MEDIA_PROTOBUF, false), &b);
 		return;
 	}
-	if (rq->pretty && pretty_text(text, &b)) {
+	if (rq->pretty) {
+		buf_str(&b, text);
 		reply_buf(rq, status, media_type(rq->media, false), &b);
 		return;
 	}
