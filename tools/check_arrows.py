@@ -44,7 +44,7 @@ INSIDE = {
         "admission": {"auth", "relay"},
         "custom": {"relay"},
         "aggregate": {"custom", "kinds", "relay"},
-        "watch": {"custom"},
+        "watch": {"custom", "relay"},
     },
 }
 TOP = "cmd"  # puts the parts together: may use all

@@ -246,6 +246,8 @@ struct websocket *websocket_accept(
 	struct http_request *r, const char *subprotocol, const struct websocket_ops *ops, void *arg);
 void websocket_send(struct websocket *w, bool binary, const struct str *parts,
 	size_t n); /* any thread; ≤ 16 parts are joined and copied */
+/* One message of pieces, which are taken and not copied; any thread. */
+void websocket_send_pieces(struct websocket *w, bool binary, const struct net_piece *take, size_t n);
 size_t websocket_unsent(struct websocket *w);
 void websocket_pause(struct websocket *w, bool paused);
 void websocket_close(struct websocket *w, int code, const char *reason); /* any thread; closed() follows */

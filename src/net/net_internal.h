@@ -338,6 +338,8 @@ void pipe_attach(struct net_pipe *p, struct conn *c, struct str first);
 bool pipe_take(struct net_pipe *p, const struct net_pipe_ops *ops, void *arg);
 void pipe_discard(struct net_pipe *p);                               /* instead of pipe_attach(): nobody is told */
 void pipe_writev(struct net_pipe *p, const struct str *v, size_t n); /* in one go */
+/* One unit, too: head is copied, the pieces are sent as they are. */
+void pipe_write_pieces(struct net_pipe *p, struct str head, const struct net_piece *take, size_t n);
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 

@@ -330,6 +330,29 @@ void pipe_writev(struct net_pipe *p, const struct str *v, size_t n)
 	kick_unlock(p);
 }
 
+void pipe_write_pieces(struct net_pipe *p, struct str head, const struct net_piece *take, size_t n)
+{
+	pthread_mutex_lock(&p->lock);
+	bool over = p->end || p->close || p->lost;
+	if (!over) {
+		parts_copy(&p->pending, head);
+		atomic_fetch_add(&p->unsent, head.n);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (over) {
+			if (take[i].end)
+				take[i].end(take[i].owner);
+			continue;
+		}
+		atomic_fetch_add(&p->unsent, take[i].bytes.n);
+		parts_piece(&p->pending, &take[i]);
+	}
+	if (over)
+		pthread_mutex_unlock(&p->lock);
+	else
+		kick_unlock(p);
+}
+
 void net_pipe_write(struct net_pipe *p, struct str copied)
 {
 	pipe_writev(p, &copied, 1);

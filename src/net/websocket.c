@@ -51,6 +51,17 @@ void websocket_send(struct websocket *w, bool binary, const struct str *parts, s
 	pipe_writev(w->p, v, n + 1);
 }
 
+void websocket_send_pieces(struct websocket *w, bool binary, const struct net_piece *take, size_t n)
+{
+	size_t total = 0;
+	char head[10];
+
+	for (size_t i = 0; i < n; i++)
+		total += take[i].bytes.n;
+	size_t head_n = frame_head(binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME, total, head);
+	pipe_write_pieces(w->p, str_n(head, head_n), take, n);
+}
+
 size_t websocket_unsent(struct websocket *w)
 {
 	return net_pipe_unsent(w->p);

@@ -61,6 +61,11 @@ static int take(struct rq *rq, struct places *of, struct place **ret, struct err
 	return -ERR_TOO_MANY;
 }
 
+int relay_place(struct rq *rq, struct place **ret, struct err *e)
+{
+	return take(rq, rq->api->relays->upgrades, ret, e);
+}
+
 int relay_begin(struct rq *rq, void (*run)(void *arg), void *arg, struct place **ret, struct err *e)
 {
 	struct relays *r = rq->api->relays;
@@ -326,8 +331,7 @@ static bool passes(struct str name)
 		str_starts(name, STR("x-stream-protocol")) || str_is(name, "origin");
 }
 
-/* A token in the list of sub-protocols is for us, not for others. */
-static struct str without_token(struct rq *rq, struct str protocols)
+struct str relay_without_token(struct rq *rq, struct str protocols)
 {
 	struct buf b = BUF_INIT;
 
@@ -352,7 +356,7 @@ void relay_upgrade(struct rq *rq, const struct relay_call *c)
 	err_init(&e);
 	u->c = *c;
 	u->rq = rq;
-	if (take(rq, rq->api->relays->upgrades, &u->place, &e) < 0) {
+	if (relay_place(rq, &u->place, &e) < 0) {
 		answered(u);
 		reply_error(rq, &e);
 		return;
@@ -362,7 +366,7 @@ void relay_upgrade(struct rq *rq, const struct relay_call *c)
 			continue;
 		h[n] = all[i];
 		if (str_is(all[i].name, "sec-websocket-protocol"))
-			h[n].value = without_token(rq, all[i].value);
+			h[n].value = relay_without_token(rq, all[i].value);
 		n++;
 	}
 	for (size_t i = 0; i < c->n_headers; i++)

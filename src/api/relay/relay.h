@@ -50,6 +50,10 @@ void relay_answer(struct rq *rq, const struct relay_call *c);
 /* Takes rq: passes its upgrade on and splices. Of the call client, path, headers (besides those of the upgrade), over and
  * arg count; over() runs when the other side has answered. */
 void relay_upgrade(struct rq *rq, const struct relay_call *c);
+/* A place for an upgraded connection of rq's user; end it with place_leave(). Fails: ERR_TOO_MANY. */
+int relay_place(struct rq *rq, struct place **ret, struct err *e);
+/* Sub-protocols without the token that may be among them: it is for us, not for others. In rq's arena. */
+struct str relay_without_token(struct rq *rq, struct str protocols);
 /* Headers that another server may see, or say: copies into rq's arena. */
 size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to);
 /* rewrite.c: appends html with links to paths put below prefix. */

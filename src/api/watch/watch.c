@@ -38,15 +38,12 @@ static const struct http_stream_ops stream_ops = { stream_writable, stream_close
 
 void watch_write(struct watch *w, struct net_piece *p, size_t n)
 {
-	if (w->rq->http)
-		http_stream_write(w->stream, p, n);
-	else
-		w->rq->sink->write(w->stream, p, n);
+	w->out->write(w->stream, p, n);
 }
 
 static size_t out_unsent(struct watch *w)
 {
-	return w->rq->http ? http_stream_unsent(w->stream) : w->rq->sink->unsent(w->stream);
+	return w->out->unsent(w->stream);
 }
 
 /* Under w->lock. closed() follows on the loop. */
@@ -55,10 +52,7 @@ static void out_end(struct watch *w)
 	if (w->ended || w->closed)
 		return;
 	w->ended = true;
-	if (w->rq->http)
-		http_stream_end(w->stream);
-	else
-		w->rq->sink->end(w->stream);
+	w->out->end(w->stream);
 }
 
 /* ---- what is to be written -------------------------------------------------------------------- */
@@ -223,7 +217,7 @@ struct mono watch_due(const struct watch *w)
 void watch_free(struct watch *w)
 {
 	arena_free(w->initial_arena);
-	rq_done(w->rq, 200);
+	rq_done(w->rq, w->rq->status);
 	task_mutex_fini(&w->lock);
 	rq_free(w->rq);
 }
@@ -284,17 +278,50 @@ static struct str watch_prefix(struct rq *rq, const struct filter *f)
 	return arena_strf(rq->a, "%.*s/%.*s", STR_ARG(rq->ns), STR_ARG(name));
 }
 
+static void *http_begin(void *arg, int status, const struct http_header *headers, size_t n_headers,
+	const struct http_stream_ops *ops, void *ops_arg)
+{
+	return http_reply_stream(arg, status, headers, n_headers, ops, ops_arg);
+}
+
+static void http_write(void *stream, const struct net_piece *pieces, size_t n)
+{
+	http_stream_write(stream, pieces, n);
+}
+
+static size_t http_unsent(void *stream)
+{
+	return http_stream_unsent(stream);
+}
+
+static void http_end(void *stream)
+{
+	http_stream_end(stream);
+}
+
+static const struct api_sink http_out = {
+	.stream = http_begin, .write = http_write, .unsent = http_unsent, .end = http_end
+};
+
+static int choose_out(struct rq *rq, struct watch *w, struct err *e)
+{
+	rq->status = 200;
+	w->out = rq->http ? &http_out : rq->sink;
+	w->out_arg = rq->http ? (void *)rq->http : rq->sink_arg;
+	if (!socket_asked(rq))
+		return 0;
+	rq->status = 101;
+	w->out = &socket_out;
+	return socket_new(rq, &w->out_arg, e);
+}
+
 static void start_stream(struct rq *rq, struct watch *w)
 {
 	struct http_header h[48];
 	size_t n = reply_headers(rq, media_type(rq->media, true), h, 40);
 
-	rq->status = 200;
 	rq_started(rq);
-	if (rq->http)
-		w->stream = http_reply_stream(rq->http, 200, h, n, &stream_ops, w);
-	else
-		w->stream = rq->sink->stream(rq->sink_arg, 200, h, n, &stream_ops, w);
+	w->stream = w->out->stream(w->out_arg, rq->status, h, n, &stream_ops, w);
 }
 
 void read_watch(struct rq *rq)
@@ -308,7 +335,7 @@ void read_watch(struct rq *rq)
 	err_init(&e);
 	if (rq_stopping(rq->api))
 		err_set(&e, ERR_UNAVAILABLE, "the server is shutting down");
-	if (e.code || query_read(rq, w, &q, &e) < 0) {
+	if (e.code || query_read(rq, w, &q, &e) < 0 || choose_out(rq, w, &e) < 0) {
 		reply_error(rq, &e);
 		return;
 	}
@@ -334,6 +361,8 @@ void read_watch(struct rq *rq)
 	w->prefix = prefix;
 	int rc = cache_watch(c, q.since, prefix, watch_notify, w, &w->events, &e);
 	if (rc < 0 && rc != -ERR_EXPIRED) {
+		if (w->out == &socket_out)
+			socket_drop(w->out_arg);
 		arena_free(w->initial_arena);
 		task_mutex_fini(&w->lock);
 		reply_error(rq, &e);

@@ -51,6 +51,8 @@ struct watch {
 	atomic_bool over; /* its time is up, whatever end_at says */
 	atomic_bool full; /* the stream took no more: writable() is waited for */
 
+	const struct api_sink *out; /* whose stream it is */
+	void *out_arg;
 	struct task_mutex lock;
 	void *stream; /* under lock */
 	bool closed;  /* under lock */
@@ -95,6 +97,14 @@ void watch_notify(void *arg);                 /* of its cache: it did not join *
 bool watch_has_room(struct watch *w); /* false: nothing may be written now; the stream says when */
 void watch_write(struct watch *w, struct net_piece *p, size_t n);
 void watch_free(struct watch *w);
+
+/* ---- socket.c: over a WebSocket ---------------------------------------------------------------- */
+
+extern const struct api_sink socket_out;
+bool socket_asked(const struct rq *rq);
+/* Own: *ret, the argument of socket_out, whose stream takes it; else socket_drop(). Fails: ERR_TOO_MANY. */
+int socket_new(struct rq *rq, void **ret, struct err *e);
+void socket_drop(void *arg);
 
 /* ---- follow.c: those that have seen all, on their pump --------------------------------------- */
 
