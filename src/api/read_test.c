@@ -54,6 +54,11 @@ static void watch_tells_entering_and_leaving(void **state)
 	assert_true(stream_has(w, "columnDefinitions\":[{\"name\":\"Name\"", WAIT_MS));
 	assert_true(stream_has(w, "k8s.io/initial-events-end", WAIT_MS));
 	stream_close(w);
+	w = start(f, "GET", CM "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", NULL, NULL, NULL);
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"after\"}}"));
+	assert_true(stream_has(w, "\"name\":\"after\"", WAIT_MS));
+	assert_false(stream_has(w, "\"BOOKMARK\"", 0)); /* they were not asked for */
+	stream_close(w);
 	w = start(f, "GET", CM "?watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", NULL, NULL, NULL);
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"w3\"}}"));
 	assert_true(stream_has(w, "\"name\":\"w3\"", WAIT_MS)); /* from now on */

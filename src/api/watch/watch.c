@@ -255,8 +255,8 @@ static int query_read(struct rq *rq, struct watch *w, struct watch_query *q, str
 		return -e->code;
 	bool want = rq_param_bool(rq, "sendInitialEvents");
 	q->initial = send.p ? want : !rv.n || str_is(rv, "0");
-	q->initial_end = send.p && want;
 	w->bookmarks = rq_param_bool(rq, "allowWatchBookmarks");
+	q->initial_end = send.p && want && w->bookmarks;
 	q->timeout_ms = 1800000 + (int64_t)rand_below(1800000);
 	if (query_number(rq, "timeoutSeconds", &s, e) < 0)
 		return -e->code;
