@@ -47,20 +47,41 @@ static int64_t version_rank(const char *version)
 	return (strcmp(stage, "beta") ? 1000000000 : 2000000000) + major * 1000 + minor;
 }
 
-/* Of custom groups: builtin ones stand in their order. */
-static void order_versions(struct table *t)
+/* < 0: version a comes before b. */
+static int version_order(const char *a, const char *b)
 {
-	for (size_t i = 1; i < t->n; i++) {
-		struct resource *r = t->rows[i];
-		size_t to = i;
+	int64_t x = version_rank(a), y = version_rank(b);
 
-		for (size_t k = 0; r->custom && k < i && to == i; k++)
-			if (t->rows[k]->custom && !strcmp(t->rows[k]->def.group, r->def.group) &&
-				version_rank(r->def.version) > version_rank(t->rows[k]->def.version))
-				to = k;
-		memmove(&t->rows[to + 1], &t->rows[to], (i - to) * sizeof(*t->rows));
-		t->rows[to] = r;
-	}
+	return x != y ? (x < y ? 1 : -1) : strcmp(a, b);
+}
+
+static int row_order(const void *a, const void *b)
+{
+	const struct resource_def *x = &(*(struct resource *const *)a)->def, *y = &(*(struct resource *const *)b)->def;
+	int by_group = strcmp(x->group, y->group), by_version = version_order(x->version, y->version);
+
+	return by_group ? by_group : by_version ? by_version : strcmp(x->resource, y->resource);
+}
+
+static int other_order(const void *a, const void *b)
+{
+	const struct aggregate *x = a, *y = b;
+	int by_group = strcmp(x->group, y->group);
+
+	return by_group ? by_group : version_order(x->version, y->version);
+}
+
+/* Clients take the first of two kinds with the same name: so builtin ones stand in front, in their order, and the others by
+ * name, whichever came first or changed last. */
+static void order(struct table *t)
+{
+	struct resource **custom = t->rows;
+
+	while (custom < t->rows + t->n && !(*custom)->custom)
+		custom++;
+	qsort(custom, (size_t)(t->rows + t->n - custom), sizeof(*custom), row_order);
+	if (t->n_others)
+		qsort(t->others, t->n_others, sizeof(*t->others), other_order);
 }
 
 /* The first of a group that only other servers serve. */
@@ -84,7 +105,7 @@ static struct table table_of(struct rq *rq)
 	for (size_t i = 0; i < n; i++)
 		if (!is_other(&t, t.rows[i]->def.group, t.rows[i]->def.version))
 			t.rows[t.n++] = t.rows[i];
-	order_versions(&t);
+	order(&t);
 	return t;
 }
 

@@ -1,9 +1,10 @@
-"""What clients see of HTTP itself: watches over WebSockets, as browsers keep them."""
+"""What clients see of HTTP itself: watches over WebSockets, as browsers keep them; the order of kinds in discovery."""
 import base64
 import json
 
 import websocket
-from kube import path
+import yaml
+from kube import condition, path, until
 
 
 def watch(server, where, *protocols, headers=()):
@@ -58,3 +59,44 @@ def test_such_a_watch_of_protobuf_is_binary(server):
     kind, data = ws.recv_data()
     assert kind == websocket.ABNF.OPCODE_BINARY and data.startswith(b"\n\x05ADDED"), (kind, data[:20])
     ws.close()
+
+
+# ---- discovery: of two kinds with one name, clients take the first ---------------------------------------------------------
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+KIND = """metadata: {name: %(plural)s.%(group)s}
+spec:
+  group: %(group)s
+  scope: Namespaced
+  names: {plural: %(plural)s, singular: x%(plural)s, kind: X%(plural)s}
+  versions:
+  - {name: v1beta1, served: true, storage: false, schema: {openAPIV3Schema: {type: object}}}
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+"""
+
+
+def order(server):
+    """Groups, versions and resources of these tests, in both kinds of discovery."""
+    groups = [g for g in server.kube.get("/apis")["groups"] if g["name"].endswith("order.example.com")]
+    old = [(v["groupVersion"], [r["name"] for r in server.kube.get("/apis/" + v["groupVersion"])["resources"]]) for g in groups for v in g["versions"]]
+    connection = server.kube.clone()._connect(30)
+    connection.request("GET", "/apis", headers={"Accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"})
+    answer = connection.getresponse()
+    groups = [g for g in json.load(answer)["items"] if g["metadata"]["name"].endswith("order.example.com")]
+    new = [(g["metadata"]["name"] + "/" + v["version"], [r["resource"] for r in v["resources"]]) for g in groups for v in g["versions"]]
+    connection.close()
+    assert old == new
+    return old, answer.getheader("ETag")
+
+
+def test_kinds_have_one_order(server):
+    for group, plural in (("b.order.example.com", "mules"), ("b.order.example.com", "apes"), ("a.order.example.com", "mules")):
+        made = server.kube.create(CRDS, yaml.safe_load(KIND % {"group": group, "plural": plural}))
+        until(lambda n=made["metadata"]["name"]: condition(server.kube.get(f"{CRDS}/{n}"), "Established") == "True", 30, "the kind")
+    wanted = [("a.order.example.com/v1", ["mules"]), ("a.order.example.com/v1beta1", ["mules"]),
+              ("b.order.example.com/v1", ["apes", "mules"]), ("b.order.example.com/v1beta1", ["apes", "mules"])]
+    first = until(lambda: len(order(server)[0]) == 4 and order(server), 30, "both groups")
+    assert first[0] == wanted
+    server.kube.patch(f"{CRDS}/apes.b.order.example.com", {"spec": {"names": {"shortNames": ["ap"]}}})
+    second = until(lambda: order(server)[1] != first[1] and order(server), 30, "the change")
+    assert second[0] == wanted
