@@ -267,6 +267,8 @@ static void strict_reading_names_the_field(void **state)
 	assert_non_null(strstr(get(f, "message"), "strict decoding error: unknown field \"daata\""));
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"s\"},\"daata\":{}}"));
 	assert_non_null(strstr(f->last->warning, "unknown field \\\"daata\\\""));
+	expect(f, 422, call(f, "POST", CM "?fieldValidation=Some", "{\"metadata\":{\"name\":\"t\"}}"));
+	assert_non_null(strstr(get(f, "message"), "supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""));
 }
 
 /* What autoscaling/v1 cannot say survives a change through it. */

@@ -245,7 +245,8 @@ int route_write_options(struct rq *rq, struct err *e)
 		rq->field_validation = VALIDATE_IGNORE;
 	else if (v.n && !str_is(v, "Warn"))
 		err_cause(e, "FieldValueNotSupported", "fieldValidation",
-			"Unsupported value: \"%.*s\": supported values: \"Ignore\", \"Strict\", \"Warn\"", STR_ARG(v));
+			"Unsupported value: \"%.*s\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+			STR_ARG(v));
 	return validate_options(rq, kind, e);
 }
 
