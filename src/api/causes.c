@@ -38,7 +38,7 @@ void v_invalid(struct err *e, const char *path, struct val v, const char *detail
 	}
 	if (t.n > 300)
 		t = str_sub(t, 0, 300);
-	err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s: %s", STR_ARG(t), detail);
+	err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s%s%s", STR_ARG(t), detail[0] ? ": " : "", detail);
 }
 
 void v_invalid_str(struct err *e, const char *path, struct str value, const char *detail)
@@ -46,7 +46,8 @@ void v_invalid_str(struct err *e, const char *path, struct str value, const char
 	auto_buf struct buf b = BUF_INIT;
 
 	buf_go_quoted(&b, str_sub(value, 0, 300));
-	err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s: %s", (int)b.n, b.p, detail);
+	err_cause(
+		e, "FieldValueInvalid", path, "Invalid value: %.*s%s%s", (int)b.n, b.p, detail[0] ? ": " : "", detail);
 }
 
 void v_unsupported(struct err *e, const char *path, struct str value, const char *const *known)

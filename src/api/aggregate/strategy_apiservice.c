@@ -41,6 +41,18 @@ static void check_priority(struct err *e, const char *path, struct val v, int64_
 		v_invalid(e, path, v, why);
 }
 
+static void conditions_validate(struct rq *rq, struct val list, struct err *e)
+{
+	static const char *const known[] = { "True", "False", "Unknown", NULL };
+
+	for (size_t i = 0; i < val_len(list); i++) {
+		struct str status = val_str(val_get(val_at(list, i), "status"));
+
+		if (!is_one_of(known, status))
+			v_unsupported(e, rq_f(rq, "status.conditions[%zu].status", i), status, known);
+	}
+}
+
 static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val spec = val_get(o, "spec"), service = val_get(spec, "service"),
@@ -51,6 +63,10 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 	bool bundle = val_str(val_get(spec, "caBundle")).n > 0;
 
 	(void)old;
+	if (rq->sub.n) {
+		conditions_validate(rq, val_path(o, "status.conditions"), e);
+		return;
+	}
 	if (!str_eq(want, val_str(val_path(o, "metadata.name"))))
 		v_invalid_str(e, "metadata.name", val_str(val_path(o, "metadata.name")),
 			rq_f(rq, "must be `spec.version+\".\"+spec.group`: \"%.*s\"", STR_ARG(want)));

@@ -48,6 +48,7 @@ void validate_node_selector(struct rq *rq, struct val selector, const char *at, 
 void validate_placement(
 	struct rq *rq, struct val spec, const char *path, struct err *e); /* affinity, spread, tolerations */
 void validate_tolerations(struct rq *rq, struct val spec, const char *path, struct err *e); /* of path.tolerations */
+void validate_resource_name(struct err *e, const char *path, struct str name, bool of_container);
 void validate_amounts(struct rq *rq, struct val map, const char *at, struct err *e); /* of a container's resources */
 void validate_seccomp(struct rq *rq, struct val profile, const char *at, struct err *e);
 void validate_field_ref(struct rq *rq, struct val ref, const char *at, const char *const *allowed, struct err *e);
@@ -65,6 +66,7 @@ void validate_pod_template(struct rq *rq, struct val template, const char *path,
 void validate_job_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_job_changes(struct rq *rq, struct val o, struct val old, struct err *e);
 void validate_job_status(struct rq *rq, struct val o, struct val old, struct err *e);
+void validate_workload_status(struct rq *rq, struct val o, struct val old, struct err *e);
 /* "1,3-5" → 4. NULL: fine, else what is wrong with it. */
 const char *job_indexes_read(struct rq *rq, struct str text, int64_t completions, int64_t *ret);
 /* Whether an index stands in both texts; *ret: the first. What is no interval is passed over. */

@@ -690,6 +690,194 @@ static void a_claim_grows_where_its_class_allows_it(void **state)
 	expect(f, 200, call_as(f, "PATCH", CLAIMS "/d", MERGE, NULL, json("@", SIZE("1500Mi"))));
 }
 
+/* ---- found by tests/differential/mutate.py -------------------------------------------------------------------- */
+
+#define APPS "/apis/apps/v1/namespaces/default/"
+#define UNITS "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"
+
+static const char workload[] =
+	"{'metadata':{'name':'w'},'spec':{'selector':{'matchLabels':{'a':'b'}},'serviceName':'s','template':{'metadata':"
+	"{'labels':{'a':'b'}},'spec':{'containers':[{'name':'c','image':'i'}]}}}}";
+
+static void no_part_of_a_workload_is_more_than_the_whole(void **state)
+{
+	static const struct {
+		const char *kind;
+		struct rule rules[5];
+	} of[] = {
+		{ "deployments",
+			{ { "{'status':{'replicas':3,'updatedReplicas':2,'readyReplicas':3,'availableReplicas':3,'collisionCount':2}}",
+				  NULL },
+				{ "{'status':{'unavailableReplicas':-1}}",
+					"status.unavailableReplicas: Invalid value: -1: must be greater than or equal to 0" },
+				{ "{'status':{'updatedReplicas':1}}",
+					"status.updatedReplicas: Invalid value: 1: cannot be greater than status.replicas" },
+				{ "{'status':{'replicas':2,'readyReplicas':1,'availableReplicas':2}}",
+					"status.availableReplicas: Invalid value: 2: cannot be greater than readyReplicas" } } },
+		{ "replicasets",
+			{ { "{'status':{'replicas':1,'fullyLabeledReplicas':1}}", NULL },
+				{ "{'status':{'replicas':-1}}",
+					"status.replicas: Invalid value: -1: must be greater than or equal to 0" },
+				{ "{'status':{'replicas':1,'fullyLabeledReplicas':2}}",
+					"status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas" } } },
+		{ "statefulsets",
+			{ { "{'status':{'replicas':1,'currentReplicas':1}}", NULL },
+				{ "{'status':{'replicas':1,'currentReplicas':2}}",
+					"status.currentReplicas: Invalid value: 2: cannot be greater than status.replicas" },
+				{ "{'status':{'replicas':1,'availableReplicas':1}}",
+					"status.availableReplicas: Invalid value: 1: cannot be greater than status.readyReplicas" } } },
+		{ "daemonsets",
+			{ { "{'status':{'currentNumberScheduled':1}}", NULL },
+				{ "{'status':{'numberMisscheduled':-1}}",
+					"status.numberMisscheduled: Invalid value: -1: must be greater than or equal to 0" } } },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(of); i++) {
+		char *all = xasprintf(APPS "%s", of[i].kind), *status = xasprintf("%s/w/status", all);
+		size_t n = 0;
+
+		expect(f, 201, call(f, "POST", all, json("@", workload)));
+		while (n < ARRAY_LEN(of[i].rules) && of[i].rules[n].part)
+			n++;
+		of_changes(f, status, of[i].rules, n);
+		free(status);
+		free(all);
+	}
+	call_as(f, "PATCH", APPS "deployments/w/status", MERGE, NULL, json("@", "{'status':{'collisionCount':2}}"));
+	OF_CHANGES(f, APPS "deployments/w/status",
+		((const struct rule[]){ { "{'status':{'collisionCount':1}}",
+			"status.collisionCount: Invalid value: 1: cannot be decremented" } }));
+}
+
+static void a_status_has_the_words_that_it_may_have(void **state)
+{
+	static const struct rule phases[] = {
+		{ "{'status':{'phase':'Active'}}", NULL },
+		{ "{'status':{'phase':'Gone'}}",
+			"status.Phase: Invalid value: \"Gone\": may only be 'Active' if `deletionTimestamp` is empty" }
+	};
+	static const struct rule conditions[] = {
+		{ "{'status':{'conditions':[{'type':'Available','status':'Maybe'}]}}",
+			"status.conditions[0].status: Unsupported value: \"Maybe\": supported values: \"True\", \"False\", \"Unknown\"" }
+	};
+	static const struct rule nodes[] = {
+		{ "{'status':{'capacity':{'cpu':'100m'},'addresses':[{'type':'Hostname','address':'a'}]}}", NULL },
+		{ "{'status':{'capacity':{'cpu':'-1'}}}",
+			"status.capacity.cpu: Invalid value: \"-1\": must be greater than or equal to 0" },
+		{ "{'status':{'allocatable':{'pods':'1500m'}}}",
+			"status.allocatable.pods: Invalid value: \"1500m\": must be an integer" },
+		{ "{'status':{'addresses':[{'type':'Hostname','address':'a'},{'type':'Hostname','address':'a'}]}}",
+			"status.addresses[1]: Duplicate value: {\"type\":\"Hostname\",\"address\":\"a\"}" }
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", "/api/v1/namespaces", json("@", "{'metadata':{'name':'n'}}")));
+	OF_CHANGES(f, "/api/v1/namespaces/n/status", phases);
+	expect(f, 201,
+		call(f, "POST", APISERVICES,
+			json("@",
+				"{'metadata':{'name':'v2.a.b'},'spec':{'group':'a.b','version':'v2',"
+				"'groupPriorityMinimum':10,'versionPriority':10}}")));
+	OF_CHANGES(f, APISERVICES "/v2.a.b/status", conditions);
+	expect(f, 201, call(f, "POST", "/api/v1/nodes", json("@", "{'metadata':{'name':'n'}}")));
+	OF_CHANGES(f, "/api/v1/nodes/n/status", nodes);
+}
+
+static void a_template_names_what_may_be_there(void **state)
+{
+	static const struct rule of_spec[] = {
+		{ "'priorityClassName':'high','runtimeClassName':'a.b'", NULL },
+		{ "'priorityClassName':'a/b'", "template.spec.priorityClassName: Invalid value: \"a/b\": " SUBDOMAIN },
+		{ "'runtimeClassName':'A'", "template.spec.runtimeClassName: Invalid value: \"A\": " SUBDOMAIN },
+		{ "'tolerations':[{'key':'a','value':'b c'}]",
+			"template.spec.tolerations[0].operator: Invalid value: \"b c\": " LABEL_VALUE },
+		{ "'volumes':[{'name':'v','downwardAPI':{'items':[{'fieldRef':{'fieldPath':'metadata.name'}}]}}]",
+			"template.spec.volumes[0].downwardAPI.path: Required value" },
+		{ "'volumes':[{'name':'v','downwardAPI':{'items':[{'path':'p','fieldRef':{'apiVersion':'v2','fieldPath':'metadata.name'}}]}}]",
+			"template.spec.volumes[0].downwardAPI.fieldRef.fieldPath: Invalid value: \"metadata.name\": error converting fieldPath: unsupported pod version: v2" },
+		{ "'volumes':[{'name':'v','downwardAPI':{'items':[{'path':'p','resourceFieldRef':{'containerName':'c','resource':'limits.cpu','divisor':'1000m'}}]}}]",
+			NULL },
+		{ "'volumes':[{'name':'v','downwardAPI':{'items':[{'path':'p','resourceFieldRef':{'containerName':'c','resource':'limits.cpu','divisor':'80'}}]}}]",
+			"template.spec.volumes[0].downwardAPI.resourceFieldRef.divisor: Invalid value: \"limits.cpu\": only divisor's values 1m and 1 are supported with the cpu resource" }
+	};
+	static const struct rule of_container[] = {
+		{ "'env':[{'name':'E','valueFrom':{'configMapKeyRef':{'name':'m','key':'k'}}}],'envFrom':[{'secretRef':{'name':'s'}}]",
+			NULL },
+		{ "'env':[{'name':'E','valueFrom':{'configMapKeyRef':{'name':'*','key':'k'}}}]",
+			"template.spec.containers[0].env[0].valueFrom.configMapKeyRef.name: Invalid value: \"*\": " SUBDOMAIN },
+		{ "'env':[{'name':'E','valueFrom':{'secretKeyRef':{'key':'k'}}}]",
+			"template.spec.containers[0].env[0].valueFrom.secretKeyRef.name: Invalid value: \"\": " SUBDOMAIN },
+		{ "'envFrom':[{'secretRef':{'name':'*'}}]",
+			"template.spec.containers[0].envFrom[0].secretRef.name: Invalid value: \"*\": " SUBDOMAIN },
+		{ "'env':[{'name':'E','valueFrom':{'resourceFieldRef':{'resource':'requests.memory','divisor':'80'}}}]",
+			"template.spec.containers[0].env[0].valueFrom.resourceFieldRef.divisor: Invalid value: \"requests.memory\": only divisor's values " UNITS
+			" are supported with the memory resource" },
+	};
+	static const char templates[] = "/api/v1/namespaces/default/podtemplates";
+
+	OF_NEW(*state, templates,
+		"{'metadata':{'name':'t'},'template':{'spec':{@,'containers':[{'name':'c','image':'i'}]}}}", of_spec);
+	OF_NEW(*state, templates,
+		"{'metadata':{'name':'t'},'template':{'spec':{'containers':[{'name':'c','image':'i',@}]}}}",
+		of_container);
+}
+
+static void names_are_told_as_what_they_should_be(void **state)
+{
+	static const struct rule limits[] = { { "'type':'Container','max':{'a.b/c':'1','cpu':'1'}", NULL },
+		{ "'type':'Pod','max':{'apples':'1'}",
+			"spec.limits[0].max[apples]: Invalid value: \"apples\": must be a standard resource type or fully qualified" },
+		{ "'type':'Container','default':{'pods':'1'}",
+			"spec.limits[0].default[pods]: Invalid value: \"pods\": must be a standard resource for containers" },
+		{ "'type':'PersistentVolumeClaim','min':{'storage':'1','1%':'1'}",
+			"spec.limits[0].min[1%]: Invalid value: \"1%\": name part " QUALIFIED } };
+	static const struct rule backends[] = { { "'kind':'K','name':'n'", NULL },
+		{ "'kind':'K'", "spec.defaultBackend.resource.name: Required value: name is required" },
+		{ "'name':'n'", "spec.defaultBackend.resource.kind: Required value: kind is required" } };
+	static const struct rule classes[] = { { "'handler':'h'", NULL },
+		{ "'handler':''", "handler: Invalid value: \"\": " LABEL },
+		{ "'handler':'h','scheduling':{'tolerations':[{'key':'k','operator':'Exists'},{'key':'k','operator':'Exists'}]}",
+			"scheduling.tolerations[1]: Duplicate value: {\"key\":\"k\",\"operator\":\"Exists\"}" } };
+	static const struct rule verbs[] = { { "'apiGroups':[''],'resources':['pods']",
+		"rules[0].verbs: Required value: verbs must contain at least one value" } };
+	static const struct rule selectors[] = { { "'manualSelector':true,'selector':{'matchLabels':{'a':'b c'}}",
+		"spec.selector.matchLabels: Invalid value: \"b c\": " LABEL_VALUE } };
+
+	OF_NEW(*state, "/api/v1/namespaces/default/limitranges", "{'metadata':{'name':'l'},'spec':{'limits':[{@}]}}",
+		limits);
+	OF_NEW(*state, "/apis/networking.k8s.io/v1/namespaces/default/ingresses",
+		"{'metadata':{'name':'i'},'spec':{'defaultBackend':{'resource':{@}}}}", backends);
+	OF_NEW(*state, "/apis/node.k8s.io/v1/runtimeclasses", "{'metadata':{'name':'r'},@}", classes);
+	OF_NEW(*state, "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
+		"{'metadata':{'name':'r'},'rules':[{@}]}", verbs);
+	OF_NEW(*state, JOBS, job, selectors);
+}
+
+static void what_is_missing_is_told_once(void **state)
+{
+	struct fixture *f = *state;
+
+	call(f, "POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings",
+		json("@", "{'metadata':{'name':'r'},'roleRef':{'name':'n'}}"));
+	assert_true(body_has(f,
+		"is invalid: roleRef.kind: Unsupported value: \\\"\\\": supported values: \\\"Role\\\", \\\"ClusterRole\\\"\""));
+	call(f, "POST", "/apis/networking.k8s.io/v1/namespaces/default/ingresses",
+		json("@",
+			"{'metadata':{'name':'i'},'spec':{'rules':[{'http':{'paths':[{'path':'/','backend':"
+			"{'resource':{'kind':'K','name':'n'}}}]}}]}}"));
+	assert_true(body_has(
+		f, "is invalid: spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified\""));
+	expect(f, 201,
+		call(f, "POST", CLAIMS,
+			json("@",
+				"{'metadata':{'name':'d'},'spec':{'accessModes':['ReadWriteOnce'],'resources':{'requests':"
+				"{'storage':'1Gi'}}}}")));
+	OF_CHANGES(f, CLAIMS "/d",
+		((const struct rule[]){ { "{'spec':{'resources':null}}",
+			"spec.resources.requests.storage: Forbidden: field can not be less than status.capacity" } }));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -710,6 +898,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_claim_grows_where_its_class_allows_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_ephemeral_container_is_added_and_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_resized_pod_keeps_its_class, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_part_of_a_workload_is_more_than_the_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_status_has_the_words_that_it_may_have, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_template_names_what_may_be_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(names_are_told_as_what_they_should_be, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_missing_is_told_once, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

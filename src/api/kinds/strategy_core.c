@@ -203,20 +203,45 @@ static void template_validate(struct rq *rq, struct val o, struct val old, struc
 	validate_pod_template(rq, val_get(o, "template"), "template", VAL_NONE, NULL, e);
 }
 
+static void tolerations_differ(struct rq *rq, struct val list, struct err *e)
+{
+	for (size_t i = 0; i < val_len(list); i++)
+		for (size_t k = 0; k < i; k++)
+			if (val_equal(val_at(list, i), val_at(list, k))) {
+				err_cause(e, "FieldValueDuplicate", rq_f(rq, "scheduling.tolerations[%zu]", i),
+					"Duplicate value: %.*s", STR_ARG(val_text(val_at(list, i))));
+				break;
+			}
+}
+
 static void runtimeclass_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val handler = val_get(o, "handler"), scheduling = val_get(o, "scheduling");
 
-	if (val_str(handler).n)
-		validate_name(e, "handler", val_str(handler), NAME_LABEL);
+	validate_name(e, "handler", val_str(handler), NAME_LABEL);
 	validate_amounts(rq, val_path(o, "overhead.podFixed"), "overhead.limits", e);
 	validate_labels(rq, val_get(scheduling, "nodeSelector"), "scheduling.nodeSelector", e);
 	validate_tolerations(rq, scheduling, "scheduling", e);
+	tolerations_differ(rq, val_get(scheduling, "tolerations"), e);
 	(void)old;
+}
+
+/* What its end began with, its phase says. */
+static void phase_validate(struct val o, struct err *e)
+{
+	bool ends = val_has(val_path(o, "metadata.deletionTimestamp"));
+	struct str phase = val_str(val_path(o, "status.phase"));
+
+	if (!str_is(phase, ends ? "Terminating" : "Active"))
+		v_invalid_str(e, "status.Phase", phase,
+			ends ? "may only be 'Terminating' if `deletionTimestamp` is not empty" :
+			       "may only be 'Active' if `deletionTimestamp` is empty");
 }
 
 static void namespace_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
+	if (str_is(rq->sub, "status"))
+		phase_validate(o, e);
 	for (struct val_iter it = val_iter(val_path(o, "spec.finalizers")); val_next(&it);) {
 		validate_qualified(e, "spec.finalizers", val_str(it.val));
 		if (!str_has(val_str(it.val), STR("/")) && !finalizer_known(val_str(it.val)))

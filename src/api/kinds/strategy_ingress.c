@@ -33,9 +33,13 @@ static void resource_validate(struct rq *rq, struct val ref, const char *at, str
 
 	if (group.n)
 		validate_name(e, rq_f(rq, "%s.apiGroup", at), group, NAME_SUBDOMAIN);
-	if (kind.n)
+	if (!kind.n)
+		v_required(e, rq_f(rq, "%s.kind", at), "kind is required");
+	else
 		validate_name(e, rq_f(rq, "%s.kind", at), kind, NAME_PATH);
-	if (name.n)
+	if (!name.n)
+		v_required(e, rq_f(rq, "%s.name", at), "name is required");
+	else
 		validate_name(e, rq_f(rq, "%s.name", at), name, NAME_PATH);
 }
 

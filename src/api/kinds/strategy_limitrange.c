@@ -48,20 +48,30 @@ static void resource_validate(struct rq *rq, struct val limit, struct str name, 
 			rq_f(rq, "ratio %.*s is less than 1", STR_ARG(val_str(ratio.v))));
 }
 
+static const char *const amounts[] = { "max", "min", "default", "defaultRequest", "maxLimitRequestRatio" };
+
 /* The names in any of the fields, each once. */
 static void resources_validate(struct rq *rq, struct val limit, const char *at, struct err *e)
 {
-	static const char *const fields[] = { "max", "min", "default", "defaultRequest", "maxLimitRequestRatio" };
-
-	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-		for (struct val_iter it = val_iter(val_get(limit, fields[i])); val_next(&it);) {
+	for (size_t i = 0; i < ARRAY_LEN(amounts); i++)
+		for (struct val_iter it = val_iter(val_get(limit, amounts[i])); val_next(&it);) {
 			bool seen = false;
 
 			for (size_t k = 0; k < i && !seen; k++)
-				seen = val_has(val_get_str(val_get(limit, fields[k]), it.key));
+				seen = val_has(val_get_str(val_get(limit, amounts[k]), it.key));
 			if (!seen)
 				resource_validate(rq, limit, it.key, at, e);
 		}
+}
+
+static void names_validate(struct rq *rq, struct val limit, const char *at, struct err *e)
+{
+	bool of_container = !val_is(val_get(limit, "type"), "PersistentVolumeClaim");
+
+	for (size_t i = 0; i < ARRAY_LEN(amounts); i++)
+		for (struct val_iter it = val_iter(val_get(limit, amounts[i])); val_next(&it);)
+			validate_resource_name(
+				e, rq_f(rq, "%s.%s[%.*s]", at, amounts[i], STR_ARG(it.key)), it.key, of_container);
 }
 
 static void type_validate(struct rq *rq, struct val limits, size_t i, const char *at, struct err *e)
@@ -97,6 +107,7 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 			!val_has(val_get(val_get(it.val, "max"), "storage")))
 			v_required(e, rq_f(rq, "%s.limits", at),
 				"either minimum or maximum storage value is required, but neither was provided");
+		names_validate(rq, it.val, at, e);
 		resources_validate(rq, it.val, at, e);
 	}
 }

@@ -84,10 +84,49 @@ static void changes_validate(struct val spec, struct val was, struct err *e)
 		v_forbidden(e, "[]", "node updates may only change labels, taints, or capacity");
 }
 
+static bool whole_resource(struct str name)
+{
+	static const char *const counted[] = { "pods", "services", "replicationcontrollers", "resourcequotas",
+		"secrets", "configmaps", "persistentvolumeclaims", "services.nodeports", "services.loadbalancers",
+		NULL };
+
+	return is_one_of(counted, name) || (str_has(name, STR("/")) && !str_has(name, STR("kubernetes.io/")));
+}
+
+static void amounts_validate(struct rq *rq, struct val o, const char *field, struct err *e)
+{
+	for (struct val_iter it = val_iter(val_get(val_get(o, "status"), field)); val_next(&it);) {
+		char *at = rq_f(rq, "status.%s.%.*s", field, STR_ARG(it.key));
+		struct quantity q;
+
+		if (!quantity_of(it.val, &q))
+			continue;
+		if (q.value < 0)
+			v_invalid(e, at, it.val, "must be greater than or equal to 0");
+		if (whole_resource(it.key) && quantity_milli(q) % 1000)
+			v_invalid(e, at, it.val, "must be an integer");
+	}
+}
+
+static void addresses_differ(struct rq *rq, struct val list, struct err *e)
+{
+	for (size_t i = 0; i < val_len(list); i++)
+		for (size_t k = 0; k < i; k++)
+			if (val_equal(val_at(list, i), val_at(list, k))) {
+				err_cause(e, "FieldValueDuplicate", rq_f(rq, "status.addresses[%zu]", i),
+					"Duplicate value: %.*s", STR_ARG(val_text(val_at(list, i))));
+				break;
+			}
+}
+
 static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val spec = val_get(o, "spec"), taints = val_get(spec, "taints");
 
+	amounts_validate(rq, o, "capacity", e);
+	amounts_validate(rq, o, "allocatable", e);
+	if (val_has(old))
+		addresses_differ(rq, val_path(o, "status.addresses"), e);
 	if (rq->sub.n)
 		return;
 	for (size_t i = 0; i < val_len(taints); i++)

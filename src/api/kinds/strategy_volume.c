@@ -191,16 +191,21 @@ static void as_before(struct node *map, struct node *before, const char *key)
 		node_delc(map, key);
 }
 
+static struct quantity amount(struct val v) /* none is 0 */
+{
+	struct quantity q = { .value = 0 };
+
+	(void)quantity_of(v, &q);
+	return q;
+}
+
 /* Who asks for less than before takes a wish back; what the volume already has stays. */
 static void claim_size(struct val o, struct val old, struct err *e)
 {
 	static const char size[] = "spec.resources.requests.storage";
-	struct quantity now, was, has;
+	struct quantity now = amount(val_path(o, size)), has = amount(val_path(old, "status.capacity.storage"));
 
-	if (!quantity_of(val_path(o, size), &now) || !quantity_of(val_path(old, size), &was) ||
-		quantity_cmp(now, was) >= 0)
-		return;
-	if (quantity_of(val_path(old, "status.capacity.storage"), &has) && quantity_cmp(now, has) <= 0)
+	if (quantity_cmp(now, amount(val_path(old, size))) < 0 && quantity_cmp(now, has) <= 0)
 		v_forbidden(e, size, "field can not be less than status.capacity");
 }
 

@@ -71,9 +71,10 @@ static void deployment_validate(struct rq *rq, struct val o, struct val old, str
 	static const char *const strategies[] = { "Recreate", "RollingUpdate", NULL };
 	int64_t surge = 0, unavailable = 0, deadline = val_int(val_path(o, "spec.progressDeadlineSeconds"), INT64_MAX);
 
-	(void)old;
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		validate_workload_status(rq, o, old, e);
 		return;
+	}
 	workload(rq, o, "deployment", e);
 	no_deadline(o, "ReplicaSet", e);
 	if (!val_is(val_get(strategy, "type"), "Recreate") && !val_is(val_get(strategy, "type"), "RollingUpdate"))
@@ -94,9 +95,10 @@ static void deployment_validate(struct rq *rq, struct val o, struct val old, str
 
 static void replicaset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	(void)old;
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		validate_workload_status(rq, o, old, e);
 		return;
+	}
 	workload(rq, o, "deployment", e); /* upstream's word */
 	no_deadline(o, "ReplicaSet", e);
 }
@@ -123,9 +125,10 @@ static void daemonset_validate(struct rq *rq, struct val o, struct val old, stru
 	static const char *const types[] = { "RollingUpdate", "OnDelete", NULL };
 	int64_t surge = 0, unavailable = 0;
 
-	(void)old;
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		validate_workload_status(rq, o, old, e);
 		return;
+	}
 	workload(rq, o, "daemonset", e);
 	no_deadline(o, "DaemonSet", e);
 	if (!is_one_of(types, val_str(val_path(o, "spec.updateStrategy.type"))))
@@ -186,8 +189,10 @@ static void statefulset_validate(struct rq *rq, struct val o, struct val old, st
 	static const char *const orders[] = { "OrderedReady", "Parallel", NULL };
 	struct val order = val_path(o, "spec.podManagementPolicy");
 
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		validate_workload_status(rq, o, old, e);
 		return;
+	}
 	if (!is_one_of(orders, val_str(order)))
 		v_invalid(e, "spec.podManagementPolicy", order, "must be 'OrderedReady' or 'Parallel'");
 	statefulset_strategy(val_path(o, "spec.updateStrategy"), e);
@@ -209,9 +214,10 @@ static void rc_validate(struct rq *rq, struct val o, struct val old, struct err 
 {
 	struct val sel = val_path(o, "spec.selector"), labels = val_path(o, "spec.template.metadata.labels");
 
-	(void)old;
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		validate_workload_status(rq, o, old, e);
 		return;
+	}
 	if (!val_len(sel))
 		v_required(e, "spec.selector", "");
 	if (!val_has(val_path(o, "spec.template"))) /* the schema says so */
@@ -326,6 +332,7 @@ static void job_validate(struct rq *rq, struct val o, struct val old, struct err
 	} else if (!val_bool(val_path(o, "spec.manualSelector"), false)) {
 		generated_selector(rq, o, e);
 	}
+	validate_label_selector(rq, sel, "spec.selector", e);
 	validate_job_spec(rq, val_get(o, "spec"), "spec", e);
 	validate_pod_template(rq, val_path(o, "spec.template"), "spec.template", sel, run_to_end, e);
 	if (!val_has(old)) {

@@ -120,9 +120,11 @@ void validate_tolerations(struct rq *rq, struct val spec, const char *path, stru
 			v_invalid_str(e, rq_f(rq, "%s.operator", at), op,
 				"operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
 		if (val_has(val_get(t, "tolerationSeconds")) && !val_is(val_get(t, "effect"), "NoExecute"))
-			v_invalid(e, rq_f(rq, "%s.effect", at), val_get(t, "effect"),
+			v_invalid_str(e, rq_f(rq, "%s.effect", at), val_str(val_get(t, "effect")),
 				"effect must be 'NoExecute' when `tolerationSeconds` is set");
-		if (str_is(op, "Exists") && val_str(val_get(t, "value")).n)
+		if (!str_is(op, "Exists"))
+			validate_label_value(e, rq_f(rq, "%s.operator", at), val_str(val_get(t, "value")));
+		else if (val_str(val_get(t, "value")).n)
 			v_invalid(e, rq_f(rq, "%s.operator", at), t, "value must be empty when `operator` is 'Exists'");
 	}
 }

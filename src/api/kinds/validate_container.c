@@ -115,11 +115,15 @@ void validate_field_ref(struct rq *rq, struct val ref, const char *at, const cha
 		"spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs",
 		"status.hostIP", "status.hostIPs", "status.nominatedNodeName", NULL };
 	struct str path = val_str(val_get(ref, "fieldPath")), head = path, key;
+	struct str version = val_str(val_get(ref, "apiVersion"));
 	char *field = rq_f(rq, "%s.fieldPath", at);
 
 	if (!path.n) /* the schema says so */
 		return;
-	if (subscript(path, &head, &key)) {
+	if (!str_is(version, "v1"))
+		v_invalid_str(e, field, path,
+			rq_f(rq, "error converting fieldPath: unsupported pod version: %.*s", STR_ARG(version)));
+	else if (subscript(path, &head, &key)) {
 		if (!str_is(head, "metadata.labels") && !str_is(head, "metadata.annotations"))
 			v_invalid_str(e, field, head, "does not support subscript");
 		else
@@ -133,6 +137,39 @@ void validate_field_ref(struct rq *rq, struct val ref, const char *at, const cha
 	}
 }
 
+#define MEMORY_UNITS "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"
+
+static bool is_unit(struct quantity q, const char *units)
+{
+	char text[QUANTITY_TEXT_MAX];
+
+	quantity_text(q, text);
+	for (struct str part, rest = str_c(units); str_next(&rest, ',', &part);)
+		if (str_is(str_trim(part), text))
+			return true;
+	return false;
+}
+
+/* The unit that an amount is given in must be a usual one of its resource. */
+static void divisor_validate(struct rq *rq, struct val ref, const char *at, struct err *e)
+{
+	static const struct {
+		const char *resource, *units, *said, *what; /* resource: begins so, behind "limits." or "requests." */
+	} known[] = { { "cpu", "1m, 1", "1m and 1", "cpu" }, { "memory", MEMORY_UNITS, MEMORY_UNITS, "memory" },
+		{ "ephemeral-storage", MEMORY_UNITS, MEMORY_UNITS, "local ephemeral storage" },
+		{ "hugepages-", MEMORY_UNITS, MEMORY_UNITS, "hugepages" } };
+	struct str resource = val_str(val_get(ref, "resource")), head, name = str_cut(resource, '.', &head);
+	struct quantity q;
+
+	if (!quantity_of(val_get(ref, "divisor"), &q) || !q.value)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (str_starts(name, str_c(known[i].resource)) && !is_unit(q, known[i].units))
+			v_invalid_str(e, rq_f(rq, "%s.divisor", at), resource,
+				rq_f(rq, "only divisor's values %s are supported with the %s resource", known[i].said,
+					known[i].what));
+}
+
 void validate_resource_ref(struct rq *rq, struct val ref, const char *at, bool volume, struct err *e)
 {
 	static const char *const known[] = { "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu",
@@ -141,9 +178,10 @@ void validate_resource_ref(struct rq *rq, struct val ref, const char *at, bool v
 
 	if (volume && !val_str(val_get(ref, "containerName")).n)
 		v_required(e, rq_f(rq, "%s.containerName", at), "");
-	if (what.n && !is_one_of(known, what) && !str_starts(what, STR("limits.hugepages-")) &&
+	else if (what.n && !is_one_of(known, what) && !str_starts(what, STR("limits.hugepages-")) &&
 		!str_starts(what, STR("requests.hugepages-")))
 		v_unsupported(e, rq_f(rq, "%s.resource", at), what, known);
+	divisor_validate(rq, ref, at, e);
 }
 
 static void env_source(struct rq *rq, struct val var, const char *at, struct err *e)
@@ -164,8 +202,7 @@ static void env_source(struct rq *rq, struct val var, const char *at, struct err
 		struct val ref = val_get(from, keys[i]);
 		if (!val_has(ref))
 			continue;
-		if (!val_str(val_get(ref, "name")).n)
-			v_required(e, rq_f(rq, "%s.%s.name", at, keys[i]), "");
+		validate_name(e, rq_f(rq, "%s.%s.name", at, keys[i]), val_str(val_get(ref, "name")), NAME_SUBDOMAIN);
 		if (val_str(val_get(ref, "key")).n)
 			validate_data_key(e, rq_f(rq, "%s.%s.key", at, keys[i]), val_str(val_get(ref, "key")));
 	}
@@ -176,6 +213,16 @@ static void env_source(struct rq *rq, struct val var, const char *at, struct err
 	if (!val_len(from))
 		v_invalid_str(e, at, STR(""),
 			"must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`");
+}
+
+static void env_object(struct rq *rq, struct val ref, const char *at, struct err *e)
+{
+	struct str name = val_str(val_get(ref, "name"));
+
+	if (val_has(ref) && !name.n)
+		v_required(e, rq_f(rq, "%s.name", at), "");
+	else if (val_has(ref))
+		validate_name(e, rq_f(rq, "%s.name", at), name, NAME_SUBDOMAIN);
 }
 
 static void env(struct rq *rq, struct val c, const char *at, struct err *e)
@@ -196,10 +243,8 @@ static void env(struct rq *rq, struct val c, const char *at, struct err *e)
 		if (prefix.n && !env_name_ok(prefix))
 			v_invalid_str(e, rq_f(rq, "%s.envFrom[%zu].prefix", at, i), prefix,
 				"a valid environment variable name must consist only of printable ASCII characters other than '='");
-		if (val_has(map) && !val_str(val_get(map, "name")).n)
-			v_required(e, rq_f(rq, "%s.envFrom[%zu].configMapRef.name", at, i), "");
-		if (val_has(secret) && !val_str(val_get(secret, "name")).n)
-			v_required(e, rq_f(rq, "%s.envFrom[%zu].secretRef.name", at, i), "");
+		env_object(rq, map, rq_f(rq, "%s.envFrom[%zu].configMapRef", at, i), e);
+		env_object(rq, secret, rq_f(rq, "%s.envFrom[%zu].secretRef", at, i), e);
 		if (!val_has(map) && !val_has(secret))
 			v_invalid_str(e, rq_f(rq, "%s.envFrom", at), STR(""),
 				"must specify one of: `configMapRef` or `secretRef`");
@@ -261,7 +306,7 @@ static bool extended(struct str name)
 	return str_has(name, STR("/")) && !str_has(name, STR("kubernetes.io/"));
 }
 
-static void resource_name(struct err *e, const char *path, struct str name)
+void validate_resource_name(struct err *e, const char *path, struct str name, bool of_container)
 {
 	static const char *const container[] = { "cpu", "memory", "ephemeral-storage", NULL };
 	static const char *const standard[] = { "cpu", "memory", "ephemeral-storage", "storage", "pods", "services",
@@ -272,9 +317,9 @@ static void resource_name(struct err *e, const char *path, struct str name)
 	validate_qualified(e, path, name);
 	if (str_has(name, STR("/")) || huge_pages(name))
 		return;
-	if (!is_one_of(standard, name))
+	if (!is_one_of(standard, name) && !qualified_wrong(name, 0))
 		v_invalid_str(e, path, name, "must be a standard resource type or fully qualified");
-	if (!is_one_of(container, name))
+	if (of_container && !is_one_of(container, name))
 		v_invalid_str(e, path, name, "must be a standard resource for containers");
 }
 
@@ -284,7 +329,7 @@ void validate_amounts(struct rq *rq, struct val map, const char *at, struct err 
 		char *path = rq_f(rq, "%s[%.*s]", at, STR_ARG(it.key));
 		struct quantity q;
 
-		resource_name(e, path, it.key);
+		validate_resource_name(e, path, it.key, true);
 		if (!quantity_of(it.val, &q))
 			continue;
 		if (q.value < 0)

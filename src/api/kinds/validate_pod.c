@@ -92,7 +92,8 @@ static void names(struct rq *rq, struct val spec, const char *path, struct err *
 		const char *field;
 		enum name_rule rule;
 	} words[] = { { "serviceAccountName", NAME_SUBDOMAIN }, { "nodeName", NAME_SUBDOMAIN },
-		{ "hostname", NAME_LABEL }, { "subdomain", NAME_LABEL } };
+		{ "hostname", NAME_LABEL }, { "subdomain", NAME_LABEL }, { "priorityClassName", NAME_SUBDOMAIN },
+		{ "runtimeClassName", NAME_SUBDOMAIN } };
 	struct val gates = val_get(spec, "readinessGates");
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {

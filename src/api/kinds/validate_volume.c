@@ -115,27 +115,33 @@ static void of_fc(struct rq *rq, struct val source, const char *at, struct err *
 		v_invalid(e, lun_at, lun, "must be between 0 and 255, inclusive");
 }
 
-static void of_downward(struct rq *rq, struct val source, const char *at, struct err *e)
+/* Upstream's paths do not say which file. */
+static void downward_file(struct rq *rq, struct val file, const char *at, struct err *e)
 {
 	static const char *const fields[] = { "metadata.annotations", "metadata.labels", "metadata.name",
 		"metadata.namespace", "metadata.uid", NULL };
-	struct val list = val_get(source, "items");
+	struct val field = val_get(file, "fieldRef"), resource = val_get(file, "resourceFieldRef");
+	struct str path = val_str(val_get(file, "path"));
+	char *path_at = rq_f(rq, "%s.path", at);
 
-	items(rq, source, at, e);
-	for (size_t i = 0; i < val_len(list); i++) {
-		struct val field = val_get(val_at(list, i), "fieldRef"),
-			   resource = val_get(val_at(list, i), "resourceFieldRef");
-		char *here = rq_f(rq, "%s.items[%zu]", at, i);
-		if (val_has(field) && val_has(resource))
-			v_invalid_str(e, here, STR("resource"),
-				"fieldRef and resourceFieldRef can not be specified simultaneously");
-		if (val_has(field))
-			validate_field_ref(rq, field, rq_f(rq, "%s.fieldRef", here), fields, e);
-		else if (val_has(resource))
-			validate_resource_ref(rq, resource, rq_f(rq, "%s.resourceFieldRef", here), true, e);
-		else
-			v_required(e, here, "one of fieldRef and resourceFieldRef is required");
-	}
+	if (!path.n)
+		v_required(e, path_at, "");
+	file_path(e, path_at, path);
+	if (val_has(field))
+		validate_field_ref(rq, field, rq_f(rq, "%s.fieldRef", at), fields, e);
+	if (val_has(field) && val_has(resource))
+		v_invalid_str(
+			e, at, STR("resource"), "fieldRef and resourceFieldRef can not be specified simultaneously");
+	else if (val_has(resource))
+		validate_resource_ref(rq, resource, rq_f(rq, "%s.resourceFieldRef", at), true, e);
+	else if (!val_has(field))
+		v_required(e, at, "one of fieldRef and resourceFieldRef is required");
+}
+
+static void of_downward(struct rq *rq, struct val source, const char *at, struct err *e)
+{
+	for (struct val_iter it = val_iter(val_get(source, "items")); val_next(&it);)
+		downward_file(rq, it.val, at, e);
 }
 
 static void of_token(struct rq *rq, struct val source, const char *at, struct err *e)
