@@ -174,6 +174,34 @@ static void some_metadata_counts_as_a_generation(void **state)
 	assert_string_equal(get(f, "metadata.generation"), "2");
 }
 
+static void who_applies_a_null_owns_the_field(void **state)
+{
+	static const char kind[] = "application/apply-patch+yaml",
+			  path[] = "/api/v1/namespaces/default/serviceaccounts";
+	static const char config[] =
+		"{\"apiVersion\":\"v1\",\"kind\":\"ServiceAccount\",\"metadata\":{\"name\":\"n\","
+		"\"creationTimestamp\":null},\"automountServiceAccountToken\":null,\"secrets\":null}";
+	struct fixture *f = *state;
+	char *one = xasprintf("%s/n?fieldManager=one", path), *forced = xasprintf("%s&force=true", one), *version;
+
+	expect(f, 201,
+		call(f, "POST", path,
+			"{\"metadata\":{\"name\":\"n\"},\"automountServiceAccountToken\":false,\"secrets\":[{\"name\":\"s\"}]}"));
+	expect(f, 409, call_as(f, "PATCH", one, kind, NULL, config));
+	assert_true(body_has(f, "Apply failed with 1 conflict"));
+	assert_true(body_has(f, ".automountServiceAccountToken"));
+	expect(f, 200, call_as(f, "PATCH", forced, kind, NULL, config));
+	assert_false(val_has(doc_get(f->doc, "automountServiceAccountToken")));
+	assert_int_equal(val_len(doc_get(f->doc, "secrets")), 1); /* a null says nothing of what is in a list */
+	assert_true(body_has(f, "\"f:automountServiceAccountToken\""));
+	version = xasprintf("%.*s", STR_ARG(doc_str(f->doc, "metadata.resourceVersion")));
+	expect(f, 200, call_as(f, "PATCH", one, kind, NULL, config));
+	assert_true(str_is(doc_str(f->doc, "metadata.resourceVersion"), version));
+	free(version);
+	free(forced);
+	free(one);
+}
+
 static void apply_takes_and_refuses_fields(void **state)
 {
 	struct fixture *f = *state;
@@ -526,6 +554,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(whose_a_secret_is_does_not_depend_on_how_it_was_said, setup, teardown),
 		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_applies_a_null_owns_the_field, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_applied_scale_is_its_managers, setup, teardown),
 		cmocka_unit_test_setup_teardown(defaults_say_what_is_declared, setup, teardown),
 		cmocka_unit_test_setup_teardown(strict_reading_names_the_field, setup, teardown),

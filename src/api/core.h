@@ -183,6 +183,7 @@ int decode_body(struct rq *rq, const struct schema_type *type, const char *api_v
 	struct node **ret, struct err *e);
 /* A tree made by a patch; report: field validation applies. */
 int decode_node(struct rq *rq, const struct schema_type *type, struct node *n, bool report, struct err *e);
+int decode_applied(struct rq *rq, const struct schema_type *type, struct node *n, struct err *e); /* nulls stay */
 int decode_any(struct rq *rq, struct doc **ret, struct err *e); /* own: parsed JSON or YAML without a type */
 /* The live object in the stored form: own; -ERR_NOT_FOUND in upstream's words. */
 int write_live(struct rq *rq, struct doc **ret, struct err *e);
@@ -209,11 +210,11 @@ int write_nameless(struct rq *rq, struct err *e); /* ERR_BAD_REQUEST: an update'
 int write_check_uid(struct rq *rq, struct node *object, struct doc *live, struct err *e);
 int write_object_create(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
 int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out, struct err *e);
-/* patch.c: which patch it is, and whether its options go together; of an apply, the configuration as it was sent, and
- * the object that it makes of the live one. */
+/* patch.c: which patch it is, and whether its options go together; of an apply, whether the configuration is one, before
+ * it is decoded, and the object that it makes of the live one. */
 int patch_kind(struct rq *rq, struct err *e);
 int patch_options(struct rq *rq, struct err *e);
-int apply_decode(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
+int apply_check(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
 	struct node *config, struct err *e);
 int apply_merge(struct rq *rq, struct str sub, struct val live, struct val config, struct write_job *j, struct err *e);
 bool write_removable(struct rq *rq, struct node *object); /* being deleted, and nothing holds it any more */

@@ -145,17 +145,29 @@ static const char *version_of(const char *api_version)
 	return slash ? slash + 1 : api_version;
 }
 
-int decode_node(struct rq *rq, const struct schema_type *type, struct node *n, bool report, struct err *e)
+static int decode_with(
+	struct rq *rq, const struct schema_type *type, struct node *n, bool report, bool keep_nulls, struct err *e)
 {
+	bool tell = report && rq->field_validation != VALIDATE_IGNORE;
 	struct strict s = { .rq = rq, .text = BUF_INIT };
-	struct schema_report rep = { strict_unknown, &s };
-	int rc = schema_decode(type, rq->a, n, report && rq->field_validation != VALIDATE_IGNORE ? &rep : NULL, e);
+	struct schema_report rep = { tell ? strict_unknown : NULL, &s, keep_nulls };
+	int rc = schema_decode(type, rq->a, n, &rep, e);
 
 	if (rc < 0) {
 		buf_fini(&s.text);
 		return rc;
 	}
 	return strict_finish(&s, rq->res->def.version, rq->res->def.kind, e);
+}
+
+int decode_node(struct rq *rq, const struct schema_type *type, struct node *n, bool report, struct err *e)
+{
+	return decode_with(rq, type, n, report, false, e);
+}
+
+int decode_applied(struct rq *rq, const struct schema_type *type, struct node *n, struct err *e)
+{
+	return decode_with(rq, type, n, true, true, e);
 }
 
 int decode_body(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,

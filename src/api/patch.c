@@ -134,11 +134,10 @@ static int apply_create(struct rq *rq, struct doc *config, struct write_job *j, 
 	return write_object_create(rq, j, out, e);
 }
 
-int apply_decode(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
+int apply_check(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
 	struct node *config, struct err *e)
 {
 	struct str k = node_text_str(node_getc(config, "kind")), v = node_text_str(node_getc(config, "apiVersion"));
-	int rc;
 
 	if (!k.n || !v.n)
 		return err_set(e, ERR_BAD_REQUEST,
@@ -146,17 +145,16 @@ int apply_decode(struct rq *rq, const struct schema_type *type, const char *api_
 	if (!str_is(k, kind) || !str_is(v, api_version))
 		return err_set(e, ERR_BAD_REQUEST, "the configuration is a %.*s %.*s, but the URL is for %s %s",
 			STR_ARG(v), STR_ARG(k), api_version, kind);
-	rc = managed_check(rq->a, type, config, e);
-	return rc < 0 ? rc : decode_node(rq, type, config, true, e);
+	return managed_check(rq->a, type, config, e);
 }
 
 /* The configuration as sent, checked like a body. */
 static int applied_config(struct rq *rq, struct doc *patch, struct doc **ret, struct err *e)
 {
 	struct node *n = node_from(rq->a, doc_root(patch));
-	int rc = apply_decode(rq, rq->res->type, rq->res->api_version, rq->res->def.kind, n, e);
+	int rc = apply_check(rq, rq->res->type, rq->res->api_version, rq->res->def.kind, n, e);
 
-	if (rc < 0)
+	if (rc < 0 || (rc = decode_applied(rq, rq->res->type, n, e)) < 0)
 		return rc;
 	struct node *meta = node_need_map(n, "metadata");
 	node_delc(meta, "managedFields");

@@ -64,9 +64,9 @@ static int scale_applied(
 	struct rq *rq, const struct schema_type *type, struct doc *patch, struct scale_change *c, struct err *e)
 {
 	struct node *sent = node_from(rq->a, doc_root(patch)), *replicas;
-	int rc = apply_decode(rq, type, "autoscaling/v1", "Scale", sent, e);
+	int rc = apply_check(rq, type, "autoscaling/v1", "Scale", sent, e);
 
-	if (rc < 0)
+	if (rc < 0 || (rc = decode_node(rq, type, sent, true, e)) < 0)
 		return rc;
 	c->config = node_pack(rq->a, "{apiVersion:s, kind:s}", rq->res->api_version, rq->res->def.kind);
 	replicas = node_path(sent, "spec.replicas");

@@ -37,6 +37,17 @@ static const char *json_word(struct node *n)
 	}
 }
 
+/* As it was written, most likely: whole numbers with all their digits. */
+static void number_word(double d, char *ret, size_t size)
+{
+	bool digits = (d >= 1e15 || d <= -1e15) && d < 1e21 && d > -1e21; /* which %g would round */
+
+	if (digits)
+		snprintf(ret, size, "number %.0f", d);
+	else
+		snprintf(ret, size, "number %g", d);
+}
+
 /* owner: the innermost object around it, as Go names it in its messages. */
 static int wrong(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
 	const struct place *at)
@@ -46,7 +57,7 @@ static int wrong(struct decode *d, const struct schema_type *t, const struct sch
 	schema_go_type(t, type, sizeof(type));
 	place_text(at, PLACE_GO, path, sizeof(path));
 	if (node_kind(n) == VAL_FLOAT)
-		snprintf(word, sizeof(word), "number %g", node_float_of(n, 0));
+		number_word(node_float_of(n, 0), word, sizeof(word));
 	else if (node_kind(n) == VAL_INT)
 		snprintf(word, sizeof(word), "number %lld", (long long)node_int_of(n, 0));
 	else
@@ -202,6 +213,13 @@ static int decode_elements(struct decode *d, const struct schema_type *t, const 
 	return 0;
 }
 
+static bool null_stays(const struct decode *d, const struct place *at, struct str key)
+{
+	bool own_metadata = at ? !at->up && str_is(at->name, "metadata") : str_is(key, "metadata");
+
+	return d->rep && d->rep->keep_nulls && !own_metadata;
+}
+
 static int decode_object(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
 	const struct place *at)
 {
@@ -220,7 +238,7 @@ static int decode_object(struct decode *d, const struct schema_type *t, const st
 			continue;
 		}
 		if (node_kind(child) == VAL_NULL) {
-			if (f->type->kind == SCHEMA_JSON) { /* an explicit null is a value there */
+			if (f->type->kind == SCHEMA_JSON || null_stays(d, at, key)) { /* it is a value there */
 				i++;
 				continue;
 			}

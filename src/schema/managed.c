@@ -531,6 +531,7 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	put(&m, self);
 	prune(&m, w, merged, last);
 	d = typed_compare(a, w->type, was, merged);
+	typed_drop_nulls(w->type, merged);
 	if (kubectl && !w->force)
 		granted = last_applied_fields(a, w, live);
 	r = take_over(&m, &self, &d, w->force, granted, e);

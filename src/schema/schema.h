@@ -96,8 +96,9 @@ const struct schema_field *schema_field(const struct schema_type *t, struct str 
 
 /* How strict reading treats what the schema does not know. */
 struct schema_report {
-	void (*unknown)(void *arg, struct str path); /* an unknown field was dropped: `spec.foo` */
+	void (*unknown)(void *arg, struct str path); /* an unknown field was dropped: `spec.foo`; or NULL */
 	void *arg;
+	bool keep_nulls; /* of builtin types, but not in the object's own metadata: to server-side apply they say something */
 };
 /* Decoding of a client's object against its type, in place: checks JSON types (ERR_BAD_REQUEST in upstream's words,
  * path in the message), drops unknown fields and reports them, drops nulls, normalises times and quantities. */
@@ -173,7 +174,8 @@ int managed_update(struct arena *a, const struct managed_write *w, struct val li
 /* A configuration as it was sent, before schema_decode() drops what it does not know: whether it can be applied. Fails:
  * ERR_BAD_REQUEST for undeclared fields and list elements without a key or there twice, in upstream's words. */
 int managed_check(struct arena *a, const struct schema_type *t, struct node *config, struct err *e);
-/* applied: a configuration that went through both; *ret: the new object. live missing: it is created. */
+/* applied: a configuration that went through both, its nulls still in it: who applies a null owns the field, which is then
+ * what it is without a value; *ret: the new object. live missing: it is created. */
 int managed_apply(struct arena *a, const struct managed_write *w, struct val live, struct val applied,
 	struct node **ret, struct err *e);
 

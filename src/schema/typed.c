@@ -350,6 +350,8 @@ static struct node *merge(struct arena *a, const struct schema_type *t, const st
 
 	if (!base || !with)
 		return with ? with : base;
+	if (node_kind(with) == VAL_NULL && s != LEAF) /* says nothing of what is in it */
+		return base;
 	if (s == LEAF || node_kind(base) != node_kind(with))
 		return with;
 	return s == STRUCT || s == MAP ? merge_maps(a, t, base, with) : merge_lists(a, t, f, base, with);
@@ -358,6 +360,27 @@ static struct node *merge(struct arena *a, const struct schema_type *t, const st
 struct node *typed_merge(struct arena *a, const struct schema_type *t, struct node *base, struct node *with)
 {
 	return merge(a, t, NULL, base, with);
+}
+
+/* A null makes a field what it is without a value. */
+void typed_drop_nulls(const struct schema_type *t, struct node *n)
+{
+	bool named = node_kind(n) == VAL_MAP;
+
+	if (!t || t->custom || t->kind == SCHEMA_RAW || t->kind == SCHEMA_JSON)
+		return;
+	for (size_t i = 0; i < node_len(n);) {
+		const struct schema_field *f = NULL;
+		const struct schema_type *ct = named ? typed_entry(t, node_key_at(n, i), &f) : t->element;
+		struct node *child = node_at(n, i);
+
+		if (node_kind(child) == VAL_NULL && f && f->type->kind != SCHEMA_JSON && t->kind == SCHEMA_OBJECT) {
+			node_del(n, node_key_at(n, i));
+			continue;
+		}
+		typed_drop_nulls(ct, child);
+		i++;
+	}
 }
 
 /* ---- remove ---------------------------------------------------------------------------------- */

@@ -63,17 +63,21 @@ static bool one_of(const char *const *values, struct str s)
 	return false;
 }
 
-static void check_enum(struct check *c, const char *const *values, struct val v, const struct place *at)
+static void fail_unknown(struct check *c, const char *const *values, struct val v, const struct place *at)
 {
 	auto_buf struct buf b = BUF_INIT;
 
-	if (!val_str(v).n || one_of(values, val_str(v))) /* the field's own rule says whether it may be empty */
-		return;
 	buf_printf(&b, "Unsupported value: %.*s: supported values: ", STR_ARG(val_text(v)));
 	for (size_t i = 0; values[i]; i++)
 		buf_printf(&b, "%s\"%s\"", i ? ", " : "", values[i]);
 	buf_byte(&b, 0);
 	fail(c, "FieldValueNotSupported", at, b.p);
+}
+
+static void check_enum(struct check *c, const char *const *values, struct val v, const struct place *at)
+{
+	if (val_str(v).n && !one_of(values, val_str(v))) /* the field's own rule says whether it may be empty */
+		fail_unknown(c, values, v, at);
 }
 
 /* An operator of a selector: a word that is none of the known is told in the field's own words, as is none. */
@@ -188,7 +192,10 @@ static void check_elements(struct check *c, const struct schema_type *t, struct 
 		bool map = t->kind == SCHEMA_MAP;
 		struct place here = { at, it.key, map ? -1 : (long)it.i, map };
 
-		check(c, t->element, it.val, &here);
+		if (t->element->enum_values && !map && !val_str(it.val).n)
+			fail_unknown(c, t->element->enum_values, it.val, &here);
+		else
+			check(c, t->element, it.val, &here);
 	}
 }
 
@@ -243,7 +250,9 @@ int schema_validate(const struct schema_type *t, struct val v, const char *path,
 /* What is not there, as upstream tells it: of a pointer in quotes. */
 static struct str nothing(const struct schema_field *f)
 {
-	return f->pointer || f->type->kind == SCHEMA_OBJECT ? STR("\"null\"") : STR("null");
+	if (f->pointer || f->type->kind == SCHEMA_OBJECT)
+		return STR("\"null\"");
+	return f->type->kind == SCHEMA_STRING ? STR("\"\"") : STR("null");
 }
 
 static void check_fixed(

@@ -844,6 +844,21 @@ static void names_are_told_as_what_they_should_be(void **state)
 	static const struct rule selectors[] = { { "'manualSelector':true,'selector':{'matchLabels':{'a':'b c'}}",
 		"spec.selector.matchLabels: Invalid value: \"b c\": " LABEL_VALUE } };
 
+	static const struct rule operations[] = {
+		{ "'CREATE'", NULL },
+		{ "'CREATE',null",
+			"webhooks[0].rules[0].operations[1]: Unsupported value: \"\": supported values: \"*\", \"CONNECT\", \"CREATE\", \"DELETE\", \"UPDATE\"" }
+	};
+
+	OF_NEW(*state, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+		"{'metadata':{'name':'w'},'webhooks':[{'name':'a.b.c','clientConfig':{'url':'https://a'},'sideEffects':'None',"
+		"'admissionReviewVersions':['v1'],'rules':[{'apiGroups':[''],'apiVersions':['v1'],'resources':['pods'],"
+		"'operations':[@]}]}]}",
+		operations);
+	call(*state, "POST", APPS "deployments",
+		json("@", "{'metadata':{'name':'d'},'spec':{'replicas':9223372036854775808}}"));
+	assert_true(body_has(*state,
+		"cannot unmarshal number 9223372036854775808 into Go struct field DeploymentSpec.spec.replicas of type int32"));
 	OF_NEW(*state, "/api/v1/namespaces/default/limitranges", "{'metadata':{'name':'l'},'spec':{'limits':[{@}]}}",
 		limits);
 	OF_NEW(*state, "/apis/networking.k8s.io/v1/namespaces/default/ingresses",
@@ -852,6 +867,18 @@ static void names_are_told_as_what_they_should_be(void **state)
 	OF_NEW(*state, "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
 		"{'metadata':{'name':'r'},'rules':[{@}]}", verbs);
 	OF_NEW(*state, JOBS, job, selectors);
+}
+
+static void what_is_taken_away_is_told_as_what_is_left(void **state)
+{
+	static const struct rule classes[] = { { "{'spec':{'controller':null}}",
+		"spec.controller: Invalid value: \"\": field is immutable" } };
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", "/apis/networking.k8s.io/v1/ingressclasses",
+			json("@", "{'metadata':{'name':'i'},'spec':{'controller':'a.b/c'}}")));
+	OF_CHANGES(f, "/apis/networking.k8s.io/v1/ingressclasses/i", classes);
 }
 
 static void what_is_missing_is_told_once(void **state)
@@ -902,6 +929,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_status_has_the_words_that_it_may_have, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_template_names_what_may_be_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_are_told_as_what_they_should_be, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_taken_away_is_told_as_what_is_left, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_missing_is_told_once, setup, teardown),
 	};
 
