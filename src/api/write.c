@@ -513,11 +513,28 @@ static void copy_from_live(struct rq *rq, struct node *o, struct val live, const
 	set_or_del(o, key, val_has(v) ? node_from(rq->a, v) : NULL);
 }
 
+/* Of some kinds it is the status alone, so that no controller drops a finalizer with it; of the others, metadata, too. */
+static void merge_status(struct rq *rq, struct node *o, struct node *object, struct val live)
+{
+	static const char *const alone[] = { "apiservices", "volumeattachments", "flowschemas",
+		"prioritylevelconfigurations", NULL };
+	struct str resource = str_c(rq->res->def.resource);
+	struct node *meta = node_need_map(object, "metadata");
+
+	set_or_del(o, "status", node_getc(object, "status"));
+	if (rq->res->custom || is_one_of(alone, resource))
+		return;
+	if (str_is(resource, "deployments"))
+		copy_from_live(rq, meta, val_get(live, "metadata"), "labels");
+	if (str_is(resource, "pods"))
+		copy_from_live(rq, meta, val_get(live, "metadata"), "ownerReferences");
+	node_setc(o, "metadata", meta);
+}
+
 /* What a sub-resource may change is taken from the new object, all else from the live one. */
 static struct node *merge_sub(struct rq *rq, struct node *object, struct val live)
 {
 	struct node *o = node_from(rq->a, live);
-	bool free_labels = !strcmp(rq->res->def.resource, "pods") || !strcmp(rq->res->def.resource, "nodes");
 
 	if (str_is(rq->sub, "finalize")) {
 		struct node *f = node_path(object, "spec.finalizers");
@@ -537,15 +554,7 @@ static struct node *merge_sub(struct rq *rq, struct node *object, struct val liv
 			set_or_del(node_at(to, i), "resources", node_getc(node_at(list, i), "resources"));
 		return o;
 	}
-	set_or_del(o, "status", node_getc(object, "status"));
-	if (rq->res->custom) /* the metadata, too: no controller drops a finalizer with his status */
-		return o;
-	struct node *meta = node_need_map(object, "metadata");
-	if (!free_labels) {
-		struct val labels = val_path(live, "metadata.labels");
-		set_or_del(meta, "labels", val_has(labels) ? node_from(rq->a, labels) : NULL);
-	}
-	node_setc(o, "metadata", meta);
+	merge_status(rq, o, object, live);
 	return o;
 }
 

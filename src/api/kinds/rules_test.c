@@ -881,6 +881,51 @@ static void what_is_taken_away_is_told_as_what_is_left(void **state)
 	OF_CHANGES(f, "/apis/networking.k8s.io/v1/ingressclasses/i", classes);
 }
 
+static void a_template_may_change_its_name(void **state)
+{
+	static const struct rule changes[] = {
+		{ "{'spec':{'template':{'metadata':{'name':'n','namespace':'x','creationTimestamp':'2020-01-01T00:00:00Z'}}}}",
+			NULL },
+	};
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", APPS "deployments", json("@", workload)));
+	OF_CHANGES(f, APPS "deployments/w", changes);
+}
+
+static void a_status_brings_the_metadata_that_it_may(void **state)
+{
+	static const char patch[] =
+		"{\"metadata\":{\"labels\":{\"zz\":\"y\"},\"annotations\":{\"zz\":\"y\"},"
+		"\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"u\"}]}}";
+	static const struct {
+		const char *list, *name, *object;
+		bool label, annotation, owner;
+	} of[] = {
+		{ "/api/v1/namespaces/default/resourcequotas", "q", "{'metadata':{'name':'q'},'spec':{}}", true, true,
+			true },
+		{ APPS "deployments", "w", workload, false, true, true },
+		{ "/api/v1/namespaces/default/pods", "p",
+			"{'metadata':{'name':'p'},'spec':{'automountServiceAccountToken':false,'containers':[{'name':'c','image':'i'}]}}",
+			true, true, false },
+		{ APISERVICES, "v2.a.b",
+			"{'metadata':{'name':'v2.a.b'},'spec':{'group':'a.b','version':'v2','groupPriorityMinimum':10,'versionPriority':10}}",
+			false, false, false },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(of); i++) {
+		char *status = xasprintf("%s/%s/status", of[i].list, of[i].name);
+
+		expect(f, 201, call(f, "POST", of[i].list, json("@", of[i].object)));
+		expect(f, 200, call_as(f, "PATCH", status, MERGE, NULL, patch));
+		assert_int_equal(val_has(doc_get(f->doc, "metadata.labels.zz")), of[i].label);
+		assert_int_equal(val_has(doc_get(f->doc, "metadata.annotations.zz")), of[i].annotation);
+		assert_int_equal(val_has(doc_get(f->doc, "metadata.ownerReferences")), of[i].owner);
+		free(status);
+	}
+}
+
 static void what_is_missing_is_told_once(void **state)
 {
 	struct fixture *f = *state;
@@ -930,6 +975,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_template_names_what_may_be_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_are_told_as_what_they_should_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_taken_away_is_told_as_what_is_left, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_template_may_change_its_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_status_brings_the_metadata_that_it_may, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_missing_is_told_once, setup, teardown),
 	};
 

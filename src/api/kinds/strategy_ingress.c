@@ -97,9 +97,11 @@ static void path_validate(struct rq *rq, struct val p, const char *at, struct er
 	static const char *const types[] = { "Exact", "Prefix", "ImplementationSpecific", NULL };
 	struct str type = val_str(val_get(p, "pathType"));
 
-	if (!type.n)
+	if (!type.n) {
 		v_required(e, rq_f(rq, "%s.pathType", at), "pathType must be specified");
-	else if (is_one_of(types, type))
+		return;
+	}
+	if (is_one_of(types, type))
 		path_text_validate(rq, p, rq_f(rq, "%s.path", at), e);
 	backend_validate(rq, val_get(p, "backend"), rq_f(rq, "%s.backend", at), e);
 }

@@ -80,7 +80,7 @@ static void type_validate(struct rq *rq, struct val limits, size_t i, const char
 	struct str type = val_str(val_get(val_at(limits, i), "type"));
 
 	validate_qualified(e, rq_f(rq, "%s.type", at), type);
-	if (type.n && !str_has(type, STR("/")) && !is_one_of(standard, type))
+	if (!qualified_wrong(type, 0) && !str_has(type, STR("/")) && !is_one_of(standard, type))
 		v_invalid_str(e, rq_f(rq, "%s.type", at), type, "must be a standard limit type or fully qualified");
 	for (size_t k = 0; k < i; k++)
 		if (str_eq(val_str(val_get(val_at(limits, k), "type")), type)) {

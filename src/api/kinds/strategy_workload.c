@@ -21,7 +21,10 @@ static bool selector_ok(struct rq *rq, struct val sel, const char *owner, struct
 	err_init(&why);
 	if (selector_of(rq->a, sel, &parsed, &why) >= 0)
 		return true;
-	v_invalid(e, "spec.selector", sel, "invalid label selector");
+	if (!strcmp(owner, "statefulset")) /* upstream says no more than this */
+		v_invalid(e, "spec.selector", sel, "");
+	else if (strcmp(owner, "daemonset") != 0) /* nothing, beyond what is wrong in it */
+		v_invalid(e, "spec.selector", sel, "invalid label selector");
 	return false;
 }
 

@@ -37,8 +37,8 @@ static int64_t count(struct val status, const char *field)
 static void at_most(struct rq *rq, struct val status, const char *field, int64_t most, const char *of, struct err *e)
 {
 	if (count(status, field) > most)
-		v_invalid(e, rq_f(rq, "status.%s", field), val_get(status, field),
-			rq_f(rq, "cannot be greater than %s", of));
+		err_cause(e, "FieldValueInvalid", rq_f(rq, "status.%s", field),
+			"Invalid value: %lld: cannot be greater than %s", (long long)count(status, field), of);
 }
 
 static void counted_validate(struct rq *rq, const struct counted *k, struct val status, struct val was, struct err *e)
