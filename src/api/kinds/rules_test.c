@@ -693,6 +693,7 @@ static void a_claim_grows_where_its_class_allows_it(void **state)
 /* ---- found by tests/differential/mutate.py -------------------------------------------------------------------- */
 
 #define APPS "/apis/apps/v1/namespaces/default/"
+#define INGRESSES "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
 #define UNITS "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"
 
 static const char workload[] =
@@ -770,8 +771,22 @@ static void a_status_has_the_words_that_it_may_have(void **state)
 		{ "{'status':{'addresses':[{'type':'Hostname','address':'a'},{'type':'Hostname','address':'a'}]}}",
 			"status.addresses[1]: Duplicate value: {\"type\":\"Hostname\",\"address\":\"a\"}" }
 	};
+	static const struct rule places[] = {
+		{ "{'status':{'loadBalancer':{'ingress':[{'ip':'1.2.3.4'},{'hostname':'a.b'}]}}}", NULL },
+		{ "{'status':{'loadBalancer':{'ingress':[{'ip':'x'}]}}}",
+			"status.loadBalancer.ingress[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)" },
+		{ "{'status':{'loadBalancer':{'ingress':[{'hostname':'1.2.3.4'}]}}}",
+			"status.loadBalancer.ingress[0].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address" },
+		{ "{'status':{'loadBalancer':{'ingress':[{'hostname':'A'}]}}}",
+			"status.loadBalancer.ingress[0].hostname: Invalid value: \"A\": " SUBDOMAIN }
+	};
 	struct fixture *f = *state;
 
+	expect(f, 201,
+		call(f, "POST", INGRESSES,
+			json("@",
+				"{'metadata':{'name':'i'},'spec':{'defaultBackend':{'resource':{'kind':'K','name':'n'}}}}")));
+	OF_CHANGES(f, INGRESSES "/i/status", places);
 	expect(f, 201, call(f, "POST", "/api/v1/namespaces", json("@", "{'metadata':{'name':'n'}}")));
 	OF_CHANGES(f, "/api/v1/namespaces/n/status", phases);
 	expect(f, 201,
@@ -825,13 +840,18 @@ static void a_template_names_what_may_be_there(void **state)
 
 static void names_are_told_as_what_they_should_be(void **state)
 {
-	static const struct rule limits[] = { { "'type':'Container','max':{'a.b/c':'1','cpu':'1'}", NULL },
+	static const struct rule limits[] = {
+		{ "'type':'Container','max':{'a.b/c':'1','cpu':'1'}", NULL },
 		{ "'type':'Pod','max':{'apples':'1'}",
 			"spec.limits[0].max[apples]: Invalid value: \"apples\": must be a standard resource type or fully qualified" },
 		{ "'type':'Container','default':{'pods':'1'}",
 			"spec.limits[0].default[pods]: Invalid value: \"pods\": must be a standard resource for containers" },
 		{ "'type':'PersistentVolumeClaim','min':{'storage':'1','1%':'1'}",
-			"spec.limits[0].min[1%]: Invalid value: \"1%\": name part " QUALIFIED } };
+			"spec.limits[0].min[1%]: Invalid value: \"1%\": name part " QUALIFIED },
+		{ "'type':'Pod','min':{'cpu':'500m'},'max':{'cpu':'2'},'maxLimitRequestRatio':{'cpu':'4'}", NULL },
+		{ "'type':'Pod','min':{'cpu':'500m'},'max':{'cpu':'2'},'maxLimitRequestRatio':{'cpu':'5'}",
+			"spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: \"5\": ratio 5 is greater than max/min = 4.000000" }
+	};
 	static const struct rule backends[] = { { "'kind':'K','name':'n'", NULL },
 		{ "'kind':'K'", "spec.defaultBackend.resource.name: Required value: name is required" },
 		{ "'name':'n'", "spec.defaultBackend.resource.kind: Required value: kind is required" } };
@@ -861,8 +881,7 @@ static void names_are_told_as_what_they_should_be(void **state)
 		"cannot unmarshal number 9223372036854775808 into Go struct field DeploymentSpec.spec.replicas of type int32"));
 	OF_NEW(*state, "/api/v1/namespaces/default/limitranges", "{'metadata':{'name':'l'},'spec':{'limits':[{@}]}}",
 		limits);
-	OF_NEW(*state, "/apis/networking.k8s.io/v1/namespaces/default/ingresses",
-		"{'metadata':{'name':'i'},'spec':{'defaultBackend':{'resource':{@}}}}", backends);
+	OF_NEW(*state, INGRESSES, "{'metadata':{'name':'i'},'spec':{'defaultBackend':{'resource':{@}}}}", backends);
 	OF_NEW(*state, "/apis/node.k8s.io/v1/runtimeclasses", "{'metadata':{'name':'r'},@}", classes);
 	OF_NEW(*state, "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
 		"{'metadata':{'name':'r'},'rules':[{@}]}", verbs);
@@ -934,7 +953,7 @@ static void what_is_missing_is_told_once(void **state)
 		json("@", "{'metadata':{'name':'r'},'roleRef':{'name':'n'}}"));
 	assert_true(body_has(f,
 		"is invalid: roleRef.kind: Unsupported value: \\\"\\\": supported values: \\\"Role\\\", \\\"ClusterRole\\\"\""));
-	call(f, "POST", "/apis/networking.k8s.io/v1/namespaces/default/ingresses",
+	call(f, "POST", INGRESSES,
 		json("@",
 			"{'metadata':{'name':'i'},'spec':{'rules':[{'http':{'paths':[{'path':'/','backend':"
 			"{'resource':{'kind':'K','name':'n'}}}]}}]}}"));

@@ -128,14 +128,32 @@ static void tls_validate(struct rq *rq, struct val tls, const char *at, struct e
 		validate_name(e, rq_f(rq, "%s.secretName", at), secret, NAME_SUBDOMAIN);
 }
 
+/* What a controller says of its balancer's places. */
+static void places_validate(struct rq *rq, struct val ingress, struct err *e)
+{
+	for (struct val_iter it = val_iter(ingress); val_next(&it);) {
+		struct str ip = val_str(val_get(it.val, "ip")), host = val_str(val_get(it.val, "hostname"));
+		char *at = rq_f(rq, "status.loadBalancer.ingress[%zu]", it.i), *host_at = rq_f(rq, "%s.hostname", at);
+
+		if (ip.n)
+			validate_ip(e, rq_f(rq, "%s.ip", at), ip);
+		if (host.n)
+			validate_name(e, host_at, host, NAME_SUBDOMAIN);
+		if (is_address(rq, host))
+			v_invalid_str(e, host_at, host, "must be a DNS name, not an IP address");
+	}
+}
+
 static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val spec = val_get(o, "spec"), rules = val_get(spec, "rules"), backend = val_get(spec, "defaultBackend"),
 		   class = val_get(spec, "ingressClassName");
 
 	(void)old;
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		places_validate(rq, val_path(o, "status.loadBalancer.ingress"), e);
 		return;
+	}
 	if (!val_len(rules) && !val_has(backend))
 		v_invalid_str(e, "spec", STR(""), "either `defaultBackend` or `rules` must be specified");
 	if (val_has(backend))

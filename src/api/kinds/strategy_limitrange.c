@@ -26,6 +26,24 @@ static void in_order(
 				b->what, STR_ARG(val_str(b->v))));
 }
 
+/* No limit can be further above its request than the greatest above the least. */
+static void ratio_validate(struct rq *rq, const struct bound *ratio, const struct bound *min, const struct bound *max,
+	const char *at, struct err *e)
+{
+	double most;
+
+	if (!val_has(ratio->v))
+		return;
+	if (quantity_cmp(ratio->q, (struct quantity){ .value = 1 }) < 0)
+		v_invalid(e, at, ratio->v, rq_f(rq, "ratio %.*s is less than 1", STR_ARG(val_str(ratio->v))));
+	if (!val_has(min->v) || !val_has(max->v))
+		return;
+	most = (double)quantity_milli(max->q) / (double)quantity_milli(min->q);
+	if ((double)quantity_milli(ratio->q) / 1000 > most)
+		v_invalid(e, at, ratio->v,
+			rq_f(rq, "ratio %.*s is greater than max/min = %f", STR_ARG(val_str(ratio->v)), most));
+}
+
 static void resource_validate(struct rq *rq, struct val limit, struct str name, const char *at, struct err *e)
 {
 	struct bound min = bound_of(limit, "min", name, "min"), max = bound_of(limit, "max", name, "max"),
@@ -43,9 +61,7 @@ static void resource_validate(struct rq *rq, struct val limit, struct str name, 
 	in_order(rq, &request, &def_limit, of_request, request.v, e);
 	in_order(rq, &min, &def, of_default, min.v, e);
 	in_order(rq, &def, &max, of_default, max.v, e);
-	if (val_has(ratio.v) && quantity_cmp(ratio.q, (struct quantity){ .value = 1 }) < 0)
-		v_invalid(e, rq_f(rq, "%s.maxLimitRequestRatio[%.*s]", at, STR_ARG(name)), ratio.v,
-			rq_f(rq, "ratio %.*s is less than 1", STR_ARG(val_str(ratio.v))));
+	ratio_validate(rq, &ratio, &min, &max, rq_f(rq, "%s.maxLimitRequestRatio[%.*s]", at, STR_ARG(name)), e);
 }
 
 static const char *const amounts[] = { "max", "min", "default", "defaultRequest", "maxLimitRequestRatio" };
