@@ -945,6 +945,23 @@ static void a_status_brings_the_metadata_that_it_may(void **state)
 	}
 }
 
+static void no_class_is_a_class(void **state)
+{
+	static const char immutable[] =
+		"spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+	static const struct rule changes[] = { { "{'spec':{'volumeName':'v'}}", NULL },
+		{ "{'spec':{'storageClassName':'fast'}}", immutable },
+		{ "{'spec':{'storageClassName':null}}", immutable } };
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", CLAIMS,
+			json("@",
+				"{'metadata':{'name':'c'},'spec':{'accessModes':['ReadWriteOnce'],'storageClassName':'',"
+				"'resources':{'requests':{'storage':'1Gi'}}}}")));
+	OF_CHANGES(f, CLAIMS "/c", changes);
+}
+
 static void what_is_missing_is_told_once(void **state)
 {
 	struct fixture *f = *state;
@@ -996,6 +1013,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_taken_away_is_told_as_what_is_left, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_template_may_change_its_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_status_brings_the_metadata_that_it_may, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_class_is_a_class, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_missing_is_told_once, setup, teardown),
 	};
 

@@ -212,13 +212,13 @@ static void claim_size(struct val o, struct val old, struct err *e)
 /* A claim is what it was made as; it gets its volume and class, and may ask for more once it is bound. */
 static void claim_changes(struct rq *rq, struct val o, struct val old, struct err *e)
 {
-	static const char *const later[] = { "volumeName", "storageClassName" };
 	struct node *now = node_from(rq->a, val_get(o, "spec")), *was = node_from(rq->a, val_get(old, "spec"));
 	bool bound = val_is(val_path(old, "status.phase"), "Bound");
 
-	for (size_t i = 0; i < ARRAY_LEN(later); i++)
-		if (!node_text_str(node_getc(was, later[i])).n)
-			as_before(now, was, later[i]);
+	if (!node_text_str(node_getc(was, "volumeName")).n)
+		as_before(now, was, "volumeName");
+	if (!node_getc(was, "storageClassName")) /* "" is one, and stays */
+		as_before(now, was, "storageClassName");
 	as_before(now, was, "volumeAttributesClassName");
 	if (bound && node_path(now, "resources.requests"))
 		as_before(node_path(now, "resources.requests"), node_path(was, "resources.requests"), "storage");
