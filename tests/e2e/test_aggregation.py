@@ -567,9 +567,28 @@ def head(server, tmp_path):
     return ask
 
 
+def test_a_port_of_a_node_is_that_port(server):
+    kube, nodes = server.kube, "/api/v1/nodes"
+    plain = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Plain)
+    threading.Thread(target=plain.serve_forever, daemon=True).start()
+    port = plain.server_address[1]
+    kube.create(nodes, {"metadata": {"name": "metrics"}})
+    for address, code in ((own_address(), 200), ("127.0.0.1", 400)):
+        kube.patch(f"{nodes}/metrics/status", {"status": {"addresses": [{"type": "InternalIP", "address": address}]}})
+        assert kube.text("GET", f"{nodes}/metrics:{port}/proxy/said")[0] == code
+    kube.delete(f"{nodes}/metrics")
+    plain.shutdown()
+    plain.server_close()
+
+
 class Plain(http.server.BaseHTTPRequestHandler):
     """Says its length at /said, and none elsewhere."""
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def do_HEAD(self):
         self.send_response(200)
@@ -588,6 +607,16 @@ def test_head_says_what_get_would(hook, wired, head, version):
     path = f"/apis/{GROUP}/{VERSION}/namespaces/default/flunders"
     assert head(path, version)["content-length"] == str(len(wired.text("GET", path)[1]))
     assert asked(hook, "HEAD")
+
+
+def test_a_path_goes_where_it_was_authorized_to(hook, wired):
+    wired.create(SERVICES, api_service(hook))
+    available(wired, "True")
+    before = len(asked(hook, "GET"))
+    assert wired.text("GET", f"/apis//{GROUP}/{VERSION}/namespaces/default/flunders")[0] == 404  # kind VERSION of group "", in version GROUP
+    assert len(asked(hook, "GET")) == before
+    assert wired.text("GET", f"/%61pis/{GROUP}/{VERSION}/namespaces/default/flunders")[0] == 200
+    assert len(asked(hook, "GET")) == before + 1
 
 
 @pytest.mark.parametrize("version", ["1.1", "2"])
