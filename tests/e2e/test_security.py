@@ -221,6 +221,9 @@ def test_tokens_go_with_what_they_are_bound_to(spaces):
     kube.create(path("pods", "here"), {"metadata": {"name": "bound"}, "spec": {"serviceAccountName": "leaver", "containers": [{"name": "c", "image": "x"}]}})
     bound = {kind: token(spaces, "leaver", boundObjectRef={"kind": kind, "apiVersion": "v1", "name": "bound"}) for kind in ("Secret", "Pod")}
     free = token(spaces, "leaver")
+    status, text = Caller(spaces, certificate=True)("POST", "/api/v1/namespaces/here/serviceaccounts/reader/token",
+                                                    {"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "bound"}}})
+    assert status == 400 and "to pod running with different serviceaccount name." in text, (status, text)
     for jwt in (*bound.values(), free):
         assert Caller(spaces, token=jwt)("GET", url)[0] == 200
     for kind, resource in (("Secret", "secrets"), ("Pod", "pods")):

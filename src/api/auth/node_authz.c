@@ -311,6 +311,17 @@ static int restrict_volume(struct rq *rq, struct val object, struct val old, str
 	return forbidden(rq, e, "a node may change only the finalizer " LOCAL_PATH_FINALIZER " of its volumes");
 }
 
+/* Its size, and how it grows: no labels, finalizers or owners by way of the status. */
+static int restrict_claim(struct rq *rq, struct val object, struct val old, struct err *e)
+{
+	if (val_has(object) && val_has(old) && auth_same_but(object, old, "metadata status") &&
+		auth_same_but(val_get(object, "metadata"), val_get(old, "metadata"), "managedFields resourceVersion") &&
+		auth_same_but(val_get(object, "status"), val_get(old, "status"),
+			"capacity conditions allocatedResources allocatedResourceStatuses"))
+		return 0;
+	return forbidden(rq, e, "a node may change only capacity and conditions of its claims");
+}
+
 int authz_node_restriction(struct rq *rq, struct val object, struct val old, struct err *e)
 {
 	struct str node = identity_node(&rq->id);
@@ -324,6 +335,8 @@ int authz_node_restriction(struct rq *rq, struct val object, struct val old, str
 		return restrict_pod(rq, node, object, old, e);
 	if (!rq->group.n && !strcmp(resource, "persistentvolumes"))
 		return restrict_volume(rq, object, old, e);
+	if (!rq->group.n && !strcmp(resource, "persistentvolumeclaims"))
+		return restrict_claim(rq, object, old, e);
 	if (!strcmp(resource, "certificatesigningrequests") && !val_has(old) && !csr_fits_node(rq, object, node))
 		return forbidden(rq, e, rq_f(rq, "can only create a node CSR with CN=system:node:%.*s", STR_ARG(node)));
 	if ((!strcmp(resource, "leases") || !strcmp(resource, "csinodes")) &&

@@ -228,6 +228,23 @@ static void its_labels_draw_nothing_to_it(void **state)
 			"\"uid\":\"u\"}]}}"));
 }
 
+static void of_its_claims_it_writes_the_size(void **state)
+{
+	static const char url[] = "/api/v1/namespaces/default/persistentvolumeclaims",
+			  status[] = "/api/v1/namespaces/default/persistentvolumeclaims/data/status";
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", PODS, POD));
+	expect(f, 201,
+		call(f, "POST", url,
+			"{\"metadata\":{\"name\":\"data\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],"
+			"\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}"));
+	expect(f, 200, patch_as(f, status, "{\"status\":{\"capacity\":{\"storage\":\"2Gi\"}}}"));
+	expect(f, 403, patch_as(f, status, "{\"status\":{\"phase\":\"Lost\"}}"));
+	expect(f, 403, patch_as(f, status, "{\"metadata\":{\"finalizers\":[\"a.b/c\"]}}"));
+	expect(f, 403, patch_as(f, status, "{\"metadata\":{\"annotations\":{\"a\":\"b\"}}}"));
+}
+
 static void a_csinode_is_its_nodes(void **state)
 {
 	static const char url[] = "/apis/storage.k8s.io/v1/csinodes";
@@ -349,6 +366,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(mirror_pods_refer_to_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(of_its_pods_it_writes_the_status, setup, teardown),
 		cmocka_unit_test_setup_teardown(its_labels_draw_nothing_to_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(of_its_claims_it_writes_the_size, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_csinode_is_its_nodes, setup, teardown),
 		cmocka_unit_test(agrees_with_a_table_of_many_pods),
 		cmocka_unit_test(begins_with_what_the_cache_has),

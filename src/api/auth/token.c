@@ -333,8 +333,8 @@ static int bind_object(struct rq *rq, struct node *ref, struct bound *ret, struc
 			resource, STR_ARG(name), STR_ARG(uid));
 	if (str_is(kind, "Pod")) {
 		if (!str_eq(doc_str(d, "spec.serviceAccountName"), rq->name))
-			return err_set(e, ERR_FORBIDDEN,
-				"cannot bind token for serviceaccount \"%.*s\" to pod running with different serviceaccount name",
+			return err_set(e, ERR_BAD_REQUEST,
+				"cannot bind token for serviceaccount \"%.*s\" to pod running with different serviceaccount name.",
 				STR_ARG(rq->name));
 		ret->pod = name_and_uid(rq->a, d);
 		ret->node = node_of_pod(rq, d);
