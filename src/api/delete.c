@@ -6,6 +6,7 @@ struct delete_options {
 	int64_t grace; /* -1: the object's own */
 	struct str propagation, uid, rv;
 	bool orphan_given, orphan;
+	int stays; /* the status of an answer that the object is still there */
 };
 
 static int options_kind(struct node *n, struct err *e)
@@ -120,6 +121,7 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 	rq->delete_options = options_tree(rq, n, o);
 	if (o->orphan_given)
 		o->propagation = o->orphan ? STR("Orphan") : STR("Background");
+	o->stays = o->orphan_given && !o->orphan ? 202 : 200;
 	return 0;
 }
 
@@ -231,14 +233,15 @@ static void bring_forward(struct rq *rq, struct node *o, struct doc *live, int64
 	node_setc(meta, "deletionGracePeriodSeconds", node_int(rq->a, grace));
 }
 
-static int as_it_is(struct rq *rq, struct doc *live, struct outcome *out)
+static int as_it_is(struct rq *rq, const struct delete_options *opts, struct doc *live, struct outcome *out)
 {
-	out->status = 200;
+	out->status = opts->stays;
 	out->doc = doc_as_served(rq->a, rq->res, doc_ref(live));
 	return 0;
 }
 
-static int put(struct rq *rq, struct node *o, struct doc *live, struct outcome *out, struct err *e)
+static int put(struct rq *rq, const struct delete_options *opts, struct node *o, struct doc *live, struct outcome *out,
+	struct err *e)
 {
 	struct doc *d = node_publish_versioned(o);
 	int rc = write_put(
@@ -248,7 +251,7 @@ static int put(struct rq *rq, struct node *o, struct doc *live, struct outcome *
 		doc_unref(d);
 		return rc;
 	}
-	out->status = 200;
+	out->status = opts->stays;
 	out->doc = doc_as_served(rq->a, rq->res, d);
 	return 0;
 }
@@ -287,7 +290,7 @@ static int delete_live(
 		(rc = webhook_delete(rq, live, e)) < 0)
 		return rc;
 	if (left && (grace < 0 || grace >= left)) /* it is going, and only a shorter time changes that */
-		return as_it_is(rq, live, out);
+		return as_it_is(rq, opts, live, out);
 	set_propagation(rq, meta, opts->propagation);
 	if (!deleting && !strcmp(rq->res->def.resource, "customresourcedefinitions")) {
 		struct node *list = node_need_list(meta, "finalizers");
@@ -304,8 +307,8 @@ static int delete_live(
 	if (!held && grace == 0)
 		return remove_now(rq, o, live, graceful || rq->res->def.shows_deleted, out, e);
 	if (deleting && node_equal(meta, node_from(rq->a, doc_get(live, "metadata"))))
-		return as_it_is(rq, live, out);
-	return put(rq, o, live, out, e);
+		return as_it_is(rq, opts, live, out);
+	return put(rq, opts, o, live, out, e);
 }
 
 static int delete_named(struct rq *rq, const struct delete_options *opts, struct outcome *out, struct err *e)

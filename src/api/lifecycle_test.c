@@ -92,6 +92,31 @@ static void a_collection_is_deleted_as_far_as_was_asked(void **state)
 	expect(f, 404, call(f, "GET", CM "/m3", NULL));
 }
 
+/* Who is told that nobody is left behind, and whether it took effect. */
+static void a_deletion_that_waits_is_accepted(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"h\",\"finalizers\":[\"a.b/c\"]}}"));
+	expect(f, 202, call(f, "DELETE", CM "/h", "{\"orphanDependents\":false}"));
+	expect(f, 202, call(f, "DELETE", CM "/h?orphanDependents=false", NULL));
+	expect(f, 200, call(f, "DELETE", CM "/h", "{\"propagationPolicy\":\"Background\"}"));
+	expect(f, 200, call_as(f, "PATCH", CM "/h", MERGE, NULL, "{\"metadata\":{\"finalizers\":null}}"));
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"h\"}}"));
+	expect(f, 200, call(f, "DELETE", CM "/h", "{\"orphanDependents\":false}"));
+}
+
+static void events_own_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 422,
+		call(f, "POST", CM,
+			"{\"metadata\":{\"name\":\"o\",\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Event\",\"name\":\"e\",\"uid\":\"u\"}]}}"));
+	assert_true(body_has(f, "/v1, Kind=Event is disallowed from being an owner"));
+	assert_true(body_has(f, "\"field\":\"metadata.ownerReferences\""));
+}
+
 /* ---- namespaces ------------------------------------------------------------------------------ */
 
 static bool is_called(struct fixture *f, const char *name)
@@ -408,6 +433,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_second_deletion_only_shortens, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_negative_time_is_a_second, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_collection_is_deleted_as_far_as_was_asked, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_deletion_that_waits_is_accepted, setup, teardown),
+		cmocka_unit_test_setup_teardown(events_own_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_namespace_is_labelled_with_its_name_for_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_node_port_belongs_to_a_ports_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(both_protocols_of_a_port_get_one_number, setup, teardown),

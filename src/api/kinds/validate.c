@@ -251,6 +251,8 @@ static void validate_owners(struct rq *rq, struct val owners, const char *path, 
 			if (!val_str(val_get(o, must[k].field)).n)
 				v_invalid_str(e, rq_f(rq, "%s.%s", at, must[k].field), STR(""),
 					k ? rq_f(rq, "%s %s", must[k].field, must[k].why) : must[k].why);
+		if (val_is(val_get(o, "apiVersion"), "v1") && val_is(val_get(o, "kind"), "Event"))
+			v_invalid(e, at, o, "/v1, Kind=Event is disallowed from being an owner");
 		if (!val_bool(val_get(o, "controller"), false))
 			continue;
 		if (val_has(first))
