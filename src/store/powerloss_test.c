@@ -1,12 +1,12 @@
-/* Power loss: a VFS writes down everything SQLite does to its files while writers work. Afterwards the power is cut at
+/* Power loss: the disk writes down everything SQLite does to its files while writers work. Afterwards the power is cut at
  * many points of that record: what was synced is there; of what was not, some is, some is not, some is torn. Each time
  * the store must open and hold every write that had been answered by then. */
 #include "base/task.h"
+#include "store/disk_fixture.h"
 #include "store/store.h"
 #include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ enum act { ACT_WRITE, ACT_TRUNCATE, ACT_SYNC };
 
 struct action {
 	enum act act;
-	int file; /* 0: the database, 1: its log */
+	enum disk_file file;
 	sqlite3_int64 at;
 	int n;
 	unsigned char *bytes;
@@ -35,8 +35,6 @@ static struct {
 
 static void tape_add(struct action a, const void *bytes)
 {
-	if (a.file < 0)
-		return;
 	if (bytes) {
 		a.bytes = xmalloc((size_t)a.n);
 		memcpy(a.bytes, bytes, (size_t)a.n);
@@ -58,83 +56,31 @@ static size_t tape_len(void)
 	return n;
 }
 
-/* ---- the VFS --------------------------------------------------------------------------------- */
+/* ---- the disk -------------------------------------------------------------------------------- */
 
-struct watched {
-	sqlite3_file base;
-	int id;
-	sqlite3_file *real; /* behind us in the same allocation */
-};
-
-static sqlite3_vfs *real_vfs;
 static int64_t sync_ms; /* what a sync takes; nothing needs to reach this machine's disk: only the record counts */
-
-static sqlite3_file *real(sqlite3_file *f)
-{
-	return ((struct watched *)f)->real;
-}
-
-static int on_close(sqlite3_file *f)
-{
-	return real(f)->pMethods->xClose(real(f));
-}
-
-static int on_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
-{
-	return real(f)->pMethods->xRead(real(f), p, n, at);
-}
 
 static int on_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
-	int r = real(f)->pMethods->xWrite(real(f), p, n, at);
+	int r = disk_real(f)->xWrite(f, p, n, at);
 
-	tape_add((struct action){ .act = ACT_WRITE, .file = ((struct watched *)f)->id, .at = at, .n = n }, p);
+	tape_add((struct action){ .act = ACT_WRITE, .file = disk_file(f), .at = at, .n = n }, p);
 	return r;
 }
 
 static int on_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
-	int r = real(f)->pMethods->xTruncate(real(f), size);
+	int r = disk_real(f)->xTruncate(f, size);
 
-	tape_add((struct action){ .act = ACT_TRUNCATE, .file = ((struct watched *)f)->id, .at = size }, NULL);
+	tape_add((struct action){ .act = ACT_TRUNCATE, .file = disk_file(f), .at = size }, NULL);
 	return r;
 }
 
 static int on_sync(sqlite3_file *f, int flags)
 {
 	task_sleep_ms(sync_ms);
-	tape_add((struct action){ .act = ACT_SYNC, .file = ((struct watched *)f)->id }, NULL);
+	tape_add((struct action){ .act = ACT_SYNC, .file = disk_file(f) }, NULL);
 	return SQLITE_OK;
-}
-
-static int on_size(sqlite3_file *f, sqlite3_int64 *ret)
-{
-	return real(f)->pMethods->xFileSize(real(f), ret);
-}
-
-static int on_lock(sqlite3_file *f, int level)
-{
-	return real(f)->pMethods->xLock(real(f), level);
-}
-
-static int on_unlock(sqlite3_file *f, int level)
-{
-	return real(f)->pMethods->xUnlock(real(f), level);
-}
-
-static int on_check_lock(sqlite3_file *f, int *ret)
-{
-	return real(f)->pMethods->xCheckReservedLock(real(f), ret);
-}
-
-static int on_control(sqlite3_file *f, int op, void *arg)
-{
-	return real(f)->pMethods->xFileControl(real(f), op, arg);
-}
-
-static int on_sector(sqlite3_file *f)
-{
-	return real(f)->pMethods->xSectorSize(real(f));
 }
 
 /* No promise of the disk's is used: neither atomic sectors nor safe appends. */
@@ -143,69 +89,12 @@ static int on_traits(sqlite3_file *f)
 	return 0;
 }
 
-static int on_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **ret)
+static void record_methods(sqlite3_io_methods *m)
 {
-	return real(f)->pMethods->xShmMap(real(f), page, size, extend, ret);
-}
-
-static int on_shm_lock(sqlite3_file *f, int at, int n, int flags)
-{
-	return real(f)->pMethods->xShmLock(real(f), at, n, flags);
-}
-
-static void on_shm_barrier(sqlite3_file *f)
-{
-	real(f)->pMethods->xShmBarrier(real(f));
-}
-
-static int on_shm_unmap(sqlite3_file *f, int del)
-{
-	return real(f)->pMethods->xShmUnmap(real(f), del);
-}
-
-static const sqlite3_io_methods methods = {
-	.iVersion = 2,
-	.xClose = on_close,
-	.xRead = on_read,
-	.xWrite = on_write,
-	.xTruncate = on_truncate,
-	.xSync = on_sync,
-	.xFileSize = on_size,
-	.xLock = on_lock,
-	.xUnlock = on_unlock,
-	.xCheckReservedLock = on_check_lock,
-	.xFileControl = on_control,
-	.xSectorSize = on_sector,
-	.xDeviceCharacteristics = on_traits,
-	.xShmMap = on_shm_map,
-	.xShmLock = on_shm_lock,
-	.xShmBarrier = on_shm_barrier,
-	.xShmUnmap = on_shm_unmap,
-};
-
-static int on_open(sqlite3_vfs *v, sqlite3_filename name, sqlite3_file *f, int flags, int *ret_flags)
-{
-	struct watched *w = (struct watched *)f;
-	int r;
-
-	w->real = (sqlite3_file *)(w + 1);
-	w->base.pMethods = NULL;
-	w->id = flags & SQLITE_OPEN_MAIN_DB ? 0 : flags & SQLITE_OPEN_WAL ? 1 : -1;
-	r = real_vfs->xOpen(real_vfs, name, w->real, flags, ret_flags);
-	if (r == SQLITE_OK)
-		w->base.pMethods = &methods;
-	return r;
-}
-
-static sqlite3_vfs recording_vfs(void)
-{
-	sqlite3_vfs v = *real_vfs;
-
-	v.zName = "recording";
-	v.szOsFile = (int)sizeof(struct watched) + real_vfs->szOsFile;
-	v.xOpen = on_open;
-	v.pNext = NULL;
-	return v;
+	m->xWrite = on_write;
+	m->xTruncate = on_truncate;
+	m->xSync = on_sync;
+	m->xDeviceCharacteristics = on_traits;
 }
 
 /* ---- the load -------------------------------------------------------------------------------- */
@@ -281,7 +170,7 @@ static void image_apply(struct image *m, const struct action *a, size_t n)
 }
 
 /* What the disk holds of `file` when the power goes after k actions. */
-static struct image cut(int file, size_t k)
+static struct image cut(enum disk_file file, size_t k)
 {
 	struct image m = { 0 };
 	size_t synced = 0, n;
@@ -365,8 +254,8 @@ static void check_cut(const char *dir, const struct writer *w, int writers, size
 	struct err e;
 
 	err_init(&e);
-	save(db, cut(0, k));
-	save(wal, cut(1, k));
+	save(db, cut(DISK_DATABASE, k));
+	save(wal, cut(DISK_LOG, k));
 	if (store_open_sqlite(&(struct store_sqlite_opts){ .path = db }, &s, &e) < 0)
 		fail_msg("cut after %zu of %zu: %s", k, tape.n, e.message);
 	if (store_range(s, STR(""), STR(""), 0, compare, &x, NULL, &e) < 0)
@@ -384,18 +273,13 @@ static void check_cut(const char *dir, const struct writer *w, int writers, size
 
 /* ---- the tests ------------------------------------------------------------------------------- */
 
-static sqlite3_vfs vfs;
-
 /* A store whose files are on record, also those that its own tasks open. */
 static struct store *record(const char *dir, int64_t wal_bytes)
 {
 	auto_free char *db = xasprintf("%s/state.db", dir);
 	struct store *s = NULL;
 
-	sqlite3_initialize();
-	real_vfs = sqlite3_vfs_find(NULL);
-	vfs = recording_vfs();
-	sqlite3_vfs_register(&vfs, 1);
+	disk_begin(record_methods);
 	assert_int_equal(
 		store_open_sqlite(&(struct store_sqlite_opts){ .path = db, .wal_bytes = wal_bytes }, &s, NULL), 0);
 	return s;
@@ -405,8 +289,7 @@ static struct store *record(const char *dir, int64_t wal_bytes)
 static void end_record(struct store *s)
 {
 	store_close(s);
-	sqlite3_vfs_unregister(&vfs);
-	sqlite3_vfs_register(real_vfs, 1);
+	disk_end();
 }
 
 static void erase(const char *dir)
@@ -483,7 +366,7 @@ static void a_lone_writer_syncs_little_more_than_once_a_write(void **state)
 		const struct action *a = &tape.v[i];
 
 		syncs += a->act == ACT_SYNC;
-		if (a->file == 1 && a->act == ACT_WRITE)
+		if (a->file == DISK_LOG && a->act == ACT_WRITE)
 			log_bytes = MAX(log_bytes, a->at + a->n);
 	}
 	erase(dir);
