@@ -144,6 +144,7 @@ static bool sqlite_fold(void *self, bool alone)
 	bool half = s->wal_pages > s->wal_pages_max / 2;
 	int left = pages_left(s);
 
+	sqlite_stand_aside(s, s->wal_pages > s->wal_pages_max && left > 0);
 	if (s->wal_pages > 2 * s->wal_pages_max || (alone && half && left <= FEW_PAGES))
 		return false;
 	if (!half && left <= s->wal_pages_max / 4)

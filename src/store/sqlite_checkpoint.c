@@ -15,6 +15,8 @@ void sqlite_checkpoint_now(struct sqlite_engine *s, sqlite3 *db)
 
 	if (r == SQLITE_OK)
 		atomic_store_explicit(&s->folded_pages, folded, memory_order_relaxed);
+	if (r == SQLITE_OK && folded == in_log)
+		sqlite_stand_aside(s, false); /* the next commit begins it anew */
 	if (r == SQLITE_OK || r == SQLITE_BUSY || r == SQLITE_LOCKED) {
 		atomic_store(&s->checkpoint_failed, false);
 		return;
@@ -72,6 +74,16 @@ void sqlite_ask_ahead(struct sqlite_engine *s)
 	task_signal(&s->work);
 }
 
+void sqlite_stand_aside(struct sqlite_engine *s, bool aside)
+{
+	if (atomic_load_explicit(&s->stand_aside, memory_order_relaxed) == aside)
+		return;
+	task_lock(&s->lock);
+	s->stand_aside = aside;
+	task_unlock(&s->lock);
+	task_signal(&s->work);
+}
+
 /* Old rows are often on the disk alone, and who does the store's work would wait for each of them, and make room in memory
  * for what the kernel reads besides: compaction goes no further than this. Returns up to where it is read. */
 static int64_t read_ahead(sqlite3_stmt *q, int64_t after, int64_t want)
@@ -110,9 +122,9 @@ static bool wait_for_work(struct sqlite_engine *s, int64_t read_to, struct work 
 	bool stop;
 
 	task_lock(&s->lock);
-	while (!s->want_checkpoint && s->want_ahead <= read_to && !s->stop)
+	while (!s->want_checkpoint && (s->want_ahead <= read_to || s->stand_aside) && !s->stop)
 		task_wait(&s->work, &s->lock);
-	*ret = (struct work){ s->want_checkpoint, s->want_ahead };
+	*ret = (struct work){ s->want_checkpoint, s->stand_aside ? read_to : s->want_ahead };
 	s->want_checkpoint = false;
 	stop = s->stop;
 	task_unlock(&s->lock);

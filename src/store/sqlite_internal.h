@@ -41,8 +41,9 @@ struct sqlite_engine {
 	int idle_n;
 	struct task_cond work; /* for the checkpoint task */
 	bool want_checkpoint, stop;
-	int64_t want_ahead;      /* rows up to this one shall be in memory, for compaction */
-	_Atomic int64_t read_to; /* and are up to this one; INT64_MAX: there is no checkpoint task */
+	int64_t want_ahead;       /* rows up to this one shall be in memory, for compaction */
+	_Atomic bool stand_aside; /* but not now */
+	_Atomic int64_t read_to;  /* and are up to this one; INT64_MAX: there is no checkpoint task */
 	struct task *checkpointer;
 	struct stage checkpoints;       /* how long they took */
 	_Atomic int folded_pages;       /* of the log, by the newest checkpoint */
@@ -91,3 +92,5 @@ void sqlite_checkpointer_stop(struct sqlite_engine *s);
 void sqlite_checkpoint_now(struct sqlite_engine *s, sqlite3 *db);
 /* What compaction looks at next is to be read into memory meanwhile. For who does the store's work. */
 void sqlite_ask_ahead(struct sqlite_engine *s);
+/* Whether nobody reads ahead for now: while somebody reads, a long log cannot begin anew. */
+void sqlite_stand_aside(struct sqlite_engine *s, bool aside);
