@@ -20,13 +20,6 @@ static bool stream_has(struct answer *a, const char *text, int64_t ms)
 	return found;
 }
 
-static void stream_close(struct answer *a)
-{
-	a->ops->closed(a->ops_arg);
-	task_sleep_ms(20);
-	answer_free(a);
-}
-
 static void watch_tells_entering_and_leaving(void **state)
 {
 	struct fixture *f = *state;
@@ -47,32 +40,33 @@ static void watch_tells_entering_and_leaving(void **state)
 		call_as(f, "PATCH", CM "/w2", "application/merge-patch+json", NULL,
 			"{\"metadata\":{\"labels\":{\"in\":\"yes\"}}}"));
 	assert_true(stream_has(w, "\"name\":\"w2\"", WAIT_MS));
-	stream_close(w);
+	stream_close(f, w);
 	w = start(f, "GET",
 		CM "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan", NULL,
 		"application/json;as=Table;v=v1;g=meta.k8s.io,application/json", NULL);
 	assert_true(stream_has(w, "columnDefinitions\":[{\"name\":\"Name\"", WAIT_MS));
 	assert_true(stream_has(w, "k8s.io/initial-events-end", WAIT_MS));
-	stream_close(w);
+	stream_close(f, w);
 	w = start(f, "GET", CM "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", NULL, NULL, NULL);
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"after\"}}"));
 	assert_true(stream_has(w, "\"name\":\"after\"", WAIT_MS));
 	assert_false(stream_has(w, "\"BOOKMARK\"", 0)); /* they were not asked for */
-	stream_close(w);
+	stream_close(f, w);
 	w = start(f, "GET", CM "?watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", NULL, NULL, NULL);
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"w3\"}}"));
 	assert_true(stream_has(w, "\"name\":\"w3\"", WAIT_MS)); /* from now on */
 	assert_false(stream_has(w, "\"name\":\"w2\"", 0));
 	assert_false(stream_has(w, "\"ERROR\"", 0));
-	stream_close(w);
+	stream_close(f, w);
 	w = start(f, "GET", CM "?watch=1&timeoutSeconds=1", NULL, NULL, NULL);
 	struct mono until = mono_add_ms(mono_now(), WAIT_MS);
 	task_lock(&w->lock);
 	while (!w->ended && task_wait_until(&w->wake, &w->lock, until))
 		;
-	assert_true(w->ended);
+	bool ended = w->ended;
 	task_unlock(&w->lock);
-	stream_close(w);
+	assert_true(ended);
+	stream_close(f, w);
 }
 
 /* Who may watch one object by name gets no other, whichever way he names it. */
@@ -106,7 +100,7 @@ static void a_watch_of_one_name_tells_of_no_other(void **state)
 		assert_int_equal(w->status, 200);
 		assert_true(stream_has(w, "\"name\":\"one\"", WAIT_MS));
 		assert_false(stream_has(w, "\"name\":\"another\"", 0));
-		stream_close(w);
+		stream_close(f, w);
 	}
 	expect(f, 200, call(f, "GET", CM "?fieldSelector=metadata.name%3D%3Done", NULL));
 	expect(f, 403, call(f, "GET", CM "?fieldSelector=metadata.name!%3Done", NULL));
@@ -130,7 +124,7 @@ static void booleans_have_no_case(void **state)
 	expect(f, 200, call(f, "GET", CM "?watch=0", NULL));
 	struct answer *w = start(f, "GET", CM "?watch=", NULL, NULL, NULL);
 	assert_true(w->stream);
-	stream_close(w);
+	stream_close(f, w);
 }
 
 /* Watches of one form that are told together get the same bytes; no form gets another's. */
@@ -172,7 +166,7 @@ static void watches_share_what_they_are_told(void **state)
 		assert_int_equal(w[i]->body.p[0] == 0, form == 1); /* a frame's length, not text */
 	}
 	for (size_t i = 0; i < ARRAY_LEN(w); i++)
-		stream_close(w[i]);
+		stream_close(f, w[i]);
 }
 
 static void set_full(struct answer *a, bool full)
@@ -222,7 +216,7 @@ static void a_watch_without_room_misses_nothing(void **state)
 	assert_false(stream_has(w[3], "\"end-", 0));
 	assert_false(stream_has(w[3], "\"first\"", 0));
 	for (size_t i = 0; i < ARRAY_LEN(w); i++)
-		stream_close(w[i]);
+		stream_close(f, w[i]);
 }
 
 static void lists_page_and_tables_have_columns(void **state)
