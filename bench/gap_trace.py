@@ -6,6 +6,7 @@ usage: gap_trace.py FILE…       some lines each: who had the processors, what 
 """
 import collections
 import re
+import signal
 import sys
 
 LINE = re.compile(r"^\s*(?P<task>.+)-(?P<pid>\d+)\s+\(\s*(?P<program>[\d-]+)\) \[(?P<cpu>\d+)\] \S+\s+(?P<at>[\d.]+): (?P<event>\w+)(?:: |\()(?P<rest>.*)$")
@@ -182,4 +183,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" has enough: end, as other programs do
     main()
