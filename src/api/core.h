@@ -62,6 +62,8 @@ void reply_passed(struct rq *rq, int status, const struct http_header *headers, 
 /* Common headers of every answer into h (room for 16 + warnings). */
 size_t reply_headers(struct rq *rq, const char *content_type, struct http_header *h, size_t max);
 const char *media_type(enum media m, bool watch);
+/* JSON of that type becomes protobuf where the client reads that first. Returns what it is then. */
+const char *reply_media(const struct rq *rq, const struct schema_type *t, struct buf *json);
 /* Audit record and metrics. Called once an answer was given (for streams: when they end). */
 void rq_done(struct rq *rq, int status);
 void rq_started(struct rq *rq); /* the headers of a stream are sent: for the audit record */

@@ -260,6 +260,23 @@ void reply_text(struct rq *rq, int status, const char *content_type, const char 
 	reply_bytes(rq, status, content_type, NULL, 0, arena_str(rq->a, str_c(text)));
 }
 
+const char *reply_media(const struct rq *rq, const struct schema_type *t, struct buf *json)
+{
+	auto_(doc_unref) struct doc *d = NULL;
+	struct buf pb = BUF_INIT;
+	struct err e;
+
+	err_init(&e);
+	if (rq->media != MEDIA_PROTOBUF || doc_parse(buf_view(json), &d, &e) < 0 ||
+		schema_to_protobuf(t, doc_root(d), &pb, &e) < 0) {
+		buf_fini(&pb);
+		return media_type(MEDIA_JSON, false);
+	}
+	buf_fini(json);
+	*json = pb;
+	return media_type(MEDIA_PROTOBUF, false);
+}
+
 static void reply_as_object(struct rq *rq, int status, const struct doc *d, const struct schema_type *type)
 {
 	struct str text = doc_text(d);
@@ -299,20 +316,11 @@ static void reply_as_table(struct rq *rq, int status, const struct doc *d, const
 static void reply_as_metadata(struct rq *rq, int status, const struct doc *d)
 {
 	const struct schema_type *t = schema_builtin(STR("meta.k8s.io"), STR("v1"), STR("PartialObjectMetadata"));
-	struct buf b = BUF_INIT, pb = BUF_INIT;
-	auto_(doc_unref) struct doc *m = NULL;
-	struct err e;
+	struct buf b = BUF_INIT;
 
-	err_init(&e);
 	metadata_object(d, true, rq->table_beta, &b);
-	if (rq->media == MEDIA_PROTOBUF && t && doc_parse(buf_view(&b), &m, &e) == 0 &&
-		schema_to_protobuf(t, doc_root(m), &pb, &e) == 0) {
-		buf_fini(&b);
-		reply_buf(rq, status, media_type(MEDIA_PROTOBUF, false), &pb);
-		return;
-	}
-	buf_fini(&pb);
-	reply_buf(rq, status, "application/json", &b);
+	const char *type = reply_media(rq, t, &b);
+	reply_buf(rq, status, type, &b);
 }
 
 /* Whose columns a table of it has; NULL: it is shown as it is. */

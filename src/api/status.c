@@ -122,33 +122,14 @@ struct doc *status_success(struct rq *rq, struct str name, struct str uid)
 		name, def->group[0] ? def->group : NULL, def->resource, uid.n ? uid : STR_NULL));
 }
 
-/* As protobuf for who reads that first. false: it stays JSON. */
-static bool to_protobuf(const struct rq *rq, struct buf *b)
-{
-	auto_(doc_unref) struct doc *d = NULL;
-	struct buf pb = BUF_INIT;
-	struct err e;
-
-	err_init(&e);
-	if (rq->media != MEDIA_PROTOBUF || doc_parse(buf_view(b), &d, &e) < 0 ||
-		schema_to_protobuf(schema_builtin(STR(""), STR("v1"), STR("Status")), doc_root(d), &pb, &e) < 0) {
-		buf_fini(&pb);
-		return false;
-	}
-	buf_fini(b);
-	*b = pb;
-	return true;
-}
-
 void reply_error(struct rq *rq, const struct err *e)
 {
-	const char *type;
 	struct buf b = BUF_INIT;
 
 	if (e->code == ERR_INTERNAL || e->code == ERR_IO)
 		log_warn("%.*s %.*s: %s", STR_ARG(rq->method), STR_ARG(rq->path), e->message);
 	status_json(rq, e, &b);
-	type = to_protobuf(rq, &b) ? "application/vnd.kubernetes.protobuf" : "application/json";
+	const char *type = reply_media(rq, schema_builtin(STR(""), STR("v1"), STR("Status")), &b);
 	if (e->retry_after_s) {
 		struct http_header h = { STR("retry-after"), str_c(rq_f(rq, "%d", e->retry_after_s)) };
 		arena_hold(rq->a, b.p, free);

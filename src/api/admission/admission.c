@@ -201,7 +201,7 @@ static int priority(struct rq *rq, struct node *pod, struct err *e)
 }
 
 /* Of two defaults nobody could say which counts. */
-static int one_default(struct rq *rq, struct val class, struct err *e)
+static int one_default(struct rq *rq, struct val class, struct val old, struct err *e)
 {
 	auto_(doc_unref) struct doc *has =
 		val_bool(val_get(class, "globalDefault"), false) ? default_priority_class(rq) : NULL;
@@ -296,20 +296,26 @@ int admit_writer(struct rq *rq, struct val object, struct val old, struct err *e
 	return rc;
 }
 
+static const struct {
+	const char *group, *resource;
+	int (*check)(struct rq *rq, struct val object, struct val old, struct err *e);
+} checks[] = {
+	{ "", "namespaces", podsecurity_namespace },
+	{ "", "persistentvolumeclaims", admit_claim_size },
+	{ "certificates.k8s.io", "certificatesigningrequests", csr_admit },
+	{ "scheduling.k8s.io", "priorityclasses", one_default },
+};
+
 int admit_check(struct rq *rq, struct val object, struct val old, struct err *e)
 {
+	const struct resource_def *def = &rq->res->def;
 	int rc = admit_limits_check(rq, object, old, e);
 
 	if (rc >= 0)
 		rc = podsecurity_check(rq, object, old, e);
-	if (rc >= 0 && !rq->res->def.group[0] && !strcmp(rq->res->def.resource, "namespaces"))
-		podsecurity_namespace(rq, object, old);
-	if (rc >= 0 && !strcmp(rq->res->def.resource, "certificatesigningrequests"))
-		rc = csr_admit(rq, object, old, e);
-	if (rc >= 0 && !rq->res->def.group[0] && !strcmp(rq->res->def.resource, "persistentvolumeclaims"))
-		rc = admit_claim_size(rq, object, old, e);
-	if (rc >= 0 && !strcmp(rq->res->def.resource, "priorityclasses"))
-		rc = one_default(rq, object, e);
+	for (size_t i = 0; rc >= 0 && i < ARRAY_LEN(checks); i++)
+		if (!strcmp(def->group, checks[i].group) && !strcmp(def->resource, checks[i].resource))
+			rc = checks[i].check(rq, object, old, e);
 	return rc;
 }
 

@@ -20,8 +20,8 @@ void admit_limits_default(struct rq *rq, struct node *pod);
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e);
 /* podsecurity.c */
 int podsecurity_check(struct rq *rq, struct val object, struct val old, struct err *e);
-void podsecurity_labels(struct rq *rq, struct val labels, struct err *e); /* adds causes */
-void podsecurity_namespace(struct rq *rq, struct val ns, struct val old); /* warns */
+void podsecurity_labels(struct rq *rq, struct val labels, struct err *e);               /* adds causes */
+int podsecurity_namespace(struct rq *rq, struct val ns, struct val old, struct err *e); /* warns only */
 /* admit_quota.c: checks the namespace's quotas, last of all, and charges them; _undo() when the object was not stored after all. */
 int admit_quota(struct rq *rq, struct val object, struct val old, bool charges, struct err *e);
 void admit_quota_undo(struct rq *rq);

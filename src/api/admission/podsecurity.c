@@ -192,7 +192,7 @@ static void warn_alike(struct rq *rq, const struct alike *g)
 }
 
 /* Who tightens a namespace hears which pods in it would not be let in any more. */
-void podsecurity_namespace(struct rq *rq, struct val ns, struct val old)
+int podsecurity_namespace(struct rq *rq, struct val ns, struct val old, struct err *e)
 {
 	struct policy_label p = label_of(val_path(ns, "metadata.labels"), "enforce"),
 			    was = label_of(val_path(old, "metadata.labels"), "enforce");
@@ -201,7 +201,7 @@ void podsecurity_namespace(struct rq *rq, struct val ns, struct val old)
 	int64_t rev;
 
 	if (rq->sub.n || p.level <= was.level)
-		return;
+		return 0;
 	struct cache_list l =
 		cache_list(pods, rq->a, arena_strf(rq->a, "%.*s/", STR_ARG(rq->name)), STR_NULL, PODS_LOOKED_AT, &rev);
 	struct alike *groups = ARENA_ARRAY(rq->a, struct alike, l.n + 1);
@@ -218,4 +218,5 @@ void podsecurity_namespace(struct rq *rq, struct val ns, struct val old)
 	qsort(groups, n_groups, sizeof(*groups), by_pod);
 	for (size_t i = 0; i < n_groups; i++)
 		warn_alike(rq, &groups[i]);
+	return 0;
 }
