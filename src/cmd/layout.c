@@ -5,6 +5,7 @@
 #include "doc/doc.h"
 #include "pki/pki.h"
 #include "seal/seal.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -159,20 +160,43 @@ static void hand_over(const char *dir)
 	}
 }
 
+static void note_key(void *arg, struct str key, struct str value)
+{
+	struct str used = seal_key_of(value);
+
+	if (!str_starts(used, STR("kogge:")))
+		return;
+	buf_reset(arg);
+	buf_str(arg, used);
+}
+
+/* New keys would read nothing of what the lost ones wrote. */
+static int refuse_lost_keys(const struct layout *l, struct err *e)
+{
+	auto_buf struct buf used = BUF_INIT;
+
+	if (access(l->sealing_keys, F_OK) == 0 || access(l->store, F_OK) < 0)
+		return 0;
+	if (store_scan_sqlite(l->store, false, note_key, &used, e) < 0)
+		return -e->code;
+	if (!used.n)
+		return 0;
+	return err_set(e, ERR_NOT_FOUND,
+		"%s is missing, and %s has values that are encrypted with %.*s. Put the file back from a copy; or, with the "
+		"recovery key: kogge store snapshot FILE, then kogge store restore FILE --recovery-key-file KEY",
+		l->sealing_keys, l->store, STR_ARG(buf_view(&used)));
+}
+
 /* Keys of encryption at rest; the recovery key is written once, for the administrator. */
 static int need_sealing_keys(const struct layout *l, const struct settings *s, struct err *e)
 {
-	auto_buf struct buf recovery = BUF_INIT;
+	bool made;
 
-	if (seal_keys_make(l->sealing_keys, &recovery, e) < 0)
+	if (refuse_lost_keys(l, e) < 0 || seal_keys_make(l->sealing_keys, l->recovery_key, &made, e) < 0)
 		return -e->code;
-	if (!recovery.n)
-		return 0;
-	buf_byte(&recovery, '\n');
-	if (file_write(l->recovery_key, buf_view(&recovery), 0600, e) < 0)
-		return -e->code;
-	say(s, "Secrets are encrypted on disk. Restoring a snapshot elsewhere needs the recovery key: move %s to a safe place",
-		l->recovery_key);
+	if (made)
+		say(s, "Secrets are encrypted on disk. Restoring a snapshot elsewhere needs the recovery key: move %s to a safe place",
+			l->recovery_key);
 	return 0;
 }
 

@@ -62,8 +62,8 @@ int keys_read(const char *file, struct keys *ret, struct err *e)
 	}
 	keys_fini(&k);
 	return err_set(e, ERR_INVALID,
-		"%s: %s %d: put the file back from a copy, or restore a snapshot with the recovery key", file,
-		bad ? "no \"key BASE64\" of 32 bytes in line" : "no key, lines read:", bad ? bad : number);
+		"%s: %s %d: put the file back from a copy; or move it away and restore a snapshot with the recovery key",
+		file, bad ? "no \"key BASE64\" of 32 bytes in line" : "no key, lines read:", bad ? bad : number);
 }
 
 static void add_line(struct buf *b, const char *word, const uint8_t key[KEY_BYTES])
@@ -93,8 +93,7 @@ int keys_write(const char *file, const struct keys *k, struct err *e)
 
 static void add_first(struct keys *k)
 {
-	if (k->n == KEYS_MAX)
-		k->n--;
+	PRE(k->n < KEYS_MAX);
 	memmove(&k->key[1], &k->key[0], k->n * sizeof(k->key[0]));
 	rand_bytes(k->key[0].bytes, KEY_BYTES);
 	key_id(k->key[0].bytes, k->key[0].id);
@@ -132,8 +131,8 @@ static int lock_keys(const char *file, struct err *e)
 }
 
 /* Reads, changes and writes the file under its lock. */
-static int change_keys(
-	const char *file, void (*change)(struct keys *k, const struct keys *arg), const struct keys *arg, struct err *e)
+static int change_keys(const char *file, int (*change)(struct keys *k, const struct keys *arg, struct err *e),
+	const struct keys *arg, struct err *e)
 {
 	struct keys k = { 0 };
 	int fd = lock_keys(file, e), r;
@@ -141,18 +140,25 @@ static int change_keys(
 	if (fd < 0)
 		return fd;
 	r = keys_read(file, &k, e);
-	if (r == 0) {
-		change(&k, arg);
+	if (r == 0)
+		r = change(&k, arg, e);
+	if (r == 0)
 		r = keys_write(file, &k, e);
-	}
 	close(fd);
 	keys_fini(&k);
 	return r;
 }
 
-static void add_new(struct keys *k, const struct keys *arg)
+/* What was written under any of them may still be there. */
+static int add_new(struct keys *k, const struct keys *arg, struct err *e)
 {
+	if (k->n == KEYS_MAX)
+		return err_set(e, ERR_FULL,
+			"there are %d keys, and values may be under each of them: let the server run, which writes all "
+			"under the newest and drops the others in about 10 minutes",
+			KEYS_MAX);
 	add_first(k);
+	return 0;
 }
 
 int seal_keys_rotate(const char *keys_file, struct err *e)
@@ -168,7 +174,7 @@ static bool only_reads(const struct keys *used, const char *id)
 	return false;
 }
 
-static void drop_readers(struct keys *k, const struct keys *used)
+static int drop_readers(struct keys *k, const struct keys *used, struct err *e)
 {
 	size_t n = 0;
 
@@ -176,6 +182,7 @@ static void drop_readers(struct keys *k, const struct keys *used)
 		if (!only_reads(used, k->key[i].id))
 			k->key[n++] = k->key[i];
 	k->n = n;
+	return 0;
 }
 
 int seal_keys_retire(const struct seal *s, struct err *e)
@@ -183,21 +190,52 @@ int seal_keys_retire(const struct seal *s, struct err *e)
 	return s->keys.n > 1 ? change_keys(s->keys_file, drop_readers, &s->keys, e) : 0;
 }
 
-int seal_keys_make(const char *keys_file, struct buf *recovery, struct err *e)
+static int make_recovery_key(const char *file, uint8_t ret[KEY_BYTES], struct err *e)
+{
+	auto_buf struct buf text = BUF_INIT;
+	int r;
+
+	rand_bytes(ret, KEY_BYTES);
+	recovery_text(ret, &text);
+	buf_byte(&text, '\n');
+	r = file_write(file, buf_view(&text), 0600, e);
+	wipe(text.p, text.n);
+	return r < 0 ? r : file_sync_name(file, e);
+}
+
+/* It opens older snapshots, too. */
+static int old_recovery_key(const char *file, uint8_t ret[KEY_BYTES], struct err *e)
+{
+	auto_buf struct buf text = { .max = FILE_BYTES_MAX };
+	int r = file_read(file, &text, e);
+
+	if (r == 0 && !recovery_key_read(buf_view(&text), ret))
+		r = err_set(e, ERR_INVALID, "%s holds no recovery key: move it away", file);
+	if (text.n)
+		wipe(text.p, text.n);
+	return r;
+}
+
+/* The recovery key first: without it nothing may be encrypted, and who is interrupted here begins again. */
+int seal_keys_make(const char *keys_file, const char *recovery_file, bool *ret_made, struct err *e)
 {
 	uint8_t private_key[KEY_BYTES];
 	struct keys k = { .has_recovery = true };
+	bool made;
 	int r;
 
+	*ret_made = false;
 	if (access(keys_file, F_OK) == 0)
 		return 0;
-	rand_bytes(private_key, KEY_BYTES);
-	x25519_public(private_key, k.recovery);
-	add_first(&k);
-	r = keys_write(keys_file, &k, e);
-	if (r == 0)
-		recovery_text(private_key, recovery);
+	made = access(recovery_file, F_OK) < 0;
+	r = (made ? make_recovery_key : old_recovery_key)(recovery_file, private_key, e);
+	if (r == 0) {
+		x25519_public(private_key, k.recovery);
+		add_first(&k);
+		r = keys_write(keys_file, &k, e);
+	}
 	wipe(private_key, sizeof(private_key));
 	keys_fini(&k);
+	*ret_made = r == 0 && made;
 	return r;
 }

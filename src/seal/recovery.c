@@ -54,8 +54,7 @@ bool seal_recovery_fits(const struct seal *s, struct str text)
 	return lines == s->keys.n;
 }
 
-/* Base32 in groups; false: not 32 bytes. */
-static bool read_recovery_key(struct str text, uint8_t ret[KEY_BYTES])
+bool recovery_key_read(struct str text, uint8_t ret[KEY_BYTES])
 {
 	uint32_t bits = 0;
 	size_t have = 0, n = 0;
@@ -123,9 +122,12 @@ static int add_missing(struct keys *k, struct str text, struct str recovery_key,
 				"its Secrets are encrypted with key %.*s, which this machine does not have: the "
 				"recovery key is needed",
 				STR_ARG(id));
-		if (!read_recovery_key(recovery_key, private_key))
+		if (!recovery_key_read(recovery_key, private_key))
 			return err_set(e, ERR_FORBIDDEN, "a recovery key has 52 letters and digits, in groups of four");
-		if (k->n == KEYS_MAX || !unwrap(private_key, line, k))
+		if (k->n == KEYS_MAX)
+			return err_set(
+				e, ERR_FULL, "there is no room for key %.*s beside %d others", STR_ARG(id), KEYS_MAX);
+		if (!unwrap(private_key, line, k))
 			return err_set(e, ERR_FORBIDDEN, "this is not the recovery key of key %.*s", STR_ARG(id));
 		added++;
 	}

@@ -45,10 +45,10 @@ struct str seal_key_of(struct str stored);
 
 /* ---- the key file ---------------------------------------------------------------------------- */
 
-/* Makes the file with a first key when it is missing; the recovery key is then appended to recovery (empty: was there).
- */
-int seal_keys_make(const char *keys_file, struct buf *recovery, struct err *e);
-/* A new first key; the old ones go on reading. */
+/* Makes the file with a first key when it is missing, and before it recovery_file with the recovery key: one that is there
+ * stays the administrator's. *ret_made: the recovery key is new. */
+int seal_keys_make(const char *keys_file, const char *recovery_file, bool *ret_made, struct err *e);
+/* A new first key; the old ones go on reading. ERR_FULL: there are so many that one of them would have to go. */
 int seal_keys_rotate(const char *keys_file, struct err *e);
 /* Drops from s's key file what s only reads with: nothing is left that those keys wrote. Keys that came meanwhile stay.
  */

@@ -46,6 +46,11 @@ int keys_read(const char *file, struct keys *ret, struct err *e);
 int keys_write(const char *file, const struct keys *k, struct err *e);
 void keys_fini(struct keys *k);
 
+/* ---- recovery.c ------------------------------------------------------------------------------ */
+
+/* Base32 in groups; false: not 32 bytes. */
+bool recovery_key_read(struct str text, uint8_t ret[KEY_BYTES]);
+
 /* ---- provider.c ------------------------------------------------------------------------------ */
 
 struct provider;

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/kogge-seal-XXXXXX", keys[64], config[64];
+static char dir[] = "/tmp/kogge-seal-XXXXXX", keys[64], recovery_file[64], config[64];
 
 static int make_folder(void **state)
 {
@@ -12,6 +12,7 @@ static int make_folder(void **state)
 	if (!mkdtemp(dir))
 		return -1;
 	snprintf(keys, sizeof(keys), "%s/keys", dir);
+	snprintf(recovery_file, sizeof(recovery_file), "%s/recovery-key", dir);
 	snprintf(config, sizeof(config), "%s/config.yaml", dir);
 	return 0;
 }
@@ -20,6 +21,7 @@ static int remove_folder(void **state)
 {
 	(void)state;
 	unlink(keys);
+	unlink(recovery_file);
 	unlink(config);
 	auto_free char *lock = xasprintf("%s-lock", keys);
 	unlink(lock);
@@ -30,6 +32,7 @@ static int forget_keys(void **state)
 {
 	(void)state;
 	unlink(keys);
+	unlink(recovery_file);
 	return 0;
 }
 
@@ -51,10 +54,14 @@ static struct seal *open_seal(const char *config_file)
 
 static void make_keys(struct buf *recovery)
 {
+	bool made;
 	struct err e;
 
 	err_init(&e);
-	must(seal_keys_make(keys, recovery, &e), &e);
+	must(seal_keys_make(keys, recovery_file, &made, &e), &e);
+	assert_true(made);
+	must(file_read(recovery_file, recovery, &e), &e);
+	recovery->n--; /* the line's end */
 }
 
 static void put(struct seal *s, const char *resource, const char *key, struct buf *out)
@@ -152,7 +159,67 @@ static void a_new_key_writes_and_the_old_one_reads(void **state)
 	assert_non_null(strstr(e.message, "key file"));
 }
 
+/* What the oldest key wrote may still be there. */
+static void no_key_goes_for_a_new_one(void **state)
+{
+	auto_buf struct buf recovery = BUF_INIT, old = BUF_INIT;
+	auto_(seal_free) struct seal *before = NULL, *after = NULL;
+	int n = 1;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	make_keys(&recovery);
+	before = open_seal(NULL);
+	put(before, "secrets", "k", &old);
+	while (n < 40 && seal_keys_rotate(keys, &e) == 0)
+		n++;
+	assert_int_equal(n, 16);
+	assert_int_equal(e.code, ERR_FULL);
+	after = open_seal(NULL);
+	assert_int_equal(get(after, "secrets", "k", &old, NULL, &e), 0);
+}
+
 /* ---- recovery -------------------------------------------------------------------------------- */
+
+static void no_key_is_made_without_its_recovery_key(void **state)
+{
+	struct err e;
+	bool made = true;
+
+	(void)state;
+	err_init(&e);
+	auto_free char *nowhere = xasprintf("%s/none/recovery-key", dir);
+	assert_int_equal(seal_keys_make(keys, nowhere, &made, &e), -ERR_NOT_FOUND);
+	assert_false(made);
+	assert_int_equal(access(keys, F_OK), -1);
+}
+
+/* Of a cluster whose key file is gone: the administrator has it, and its snapshots want it. */
+static void a_recovery_key_that_is_there_stays(void **state)
+{
+	auto_buf struct buf recovery = BUF_INIT, old = BUF_INIT, text = BUF_INIT, now = BUF_INIT;
+	auto_(seal_free) struct seal *first = NULL, *second = NULL;
+	size_t added;
+	bool made = true;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	make_keys(&recovery);
+	first = open_seal(NULL);
+	put(first, "secrets", "k", &old);
+	seal_recovery_text(first, &text);
+	unlink(keys);
+	must(seal_keys_make(keys, recovery_file, &made, &e), &e);
+	assert_false(made);
+	must(file_read(recovery_file, &now, &e), &e);
+	assert_true(str_starts(buf_view(&now), buf_view(&recovery)));
+	must(seal_recover(keys, buf_view(&text), buf_view(&now), &added, &e), &e);
+	assert_int_equal(added, 1);
+	second = open_seal(NULL);
+	assert_int_equal(get(second, "secrets", "k", &old, NULL, &e), 0);
+}
 
 static void a_wrong_recovery_key_makes_nothing(void **state)
 {
@@ -285,6 +352,9 @@ int main(void)
 		cmocka_unit_test_setup(secrets_are_unreadable_and_others_as_they_were, forget_keys),
 		cmocka_unit_test_setup(a_value_that_moved_or_changed_is_refused, forget_keys),
 		cmocka_unit_test_setup(a_new_key_writes_and_the_old_one_reads, forget_keys),
+		cmocka_unit_test_setup(no_key_goes_for_a_new_one, forget_keys),
+		cmocka_unit_test_setup(no_key_is_made_without_its_recovery_key, forget_keys),
+		cmocka_unit_test_setup(a_recovery_key_that_is_there_stays, forget_keys),
 		cmocka_unit_test_setup(a_wrong_recovery_key_makes_nothing, forget_keys),
 		cmocka_unit_test_setup(recovery_with_the_right_key, forget_keys),
 		cmocka_unit_test_setup(configured_providers, forget_keys),
