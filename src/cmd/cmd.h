@@ -54,6 +54,7 @@ struct layout {
 	const char *data, *control, *control_pki, *node, *node_pki, *images, *manifests, *containerd, *cni, *run;
 	const char *store, *audit, *admin_kubeconfig, *supervisor_lock, *containerd_socket, *containerd_pid,
 		*containerd_config;
+	const char *restoring;         /* what takes the store's place */
 	const char *encryption_config; /* control's own copy of --encryption-provider-config; NULL: none is given */
 	const char *sealing_keys;      /* keys of encryption at rest, see seal.h */
 	const char
@@ -71,6 +72,8 @@ struct layout {
 int layout_of(struct arena *a, const struct settings *s, struct layout *ret, struct err *e);
 /* Makes the folders with their owners and modes. */
 int layout_make(const struct layout *l, const struct settings *s, struct err *e);
+/* Fails where a restore was cut short: a server would begin with an empty store. */
+int layout_check(const struct layout *l, struct err *e);
 /* Makes or renews keys, certificates and the admin kubeconfig. */
 /* Makes what is missing, has ended or ends soon. ret_renewed (may be NULL): whether anything was made. */
 int layout_certificates(

@@ -58,6 +58,7 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 	l.control = arena_printf(a, "%s/control", l.data);
 	l.control_pki = arena_printf(a, "%s/control/pki", l.data);
 	l.store = arena_printf(a, "%s/control/store.db", l.data);
+	l.restoring = arena_printf(a, "%s.restoring", l.store);
 	l.encryption_config =
 		s->encryption_config[0] ? arena_printf(a, "%s/control/pki/encryption.yaml", l.data) : NULL;
 	l.sealing_keys = arena_printf(a, "%s/control/pki/sealing.keys", l.data);
@@ -139,6 +140,15 @@ int layout_make(const struct layout *l, const struct settings *s, struct err *e)
 		if ((!dirs[i].node || !s->no_node) && make_dir(dirs[i].path, dirs[i].mode, dirs[i].owner, e) < 0)
 			return -e->code;
 	return 0;
+}
+
+int layout_check(const struct layout *l, struct err *e)
+{
+	if (access(l->store, F_OK) == 0 || access(l->restoring, F_OK) < 0)
+		return 0;
+	return err_set(e, ERR_NOT_FOUND,
+		"a restore of %s was cut short: run kogge store restore again; or remove %s to begin with an empty cluster",
+		l->store, l->restoring);
 }
 
 /* ---- certificates ---------------------------------------------------------------------------- */

@@ -10,11 +10,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define COPY_BYTES (1 << 20)
+#define COPY_BYTES ((size_t)1 << 30) /* at a time */
 #define ROTATE_WAIT_S 60
 
 static int store_check(struct arena *a, const struct settings *s, const struct layout *l, struct err *e)
@@ -95,15 +96,11 @@ static int need_keys(const struct settings *s, const struct layout *l, const cha
 
 static int copy_file(const char *from, const char *to, struct err *e)
 {
-	auto_free char *bytes = xmalloc(COPY_BYTES);
 	int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	ssize_t n = -1;
 
-	while (in >= 0 && out >= 0 && (n = read(in, bytes, COPY_BYTES)) > 0)
-		if (write(out, bytes, (size_t)n) != n) {
-			n = -1;
-			break;
-		}
+	while (in >= 0 && out >= 0 && (n = sendfile(out, in, NULL, COPY_BYTES)) > 0)
+		;
 	if (n < 0 || fsync(out) < 0)
 		err_errno(e, errno, "copy %s to %s", from, to);
 	else
@@ -143,14 +140,17 @@ static void give_to_control(const char *path)
 static int put_snapshot(
 	struct arena *a, const struct settings *s, const struct layout *l, const char *snapshot, struct err *e)
 {
-	const char *fresh = arena_printf(a, "%s.restoring", l->store);
-
-	unlink(fresh);
-	if (copy_file(snapshot, fresh, e) < 0 || set_aside(a, s, l, e) < 0)
+	unlink(l->restoring);
+	if (copy_file(snapshot, l->restoring, e) < 0 || store_succeed_sqlite(l->restoring, l->store, e) < 0) {
+		unlink(l->restoring);
+		return err_wrap(e, "nothing is restored");
+	}
+	give_to_control(l->restoring);
+	/* From here on it is finished, or begun again: without a store, and with this file, no server starts. */
+	if (set_aside(a, s, l, e) < 0)
 		return -e->code;
-	give_to_control(fresh);
-	if (rename(fresh, l->store) < 0)
-		return err_errno(e, errno, "rename %s", fresh);
+	if (rename(l->restoring, l->store) < 0)
+		return err_errno(e, errno, "rename %s", l->restoring);
 	return file_sync_name(l->store, e);
 }
 

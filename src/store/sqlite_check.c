@@ -1,8 +1,10 @@
 /* The whole file, read once: `kogge store check`, and copies. */
+#include "base/file.h"
 #include "store/sqlite_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -103,18 +105,19 @@ static int open_to_read(struct sqlite_engine *s, sqlite3 **ret, struct err *e)
 	int r;
 
 	sqlite_configure();
-	if (access(s->path, R_OK | W_OK) < 0)
+	if (access(s->path, R_OK) < 0)
 		return err_errno(e, errno, "store %s", s->path);
 	r = sqlite_connect(s, false, &db, e);
 	if (r < 0)
 		return r;
-	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0) {
+	r = sqlite_recognize(s, db, e);
+	if (r == 0 && sqlite_read_int(db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0)
 		r = sqlite_fail(s, db, "reading", e);
+	if (r < 0)
 		sqlite3_close(db);
-		return r;
-	}
-	*ret = db;
-	return 0;
+	else
+		*ret = db;
+	return r;
 }
 
 int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e)
@@ -155,38 +158,97 @@ int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, st
 int store_snapshot_sqlite(const char *path, const char *to, struct err *e)
 {
 	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
+	sqlite3 *db;
+	int r = open_to_read(&s, &db, e);
 
-	if (access(path, R_OK | W_OK) < 0)
-		return err_errno(e, errno, "store %s", path);
-	sqlite_configure();
-	return sqlite_backup(&s, to, e);
-}
-
-/* Tells a store that opens this file later that it is a copy, and how old (see sqlite_open.c). */
-static int mark_copy(const struct sqlite_engine *s, const char *to, struct err *e)
-{
-	auto_free char *sql = xasprintf("INSERT OR REPLACE INTO meta VALUES('copied',%" PRId64 ")", wall_s(wall_now()));
-	sqlite3 *db = NULL;
-	int r = 0;
-
-	if (sqlite3_open_v2(to, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
-		sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-		r = sqlite_fail(s, db, "marking the backup", e);
+	if (r < 0)
+		return r;
+	r = sqlite_backup(&s, to, e);
 	sqlite3_close(db);
 	return r;
 }
 
-/* VACUUM INTO reads one moment; its file has no log and no holes. Durable before this returns. */
-int sqlite_backup(void *self, const char *to, struct err *e)
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+static int execute(const char *path, const char *sql, const char *what, struct err *e)
 {
-	struct sqlite_engine *s = self;
+	const struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
+	sqlite3 *db = NULL;
+	int r = 0;
+
+	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
+		sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		r = sqlite_fail(&s, db, what, e);
+	sqlite3_close(db);
+	return r;
+}
+
+/* Tells a store that opens this file later that it is a copy, and how old (see sqlite_open.c). */
+static int mark_copy(const char *path, struct err *e)
+{
+	auto_free char *sql = xasprintf("INSERT INTO meta VALUES('copied',%" PRId64 ")", wall_s(wall_now()));
+
+	return execute(path, sql, "marking the backup", e);
+}
+
+/* 0: nothing, or nobody can tell. */
+static int64_t newest_shown(const char *path)
+{
+	static const char sql[] = "SELECT max((SELECT coalesce(max(rev),0) FROM revision),"
+				  " (SELECT value FROM meta WHERE name='compacted'))";
+	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
+	sqlite3 *db = NULL;
+	int64_t rev = 0;
+	struct err e;
+
+	err_init(&e);
+	if (open_to_read(&s, &db, &e) < 0)
+		return 0;
+	if (sqlite_read_int(db, sql, &rev) == 0)
+		rev += s.base;
+	sqlite3_close(db);
+	return rev;
+}
+
+int store_succeed_sqlite(const char *path, const char *old, struct err *e)
+{
+	auto_free char *sql = xasprintf("BEGIN IMMEDIATE; INSERT OR IGNORE INTO meta VALUES('copied',%" PRId64 ");"
+					"INSERT OR REPLACE INTO meta VALUES('above',%" PRId64 "); COMMIT",
+		wall_s(wall_now()), newest_shown(old));
+
+	sqlite_configure();
+	return execute(path, sql, "marking the copy", e);
+}
+
+/* Empty, and private from its first byte on. */
+static int make_file(const char *path, struct err *e)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return err_errno(e, errno, "backup to %s", path);
+	close(fd);
+	return 0;
+}
+
+static int sync_file(const char *path, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
+
+	if (fd < 0 || fsync(fd) < 0)
+		r = err_errno(e, errno, "backup to %s", path);
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+/* VACUUM INTO reads one moment; its file has no log and no holes. */
+static int copy_moment(const struct sqlite_engine *s, const char *to, struct err *e)
+{
 	sqlite3_stmt *q = NULL;
 	sqlite3 *db = NULL;
-	int fd, r;
+	int r = sqlite_connect(s, false, &db, e);
 
-	if (access(to, F_OK) == 0)
-		return err_set(e, ERR_EXISTS, "backup: %s exists already", to);
-	r = sqlite_connect(s, false, &db, e);
 	if (r < 0)
 		return r;
 	sqlite3_exec(db, "PRAGMA query_only=0", NULL, NULL, NULL);
@@ -195,14 +257,31 @@ int sqlite_backup(void *self, const char *to, struct err *e)
 		r = sqlite_fail(s, db, "backup", e);
 	sqlite3_finalize(q);
 	sqlite3_close(db);
-	if (r == 0)
-		r = mark_copy(s, to, e);
-	if (r < 0)
-		return err_wrap(e, "backup to %s", to);
-	fd = open(to, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fchmod(fd, 0600) < 0 || fsync(fd) < 0)
-		r = err_errno(e, errno, "backup to %s", to);
-	if (fd >= 0)
-		close(fd);
 	return r;
+}
+
+/* It has its name when it is whole and on the disk. */
+int sqlite_backup(void *self, const char *to, struct err *e)
+{
+	auto_free char *fresh = xasprintf("%s.partial", to);
+	int r;
+
+	if (access(to, F_OK) == 0)
+		return err_set(e, ERR_EXISTS, "backup: %s exists already", to);
+	unlink(fresh); /* of one that was killed */
+	r = make_file(fresh, e);
+	if (r < 0)
+		return r;
+	r = copy_moment(self, fresh, e);
+	if (r == 0)
+		r = mark_copy(fresh, e);
+	if (r == 0)
+		r = sync_file(fresh, e);
+	if (r == 0 && rename(fresh, to) < 0)
+		r = err_errno(e, errno, "backup to %s", to);
+	if (r == 0)
+		return file_sync_name(to, e);
+	unlink(fresh);
+	return r == -ERR_FULL ? err_set(e, ERR_FULL, "backup to %s: the file system there is full", to) :
+				err_wrap(e, "backup to %s", to);
 }

@@ -60,6 +60,8 @@ int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret);
 int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, struct err *e);
 int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt, ...) PRINTF(3, 4);
 void sqlite_engine_free(struct sqlite_engine *s);
+/* Whether it is a store, of a format that we know. */
+int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e);
 int sqlite_read_int(sqlite3 *db, const char *sql, int64_t *ret); /* the first value; -1: none, the reason is in db */
 void sqlite_configure(void);                                     /* once a process, before anything else */
 

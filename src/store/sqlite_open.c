@@ -205,18 +205,30 @@ static int create_tables(struct sqlite_engine *s, struct err *e)
 	return 0;
 }
 
-static int read_facts(struct sqlite_engine *s, struct err *e)
+int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
 {
-	sqlite3_stmt *q = NULL;
-	int64_t format = 0, newest = 0;
+	int64_t app = 0, format = 0;
 
-	if (sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='format'", &format) < 0)
-		return sqlite_fail(s, s->db, "reading the format", e);
+	if (sqlite_read_int(db, "PRAGMA application_id", &app) < 0)
+		return sqlite_fail(s, db, "reading the file", e);
+	if (app != SQLITE_STORE_APP_ID)
+		return err_set(e, ERR_INVALID,
+			"%s is no store of Kogge's: it is empty, or a SQLite database of another program", s->path);
+	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='format'", &format) < 0)
+		return sqlite_fail(s, db, "reading the format", e);
 	if (format > SQLITE_STORE_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED,
 			"the store %s has format %" PRId64
-			" and this Kogge knows up to %d: start it with the newer version that wrote it",
+			" and this Kogge knows up to %d: take the newer version that wrote it",
 			s->path, format, SQLITE_STORE_FORMAT);
+	return 0;
+}
+
+static int read_facts(struct sqlite_engine *s, struct err *e)
+{
+	sqlite3_stmt *q = NULL;
+	int64_t newest = 0;
+
 	if (sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0 ||
 		sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='compacted'", &s->compacted) < 0 ||
 		sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='swept'", &s->swept) < 0 ||
@@ -232,20 +244,23 @@ static int read_facts(struct sqlite_engine *s, struct err *e)
 }
 
 /* A backup that takes the place of the file it came from would show revisions a second time. It carries the time it was
- * made: the base moves above whatever the original can have shown since (it cannot write faster than this), and all
- * history before counts as compacted, so that every old watcher lists anew. */
+ * made: the base moves above whatever the original can have shown since (it cannot write faster than this), and above what
+ * the file did show whose place it takes, where that is known: clocks go wrong. All history before counts as compacted, so
+ * that every old watcher lists anew. */
 #define REVISIONS_PER_S_MAX 20000
 static int become_the_original(struct sqlite_engine *s, struct err *e)
 {
-	int64_t made = 0, jump;
+	int64_t made = 0, above = 0, jump;
 	auto_free char *sql = NULL;
 
 	if (sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='copied'", &made) < 0)
 		return 0;
+	(void)sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='above'", &above); /* may be missing */
 	jump = 1000000 + MAX(wall_s(wall_now()) - made, 0) * REVISIONS_PER_S_MAX;
+	jump = MAX(jump, above + 1 - s->base - s->committed);
 	sql = xasprintf("BEGIN IMMEDIATE; UPDATE meta SET value=value+%" PRId64 " WHERE name='base';"
 			"UPDATE meta SET value=%" PRId64
-			" WHERE name='compacted'; DELETE FROM meta WHERE name='copied'; COMMIT",
+			" WHERE name='compacted'; DELETE FROM meta WHERE name IN ('copied','above'); COMMIT",
 		jump, s->committed);
 	if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
 		return sqlite_fail(s, s->db, "taking over a backup", e);
@@ -258,18 +273,16 @@ static int become_the_original(struct sqlite_engine *s, struct err *e)
 
 static int open_tables(struct sqlite_engine *s, struct err *e)
 {
-	int64_t app = 0, tables = 0;
+	int64_t tables = 0;
 	int r;
 
-	if (sqlite_read_int(s->db, "PRAGMA application_id", &app) < 0 ||
-		sqlite_read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
+	if (sqlite_read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
 		return sqlite_fail(s, s->db, "reading the file", e);
-	if (app != SQLITE_STORE_APP_ID && tables > 0)
-		return err_set(e, ERR_INVALID,
-			"%s is a SQLite database of another program: give Kogge a file of its own", s->path);
-	if (tables == 0 && create_tables(s, e) < 0)
-		return e ? -e->code : -ERR_IO;
-	r = read_facts(s, e);
+	r = tables ? 0 : create_tables(s, e);
+	if (r == 0)
+		r = sqlite_recognize(s, s->db, e);
+	if (r == 0)
+		r = read_facts(s, e);
 	return r < 0 ? r : become_the_original(s, e);
 }
 

@@ -325,6 +325,37 @@ static void a_backup_is_a_whole_store(void **state)
 	assert_int_equal(system(cmd), 0);
 }
 
+/* Clocks go wrong, and a file that was set aside is older than what stood in its place meanwhile. */
+static void a_copy_goes_on_above_the_file_whose_place_it_takes(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path);
+	auto_free char *to = xasprintf("%s/copy.db", f->dir), *cmd = xasprintf("rm -f %s/copy.db*", f->dir);
+	int64_t shown;
+	sqlite3 *db = NULL;
+	struct err e;
+
+	err_init(&e);
+	fill(s, 10);
+	if (store_backup(s, to, &e) < 0)
+		fail_msg("%s", e.message);
+	store_close(s);
+	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value=value+500000000 WHERE name='base'", NULL, NULL, NULL),
+		SQLITE_OK);
+	sqlite3_close(db);
+	s = must_open(f->path);
+	shown = store_revision(s);
+	if (store_succeed_sqlite(to, f->path, &e) < 0)
+		fail_msg("%s", e.message);
+	store_close(s);
+	s = must_open(to);
+	assert_true(store_revision(s) > shown);
+	assert_int_equal(store_watch(s, shown, no_event, NULL, &e), -ERR_EXPIRED);
+	store_close(s);
+	assert_int_equal(system(cmd), 0);
+}
+
 static void a_file_of_noise_is_refused_with_the_way_back(void **state)
 {
 	struct fixture *f = *state;
@@ -425,9 +456,11 @@ static void a_newer_format_and_a_foreign_file_are_refused(void **state)
 	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
 	sqlite3_exec(db, "UPDATE meta SET value=99 WHERE name='format'", NULL, NULL, NULL);
 	assert_int_equal(open_at(f->path, &s, &e), -ERR_UNSUPPORTED);
+	assert_int_equal(store_check_sqlite(f->path, NULL, &e), -ERR_UNSUPPORTED);
 	sqlite3_exec(db, "PRAGMA application_id=1", NULL, NULL, NULL);
 	sqlite3_close(db);
 	assert_int_equal(open_at(f->path, &s, &e), -ERR_INVALID);
+	assert_int_equal(store_check_sqlite(f->path, NULL, &e), -ERR_INVALID);
 }
 
 static void a_second_owner_is_refused(void **state)
@@ -493,6 +526,46 @@ static void a_full_disk_refuses_writes_and_goes_on_reading(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static int back_up_without_room(const char *path, const char *to)
+{
+	auto_free char *partial = xasprintf("%s.partial", to);
+	struct rlimit small = { 40 << 10, RLIM_INFINITY }, none = { RLIM_INFINITY, RLIM_INFINITY };
+	struct store *s = NULL;
+	struct err e;
+
+	signal(SIGXFSZ, SIG_IGN);
+	if (open_at(path, &s, &e) < 0)
+		return 2;
+	fill(s, 500);
+	if (setrlimit(RLIMIT_FSIZE, &small) < 0)
+		return 3;
+	if (store_backup(s, to, &e) != -ERR_FULL || !strstr(e.message, to) || strstr(e.message, path))
+		return 4;
+	if (access(to, F_OK) == 0 || access(partial, F_OK) == 0)
+		return 5;
+	if (setrlimit(RLIMIT_FSIZE, &none) < 0)
+		return 6;
+	if (store_backup(s, to, &e) < 0 || store_check_sqlite(to, NULL, &e) < 0)
+		return 7;
+	store_close(s);
+	return 0;
+}
+
+static void a_backup_without_room_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	auto_free char *to = xasprintf("%s/backup.db", f->dir), *cmd = xasprintf("rm -f %s*", to);
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(back_up_without_room(f->path, to));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(system(cmd), 0);
+}
+
 static void the_log_stays_near_its_limit(void **state)
 {
 	struct fixture *f = *state;
@@ -516,10 +589,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(kill_9_loses_nothing_that_was_answered), /* forks: before this process has threads */
 		TEST(a_full_disk_refuses_writes_and_goes_on_reading),
+		TEST(a_backup_without_room_leaves_nothing),
 		TEST(everything_is_there_after_closing),
 		TEST(a_revision_never_comes_back),
 		TEST(a_flipped_bit_is_found_and_named),
 		TEST(a_backup_is_a_whole_store),
+		TEST(a_copy_goes_on_above_the_file_whose_place_it_takes),
 		TEST(a_file_of_noise_is_refused_with_the_way_back),
 		TEST(a_torn_page_is_an_error_and_not_a_crash),
 		TEST(a_truncated_log_opens_at_a_whole_transaction),

@@ -118,6 +118,9 @@ int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, st
 	void *arg, struct err *e);
 /* As store_backup(), of a file that may or may not be in use. */
 int store_snapshot_sqlite(const char *path, const char *to, struct err *e);
+/* Before a file takes the place of another one, which may be missing or damaged: the store that opens it goes on above all
+ * that either has shown. */
+int store_succeed_sqlite(const char *path, const char *old, struct err *e);
 /* Takes the lock of a stopped store's file: nobody opens it until the descriptor is closed. ERR_UNAVAILABLE: it is in
  * use. */
 int store_lock_sqlite(const char *path, int *ret_fd, struct err *e);

@@ -148,3 +148,60 @@ def test_a_plain_store_is_encrypted_when_it_starts(fresh, tmp_path):
     server.start().wait_ready()
     until(lambda: all(v.startswith(b"k8s:enc:kogge:v1:") for v in values(server)), 20, "encrypted secrets")
     assert secret_of(server) == CANARY
+
+
+def refused(server):
+    """What a server says that does not start."""
+    server.start()
+    assert server.process.wait(60) != 0
+    return server.last_log()
+
+
+def contents(name):
+    with open(name, "rb") as f:
+        return f.read()
+
+
+def test_lost_keys_are_not_made_anew(server, tmp_path):
+    make_secret(server)
+    server.stop()
+    keys, recovery = f"{server.data}/control/pki/sealing.keys", f"{server.data}/recovery-key"
+    before = contents(recovery)
+    os.unlink(keys)
+    assert "sealing.keys is missing" in refused(server)
+    assert not os.path.exists(keys) and contents(recovery) == before
+    store(server, "snapshot", str(tmp_path / "s.db"))  # the way back, as the message says
+    store(server, "restore", str(tmp_path / "s.db"), "--recovery-key-file", recovery)
+    server.start().wait_ready()
+    assert secret_of(server) == CANARY
+
+
+def test_no_server_begins_where_a_restore_was_cut_short(server, tmp_path):
+    snapshot, file = str(tmp_path / "s.db"), f"{server.data}/control/store.db"
+    make_secret(server)
+    store(server, "snapshot", snapshot)
+    server.stop()
+    os.rename(file, file + ".before-now")
+    with open(file + ".restoring", "wb") as f:
+        f.write(contents(snapshot))
+    assert "cut short" in refused(server)
+    store(server, "restore", snapshot)
+    assert not os.path.exists(file + ".restoring")
+    server.start().wait_ready()
+    assert secret_of(server) == CANARY
+
+
+def test_what_a_restore_set_aside_can_be_brought_back(server, tmp_path):
+    snapshot = str(tmp_path / "s.db")
+    store(server, "snapshot", snapshot)
+    make_secret(server)
+    server.stop()
+    store(server, "restore", snapshot)
+    server.start().wait_ready()
+    shown = int(server.kube.get(path("secrets", "default"))["metadata"]["resourceVersion"])
+    server.stop()
+    aside = next(f"{server.data}/control/{name}" for name in os.listdir(server.data + "/control") if ".before-" in name)
+    store(server, "restore", aside)
+    server.start().wait_ready()
+    assert secret_of(server) == CANARY
+    assert int(server.kube.get(path("secrets", "default"))["metadata"]["resourceVersion"]) > shown
