@@ -154,20 +154,28 @@ int layout_check(const struct layout *l, struct err *e)
 /* ---- certificates ---------------------------------------------------------------------------- */
 
 /* Everything below the control process's folder belongs to it. */
-static void hand_over(const char *dir)
+static void hand_over(const char *dir, const char *const *names)
 {
-	static const char *const names[] = { "ca.crt", "ca.key", "front-ca.crt", "front-ca.key", "server.crt",
-		"server.key", "node-client.crt", "node-client.key", "front-client.crt", "front-client.key", "sa.key",
-		"sa.pub", "sealing.keys", "sealing.keys-lock", "encryption.yaml" };
-
 	if (geteuid() != 0)
 		return;
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		auto_free char *path = xasprintf("%s/%s", dir, names[i]);
+	for (; *names; names++) {
+		auto_free char *path = xasprintf("%s/%s", dir, *names);
 
 		if (lchown(path, CONTROL_UID, CONTROL_UID) < 0 && errno != ENOENT)
 			fprintf(stderr, "kogge: cannot hand %s to the control process: %s\n", path, strerror(errno));
 	}
+}
+
+/* Also what the administrator put there as root: a backup of the store, a copy of the keys. */
+static void hand_over_all(const struct layout *l)
+{
+	static const char *const store[] = { "store.db", "store.db-wal", "store.db-shm", "store.db-lock", NULL };
+	static const char *const pki[] = { "ca.crt", "ca.key", "front-ca.crt", "front-ca.key", "server.crt",
+		"server.key", "node-client.crt", "node-client.key", "front-client.crt", "front-client.key", "sa.key",
+		"sa.pub", "sealing.keys", "sealing.keys-lock", "encryption.yaml", NULL };
+
+	hand_over(l->control, store);
+	hand_over(l->control_pki, pki);
 }
 
 static void note_key(void *arg, struct str key, struct str value)
@@ -304,7 +312,7 @@ int layout_certificates(
 		need_leaf(l, "ca", &server, &renewed, e) < 0 || need_leaf(l, "ca", &node_client, &renewed, e) < 0 ||
 		need_leaf(l, "front-ca", &front, &renewed, e) < 0 || need_leaf(l, "ca", &admin, &renewed, e) < 0)
 		return -e->code;
-	hand_over(l->control_pki);
+	hand_over_all(l);
 	if (admin_kubeconfig(a, l, s, e) < 0)
 		return -e->code;
 	if (!s->no_node &&

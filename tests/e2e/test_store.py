@@ -205,3 +205,12 @@ def test_what_a_restore_set_aside_can_be_brought_back(server, tmp_path):
     server.start().wait_ready()
     assert secret_of(server) == CANARY
     assert int(server.kube.get(path("secrets", "default"))["metadata"]["resourceVersion"]) > shown
+
+
+def test_a_file_that_root_put_there_is_the_stores(server):
+    make_secret(server)
+    server.stop()
+    for name in ("store.db", "store.db-lock", "pki/sealing.keys"):
+        os.chown(f"{server.data}/control/{name}", 0, 0)
+    server.start().wait_ready()
+    assert secret_of(server) == CANARY
