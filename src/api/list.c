@@ -146,7 +146,7 @@ static int expired(struct rq *rq, const struct list_query *q, struct err *e)
 		return err_set(e, ERR_EXPIRED, "The resourceVersion for the provided list is too old.");
 	rq->go_on = token_make(rq, -1, q->from);
 	return err_set(e, ERR_EXPIRED,
-		"The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.");
+		"The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.");
 }
 
 static int list_from_history(struct rq *rq, struct listing *l, const struct list_query *q, struct err *e)

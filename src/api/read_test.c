@@ -481,6 +481,15 @@ static void play_with_time(void *arg)
 	assert_int_equal(resumed(f, before), 0);
 	task_sleep_ms(40000);
 	assert_int_equal(resumed(f, before), -ERR_EXPIRED);
+	auto_free char *url = xasprintf(CM "?watch=1&resourceVersion=%s", before);
+	auto_free char *said = xasprintf(
+		"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},"
+		"\"status\":\"Failure\",\"message\":\"too old resource version: %s (%s)\",\"reason\":\"Expired\",\"code\":410}}",
+		before, seen);
+	struct answer *w = start(f, "GET", url, NULL, NULL, NULL);
+	assert_int_equal(w->status, 200);
+	assert_true(stream_has(w, said, WAIT_MS));
+	stream_close(f, w);
 	assert_int_equal(resumed(f, seen), 0); /* it missed nothing */
 	teardown(&state);
 	*(bool *)arg = true;

@@ -231,7 +231,7 @@ static void too_old_is_told_and_disturbs_nobody(void **state)
 	cache_ready(c, 10);
 	cache_ready(quiet, 10);
 	assert_int_equal(cache_watch(c, 9, STR(""), bell, &n, &slow, &e), -ERR_EXPIRED);
-	assert_string_equal(e.message, "too old resource version: 9 (11)");
+	assert_string_equal(e.message, "too old resource version: 9 (10)");
 	apply(quiet, "n", false, 11);
 	assert_int_equal(cache_watch(c, 10, STR(""), bell, &n, &slow, NULL), 0);
 	assert_int_equal(cache_watch(c, 10, STR(""), bell, &n, &quick, NULL), 0);

@@ -9,7 +9,7 @@ static bool wants(const struct cache_watch *w, struct str key)
 
 static int expired(int64_t after, const struct cache *c, struct err *e)
 {
-	return err_set(e, ERR_EXPIRED, "too old resource version: %" PRId64 " (%" PRId64 ")", after, c->ring.floor + 1);
+	return err_set(e, ERR_EXPIRED, "too old resource version: %" PRId64 " (%" PRId64 ")", after, c->ring.floor);
 }
 
 int cache_watch(struct cache *c, int64_t after, struct str prefix, cache_notify *notify, void *arg,

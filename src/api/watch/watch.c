@@ -168,7 +168,9 @@ static bool pump_events(struct watch *w, struct batch *b)
 	if (rc >= 0)
 		return all;
 	if (rc == -ERR_EXPIRED) {
-		err_set(&e, ERR_EXPIRED, "The resourceVersion for the provided watch is too old.");
+		if (w->broken)
+			err_set(&e, ERR_EXPIRED, "%s",
+				w->why ? w->why : "The resourceVersion for the provided watch is too old.");
 		batch_room(w, b);
 		b->n += event_error(&w->form, &e, b->p + b->n);
 	}
@@ -369,6 +371,7 @@ void read_watch(struct rq *rq)
 		return;
 	}
 	w->broken = rc;
+	w->why = rc < 0 ? rq_f(rq, "%s", e.message) : NULL;
 	rq->body = STR_NULL;
 	watches_link(all, w);
 	if (__atomic_load_n(&rq->res->removed, __ATOMIC_ACQUIRE)) /* between the look-up and here */

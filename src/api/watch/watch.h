@@ -66,7 +66,8 @@ struct watch {
 	struct cache_list initial; /* to be sent from initial_at on, in initial_arena */
 	size_t initial_at;
 	struct arena *initial_arena;
-	int broken; /* why no more events can come: an error's code below 0 */
+	int broken;      /* why no more events can come: an error's code below 0 */
+	const char *why; /* the same in words; may be NULL */
 	bool initial_end, bookmarks, final_bookmark, ended, gone;
 
 	/* Under all->lock. */
