@@ -183,10 +183,11 @@ static int execute(const char *path, const char *sql, const char *what, struct e
 	return r;
 }
 
-/* Tells a store that opens this file later that it is a copy, and how old (see sqlite_open.c). */
+/* Tells a store that opens this file later that it is a copy, and how old (see sqlite_open.c). The copy of one that was not
+ * opened is as old as that. */
 static int mark_copy(const char *path, struct err *e)
 {
-	auto_free char *sql = xasprintf("INSERT INTO meta VALUES('copied',%" PRId64 ")", wall_s(wall_now()));
+	auto_free char *sql = xasprintf("INSERT OR IGNORE INTO meta VALUES('copied',%" PRId64 ")", wall_s(wall_now()));
 
 	return execute(path, sql, "marking the backup", e);
 }

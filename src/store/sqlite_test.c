@@ -296,7 +296,8 @@ static void a_backup_is_a_whole_store(void **state)
 {
 	struct fixture *f = *state;
 	struct store *s = must_open(f->path), *t;
-	auto_free char *to = xasprintf("%s/backup.db", f->dir), *cmd = xasprintf("rm -f %s/backup.db*", f->dir);
+	auto_free char *to = xasprintf("%s/backup.db", f->dir), *again = xasprintf("%s/backup.db.again", f->dir);
+	auto_free char *cmd = xasprintf("rm -f %s/backup.db*", f->dir);
 	int64_t rows = 0;
 	struct err e;
 
@@ -309,6 +310,8 @@ static void a_backup_is_a_whole_store(void **state)
 	assert_int_equal(store_backup(s, to, &e), -ERR_EXISTS);
 	assert_int_equal(store_check_sqlite(to, &rows, &e), 0);
 	assert_int_equal(rows, 1200);
+	if (store_snapshot_sqlite(to, again, &e) < 0) /* of one that no server has opened yet */
+		fail_msg("%s", e.message);
 	fill(s, 50); /* the original goes on, and shows newer revisions */
 	t = must_open(to);
 	assert_true(store_revision(t) > store_revision(s));
