@@ -94,22 +94,27 @@ static struct node *rules_of(struct arena *a, const char *text)
 	return list;
 }
 
-/* An aggregated role holds the rules of its parts; view's are in edit, edit's in admin. */
+/* As the clusterrole-aggregation-controller gathers them, in the order of the parts' names. */
+static void add_parts(struct arena *a, struct node *list, const char *role)
+{
+	for (const struct boot_role *r = boot_cluster_roles; r->name; r++) {
+		struct node *own;
+
+		if (!r->part_of || strcmp(r->part_of, role) != 0)
+			continue;
+		own = rules_of(a, r->rules);
+		for (size_t i = 0; i < node_len(own); i++)
+			node_add(list, node_at(own, i));
+		if (r->aggregates)
+			add_parts(a, list, r->aggregates);
+	}
+}
+
 static struct node *aggregated_rules(struct arena *a, const char *role)
 {
-	static const char *const order[] = { "view", "edit", "admin" };
 	struct node *list = node_list(a);
 
-	for (size_t o = 0; o < ARRAY_LEN(order); o++) {
-		for (const struct boot_role *r = boot_cluster_roles; r->name; r++) {
-			struct node *part = r->part_of && !strcmp(r->part_of, order[o]) ? rules_of(a, r->rules) : NULL;
-
-			for (size_t i = 0; i < node_len(part); i++)
-				node_add(list, node_at(part, i));
-		}
-		if (!strcmp(order[o], role))
-			break;
-	}
+	add_parts(a, list, role);
 	return list;
 }
 
@@ -125,14 +130,9 @@ static struct node *rbac_metadata(struct arena *a, const char *ns, const char *n
 {
 	struct node *labels = node_pack(a, "{'kubernetes.io/bootstrapping':'rbac-defaults'}");
 
-	if (part_of) {
+	if (part_of)
 		node_set(
 			labels, arena_strf(a, "rbac.authorization.k8s.io/aggregate-to-%s", part_of), node_c(a, "true"));
-		if (!strcmp(part_of, "view"))
-			node_setc(labels, "rbac.authorization.k8s.io/aggregate-to-edit", node_c(a, "true"));
-		if (strcmp(part_of, "admin") != 0)
-			node_setc(labels, "rbac.authorization.k8s.io/aggregate-to-admin", node_c(a, "true"));
-	}
 	return node_pack(a, "{name:s, namespace:s, labels:o, annotations:{'" AUTOUPDATE "':'true'}}", name, ns, labels);
 }
 
@@ -144,20 +144,45 @@ static bool has_rule(struct val rules, struct val wanted)
 	return false;
 }
 
-/* A newer program knows rules that the stored role lacks: they are added, the user's own stay. */
+static bool add_rules(struct arena *a, struct node *fresh, struct val stored, struct val wanted)
+{
+	struct node *rules = node_need_list(fresh, "rules");
+	bool changed = false;
+
+	for (struct val_iter it = val_iter(wanted); val_next(&it);)
+		if (!has_rule(stored, it.val)) {
+			node_add(rules, node_from(a, it.val));
+			changed = true;
+		}
+	return changed;
+}
+
+static bool add_labels(struct arena *a, struct node *fresh, struct val stored, struct val wanted)
+{
+	struct node *labels = node_need_map(fresh, "metadata.labels");
+	bool changed = false;
+
+	for (struct val_iter it = val_iter(wanted); val_next(&it);)
+		if (!val_has(val_get_str(stored, it.key))) {
+			node_set(labels, it.key, node_from(a, it.val));
+			changed = true;
+		}
+	return changed;
+}
+
+/* A newer program knows rules and labels that the stored role lacks: they are added, the user's own stay. Rules that are
+ * gathered come with those of the parts. */
 static void reconcile_role(struct bootstrap *b, const char *resource, struct doc *stored, struct node *object)
 {
 	auto_(doc_unref) struct doc *wanted = node_publish(object);
-	struct node *fresh = node_from(b->a, doc_root(stored)), *rules = node_need_list(fresh, "rules");
-	bool changed = false;
+	struct node *fresh = node_from(b->a, doc_root(stored));
+	bool changed;
 
 	if (!val_is(val_get(doc_get(stored, "metadata.annotations"), AUTOUPDATE), "true"))
 		return;
-	for (struct val_iter it = val_iter(doc_get(wanted, "rules")); val_next(&it);)
-		if (!has_rule(doc_get(stored, "rules"), it.val)) {
-			node_add(rules, node_from(b->a, it.val));
-			changed = true;
-		}
+	changed = add_labels(b->a, fresh, doc_get(stored, "metadata.labels"), doc_get(wanted, "metadata.labels"));
+	if (!val_has(doc_get(stored, "aggregationRule")))
+		changed |= add_rules(b->a, fresh, doc_get(stored, "rules"), doc_get(wanted, "rules"));
 	if (changed)
 		wish(b, V_UPDATE, RBAC, resource, fresh);
 }

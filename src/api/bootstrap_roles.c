@@ -56,11 +56,11 @@ const struct boot_role boot_cluster_roles[] = {
 	{ "system:service-account-issuer-discovery",
 		"url /.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,/openid/v1/jwks/ get\n" },
 	{ "admin", "", "admin" },
-	{ "edit", "", "edit" },
-	{ "view", "", "view" },
+	{ "edit", "", "edit", "admin" },
 	{ "system:aggregate-to-admin", ADMINISTERED, NULL, "admin" },
 	{ "system:aggregate-to-edit", EDITED, NULL, "edit" },
 	{ "system:aggregate-to-view", VIEWED, NULL, "view" },
+	{ "view", "", "view", "edit" },
 	{ "system:heapster", "core events,namespaces,nodes,pods " READ "\napps deployments " READ "\n" },
 	/* what a node may do is decided object by object in node_authz.c; the role is there for those who bind it to
 	 * others */

@@ -49,6 +49,7 @@ bool gvr_eq(struct gvr a, struct gvr b);
 	X(runtimeclasses, "node.k8s.io", "v1", "runtimeclasses")                                 \
 	X(storageclasses, "storage.k8s.io", "v1", "storageclasses")                              \
 	X(certificatesigningrequests, "certificates.k8s.io", "v1", "certificatesigningrequests") \
+	X(clusterroles, "rbac.authorization.k8s.io", "v1", "clusterroles")                       \
 	X(customresourcedefinitions, "apiextensions.k8s.io", "v1", "customresourcedefinitions")  \
 	X(apiservices, "apiregistration.k8s.io", "v1", "apiservices")
 #define CLIENT_DECLARE(id, group, version, resource) extern const struct gvr res_##id;

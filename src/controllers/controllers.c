@@ -14,7 +14,8 @@ extern const struct controller deployment_controller, replicaset_controller, end
 	replicationcontroller_controller, statefulset_controller, daemonset_controller, job_controller, ttl_controller,
 	resourcequota_controller, cronjob_controller, volume_binder_controller, pvc_protection_controller,
 	pv_protection_controller, disruption_controller, autoscale_controller, local_path_controller,
-	ephemeral_volume_controller, certificate_controller, token_cleaner_controller, load_balancer_controller;
+	ephemeral_volume_controller, certificate_controller, token_cleaner_controller, load_balancer_controller,
+	role_aggregation_controller;
 
 static const struct controller *const inventory[] = {
 	&deployment_controller,
@@ -46,6 +47,7 @@ static const struct controller *const inventory[] = {
 	&certificate_controller,
 	&token_cleaner_controller,
 	&load_balancer_controller,
+	&role_aggregation_controller,
 };
 
 #define WATCHES_MAX ARRAY_LEN(((struct controller *)0)->watches)

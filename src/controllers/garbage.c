@@ -44,6 +44,7 @@ static const struct known_kind kinds_shared[] = {
 	{ { "certificates.k8s.io", "v1", "certificatesigningrequests" }, "CertificateSigningRequest", true },
 	{ { "apiextensions.k8s.io", "v1", "customresourcedefinitions" }, "CustomResourceDefinition", true },
 	{ { "apiregistration.k8s.io", "v1", "apiservices" }, "APIService", true },
+	{ { "rbac.authorization.k8s.io", "v1", "clusterroles" }, "ClusterRole", true },
 };
 /* These have one task together: they seldom change. */
 static const struct known_kind kinds_quiet[] = {
@@ -53,7 +54,6 @@ static const struct known_kind kinds_quiet[] = {
 	{ { "networking.k8s.io", "v1", "networkpolicies" }, "NetworkPolicy", false },
 	{ { "rbac.authorization.k8s.io", "v1", "roles" }, "Role", false },
 	{ { "rbac.authorization.k8s.io", "v1", "rolebindings" }, "RoleBinding", false },
-	{ { "rbac.authorization.k8s.io", "v1", "clusterroles" }, "ClusterRole", true },
 	{ { "rbac.authorization.k8s.io", "v1", "clusterrolebindings" }, "ClusterRoleBinding", true },
 	{ { "storage.k8s.io", "v1", "csistoragecapacities" }, "CSIStorageCapacity", false },
 	{ { "resource.k8s.io", "v1", "resourceclaims" }, "ResourceClaim", false },

@@ -158,7 +158,7 @@ int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, st
 int store_snapshot_sqlite(const char *path, const char *to, struct err *e)
 {
 	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
-	sqlite3 *db;
+	sqlite3 *db = NULL;
 	int r = open_to_read(&s, &db, e);
 
 	if (r < 0)

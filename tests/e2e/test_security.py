@@ -72,6 +72,26 @@ def account(name):
     return f"system:serviceaccount:here:{name}", ["system:serviceaccounts", "system:serviceaccounts:here", "system:authenticated"]
 
 
+def may_see_shops(server, account):
+    review = {"spec": {"user": f"system:serviceaccount:here:{account}", "resourceAttributes": {"namespace": "here", "verb": "get", "group": "shops.example.com", "resource": "shops"}}}
+    return server.kube.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"]
+
+
+def test_what_is_labelled_for_view_comes_to_edit_and_admin(spaces):
+    """As the charts of operators do it."""
+    kube = spaces.kube
+    kube.create(path("serviceaccounts", "here"), {"metadata": {"name": "owner"}})
+    bind(kube, "owner", "admin")
+    kube.create(f"{RBAC}/clusterroles", {"metadata": {"name": "see-shops", "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+                                         "rules": [{"apiGroups": ["shops.example.com"], "resources": ["shops"], "verbs": ["get"]}]})
+    for who in ("reader", "editor", "owner"):
+        until(lambda: may_see_shops(spaces, who), 10, f"{who} sees shops")
+    assert not may_see_shops(spaces, "nobody")
+    kube.delete(f"{RBAC}/clusterroles/see-shops")
+    for who in ("reader", "editor", "owner"):
+        until(lambda: not may_see_shops(spaces, who), 10, f"{who} sees none any more")
+
+
 # ---- the matrix ---------------------------------------------------------------------------------------------------
 
 def endpoints(kube):

@@ -54,7 +54,7 @@ static struct gvr resource(struct world *w, struct str name)
 static struct gvr place(struct world *w, struct str text, struct str *ret_ns)
 {
 	static const char *const cluster[] = { "nodes", "namespaces", "persistentvolumes", "storageclasses",
-		"priorityclasses", "certificatesigningrequests" };
+		"priorityclasses", "certificatesigningrequests", "clusterroles" };
 	struct str name, ns = str_cut(text, '@', &name);
 	struct gvr r = resource(w, name);
 
