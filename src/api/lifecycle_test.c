@@ -40,7 +40,7 @@ static void a_second_deletion_only_shortens(void **state)
 	expect(f, 200, call(f, "DELETE", PODS "/p", "{\"gracePeriodSeconds\":100}"));
 	assert_string_equal(get(f, "metadata.deletionGracePeriodSeconds"), "100");
 	assert_string_equal(get(f, "metadata.generation"), generation);
-	struct wall was, is;
+	struct wall was = { 0 }, is = { 0 };
 	assert_true(wall_parse(str_c(end), &was) && wall_parse(str_c(get(f, "metadata.deletionTimestamp")), &is));
 	assert_int_equal(wall_s(was) - wall_s(is), 500); /* counted from when it began */
 	expect(f, 200, call(f, "DELETE", PODS "/p", "{\"gracePeriodSeconds\":0}"));
@@ -293,7 +293,7 @@ static void who_tightens_a_namespace_hears_of_pods_that_are_alike_once(void **st
 	struct fixture *f = *state;
 
 	for (int i = 0; i < 3; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "p%d", i);
 		run_pod(f, name);
