@@ -63,13 +63,13 @@ static bool is_ipv6(struct str ip)
 	return str_has(ip, STR(":"));
 }
 
-static bool wanted(struct work *w, struct str ip)
+static bool wants(const struct doc *service, struct str ip)
 {
-	struct str asked = doc_str(w->service, "spec.loadBalancerIP");
+	struct str asked = doc_str(service, "spec.loadBalancerIP");
 
 	if (asked.n && !str_eq(asked, ip))
 		return false;
-	for (struct val_iter it = val_iter(doc_get(w->service, "spec.ipFamilies")); val_next(&it);)
+	for (struct val_iter it = val_iter(doc_get(service, "spec.ipFamilies")); val_next(&it);)
 		if (val_is(it.val, is_ipv6(ip) ? "IPv6" : "IPv4"))
 			return true;
 	return false;
@@ -81,7 +81,7 @@ static size_t addresses(struct work *w, const struct doc *node, const char *type
 	size_t n = 0;
 
 	for (struct val_iter it = val_iter(doc_get(node, "status.addresses")); val_next(&it);)
-		if (val_is(val_get(it.val, "type"), type) && wanted(w, val_str(val_get(it.val, "address"))))
+		if (val_is(val_get(it.val, "type"), type) && wants(w->service, val_str(val_get(it.val, "address"))))
 			ret[n++] = val_str(val_get(it.val, "address"));
 	return n;
 }
@@ -123,7 +123,8 @@ static bool taken_by_service(struct work *w, struct str ip, struct str proto, in
 		struct doc *other = w->services.items[i];
 
 		if (!is_balanced(other) || str_eq(doc_uid(other), doc_uid(w->service)) ||
-			!has_port(other, proto, port) || !goes_before(other, w->service, ip))
+			!has_port(other, proto, port) || !(has_address(other, ip) || wants(other, ip)) ||
+			!goes_before(other, w->service, ip))
 			continue;
 		(void)snprintf(w->why, sizeof(w->why), "%.*s:%lld/%.*s is the address of Service %.*s/%.*s",
 			STR_ARG(ip), (long long)port, STR_ARG(proto), STR_ARG(doc_ns(other)), STR_ARG(doc_name(other)));
