@@ -34,7 +34,8 @@ static inline bool str_empty(struct str s)
 {
 	return s.n == 0;
 }
-int str_cmp(struct str a, struct str b); /* bytes, then length: <0, 0, >0 */
+int str_cmp(struct str a, struct str b);     /* bytes, then length: <0, 0, >0 */
+int str_order(const void *a, const void *b); /* of two struct str, for qsort() and bsearch() */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 bool str_eq_nocase(struct str a, struct str b);          /* ASCII */

@@ -26,11 +26,6 @@ struct node *revision_template(struct arena *a, struct doc *revision)
 	return template;
 }
 
-static int by_key(const void *x, const void *y)
-{
-	return str_cmp(*(const struct str *)x, *(const struct str *)y);
-}
-
 /* Keys in order, as Go writes maps. Depth is bounded by the parser. */
 static struct node *sorted(struct arena *a, struct node *n)
 {
@@ -49,7 +44,7 @@ static struct node *sorted(struct arena *a, struct node *n)
 	keys = ARENA_ARRAY(a, struct str, len + 1);
 	for (size_t i = 0; i < len; i++)
 		keys[i] = node_key_at(n, i);
-	qsort(keys, len, sizeof(*keys), by_key);
+	qsort(keys, len, sizeof(*keys), str_order);
 	out = node_map(a);
 	for (size_t i = 0; i < len; i++)
 		node_set(out, keys[i], sorted(a, node_get(n, keys[i])));

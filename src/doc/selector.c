@@ -99,11 +99,6 @@ static int check_value(struct str v, struct err *e)
 		STR_ARG(v));
 }
 
-static int cmp_str(const void *a, const void *b)
-{
-	return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 static int finish_term(struct term *t, struct err *e)
 {
 	size_t n = 0;
@@ -118,7 +113,7 @@ static int finish_term(struct term *t, struct err *e)
 			"values[0]: Invalid value: \"%.*s\": for 'Gt', 'Lt' operators, the value must be an integer",
 			STR_ARG(t->values[0]));
 	if (t->n > 1)
-		qsort(t->values, t->n, sizeof(*t->values), cmp_str);
+		qsort(t->values, t->n, sizeof(*t->values), str_order);
 	for (size_t i = 0; i < t->n; i++)
 		if (!n || !str_eq(t->values[n - 1], t->values[i]))
 			t->values[n++] = t->values[i];
@@ -356,7 +351,7 @@ int selector_of_map(struct arena *a, struct val map, const struct selector **ret
 
 static bool has_value(const struct term *t, struct str v)
 {
-	return t->n == 1 ? str_eq(t->values[0], v) : t->n && bsearch(&v, t->values, t->n, sizeof(v), cmp_str);
+	return t->n == 1 ? str_eq(t->values[0], v) : t->n && bsearch(&v, t->values, t->n, sizeof(v), str_order);
 }
 
 static bool term_matches(const struct term *t, struct val labels)

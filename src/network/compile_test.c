@@ -8,11 +8,6 @@
 
 #define NODE "n1"
 
-static int by_text(const void *a, const void *b)
-{
-	return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 static struct str lines_of(struct arena *a, const struct compiled *c)
 {
 	struct str *lines = ARENA_ARRAY(a, struct str, c->n + 1);
@@ -24,7 +19,7 @@ static struct str lines_of(struct arena *a, const struct compiled *c)
 		element_map_name(&c->elements[i], map);
 		lines[i] = arena_strf(a, "%s %.*s\n", map, STR_ARG(element_text(a, &c->elements[i])));
 	}
-	qsort(lines, c->n, sizeof(*lines), by_text);
+	qsort(lines, c->n, sizeof(*lines), str_order);
 	for (size_t i = 0; i < c->n; i++)
 		buf_str(&out, lines[i]);
 	struct str s = arena_str(a, buf_view(&out));

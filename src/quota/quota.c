@@ -221,11 +221,6 @@ static bool says(struct arena *a, struct val container, struct str name)
 	return quota_get(&names, name) != NULL;
 }
 
-static int by_name(const void *a, const void *b)
-{
-	return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 /* The containers that do not say it, by name, each once. */
 static struct str silent(struct arena *a, struct val pod, struct str resource)
 {
@@ -238,7 +233,7 @@ static struct str silent(struct arena *a, struct val pod, struct str resource)
 		for (struct val_iter it = val_iter(val_path(pod, lists[i])); val_next(&it);)
 			if (!says(a, it.val, resource))
 				names[n++] = val_str(val_get(it.val, "name"));
-	qsort(names, n, sizeof(*names), by_name);
+	qsort(names, n, sizeof(*names), str_order);
 	for (size_t i = 0; i < n; i++)
 		if (!i || !str_eq(names[i], names[i - 1]))
 			buf_printf(&b, "%s%.*s", i ? "," : "", STR_ARG(names[i]));

@@ -15,11 +15,6 @@ static struct cache_list limit_ranges(struct rq *rq)
 
 /* ---- defaults -------------------------------------------------------------------------------- */
 
-static int by_name(const void *a, const void *b)
-{
-	return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 /* Adds what the container lacks; appends "cpu, memory limit for container web" to notes. */
 static void fill(struct rq *rq, struct node *container, const char *what, const char *word, const char *sort,
 	struct val defaults, struct buf *notes)
@@ -36,7 +31,7 @@ static void fill(struct rq *rq, struct node *container, const char *what, const 
 	}
 	if (!n)
 		return;
-	qsort(added, n, sizeof(*added), by_name);
+	qsort(added, n, sizeof(*added), str_order);
 	buf_c(notes, notes->n ? "; " : "LimitRanger plugin set: ");
 	for (size_t i = 0; i < n; i++)
 		buf_printf(notes, "%s%.*s", i ? ", " : "", STR_ARG(added[i]));

@@ -280,11 +280,6 @@ bool finalizer_known(struct str f)
 		str_is(f, "kubernetes");
 }
 
-static int by_name(const void *a, const void *b)
-{
-	return str_cmp(*(const struct str *)a, *(const struct str *)b);
-}
-
 /* Those that are new on an object that is going, by name, as Go prints them. */
 static void no_new_finalizers(struct rq *rq, struct val list, struct val old, const char *at, struct err *e)
 {
@@ -295,7 +290,7 @@ static void no_new_finalizers(struct rq *rq, struct val list, struct val old, co
 	for (struct val_iter it = val_iter(list); val_next(&it);)
 		if (!list_contains(old, val_str(it.val)))
 			new[n++] = val_str(it.val);
-	qsort(new, n, sizeof(*new), by_name);
+	qsort(new, n, sizeof(*new), str_order);
 	for (size_t i = 0; i < n; i++)
 		if (!i || !str_eq(new[i], new[i - 1]))
 			buf_printf(&b, "%s\"%.*s\"", i ? ", " : "", STR_ARG(new[i]));
