@@ -74,8 +74,7 @@ int layout_of(struct arena *a, const struct settings *s, struct layout *ret, str
 int layout_make(const struct layout *l, const struct settings *s, struct err *e);
 /* Fails where a restore was cut short: a server would begin with an empty store. */
 int layout_check(const struct layout *l, struct err *e);
-/* Makes or renews keys, certificates and the admin kubeconfig. */
-/* Makes what is missing, has ended or ends soon. ret_renewed (may be NULL): whether anything was made. */
+/* Of keys, certificates and the admin kubeconfig: makes what is missing, has ended or ends soon. ret_renewed (may be NULL): whether anything was made. */
 int layout_certificates(
 	struct arena *a, const struct layout *l, const struct settings *s, bool *ret_renewed, struct err *e);
 /* Copies what the administrator wrote, and only root may read, to where control reads it. Again at SIGHUP. */

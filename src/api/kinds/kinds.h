@@ -35,6 +35,7 @@ void validate_meta(struct rq *rq, struct val meta, struct val old, const char *p
 void validate_annotations(struct rq *rq, struct val annotations, const char *path, struct err *e);
 void validate_labels(struct rq *rq, struct val labels, const char *path, struct err *e);
 void validate_label_selector(struct rq *rq, struct val sel, const char *path, struct err *e);
+void validate_differ(struct rq *rq, struct val list, const char *path, struct err *e); /* no two elements are equal */
 void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_pod_update(
 	struct rq *rq, struct val spec, struct val old, struct err *e); /* of a Pod, or a sub-resource of it */
@@ -48,6 +49,7 @@ void validate_node_selector(struct rq *rq, struct val selector, const char *at, 
 void validate_placement(
 	struct rq *rq, struct val spec, const char *path, struct err *e); /* affinity, spread, tolerations */
 void validate_tolerations(struct rq *rq, struct val spec, const char *path, struct err *e); /* of path.tolerations */
+bool resource_extended(struct str name); /* none of Kubernetes' own */
 void validate_resource_name(struct err *e, const char *path, struct str name, bool of_container);
 void validate_amounts(struct rq *rq, struct val map, const char *at, struct err *e); /* of a container's resources */
 void validate_seccomp(struct rq *rq, struct val profile, const char *at, struct err *e);

@@ -203,17 +203,6 @@ static void template_validate(struct rq *rq, struct val o, struct val old, struc
 	validate_pod_template(rq, val_get(o, "template"), "template", VAL_NONE, NULL, e);
 }
 
-static void tolerations_differ(struct rq *rq, struct val list, struct err *e)
-{
-	for (size_t i = 0; i < val_len(list); i++)
-		for (size_t k = 0; k < i; k++)
-			if (val_equal(val_at(list, i), val_at(list, k))) {
-				err_cause(e, "FieldValueDuplicate", rq_f(rq, "scheduling.tolerations[%zu]", i),
-					"Duplicate value: %.*s", STR_ARG(val_text(val_at(list, i))));
-				break;
-			}
-}
-
 static void runtimeclass_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val handler = val_get(o, "handler"), scheduling = val_get(o, "scheduling");
@@ -222,7 +211,7 @@ static void runtimeclass_validate(struct rq *rq, struct val o, struct val old, s
 	validate_amounts(rq, val_path(o, "overhead.podFixed"), "overhead.limits", e);
 	validate_labels(rq, val_get(scheduling, "nodeSelector"), "scheduling.nodeSelector", e);
 	validate_tolerations(rq, scheduling, "scheduling", e);
-	tolerations_differ(rq, val_get(scheduling, "tolerations"), e);
+	validate_differ(rq, val_get(scheduling, "tolerations"), "scheduling.tolerations", e);
 	(void)old;
 }
 

@@ -90,7 +90,7 @@ static bool whole_resource(struct str name)
 		"secrets", "configmaps", "persistentvolumeclaims", "services.nodeports", "services.loadbalancers",
 		NULL };
 
-	return is_one_of(counted, name) || (str_has(name, STR("/")) && !str_has(name, STR("kubernetes.io/")));
+	return is_one_of(counted, name) || resource_extended(name);
 }
 
 static void amounts_validate(struct rq *rq, struct val o, const char *field, struct err *e)
@@ -108,17 +108,6 @@ static void amounts_validate(struct rq *rq, struct val o, const char *field, str
 	}
 }
 
-static void addresses_differ(struct rq *rq, struct val list, struct err *e)
-{
-	for (size_t i = 0; i < val_len(list); i++)
-		for (size_t k = 0; k < i; k++)
-			if (val_equal(val_at(list, i), val_at(list, k))) {
-				err_cause(e, "FieldValueDuplicate", rq_f(rq, "status.addresses[%zu]", i),
-					"Duplicate value: %.*s", STR_ARG(val_text(val_at(list, i))));
-				break;
-			}
-}
-
 static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val spec = val_get(o, "spec"), taints = val_get(spec, "taints");
@@ -126,7 +115,7 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 	amounts_validate(rq, o, "capacity", e);
 	amounts_validate(rq, o, "allocatable", e);
 	if (val_has(old))
-		addresses_differ(rq, val_path(o, "status.addresses"), e);
+		validate_differ(rq, val_path(o, "status.addresses"), "status.addresses", e);
 	if (rq->sub.n)
 		return;
 	for (size_t i = 0; i < val_len(taints); i++)

@@ -318,6 +318,17 @@ static void validate_finalizers(struct rq *rq, struct val meta, struct val old, 
 			rq_f(rq, "%s.finalizers", path), e);
 }
 
+void validate_differ(struct rq *rq, struct val list, const char *path, struct err *e)
+{
+	for (size_t i = 0; i < val_len(list); i++)
+		for (size_t k = 0; k < i; k++)
+			if (val_equal(val_at(list, i), val_at(list, k))) {
+				err_cause(e, "FieldValueDuplicate", rq_f(rq, "%s[%zu]", path, i),
+					"Duplicate value: %.*s", STR_ARG(val_text(val_at(list, i))));
+				break;
+			}
+}
+
 void validate_meta(struct rq *rq, struct val meta, struct val old, const char *path, bool need_name, struct err *e)
 {
 	struct str name = val_str(val_get(meta, "name")), base = val_str(val_get(meta, "generateName"));

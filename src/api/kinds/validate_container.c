@@ -301,7 +301,7 @@ static bool huge_pages(struct str name)
 	return str_starts(name, STR("hugepages-"));
 }
 
-static bool extended(struct str name)
+bool resource_extended(struct str name)
 {
 	return str_has(name, STR("/")) && !str_has(name, STR("kubernetes.io/"));
 }
@@ -334,7 +334,7 @@ void validate_amounts(struct rq *rq, struct val map, const char *at, struct err 
 			continue;
 		if (q.value < 0)
 			v_invalid(e, path, it.val, "must be greater than or equal to 0");
-		if (q.scale < 0 && (extended(it.key)))
+		if (q.scale < 0 && resource_extended(it.key))
 			v_invalid(e, path, it.val, "must be an integer");
 	}
 }
@@ -353,7 +353,7 @@ static void resources(struct rq *rq, struct val c, const char *at, struct err *e
 		huge |= huge_pages(it.key);
 	for (struct val_iter it = val_iter(req); val_next(&it);) {
 		struct val limit = val_get_str(lim, it.key);
-		bool overcommit = !extended(it.key) && !huge_pages(it.key);
+		bool overcommit = !resource_extended(it.key) && !huge_pages(it.key);
 
 		huge |= huge_pages(it.key);
 		if (!quantity_of(it.val, &r))
