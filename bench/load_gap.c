@@ -102,8 +102,7 @@ static void span_note(struct spans *l, struct span s)
 	task_lock(&l->lock);
 	l->open = 0;
 	if (span_ns(&s) >= SPAN_LEAST_NS) {
-		if (l->n == l->cap)
-			l->v = xrealloc(l->v, l->cap = l->cap ? l->cap * 2 : 1024, sizeof(*l->v));
+		GROW(l->v, l->n, l->cap, 1024);
 		l->v[l->n++] = s;
 		l->longest = MAX(l->longest, span_ns(&s));
 	}

@@ -39,10 +39,7 @@ static void wish(struct bootstrap *b, enum verb verb, const char *group, const c
 {
 	struct doc *d = node_publish(object);
 
-	if (b->n == b->room) {
-		b->room = b->room ? b->room * 2 : 256;
-		b->wishes = xrealloc(b->wishes, b->room, sizeof(*b->wishes));
-	}
+	GROW(b->wishes, b->n, b->room, 256);
 	b->wishes[b->n++] = (struct wish){ group, resource, doc_ns(d), doc_name(d), d, verb };
 }
 

@@ -19,14 +19,7 @@ struct list_query {
 
 static void listing_add(struct rq *rq, struct listing *l, struct doc *d)
 {
-	if (l->n == l->room) {
-		size_t room = l->room ? l->room * 2 : 64;
-		struct doc **docs = ARENA_ARRAY(rq->a, struct doc *, room);
-		if (l->n)
-			memcpy(docs, l->docs, l->n * sizeof(*docs));
-		l->docs = docs;
-		l->room = room;
-	}
+	ARENA_GROW(rq->a, l->docs, l->n, l->room, 64);
 	l->docs[l->n++] = d;
 }
 

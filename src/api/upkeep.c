@@ -38,10 +38,7 @@ static bool collect_stale(void *arg, const struct store_kv *kv)
 		    &e) < 0 ||
 		!stale)
 		return true;
-	if (k->n == k->cap) {
-		k->cap = MAX(k->cap * 2, (size_t)64);
-		k->keys = xrealloc(k->keys, k->cap, sizeof(*k->keys));
-	}
+	GROW(k->keys, k->n, k->cap, 64);
 	k->keys[k->n++] = arena_str(k->a, str_sub(kv->key, strlen(k->r->key_prefix), kv->key.n));
 	return true;
 }

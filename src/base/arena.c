@@ -124,6 +124,13 @@ void *arena_zalloc(struct arena *a, size_t n)
 	return memset(arena_alloc(a, n), 0, n);
 }
 
+void *arena_copy(struct arena *a, const void *p, size_t n, size_t room)
+{
+	void *copy = arena_alloc(a, room);
+
+	return n ? memcpy(copy, p, n) : copy;
+}
+
 char *arena_cstr(struct arena *a, struct str s)
 {
 	char *copy = arena_alloc(a, s.n + 1);

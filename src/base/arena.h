@@ -17,6 +17,15 @@ void *arena_alloc(struct arena *a, size_t n);  /* 16-byte aligned, not cleared *
 void *arena_zalloc(struct arena *a, size_t n); /* cleared */
 #define ARENA_NEW(a, type) ((type *)arena_zalloc((a), sizeof(type)))
 #define ARENA_ARRAY(a, type, n) ((type *)arena_zalloc((a), sizeof(type) * (n)))
+/* As GROW(), of a list in the arena. */
+#define ARENA_GROW(a, list, n, cap, first)                                              \
+	do {                                                                            \
+		if ((n) == (cap))                                                       \
+			(list) = arena_copy((a), (list), sizeof(*(list)) * (n),         \
+				sizeof(*(list)) * ((cap) = (cap) ? (cap)*2 : (first))); \
+	} while (0)
+/* n bytes at the front of room bytes. */
+void *arena_copy(struct arena *a, const void *p, size_t n, size_t room);
 struct str arena_str(struct arena *a, struct str s); /* copy, NUL-terminated */
 char *arena_strdup(struct arena *a, const char *s);
 char *arena_cstr(struct arena *a, struct str s); /* copy as C string */

@@ -43,10 +43,7 @@ void heap_fini(struct heap *h)
 void heap_add(struct heap *h, struct heap_node *node)
 {
 	PRE(node->pos == 0);
-	if (h->n == h->cap) {
-		h->cap = h->cap ? h->cap * 2 : 16;
-		h->nodes = xrealloc(h->nodes, h->cap, sizeof(struct heap_node *));
-	}
+	GROW(h->nodes, h->n, h->cap, 16);
 	h->n++;
 	put(h, h->n - 1, node);
 	up(h, h->n - 1);

@@ -158,10 +158,7 @@ static void to_loop(struct sim *s)
 static void make_runnable(struct sim *s, struct fiber *f)
 {
 	f->state = FIBER_RUNNABLE;
-	if (s->runnable_n == s->runnable_cap) {
-		s->runnable_cap = s->runnable_cap ? s->runnable_cap * 2 : 16;
-		s->runnable = xrealloc(s->runnable, s->runnable_cap, sizeof(struct fiber *));
-	}
+	GROW(s->runnable, s->runnable_n, s->runnable_cap, 16);
 	s->runnable[s->runnable_n++] = f;
 }
 
@@ -259,10 +256,7 @@ static void fiber_stack_release(struct sim *s, struct fiber *f)
 	if (!f->stack)
 		return;
 	context_fini(&f->context);
-	if (s->stacks_n == s->stacks_cap) {
-		s->stacks_cap = s->stacks_cap ? s->stacks_cap * 2 : 16;
-		s->stacks = xrealloc(s->stacks, s->stacks_cap, sizeof(char *));
-	}
+	GROW(s->stacks, s->stacks_n, s->stacks_cap, 16);
 	s->stacks[s->stacks_n++] = TAKE(f->stack);
 }
 

@@ -63,6 +63,13 @@ _Noreturn void panic_at(const char *file, int line, const char *fmt, ...) PRINTF
 void *xmalloc(size_t n);
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t n, size_t size);
+/* Room for one more behind list[n], of which there are cap: twice as many when it is full, `first` at first. What is
+ * added is not cleared. In an arena: ARENA_GROW(). */
+#define GROW(list, n, cap, first)                                                                      \
+	do {                                                                                           \
+		if ((n) == (cap))                                                                      \
+			(list) = xrealloc((list), (cap) = (cap) ? (cap)*2 : (first), sizeof(*(list))); \
+	} while (0)
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 char *xasprintf(const char *fmt, ...) PRINTF(1, 2);

@@ -68,10 +68,7 @@ static struct chunk *chunk_own(struct index *x, size_t i)
 
 static void directory_insert(struct index *x, size_t at, struct chunk *k)
 {
-	if (x->n == x->cap) {
-		x->cap = x->cap ? x->cap * 2 : 4;
-		x->chunks = xrealloc(x->chunks, x->cap, sizeof(*x->chunks));
-	}
+	GROW(x->chunks, x->n, x->cap, 4);
 	memmove(x->chunks + at + 1, x->chunks + at, (x->n - at) * sizeof(*x->chunks));
 	x->chunks[at] = k;
 	x->n++;

@@ -63,10 +63,7 @@ static void bucket_add(struct bucket *b, struct item *t)
 
 	if (found)
 		return;
-	if (b->n == b->cap) {
-		b->cap = b->cap ? b->cap * 2 : 4;
-		b->v = xrealloc(b->v, b->cap, sizeof(*b->v));
-	}
+	GROW(b->v, b->n, b->cap, 4);
 	memmove(b->v + at + 1, b->v + at, (b->n - at) * sizeof(*b->v));
 	b->v[at] = t;
 	b->n++;

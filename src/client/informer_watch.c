@@ -76,8 +76,7 @@ static void docs_add(void *arg, struct doc *take)
 {
 	struct docs *l = arg;
 
-	if (l->n == l->cap)
-		l->v = xrealloc(l->v, l->cap = l->cap ? l->cap * 2 : 64, sizeof(struct doc *));
+	GROW(l->v, l->n, l->cap, 64);
 	l->v[l->n++] = take;
 }
 

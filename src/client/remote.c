@@ -130,8 +130,7 @@ static int add_items(struct page *p, struct doc *list, struct err *e)
 		code = wire_item(it.val, api_version, kind, &d, e);
 		if (code < 0)
 			return code;
-		if (p->n == p->cap)
-			p->items = xrealloc(p->items, p->cap = p->cap ? p->cap * 2 : 64, sizeof(struct doc *));
+		GROW(p->items, p->n, p->cap, 64);
 		p->items[p->n++] = d;
 	}
 	return 0;

@@ -114,10 +114,7 @@ static void note(struct notes *l, int64_t now_ms, int64_t n)
 		if (now_ms - l->items[i].at_ms <= HISTORY_S * INT64_C(1000))
 			l->items[kept++] = l->items[i];
 	l->n = kept;
-	if (l->n == l->cap) {
-		l->cap = l->cap * 2 + 8;
-		l->items = xrealloc(l->items, l->cap, sizeof(*l->items));
-	}
+	GROW(l->items, l->n, l->cap, 8);
 	l->items[l->n++] = (struct note){ now_ms, n };
 }
 

@@ -110,14 +110,7 @@ static void keep_old(void *arg, struct doc *take)
 		doc_unref(take);
 		return;
 	}
-	if (old->n == old->room) {
-		struct doc **more = ARENA_ARRAY(old->a, struct doc *, old->room * 2 + 64);
-
-		if (old->n)
-			memcpy(more, old->items, old->n * sizeof(struct doc *));
-		old->items = more;
-		old->room = old->room * 2 + 64;
-	}
+	ARENA_GROW(old->a, old->items, old->n, old->room, 64);
 	doc_hold(old->a, take);
 	old->items[old->n++] = take;
 }

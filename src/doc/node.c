@@ -141,17 +141,6 @@ bool node_is_of(const struct node *n, const struct doc *d)
 
 /* ---- entries --------------------------------------------------------------------------------- */
 
-static void grow(struct node *n)
-{
-	uint32_t cap = n->cap ? n->cap * 2 : 4;
-	struct entry *e = arena_alloc(n->a, cap * sizeof(*e));
-
-	if (n->n)
-		memcpy(e, n->e, n->n * sizeof(*e));
-	n->e = e;
-	n->cap = cap;
-}
-
 void node_expand(struct node *n)
 {
 	struct val v = node_val(n);
@@ -237,8 +226,7 @@ static struct entry *find(struct node *map, struct str key)
 
 static struct entry *append(struct node *n)
 {
-	if (n->n == n->cap)
-		grow(n);
+	ARENA_GROW(n->a, n->e, n->n, n->cap, 4);
 	return &n->e[n->n++];
 }
 

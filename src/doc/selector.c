@@ -24,15 +24,8 @@ static struct selector *new_selector(struct arena *a)
 
 static struct term *add_term(struct arena *a, struct selector *s)
 {
-	if (s->n == s->cap) {
-		struct term *terms;
-
-		s->cap = s->cap ? s->cap * 2 : 4;
-		terms = ARENA_ARRAY(a, struct term, s->cap);
-		if (s->n)
-			memcpy(terms, s->terms, s->n * sizeof(*terms));
-		s->terms = terms;
-	}
+	ARENA_GROW(a, s->terms, s->n, s->cap, 4);
+	s->terms[s->n] = (struct term){ 0 };
 	return &s->terms[s->n++];
 }
 
@@ -203,14 +196,7 @@ static int read_set(struct reader *r, struct term *t)
 			v = copy(r);
 			next_token(r);
 		}
-		if (t->n == cap) {
-			struct str *values = ARENA_ARRAY(r->a, struct str, cap * 2 + 4);
-
-			if (t->n)
-				memcpy(values, t->values, t->n * sizeof(*values));
-			t->values = values;
-			cap = cap * 2 + 4;
-		}
+		ARENA_GROW(r->a, t->values, t->n, cap, 4);
 		t->values[t->n++] = v;
 	} while (str_is(r->token, ","));
 	if (!str_is(r->token, ")"))

@@ -276,15 +276,7 @@ static int put_merge(struct reader *r, struct frame *f, struct node *value)
 
 static void name_anchor(struct reader *r, struct str name, struct node *node, size_t weight)
 {
-	if (r->anchors_n == r->anchors_cap) {
-		struct anchor *more;
-
-		r->anchors_cap = r->anchors_cap * 2 + 8;
-		more = ARENA_ARRAY(r->a, struct anchor, r->anchors_cap);
-		if (r->anchors_n)
-			memcpy(more, r->anchors, r->anchors_n * sizeof(*more));
-		r->anchors = more;
-	}
+	ARENA_GROW(r->a, r->anchors, r->anchors_n, r->anchors_cap, 8);
 	node_set(r->anchor_names, name, node_int(r->a, (int64_t)r->anchors_n));
 	r->anchors[r->anchors_n++] = (struct anchor){ node, weight };
 }

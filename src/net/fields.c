@@ -13,10 +13,7 @@ void fields_fini(struct fields *f)
 
 void fields_add(struct fields *f, struct str name, struct str value)
 {
-	if (f->n == f->cap) {
-		f->cap = f->cap ? f->cap * 2 : 16;
-		f->v = xrealloc(f->v, f->cap, sizeof(*f->v));
-	}
+	GROW(f->v, f->n, f->cap, 16);
 	f->v[f->n++] = (struct field_at){ f->text.n, name.n, value.n };
 	buf_add(&f->text, name.p, name.n);
 	buf_add(&f->text, value.p, value.n);

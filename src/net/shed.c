@@ -54,8 +54,7 @@ size_t parts_hold(const struct parts *l, bool shared)
 
 static void add(struct candidates *all, struct conn *c, uint64_t since_ms, size_t bytes)
 {
-	if (all->n == all->cap)
-		all->v = xrealloc(all->v, all->cap = all->cap ? all->cap * 2 : 64, sizeof(*all->v));
+	GROW(all->v, all->n, all->cap, 64);
 	all->v[all->n++] = (struct candidate){ since_ms, bytes, c };
 	all->bytes += bytes;
 }

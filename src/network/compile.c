@@ -1,23 +1,9 @@
 #include "network/compile.h"
 
-/* ---- growing lists in the arena -------------------------------------------------------------- */
-
-static void *grow(struct arena *a, void *p, size_t n, size_t *cap, size_t size)
-{
-	if (n < *cap)
-		return p;
-	size_t more = *cap ? *cap * 2 : 8;
-	void *q = arena_zalloc(a, more * size);
-	if (n)
-		memcpy(q, p, n * size);
-	*cap = more;
-	return q;
-}
-
 void compiled_add(struct arena *a, struct compiled *c, enum element_map map, unsigned family, const struct fields *key,
 	struct str val)
 {
-	c->elements = grow(a, c->elements, c->n, &c->cap, sizeof(*c->elements));
+	ARENA_GROW(a, c->elements, c->n, c->cap, 8);
 	c->elements[c->n++] = (struct element){ (uint8_t)map, (uint8_t)family, 0, arena_str(a, fields_view(key)), val };
 }
 
@@ -30,7 +16,7 @@ static void add_split(struct arena *a, struct compiled *c, enum element_map map,
 
 static void add_pick(struct arena *a, struct compiled *c, struct pick p)
 {
-	c->picks = grow(a, c->picks, c->n_picks, &c->cap_picks, sizeof(*c->picks));
+	ARENA_GROW(a, c->picks, c->n_picks, c->cap_picks, 8);
 	c->picks[c->n_picks++] = p;
 }
 
@@ -103,7 +89,7 @@ static void add_endpoint(
 			*old = e;
 		return;
 	}
-	es->list = grow(a, es->list, es->n, &es->cap, sizeof(*es->list));
+	ARENA_GROW(a, es->list, es->n, es->cap, 8);
 	es->list[es->n++] = e;
 }
 
@@ -395,7 +381,7 @@ static void place_group(struct group *g, struct str port_name, const struct comp
 		}
 		g->chosen[policy] =
 			compile_place(g->a, old ? old->endpoints : NULL, old ? old->n : 0, want, g->n[policy]);
-		c->placed = grow(g->a, c->placed, c->n_placed, &c->cap_placed, sizeof(*c->placed));
+		ARENA_GROW(g->a, c->placed, c->n_placed, c->cap_placed, 8);
 		c->placed[c->n_placed++] = (struct placed){ group, g->chosen[policy], g->n[policy] };
 	}
 }

@@ -211,15 +211,7 @@ struct changes {
 
 static void note(struct arena *a, struct changes *cs, int op, const struct cell *c, const struct value *val)
 {
-	if (cs->n == cs->cap) {
-		size_t cap = cs->cap ? cs->cap * 2 : 16;
-		struct change *list = ARENA_ARRAY(a, struct change, cap);
-
-		if (cs->n)
-			memcpy(list, cs->list, cs->n * sizeof(*list));
-		cs->list = list;
-		cs->cap = cap;
-	}
+	ARENA_GROW(a, cs->list, cs->n, cs->cap, 16);
 	cs->list[cs->n++] = (struct change){ op,
 		{ .map = (uint8_t)c->key[0],
 			.family = (uint8_t)c->key[1],

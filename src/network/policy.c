@@ -117,15 +117,7 @@ static bool need_peer(struct policies *p, struct str ns, struct val spec, uint32
 		if (p->peers[i].id == peer.id)
 			return true;
 	}
-	if (p->n_peers == p->cap_peers) {
-		size_t cap = p->cap_peers ? p->cap_peers * 2 : 8;
-		struct peer *more = ARENA_ARRAY(p->arena, struct peer, cap);
-
-		if (p->n_peers)
-			memcpy(more, p->peers, p->n_peers * sizeof(*more));
-		p->peers = more;
-		p->cap_peers = cap;
-	}
+	ARENA_GROW(p->arena, p->peers, p->n_peers, p->cap_peers, 8);
 	p->peers[p->n_peers++] = peer;
 	return true;
 }

@@ -167,8 +167,7 @@ static size_t add_message(struct batch *b, size_t first)
 
 	if (!h)
 		return b->n;
-	if (b->n_messages == b->cap)
-		b->messages = xrealloc(b->messages, b->cap = b->cap * 2 + 4, sizeof(*b->messages));
+	GROW(b->messages, b->n_messages, b->cap, 4);
 	b->messages[b->n_messages++] = (struct message){ b->bytes.n, first };
 	element_map_name(&like->e, set);
 	mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, b->table);

@@ -12,14 +12,7 @@ static void env_set(struct env_ctx *x, struct env *env, const char *name, char *
 			return;
 		}
 	}
-	if (env->n == env->cap) {
-		size_t cap = env->cap ? env->cap * 2 : 16;
-		struct env_var *v = ARENA_ARRAY(x->a, struct env_var, cap);
-		if (env->n)
-			memcpy(v, env->v, env->n * sizeof(*v));
-		env->v = v;
-		env->cap = cap;
-	}
+	ARENA_GROW(x->a, env->v, env->n, env->cap, 16);
 	env->v[env->n++] = (struct env_var){ arena_strdup(x->a, name), value };
 }
 

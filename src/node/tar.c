@@ -71,14 +71,7 @@ static void pax(struct str text, struct arena *a, struct str *path, struct str *
 
 static void push(struct arena *a, struct tar_index *t, struct tar_entry entry)
 {
-	if (t->n == t->cap) {
-		size_t cap = t->cap ? t->cap * 2 : 64;
-		struct tar_entry *v = ARENA_ARRAY(a, struct tar_entry, cap);
-		if (t->n)
-			memcpy(v, t->v, t->n * sizeof(*v));
-		t->v = v;
-		t->cap = cap;
-	}
+	ARENA_GROW(a, t->v, t->n, t->cap, 64);
 	t->v[t->n++] = entry;
 }
 

@@ -48,14 +48,7 @@ int file_set_add_of(struct file_set *s, struct str path, struct str bytes, int m
 	}
 	if (total > SET_BYTES_MAX || s->n >= SET_FILES_MAX)
 		return err_set(e, ERR_TOO_LARGE, "a volume of objects may hold %zu MiB", SET_BYTES_MAX >> 20);
-	if (s->n == s->cap) {
-		size_t cap = s->cap ? s->cap * 2 : 8;
-		struct file_entry *v = ARENA_ARRAY(s->a, struct file_entry, cap);
-		if (s->n)
-			memcpy(v, s->v, s->n * sizeof(*v));
-		s->v = v;
-		s->cap = cap;
-	}
+	ARENA_GROW(s->a, s->v, s->n, s->cap, 8);
 	s->v[s->n++] = (struct file_entry){ arena_cstr(s->a, path), arena_str(s->a, bytes), mode, uid };
 	return 0;
 }

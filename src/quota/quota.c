@@ -32,14 +32,7 @@ void quota_set(struct quota_list *l, struct str name, struct quantity q)
 		l->items[i].q = q;
 		return;
 	}
-	if (l->n == l->cap) {
-		struct quota_amount *more = ARENA_ARRAY(l->a, struct quota_amount, MAX(l->cap * 2, (size_t)8));
-
-		if (l->n)
-			memcpy(more, l->items, l->n * sizeof(*more));
-		l->items = more;
-		l->cap = MAX(l->cap * 2, (size_t)8);
-	}
+	ARENA_GROW(l->a, l->items, l->n, l->cap, 8);
 	memmove(l->items + i + 1, l->items + i, (l->n - i) * sizeof(*l->items));
 	l->items[i] = (struct quota_amount){ arena_str(l->a, name), q };
 	l->n++;

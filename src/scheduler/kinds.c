@@ -154,10 +154,7 @@ static void enlist(struct snapshot *s, struct pod_class *k)
 	}
 	if (!k->terms)
 		return;
-	if (s->n_with_terms == s->cap_with_terms) {
-		s->cap_with_terms = s->cap_with_terms ? s->cap_with_terms * 2 : 16;
-		s->with_terms = xrealloc(s->with_terms, s->cap_with_terms, sizeof(struct pod_class *));
-	}
+	GROW(s->with_terms, s->n_with_terms, s->cap_with_terms, 16);
 	k->at = s->n_with_terms;
 	s->with_terms[s->n_with_terms++] = k;
 }
@@ -242,8 +239,7 @@ void class_put(struct snapshot *s, struct node_info *n, struct pod_info *p)
 		at->pods++;
 		return;
 	}
-	if (k->n == k->cap)
-		k->nodes = xrealloc(k->nodes, k->cap = k->cap ? k->cap * 2 : 2, sizeof(*k->nodes));
+	GROW(k->nodes, k->n, k->cap, 2);
 	k->nodes[k->n++] = (struct class_node){ n, 1 };
 }
 

@@ -25,12 +25,7 @@ static struct count *count_of(struct cycle *c, struct counts *n, struct str key)
 	for (size_t i = 0; i < n->n; i++)
 		if (n->items[i].topology == topology)
 			return &n->items[i];
-	if (n->n == n->cap) {
-		struct count *more = ARENA_ARRAY(c->a, struct count, n->cap = n->cap ? n->cap * 2 : 4);
-		if (n->n)
-			memcpy(more, n->items, n->n * sizeof(*more));
-		n->items = more;
-	}
+	ARENA_GROW(c->a, n->items, n->n, n->cap, 4);
 	n->items[n->n] = (struct count){ topology, ARENA_ARRAY(c->a, int64_t, c->s->topologies[topology].n + 1) };
 	return &n->items[n->n++];
 }

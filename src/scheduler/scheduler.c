@@ -301,13 +301,7 @@ static void add_doc(void *arg, struct doc *take)
 	struct docs *l = arg;
 
 	arena_hold(l->a, take, doc_end);
-	if (l->n == l->cap) {
-		struct doc **more = ARENA_ARRAY(l->a, struct doc *, l->cap = l->cap ? l->cap * 2 : 8);
-
-		if (l->n)
-			memcpy(more, l->v, l->n * sizeof(*more));
-		l->v = more;
-	}
+	ARENA_GROW(l->a, l->v, l->n, l->cap, 8);
 	l->v[l->n++] = take;
 }
 

@@ -217,8 +217,7 @@ static void account(struct snapshot *s, struct node_info *n, const struct pod_in
 
 void node_put(struct snapshot *s, struct node_info *n, struct pod_info *p)
 {
-	if (n->n_pods == n->cap)
-		n->pods = xrealloc(n->pods, n->cap = n->cap ? n->cap * 2 : 8, sizeof(struct pod_info *));
+	GROW(n->pods, n->n_pods, n->cap, 8);
 	n->pods[n->n_pods++] = p;
 	p->node = n;
 	account(s, n, p, 1);

@@ -49,8 +49,7 @@ static void sift(struct heap_of *h, size_t i)
 
 static void heap_put(struct heap_of *h, struct pending *p)
 {
-	if (h->n == h->cap)
-		h->v = xrealloc(h->v, h->cap = h->cap ? h->cap * 2 : 16, sizeof(struct pending *));
+	GROW(h->v, h->n, h->cap, 16);
 	h->v[h->n++] = p;
 	p->at = h->n - 1;
 	sift(h, p->at);

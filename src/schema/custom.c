@@ -225,10 +225,7 @@ static void keep_pattern(struct compile *k, struct rule_limits *l, struct val v)
 			err_copy(k->e, &e);
 		return;
 	}
-	if (c->n_patterns == c->cap_patterns) {
-		c->cap_patterns = MAX(c->cap_patterns * 2, (size_t)8);
-		c->patterns = xrealloc(c->patterns, c->cap_patterns, sizeof(struct pattern *));
-	}
+	GROW(c->patterns, c->n_patterns, c->cap_patterns, 8);
 	c->patterns[c->n_patterns++] = l->compiled;
 }
 

@@ -64,15 +64,7 @@ struct field_set *fs_put(struct arena *a, struct field_set *s, struct fs_elem e)
 		s->e[i].sub = fs_union(a, s->e[i].sub, e.sub);
 		return s;
 	}
-	if (s->n == s->cap) {
-		uint32_t cap = s->cap ? s->cap * 2 : 4;
-		struct fs_elem *more = ARENA_ARRAY(a, struct fs_elem, cap);
-
-		if (s->n)
-			memcpy(more, s->e, s->n * sizeof(*more));
-		s->e = more;
-		s->cap = cap;
-	}
+	ARENA_GROW(a, s->e, s->n, s->cap, 4);
 	memmove(&s->e[i + 1], &s->e[i], (s->n - i) * sizeof(*s->e));
 	s->e[i] = e;
 	s->n++;

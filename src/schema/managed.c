@@ -40,15 +40,7 @@ static struct entry *put(struct managers *m, struct entry e)
 		*was = e;
 		return was;
 	}
-	if (m->n == m->cap) {
-		size_t cap = m->cap ? m->cap * 2 : 8;
-		struct entry *more = ARENA_ARRAY(m->a, struct entry, cap);
-
-		if (m->n)
-			memcpy(more, m->e, m->n * sizeof(*more));
-		m->e = more;
-		m->cap = cap;
-	}
+	ARENA_GROW(m->a, m->e, m->n, m->cap, 8);
 	m->e[m->n] = e;
 	return &m->e[m->n++];
 }

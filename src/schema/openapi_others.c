@@ -425,10 +425,7 @@ static void add_piece(struct naming *g, struct oa_pieces *to, struct str name, s
 {
 	auto_buf struct buf b = BUF_INIT;
 
-	if (to->n == to->room) {
-		to->room = to->room * 2 + 32;
-		to->v = xrealloc(to->v, to->room, sizeof(*to->v));
-	}
+	GROW(to->v, to->n, to->room, 32);
 	write_renamed(g, v, &b);
 	to->v[to->n++] = (struct oa_piece){ arena_str(g->x->a, name), arena_str(g->x->a, buf_view(&b)) };
 }

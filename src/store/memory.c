@@ -82,10 +82,7 @@ static struct entry *entry_insert(struct memory *m, size_t at, struct str key)
 {
 	struct entry *t = xcalloc(1, sizeof(*t) + key.n);
 
-	if (m->n == m->cap) {
-		m->cap = m->cap ? m->cap * 2 : 64;
-		m->entries = xrealloc(m->entries, m->cap, sizeof(*m->entries));
-	}
+	GROW(m->entries, m->n, m->cap, 64);
 	memcpy(t->key, key.p, key.n);
 	t->n = key.n;
 	memmove(m->entries + at + 1, m->entries + at, (m->n - at) * sizeof(*m->entries));
@@ -259,8 +256,7 @@ static int memory_replay(void *self, int64_t after, store_on_event *on_event, vo
 
 	for (size_t i = 0; i < m->n; i++) {
 		for (struct version *v = m->entries[i]->newest; v && v->revision > after; v = v->older) {
-			if (n == cap)
-				evs = xrealloc(evs, cap = cap ? cap * 2 : 64, sizeof(*evs));
+			GROW(evs, n, cap, 64);
 			evs[n++] = (struct store_event){
 				.key = entry_key(m->entries[i]),
 				.revision = v->revision,

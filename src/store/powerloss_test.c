@@ -40,8 +40,7 @@ static void tape_add(struct action a, const void *bytes)
 		memcpy(a.bytes, bytes, (size_t)a.n);
 	}
 	pthread_mutex_lock(&tape.lock);
-	if (tape.n == tape.cap)
-		tape.v = xrealloc(tape.v, tape.cap = tape.cap ? tape.cap * 2 : 1024, sizeof(*tape.v));
+	GROW(tape.v, tape.n, tape.cap, 1024);
 	tape.v[tape.n++] = a;
 	pthread_mutex_unlock(&tape.lock);
 }

@@ -162,8 +162,7 @@ static void add(struct node_pods *p, struct str node, struct doc *pod)
 
 	if (!n)
 		map_put(p->nodes, node, n = xcalloc(1, sizeof(*n)));
-	if (n->n == n->cap)
-		n->pods = xrealloc(n->pods, n->cap = n->cap ? n->cap * 2 : 4, sizeof(*n->pods));
+	GROW(n->pods, n->n, n->cap, 4);
 	n->pods[n->n++] = (struct bound_pod){ doc_ref(pod), 0 };
 }
 
