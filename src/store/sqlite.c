@@ -135,19 +135,21 @@ static int pages_left(struct sqlite_engine *s)
 }
 
 /* The checkpoint task folds the log in pieces of a quarter of its limit. From half of the limit on it goes after every
- * commit, until for a moment it is level with the writers: then SQLite begins the log anew. One who writes alone, commit
- * after commit, seldom lets that be: his log is levelled behind his answer, when little is left. A crowd would wait for the
- * file's fsync: its log is levelled only where it outran the task, at twice the limit. */
+ * commit, until for a moment it is level with the writers: then SQLite begins the log anew. Writers seldom let that be: the
+ * log is levelled behind their answers, when little is left. One who writes alone hardly waits for it; a crowd would wait for
+ * the file's fsync: its log is levelled only at twice the limit, and with much left only at three times. */
 static bool sqlite_fold(void *self, bool alone)
 {
 	struct sqlite_engine *s = self;
-	bool half = s->wal_pages > s->wal_pages_max / 2;
-	int left = pages_left(s);
+	int most = s->wal_pages_max, left = pages_left(s);
+	bool half = s->wal_pages > most / 2;
 
-	sqlite_stand_aside(s, s->wal_pages > s->wal_pages_max && left > 0);
-	if (s->wal_pages > 2 * s->wal_pages_max || (alone && half && left <= FEW_PAGES))
+	sqlite_stand_aside(s, s->wal_pages > most && left > 0);
+	if (s->wal_pages > 3 * most)
 		return false;
-	if (!half && left <= s->wal_pages_max / 4)
+	if (alone ? half && left <= FEW_PAGES : s->wal_pages > 2 * most && left <= most / 8)
+		return false;
+	if (!half && left <= most / 4)
 		return true;
 	task_lock(&s->lock);
 	s->want_checkpoint = true;

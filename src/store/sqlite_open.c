@@ -112,12 +112,12 @@ static int set_up(const struct sqlite_engine *s, sqlite3 *db, bool writer, struc
 {
 	static const char common[] =
 		"PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA trusted_schema=0; PRAGMA cell_size_check=1;";
-	/* The log's file is never cut in ordinary work (sqlite_fold() keeps it below twice its limit, and a commit): writes
-	 * over blocks that are there are cheaper to sync than new ones. */
+	/* The log's file is never cut in ordinary work (sqlite_fold() keeps it below three times its limit, and a commit):
+	 * writes over blocks that are there are cheaper to sync than new ones, and whose commit cuts it waits for that. */
 	auto_free char *for_writer =
 		xasprintf("PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
 			  "PRAGMA cache_size=-1024; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=%" PRId64,
-			3 * s->wal_bytes);
+			4 * s->wal_bytes);
 	static const char for_reader[] = "PRAGMA cache_size=-256; PRAGMA query_only=1;";
 
 	sqlite3_busy_timeout(db, 5000);

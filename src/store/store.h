@@ -104,7 +104,7 @@ AUTO(struct store, store_close)
 
 struct store_sqlite_opts {
 	const char *path;  /* the database file; its folder exists */
-	int64_t wal_bytes; /* checkpoint before the log is this long; the log may become twice that; 0: 16 MiB */
+	int64_t wal_bytes; /* checkpoint before the log is this long; the log may become three times that; 0: 16 MiB */
 };
 /* Fails with a sentence that says what is wrong with the file and which way back there is. */
 int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e);
