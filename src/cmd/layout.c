@@ -288,8 +288,9 @@ int layout_certificates(
 	const struct pki_leaf server = {
 		.name = "server", .cn = "kube-apiserver", .sans = server_names(a, l, s), .server = true
 	};
+	/* No group: where a node says that it is, there could be this server itself. */
 	const struct pki_leaf node_client = {
-		.name = "node-client", .cn = "kube-apiserver-kubelet-client", .orgs = masters, .client = true
+		.name = "node-client", .cn = "kube-apiserver-kubelet-client", .client = true
 	};
 	const struct pki_leaf front = { .name = "front-client", .cn = "front-proxy-client", .client = true };
 	const struct pki_leaf admin = {

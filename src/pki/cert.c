@@ -114,7 +114,25 @@ static bool covers(X509 *cert, const char *const *sans)
 	return true;
 }
 
-/* true: the certificate on disk will do for a while, is of this CA and covers every wanted name */
+static bool add_subject(X509 *cert, const struct pki_leaf *leaf)
+{
+	X509_NAME *name = X509_get_subject_name(cert);
+
+	for (size_t i = 0; leaf->orgs && leaf->orgs[i]; i++)
+		if (!add_name(name, "O", leaf->orgs[i]))
+			return false;
+	return add_name(name, "CN", leaf->cn);
+}
+
+static bool has_subject(X509 *cert, const struct pki_leaf *leaf)
+{
+	auto_(X509_free) X509 *wanted = X509_new();
+
+	return add_subject(wanted, leaf) &&
+		X509_NAME_cmp(X509_get_subject_name(cert), X509_get_subject_name(wanted)) == 0;
+}
+
+/* true: the certificate on disk will do for a while, is of this CA, says who it is for and covers every wanted name */
 static bool still_good(const char *crt, const char *key_path, X509 *ca, const struct pki_leaf *leaf)
 {
 	auto_(X509_free) X509 *cert = NULL;
@@ -129,7 +147,8 @@ static bool still_good(const char *crt, const char *key_path, X509 *ca, const st
 		return false;
 	return X509_verify(cert, X509_get0_pubkey(ca)) == 1 && X509_check_private_key(cert, key) == 1 &&
 		X509_cmp_time(X509_get0_notAfter(cert), &later) > 0 &&
-		X509_cmp_time(X509_get0_notBefore(cert), NULL) < 0 && covers(cert, leaf->sans);
+		X509_cmp_time(X509_get0_notBefore(cert), NULL) < 0 && has_subject(cert, leaf) &&
+		covers(cert, leaf->sans);
 }
 
 /* The words of OpenSSL's configuration for some usages, of one extension; "" for none. */
@@ -182,16 +201,6 @@ static int load_ca(const char *dir, const char *ca_name, X509 **ret_cert, EVP_PK
 	if (pki_cert_load(crt, ret_cert, e) < 0)
 		return -e->code;
 	return pki_key_load(key, ret_key, e);
-}
-
-static bool add_subject(X509 *cert, const struct pki_leaf *leaf)
-{
-	X509_NAME *name = X509_get_subject_name(cert);
-
-	for (size_t i = 0; leaf->orgs && leaf->orgs[i]; i++)
-		if (!add_name(name, "O", leaf->orgs[i]))
-			return false;
-	return add_name(name, "CN", leaf->cn);
 }
 
 int pki_leaf(const char *ca_dir, const char *ca_name, const struct pki_leaf *leaf, bool *renewed, struct err *e)

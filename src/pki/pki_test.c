@@ -33,8 +33,9 @@ static int remove_folder(void **state)
 	return rmdir(dir);
 }
 
-static void a_leaf_is_kept_until_it_misses_a_name(void **state)
+static void a_leaf_is_kept_while_it_says_what_is_wanted(void **state)
 {
+	static const char *const team[] = { "team", NULL };
 	static const char *const few[] = { "127.0.0.1", "kubernetes", NULL };
 	static const char *const more[] = { "127.0.0.1", "kubernetes", "fd00::1", NULL };
 	struct pki_leaf leaf = { .name = "server", .cn = "kogge", .sans = few, .server = true };
@@ -51,6 +52,11 @@ static void a_leaf_is_kept_until_it_misses_a_name(void **state)
 	leaf.sans = more;
 	assert_int_equal(pki_leaf(dir, "ca", &leaf, &renewed, &e), 0);
 	assert_true(renewed);
+	leaf.orgs = team;
+	assert_int_equal(pki_leaf(dir, "ca", &leaf, &renewed, &e), 0);
+	assert_true(renewed);
+	assert_int_equal(pki_leaf(dir, "ca", &leaf, &renewed, &e), 0);
+	assert_false(renewed);
 }
 
 static void private_keys_are_private(void **state)
@@ -220,7 +226,7 @@ static void a_signed_request_has_its_names_and_usages_and_is_no_authority(void *
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_leaf_is_kept_until_it_misses_a_name),
+		cmocka_unit_test(a_leaf_is_kept_while_it_says_what_is_wanted),
 		cmocka_unit_test(private_keys_are_private),
 		cmocka_unit_test(half_a_certificate_authority_is_refused),
 		cmocka_unit_test(a_request_says_what_it_asks_for),

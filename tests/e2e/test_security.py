@@ -301,6 +301,21 @@ def check_node(kube, call):
     assert call("POST", f"{RBAC}/clusterrolebindings", {"metadata": {"name": "up"}})[0] == 403
 
 
+def test_a_node_that_names_this_server_as_itself_leads_to_nothing(spaces):
+    """Where a node is, it says itself. What we show there must be worth nothing anywhere else: not to ourselves, either."""
+    kube = spaces.kube
+    kube.create(path("nodes"), {"metadata": {"name": "liar"}})
+    kube.call("PATCH", path("nodes", None, "liar", "status"), {"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": {
+        "kubeletEndpoint": {"Port": spaces.port}}}}, kind="application/merge-patch+json")
+    kube.create(path("serviceaccounts", "here"), {"metadata": {"name": "monitor"}})
+    kube.create(f"{RBAC}/clusterroles", {"metadata": {"name": "monitor"}, "rules": [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]})
+    kube.create(f"{RBAC}/clusterrolebindings", {"metadata": {"name": "monitor"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "monitor"},
+                                                "subjects": [{"kind": "ServiceAccount", "name": "monitor", "namespace": "here"}]})
+    status, text = Caller(spaces, token=token(spaces, "monitor"))("GET", "/api/v1/nodes/liar/proxy/api/v1/namespaces/kube-system/secrets")
+    assert status == 403 and 'User \\"kube-apiserver-kubelet-client\\" cannot list' in text, (status, text[:300])
+    kube.delete(path("nodes", None, "liar"))
+
+
 # ---- certificates -----------------------------------------------------------------------------------------------------
 
 def test_certificates_that_do_not_count(spaces, tmp_path):
