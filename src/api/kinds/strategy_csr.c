@@ -66,6 +66,15 @@ static bool may(struct rq *rq, const char *verb, struct str signer)
 	return authz_allowed(rq->api, &rq->id, &at, NULL, 0);
 }
 
+/* Whether a status says something new of the certificate or the conditions, which only the signer may. */
+static bool status_says(struct val status, struct val was)
+{
+	struct val conditions = val_get(status, "conditions"), had = val_get(was, "conditions");
+
+	return !str_eq(val_str(val_get(status, "certificate")), val_str(val_get(was, "certificate"))) ||
+		((val_len(conditions) || val_len(had)) && !val_equal(conditions, had));
+}
+
 int csr_admit(struct rq *rq, struct val csr, struct val old, struct err *e)
 {
 	struct str signer = val_str(val_path(old, "spec.signerName")), name = rq->name;
@@ -76,13 +85,8 @@ int csr_admit(struct rq *rq, struct val csr, struct val old, struct err *e)
 		return admit_forbid(rq, name, e,
 			arena_printf(rq->a, "user not permitted to approve requests with signerName \"%.*s\"",
 				STR_ARG(signer)));
-	if (!str_is(rq->sub, "status"))
-		return 0;
-	bool signs = !str_eq(
-		     val_str(val_path(csr, "status.certificate")), val_str(val_path(old, "status.certificate"))),
-	     fails = val_has(val_find(val_path(csr, "status.conditions"), "type", STR("Failed"))) &&
-		!val_has(val_find(val_path(old, "status.conditions"), "type", STR("Failed")));
-	if ((signs || fails) && !may(rq, "sign", signer))
+	if (str_is(rq->sub, "status") && status_says(val_get(csr, "status"), val_get(old, "status")) &&
+		!may(rq, "sign", signer))
 		return admit_forbid(rq, name, e,
 			arena_printf(rq->a, "user not permitted to sign requests with signerName \"%.*s\"",
 				STR_ARG(signer)));
@@ -91,16 +95,19 @@ int csr_admit(struct rq *rq, struct val csr, struct val old, struct err *e)
 
 /* ---- prepare --------------------------------------------------------------------------------- */
 
+/* Approvers believe it: nothing stays of what the asker says of himself. */
 static void note_who(struct rq *rq, struct node *spec)
 {
-	struct node *groups = node_list(rq->a);
+	static const char *const facts[] = { "username", "uid", "groups", "extra" };
+	struct node *who = identity_node_tree(rq->a, &rq->id);
 
-	node_setc(spec, "username", node_str(rq->a, rq->id.user));
-	if (rq->id.uid.n)
-		node_setc(spec, "uid", node_str(rq->a, rq->id.uid));
-	for (size_t i = 0; i < rq->id.n_groups; i++)
-		node_add(groups, node_str(rq->a, rq->id.groups[i]));
-	node_setc(spec, "groups", groups);
+	for (size_t i = 0; i < ARRAY_LEN(facts); i++) {
+		struct node *fact = node_getc(who, facts[i]);
+
+		node_delc(spec, facts[i]);
+		if (fact)
+			node_setc(spec, facts[i], fact);
+	}
 }
 
 /* An approver writes conditions and nothing else; times that it leaves out are now. */
