@@ -155,7 +155,7 @@ static void set_element(struct compile *k, struct schema_type *t, struct val v)
 {
 	struct schema_field *f;
 
-	t->element = val_kind(v) == VAL_MAP ? type_of(k, v, false) : &leaf_any;
+	t->element = val_kind(v) == VAL_MAP ? type_of(k, v, false) : &null_any; /* of which nothing is said */
 	if (t->element->kind != SCHEMA_LIST && t->element->kind != SCHEMA_MAP)
 		return;
 	f = ARENA_NEW(k->a, struct schema_field);

@@ -46,6 +46,7 @@ static const char schema[] = "{\"type\":\"object\",\"required\":[\"spec\"],\"pro
 			     "\"gone\":{\"type\":\"string\",\"nullable\":true,\"default\":\"x\"},"
 			     "\"mode\":{\"type\":\"string\",\"enum\":[\"on\",\"off\"]},"
 			     "\"map\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}},"
+			     "\"any\":{\"type\":\"object\",\"additionalProperties\":true},"
 			     "\"free\":{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true,"
 			     "\"properties\":{\"known\":{\"type\":\"object\"}}},"
 			     "\"pod\":{\"type\":\"object\",\"x-kubernetes-embedded-resource\":true,\"x-kubernetes-"
@@ -83,6 +84,13 @@ static void prunes_and_defaults(void **state)
 		{ "{\"spec\":{\"cron\":\"1\",\"what\":1}}", "{\"spec\":{\"cron\":\"1\",\"gone\":\"x\",\"n\":3}}" },
 		{ "{\"spec\":{\"cron\":\"1\",\"n\":null,\"gone\":null}}",
 			"{\"spec\":{\"cron\":\"1\",\"n\":3,\"gone\":null}}" },
+		{ "{\"spec\":{\"cron\":null,\"gone\":null,\"n\":1,\"port\":null,\"map\":{\"a\":1,\"b\":null},"
+		  "\"list\":null,\"any\":{\"c\":null},\"free\":{\"known\":null,\"x\":null}},\"metadata\":null}",
+			"{\"spec\":{\"gone\":null,\"n\":1,\"map\":{\"a\":1},\"any\":{\"c\":null},"
+			"\"free\":{\"x\":null}}}" },
+		{ "{\"spec\":{\"cron\":\"1\",\"gone\":null,\"n\":1,\"list\":[null,{\"name\":\"a\",\"v\":null}]}}",
+			"{\"spec\":{\"cron\":\"1\",\"gone\":null,\"n\":1,\"list\":[null,{\"name\":\"a\",\"v\":7}]}}" },
+		{ "{\"spec\":null}", "{}" },
 		{ "{\"spec\":{\"gone\":\"\",\"n\":0,\"free\":{\"x\":{\"y\":1},\"known\":{\"z\":1}}}}",
 			"{\"spec\":{\"gone\":\"\",\"n\":0,\"free\":{\"x\":{\"y\":1},\"known\":{}}}}" },
 		{ "{\"spec\":{\"gone\":\"\",\"n\":0,\"list\":[{\"name\":\"a\",\"q\":1}]}}",
