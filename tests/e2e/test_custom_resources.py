@@ -269,6 +269,59 @@ def test_a_webhook_converts(kube, tmp_path):
     hook.end()
 
 
+def answer_of(review, **response):
+    return {"apiVersion": review["apiVersion"], "kind": "ConversionReview", "response": {"uid": review["request"]["uid"], **response}}
+
+
+def converted(review, **metadata):
+    objects = [{**o, "apiVersion": review["request"]["desiredAPIVersion"], "metadata": {**o["metadata"], **metadata}} for o in review["request"]["objects"]]
+    return answer_of(review, convertedObjects=objects, result={"status": "Success"})
+
+
+def test_a_bad_conversion_is_told(kube, tmp_path):
+    answers = []
+    hook = Hook(str(tmp_path), lambda path, review: answers[-1](review))
+    conversion = {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1beta1", "v1"], "clientConfig": {
+        "url": f"https://127.0.0.1:{hook.port}/convert", "caBundle": hook.bundle}}}
+    define(kube, definition("crontabs", "CronTab", version(properties=CRON), version("v2", False, CRON), conversion=conversion))
+    kube.create(where("crontabs", "default"), {**cron("a"), "metadata": {"name": "a", "labels": {"old": "1"}}})
+    at2 = where("crontabs", "default", "a", "v2")
+
+    def told(answer, review_version="v1"):
+        kube.patch(f"{CRDS}/crontabs.{GROUP}", {"spec": {"conversion": {"webhook": {"conversionReviewVersions": [review_version]}}}})
+        answers.append(answer)
+        with pytest.raises(ApiError) as e:
+            kube.get(at2)
+        assert e.value.code == 500
+        head, _, said = e.value.status["message"].partition(f"conversion webhook for {GROUP}/v1, Kind=CronTab ")
+        assert not head
+        return said
+    answers.append(lambda review: converted(review, labels={"new": "2"}, annotations=None, creationTimestamp="2001-01-01T00:00:00Z", finalizers=["no"]))
+    made = kube.get(at2)["metadata"]
+    assert made["labels"] == {"new": "2"} and not made["creationTimestamp"].startswith("2001") and "finalizers" not in made
+    assert told(lambda r: answer_of(r, result={"status": "Failure", "message": "no way"})) == "failed: no way"
+    assert told(lambda r: answer_of(r, result={"status": "Failed"})) == "failed: response.result.status was 'Failed', not 'Success'"
+    assert told(lambda r: {**converted(r), "response": None}) == "failed: no response provided"
+    assert told(lambda r: {**converted(r), "kind": "Review"}).startswith(
+        "failed: expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got apiextensions.k8s.io/v1, Kind=Review")
+    assert told(lambda r: {**converted(r), "response": {**converted(r)["response"], "uid": "other"}}).endswith(', got "other"')
+    assert told(lambda r: answer_of(r, convertedObjects=[], result={"status": "Success"})) == "returned 0 objects, expected 1"
+    assert told(lambda r: converted(r, name="b")) == "returned invalid object: must have the same name: a != b"
+    assert told(lambda r: converted(r, uid="u")).startswith("returned invalid object: must have the same UID: ")
+    same = {"status": "Success"}
+    assert told(lambda r: answer_of(r, convertedObjects=r["request"]["objects"], result=same)) == \
+        f"returned invalid object at index 0: invalid groupVersion (expected {GROUP}/v2, received {GROUP}/v1)"
+    hook.end()
+
+
+def test_a_null_stands_for_nothing(kube):
+    define(kube, definition("crontabs", "CronTab", version(properties={**CRON, "size": {"type": "integer", "nullable": True}})))
+    at = where("crontabs", "default")
+    made = kube.create(at, {**cron("a", cron=None, list=None, replicas=None, size=None), "status": None})  # as programs in Go write what they leave out
+    assert made["spec"] == {"replicas": 1, "size": None} and "status" not in made
+    assert kube.call("PUT", at + "/a", {**made, "spec": {"list": [{"name": "x", "v": None}]}})["spec"] == {"replicas": 1, "list": [{"name": "x"}]}
+
+
 def test_namespace_and_owner_take_them_along(kube):
     define(kube, definition("crontabs", "CronTab", version()))
     kube.create("/api/v1/namespaces", {"metadata": {"name": "for-custom"}})

@@ -1,9 +1,12 @@
 /* Objects of custom kinds in another version: under another apiVersion, or as a webhook makes them. */
 #include "api/custom/custom.h"
 #include "api/relay/outgoing.h"
+#include <stdarg.h>
+#include <stdio.h>
 
 #define LOG_MODULE "crd"
 #define WEBHOOK_MS 30000
+#define API_GROUP "apiextensions.k8s.io"
 
 /* n in the form of row res: unknown fields go, defaults come. */
 static int shape(struct arena *a, const struct resource *res, struct node *n, struct err *e)
@@ -17,85 +20,151 @@ static int shape(struct arena *a, const struct resource *res, struct node *n, st
 
 /* ---- the webhook ----------------------------------------------------------------------------- */
 
-static int failed(const struct custom *c, struct val from, const char *why, struct err *e)
+/* One question to the webhook: objects (n) in the form that they have, wanted in that of row res. */
+struct question {
+	const struct custom *c;
+	const struct resource *res;
+	struct arena *a;
+	const struct val *objects;
+	size_t n;
+	const char *version; /* of the ConversionReview */
+	char uid[UUID_TEXT_MAX];
+};
+
+/* "conversion webhook for stable.example.com/v1, Kind=CronTab failed: " and why */
+static int failed(const struct question *q, struct err *e, const char *fmt, ...) PRINTF(3, 4);
+static int failed(const struct question *q, struct err *e, const char *fmt, ...)
 {
-	return err_set(e, ERR_INTERNAL, "conversion webhook for %.*s, Kind=%s failed: %s", STR_ARG(val_str(from)),
-		c->def.kind, why);
+	char why[ERR_MESSAGE_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	return err_set(e, ERR_INTERNAL, "conversion webhook for %.*s, Kind=%s %s",
+		STR_ARG(val_str(val_get(q->objects[0], "apiVersion"))), q->c->def.kind, why);
 }
 
-static struct doc *question(struct arena *a, const struct resource *res, struct node *objects, const char *uid)
+/* The first of the versions it reads that we write. */
+static const char *review_version(struct val hook)
 {
-	return node_publish(node_pack(a,
-		"{kind:'ConversionReview', apiVersion:'apiextensions.k8s.io/v1', request:{uid:s, desiredAPIVersion:s, "
-		"objects:o}}",
-		uid, res->api_version, objects));
+	for (struct val_iter it = val_iter(val_get(hook, "conversionReviewVersions")); val_next(&it);)
+		if (val_is(it.val, "v1beta1"))
+			return "v1beta1";
+		else if (val_is(it.val, "v1"))
+			break;
+	return "v1";
 }
 
-static int ask(struct rq *rq, const struct custom *c, struct arena *a, struct doc *q, struct doc **ret, struct err *e)
+static struct doc *question_doc(const struct question *q)
 {
-	auto_(doc_unref) struct doc *crd = custom_crd(c);
+	struct node *list = node_list(q->a);
+
+	for (size_t i = 0; i < q->n; i++)
+		node_add(list, node_from(q->a, q->objects[i]));
+	return node_publish(node_pack(q->a,
+		"{kind:'ConversionReview', apiVersion:o, request:{uid:s, desiredAPIVersion:s, objects:o}}",
+		node_strf(q->a, API_GROUP "/%s", q->version), q->uid, q->res->api_version, list));
+}
+
+static int ask(struct rq *rq, struct question *q, struct doc **ret, struct err *e)
+{
+	auto_(doc_unref) struct doc *crd = custom_crd(q->c), *body = NULL;
 	struct val hook = crd ? doc_get(crd, "spec.conversion.webhook") : VAL_NONE;
 	const struct http_header h[] = { { STR("content-type"), STR("application/json") },
 		{ STR("accept"), STR("application/json") } };
 	struct outgoing_request r = { .method = "POST",
+		.path_query = STR("?timeout=30s"),
 		.headers = h,
 		.n_headers = 2,
-		.body = doc_text(q),
 		.answer_max = (size_t)32 << 20,
 		.timeout_ms = WEBHOOK_MS };
 	struct outgoing_target t;
 	struct http_reply answer = { 0 };
 	int rc;
 
-	if ((rc = outgoing_target_of(a, val_get(hook, "clientConfig"), &t, e)) < 0 ||
-		(rc = outgoing_call(c->api, rq, &t, &r, &answer, e)) < 0)
-		return err_wrap(e, "conversion webhook for %s failed: Post \"%.*s?timeout=30s\"", c->def.kind,
-			STR_ARG(outgoing_url(a, &t)));
+	q->version = review_version(hook);
+	body = question_doc(q);
+	r.body = doc_text(body);
+	if ((rc = outgoing_target_of(q->a, val_get(hook, "clientConfig"), &t, e)) < 0 ||
+		(rc = outgoing_call(q->c->api, rq, &t, &r, &answer, e)) < 0)
+		return err_wrap(e, "conversion webhook for %.*s, Kind=%s failed: Post \"%.*s?timeout=30s\"",
+			STR_ARG(val_str(val_get(q->objects[0], "apiVersion"))), q->c->def.kind,
+			STR_ARG(outgoing_url(q->a, &t)));
 	if (answer.status != 200)
-		rc = err_set(e, ERR_INTERNAL, "conversion webhook for %s failed: the server answered %d", c->def.kind,
-			answer.status);
+		rc = failed(q, e, "failed: the server answered %d", answer.status);
 	else if ((rc = doc_parse(buf_view(&answer.body), ret, e)) < 0)
-		err_wrap(e, "conversion webhook for %s failed: its answer", c->def.kind);
+		rc = failed(q, e, "failed: its answer is not JSON");
 	http_reply_fini(&answer);
 	return rc;
 }
 
-/* A converted object may change nothing of its identity, and labels and annotations only of its metadata. */
-static int check_converted(
-	const struct custom *c, const struct resource *res, struct val was, struct val now, struct err *e)
+static int check_answer(const struct question *q, struct doc *answer, struct err *e)
 {
-	static const char *const fixed[] = { "name", "namespace", "uid", "resourceVersion", "creationTimestamp",
-		"deletionTimestamp" };
-	struct val from = val_get(was, "apiVersion"), m = val_get(now, "metadata"), old = val_get(was, "metadata");
+	struct val response = doc_get(answer, "response"), result = val_get(response, "result");
+	struct str version = doc_str(answer, "apiVersion"), kind = doc_str(answer, "kind"),
+		   message = val_str(val_get(result, "message"));
+	bool v1 = !strcmp(q->version, "v1");
+	size_t n = val_len(val_get(response, "convertedObjects"));
 
-	if (!val_is(val_get(now, "apiVersion"), res->api_version))
-		return failed(c, from, "invalid groupVersion of a converted object", e);
-	if (!val_is(val_get(now, "kind"), res->def.kind))
-		return failed(c, from, "invalid kind of a converted object", e);
-	for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
-		struct val x = val_get(old, fixed[i]), y = val_get(m, fixed[i]);
-
-		if ((val_has(x) || val_has(y)) && !val_equal(x, y) && strcmp(fixed[i], "resourceVersion") != 0)
-			return failed(c, from,
-				"a converted object has other metadata than labels and annotations changed", e);
-	}
-	return 0;
+	if (v1 && (!str_is(version, API_GROUP "/v1") || !str_is(kind, "ConversionReview")))
+		return failed(q, e,
+			"failed: expected webhook response of " API_GROUP "/v1, Kind=ConversionReview, got %.*s, "
+			"Kind=%.*s",
+			STR_ARG(version), STR_ARG(kind));
+	if (val_kind(response) != VAL_MAP)
+		return failed(q, e, "failed: no response provided");
+	if (v1 && !val_is(val_get(response, "uid"), q->uid))
+		return failed(q, e, "failed: expected response.uid=\"%s\", got \"%.*s\"", q->uid,
+			STR_ARG(val_str(val_get(response, "uid"))));
+	if (!val_is(val_get(result, "status"), "Success") && message.n)
+		return failed(q, e, "failed: %.*s", STR_ARG(message));
+	if (!val_is(val_get(result, "status"), "Success"))
+		return failed(q, e, "failed: response.result.status was '%.*s', not 'Success'",
+			STR_ARG(val_str(val_get(result, "status"))));
+	return n == q->n ? 0 : failed(q, e, "returned %zu objects, expected %zu", n, q->n);
 }
 
-static int check_answer(
-	const struct custom *c, struct doc *answer, const char *uid, struct val from, size_t n, struct err *e)
+/* What a converted object must keep of the one that was sent; the rest of its metadata is put back. */
+static const char *changed_identity(struct arena *a, struct val was, struct val now)
 {
-	struct val result = doc_get(answer, "response.result");
-	struct str message = val_str(val_get(result, "message"));
+	static const char *const fixed[][2] = { { "name", "name" }, { "namespace", "namespace" }, { "uid", "UID" } };
+	struct val m = val_get(now, "metadata"), old = val_get(was, "metadata");
 
-	if (!val_is(doc_get(answer, "response.uid"), uid))
-		return failed(c, from, "expected response.uid to be the request's", e);
-	if (!val_is(val_get(result, "status"), "Success"))
-		return err_set(e, ERR_INTERNAL, "conversion webhook for %.*s, Kind=%s failed: %.*s",
-			STR_ARG(val_str(from)), c->def.kind,
-			STR_ARG(message.n ? message : STR("the webhook gave no reason")));
-	if (val_len(doc_get(answer, "response.convertedObjects")) != n)
-		return failed(c, from, "the webhook returned another number of objects than it was sent", e);
+	for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
+		struct str x = val_str(val_get(old, fixed[i][0])), y = val_str(val_get(m, fixed[i][0]));
+
+		if (!str_eq(x, y))
+			return arena_printf(
+				a, "must have the same %s: %.*s != %.*s", fixed[i][1], STR_ARG(x), STR_ARG(y));
+	}
+	return NULL;
+}
+
+static const char *wrong_form(const struct question *q, struct val now)
+{
+	struct str version = val_str(val_get(now, "apiVersion")), kind = val_str(val_get(now, "kind"));
+
+	if (!str_is(version, q->res->api_version))
+		return arena_printf(q->a, "invalid groupVersion (expected %s, received %.*s)", q->res->api_version,
+			STR_ARG(version));
+	if (!str_is(kind, q->res->def.kind))
+		return arena_printf(q->a, "invalid kind (expected %s, received %.*s)", q->res->def.kind, STR_ARG(kind));
+	return NULL;
+}
+
+static int check_converted(const struct question *q, size_t i, struct val now, struct err *e)
+{
+	const char *form = wrong_form(q, now), *changed = form ? form : changed_identity(q->a, q->objects[i], now);
+	bool one = q->n == 1;
+
+	if (changed && one)
+		return failed(q, e, "returned invalid object%s: %s", form ? " at index 0" : "", changed);
+	if (changed)
+		return failed(q, e, "returned invalid converted object at index %zu: %s", i, changed);
+	if (val_kind(val_get(now, "metadata")) != VAL_MAP)
+		return failed(q, e, "returned invalid metadata%s: missing metadata in converted object",
+			one ? "" : arena_printf(q->a, " in object at index %zu", i));
 	return 0;
 }
 
@@ -121,27 +190,19 @@ static struct node *with_metadata(struct arena *a, struct val was, struct val no
 static int by_webhook(struct rq *rq, const struct resource *res, struct arena *a, const struct val *objects, size_t n,
 	struct node **ret, struct err *e)
 {
-	const struct custom *c = res->custom;
-	struct node *list = node_list(a);
-	struct doc *q, *answer = NULL;
-	char uid[UUID_TEXT_MAX];
+	struct question q = { .c = res->custom, .res = res, .a = a, .objects = objects, .n = n };
+	struct doc *answer = NULL;
 	int rc;
 
-	rand_uuid(uid);
-	for (size_t i = 0; i < n; i++)
-		node_add(list, node_from(a, objects[i]));
-	q = question(a, res, list, uid);
-	rc = ask(rq, c, a, q, &answer, e);
-	doc_unref(q);
-	if (rc < 0)
+	rand_uuid(q.uid);
+	if ((rc = ask(rq, &q, &answer, e)) < 0)
 		return rc;
 	doc_hold(a, answer);
-	if ((rc = check_answer(c, answer, uid, val_get(objects[0], "apiVersion"), n, e)) < 0)
-		return rc;
+	rc = check_answer(&q, answer, e);
 	for (size_t i = 0; i < n && rc >= 0; i++) {
 		struct val now = val_at(doc_get(answer, "response.convertedObjects"), i);
 
-		if ((rc = check_converted(c, res, objects[i], now, e)) < 0)
+		if ((rc = check_converted(&q, i, now, e)) < 0)
 			break;
 		ret[i] = with_metadata(a, objects[i], now);
 		rc = shape(a, res, ret[i], e);
@@ -213,6 +274,22 @@ int custom_list_as_served(struct rq *rq, struct doc **docs, size_t n, struct err
 		doc_hold(rq->a, docs[where[i]]);
 	}
 	return rc;
+}
+
+int custom_as(struct rq *rq, struct node *object, const struct resource *to, struct node **ret, struct err *e)
+{
+	struct doc *d;
+	struct val v;
+
+	if (!to->custom->webhook) {
+		*ret = node_copy(rq->a, object);
+		node_setc(*ret, "apiVersion", node_c(rq->a, to->api_version));
+		return 0;
+	}
+	d = node_publish(object);
+	doc_hold(rq->a, d);
+	v = doc_root(d);
+	return by_webhook(rq, to, rq->a, &v, 1, ret, e);
 }
 
 int custom_as_stored(struct rq *rq, struct node *object, struct node **ret, struct err *e)

@@ -40,6 +40,8 @@ int custom_as_served(struct rq *rq, const struct resource *res, struct doc *take
 int custom_loaded(const struct resource *stored, struct doc **d, struct err *e);
 /* Several at once: one question to the webhook. docs are replaced, held by the arena of rq. */
 int custom_list_as_served(struct rq *rq, struct doc **docs, size_t n, struct err *e);
+/* A copy of object as row `to` has it, with all fields that it has: what its schema does not know goes when it is stored. */
+int custom_as(struct rq *rq, struct node *object, const struct resource *to, struct node **ret, struct err *e);
 /* The form to store of an object in rq's version. */
 int custom_as_stored(struct rq *rq, struct node *object, struct node **ret, struct err *e);
 
