@@ -92,6 +92,10 @@ void read_watch(struct rq *rq);
 struct doc *doc_as_served(struct arena *a, const struct resource *res, struct doc *take_d);
 /* The same, and says why a conversion failed; then d has ended. */
 int doc_served(struct rq *rq, struct doc *take_d, struct doc **ret, struct err *e);
+/* n, in the form of row `from`, in that of row `to` of the same resource: a copy in rq->a, or n itself where there is nothing
+ * to do. Nothing is taken away from it. Fails: what a conversion webhook failed with. */
+int node_served(struct rq *rq, struct node *n, const struct resource *from, const struct resource *to,
+	struct node **ret, struct err *e);
 struct str cache_key(struct arena *a, const struct resource *r, struct str ns, struct str name);
 int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e);
 

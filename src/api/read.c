@@ -42,6 +42,22 @@ int doc_served(struct rq *rq, struct doc *take_d, struct doc **ret, struct err *
 	return 0;
 }
 
+int node_served(struct rq *rq, struct node *n, const struct resource *from, const struct resource *to,
+	struct node **ret, struct err *e)
+{
+	*ret = n;
+	if (from == to || !n)
+		return 0;
+	if (to->custom)
+		return custom_as(rq, n, to, ret, e);
+	*ret = node_copy(rq->a, n);
+	if (from->stored != from && from->def.to_stored)
+		from->def.to_stored(rq->a, *ret);
+	if (to->stored != to && to->def.from_stored)
+		to->def.from_stored(rq->a, *ret);
+	return 0;
+}
+
 int check_revision(struct rq *rq, struct str rv, int64_t *ret, struct err *e)
 {
 	uint64_t u = 0;

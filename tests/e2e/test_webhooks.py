@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from kube import ApiError, path, until
+import custom
 from webhook_server import Hook, configuration, patch
 
 CONFIGS = {"MutatingWebhookConfiguration": "mutatingwebhookconfigurations", "ValidatingWebhookConfiguration": "validatingwebhookconfigurations"}
@@ -75,6 +76,16 @@ def test_a_refusal_is_the_answer(server, hooks):
     assert asked["userInfo"]["groups"] and asked["oldObject"] is None and asked["dryRun"] is False and asked["options"]["kind"] == "CreateOptions"
 
 
+def test_a_refusal_tells_which_fields_are_wrong(server, hooks):
+    causes = [{"reason": "FieldValueInvalid", "message": "Invalid value: 1: no", "field": "data.k"}]
+    details = {"name": "n", "group": "g", "kind": "K", "causes": causes, "retryAfterSeconds": 3}
+    hooks.validating("details", hooks.serve(lambda r: {"allowed": False, "status": {
+        "code": 422, "reason": "Invalid", "message": "K n is invalid", "details": {**details, "odd": 1}}}).url())
+    with pytest.raises(ApiError) as e:
+        config_map(server, "wrong")
+    assert e.value.code == 422 and e.value.status["reason"] == "Invalid" and e.value.status["details"] == details
+
+
 def test_updates_and_deletions_show_the_old_object(server, hooks):
     hook = hooks.serve(lambda r: {"allowed": r["operation"] != "DELETE"})
     config_map(server, "aging", data={"k": "1"})
@@ -138,6 +149,88 @@ def test_equivalent_versions_are_converted(server, hooks):
     asked = next(r for r in hook.seen if r["name"] == "e1")
     assert asked["kind"]["group"] == "events.k8s.io" and asked["requestKind"]["group"] == "" and asked["object"]["note"] == "hello"
     assert made["message"] == "hello" and made["metadata"]["labels"] == {"seen": "v1"}
+
+
+def convert_thing(_path, review):
+    """Between spec.both and spec.one, spec.two; as a program in Go answers: with a creationTimestamp in any case."""
+    want, out = review["request"]["desiredAPIVersion"], []
+    for o in review["request"]["objects"]:
+        spec = o["spec"]
+        spec = dict(zip(("one", "two"), spec["both"].split("-"))) if want.endswith("v2") else {"both": spec["one"] + "-" + spec["two"]}
+        out.append({**o, "apiVersion": want, "spec": spec, "metadata": {"creationTimestamp": None, **o["metadata"]}})
+    return {"apiVersion": review["apiVersion"], "kind": "ConversionReview",
+            "response": {"uid": review["request"]["uid"], "convertedObjects": out, "result": {"status": "Success"}}}
+
+
+@pytest.fixture
+def things(server, tmp_path):
+    text, made = {"type": "string"}, []
+
+    def define(*versions, **spec):
+        server.kube.create(custom.CRDS, custom.definition("things", "Thing", *versions, **spec))
+        name = f"{custom.CRDS}/things.{custom.GROUP}"
+        until(lambda: custom.condition(server.kube.get(name), "Established").get("status") == "True", 10, "established")
+
+    class Things:
+        def unconverted(self):
+            define(custom.version(properties={"both": text, "kept": text}), custom.version("v2", False, {"both": text, "seen": text}))
+
+        def converted(self):
+            made.append(custom.Hook(str(tmp_path), convert_thing))
+            client = {"url": f"https://127.0.0.1:{made[0].port}/", "caBundle": made[0].bundle}
+            define(custom.version(properties={"both": text}), custom.version("v2", False, {"one": text, "two": text}),
+                   conversion={"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": client}})
+            return made[0]
+
+        def create(self, name, **spec):
+            return server.kube.create(custom.where("things", "default"), {"kind": "Thing", "apiVersion": f"{custom.GROUP}/v1", "metadata": {"name": name}, "spec": spec})
+    yield Things()
+    if server.kube.get(custom.CRDS)["items"]:
+        server.kube.delete(f"{custom.CRDS}/things.{custom.GROUP}")
+    until(lambda: not server.kube.get(custom.CRDS)["items"], 20, "the definition is gone")
+    for hook in made:
+        hook.end()
+
+
+V2_OF_THINGS = {"resources": ("things",), "groups": (custom.GROUP,), "versions": ("v2",), "operations": ("CREATE", "UPDATE", "DELETE")}
+
+
+def test_a_custom_object_is_shown_in_the_version_of_the_rule(server, hooks, things):
+    things.unconverted()
+    hook = hooks.serve(lambda r: patch({"op": "add", "path": "/metadata/labels", "value": {"seen": r["object"]["apiVersion"].rpartition("/")[2]}}))
+    hooks.mutating("v2-only", hook.url(), **V2_OF_THINGS)
+    made = things.create("a", both="x", kept="y")
+    asked = hook.seen[-1]
+    assert asked["object"]["apiVersion"] == f"{custom.GROUP}/v2" and asked["kind"]["version"] == "v2" and asked["requestKind"]["version"] == "v1"
+    assert made["apiVersion"] == f"{custom.GROUP}/v1" and made["metadata"]["labels"] == {"seen": "v2"}
+    assert made["spec"] == {"both": "x", "kept": "y"}  # what v2 does not know is not lost
+
+
+def test_a_custom_object_is_converted_for_a_rule(server, hooks, things):
+    converts = things.converted()
+    hook = hooks.serve(lambda r: patch({"op": "replace", "path": "/spec/two", "value": "changed"}) if r["operation"] != "DELETE" else {"allowed": True})
+    checks = hooks.serve(lambda r: {"allowed": True})
+    hooks.mutating("changes", hook.url(), **V2_OF_THINGS)
+    hooks.validating("checks", checks.url(), **V2_OF_THINGS)
+    assert things.create("a", both="x-y")["spec"] == {"both": "x-changed"}
+    assert hook.seen[-1]["object"]["spec"] == {"one": "x", "two": "y"} and checks.seen[-1]["object"]["spec"] == {"one": "x", "two": "changed"}
+    at = custom.where("things", "default", "a")
+    assert server.kube.patch(at, {"spec": {"both": "z-y"}})["spec"] == {"both": "z-changed"}
+    assert hook.seen[-1]["oldObject"]["spec"] == {"one": "x", "two": "changed"} and hook.seen[-1]["oldObject"]["apiVersion"].endswith("/v2")
+    converts.status = 500
+    assert "Internal error occurred: conversion webhook for stable.example.com/v1, Kind=Thing failed" in refused(500, things.create, "b")
+    converts.status = 200
+    server.kube.delete(at)
+    assert checks.seen[-1]["operation"] == "DELETE" and checks.seen[-1]["oldObject"]["spec"] == {"one": "z", "two": "changed"}
+
+
+def test_a_definition_goes_without_its_webhook(server, hooks, things):
+    things.unconverted()
+    things.create("a")
+    hooks.validating("gone-before", {"url": "https://127.0.0.1:9/"}, **V2_OF_THINGS)
+    assert "failed calling webhook" in refused(500, server.kube.delete, custom.where("things", "default", "a"))
+    server.kube.delete(f"{custom.CRDS}/things.{custom.GROUP}")
+    until(lambda: not server.kube.get(custom.CRDS)["items"], 20, "the definition is gone")
 
 
 def test_failure_policy_and_timeouts(server, hooks):

@@ -45,13 +45,14 @@ static int apply_patch(const struct review *r, const struct hook *h, struct doc 
 			"Internal error occurred: admission webhook \"%.*s\" attempted to modify the object, which is "
 			"not supported for this operation",
 			STR_ARG(h->name));
-	struct node *n = node_copy(rq->a, webhook_convert(rq->a, *object, rq->res, h->as));
+	struct node *n = node_copy(rq->a, h->object);
 	if ((rc = patch_json(rq->a, &n, doc_root(patch), COPY_MAX, e)) < 0) {
 		err_wrap(e, "Internal error occurred: webhook \"%.*s\": its patch does not apply", STR_ARG(h->name));
 		e->code = ERR_INTERNAL;
 		return -ERR_INTERNAL;
 	}
-	n = webhook_convert(rq->a, n, h->as, rq->res);
+	if ((rc = node_served(rq, n, h->as, rq->res, &n, e)) < 0)
+		return rc;
 	if ((rc = decode_node(rq, type, n, false, e)) < 0) {
 		e->code = ERR_INTERNAL;
 		return err_wrap(e, "Internal error occurred: webhook \"%.*s\": after its patch the object is malformed",
@@ -67,8 +68,10 @@ static int ask_one(struct review *r, struct hook *h, bool *changed, struct err *
 {
 	char uid[UUID_TEXT_MAX];
 	struct verdict v;
-	int rc;
+	int rc = webhook_forms(r, h, e);
 
+	if (rc < 0)
+		return rc;
 	rand_uuid(uid);
 	webhook_call(r->rq->api, r->rq, h, webhook_request(r->rq->a, r, h, uid), uid, r->rq->dry_run, &v);
 	rc = webhook_settle(r->rq, h, r->operation, &v, e);
@@ -183,6 +186,8 @@ static int validate_all(struct review *r, struct err *e)
 		bool fits;
 		int rc = webhook_matches(r, &hooks[i], &fits, e);
 
+		if (rc >= 0 && fits)
+			rc = webhook_forms(r, &hooks[i], e);
 		if (rc < 0)
 			return rc;
 		if (!fits)

@@ -17,6 +17,7 @@ struct hook {
 	struct val def; /* MutatingWebhook or ValidatingWebhook; its configuration is held by the request's arena */
 	struct str name;
 	const struct resource *as; /* the form in which it wants the object */
+	struct node *object, *old; /* of the review, in that form */
 	bool mutating, again, called;
 };
 /* All hooks of one sort in calling order, matched or not. */
@@ -32,6 +33,8 @@ struct verdict {
 	struct doc *response; /* own; NULL: none */
 	double took_s;
 };
+/* Sets h->object and h->old. Fails: a conversion webhook. */
+int webhook_forms(const struct review *r, struct hook *h, struct err *e);
 /* What is sent; in a. */
 struct str webhook_request(struct arena *a, const struct review *r, const struct hook *h, const char *uid);
 /* Blocks. rq NULL: the caller has given its lane away itself. */
@@ -39,6 +42,3 @@ void webhook_call(struct api *api, struct rq *rq, const struct hook *h, struct s
 	struct verdict *ret);
 /* Warnings and audit annotations go to rq; a refusal becomes rq's answer. 0: go on. */
 int webhook_settle(struct rq *rq, const struct hook *h, const char *operation, struct verdict *v, struct err *e);
-
-/* The object in another served form of the same resource: a copy, or n itself when it is the same. */
-struct node *webhook_convert(struct arena *a, struct node *n, const struct resource *from, const struct resource *to);

@@ -5,16 +5,17 @@
 
 /* ---- there ----------------------------------------------------------------------------------- */
 
-struct node *webhook_convert(struct arena *a, struct node *n, const struct resource *from, const struct resource *to)
+int webhook_forms(const struct review *r, struct hook *h, struct err *e)
 {
-	if (from == to || !n)
-		return n;
-	n = node_copy(a, n);
-	if (from->stored != from && from->def.to_stored)
-		from->def.to_stored(a, n);
-	if (to->stored != to && to->def.from_stored)
-		to->def.from_stored(a, n);
-	return n;
+	int rc = node_served(r->rq, r->object, r->rq->res, h->as, &h->object, e);
+
+	if (rc >= 0)
+		rc = node_served(r->rq, r->old, r->rq->res, h->as, &h->old, e);
+	if (rc >= 0 || e->code == ERR_TOO_MANY)
+		return rc;
+	err_wrap(e, "Internal error occurred");
+	e->code = ERR_INTERNAL;
+	return -ERR_INTERNAL;
 }
 
 static struct node *kind_of(struct arena *a, const struct rq *rq, const struct resource *as)
@@ -79,8 +80,8 @@ struct str webhook_request(struct arena *a, const struct review *r, const struct
 		"name:S, namespace:S, operation:s, userInfo:o, object:o, oldObject:o, dryRun:b, options:o}",
 		uid, kind_of(a, rq, h->as), resource_of(a, h->as), sub, kind_of(a, rq, rq->res),
 		resource_of(a, rq->res), sub, name.n ? name : STR_NULL, ns.n ? ns : STR_NULL, r->operation,
-		identity_node_tree(a, &rq->id), or_null(a, webhook_convert(a, r->object, rq->res, h->as)),
-		or_null(a, webhook_convert(a, r->old, rq->res, h->as)), (int)rq->dry_run, or_null(a, options_of(a, r)));
+		identity_node_tree(a, &rq->id), or_null(a, h->object), or_null(a, h->old), (int)rq->dry_run,
+		or_null(a, options_of(a, r)));
 
 	node_write(node_pack(a, "{kind:'AdmissionReview', apiVersion:o, request:o}",
 			   node_strf(a, "admission.k8s.io/%s", version ? version : "v1"), q),
