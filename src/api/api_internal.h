@@ -257,6 +257,7 @@ struct rq {
 	const char *decision, *reason; /* of authorization, for the audit record */
 	int deny_code; /* of a webhook's refusal, with the reason it gave: what the client sees. 0: none */
 	const char *deny_reason;
+	struct str deny_details;      /* JSON, or empty */
 	struct str audit_answer;      /* what was answered, when the record is to have it */
 	struct identity_extra *notes; /* audit annotations */
 	size_t n_notes;

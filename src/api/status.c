@@ -72,6 +72,18 @@ static int status_code(const struct rq *rq, const struct err *e)
 	return e->code == ERR_CANCELED ? 503 : err_http((enum err_code)e->code);
 }
 
+static void denial_json(const struct rq *rq, struct buf *out)
+{
+	if (rq->deny_reason[0]) {
+		buf_c(out, ",\"reason\":");
+		buf_json(out, str_c(rq->deny_reason));
+	}
+	if (rq->deny_details.n) {
+		buf_c(out, ",\"details\":");
+		buf_str(out, rq->deny_details);
+	}
+}
+
 void status_json(const struct rq *rq, const struct err *e, struct buf *out)
 {
 	int code = status_code(rq, e);
@@ -85,9 +97,8 @@ void status_json(const struct rq *rq, const struct err *e, struct buf *out)
 		buf_printf(out, ",\"reason\":\"%s\"",
 			e->code == ERR_CANCELED ? "ServiceUnavailable" : err_reason((enum err_code)e->code));
 		details_json(rq, e, out);
-	} else if (rq->deny_reason[0]) {
-		buf_c(out, ",\"reason\":");
-		buf_json(out, str_c(rq->deny_reason));
+	} else {
+		denial_json(rq, out);
 	}
 	buf_printf(out, ",\"code\":%d}", code);
 }

@@ -223,6 +223,24 @@ static void record(struct rq *rq, const struct hook *h, const char *operation, c
 	}
 }
 
+/* Whom it refused reads there which fields were wrong, as with refusals of our own. */
+static struct str details_of(struct rq *rq, const struct doc *response)
+{
+	struct val details = doc_get(response, "response.status.details");
+	auto_buf struct buf b = BUF_INIT;
+	struct node *status;
+	struct err ignored;
+
+	err_init(&ignored);
+	if (val_kind(details) != VAL_MAP)
+		return STR_NULL;
+	status = node_pack(rq->a, "{details:o}", node_from(rq->a, details));
+	if (schema_decode(schema_builtin(STR(""), STR("v1"), STR("Status")), rq->a, status, NULL, &ignored) < 0)
+		return STR_NULL;
+	node_write(node_getc(status, "details"), &b);
+	return arena_str(rq->a, buf_view(&b));
+}
+
 int webhook_settle(struct rq *rq, const struct hook *h, const char *operation, struct verdict *v, struct err *e)
 {
 	bool ignored = v->uncalled && val_is(val_get(h->def, "failurePolicy"), "Ignore");
@@ -248,5 +266,6 @@ int webhook_settle(struct rq *rq, const struct hook *h, const char *operation, s
 	err_copy(e, &v->e);
 	rq->deny_code = v->deny_code;
 	rq->deny_reason = v->deny_code ? arena_strdup(rq->a, v->deny_reason) : NULL;
+	rq->deny_details = v->deny_code ? details_of(rq, v->response) : STR_NULL;
 	return -e->code;
 }
