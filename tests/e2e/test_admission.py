@@ -131,12 +131,16 @@ def test_pod_security_restricted_in_upstreams_words(server, ns):
     server.kube.create(path("pods", ns), with_context("safe", SAFE))
     said = refused(403, server.kube.create, path("pods", ns), with_context("v", SAFE, volumes=[{"name": "h", "hostPath": {"path": "/"}}]))
     assert said.endswith('"restricted:latest": restricted volume types (volume "h" uses restricted volume type "hostPath")')
+    said = refused(403, server.kube.create, path("pods", ns), with_context("root", SAFE, securityContext={"runAsNonRoot": False}))
+    assert said.endswith('"restricted:latest": runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false)')  # whatever its containers say
 
 
 @pytest.mark.parametrize("spec,context,words", [
     ({"hostNetwork": True, "hostPID": True}, {}, "host namespaces (hostNetwork=true, hostPID=true)"),
     ({}, {"privileged": True}, 'privileged (container "c" must not set securityContext.privileged=true)'),
     ({}, {"capabilities": {"add": ["NET_ADMIN"]}}, 'non-default capabilities (container "c" must not include "NET_ADMIN" in securityContext.capabilities.add)'),
+    ({}, {"capabilities": {"add": ["SYS_TIME", "NET_ADMIN"]}},
+     'non-default capabilities (container "c" must not include "NET_ADMIN", "SYS_TIME" in securityContext.capabilities.add)'),
     ({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, {}, 'hostPath volumes (volume "h")'),
     ({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}, {}, "forbidden sysctls (kernel.msgmax)"),
     ({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, {}, 'seccompProfile (pod must not set securityContext.seccompProfile.type to "Unconfined")'),
@@ -146,6 +150,14 @@ def test_pod_security_baseline(server, ns, spec, context, words):
     said = refused(403, server.kube.create, path("pods", ns), with_context("p", context, **spec))
     assert said.endswith('violates PodSecurity "baseline:v1.30": ' + words)
     server.kube.create(path("pods", ns), pod("plain"))
+
+
+def test_a_probe_goes_to_its_own_pod(server, ns):
+    labelled(server, ns, enforce="baseline")
+    probed = pod()
+    probed["spec"]["containers"][0].update(livenessProbe={"httpGet": {"host": "localhost", "port": 1}}, readinessProbe={"tcpSocket": {"host": "127.0.0.1", "port": 1}})
+    said = refused(403, server.kube.create, path("pods", ns), probed)
+    assert said.endswith('probe or lifecycle host (container "c" uses probe or lifecycle hosts "127.0.0.1", "localhost")')
 
 
 def test_pod_security_labels_are_checked(server, ns):

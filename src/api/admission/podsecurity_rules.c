@@ -35,6 +35,18 @@ static struct str quoted(struct look *l, const struct words *w)
 	return arena_str(l->rq->a, buf_view(&b));
 }
 
+/* Values are told in their order; names of containers and volumes in that of the pod. */
+static void in_order(struct words *w)
+{
+	qsort(w->list, w->n, sizeof(*w->list), str_order);
+}
+
+static struct str values(struct look *l, struct words *w)
+{
+	in_order(w);
+	return quoted(l, w);
+}
+
 /* pod, container "a", pod and containers "a", "b" */
 static struct str setters(struct look *l, bool pod, const char *and_or, const struct words *containers)
 {
@@ -152,7 +164,7 @@ static const char *added_capabilities(struct look *l, const char *const *allowed
 		return NULL;
 	struct str who = setters(l, false, "", &names);
 	return DETAIL(l, "%.*s must not include %.*s in securityContext.capabilities.add", STR_ARG(who),
-		STR_ARG(quoted(l, &caps)));
+		STR_ARG(values(l, &caps)));
 }
 
 static void check_capabilities_baseline(struct look *l)
@@ -198,6 +210,7 @@ static void check_host_ports(struct look *l)
 				word(&names, name_of(w.c));
 				word(&ports, val_text(val_get(it.val, "hostPort")));
 			}
+	in_order(&ports);
 	for (size_t i = 0; i < ports.n; i++)
 		buf_printf(&b, "%s%.*s", i ? ", " : "", STR_ARG(ports.list[i]));
 	struct str who = setters(l, false, "", &names);
@@ -213,7 +226,7 @@ static void host_of(struct words *hosts, struct words *names, struct val c, stru
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		struct str host = val_str(val_get(val_get(handler, kinds[i]), "host"));
-		if (!host.n || str_is(host, "127.0.0.1") || str_is(host, "::1"))
+		if (!host.n)
 			continue;
 		word(hosts, host);
 		word(names, name_of(c));
@@ -229,11 +242,12 @@ static void check_probe_hosts(struct look *l)
 	for (struct walk w = walk_of(l); walk_next(&w);)
 		for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
 			host_of(&hosts, &names, w.c, val_path(w.c, handlers[i]));
+	in_order(&names);
 	struct str who = setters(l, false, "", &names);
 	if (names.n)
-		wrong(l, hosts.n > 1 ? "probe or lifecycle hosts" : "probe or lifecycle host",
+		wrong(l, "probe or lifecycle host",
 			DETAIL(l, "%.*s use%s probe or lifecycle host%s %.*s", STR_ARG(who), names.n > 1 ? "" : "s",
-				hosts.n > 1 ? "s" : "", STR_ARG(quoted(l, &hosts))));
+				hosts.n > 1 ? "s" : "", STR_ARG(values(l, &hosts))));
 }
 
 /* Containers whose securityContext has field set to true. */
@@ -269,7 +283,7 @@ static void check_proc_mount(struct look *l)
 	if (names.n)
 		wrong(l, "procMount",
 			DETAIL(l, "%.*s must not set securityContext.procMount to %.*s", STR_ARG(who),
-				STR_ARG(quoted(l, &kinds))));
+				STR_ARG(values(l, &kinds))));
 }
 
 static bool selinux_wrong(struct val context, struct words *types, bool *user, bool *role)
@@ -299,7 +313,7 @@ static void check_selinux(struct look *l)
 	if (!pod && !names.n)
 		return;
 	struct str who = setters(l, pod, "and ", &names);
-	const char *type = types.n ? DETAIL(l, "type%s %.*s", types.n > 1 ? "s" : "", STR_ARG(quoted(l, &types))) : "";
+	const char *type = types.n ? DETAIL(l, "type%s %.*s", types.n > 1 ? "s" : "", STR_ARG(values(l, &types))) : "";
 	wrong(l, "seLinuxOptions",
 		DETAIL(l, "%.*s set forbidden securityContext.seLinuxOptions: %s%s%s%s%s", STR_ARG(who), type,
 			types.n && (user || role) ? "; " : "", user ? "user may not be set" : "",
@@ -330,7 +344,7 @@ static bool seccomp_explicit(struct look *l)
 	struct str who = setters(l, pod, "and ", &names);
 	wrong(l, "seccompProfile",
 		DETAIL(l, "%.*s must not set securityContext.seccompProfile.type to %.*s", STR_ARG(who),
-			STR_ARG(quoted(l, &types))));
+			STR_ARG(values(l, &types))));
 	return true;
 }
 
@@ -424,7 +438,7 @@ static void check_volume_types(struct look *l)
 		wrong(l, "restricted volume types",
 			DETAIL(l, "volume%s %.*s use%s restricted volume type%s %.*s", names.n > 1 ? "s" : "",
 				STR_ARG(quoted(l, &names)), names.n > 1 ? "" : "s", types.n > 1 ? "s" : "",
-				STR_ARG(quoted(l, &types))));
+				STR_ARG(values(l, &types))));
 }
 
 static void check_non_root(struct look *l)
@@ -440,7 +454,6 @@ static void check_non_root(struct look *l)
 		else if (!val_bool(v, true))
 			word(&bad, name_of(w.c));
 	}
-	pod_bad = pod_bad && silent.n; /* every container says otherwise: it decides nothing */
 	if (pod_bad || bad.n) {
 		struct str who = setters(l, pod_bad, "and ", &bad);
 		wrong(l, "runAsNonRoot != true",
