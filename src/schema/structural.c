@@ -95,8 +95,8 @@ static void unsupported(struct walk *w, const char *child, struct val v, const c
 
 static void check_words(struct walk *w, struct val v, unsigned words)
 {
-	static const char *const banned[] = { "definitions", "dependencies", "patternProperties", "additionalItems",
-		"$ref" };
+	static const char *const banned[] = { "id", "definitions", "dependencies", "patternProperties",
+		"additionalItems", "$ref" };
 	static const char *const types[] = { "string", "number", "integer", "boolean", "array", "object" };
 	struct val type = val_get(v, "type"),
 		   more = words & WORDS_INNER ? val_get(v, "additionalProperties") : VAL_NONE,
@@ -140,32 +140,35 @@ static bool among(struct val list, struct str s)
 	return false;
 }
 
-static void check_key(struct walk *w, struct val items, struct str key, size_t i)
+static void check_key(struct walk *w, struct val items, struct val keys, struct str key)
 {
 	struct val p = val_get_str(val_get(items, "properties"), key);
 	struct val type = val_get(p, "type");
 	size_t n;
 
 	if (!val_has(p)) {
-		char child[48], text[300];
-
-		snprintf(child, sizeof(child), ".x-kubernetes-list-map-keys[%zu]", i);
-		snprintf(text, sizeof(text), "Invalid value: \"%.*s\": entries must all be names of item properties",
-			STR_ARG(str_sub(key, 0, 200)));
-		cause(w, "FieldValueInvalid", child, text);
+		invalid(w, ".x-kubernetes-list-map-keys", keys, "entries must all be names of item properties");
 		return;
 	}
 	n = enter(w, ".items");
 	enter_property(w, key);
 	if (val_is(type, "array") || val_is(type, "object"))
 		invalid(w, ".type", type, "must be a scalar type if parent array's x-kubernetes-list-type is map");
-	if (flag(p, "nullable"))
-		forbidden(w, ".nullable", "cannot be nullable as parent array's x-kubernetes-list-type is map");
 	if (!val_has(val_get(p, "default")) && !among(val_get(items, "required"), key))
 		required(w, ".default",
 			"this property is in x-kubernetes-list-map-keys, so it must have a default or be a required "
 			"property");
+	if (flag(p, "nullable"))
+		forbidden(w, ".nullable", "this property is in x-kubernetes-list-map-keys, so it cannot be nullable");
 	w->path.n = n;
+}
+
+static bool stands_before(struct val list, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (val_equal(val_at(list, k), val_at(list, i)))
+			return true;
+	return false;
 }
 
 static void check_list_map(struct walk *w, struct val v)
@@ -184,19 +187,22 @@ static void check_list_map(struct walk *w, struct val v)
 		return;
 	}
 	for (struct val_iter it = val_iter(keys); val_next(&it);) {
-		check_key(w, items, val_str(it.val), it.i);
-		for (size_t k = 0; k < it.i; k++) {
-			char child[48], text[300];
-
-			if (!val_equal(val_at(keys, k), it.val))
-				continue;
-			snprintf(child, sizeof(child), ".x-kubernetes-list-map-keys[%zu]", it.i);
-			snprintf(text, sizeof(text), "Duplicate value: %.*s",
-				STR_ARG(str_sub(val_text(it.val), 0, 200)));
-			cause(w, "FieldValueDuplicate", child, text);
-			break;
-		}
+		check_key(w, items, keys, val_str(it.val));
+		if (stands_before(keys, it.i))
+			invalid(w, ".x-kubernetes-list-map-keys", keys, "must not contain duplicate entries");
 	}
+}
+
+/* An element of a set is compared as a whole, so nothing in it may be merged. */
+static void check_set(struct walk *w, struct val items)
+{
+	static const char why[] = "must be atomic as item of a list with x-kubernetes-list-type=set";
+	struct val list = val_get(items, "x-kubernetes-list-type"), map = val_get(items, "x-kubernetes-map-type");
+
+	if (val_is(val_get(items, "type"), "object") && !val_is(map, "atomic"))
+		invalid(w, ".items.x-kubernetes-map-type", map, why);
+	if (val_is(val_get(items, "type"), "array") && val_has(list) && !val_is(list, "atomic"))
+		invalid(w, ".items.x-kubernetes-list-type", list, why);
 }
 
 static void check_list(struct walk *w, struct val v)
@@ -224,10 +230,8 @@ static void check_list(struct walk *w, struct val v)
 		forbidden(w, ".items.nullable",
 			val_is(t, "map") ? "cannot be nullable when x-kubernetes-list-type is map" :
 					   "cannot be nullable when x-kubernetes-list-type is set");
-	if (val_is(t, "set") && val_is(val_get(items, "type"), "object") &&
-		!val_is(val_get(items, "x-kubernetes-map-type"), "atomic"))
-		invalid(w, ".items.x-kubernetes-map-type", val_get(items, "x-kubernetes-map-type"),
-			"must be atomic as item of a list with x-kubernetes-list-type=set");
+	if (val_is(t, "set"))
+		check_set(w, items);
 }
 
 /* ---- structural ------------------------------------------------------------------------------ */
@@ -426,6 +430,27 @@ static void check_type_given(struct walk *w, struct val v, enum level l)
 			"must be false if x-kubernetes-int-or-string is true");
 }
 
+static bool is_meta(struct str key)
+{
+	return str_is(key, "metadata") || str_is(key, "apiVersion") || str_is(key, "kind");
+}
+
+/* Inside of metadata, apiVersion and kind of the whole object: those are the server's. */
+static void check_no_default(struct walk *w, struct val v, struct str which)
+{
+	char why[80];
+	size_t n = w->path.n;
+
+	snprintf(why, sizeof(why), "must not be set in top-level %.*s", STR_ARG(which));
+	if (val_has(val_get(v, "default")))
+		forbidden(w, ".default", why);
+	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
+		enter_property(w, it.key);
+		check_no_default(w, it.val, which);
+		w->path.n = n;
+	}
+}
+
 static void check_schema(struct walk *w, struct val v, enum level l);
 
 static void check_inner(struct walk *w, struct val v, enum level l)
@@ -444,13 +469,9 @@ static void check_inner(struct walk *w, struct val v, enum level l)
 		w->path.n = n;
 	}
 	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
-		bool own =
-			l == LEVEL_ROOT && str_is(it.key, "metadata"); /* name and generateName may have values only */
-
 		enter_property(w, it.key);
-		if (l == LEVEL_ROOT && (own || str_is(it.key, "apiVersion") || str_is(it.key, "kind")) &&
-			val_has(val_get(it.val, "default")))
-			forbidden(w, ".default", "must not be set in top-level metadata, apiVersion and kind");
+		if (l == LEVEL_ROOT && is_meta(it.key))
+			check_no_default(w, it.val, it.key);
 		check_schema(w, it.val, LEVEL_FIELD);
 		w->path.n = n;
 	}
@@ -528,11 +549,6 @@ static void check_defaults(struct walk *w, struct val v, const struct schema_rul
 		check_defaults(w, val_get(v, "additionalProperties"), r->additional);
 		w->path.n = n;
 	}
-}
-
-static bool is_meta(struct str key)
-{
-	return str_is(key, "metadata") || str_is(key, "apiVersion") || str_is(key, "kind");
 }
 
 /* Whether pruning takes something away from a value. whole: it is an object with metadata of its own. */

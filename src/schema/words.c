@@ -2,8 +2,8 @@
 
 static unsigned word(struct str key)
 {
-	static const char *const banned[] = { "definitions", "dependencies", "patternProperties", "additionalItems",
-		"$ref", "uniqueItems" };
+	static const char *const banned[] = { "id", "definitions", "dependencies", "patternProperties",
+		"additionalItems", "$ref", "uniqueItems" };
 
 	if (str_is(key, "properties") || str_is(key, "items") || str_is(key, "additionalProperties"))
 		return WORDS_INNER;

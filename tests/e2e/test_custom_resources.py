@@ -169,6 +169,38 @@ def test_a_definition_that_is_wrong_is_refused(kube):
     assert "protected groups must have approval annotation" in refused(kube, own, CRDS).status["message"]
 
 
+def test_paths_and_conversions_of_a_definition_are_checked(kube):
+    def told(conversion=None, **more):
+        crd = definition("crontabs", "CronTab", version(**more), **({"conversion": conversion} if conversion else {}))
+        return {(c["field"], c["message"]) for c in refused(kube, crd, CRDS).status["details"]["causes"]}
+    column = "spec.versions[0].additionalPrinterColumns[0].JSONPath"
+    assert told(additionalPrinterColumns=[{"name": "A", "type": "string", "jsonPath": "spec.a"}]) == {
+        (column, 'Invalid value: "spec.a": must be a simple json path starting with .')}
+    scale = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".metadata.labels"}
+    assert told(subresources={"scale": scale}) == {
+        ("spec.versions[0].subresources.scale.labelSelectorPath", 'Invalid value: ".metadata.labels": should be a json path under either .spec or .status')}
+    client, versions, none = "spec.conversion.webhookClientConfig", "spec.conversion.conversionReviewVersions", "Forbidden: should not be set when strategy is not set to Webhook"
+    hook = {"clientConfig": {"url": "https://127.0.0.1:9/"}, "conversionReviewVersions": ["v1beta1", "v2", "v2"]}
+    assert told({"strategy": "None", "webhook": hook}) == {(client, none), (versions, none)}
+    assert told({"strategy": "Webhook", "webhook": hook}) == {(versions + "[2]", 'Invalid value: "v2": duplicate version')}
+    assert told({"strategy": "Webhook", "webhook": {**hook, "conversionReviewVersions": ["v2"]}}) == {(versions, 'Invalid value: ["v2"]: must include at least one of v1, v1beta1')}
+    assert told({"strategy": "Webhook"}) == {(client, "Required value: required when strategy is set to Webhook"), (versions, "Required value")}
+
+
+def kubectl_table(kube, at):
+    reader = kube.clone()
+    reader._headers = lambda body, kind: {**kube._headers(body, kind), "Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
+    return reader.get(at)
+
+
+def test_a_column_that_says_nothing_ends_the_table(kube):
+    columns = [{"name": n, "type": "string", "jsonPath": p} for n, p in [("One", ".spec.a"), ("Bad", ".spec.list[?(@.x=="), ("Two", ".spec.a")]]
+    define(kube, definition("crontabs", "CronTab", version(properties={"a": {"type": "string"}}, additionalPrinterColumns=columns)))
+    kube.create(where("crontabs", "default"), cron("c", a="x"))
+    table = kubectl_table(kube, where("crontabs", "default"))
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "One"] and table["rows"][0]["cells"] == ["c", "x"]
+
+
 def test_names_conflict_until_they_are_free(kube):
     define(kube, definition("crontabs", "CronTab", version(), names={"shortNames": ["ct"]}))
     kube.create(CRDS, definition("others", "CronTab", version(), names={"listKind": "OtherList"}))

@@ -44,8 +44,11 @@ static const struct json_path *path_of(struct custom *c, struct str s)
 	return json_path_new(c->a, s, &p, &e) < 0 ? NULL : p;
 }
 
-static void one_column(struct custom *c, struct column *col, size_t i, struct val v)
+static bool one_column(struct custom *c, struct column *col, size_t i, struct val v)
 {
+	c->cells[i] = path_of(c, val_str(val_get(v, "jsonPath")));
+	if (!c->cells[i])
+		return false;
 	*col = (struct column){ .name = text(c, val_get(v, "name")),
 		.type = text(c, val_get(v, "type")),
 		.format = text(c, val_get(v, "format")),
@@ -54,17 +57,18 @@ static void one_column(struct custom *c, struct column *col, size_t i, struct va
 	if (!col->help[0])
 		col->help = arena_printf(c->a, "Custom resource definition column (in JSONPath format): %.*s",
 			STR_ARG(val_str(val_get(v, "jsonPath"))));
-	c->cells[i] = path_of(c, val_str(val_get(v, "jsonPath")));
+	return true;
 }
 
+/* As upstream: those up to the first whose path says nothing. */
 static void make_columns(struct custom *c, struct val list)
 {
 	size_t n = val_len(list);
 	struct column *col = ARENA_ARRAY(c->a, struct column, MAX(n, (size_t)1) + 1);
 
 	c->cells = ARENA_ARRAY(c->a, const struct json_path *, MAX(n, (size_t)1));
-	for (size_t i = 0; i < n; i++)
-		one_column(c, &col[i], i, val_at(list, i));
+	for (size_t i = 0; i < n && one_column(c, &col[i], i, val_at(list, i));)
+		i++;
 	if (!n) {
 		col[0] = (struct column){ .name = "Age", .type = "date", .help = "Time since it was created." };
 		c->cells[0] = path_of(c, STR(".metadata.creationTimestamp"));

@@ -132,22 +132,32 @@ static bool among(struct str s, const char *const *list)
 	return false;
 }
 
-static void check_path(struct rq *rq, const char *path, struct val v, const char *under, struct err *e)
+/* What upstream asks of a path as such. One that says nothing a column can show is shown as none. */
+static bool simple_path(const char *path, struct val v, struct err *e)
+{
+	if (!val_str(v).n)
+		v_required(e, path, "");
+	else if (val_str(v).p[0] != '.')
+		v_invalid(e, path, v, "must be a simple json path starting with .");
+	else
+		return true;
+	return false;
+}
+
+/* A path of fields under one of two heads (".spec."). */
+static void check_path(struct rq *rq, const char *path, struct val v, const char *under, const char *or_under,
+	const char *why, struct err *e)
 {
 	struct json_path *p;
 	struct err wrong;
 
-	if (!val_str(v).n) {
-		v_required(e, path, "");
+	if (!simple_path(path, v, e))
 		return;
-	}
 	err_init(&wrong);
-	if (json_path_new(rq->a, val_str(v), &p, &wrong) < 0 || (under && !json_path_dotted(p))) {
+	if (json_path_new(rq->a, val_str(v), &p, &wrong) < 0 || !json_path_dotted(p))
 		v_invalid(e, path, v, wrong.code ? wrong.message : "is an invalid path: only fields may be named");
-		return;
-	}
-	if (under && !str_starts(val_str(v), str_c(under)))
-		v_invalid(e, path, v, rq_f(rq, "should be a json path under %.*s", (int)strlen(under) - 1, under));
+	else if (!str_starts(val_str(v), str_c(under)) && !str_starts(val_str(v), str_c(or_under)))
+		v_invalid(e, path, v, rq_f(rq, "should be a json path under %s", why));
 }
 
 static void check_column(struct rq *rq, struct val col, const char *path, struct err *e)
@@ -166,7 +176,7 @@ static void check_column(struct rq *rq, struct val col, const char *path, struct
 	if (val_str(format).n && !among(val_str(format), formats))
 		v_invalid(e, rq_f(rq, "%s.format", path), format,
 			"must be one of byte,date,date-time,double,float,int32,int64,password");
-	check_path(rq, rq_f(rq, "%s.jsonPath", path), val_get(col, "jsonPath"), NULL, e);
+	simple_path(rq_f(rq, "%s.JSONPath", path), val_get(col, "jsonPath"), e);
 }
 
 static void check_scale(struct rq *rq, struct val scale, const char *path, struct err *e)
@@ -175,10 +185,13 @@ static void check_scale(struct rq *rq, struct val scale, const char *path, struc
 
 	if (!val_has(scale))
 		return;
-	check_path(rq, rq_f(rq, "%s.specReplicasPath", path), val_get(scale, "specReplicasPath"), ".spec.", e);
-	check_path(rq, rq_f(rq, "%s.statusReplicasPath", path), val_get(scale, "statusReplicasPath"), ".status.", e);
-	if (val_str(sel).n && !str_starts(val_str(sel), STR(".spec.")))
-		check_path(rq, rq_f(rq, "%s.labelSelectorPath", path), sel, ".status.", e);
+	check_path(rq, rq_f(rq, "%s.specReplicasPath", path), val_get(scale, "specReplicasPath"), ".spec.", ".spec.",
+		".spec", e);
+	check_path(rq, rq_f(rq, "%s.statusReplicasPath", path), val_get(scale, "statusReplicasPath"), ".status.",
+		".status.", ".status", e);
+	if (val_str(sel).n)
+		check_path(rq, rq_f(rq, "%s.labelSelectorPath", path), sel, ".spec.", ".status.",
+			"either .spec or .status", e);
 }
 
 /* A selectable field is a plain value that the schema knows. */
@@ -295,27 +308,50 @@ static void check_versions(struct rq *rq, struct val versions, struct val old, s
 			"Invalid value: %.*s: must have exactly one version marked as storage version", STR_ARG(text));
 }
 
-static void check_conversion(struct rq *rq, struct val c, struct err *e)
+static void check_review_versions(struct rq *rq, struct val list, struct err *e)
 {
-	struct val hook = val_get(c, "webhook"), versions = val_get(hook, "conversionReviewVersions");
-	bool v1 = false;
+	static const char path[] = "spec.conversion.conversionReviewVersions";
+	bool known = false;
 
-	if (!val_is(val_get(c, "strategy"), "Webhook")) {
-		if (val_has(hook))
-			v_forbidden(
-				e, "spec.conversion.webhook", "should not be set when strategy is not set to Webhook");
+	if (!val_len(list)) {
+		v_required(e, path, "");
 		return;
 	}
-	if (!val_has(val_get(hook, "clientConfig")))
-		v_required(e, "spec.conversion.webhookClientConfig", "required when strategy is set to Webhook");
+	for (struct val_iter it = val_iter(list); val_next(&it);) {
+		const char *at = rq_f(rq, "%s[%zu]", path, it.i), *wrong = label_1035(val_str(it.val));
+		bool twice = false;
+
+		for (size_t k = 0; k < it.i; k++)
+			twice |= val_equal(val_at(list, k), it.val);
+		known |= val_is(it.val, "v1") || val_is(it.val, "v1beta1");
+		if (twice)
+			v_invalid(e, at, it.val, "duplicate version");
+		else if (wrong)
+			v_invalid(e, at, it.val, wrong);
+	}
+	if (!known)
+		v_invalid(e, path, list, "must include at least one of v1, v1beta1");
+}
+
+static void check_conversion(struct rq *rq, struct val c, struct err *e)
+{
+	static const char client[] = "spec.conversion.webhookClientConfig",
+			  none[] = "should not be set when strategy is not set to Webhook";
+	struct val hook = val_get(c, "webhook"), config = val_get(hook, "clientConfig"),
+		   versions = val_get(hook, "conversionReviewVersions");
+
+	if (!val_is(val_get(c, "strategy"), "Webhook")) {
+		if (val_has(config))
+			v_forbidden(e, client, none);
+		if (val_len(versions))
+			v_forbidden(e, "spec.conversion.conversionReviewVersions", none);
+		return;
+	}
+	if (!val_has(config))
+		v_required(e, client, "required when strategy is set to Webhook");
 	else
-		validate_webhook_client(rq, val_get(hook, "clientConfig"), "spec.conversion.webhookClientConfig", e);
-	for (struct val_iter it = val_iter(versions); val_next(&it);)
-		v1 |= val_is(it.val, "v1");
-	if (!val_len(versions))
-		v_required(e, "spec.conversion.conversionReviewVersions", "");
-	else if (!v1)
-		v_invalid(e, "spec.conversion.conversionReviewVersions", versions, "must include at least one of v1");
+		validate_webhook_client(rq, config, client, e);
+	check_review_versions(rq, versions, e);
 }
 
 static void check_stored(struct rq *rq, struct val o, struct err *e)
