@@ -77,8 +77,7 @@ struct identity {
 	size_t n_groups;
 	const struct identity_extra *extra;
 	size_t n_extra;
-	bool impersonated;
-	struct str real_user; /* who impersonates */
+	const struct identity *real; /* who impersonates this one; NULL: nobody does */
 };
 
 /* Where an answer goes. Exactly one of reply() and stream() is called, from any thread. Pieces are taken.

@@ -268,11 +268,12 @@ static void impersonated(struct fixture *f, const char *user, const char *group,
 	struct http_header h[] = { { STR("impersonate-user"), str_c(user) },
 		{ STR("impersonate-group"), str_c(group) } };
 	struct identity id = master;
+	struct authz_attrs refused;
 	auto_buf struct buf all = BUF_INIT;
 	struct err e;
 
 	err_init(&e);
-	assert_int_equal(authn_impersonate(f->api, h, group ? 2 : 1, a, &id, &e), 0);
+	assert_int_equal(authn_impersonate(f->api, h, group ? 2 : 1, a, &id, &refused, &e), 0);
 	for (size_t i = 0; i < id.n_groups; i++)
 		buf_printf(&all, "%s%.*s", i ? " " : "", STR_ARG(id.groups[i]));
 	buf_byte(&all, 0);

@@ -188,37 +188,43 @@ static struct str lower(struct arena *a, struct str s)
 	return str_n(p, s.n);
 }
 
-static void copy_identity(struct rq *rq, const struct identity *id)
+static struct identity copy_of(struct arena *a, const struct identity *id)
+{
+	struct identity to = *id, *real;
+	struct str *groups = ARENA_ARRAY(a, struct str, id->n_groups + 1);
+	struct identity_extra *x = ARENA_ARRAY(a, struct identity_extra, id->n_extra + 1);
+
+	to.user = arena_str(a, id->user);
+	to.uid = arena_str(a, id->uid);
+	to.groups = groups;
+	to.extra = x;
+	for (size_t i = 0; i < id->n_groups; i++)
+		groups[i] = arena_str(a, id->groups[i]);
+	for (size_t i = 0; i < id->n_extra; i++)
+		x[i] = (struct identity_extra){ arena_str(a, id->extra[i].key), arena_str(a, id->extra[i].value) };
+	if (id->real) {
+		real = ARENA_NEW(a, struct identity);
+		*real = copy_of(a, id->real);
+		to.real = real;
+	}
+	return to;
+}
+
+static struct identity caller_of(struct arena *a, const struct identity *id)
 {
 	static const struct str unauthenticated[] = { { "system:unauthenticated", 22 } };
-	struct identity *to = &rq->id;
+	static const struct identity anonymous = {
+		.user = { "system:anonymous", 16 }, .groups = unauthenticated, .n_groups = 1
+	};
 
-	if (!id) {
-		to->user = STR("system:anonymous");
-		to->groups = unauthenticated;
-		to->n_groups = 1;
-		return;
-	}
-	struct str *groups = ARENA_ARRAY(rq->a, struct str, id->n_groups + 1);
-	for (size_t i = 0; i < id->n_groups; i++)
-		groups[i] = arena_str(rq->a, id->groups[i]);
-	*to = *id;
-	to->user = arena_str(rq->a, id->user);
-	to->uid = arena_str(rq->a, id->uid);
-	to->real_user = arena_str(rq->a, id->real_user);
-	to->groups = groups;
-	struct identity_extra *x = ARENA_ARRAY(rq->a, struct identity_extra, id->n_extra + 1);
-	for (size_t i = 0; i < id->n_extra; i++) {
-		x[i].key = arena_str(rq->a, id->extra[i].key);
-		x[i].value = arena_str(rq->a, id->extra[i].value);
-	}
-	to->extra = x;
+	return id ? copy_of(a, id) : anonymous;
 }
 
 void api_call(struct api *api, const struct api_call *c)
 {
 	struct rq *rq = rq_new(api);
 	struct http_header *h = ARENA_ARRAY(rq->a, struct http_header, c->n_headers + 1);
+	struct authz_attrs refused = { 0 };
 	struct err e;
 
 	err_init(&e);
@@ -237,10 +243,9 @@ void api_call(struct api *api, const struct api_call *c)
 	rq->user_agent = rq_header(rq, "user-agent");
 	rq->sink = c->sink;
 	rq->sink_arg = c->sink_arg;
-	copy_identity(rq, c->identity);
-	if (authn_impersonate(api, rq->headers, rq->n_headers, rq->a, &rq->id, &e) < 0) {
-		reply_error(rq, &e);
-		return;
-	}
-	route(rq);
+	rq->id = caller_of(rq->a, c->identity);
+	if (authn_impersonate(api, rq->headers, rq->n_headers, rq->a, &rq->id, &refused, &e) < 0)
+		route_refuse(rq, &refused, &e);
+	else
+		route(rq);
 }

@@ -23,6 +23,9 @@ void wall_text(struct rq *rq, struct wall t, char ret[TIME_TEXT_MAX]);
 /* ---- route.c --------------------------------------------------------------------------------- */
 /* Takes rq: parses, authorizes, answers or hands it to a lane. Never blocks. */
 void route(struct rq *rq);
+/* Takes rq, of one who may not come in: parses, for metrics and the audit record, and answers. refused: what he lacked the
+ * right to, or nothing. */
+void route_refuse(struct rq *rq, const struct authz_attrs *refused, const struct err *e);
 int route_authorize(struct rq *rq, struct err *e);
 /* Options shared by all writes, from the parameters. */
 int route_write_options(struct rq *rq, struct err *e);

@@ -20,6 +20,7 @@ void api_http_handle(void *arg, struct http_request *r)
 {
 	struct api *api = arg;
 	struct rq *rq = rq_new(api);
+	struct authz_attrs refused = { 0 };
 	struct err e;
 
 	err_init(&e);
@@ -33,11 +34,8 @@ void api_http_handle(void *arg, struct http_request *r)
 	rq->content_type = arena_str(rq->a, http_header(r, "content-type"));
 	rq->source = arena_str(rq->a, http_peer(r)->address);
 	rq->body = http_body(r); /* writes are answered after they were read: borrowed */
-	if (authn_http(api, r, rq->a, &rq->id, &e) < 0) {
-		rq->decision = "unauthenticated";
-		rq->id.user = STR("");
-		reply_error(rq, &e);
-		return;
-	}
-	route(rq);
+	if (authn_http(api, r, rq->a, &rq->id, &refused, &e) < 0)
+		route_refuse(rq, &refused, &e);
+	else
+		route(rq);
 }

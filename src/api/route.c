@@ -183,13 +183,12 @@ int route_authorize(struct rq *rq, struct err *e)
 
 	if (is_ns && !rq->by_selector) /* a list of namespaces is in none of them */
 		at.ns = rq->name;
-	if (rq->api->opts.no_authz || authz_allowed(rq->api, &rq->id, &at, reason, sizeof(reason))) {
-		rq->decision = "allow";
-		return 0;
-	}
-	rq->decision = "forbid";
-	rq->reason = arena_strdup(rq->a, reason);
-	return forbid(rq, e);
+	bool allowed = rq->api->opts.no_authz || authz_allowed(rq->api, &rq->id, &at, reason, sizeof(reason));
+
+	rq->decision = allowed ? "allow" : "forbid";
+	if (reason[0] && audit_is_on(rq->api->audit))
+		rq->reason = arena_strdup(rq->a, reason);
+	return allowed ? 0 : forbid(rq, e);
 }
 
 static void dry_run_option(struct rq *rq, struct err *e)
@@ -291,22 +290,50 @@ static void unknown_path(struct rq *rq)
 	}
 }
 
-static void route_other(struct rq *rq)
+static struct str verb_of_method(struct str method)
 {
 	static const char *const verbs[][2] = { { "GET", "get" }, { "HEAD", "head" }, { "POST", "post" },
 		{ "PUT", "put" }, { "DELETE", "delete" }, { "PATCH", "patch" }, { "OPTIONS", "options" } };
+
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (str_is(method, verbs[i][0]))
+			return str_c(verbs[i][1]);
+	return method;
+}
+
+/* What is asked for, and how, in the words of authorization and audit. */
+static void read_attributes(struct rq *rq)
+{
+	struct path p;
+
+	rq_parse_query(rq);
+	path_split(rq, &p);
+	if (!path_resource(rq, &p)) {
+		rq->verb_text = verb_of_method(rq->method);
+		return;
+	}
+	set_verb(rq);
+	rq->verb_text = str_c(verb_name(rq->verb));
+	name_by_selector(rq);
+}
+
+void route_refuse(struct rq *rq, const struct authz_attrs *refused, const struct err *e)
+{
+	read_attributes(rq);
+	if (rq->resource_request)
+		rq->res = api_resource(rq->api, rq->group, rq->version, rq->resource_name);
+	resource_hold(rq->res);
+	if (refused->resource.n)
+		status_about(
+			rq, arena_cstr(rq->a, refused->group), arena_cstr(rq->a, refused->resource), refused->name);
+	reply_error(rq, e);
+}
+
+static void route_other(struct rq *rq)
+{
 	struct err e;
 
 	err_init(&e);
-	rq->verb_text = rq->method;
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		if (str_is(rq->method, verbs[i][0]))
-			rq->verb_text = str_c(verbs[i][1]);
-	audit_received(rq->api->audit, rq);
-	if (route_authorize(rq, &e) < 0) {
-		answer_err(rq, &e);
-		return;
-	}
 	if (aggregate_answer(rq))
 		return;
 	if (!str_is(rq->method, "GET") && !str_is(rq->method, "HEAD")) {
@@ -451,19 +478,10 @@ static void dispatch(struct rq *rq)
 
 void route(struct rq *rq)
 {
-	struct path p;
 	struct err e;
 
 	err_init(&e);
-	rq_parse_query(rq);
-	path_split(rq, &p);
-	if (!path_resource(rq, &p)) {
-		route_other(rq);
-		return;
-	}
-	set_verb(rq);
-	rq->verb_text = str_c(verb_name(rq->verb));
-	name_by_selector(rq);
+	read_attributes(rq);
 	audit_received(rq->api->audit, rq);
 	if (route_authorize(rq, &e) < 0) {
 		answer_err(rq, &e);
@@ -471,6 +489,10 @@ void route(struct rq *rq)
 	}
 	if (aggregate_answer(rq))
 		return;
+	if (!rq->resource_request) {
+		route_other(rq);
+		return;
+	}
 	rq->res = api_resource(rq->api, rq->group, rq->version, rq->resource_name);
 	if (!rq->res) {
 		unknown_path(rq);

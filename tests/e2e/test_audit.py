@@ -3,6 +3,7 @@ import json
 import os
 
 from kube import path, until
+from test_security import Caller
 
 POLICY = """
 apiVersion: audit.k8s.io/v1
@@ -25,7 +26,8 @@ def events(log):
             yield from (json.loads(line) for line in f if line.endswith("\n"))
 
 
-def test_levels_and_rotation(fresh, tmp_path):
+def audited(fresh, tmp_path, text, *flags):
+    """A server with this policy, and where its log is."""
     policy, folder = tmp_path / "policy.yaml", tmp_path / "logs"
     folder.mkdir()
     for p in (tmp_path, folder):
@@ -33,15 +35,19 @@ def test_levels_and_rotation(fresh, tmp_path):
     for p in tmp_path.parents:
         if p != p.parent and str(p).startswith("/tmp/"):
             os.chmod(p, 0o755)
-    policy.write_text(POLICY % "kubernetes-admin", encoding="utf-8")
+    policy.write_text(text, encoding="utf-8")
     os.chmod(policy, 0o644)
-    server = fresh(node=False, flags=["--audit-policy-file", str(policy), "--audit-log-path", str(folder / "audit.log"), "--audit-log-maxsize", "1",
-                                      "--audit-log-maxbackup", "2"]).start().wait_ready()
+    log = folder / "audit.log"
+    return fresh(node=False, flags=["--audit-policy-file", str(policy), "--audit-log-path", str(log), *flags]).start().wait_ready(), log
+
+
+def test_levels_and_rotation(fresh, tmp_path):
+    server, log = audited(fresh, tmp_path, POLICY % "kubernetes-admin", "--audit-log-maxsize", "1", "--audit-log-maxbackup", "2")
+    folder = log.parent
     me = server.kube.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", {})["status"]["userInfo"]["username"]
     assert me == "kubernetes-admin"
     server.kube.create(path("configmaps", "default"), {"metadata": {"name": "seen"}, "data": {"k": "v"}})
     server.kube.create(path("secrets", "default"), {"metadata": {"name": "hidden"}, "stringData": {"k": "canary-of-the-audit-test"}})
-    log = str(folder / "audit.log")
     found = until(lambda: [e for e in events(log) if e.get("objectRef", {}).get("name") == "seen" and e["verb"] == "create"], 10, "the ConfigMap")
     assert len(found) == 1 and found[0]["level"] == "RequestResponse" and found[0]["stage"] == "ResponseComplete"
     assert found[0]["requestObject"]["data"] == {"k": "v"} and found[0]["responseObject"]["metadata"]["uid"] and found[0]["user"]["username"] == me
@@ -52,3 +58,31 @@ def test_levels_and_rotation(fresh, tmp_path):
     for i in range(30):
         server.kube.create(path("configmaps", "default"), {"metadata": {"name": f"large-{i}"}, "data": {"k": "x" * 100000}})
     until(lambda: len(os.listdir(folder)) == 3, 10, "two old files beside the log")
+
+
+def test_nobody_hides_behind_whom_they_impersonate(fresh, tmp_path):
+    server, log = audited(fresh, tmp_path, "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [{level: None, users: [quiet]}, {level: Metadata}]}")
+    until(lambda: server.kube.get(path("serviceaccounts", "default", "default")), 10, "the account")
+    token = server.kube.create(path("serviceaccounts", "default", "default", "token"), {"spec": {}})["status"]["token"]
+    account = "system:serviceaccount:default:default"
+
+    def asked(name, code, **who):
+        call = Caller(server, **who)
+        assert call("GET", path("configmaps", "default", name))[0] == code
+        found = until(lambda: [e for e in events(log) if e.get("objectRef", {}).get("name") == name], 10, f"what was asked of {name}")
+        assert found[0]["verb"] == "get" and found[0]["objectRef"]["resource"] == "configmaps" and found[0]["responseStatus"]["code"] == code
+        return found[0]
+    masked = asked("masked", 403, impersonate={"User": "quiet", "Group": "team"})
+    assert masked["user"]["username"] == "kubernetes-admin" and "system:masters" in masked["user"]["groups"]
+    assert masked["impersonatedUser"] == {"username": "quiet", "groups": ["team", "system:authenticated"]}
+    refused = Caller(server, token=token)
+    refused.headers["Impersonate-User"] = "kubernetes-admin"
+    status, text = refused("GET", path("configmaps", "default", "tried"))
+    assert status == 403 and json.loads(text)["details"] == {"name": "kubernetes-admin", "kind": "users"}
+    tried = until(lambda: [e for e in events(log) if e.get("objectRef", {}).get("name") == "tried"], 10, "the attempt")[0]
+    assert tried["user"]["username"] == account and "system:serviceaccounts" in tried["user"]["groups"] and "impersonatedUser" not in tried
+    nobody = asked("nobody", 401, token="rubbish")
+    assert "username" not in nobody["user"] and "annotations" not in nobody
+    Caller(server, token=token)("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
+    why = until(lambda: [e for e in events(log) if e["user"].get("username") == account and e["verb"] == "create"], 10, "the review")[0]["annotations"]
+    assert why["authorization.k8s.io/decision"] == "allow" and why["authorization.k8s.io/reason"].startswith("RBAC: allowed by ClusterRoleBinding")

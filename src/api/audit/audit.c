@@ -1,5 +1,6 @@
 /* The audit record: one line for each stage of a request that the policy wants, in the shape of audit.k8s.io/v1. */
 #include "api/audit/audit.h"
+#include "api/auth/auth.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -147,26 +148,17 @@ static void field(struct buf *b, const char *key, struct str value)
 	buf_json(b, value);
 }
 
-static void user_json(const struct rq *rq, struct buf *b)
+static void identity_json(const char *key, struct rq *rq, const struct identity *id, struct buf *b)
 {
-	buf_c(b, ",\"user\":{\"username\":");
-	buf_json(b, rq->id.impersonated ? rq->id.real_user : rq->id.user);
-	if (!rq->id.impersonated) {
-		field(b, "uid", rq->id.uid);
-		buf_c(b, ",\"groups\":[");
-		for (size_t i = 0; i < rq->id.n_groups; i++) {
-			if (i)
-				buf_byte(b, ',');
-			buf_json(b, rq->id.groups[i]);
-		}
-		buf_byte(b, ']');
-	}
-	buf_byte(b, '}');
-	if (!rq->id.impersonated)
-		return;
-	buf_c(b, ",\"impersonatedUser\":{\"username\":");
-	buf_json(b, rq->id.user);
-	buf_byte(b, '}');
+	buf_printf(b, ",\"%s\":", key);
+	node_write(identity_node_tree(rq->a, id), b);
+}
+
+static void user_json(struct rq *rq, struct buf *b)
+{
+	identity_json("user", rq, rq->id.real ? rq->id.real : &rq->id, b);
+	if (rq->id.real)
+		identity_json("impersonatedUser", rq, &rq->id, b);
 }
 
 static void object_json(const struct rq *rq, struct buf *b)
@@ -244,6 +236,11 @@ static void bodies_json(const struct rq *rq, const struct audit_decision *how, e
 	doc_unref(answer);
 }
 
+bool audit_is_on(const struct audit *a)
+{
+	return a && a->fd >= 0;
+}
+
 bool audit_wants_answer(struct audit *a, const struct rq *rq)
 {
 	return a && a->fd >= 0 && a->policy && rq->resource_request &&
@@ -266,8 +263,10 @@ static void write_line(struct audit *a, const struct buf *b)
 
 static void annotations_json(const struct rq *rq, struct buf *b)
 {
+	if (!rq->decision) /* it was not asked for */
+		return;
 	buf_printf(b, ",\"annotations\":{\"authorization.k8s.io/decision\":\"%s\",\"authorization.k8s.io/reason\":",
-		rq->decision ? rq->decision : "");
+		rq->decision);
 	buf_json(b, str_c(rq->reason ? rq->reason : ""));
 	for (size_t i = 0; i < rq->n_notes; i++) {
 		buf_byte(b, ',');

@@ -27,4 +27,5 @@ void audit_free(struct audit *a);
 void audit_received(struct audit *a, struct rq *rq); /* it is known what is asked for */
 void audit_started(struct audit *a, struct rq *rq);  /* a stream's headers are sent */
 void audit_record(struct audit *a, struct rq *rq, int status);
+bool audit_is_on(const struct audit *a);
 bool audit_wants_answer(struct audit *a, const struct rq *rq); /* rq->audit_answer is to be set */

@@ -54,6 +54,12 @@ static void the_first_rule_that_fits_decides(void **state)
 	assert_int_equal(audit_decide(p, &apps).omit, 1u << STAGE_RECEIVED | 1u << STAGE_STARTED);
 	apps.id.user = STR("system:noisy");
 	assert_int_equal(level_of(p, apps), AUDIT_NONE);
+	struct identity real = { .user = STR("a") };
+	apps.id.real = &real; /* who impersonates is not whom nobody listens to */
+	assert_int_equal(level_of(p, apps), AUDIT_REQUEST);
+	apps.id.user = STR("b");
+	real.user = STR("system:noisy");
+	assert_int_equal(level_of(p, apps), AUDIT_NONE);
 	struct rq secret = {
 		.resource_request = true, .resource_name = STR("secrets"), .name = STR("one"), .verb_text = STR("get")
 	};

@@ -170,11 +170,12 @@ static bool path_fits(struct val urls, const struct rq *rq)
 static bool rule_fits(struct val rule, const struct rq *rq)
 {
 	struct val users = val_get(rule, "users"), groups = val_get(rule, "userGroups"), verbs = val_get(rule, "verbs");
+	const struct identity *id = rq->id.real ? rq->id.real : &rq->id; /* nobody hides behind whom he impersonates */
 	bool member = !val_len(groups);
 
-	for (size_t i = 0; i < rq->id.n_groups && !member; i++)
-		member = has(groups, rq->id.groups[i]);
-	if (!member || (val_len(users) && !has(users, rq->id.user)) || (val_len(verbs) && !has(verbs, rq->verb_text)))
+	for (size_t i = 0; i < id->n_groups && !member; i++)
+		member = has(groups, id->groups[i]);
+	if (!member || (val_len(users) && !has(users, id->user)) || (val_len(verbs) && !has(verbs, rq->verb_text)))
 		return false;
 	if (val_len(val_get(rule, "namespaces")) || val_len(val_get(rule, "resources")))
 		return object_fits(rule, rq);

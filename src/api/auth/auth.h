@@ -75,15 +75,17 @@ int review_local_access(struct rq *rq, struct node **body, struct err *e);
 int auth_new(struct api *api, struct err *e); /* sets api->auth; keys are read from opts.pki_dir (may be NULL) */
 void auth_free(struct api *api);
 /* Who sends this: client certificate, bearer token (also from the WebSocket sub-protocol), impersonation headers (which
- * it authorizes), else system:anonymous. Strings in a. ERR_UNAUTHORIZED, ERR_FORBIDDEN. On a loop: must not wait. */
-int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret, struct err *e);
+ * it authorizes), else system:anonymous. Strings in a. ERR_UNAUTHORIZED: *ret is nobody. ERR_FORBIDDEN: it is who wanted to
+ * impersonate, and *refused whom. On a loop: must not wait. */
+int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret,
+	struct authz_attrs *refused, struct err *e);
 /* 1: who the certificate says; 0: there is none. Fails: ERR_UNAUTHORIZED, it does not verify, or has ended since the
  * connection was made. */
 int authn_certificate(
 	struct arena *a, const struct http_peer *peer, int64_t now_s, struct identity *ret, struct err *e);
-/* Impersonation headers for api_call(), applied to *id. */
+/* Impersonation headers, applied to *id on success. */
 int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a,
-	struct identity *id, struct err *e);
+	struct identity *id, struct authz_attrs *refused, struct err *e);
 void identity_add_group(struct arena *a, struct identity *id, struct str group);
 bool identity_in_group(const struct identity *id, const char *group);
 struct node *identity_node_tree(struct arena *a, const struct identity *id); /* UserInfo */

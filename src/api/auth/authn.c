@@ -125,7 +125,8 @@ static int from_token(struct api *api, struct arena *a, struct str token, struct
 	return token_identity(api, a, token, NULL, ret, e);
 }
 
-int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret, struct err *e)
+int authn_http(struct api *api, const struct http_request *r, struct arena *a, struct identity *ret,
+	struct authz_attrs *refused, struct err *e)
 {
 	const struct http_peer *peer = http_peer(r);
 	struct str authorization = http_header(r, "authorization"), token = STR_NULL, scheme;
@@ -147,17 +148,22 @@ int authn_http(struct api *api, const struct http_request *r, struct arena *a, s
 		return err_set(e, ERR_UNAUTHORIZED, "Unauthorized");
 	if (!known)
 		anonymous(a, &id);
-	n = http_headers(r, &headers);
-	if (authn_impersonate(api, headers, n, a, &id, e) < 0)
-		return -e->code;
 	*ret = id;
-	return 0;
+	n = http_headers(r, &headers);
+	return authn_impersonate(api, headers, n, a, ret, refused, e);
 }
 
 /* ---- impersonation --------------------------------------------------------------------------- */
 
-static int may_impersonate(struct api *api, const struct identity *id, const char *group, const char *resource,
-	const char *sub, struct str ns, struct str name, struct err *e)
+/* Whose right something is: *refused is it when he lacks it. */
+struct impersonator {
+	struct api *api;
+	const struct identity *id;
+	struct authz_attrs *refused;
+};
+
+static int may_impersonate(const struct impersonator *who, const char *group, const char *resource, const char *sub,
+	struct str ns, struct str name, struct err *e)
 {
 	const struct authz_attrs at = { .verb = STR("impersonate"),
 		.resource_request = true,
@@ -168,22 +174,24 @@ static int may_impersonate(struct api *api, const struct identity *id, const cha
 		.ns = ns,
 		.name = name };
 
-	if (authz_allowed(api, id, &at, NULL, 0))
+	if (authz_allowed(who->api, who->id, &at, NULL, 0))
 		return 0;
+	*who->refused = at;
 	return err_set(e, ERR_FORBIDDEN,
-		"%s%s%s \"%.*s\" is forbidden: User \"%.*s\" cannot impersonate resource \"%s\" in API group \"%s\" %s%.*s%s",
-		resource, group[0] ? "." : "", group, STR_ARG(name), STR_ARG(id->user), resource, group,
-		ns.n ? "in the namespace \"" : "at the cluster scope", STR_ARG(ns), ns.n ? "\"" : "");
+		"%s%s%s \"%.*s\" is forbidden: User \"%.*s\" cannot impersonate resource \"%s%s%s\" in API group \"%s\" %s%.*s%s",
+		resource, group[0] ? "." : "", group, STR_ARG(name), STR_ARG(who->id->user), resource,
+		sub[0] ? "/" : "", sub, group, ns.n ? "in the namespace \"" : "at the cluster scope", STR_ARG(ns),
+		ns.n ? "\"" : "");
 }
 
-static int impersonate_user(struct api *api, const struct identity *id, struct str user, struct err *e)
+static int impersonate_user(const struct impersonator *who, struct str user, struct err *e)
 {
 	struct str rest, ns;
 
 	if (!str_starts(user, STR("system:serviceaccount:")))
-		return may_impersonate(api, id, "", "users", "", STR_NULL, user, e);
+		return may_impersonate(who, "", "users", "", STR_NULL, user, e);
 	rest = str_cut(str_sub(user, strlen("system:serviceaccount:"), user.n), ':', &ns);
-	return may_impersonate(api, id, "", "serviceaccounts", "", ns, rest, e);
+	return may_impersonate(who, "", "serviceaccounts", "", ns, rest, e);
 }
 
 /* Who names groups of a ServiceAccount has it in those alone. */
@@ -213,9 +221,10 @@ static void add_extra(struct arena *a, struct identity *id, struct str key, stru
 }
 
 int authn_impersonate(struct api *api, const struct http_header *headers, size_t n_headers, struct arena *a,
-	struct identity *id, struct err *e)
+	struct identity *id, struct authz_attrs *refused, struct err *e)
 {
-	struct identity as = { .impersonated = true, .real_user = id->user };
+	const struct impersonator who = { api, id, refused };
+	struct identity as = { 0 }, *real;
 	const struct str extra_prefix = STR("impersonate-extra-");
 	bool asked = false, groups = false;
 
@@ -229,20 +238,20 @@ int authn_impersonate(struct api *api, const struct http_header *headers, size_t
 		value = arena_str(a, value);
 		if (str_is(name, "impersonate-user")) {
 			as.user = value;
-			failed = impersonate_user(api, id, value, e);
+			failed = impersonate_user(&who, value, e);
 		} else if (str_is(name, "impersonate-group")) {
 			groups = true;
 			identity_add_group(a, &as, value);
-			failed = may_impersonate(api, id, "", "groups", "", STR_NULL, value, e);
+			failed = may_impersonate(&who, "", "groups", "", STR_NULL, value, e);
 		} else if (str_is(name, "impersonate-uid")) {
 			as.uid = value;
-			failed = may_impersonate(api, id, "authentication.k8s.io", "uids", "", STR_NULL, value, e);
+			failed = may_impersonate(&who, "authentication.k8s.io", "uids", "", STR_NULL, value, e);
 		} else if (str_starts(name, extra_prefix)) {
 			struct str key = arena_str(a, url_decode(a, str_sub(name, extra_prefix.n, name.n), false));
 
 			add_extra(a, &as, key, value);
 			failed = may_impersonate(
-				api, id, "authentication.k8s.io", "userextras", arena_cstr(a, key), STR_NULL, value, e);
+				&who, "authentication.k8s.io", "userextras", arena_cstr(a, key), STR_NULL, value, e);
 		}
 		if (failed < 0)
 			return failed;
@@ -253,6 +262,9 @@ int authn_impersonate(struct api *api, const struct http_header *headers, size_t
 		return err_set(e, ERR_BAD_REQUEST, "requested %s without impersonating a user",
 			groups ? "[{Group }]" : "[{UID }]");
 	add_implied_groups(a, &as, groups);
+	real = ARENA_NEW(a, struct identity);
+	*real = *id;
+	as.real = real;
 	*id = as;
 	return 0;
 }
