@@ -1,6 +1,8 @@
 /* Who asks, as others are told it: approvers of certificates, and the audit log. */
 #include "api/api_fixture.h"
 #include "api/auth/auth.h"
+#include <stdlib.h>
+#include <unistd.h>
 
 #define RBAC "/apis/rbac.authorization.k8s.io/v1"
 #define CSRS "/apis/certificates.k8s.io/v1/certificatesigningrequests"
@@ -79,11 +81,109 @@ static void conditions_are_the_signers(void **state)
 	expect(f, 200, call_as(f, "PATCH", CSRS "/a/status", MERGE, NULL, condition));
 }
 
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+static int setup_signer(void **state)
+{
+	char dir[] = "/tmp/kogge-authn-XXXXXX";
+	struct fixture *f;
+	struct err e;
+
+	err_init(&e);
+	if (setup(state) < 0 || !mkdtemp(dir) || pki_signing_key(dir, "sa", &e) < 0)
+		return -1;
+	f = *state;
+	auto_free char *key = xasprintf("%s/sa.key", dir), *public_key = xasprintf("%s/sa.pub", dir);
+	int rc = pki_signer_new(key, &f->api->auth->signer, &e);
+	unlink(key);
+	unlink(public_key);
+	return rmdir(dir) < 0 ? -1 : rc;
+}
+
+#define TOKEN "/api/v1/namespaces/default/serviceaccounts/default/token"
+#define POD                                                                                                                  \
+	"{\"metadata\":{\"name\":\"web\"},\"spec\":{\"nodeName\":\"a\",\"serviceAccountName\":\"default\",\"containers\":[{" \
+	"\"name\":\"c\",\"image\":\"i\"}],\"volumes\":[{\"name\":\"t\",\"projected\":{\"sources\":[{"                        \
+	"\"serviceAccountToken\":{\"path\":\"vault\",\"audience\":\"vault\"}},{\"serviceAccountToken\":{\"path\":\"t\"}}]}}]}}"
+
+/* Of the pod, for these audiences, which are JSON. */
+static int ask_token(struct fixture *f, const char *uid, const char *audiences)
+{
+	auto_free char *body =
+		xasprintf("{\"spec\":{\"expirationSeconds\":3607,\"audiences\":[%s],\"boundObjectRef\":{\"kind\":"
+			  "\"Pod\",\"apiVersion\":\"v1\",\"name\":\"web\",\"uid\":\"%s\"}}}",
+			audiences, uid);
+
+	return call(f, "POST", TOKEN, body);
+}
+
+/* How long the token of the last answer lives. */
+static int64_t lives_s(struct fixture *f)
+{
+	auto_(doc_unref) struct doc *claims = NULL;
+	auto_buf struct buf text = BUF_INIT;
+	struct err e;
+
+	err_init(&e);
+	assert_int_equal(pki_verify_token(f->api->auth->signer, doc_str(f->doc, "status.token"), &text, &e), 0);
+	assert_int_equal(doc_parse(buf_view(&text), &claims, &e), 0);
+	return doc_int(claims, "exp", 0) - doc_int(claims, "iat", 0);
+}
+
+/* The year is for programs that do not read ours anew; others check for themselves, and never see the pod go. */
+static void only_our_own_tokens_live_on(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", PODS, POD));
+	auto_free char *uid = xstrdup(get(f, "metadata.uid"));
+	expect(f, 201, ask_token(f, uid, ""));
+	assert_int_equal(lives_s(f), 365 * 24 * 3600);
+	expect(f, 201, ask_token(f, uid, "\"vault\""));
+	assert_int_equal(lives_s(f), 3607);
+	expect(f, 201, ask_token(f, uid, "\"https://kubernetes.default.svc\",\"vault\""));
+	assert_int_equal(lives_s(f), 3607);
+}
+
+static void a_node_asks_for_whom_its_pods_have_tokens(void **state)
+{
+	static const struct str nodes[] = { { "system:nodes", 12 }, { "system:authenticated", 20 } };
+	static const struct identity node = { .user = { "system:node:a", 13 }, .groups = nodes, .n_groups = 2 };
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", "/api/v1/nodes", "{\"metadata\":{\"name\":\"a\"}}"));
+	expect(f, 201, call(f, "POST", PODS, POD));
+	auto_free char *uid = xstrdup(get(f, "metadata.uid"));
+	f->as = &node;
+	expect(f, 201, ask_token(f, uid, ""));
+	expect(f, 201, ask_token(f, uid, "\"vault\""));
+	expect(f, 403, ask_token(f, uid, "\"vault\",\"other\""));
+	expect(f, 403, ask_token(f, uid, "\"other\""));
+	assert_true(body_has(f,
+		"audience \\\"other\\\" not found in pod spec volume, system:node:a is not authorized to request tokens for this "
+		"audience"));
+	f->as = NULL;
+	expect(f, 201,
+		call(f, "POST", RBAC "/clusterroles",
+			"{\"metadata\":{\"name\":\"other\"},\"rules\":[{\"apiGroups\":[\"\"],\"resources\":[\"other\"],\"verbs\":["
+			"\"request-serviceaccounts-token-audience\"]}]}"));
+	expect(f, 201,
+		call(f, "POST", RBAC "/clusterrolebindings",
+			"{\"metadata\":{\"name\":\"other\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+			"\"ClusterRole\",\"name\":\"other\"},\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":"
+			"\"Group\",\"name\":\"system:nodes\"}]}"));
+	f->as = &node;
+	expect(f, 201, ask_token(f, uid, "\"other\""));
+	f->as = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(who_asks_is_what_the_server_knows, setup, teardown),
 		cmocka_unit_test_setup_teardown(conditions_are_the_signers, setup, teardown),
+		cmocka_unit_test_setup_teardown(only_our_own_tokens_live_on, setup_signer, teardown),
+		cmocka_unit_test_setup_teardown(a_node_asks_for_whom_its_pods_have_tokens, setup_signer, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

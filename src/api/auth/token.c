@@ -8,7 +8,7 @@
 #define DEFAULT_S 3600
 #define LEAST_S 600
 #define MOST_S (1LL << 32)
-#define PROJECTED_S 3607 /* what old clients ask for: they get a year, and a warning after this time */
+#define PROJECTED_S 3607 /* what old clients of ours ask for: they get a year, and a warning after this time */
 #define EXTENDED_S (365 * 24 * 3600)
 #define LEEWAY_S 10
 #define CACHE_MAX 1024
@@ -346,8 +346,51 @@ static int bind_object(struct rq *rq, struct node *ref, struct bound *ret, struc
 	return 0;
 }
 
-/* A node asks only for its own pods' tokens, bound to them. */
-static int check_node_asks(struct rq *rq, struct node *ref, const struct bound *b, struct err *e)
+static bool mounts_token_for(struct doc *pod, struct str audience)
+{
+	for (struct val_iter v = val_iter(doc_get(pod, "spec.volumes")); val_next(&v);)
+		for (struct val_iter it = val_iter(val_path(v.val, "projected.sources")); val_next(&it);) {
+			struct val token = val_get(it.val, "serviceAccountToken");
+
+			if (val_has(token) && str_eq(val_str(val_get(token, "audience")), audience))
+				return true;
+		}
+	return false;
+}
+
+/* The right to ask for tokens of an audience that no volume has, for a node's plugins. */
+static bool may_ask_for(struct rq *rq, struct str audience)
+{
+	const struct authz_attrs at = { .verb = STR("request-serviceaccounts-token-audience"),
+		.resource_request = true,
+		.version = STR("v1"),
+		.resource = audience,
+		.ns = rq->ns,
+		.name = rq->name };
+
+	return authz_allowed(rq->api, &rq->id, &at, NULL, 0);
+}
+
+static int check_node_audience(struct rq *rq, struct node *ref, struct node *audiences, struct err *e)
+{
+	struct str audience = node_text_str(node_at(audiences, 0));
+	auto_(doc_unref) struct doc *pod = api_get(rq->api, "", "pods", rq->ns, node_text_str(node_getc(ref, "name")));
+
+	if (node_len(audiences) > 1)
+		return err_set(e, ERR_FORBIDDEN,
+			"serviceaccounts \"%.*s\" is forbidden: node may only request 0 or 1 audiences",
+			STR_ARG(rq->name));
+	if ((pod && mounts_token_for(pod, audience)) || may_ask_for(rq, audience))
+		return 0;
+	return err_set(e, ERR_FORBIDDEN,
+		"serviceaccounts \"%.*s\" is forbidden: audience \"%.*s\" not found in pod spec volume, %.*s is not authorized to "
+		"request tokens for this audience",
+		STR_ARG(rq->name), STR_ARG(audience), STR_ARG(rq->id.user));
+}
+
+/* A node asks only for its own pods' tokens, bound to them, and for whom they are there. */
+static int check_node_asks(
+	struct rq *rq, struct node *ref, struct node *audiences, const struct bound *b, struct err *e)
 {
 	struct str node = identity_node(&rq->id);
 
@@ -358,7 +401,7 @@ static int check_node_asks(struct rq *rq, struct node *ref, const struct bound *
 		return err_set(e, ERR_FORBIDDEN,
 			"serviceaccounts \"%.*s\" is forbidden: a node may ask only for tokens bound to its pods by their uid",
 			STR_ARG(rq->name));
-	return 0;
+	return check_node_audience(rq, ref, audiences, e);
 }
 
 static struct node *audiences_of(struct rq *rq, struct node *spec)
@@ -370,6 +413,15 @@ static struct node *audiences_of(struct rq *rq, struct node *spec)
 	own = node_list(rq->a);
 	node_add(own, node_c(rq->a, rq->api->auth->issuer));
 	return own;
+}
+
+/* Whether nobody else is meant. */
+static bool is_for_us(const struct rq *rq, struct node *audiences)
+{
+	for (size_t i = 0; i < node_len(audiences); i++)
+		if (!str_is(node_text_str(node_at(audiences, i)), rq->api->auth->issuer))
+			return false;
+	return true;
 }
 
 static int check_seconds(int64_t seconds, struct err *e)
@@ -400,11 +452,12 @@ int token_create(struct rq *rq, struct node **body, struct err *e)
 		return err_set(e, ERR_UNAVAILABLE, "this server has no signing key for tokens");
 	if (check_seconds(asked, e) < 0)
 		return validate_finish_as(rq, "authentication.k8s.io", "TokenRequest", STR_NULL, e);
-	if ((ref && bind_object(rq, ref, &bound, e) < 0) || check_node_asks(rq, ref, &bound, e) < 0)
+	if ((ref && bind_object(rq, ref, &bound, e) < 0) ||
+		check_node_asks(rq, ref, node_getc(spec, "audiences"), &bound, e) < 0)
 		return -e->code;
 	kube = node_pack(rq->a, "{namespace:S, node:o, pod:o, secret:o, serviceaccount:o}", rq->ns, bound.node,
 		bound.pod, bound.secret, name_and_uid(rq->a, account));
-	if (asked == PROJECTED_S && bound.pod) {
+	if (asked == PROJECTED_S && bound.pod && is_for_us(rq, node_getc(spec, "audiences"))) {
 		lives = EXTENDED_S;
 		node_setc(kube, "warnafter", node_int(rq->a, now + PROJECTED_S));
 	}
