@@ -16,7 +16,7 @@ struct answer {
 	int status;
 	struct buf body;
 	char warning[2048]; /* all of them */
-	char content_type[128], etag[300];
+	char content_type[128], etag[300], location[400], cache_control[64];
 	bool done, stream, ended;
 	bool full; /* the stream's reader takes nothing */
 	const struct http_stream_ops *ops;
@@ -32,6 +32,10 @@ static void keep_headers(struct answer *a, const struct http_header *h, size_t n
 				STR_ARG(h[i].value));
 		if (str_is(h[i].name, "content-type"))
 			snprintf(a->content_type, sizeof(a->content_type), "%.*s", STR_ARG(h[i].value));
+		if (str_is(h[i].name, "location"))
+			snprintf(a->location, sizeof(a->location), "%.*s", STR_ARG(h[i].value));
+		if (str_is(h[i].name, "cache-control"))
+			snprintf(a->cache_control, sizeof(a->cache_control), "%.*s", STR_ARG(h[i].value));
 		if (str_is(h[i].name, "etag"))
 			snprintf(a->etag, sizeof(a->etag), "%.*s", STR_ARG(h[i].value));
 	}

@@ -235,6 +235,7 @@ struct rq {
 	enum render render;
 	struct str include_object; /* of a Table: None, Metadata, Object */
 	bool pretty, gzip, table_beta;
+	bool immutable; /* whoever keeps the answer need not ask again */
 	/* options */
 	bool dry_run, force;
 	struct node *delete_options; /* of a deletion, as webhooks see them; else NULL */

@@ -32,6 +32,8 @@ int route_write_options(struct rq *rq, struct err *e);
 
 /* ---- negotiate.c: Accept and Content-Type ---------------------------------------------------- */
 int negotiate(struct rq *rq, bool discovery, struct err *e);
+/* Whether the client takes that type: "application/json". */
+bool accepts(struct rq *rq, const char *type);
 int media_of_body(struct rq *rq, enum media *ret, struct err *e);
 
 /* ---- status.c, reply.c: answers. Each takes rq and ends it. ---------------------------------- */
@@ -58,6 +60,8 @@ void reply_bytes(struct rq *rq, int status, const char *content_type, const stru
 	struct str body);
 /* 200 with a body that is made while it is sent; its end() frees rq, and is not called when it had to be made at once. */
 void reply_source(struct rq *rq, const char *content_type, const struct net_source *take);
+/* An ETag of that body, in the arena: its hash in quotes. */
+struct str reply_etag(struct rq *rq, struct str body);
 /* The client has this already (If-None-Match): answers 304 with these headers, the ETag first. */
 bool reply_not_modified(struct rq *rq, const struct http_header *headers, size_t n);
 /* What another server answered: with exactly these headers, and never compressed. */

@@ -3,7 +3,6 @@
 #include "api/auth/auth.h"
 #include "api_commit.h"
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -442,20 +441,6 @@ static void aggregated_group(const struct table *t, size_t first, struct buf *b)
 	buf_c(b, "]}");
 }
 
-static struct str etag_of(struct rq *rq, struct str body)
-{
-	unsigned char sum[EVP_MAX_MD_SIZE];
-	unsigned n = 0;
-	char *text = arena_alloc(rq->a, 2 * EVP_MAX_MD_SIZE + 3), *p = text;
-
-	EVP_Digest(body.p, body.n, sum, &n, EVP_sha512(), NULL);
-	*p++ = '"';
-	for (unsigned i = 0; i < n; i++)
-		p += snprintf(p, 3, "%02X", sum[i]);
-	*p++ = '"';
-	return str_n(text, (size_t)(p - text));
-}
-
 static void aggregated(struct rq *rq, bool core)
 {
 	struct table t = table_of(rq);
@@ -481,7 +466,7 @@ static void aggregated(struct rq *rq, bool core)
 			buf_c(&b, "]}");
 		}
 	buf_c(&b, "]}");
-	struct http_header extra[] = { { STR("etag"), etag_of(rq, buf_view(&b)) }, { STR("vary"), STR("Accept") } };
+	struct http_header extra[] = { { STR("etag"), reply_etag(rq, buf_view(&b)) }, { STR("vary"), STR("Accept") } };
 	const char *type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 	if (reply_not_modified(rq, extra, 2)) {
 		buf_fini(&b);

@@ -135,6 +135,17 @@ static size_t accept_list(struct str header, struct accept *list)
 	return n;
 }
 
+bool accepts(struct rq *rq, const char *type)
+{
+	struct accept list[CHOICES_MAX];
+	size_t n = accept_list(rq->accept, list);
+
+	for (size_t i = 0; i < n; i++)
+		if (str_is(list[i].type, type) || str_is(list[i].type, "*/*") || str_is(list[i].type, "application/*"))
+			return true;
+	return !str_trim(rq->accept).n;
+}
+
 /* Nobody but a table asks for it. */
 static int check_include(struct rq *rq, struct err *e)
 {

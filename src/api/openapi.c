@@ -1,6 +1,10 @@
-/* OpenAPI documents: made when first asked for, on a lane's thread, and kept compressed. */
+/* OpenAPI documents: made when first asked for, on a lane's thread, and kept compressed.
+ *
+ * The index of version 3 names each document with a hash of it: who asks with that hash may keep the answer for good. So the
+ * index needs all of them, and those stay of which nothing has changed. */
 #include "api/aggregate/aggregate.h"
 #include "api/custom/custom.h"
+#include <inttypes.h>
 #include <stdio.h>
 #define LOG_MODULE "api"
 
@@ -10,7 +14,7 @@ struct openapi_cache {
 };
 
 struct kept {
-	int64_t table_version;
+	char *from, *etag;
 	struct buf gz;
 };
 
@@ -21,6 +25,8 @@ static void kept_end(void *value)
 	if (!k)
 		return;
 	buf_fini(&k->gz);
+	free(k->from);
+	free(k->etag);
 	free(k);
 }
 
@@ -70,10 +76,24 @@ static struct resource **own_rows(struct rq *rq, size_t *ret_n)
 	return rows;
 }
 
-static struct openapi_resource *collect(struct rq *rq, size_t *ret_n)
+/* Those that a document tells of: "apps/v1" of its own, "v2" of all. */
+static struct resource **rows_of(struct rq *rq, struct str name, size_t *ret_n)
+{
+	struct str group, version = str_cut(name, '/', &group);
+	struct resource **rows = own_rows(rq, ret_n);
+	size_t n = 0;
+
+	for (size_t i = 0; i < *ret_n; i++)
+		if (!version.p || (str_is(group, rows[i]->def.group) && str_is(version, rows[i]->def.version)))
+			rows[n++] = rows[i];
+	*ret_n = n;
+	return rows;
+}
+
+static struct openapi_resource *collect(struct rq *rq, struct str name, size_t *ret_n)
 {
 	size_t rows_n, n = 0;
-	struct resource **rows = own_rows(rq, &rows_n);
+	struct resource **rows = rows_of(rq, name, &rows_n);
 	struct openapi_resource *out = ARENA_ARRAY(rq->a, struct openapi_resource, rows_n * 2);
 
 	for (size_t i = 0; i < rows_n; i++) {
@@ -109,7 +129,7 @@ static const char server_version[] = "v1.34.0+kogge" KOGGE_VERSION;
 static bool generate(struct rq *rq, struct str name, struct buf *out)
 {
 	size_t n;
-	struct openapi_resource *r = collect(rq, &n);
+	struct openapi_resource *r = collect(rq, name, &n);
 
 	if (str_is(name, "v2") || str_is(name, "v2.pb")) {
 		struct openapi_source s = { .r = r, .n = n, .server_version = server_version };
@@ -126,49 +146,88 @@ static bool generate(struct rq *rq, struct str name, struct buf *out)
 	return openapi_v3_json(r, n, g, v, server_version, out) >= 0;
 }
 
-/* Own (arena): the compressed document, made now when it is not there. */
-static bool document(struct rq *rq, struct str name, struct str *gz)
+/* Another text where a document would be another. */
+static struct str made_from(struct rq *rq, struct str name)
+{
+	struct buf b = BUF_INIT;
+	size_t n;
+
+	if (!str_has(name, STR("/")))
+		return str_c(rq_f(rq, "%" PRId64, __atomic_load_n(&rq->api->table_version, __ATOMIC_ACQUIRE)));
+	struct resource **rows = rows_of(rq, name, &n);
+	for (size_t i = 0; i < n; i++) {
+		auto_(doc_unref) struct doc *crd = rows[i]->custom ? custom_crd(rows[i]->custom) : NULL;
+		buf_printf(&b, "%s", rows[i]->def.resource);
+		if (crd)
+			buf_printf(&b, " %.*s %" PRId64, STR_ARG(doc_uid(crd)),
+				val_int(doc_get(crd, "metadata.generation"), 0));
+		buf_byte(&b, '\n');
+	}
+	arena_hold(rq->a, b.p, free);
+	return buf_view(&b);
+}
+
+static bool make(struct rq *rq, struct str name, struct kept *k)
+{
+	struct buf plain = { .max = (size_t)64 << 20 };
+	bool ok = generate(rq, name, &plain) && gzip_bytes(buf_view(&plain), &k->gz, 6);
+
+	if (ok)
+		k->etag = str_dup(reply_etag(rq, buf_view(&plain)));
+	buf_fini(&plain);
+	return ok;
+}
+
+struct document {
+	struct str gz, etag;
+};
+
+static bool find(struct rq *rq, struct str name, struct str from, struct document *ret)
 {
 	struct openapi_cache *c = cache_of(rq->api);
-	int64_t version = __atomic_load_n(&rq->api->table_version, __ATOMIC_ACQUIRE);
-	struct buf plain = { .max = (size_t)64 << 20 };
 
 	task_lock(&c->lock);
 	struct kept *k = map_get(c->docs, name);
-	if (k && k->table_version == version)
-		*gz = arena_str(rq->a, buf_view(&k->gz));
+	bool found = k && str_is(from, k->from);
+	if (found)
+		*ret = (struct document){ arena_str(rq->a, buf_view(&k->gz)), arena_str(rq->a, str_c(k->etag)) };
 	task_unlock(&c->lock);
-	if (gz->n)
+	return found;
+}
+
+/* Own (arena): the compressed document, made now when it is not there. */
+static bool document(struct rq *rq, struct str name, struct document *ret)
+{
+	struct openapi_cache *c = cache_of(rq->api);
+	struct str from = made_from(rq, name);
+
+	if (find(rq, name, from, ret))
 		return true;
 	struct kept *made = xcalloc(1, sizeof(*made));
 	made->gz = BUF_INIT;
-	made->table_version = version;
-	bool ok = generate(rq, name, &plain) && gzip_bytes(buf_view(&plain), &made->gz, 6);
-	buf_fini(&plain);
-	if (!ok) {
+	made->from = str_dup(from);
+	if (!make(rq, name, made)) {
 		kept_end(made);
 		return false;
 	}
 	/* The bound for compression is the plain size: keep what is used. */
 	made->gz.p = xrealloc(made->gz.p, made->gz.n + 1, 1);
 	made->gz.cap = made->gz.n + 1;
-	*gz = arena_str(rq->a, buf_view(&made->gz));
+	*ret = (struct document){ arena_str(rq->a, buf_view(&made->gz)), arena_str(rq->a, str_c(made->etag)) };
 	task_lock(&c->lock);
 	map_put(c->docs, name, made);
 	task_unlock(&c->lock);
 	return true;
 }
 
-static void send(struct rq *rq, struct str gz, const char *type)
+static void send(struct rq *rq, const struct document *d, const char *type)
 {
 	bool gzip = str_has(rq_header(rq, "accept-encoding"), STR("gzip"));
 	struct http_header h[4];
-	struct str body = gz;
+	struct str body = d->gz;
 	size_t n = 0;
-	char etag[40];
 
-	snprintf(etag, sizeof(etag), "\"%016llX\"", (unsigned long long)str_hash(gz));
-	h[n++] = (struct http_header){ STR("etag"), arena_str(rq->a, str_c(etag)) };
+	h[n++] = (struct http_header){ STR("etag"), d->etag };
 	h[n++] = (struct http_header){ STR("vary"), STR("Accept-Encoding, Accept") };
 	if (reply_not_modified(rq, h, n))
 		return;
@@ -176,7 +235,7 @@ static void send(struct rq *rq, struct str gz, const char *type)
 		h[n++] = (struct http_header){ STR("content-encoding"), STR("gzip") };
 	} else {
 		struct buf plain = BUF_INIT;
-		gunzip_bytes(gz, &plain);
+		gunzip_bytes(d->gz, &plain);
 		arena_hold(rq->a, plain.p, free);
 		body = buf_view(&plain);
 	}
@@ -185,21 +244,58 @@ static void send(struct rq *rq, struct str gz, const char *type)
 	reply_bytes(rq, 200, type, h, n, body);
 }
 
-static void run(struct rq *rq)
+/* The place of a document in this state: whoever asks there may keep it. The hash is its tag without quotes. */
+static struct str place_of(struct rq *rq, struct str path, const struct document *d)
 {
-	struct str gz = STR_NULL, name = rq->sub_path;
+	return arena_strf(rq->a, "%.*s?hash=%.*s", STR_ARG(path), STR_ARG(str_sub(d->etag, 1, d->etag.n - 2)));
+}
+
+static void moved(struct rq *rq, struct str to)
+{
+	struct http_header h[] = { { STR("location"), to } };
+	struct str text = arena_strf(rq->a, "<a href=\"%.*s\">Moved Permanently</a>.\n\n", STR_ARG(to));
+
+	reply_bytes(rq, 301, "text/html; charset=utf-8", h, 1, text);
+}
+
+static bool document_or_error(struct rq *rq, struct str name, struct document *ret)
+{
 	struct err e;
 
+	if (document(rq, name, ret))
+		return true;
 	err_init(&e);
-	if (!document(rq, name, &gz)) {
-		err_set(&e, ERR_INTERNAL, "the OpenAPI document \"%.*s\" could not be made", STR_ARG(name));
-		reply_error(rq, &e);
+	err_set(&e, ERR_INTERNAL, "the OpenAPI document \"%.*s\" could not be made", STR_ARG(name));
+	reply_error(rq, &e);
+	return false;
+}
+
+static void run_v2(struct rq *rq)
+{
+	struct document d;
+
+	if (document_or_error(rq, rq->sub_path, &d))
+		send(rq, &d,
+			str_is(rq->sub_path, "v2.pb") ? "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" :
+							"application/json");
+}
+
+static void run_v3(struct rq *rq)
+{
+	struct str hash = rq_param(rq, "hash");
+	struct document d;
+
+	if (!accepts(rq, "application/json")) {
+		reply_bytes(rq, 406, NULL, NULL, 0, STR_NULL);
 		return;
 	}
-	if (str_is(name, "v2.pb"))
-		send(rq, gz, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+	if (!document_or_error(rq, rq->sub_path, &d))
+		return;
+	rq->immutable = str_eq(hash, str_sub(d.etag, 1, d.etag.n - 2));
+	if (hash.n && !rq->immutable)
+		moved(rq, place_of(rq, rq->path, &d));
 	else
-		send(rq, gz, "application/json");
+		send(rq, &d, "application/json");
 }
 
 static void index_others(struct rq *rq, bool *any, struct buf *b)
@@ -220,30 +316,34 @@ static void index_others(struct rq *rq, bool *any, struct buf *b)
 	}
 }
 
-static void index_v3(struct rq *rq)
+static void run_index(struct rq *rq)
 {
 	size_t n;
 	struct resource **rows = own_rows(rq, &n);
 	struct buf b = BUF_INIT;
-	int64_t version = __atomic_load_n(&rq->api->table_version, __ATOMIC_ACQUIRE);
+	struct document d;
 	bool more = false;
 
 	buf_c(&b, "{\"paths\":{");
 	for (size_t i = 0; i < n; i++) {
-		const char *av = rows[i]->api_version, *prefix = rows[i]->def.group[0] ? "apis" : "api";
+		const struct resource_def *def = &rows[i]->def;
 		bool seen = false;
 		for (size_t k = 0; k < i; k++)
-			seen |= !strcmp(rows[k]->api_version, av);
-		if (seen)
+			seen |= !strcmp(rows[k]->api_version, rows[i]->api_version);
+		if (seen || !document(rq, arena_strf(rq->a, "%s/%s", def->group, def->version), &d))
 			continue;
-		uint64_t hash = str_hash(str_c(av)) ^ str_hash(str_c(server_version)) ^ (uint64_t)version;
-		buf_printf(&b, "%s\"%s/%s\":{\"serverRelativeURL\":\"/openapi/v3/%s/%s?hash=%016llX\"}",
-			more ? "," : "", prefix, av, prefix, av, (unsigned long long)hash);
+		struct str name = arena_strf(rq->a, "%s/%s", def->group[0] ? "apis" : "api", rows[i]->api_version);
+		buf_printf(&b, "%s\"%.*s\":{\"serverRelativeURL\":", more ? "," : "", STR_ARG(name));
+		buf_json(&b, place_of(rq, arena_strf(rq->a, "/openapi/v3/%.*s", STR_ARG(name)), &d));
+		buf_byte(&b, '}');
 		more = true;
 	}
 	index_others(rq, &more, &b);
 	buf_c(&b, "}}");
-	reply_buf(rq, 200, "application/json", &b);
+	struct http_header etag = { STR("etag"), reply_etag(rq, buf_view(&b)) };
+	arena_hold(rq->a, b.p, free);
+	if (!reply_not_modified(rq, &etag, 1))
+		reply_bytes(rq, 200, "application/json", &etag, 1, buf_view(&b));
 }
 
 static bool served(struct rq *rq, struct str group, struct str version)
@@ -257,7 +357,7 @@ static bool served(struct rq *rq, struct str group, struct str version)
 	return false;
 }
 
-static void later(struct rq *rq, struct str name)
+static void later(struct rq *rq, struct str name, void (*run)(struct rq *rq))
 {
 	rq->sub_path = name;
 	rq->lane = LANE_EXEMPT;
@@ -270,11 +370,11 @@ bool openapi_answer(struct rq *rq)
 	struct str p = rq->path;
 
 	if (str_is(p, "/openapi/v2")) {
-		later(rq, str_has(rq->accept, STR("protobuf")) ? STR("v2.pb") : STR("v2"));
+		later(rq, str_has(rq->accept, STR("protobuf")) ? STR("v2.pb") : STR("v2"), run_v2);
 		return true;
 	}
 	if (str_is(p, "/openapi/v3") || str_is(p, "/openapi/v3/")) {
-		index_v3(rq);
+		later(rq, STR_NULL, run_index);
 		return true;
 	}
 	if (!str_starts(p, STR("/openapi/v3/api")))
@@ -285,6 +385,6 @@ bool openapi_answer(struct rq *rq)
 		version = str_cut(version, '/', &group);
 	if (!served(rq, group, version))
 		return false;
-	later(rq, arena_strf(rq->a, "%.*s/%.*s", STR_ARG(group), STR_ARG(version)));
+	later(rq, arena_strf(rq->a, "%.*s/%.*s", STR_ARG(group), STR_ARG(version)), run_v3);
 	return true;
 }

@@ -553,6 +553,70 @@ static void what_a_client_has_is_not_sent_again(void **state)
 	f->if_none_match = NULL;
 }
 
+static void place_in_index(struct fixture *f, const char *name, char ret[400])
+{
+	char at[100];
+
+	expect(f, 200, call(f, "GET", "/openapi/v3", NULL));
+	snprintf(at, sizeof(at), "\"%s\":{\"serverRelativeURL\":\"", name);
+	buf_byte(&f->last->body, 0);
+	const char *s = strstr(f->last->body.p, at);
+	assert_non_null(s);
+	snprintf(ret, 400, "%.*s", (int)strcspn(s + strlen(at), "\""), s + strlen(at));
+}
+
+static void an_openapi_document_is_kept_for_good(void **state)
+{
+	struct fixture *f = *state;
+	char place[400], index[300], after[400];
+
+	place_in_index(f, "apis/apps/v1", place);
+	snprintf(index, sizeof(index), "%s", f->last->etag);
+	assert_int_equal(strncmp(place, "/openapi/v3/apis/apps/v1?hash=", 30), 0);
+	f->if_none_match = index;
+	expect(f, 304, call(f, "GET", "/openapi/v3", NULL));
+	f->if_none_match = NULL;
+	expect(f, 200, call(f, "GET", place, NULL));
+	assert_string_equal(f->last->cache_control, "public, immutable");
+	assert_int_equal(strncmp(f->last->etag + 1, place + 30, strlen(place) - 30), 0);
+	snprintf(after, sizeof(after), "%s", f->last->etag);
+	f->if_none_match = after;
+	expect(f, 304, call(f, "GET", place, NULL));
+	f->if_none_match = NULL;
+	expect(f, 200, call(f, "GET", "/openapi/v3/apis/apps/v1", NULL));
+	assert_string_equal(f->last->cache_control, "no-cache, private");
+	expect(f, 301, call(f, "GET", "/openapi/v3/apis/apps/v1?hash=OLD", NULL));
+	assert_string_equal(f->last->location, place);
+	expect(f, 406,
+		call_as(f, "GET", "/openapi/v3/apis/apps/v1", NULL,
+			"application/com.github.proto-openapi.spec.v3.v1.0+protobuf", NULL));
+	/* what changes one document leaves the others alone */
+	expect(f, 201,
+		call(f, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+			"{\"metadata\":{\"name\":\"toys.kept.example.com\"},\"spec\":{\"group\":\"kept.example.com\",\"scope\":\"Cluster\","
+			"\"names\":{\"plural\":\"toys\",\"kind\":\"Toy\"},\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true,"
+			"\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\",\"description\":\"first\"}}}]}}"));
+	for (int i = 0; i < 6000 && call(f, "GET", "/apis/kept.example.com/v1", NULL) != 200; i++)
+		task_sleep_ms(10);
+	place_in_index(f, "apis/apps/v1", after);
+	assert_string_equal(after, place);
+	place_in_index(f, "apis/kept.example.com/v1", place);
+	expect(f, 200,
+		call_as(f, "PATCH", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/toys.kept.example.com",
+			"application/json-patch+json", NULL,
+			"[{\"op\":\"replace\",\"path\":\"/spec/versions/0/schema/openAPIV3Schema/description\",\"value\":\"second\"}]"));
+	for (int i = 0; i < 6000; i++) {
+		place_in_index(f, "apis/kept.example.com/v1", after);
+		if (strcmp(after, place) != 0)
+			break;
+		task_sleep_ms(10);
+	}
+	assert_string_not_equal(after, place);
+	expect(f, 301, call(f, "GET", place, NULL));
+	expect(f, 200, call(f, "GET", after, NULL));
+	assert_true(body_has(f, "second"));
+}
+
 static void every_bad_option_is_told(void **state)
 {
 	struct fixture *f = *state;
@@ -598,6 +662,7 @@ int main(void)
 		cmocka_unit_test(changes_are_kept_for_a_while),
 		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_a_client_has_is_not_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_openapi_document_is_kept_for_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_bad_option_is_told, setup, teardown),
 	};
 

@@ -1,6 +1,8 @@
 /* Answers: common headers, bodies that point into shared documents, compression. */
 #include "api/audit/audit.h"
+#include <openssl/evp.h>
 #include <stdio.h>
+#include <time.h>
 #include <zlib.h>
 #define LOG_MODULE "api"
 #define AUDIT_ANSWER_MAX ((size_t)4 << 20) /* larger answers are not recorded */
@@ -50,12 +52,26 @@ static struct str warning_value(struct rq *rq, const char *text)
 	return s;
 }
 
+static struct str in_a_year(struct rq *rq)
+{
+	time_t then = (time_t)wall_s(wall_now()) + 365 * 86400;
+	char text[40];
+	struct tm tm;
+
+	gmtime_r(&then, &tm);
+	strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+	return arena_str(rq->a, str_c(text));
+}
+
 size_t reply_headers(struct rq *rq, const char *content_type, struct http_header *h, size_t max)
 {
 	size_t n = 0;
 
 	h[n++] = (struct http_header){ STR("audit-id"), str_c(rq_audit_id(rq)) };
-	h[n++] = (struct http_header){ STR("cache-control"), STR("no-cache, private") };
+	h[n++] = (struct http_header){ STR("cache-control"),
+		rq->immutable ? STR("public, immutable") : STR("no-cache, private") };
+	if (rq->immutable)
+		h[n++] = (struct http_header){ STR("expires"), in_a_year(rq) };
 	if (content_type)
 		h[n++] = (struct http_header){ STR("content-type"), str_c(content_type) };
 	for (size_t i = 0; i < rq->n_warnings && n < max; i++)
@@ -240,6 +256,20 @@ static struct str tag_of(struct str s)
 {
 	s = str_trim(s);
 	return str_starts(s, STR("W/")) ? str_n(s.p + 2, s.n - 2) : s;
+}
+
+struct str reply_etag(struct rq *rq, struct str body)
+{
+	unsigned char sum[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	char *text = arena_alloc(rq->a, 2 * EVP_MAX_MD_SIZE + 3), *p = text;
+
+	EVP_Digest(body.p, body.n, sum, &n, EVP_sha512(), NULL);
+	*p++ = '"';
+	for (unsigned i = 0; i < n; i++)
+		p += snprintf(p, 3, "%02X", sum[i]);
+	*p++ = '"';
+	return str_n(text, (size_t)(p - text));
 }
 
 bool reply_not_modified(struct rq *rq, const struct http_header *headers, size_t n)
