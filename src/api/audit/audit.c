@@ -11,7 +11,8 @@
 struct audit {
 	struct task_mutex lock;
 	char *path;
-	int fd; /* -1: off */
+	int fd;       /* -1: it could not be opened again */
+	int64_t lost; /* records since the last that was written */
 	int64_t bytes, bytes_max;
 	int keep_max, keep_days;     /* old files; 0: all */
 	struct audit_policy *policy; /* NULL: everything at level Metadata */
@@ -46,6 +47,11 @@ struct audit *audit_new(const struct api_opts *o, struct err *e)
 		return NULL;
 	}
 	return a;
+}
+
+bool audit_is_on(const struct audit *a)
+{
+	return a && a->path;
 }
 
 void audit_free(struct audit *a)
@@ -136,8 +142,7 @@ static void rotate(struct audit *a)
 	close(a->fd);
 	rename(a->path, old);
 	drop_old(a);
-	if (open_log(a) < 0)
-		log_error("audit log %s cannot be opened again: requests are not recorded", a->path);
+	open_log(a);
 }
 
 static void field(struct buf *b, const char *key, struct str value)
@@ -236,28 +241,44 @@ static void bodies_json(const struct rq *rq, const struct audit_decision *how, e
 	doc_unref(answer);
 }
 
-bool audit_is_on(const struct audit *a)
-{
-	return a && a->fd >= 0;
-}
-
 bool audit_wants_answer(struct audit *a, const struct rq *rq)
 {
-	return a && a->fd >= 0 && a->policy && rq->resource_request &&
+	return audit_is_on(a) && a->policy && rq->resource_request &&
 		audit_decide(a->policy, rq).level == AUDIT_RESPONSE;
 }
 
 /* ---- the record ------------------------------------------------------------------------------ */
 
+/* A record is whole or not there: the next would stand on its line. */
+static bool put(struct audit *a, const struct buf *b)
+{
+	ssize_t n;
+
+	if (a->fd < 0 && open_log(a) < 0)
+		return false;
+	n = write(a->fd, b->p, b->n);
+	if (n == (ssize_t)b->n) {
+		a->bytes += n;
+		return true;
+	}
+	if (n > 0 && ftruncate(a->fd, lseek(a->fd, 0, SEEK_END) - n) == 0)
+		errno = ENOSPC;
+	return false;
+}
+
 static void write_line(struct audit *a, const struct buf *b)
 {
 	task_lock(&a->lock);
-	if (a->fd >= 0) {
-		ssize_t n = write(a->fd, b->p, b->n);
-		a->bytes += n > 0 ? n : 0;
-		if (a->bytes > a->bytes_max)
-			rotate(a);
+	if (!put(a, b)) {
+		if (!a->lost++)
+			log_error("audit log %s: %s: requests are not recorded until it can be written", a->path,
+				strerror(errno));
+	} else if (a->lost) {
+		log_warn("audit log %s is written again, without %lld records", a->path, (long long)a->lost);
+		a->lost = 0;
 	}
+	if (a->fd >= 0 && a->bytes > a->bytes_max)
+		rotate(a);
 	task_unlock(&a->lock);
 }
 
@@ -284,7 +305,7 @@ static void stage_record(struct audit *a, struct rq *rq, enum audit_stage stage,
 	struct audit_decision how;
 	struct wall w;
 
-	if (!a || a->fd < 0)
+	if (!audit_is_on(a))
 		return;
 	how = audit_decide(a->policy, rq);
 	if (how.level == AUDIT_NONE || how.omit & 1u << stage)

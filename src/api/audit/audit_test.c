@@ -1,8 +1,12 @@
 /* Which rule of an audit policy decides. */
 #include "api/audit/audit.h"
+#include "base/file.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -92,11 +96,57 @@ static void what_is_wrong_with_a_policy_is_said(void **state)
 	wrong("{apiVersion: v1, kind: Pod}", "kind Policy");
 }
 
+/* ---- the log --------------------------------------------------------------------------------- */
+
+static void record(struct audit *a, const char *who)
+{
+	struct rq *rq = rq_new(NULL);
+
+	rq->id.user = str_c(who);
+	audit_record(a, rq, 200);
+	arena_free(rq->a);
+}
+
+static bool tells(const char *path, const char *who)
+{
+	auto_buf struct buf text = BUF_INIT;
+	struct err e;
+
+	err_init(&e);
+	return file_read(path, &text, &e) == 0 && str_has(buf_view(&text), str_c(who));
+}
+
+/* It was put aside, and for a while there was no folder for the next. */
+static void a_log_that_cannot_be_written_is_tried_again(void **state)
+{
+	char folder[] = "/tmp/kogge-audit-XXXXXX";
+	struct audit *a;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_non_null(mkdtemp(folder));
+	auto_free char *path = xasprintf("%s/log", folder), *aside = xasprintf("%s-aside", folder);
+	assert_non_null(a = audit_new(&(struct api_opts){ .audit_path = path, .audit_bytes_max = 1 }, &e));
+	assert_int_equal(rename(folder, aside), 0);
+	record(a, "ann");
+	record(a, "bob");
+	assert_int_equal(mkdir(folder, 0700), 0);
+	record(a, "cid");
+	audit_free(a);
+	auto_free char *first = xasprintf("%s/log", aside), *rest = xasprintf("rm -r %s %s", folder, aside);
+	assert_true(tells(first, "ann"));
+	auto_free char *found = xasprintf("grep -q cid %s/log*", folder);
+	assert_int_equal(system(found), 0);
+	assert_int_equal(system(rest), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_first_rule_that_fits_decides),
 		cmocka_unit_test(what_is_wrong_with_a_policy_is_said),
+		cmocka_unit_test(a_log_that_cannot_be_written_is_tried_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
