@@ -18,7 +18,7 @@ struct node_rule {
 
 /* Needs no look at the object; narrower questions (secrets, pods …) are answered below. */
 static const struct node_rule node_rules[] = {
-	{ "", "services nodes namespaces endpoints", "get list watch" },
+	{ "", "services namespaces endpoints", "get list watch" },
 	{ "", "nodes", "create" },
 	{ "", "nodes nodes/status", "update patch" },
 	{ "", "pods", "create" },
@@ -27,7 +27,7 @@ static const struct node_rule node_rules[] = {
 	{ "discovery.k8s.io", "endpointslices", "get list watch" },
 	{ "networking.k8s.io", "networkpolicies", "get list watch" },
 	{ "node.k8s.io", "runtimeclasses", "get list watch" },
-	{ "storage.k8s.io", "csidrivers csinodes volumeattachments storageclasses", "get list watch" },
+	{ "storage.k8s.io", "csidrivers", "get list watch" },
 	{ "storage.k8s.io", "csinodes", "create update patch delete" },
 	{ "certificates.k8s.io", "certificatesigningrequests", "create get list watch" },
 	{ "authentication.k8s.io", "tokenreviews", "create" },
@@ -59,6 +59,26 @@ static bool rule_list_allows(const struct authz_attrs *at)
 			has_word(node_rules[i].verbs, at->verb))
 			return true;
 	return false;
+}
+
+/* Its own, by name; and what is attached to it. Of other nodes, and what runs there, it learns nothing. */
+static bool is_its_own(struct api *api, struct str node, const struct authz_attrs *at)
+{
+	auto_(doc_unref) struct doc *d = NULL;
+	bool storage = str_is(at->group, "storage.k8s.io");
+
+	if (at->sub.n || !at->name.n)
+		return false;
+	if (!at->group.n && str_is(at->resource, "nodes"))
+		return has_word("get list watch", at->verb) && str_eq(at->name, node);
+	if (!storage || !str_is(at->verb, "get"))
+		return false;
+	if (str_is(at->resource, "csinodes"))
+		return str_eq(at->name, node);
+	d = str_is(at->resource, "volumeattachments") ?
+		api_get(api, "storage.k8s.io", "volumeattachments", STR_NULL, at->name) :
+		NULL;
+	return d && str_eq(doc_str(d, "spec.nodeName"), node);
 }
 
 static bool is_local_path_of(const struct doc *volume, struct str node)
@@ -165,7 +185,7 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 			node_pods_refer(api->node_pods, node, REFERENT_SERVICE_ACCOUNT, at->ns, at->name);
 	if (!at->group.n && str_is(at->resource, "pods") && (at->sub.n || !str_is(at->verb, "create")))
 		return pods_allowed(api, node, at);
-	return rule_list_allows(at);
+	return rule_list_allows(at) || is_its_own(api, node, at);
 }
 
 /* ---- NodeRestriction ------------------------------------------------------------------------- */

@@ -356,6 +356,45 @@ static void begins_with_what_the_cache_has(void **state)
 	cache_free(c);
 }
 
+static bool may_storage(struct fixture *f, const char *verb, const char *resource, const char *name)
+{
+	struct identity id = { .user = STR("system:node:a"), .groups = node_groups, .n_groups = 1 };
+	struct authz_attrs at = { .verb = str_c(verb),
+		.resource_request = true,
+		.group = STR("storage.k8s.io"),
+		.version = STR("v1"),
+		.resource = str_c(resource),
+		.name = str_c(name) };
+
+	return authz_allowed(f->api, &id, &at, NULL, 0);
+}
+
+#define ATTACHMENTS "/apis/storage.k8s.io/v1/volumeattachments"
+#define ATTACHMENT(node)                                                                               \
+	"{\"metadata\":{\"name\":\"to-" node "\"},\"spec\":{\"attacher\":\"x.y\",\"nodeName\":\"" node \
+	"\",\"source\":{\"persistentVolumeName\":\"v\"}}}"
+
+static void of_other_nodes_it_learns_nothing(void **state)
+{
+	static const char *const reads[] = { "get", "list", "watch" };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(reads); i++) {
+		assert_true(may(f, "a", reads[i], "nodes", "", "a", ""));
+		assert_false(may(f, "a", reads[i], "nodes", "", "b", ""));
+		assert_false(may(f, "a", reads[i], "nodes", "", "", ""));
+		assert_false(may(f, "a", reads[i], "nodes", "", "a", "proxy"));
+	}
+	assert_true(may_storage(f, "get", "csinodes", "a"));
+	assert_false(may_storage(f, "get", "csinodes", "b"));
+	assert_false(may_storage(f, "list", "csinodes", ""));
+	expect(f, 201, call(f, "POST", ATTACHMENTS, ATTACHMENT("a")));
+	expect(f, 201, call(f, "POST", ATTACHMENTS, ATTACHMENT("b")));
+	assert_true(may_storage(f, "get", "volumeattachments", "to-a"));
+	assert_false(may_storage(f, "get", "volumeattachments", "to-b"));
+	assert_false(may_storage(f, "list", "volumeattachments", ""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -368,6 +407,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(its_labels_draw_nothing_to_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(of_its_claims_it_writes_the_size, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_csinode_is_its_nodes, setup, teardown),
+		cmocka_unit_test_setup_teardown(of_other_nodes_it_learns_nothing, setup, teardown),
 		cmocka_unit_test(agrees_with_a_table_of_many_pods),
 		cmocka_unit_test(begins_with_what_the_cache_has),
 	};
