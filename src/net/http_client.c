@@ -21,6 +21,11 @@ void client_unref(struct http_client *c)
 	free(c);
 }
 
+struct str http_client_host(const struct http_client *c)
+{
+	return str_c(c->host);
+}
+
 /* ---- links ----------------------------------------------------------------------------------- */
 
 void link_init(struct link *k, struct http_client *c, struct conn *conn, const struct link_ops *ops)

@@ -172,6 +172,8 @@ struct http_client_opts {
 };
 int http_client_new(
 	const struct http_client_opts *o, struct http_client **ret, struct err *e); /* does not connect yet */
+/* "host:port" as its URL has it. Borrow. */
+struct str http_client_host(const struct http_client *c);
 void http_client_close(
 	struct http_client *c); /* any thread: ends its calls and all later ones; it is still to be freed */
 struct http_client *http_client_free(struct http_client *c);

@@ -1,5 +1,6 @@
 """APIServices: a group version that another server serves."""
 import base64
+import contextlib
 import hashlib
 import http.client
 import http.server
@@ -619,20 +620,65 @@ def test_a_path_goes_where_it_was_authorized_to(hook, wired):
     assert len(asked(hook, "GET")) == before + 1
 
 
-@pytest.mark.parametrize("version", ["1.1", "2"])
-def test_head_through_a_proxy(server, head, version):
-    kube, at = server.kube, "/api/v1/namespaces/default"
-    plain = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Plain)
+@contextlib.contextmanager
+def behind_a_service(kube, handler):
+    """The path of a proxy that leads to this handler, as if it were a pod's."""
+    at = "/api/v1/namespaces/default"
+    plain = http.server.ThreadingHTTPServer(("0.0.0.0", 0), handler)
     threading.Thread(target=plain.serve_forever, daemon=True).start()
     port = plain.server_address[1]
+    until(lambda: kube.get(f"{at}/serviceaccounts/default"), 30, "the account")
     kube.create(f"{at}/services", {"metadata": {"name": "plain"}, "spec": {"ports": [{"port": 80, "targetPort": port}]}})
     kube.create(f"{at}/pods", {"metadata": {"name": "plain"}, "spec": {"schedulerName": "nobody", "containers": [{"name": "c", "image": "x"}]}})
     kube.patch(f"{at}/pods/plain/status", {"status": {"podIP": own_address(), "podIPs": [{"ip": own_address()}]}})
     address = {"ip": own_address(), "targetRef": {"kind": "Pod", "namespace": "default", "name": "plain"}}
     kube.create(f"{at}/endpoints", {"metadata": {"name": "plain"}, "subsets": [{"addresses": [address], "ports": [{"port": port}]}]})
-    assert head(f"{at}/services/plain:80/proxy/said", version)["content-length"] == "777"
-    assert "content-length" not in head(f"{at}/services/plain:80/proxy/other", version)
+    yield f"{at}/services/plain:80/proxy"
     for path in (f"{at}/endpoints/plain", f"{at}/services/plain", f"{at}/pods/plain"):
         kube.delete(path)
     plain.shutdown()
     plain.server_close()
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_head_through_a_proxy(server, head, version):
+    with behind_a_service(server.kube, Plain) as proxy:
+        assert head(f"{proxy}/said", version)["content-length"] == "777"
+        assert "content-length" not in head(f"{proxy}/other", version)
+
+
+class Application(http.server.BaseHTTPRequestHandler):
+    """Wants a login, and keeps who is logged in in a cookie."""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
+        self.send_response(302 if self.path == "/login" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Set-Cookie", "user=ann")
+        if self.path == "/login":
+            self.send_header("Location", "/home")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_application_works_through_a_proxy(server):
+    """Redirects lead back through it, cookies pass, and what is for us alone does not."""
+    with behind_a_service(server.kube, Application) as proxy:
+        def ask(path, **headers):
+            connection = http.client.HTTPSConnection(server.kube.server.hostname, server.port, timeout=60, context=server.kube.tls)
+            connection.request("GET", proxy + path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read().decode()
+        status, headers, _ = ask("?a=b")
+        assert (status, headers["Location"]) == (301, proxy + "/?a=b")
+        status, headers, _ = ask("/login")
+        assert (status, headers["Location"], headers["Set-Cookie"]) == (302, proxy + "/home", "user=ann")
+        status, headers, seen = ask("/home", Cookie="user=ann", Authorization="Bearer x", **{"Sec-WebSocket-Protocol": "base64url.bearer.authorization.k8s.io.eA, v1"})
+        assert status == 200 and "access-control-allow-origin" not in headers
+        seen = json.loads(seen)
+        assert seen["cookie"] == "user=ann" and "authorization" not in seen and seen["sec-websocket-protocol"] == "v1"

@@ -171,8 +171,8 @@ static int target(struct rq *rq, struct http_client **client, struct err *e)
 static bool hop_by_hop(struct str name)
 {
 	static const char *const names[] = { "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
-		"te", "trailer", "transfer-encoding", "upgrade", "host", "authorization", "content-length", "cookie",
-		"date", "accept-encoding" };
+		"te", "trailer", "transfer-encoding", "upgrade", "host", "authorization", "content-length", "date",
+		"accept-encoding" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (str_is(name, names[i]))
@@ -182,13 +182,32 @@ static bool hop_by_hop(struct str name)
 
 size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to)
 {
+	struct http_header *cookie = NULL;
 	size_t k = 0;
 
-	for (size_t i = 0; i < n; i++)
-		if (!hop_by_hop(from[i].name))
-			to[k++] =
-				(struct http_header){ arena_str(rq->a, from[i].name), arena_str(rq->a, from[i].value) };
+	for (size_t i = 0; i < n; i++) {
+		if (hop_by_hop(from[i].name))
+			continue;
+		if (str_is(from[i].name, "cookie") && cookie) { /* HTTP/2 may cut it in parts */
+			cookie->value = arena_strf(rq->a, "%.*s; %.*s", STR_ARG(cookie->value), STR_ARG(from[i].value));
+			continue;
+		}
+		if (str_is(from[i].name, "cookie"))
+			cookie = &to[k];
+		to[k++] = (struct http_header){ arena_str(rq->a, from[i].name),
+			str_is(from[i].name, "sec-websocket-protocol") ? relay_without_token(rq, from[i].value) :
+									 arena_str(rq->a, from[i].value) };
+	}
 	return k;
+}
+
+/* Relative links of a page mean what they say only below a slash. */
+static void redirect_to_root(struct rq *rq)
+{
+	struct http_header h = { STR("location"),
+		arena_strf(rq->a, "%.*s/%s%.*s", STR_ARG(rq->path), rq->query.n ? "?" : "", STR_ARG(rq->query)) };
+
+	reply_bytes(rq, 301, NULL, &h, 1, STR_NULL);
 }
 
 void relay_proxy(struct rq *rq)
@@ -203,18 +222,19 @@ void relay_proxy(struct rq *rq)
 		reply_error(rq, &e);
 		return;
 	}
-	if (rq_header(rq, "upgrade").n && http_version(rq->http) == 1) {
-		relay_upgrade(rq, &(struct relay_call){ .client = client, .path = path });
+	bool upgrade = rq_header(rq, "upgrade").n && http_version(rq->http) == 1;
+	if (!upgrade && !rq->sub_path.n && (str_is(rq->method, "GET") || str_is(rq->method, "HEAD"))) {
+		redirect_to_root(rq);
 		return;
 	}
 	const struct http_header *in;
 	size_t n_in = http_headers(rq->http, &in);
 	struct http_header *h = ARENA_ARRAY(rq->a, struct http_header, n_in + 1);
-	relay_answer(rq,
-		&(struct relay_call){ .client = client,
-			.method = arena_cstr(rq->a, rq->method),
-			.path = path,
-			.headers = h,
-			.n_headers = relay_pass_headers(rq, in, n_in, h),
-			.body = rq->body });
+	struct relay_call call = { .client = client,
+		.method = arena_cstr(rq->a, rq->method),
+		.path = path,
+		.headers = h,
+		.n_headers = relay_pass_headers(rq, in, n_in, h),
+		.body = rq->body };
+	(upgrade ? relay_upgrade : relay_answer)(rq, &call);
 }

@@ -58,4 +58,9 @@ struct str relay_without_token(struct rq *rq, struct str protocols);
 size_t relay_pass_headers(struct rq *rq, const struct http_header *from, size_t n, struct http_header *to);
 /* rewrite.c: appends html with links to paths put below prefix. */
 void rewrite_links(struct str html, struct str prefix, struct buf *out);
+/* The same of a redirect, when it leads to a path of one of these hosts; in a, or as it was. */
+struct rewrite_hosts {
+	struct str theirs, ours; /* "host:port": that was asked, and as the client calls us */
+};
+struct str rewrite_location(struct arena *a, struct str to, const struct rewrite_hosts *h, struct str prefix);
 void relay_proxy(struct rq *rq); /* proxy.c; takes rq */

@@ -1,4 +1,4 @@
-/* Links in HTML that comes through the proxy sub-resource: a path of the server behind it becomes one of ours. */
+/* Links in HTML and redirects that come through the proxy sub-resource: a path of the server behind it becomes one of ours. */
 #include "api/relay/relay.h"
 
 /* Attributes that hold one URL. */
@@ -55,4 +55,28 @@ void rewrite_links(struct str html, struct str prefix, struct buf *out)
 		done = i + 1 + skip;
 	}
 	buf_str(out, str_sub(html, done, html.n - done));
+}
+
+/* Where the host of a URL begins; 0: it has none. */
+static size_t host_at(struct str url)
+{
+	return str_starts(url, STR("http://"))   ? 7 :
+		str_starts(url, STR("https://")) ? 8 :
+		str_starts(url, STR("//"))       ? 2 :
+						   0;
+}
+
+struct str rewrite_location(struct arena *a, struct str to, const struct rewrite_hosts *h, struct str prefix)
+{
+	size_t from = host_at(to), at = from;
+
+	while (from && at < to.n && !strchr("/?#", to.p[at]))
+		at++;
+	struct str host = str_sub(to, from, at - from), path = str_sub(to, at, to.n);
+	bool kept = from && str_eq(host, h->ours);
+
+	if (!str_starts(path, STR("/")) || (from && !kept && !str_eq(host, h->theirs)))
+		return to;
+	return arena_strf(a, "%.*s%.*s%.*s", kept ? (int)at : 0, to.p, str_starts(path, prefix) ? 0 : (int)prefix.n,
+		prefix.p, STR_ARG(path));
 }

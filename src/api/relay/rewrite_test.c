@@ -25,9 +25,42 @@ static void links_lead_back_through_us(void **state)
 	}
 }
 
+static void redirects_lead_back_through_us(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} rows[] = {
+		{ "/x?q=/y", "/p/x?q=/y" },
+		{ "/p/x", "/p/x" },
+		{ "x", "x" },
+		{ "../x", "../x" },
+		{ "http://10.0.0.1:80/x#f", "/p/x#f" },
+		{ "//10.0.0.1:80/x", "/p/x" },
+		{ "https://api:6443/x", "https://api:6443/p/x" },
+		{ "https://api:6443/p/x", "https://api:6443/p/x" },
+		{ "https://example.com/x", "https://example.com/x" },
+		{ "//example.com/x", "//example.com/x" },
+		{ "http://10.0.0.1:80", "http://10.0.0.1:80" },
+		{ "http://10.0.0.1:80@example.com/x", "http://10.0.0.1:80@example.com/x" },
+		{ "javascript:/x", "javascript:/x" },
+		{ "", "" },
+	};
+	const struct rewrite_hosts hosts = { STR("10.0.0.1:80"), STR("api:6443") };
+	auto_(arena_free) struct arena *a = arena_new();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct str got = rewrite_location(a, str_c(rows[i].in), &hosts, STR("/p"));
+
+		if (!str_is(got, rows[i].out))
+			fail_msg("%s: %.*s", rows[i].in, STR_ARG(got));
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(links_lead_back_through_us) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(links_lead_back_through_us),
+		cmocka_unit_test(redirects_lead_back_through_us) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

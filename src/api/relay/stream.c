@@ -152,6 +152,37 @@ static struct str value_of(const struct http_header *h, size_t n, const char *na
 	return STR_NULL;
 }
 
+static bool is_proxied(const struct passage *p)
+{
+	return p->rq->subres && p->rq->subres->relay && !p->c.content_type;
+}
+
+/* The path that stands for the root of the server behind the proxy sub-resource. */
+static struct str root_of(const struct rq *rq)
+{
+	return str_sub(rq->path, 0, rq->path.n - rq->sub_path.n);
+}
+
+/* What may be shown to pages of other servers is for us to say. */
+static bool opens_to_others(struct str name)
+{
+	static const char *const names[] = { "access-control-allow-credentials", "access-control-allow-headers",
+		"access-control-allow-methods", "access-control-allow-origin", NULL };
+
+	return is_one_of(names, name);
+}
+
+static size_t pass_header(struct passage *p, const struct http_header *h, struct http_header *to)
+{
+	struct rq *rq = p->rq;
+	size_t n = opens_to_others(h->name) ? 0 : relay_pass_headers(rq, h, 1, to);
+
+	if (n && is_proxied(p) && str_is(h->name, "location"))
+		to->value = rewrite_location(rq->a, to->value,
+			&(struct rewrite_hosts){ http_client_host(p->c.client), rq_header(rq, "host") }, root_of(rq));
+	return n;
+}
+
 static size_t headers_of(struct passage *p, struct http_header *to)
 {
 	const struct http_header *from;
@@ -159,14 +190,14 @@ static size_t headers_of(struct passage *p, struct http_header *to)
 	       n = reply_headers(p->rq, p->c.content_type, to, HEADERS_MAX / 2);
 
 	for (size_t i = 0; i < n_from && n < HEADERS_MAX && !p->c.content_type; i++)
-		n += relay_pass_headers(p->rq, &from[i], 1, to + n);
+		n += pass_header(p, &from[i], to + n);
 	return n;
 }
 
 /* What a browser is shown must lead it back through us. Of what is packed the links are not found. */
 static bool has_links(const struct passage *p, const struct http_header *h, size_t n)
 {
-	return p->rq->subres && p->rq->subres->relay && !p->c.content_type && !value_of(h, n, "content-encoding").n &&
+	return is_proxied(p) && !value_of(h, n, "content-encoding").n &&
 		str_starts(value_of(h, n, "content-type"), STR("text/html"));
 }
 
@@ -204,7 +235,7 @@ static int reply_html(struct passage *p, int status, const struct http_header *h
 
 	if (rc < 0)
 		return rc;
-	rewrite_links(buf_view(&html), str_sub(rq->path, 0, rq->path.n - rq->sub_path.n), &out);
+	rewrite_links(buf_view(&html), root_of(rq), &out);
 	over(p);
 	reply_passed(rq, status, h, n, arena_str(rq->a, buf_view(&out)));
 	return 0;
