@@ -640,6 +640,41 @@ static void who_never_ran(void **state)
 	assert_false(instance_never_ran(&(struct instance){ 0 }));
 }
 
+/* ---- statuses -------------------------------------------------------------------------------- */
+
+static bool tells(const char *policy, enum container_kind kind, const char *ended, const char *state)
+{
+	struct node_agent n = { .lock = TASK_MUTEX_INIT };
+	struct container c = { .name = (char *)"c", .kind = kind };
+	struct pod p = { .n = &n, .uid = (char *)"u", .containers = { &c }, .n_containers = 1 };
+	struct decision goes_on = { .verdict = POD_GOES_ON };
+	const char *list = container_list(kind, true) + strlen("status.");
+	char *text = xasprintf("{\"spec\":{\"restartPolicy\":\"%s\"},\"status\":{\"%s\":[{\"name\":\"c\",\"state\":"
+			       "{\"terminated\":{\"exitCode\":%s}}}]}}",
+		policy, list, ended);
+	struct doc *d = parse(text), *status;
+	bool is;
+
+	status = status_build(&p, d, &goes_on);
+	is = val_has(val_get(val_get(val_at(doc_get(status, container_list(kind, true)), 0), "state"), state));
+	doc_unref(status);
+	doc_unref(d);
+	free(text);
+	return is;
+}
+
+static void who_ended_for_good_is_told_as_ended(void **state)
+{
+	(void)state;
+	assert_true(tells("Never", KIND_MAIN, "1", "terminated"));
+	assert_true(tells("Never", KIND_INIT, "0", "terminated"));
+	assert_true(tells("OnFailure", KIND_MAIN, "0", "terminated"));
+	assert_true(tells("Always", KIND_EPHEMERAL, "0", "terminated"));
+	assert_true(tells("OnFailure", KIND_MAIN, "1", "waiting"));
+	assert_true(tells("Always", KIND_INIT, "0", "waiting"));
+	assert_true(tells("Never", KIND_SIDECAR, "0", "waiting"));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -662,6 +697,7 @@ int main(void)
 		cmocka_unit_test(completes_image_names),
 		cmocka_unit_test(reads_archives),
 		cmocka_unit_test(who_never_ran),
+		cmocka_unit_test(who_ended_for_good_is_told_as_ended),
 		cmocka_unit_test(forgets_commands_that_did_not_come),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,6 +89,29 @@ static struct node *state_of(struct pod *p, struct doc *d, struct container *c, 
 	return state;
 }
 
+/* What was told of it last, be it that the API has not heard it yet. */
+static struct val told_state(struct pod *p, struct doc *d, const struct container *c)
+{
+	const char *list = container_list(c->kind, true);
+	struct val s = VAL_NONE;
+
+	if (p->last_status)
+		s = val_find(doc_get(p->last_status, list), "name", str_c(c->name));
+	return val_get(val_has(s) ? s : val_find(doc_get(d, list), "name", str_c(c->name)), "state");
+}
+
+/* The API lets a container that ended for good not be told as waiting or running. Where it runs again after all, as init
+ * containers do in a new sandbox, it stays told as it ended. */
+static bool ended_for_good(struct doc *d, const struct container *c, struct val ended)
+{
+	struct str policy = doc_str(d, "spec.restartPolicy");
+
+	if (!val_has(ended) || c->kind == KIND_SIDECAR)
+		return false;
+	return c->kind == KIND_EPHEMERAL || str_is(policy, "Never") ||
+		(str_is(policy, "OnFailure") && !val_int(val_get(ended, "exitCode"), 0));
+}
+
 static bool container_ready(struct container *c)
 {
 	if (!c->now.id)
@@ -108,7 +131,12 @@ static struct node *container_status(
 	const struct instance *shown = c->now.id ? &c->now : &c->last;
 	bool is_waiting, ready;
 	struct node *state = state_of(p, d, c, dec, a, &is_waiting);
+	struct val told = told_state(p, d, c);
 
+	if (!node_getc(state, "terminated") && ended_for_good(d, c, val_get(told, "terminated"))) {
+		state = node_from(a, told);
+		is_waiting = false;
+	}
 	task_lock(&p->n->lock);
 	ready = container_ready(c);
 	bool started = c->now.id && c->now.state == INST_RUNNING && c->started;
