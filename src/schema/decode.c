@@ -112,20 +112,40 @@ static int decode_quantity(struct decode *d, const struct schema_type *t, struct
 	return 0;
 }
 
+/* Go reads as many digits as its layout has. NULL: they are six; else what *ret_rest, the rest of the text, should be. */
+static const char *micro_wrong(struct str s, struct str *ret_rest)
+{
+	struct str fraction = str_sub(s, strlen("2006-01-02T15:04:05"), s.n);
+	size_t n = str_starts(fraction, STR("."));
+
+	while (n && n < fraction.n && fraction.p[n] >= '0' && fraction.p[n] <= '9')
+		n++;
+	*ret_rest = n > strlen(".000000") ? str_sub(fraction, strlen(".000000"), fraction.n) : fraction;
+	if (n == strlen(".000000"))
+		return NULL;
+	return n > strlen(".000000") ? "Z07:00" : ".000000";
+}
+
 static int decode_time(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
 	const struct place *at)
 {
 	char text[TIME_TEXT_MAX];
 	struct str s = node_text_str(n);
 	const char *layout = t->kind == SCHEMA_TIME ? "2006-01-02T15:04:05Z07:00" : "2006-01-02T15:04:05.000000Z07:00";
+	const char *wanted = NULL;
+	struct str rest = s;
 	struct instant w;
 
 	if (node_kind(n) != VAL_STR)
 		return wrong(d, schema_tables.string, owner, n, at);
 	if (!instant_parse(s, &w))
+		wanted = "2006";
+	else if (t->kind == SCHEMA_MICRO_TIME)
+		wanted = micro_wrong(s, &rest);
+	if (wanted)
 		return err_set(d->e, ERR_BAD_REQUEST,
-			"parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"2006\"", STR_ARG(s), layout,
-			STR_ARG(s));
+			"parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"%s\"", STR_ARG(s), layout,
+			STR_ARG(rest), wanted);
 	instant_text(w, t->kind == SCHEMA_TIME ? 0 : 6, text);
 	if (!str_is(s, text))
 		node_assign(n, node_c(d->a, text));

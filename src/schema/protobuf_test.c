@@ -81,6 +81,13 @@ static struct node *any_time(struct random *r)
 			"9999-12-31T23:59:59Z"));
 }
 
+static struct node *any_micro_time(struct random *r)
+{
+	return node_c(r->a,
+		ANY(r, "2026-01-02T03:04:05.123456Z", "2026-01-02T05:04:05.999999+02:00", "1970-01-01T00:00:00.000000Z",
+			"1969-12-31T23:59:59.500000Z", "9999-12-31T23:59:59.999999Z"));
+}
+
 static struct node *any_json(struct random *r, int depth)
 {
 	struct node *n;
@@ -212,8 +219,9 @@ static struct node *any_value(struct random *r, const struct schema_type *t, int
 		return below(r, 2) ? any_number(r, INT32_MIN, INT32_MAX) :
 				     node_c(r->a, ANY(r, "25%", "http", "", "80"));
 	case SCHEMA_TIME:
-	case SCHEMA_MICRO_TIME:
 		return any_time(r);
+	case SCHEMA_MICRO_TIME:
+		return any_micro_time(r);
 	case SCHEMA_DURATION:
 		return node_c(r->a, ANY(r, "0s", "1h", "1m30s", "1.5s", "250ms", "-2s", "3us"));
 	case SCHEMA_FIELDS_V1:

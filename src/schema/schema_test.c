@@ -188,6 +188,33 @@ static void decoding_refuses_wrong_types(void **state)
 	assert_int_equal(decode(v, kind("", "v1", "Pod"), tree(v, "{'spec':{'priority':1e3}}")), 0);
 }
 
+static void times_in_microseconds_have_six_digits(void **state)
+{
+#define LAYOUT "\" as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse "
+	static const struct {
+		const char *time, *message;
+	} cases[] = {
+		{ "2026-01-02T03:04:05.123456Z", NULL },
+		{ "2026-01-02T03:04:05.123456+01:00", NULL },
+		{ "2026-01-02T03:04:05Z", LAYOUT "\"Z\" as \".000000\"" },
+		{ "2026-01-02T03:04:05.123Z", LAYOUT "\".123Z\" as \".000000\"" },
+		{ "2026-01-02T03:04:05.1234567Z", LAYOUT "\"7Z\" as \"Z07:00\"" },
+		{ "x", LAYOUT "\"x\" as \"2006\"" },
+	};
+	struct env *v = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char *lease = xasprintf("{'spec':{'renewTime':'%s'}}", cases[i].time);
+		int r = decode(v, kind("coordination.k8s.io", "v1", "Lease"), tree(v, lease));
+
+		free(lease);
+		assert_int_equal(r, cases[i].message ? -ERR_BAD_REQUEST : 0);
+		if (cases[i].message)
+			assert_non_null(strstr(v->e.message, cases[i].message));
+		err_init(&v->e);
+	}
+}
+
 static void decoding_looks_into_json_schemas(void **state)
 {
 	struct env *v = *state;
@@ -485,6 +512,7 @@ int main(void)
 		T(decoding_drops_what_nobody_knows),
 		T(decoding_writes_quantities_and_times_in_one_form),
 		T(decoding_refuses_wrong_types),
+		T(times_in_microseconds_have_six_digits),
 		T(decoding_looks_into_json_schemas),
 		T(a_pod_gets_its_defaults),
 		T(other_kinds_get_theirs),
