@@ -11,7 +11,8 @@ extern const struct strategy strategy_pod, strategy_service, strategy_namespace,
 	strategy_hpa, strategy_pdb, strategy_event, strategy_crd, strategy_apiservice, strategy_webhook,
 	strategy_networkpolicy, strategy_limitrange, strategy_runtimeclass, strategy_storageclass,
 	strategy_attributesclass, strategy_csicapacity, strategy_csidriver, strategy_csinode, strategy_attachment,
-	strategy_quota, strategy_ingressclass, strategy_podtemplate, strategy_controllerrevision;
+	strategy_quota, strategy_flowschema, strategy_prioritylevel, strategy_ingressclass, strategy_podtemplate,
+	strategy_controllerrevision;
 int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */

@@ -331,10 +331,11 @@ const struct resource_def builtin_resources[] = {
 		.short_names = NAMES("pc"), CELLS(priorityclass), .strategy = &strategy_priorityclass,
 		.generation = true },
 	{ STORED("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "flowschema", "FlowSchema"), CELLS(flowschema),
-		.subs = subs_status, .generation = true, .has_controller = true },
+		.strategy = &strategy_flowschema, .subs = subs_status, .generation = true, .has_controller = true },
 	{ STORED("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", "prioritylevelconfiguration",
 		  "PriorityLevelConfiguration"),
-		CELLS(plc), .subs = subs_status, .generation = true, .has_controller = true },
+		CELLS(plc), .strategy = &strategy_prioritylevel, .subs = subs_status, .generation = true,
+		.has_controller = true },
 
 	{ STORED("resource.k8s.io", "v1", "deviceclasses", "deviceclass", "DeviceClass"), .generation = true,
 		.shows_deleted = true },
