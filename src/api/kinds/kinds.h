@@ -40,6 +40,7 @@ void validate_differ(struct rq *rq, struct val list, const char *path, struct er
 void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_pod_update(
 	struct rq *rq, struct val spec, struct val old, struct err *e); /* of a Pod, or a sub-resource of it */
+void validate_pod_status(struct rq *rq, struct val o, struct val old, struct err *e);
 void validate_containers(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_volumes(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_volume_source(struct rq *rq, struct val spec, const char *at, struct err *e); /* of a PersistentVolume */
@@ -69,7 +70,9 @@ void validate_pod_template(struct rq *rq, struct val template, const char *path,
 void validate_job_spec(struct rq *rq, struct val spec, const char *path, struct err *e);
 void validate_job_changes(struct rq *rq, struct val o, struct val old, struct err *e);
 void validate_job_status(struct rq *rq, struct val o, struct val old, struct err *e);
-void validate_workload_status(struct rq *rq, struct val o, struct val old, struct err *e);
+void validate_counted_status(struct rq *rq, struct val o, struct val old, struct err *e);
+/* Of the kind that all APIs share, where nothing may be left out: metav1.Condition. */
+void validate_conditions(struct rq *rq, struct val list, const char *path, struct err *e);
 /* "1,3-5" → 4. NULL: fine, else what is wrong with it. */
 const char *job_indexes_read(struct rq *rq, struct str text, int64_t completions, int64_t *ret);
 /* Whether an index stands in both texts; *ret: the first. What is no interval is passed over. */

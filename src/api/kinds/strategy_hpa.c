@@ -200,9 +200,10 @@ static void hpa_validate(struct rq *rq, struct val o, struct val old, struct err
 
 	struct val percent = val_path(o, "spec.targetCPUUtilizationPercentage");
 
-	(void)old;
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		validate_counted_status(rq, o, old, e);
 		return;
+	}
 	if (most < 1)
 		v_invalid(e, "spec.maxReplicas", val_path(o, "spec.maxReplicas"), "must be greater than 0");
 	if (most < least)

@@ -44,17 +44,52 @@ const char *pod_qos_class(struct node *spec)
 	return guaranteed ? "Guaranteed" : any ? "Burstable" : "BestEffort";
 }
 
+/* ---- status ---------------------------------------------------------------------------------- */
+
+/* podIP is the first of podIPs, and counts where they differ: who is old knows it alone. */
+static void pod_fold(struct rq *rq, struct node *o)
+{
+	struct node *status = node_getc(o, "status"), *list = node_getc(status, "podIPs");
+	struct str one = node_text_str(node_getc(status, "podIP")),
+		   first = node_text_str(node_getc(node_at(list, 0), "ip"));
+
+	if (one.n && (!node_len(list) || !str_eq(one, first)))
+		node_setc(status, "podIPs", node_pack(rq->a, "[{ip:S}]", one));
+	else if (first.n && !one.n)
+		node_setc(status, "podIP", node_str(rq->a, first));
+}
+
+static void keep(struct rq *rq, struct node *now, struct val was, const char *key)
+{
+	struct node *is = node_getc(now, key);
+
+	if (val_has(val_get(was, key)) && !node_text_str(is).n && !node_int_of(is, 0))
+		node_setc(now, key, node_from(rq->a, val_get(was, key)));
+}
+
+/* A writer that does not know them does not take them away. */
+static void keep_what_old_writers_drop(struct rq *rq, struct node *status, struct val was)
+{
+	struct node *list = node_getc(status, "conditions");
+
+	keep(rq, status, was, "qosClass");
+	keep(rq, status, was, "observedGeneration");
+	for (size_t i = 0; i < node_len(list); i++) {
+		struct str type = node_text_str(node_getc(node_at(list, i), "type"));
+
+		keep(rq, node_at(list, i), val_find(val_get(was, "conditions"), "type", type), "observedGeneration");
+	}
+}
+
 static int pod_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
 	struct node *spec = node_need_map(o, "spec");
 
 	(void)e;
-	if (val_has(old)) {
-		struct val qos = val_path(old, "status.qosClass");
-		if (val_has(qos))
-			node_set_path(o, "status.qosClass", node_from(rq->a, qos));
+	if (str_is(rq->sub, "status"))
+		keep_what_old_writers_drop(rq, node_need_map(o, "status"), val_get(old, "status"));
+	if (val_has(old))
 		return 0;
-	}
 	node_setc(o, "status", node_pack(rq->a, "{phase:'Pending', qosClass:s}", pod_qos_class(spec)));
 	if (node_len(node_getc(spec, "schedulingGates")))
 		node_set_path(o, "status.conditions",
@@ -68,8 +103,10 @@ static void pod_validate(struct rq *rq, struct val o, struct val old, struct err
 {
 	struct val spec = val_get(o, "spec");
 
-	if (str_is(rq->sub, "status"))
+	if (str_is(rq->sub, "status")) {
+		validate_pod_status(rq, o, old, e);
 		return;
+	}
 	validate_pod_spec(rq, spec, "spec", e);
 	if (!val_has(old) && val_len(val_get(spec, "ephemeralContainers")))
 		v_forbidden(e, "spec.ephemeralContainers", "cannot be set on create");
@@ -78,7 +115,7 @@ static void pod_validate(struct rq *rq, struct val o, struct val old, struct err
 }
 
 const struct strategy strategy_pod = {
-	.prepare = pod_prepare, .validate = pod_validate, .warn = warn_pod, .graceful = true
+	.fold = pod_fold, .prepare = pod_prepare, .validate = pod_validate, .warn = warn_pod, .graceful = true
 };
 
 /* ---- binding --------------------------------------------------------------------------------- */

@@ -259,14 +259,60 @@ static void validate_data_sources(struct rq *rq, struct val spec, struct err *e)
 		v_invalid(e, "spec", source, "must match dataSourceRef");
 }
 
+/* ---- status of a claim ----------------------------------------------------------------------- */
+
+static void amount_validate(struct rq *rq, const char *at, struct val_iter it, struct err *e)
+{
+	struct quantity q;
+
+	if (!quantity_of(it.val, &q) || q.value >= 0)
+		return;
+	err_cause(e, "FieldValueInvalid", rq_f(rq, "%s[%.*s]", at, STR_ARG(it.key)),
+		"Invalid value: %lld: must be a valid resource quantity", (long long)quantity_whole(q));
+}
+
+/* Of Kubernetes' own resources it is storage alone. */
+static void storage_validate(struct str name, const char *at, struct err *e)
+{
+	static const char *const storage[] = { "storage", NULL };
+
+	validate_qualified(e, at, name);
+	if (!qualified_wrong(name, 0) && !str_is(name, "storage") && !resource_extended(name))
+		v_unsupported(e, at, name, storage);
+}
+
+static void claim_status_validate(struct rq *rq, struct val status, struct err *e)
+{
+	static const char resizes_at[] = "status.allocatedResourceStatus", amounts_at[] = "status.allocatedResources";
+	static const char *const resizes[] = { "ControllerResizeInProgress", "ControllerResizeInfeasible",
+		"NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending", NULL };
+	static const char *const storage[] = { "storage", NULL };
+
+	for (struct val_iter it = val_iter(val_get(status, "capacity")); val_next(&it);)
+		amount_validate(rq, "status.capacity", it, e);
+	for (struct val_iter it = val_iter(val_get(status, "allocatedResourceStatuses")); val_next(&it);) {
+		storage_validate(it.key, resizes_at, e);
+		if (!is_one_of(resizes, val_str(it.val)))
+			v_unsupported(e, resizes_at, it.key, resizes);
+	}
+	for (struct val_iter it = val_iter(val_get(status, "allocatedResources")); val_next(&it);) {
+		if (!str_is(it.key, "storage"))
+			v_unsupported(e, amounts_at, it.key, storage);
+		else
+			amount_validate(rq, amounts_at, it, e);
+	}
+}
+
 static void pvc_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val spec = val_get(o, "spec"), size = val_path(spec, "resources.requests.storage"),
 		   class = val_get(spec, "storageClassName");
 	struct quantity q;
 
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		claim_status_validate(rq, val_get(o, "status"), e);
 		return;
+	}
 	validate_access_modes(rq, spec, "spec", "at least 1 access mode is required", e);
 	if (val_has(val_get(spec, "selector")))
 		validate_label_selector(rq, val_get(spec, "selector"), "spec.selector", e);

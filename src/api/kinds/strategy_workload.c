@@ -75,7 +75,7 @@ static void deployment_validate(struct rq *rq, struct val o, struct val old, str
 	int64_t surge = 0, unavailable = 0, deadline = val_int(val_path(o, "spec.progressDeadlineSeconds"), INT64_MAX);
 
 	if (rq->sub.n) {
-		validate_workload_status(rq, o, old, e);
+		validate_counted_status(rq, o, old, e);
 		return;
 	}
 	workload(rq, o, "deployment", e);
@@ -99,7 +99,7 @@ static void deployment_validate(struct rq *rq, struct val o, struct val old, str
 static void replicaset_validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	if (rq->sub.n) {
-		validate_workload_status(rq, o, old, e);
+		validate_counted_status(rq, o, old, e);
 		return;
 	}
 	workload(rq, o, "deployment", e); /* upstream's word */
@@ -129,7 +129,7 @@ static void daemonset_validate(struct rq *rq, struct val o, struct val old, stru
 	int64_t surge = 0, unavailable = 0;
 
 	if (rq->sub.n) {
-		validate_workload_status(rq, o, old, e);
+		validate_counted_status(rq, o, old, e);
 		return;
 	}
 	workload(rq, o, "daemonset", e);
@@ -193,7 +193,7 @@ static void statefulset_validate(struct rq *rq, struct val o, struct val old, st
 	struct val order = val_path(o, "spec.podManagementPolicy");
 
 	if (rq->sub.n) {
-		validate_workload_status(rq, o, old, e);
+		validate_counted_status(rq, o, old, e);
 		return;
 	}
 	if (!is_one_of(orders, val_str(order)))
@@ -218,7 +218,7 @@ static void rc_validate(struct rq *rq, struct val o, struct val old, struct err 
 	struct val sel = val_path(o, "spec.selector"), labels = val_path(o, "spec.template.metadata.labels");
 
 	if (rq->sub.n) {
-		validate_workload_status(rq, o, old, e);
+		validate_counted_status(rq, o, old, e);
 		return;
 	}
 	if (!val_len(sel))
@@ -407,9 +407,11 @@ static void pdb_validate(struct rq *rq, struct val o, struct val old, struct err
 {
 	int64_t ignored;
 
-	(void)old;
-	if (rq->sub.n)
+	if (rq->sub.n) {
+		validate_conditions(rq, val_path(o, "status.conditions"), "status.conditions", e);
+		validate_counted_status(rq, o, old, e);
 		return;
+	}
 	if (val_has(val_path(o, "spec.minAvailable")) && val_has(val_path(o, "spec.maxUnavailable")))
 		v_invalid_str(e, "spec", STR(""), "minAvailable and maxUnavailable cannot be both set");
 	count_or_percent(val_path(o, "spec.minAvailable"), "spec.minAvailable", true, &ignored, e);

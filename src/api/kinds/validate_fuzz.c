@@ -131,8 +131,9 @@ static struct node *any_value(struct choice *c, const struct schema_type *t, int
 	case SCHEMA_INT_OR_STRING:
 		return below(c, 2) ? any_word(c) : any_number(c);
 	case SCHEMA_TIME:
-	case SCHEMA_MICRO_TIME:
 		return node_c(c->a, below(c, 2) ? "2026-01-02T03:04:05.5Z" : "2026-01-02T03:04:05Z");
+	case SCHEMA_MICRO_TIME:
+		return node_c(c->a, "2026-01-02T03:04:05.500000Z");
 	case SCHEMA_DURATION:
 		return node_c(c->a, "1s");
 	case SCHEMA_FIELDS_V1:
