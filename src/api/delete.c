@@ -36,21 +36,27 @@ static void check_dry_run(struct node *list, struct err *e)
 		STR_ARG(buf_view(&b)));
 }
 
-/* For webhooks: the body, and what the parameters say in its place. */
+/* For webhooks: the body, or what the parameters say in its place. */
 static struct node *options_tree(struct rq *rq, struct node *body, const struct delete_options *o)
 {
 	struct node *n = body ? node_copy(rq->a, body) : node_map(rq->a);
 
 	node_setc(n, "kind", node_c(rq->a, "DeleteOptions"));
 	node_setc(n, "apiVersion", node_c(rq->a, "meta.k8s.io/v1"));
-	if (rq_param(rq, "gracePeriodSeconds").n)
-		node_setc(n, "gracePeriodSeconds", node_int(rq->a, o->grace));
-	if (rq_param(rq, "propagationPolicy").n)
-		node_setc(n, "propagationPolicy", node_str(rq->a, o->propagation));
-	if (rq_param(rq, "orphanDependents").n)
-		node_setc(n, "orphanDependents", node_bool(rq->a, o->orphan));
 	if (rq->dry_run)
 		node_setc(n, "dryRun", node_pack(rq->a, "['All']"));
+	if (body)
+		return n;
+	if (o->grace >= 0)
+		node_setc(n, "gracePeriodSeconds", node_int(rq->a, o->grace));
+	if (o->propagation.n)
+		node_setc(n, "propagationPolicy", node_str(rq->a, o->propagation));
+	if (o->orphan_given)
+		node_setc(n, "orphanDependents", node_bool(rq->a, o->orphan));
+	if (o->uid.n)
+		node_set_path(n, "preconditions.uid", node_str(rq->a, o->uid));
+	if (o->rv.n)
+		node_set_path(n, "preconditions.resourceVersion", node_str(rq->a, o->rv));
 	return n;
 }
 
@@ -60,53 +66,73 @@ static int64_t shortest(int64_t grace)
 	return grace < 0 ? 1 : grace;
 }
 
+static int options_decode(struct rq *rq, struct node **ret, struct err *e)
+{
+	const struct schema_type *t = schema_builtin(STR(""), STR("v1"), STR("DeleteOptions"));
+	enum media m = MEDIA_JSON;
+	struct doc *d;
+
+	if (!rq->local && media_of_body(rq, &m, e) < 0)
+		return -e->code;
+	if (m == MEDIA_PROTOBUF) {
+		if (schema_from_protobuf(rq->a, rq->body, ret, e) < 0)
+			return -e->code;
+	} else {
+		if (decode_any(rq, &d, e) < 0)
+			return -e->code;
+		*ret = node_from(rq->a, doc_root(d));
+		doc_unref(d);
+	}
+	return options_kind(*ret, e) < 0 || schema_decode(t, rq->a, *ret, NULL, e) < 0 ? -e->code : 0;
+}
+
+static void options_of_body(struct rq *rq, struct delete_options *o, struct node *n, struct err *e)
+{
+	struct node *grace = node_getc(n, "gracePeriodSeconds"), *orphan = node_getc(n, "orphanDependents");
+
+	if (grace)
+		o->grace = shortest(node_int_of(grace, 1));
+	o->propagation = node_text_str(node_getc(n, "propagationPolicy"));
+	o->uid = node_text_str(node_path(n, "preconditions.uid"));
+	o->rv = node_text_str(node_path(n, "preconditions.resourceVersion"));
+	o->orphan_given = orphan != NULL;
+	o->orphan = node_bool_of(orphan, false);
+	rq->dry_run |= node_len(node_getc(n, "dryRun")) > 0;
+	check_dry_run(node_getc(n, "dryRun"), e);
+}
+
+/* What would be preconditions in a body are so here, too: who deletes by uid means that object and no other. */
+static int options_of_query(struct rq *rq, struct delete_options *o, struct err *e)
+{
+	struct str grace = rq_param(rq, "gracePeriodSeconds");
+
+	if (grace.n && !str_i64(grace, &o->grace))
+		return err_set(
+			e, ERR_BAD_REQUEST, "strconv.ParseInt: parsing \"%.*s\": invalid syntax", STR_ARG(grace));
+	if (grace.n)
+		o->grace = shortest(o->grace);
+	o->propagation = rq_param(rq, "propagationPolicy");
+	o->uid = rq_param(rq, "uid");
+	o->rv = rq_param(rq, "resourceVersion");
+	o->orphan_given = rq_param(rq, "orphanDependents").n > 0;
+	o->orphan = o->orphan_given && rq_param_bool(rq, "orphanDependents");
+	return 0;
+}
+
+/* Beside a body the parameters say nothing, but that it is a trial. */
 static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 {
 	struct node *n = NULL;
-	struct str s;
+	int rc = 0;
 
 	memset(o, 0, sizeof(*o));
 	o->grace = -1;
-	if (rq->body_doc || rq->body.n) {
-		const struct schema_type *t = schema_builtin(STR(""), STR("v1"), STR("DeleteOptions"));
-		enum media m = MEDIA_JSON;
-		struct doc *d;
-		if (!rq->local && media_of_body(rq, &m, e) < 0)
-			return -e->code;
-		if (m == MEDIA_PROTOBUF) {
-			if (schema_from_protobuf(rq->a, rq->body, &n, e) < 0)
-				return -e->code;
-		} else {
-			if (decode_any(rq, &d, e) < 0)
-				return -e->code;
-			n = node_from(rq->a, doc_root(d));
-			doc_unref(d);
-		}
-		if (options_kind(n, e) < 0 || schema_decode(t, rq->a, n, NULL, e) < 0)
-			return -e->code;
-		struct node *g = node_getc(n, "gracePeriodSeconds"), *orphan = node_getc(n, "orphanDependents");
-		if (g)
-			o->grace = shortest(node_int_of(g, 1));
-		o->propagation = node_text_str(node_getc(n, "propagationPolicy"));
-		o->uid = node_text_str(node_path(n, "preconditions.uid"));
-		o->rv = node_text_str(node_path(n, "preconditions.resourceVersion"));
-		o->orphan_given = orphan != NULL;
-		o->orphan = node_bool_of(orphan, false);
-		rq->dry_run |= node_len(node_getc(n, "dryRun")) > 0;
-		check_dry_run(node_getc(n, "dryRun"), e);
-	}
-	s = rq_param(rq, "gracePeriodSeconds");
-	if (s.n && !str_i64(s, &o->grace))
-		return err_set(e, ERR_BAD_REQUEST, "gracePeriodSeconds: Invalid value: \"%.*s\": must be a number",
-			STR_ARG(s));
-	if (s.n)
-		o->grace = shortest(o->grace);
-	if ((s = rq_param(rq, "propagationPolicy")).n)
-		o->propagation = s;
-	if ((s = rq_param(rq, "orphanDependents")).n) {
-		o->orphan_given = true;
-		o->orphan = rq_param_bool(rq, "orphanDependents");
-	}
+	if (!rq->body_doc && !rq->body.n)
+		rc = options_of_query(rq, o, e);
+	else if ((rc = options_decode(rq, &n, e)) >= 0)
+		options_of_body(rq, o, n, e);
+	if (rc < 0)
+		return rc;
 	if (o->propagation.n && o->orphan_given)
 		err_cause(e, "FieldValueInvalid", "propagationPolicy",
 			"Invalid value: \"%.*s\": orphanDependents and deletionPropagation cannot be both set",

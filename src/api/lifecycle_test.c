@@ -106,6 +106,28 @@ static void a_deletion_that_waits_is_accepted(void **state)
 	expect(f, 200, call(f, "DELETE", CM "/h", "{\"orphanDependents\":false}"));
 }
 
+/* Without a body the parameters are the options, preconditions too; beside one they say nothing. */
+static void parameters_are_options_where_no_body_is(void **state)
+{
+	struct fixture *f = *state;
+	char url[200];
+
+	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"h\",\"finalizers\":[\"a.b/c\"]}}"));
+	snprintf(url, sizeof(url), CM "/h?uid=%s", get(f, "metadata.uid"));
+	expect(f, 409, call(f, "DELETE", CM "/h?uid=x", NULL));
+	assert_true(body_has(f, "the UID in the precondition (x) does not match the UID in record"));
+	expect(f, 409, call(f, "DELETE", CM "/h?resourceVersion=1", NULL));
+	assert_true(body_has(f, "the ResourceVersion in the precondition (1) does not match"));
+	expect(f, 400, call(f, "DELETE", CM "/h?gracePeriodSeconds=x", NULL));
+	assert_string_equal(get(f, "message"), "strconv.ParseInt: parsing \"x\": invalid syntax");
+	expect(f, 200, call(f, "DELETE", CM "/h?uid=x&gracePeriodSeconds=x&propagationPolicy=x&dryRun=All", "{}"));
+	expect(f, 200, call(f, "GET", CM "/h", NULL));
+	assert_string_equal(get(f, "metadata.deletionTimestamp"), "");
+	expect(f, 200, call(f, "DELETE", url, NULL));
+	expect(f, 200, call(f, "GET", CM "/h", NULL));
+	assert_string_not_equal(get(f, "metadata.deletionTimestamp"), "");
+}
+
 static void events_own_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -434,6 +456,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_negative_time_is_a_second, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_collection_is_deleted_as_far_as_was_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_deletion_that_waits_is_accepted, setup, teardown),
+		cmocka_unit_test_setup_teardown(parameters_are_options_where_no_body_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(events_own_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_namespace_is_labelled_with_its_name_for_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_node_port_belongs_to_a_ports_name, setup, teardown),
