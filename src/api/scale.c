@@ -32,11 +32,14 @@ static struct doc *scale_of(struct rq *rq, struct doc *live)
 	const struct custom *c = rq->res->custom;
 	struct str text = selector_of_kind(rq, live);
 	struct val ns = doc_get(live, "metadata.namespace");
+	int64_t replicas = doc_int(live, replicas_path(rq), 0);
+	struct node *spec =
+		replicas ? node_pack(rq->a, "{replicas:I}", replicas) : node_map(rq->a); /* as Go leaves out 0 */
+
 	return node_publish(node_pack(rq->a,
-		"{kind:'Scale', apiVersion:'autoscaling/v1', metadata:{name:v, namespace:v, uid:v, resourceVersion:v, creationTimestamp:v}, spec:{replicas:I}, status:{replicas:I, selector:S}}",
+		"{kind:'Scale', apiVersion:'autoscaling/v1', metadata:{name:v, namespace:v, uid:v, resourceVersion:v, creationTimestamp:v}, spec:o, status:{replicas:I, selector:S}}",
 		doc_get(live, "metadata.name"), ns, doc_get(live, "metadata.uid"),
-		doc_get(live, "metadata.resourceVersion"), doc_get(live, "metadata.creationTimestamp"),
-		doc_int(live, replicas_path(rq), 0),
+		doc_get(live, "metadata.resourceVersion"), doc_get(live, "metadata.creationTimestamp"), spec,
 		doc_int(live, c && c->status_replicas ? c->status_replicas : "status.replicas", 0), text));
 }
 

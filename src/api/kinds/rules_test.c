@@ -680,6 +680,49 @@ static void what_is_missing_is_told_once(void **state)
 		((const struct rule[]){ { "{'spec':{'resources':null}}",
 			"spec.resources.requests.storage: Forbidden: field can not be less than status.capacity" } }));
 }
+
+static void a_service_account_names_its_secrets(void **state)
+{
+	static const char accounts[] = "/api/v1/namespaces/default/serviceaccounts";
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", accounts,
+			json("@",
+				"{'metadata':{'name':'a'},'secrets':[{'name':'s','namespace':'n','uid':'u'},{'kind':'K'}]}")));
+	assert_string_equal(get(f, "secrets"), "[{\"name\":\"s\"},{}]");
+}
+
+static void an_attachment_is_looked_at_when_it_is_new(void **state)
+{
+	static const char attachments[] = "/apis/storage.k8s.io/v1/volumeattachments";
+	static const struct rule rules[] = { { "{'metadata':{'labels':{'a':'b'}}}", NULL },
+		{ "{'spec':{'attacher':''}}", "spec.attacher: Required value" } };
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", attachments,
+			json("@",
+				"{'metadata':{'name':'a'},'spec':{'attacher':'a','nodeName':'n','source':{'persistentVolumeName':'v'}}}")));
+	OF_CHANGES(f, "/apis/storage.k8s.io/v1/volumeattachments/a", rules);
+	call_as(f, "PATCH", "/apis/storage.k8s.io/v1/volumeattachments/a?dryRun=All", MERGE, NULL,
+		json("@", "{'spec':{'attacher':''}}"));
+	assert_false(body_has(f, "RFC 1123"));
+}
+
+static void no_replicas_are_left_out_of_a_scale(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", APPS "deployments", json("@", workload)));
+	expect(f, 200,
+		call_as(f, "PATCH", APPS "deployments/w/scale", MERGE, NULL, json("@", "{'spec':{'replicas':0}}")));
+	assert_string_equal(get(f, "spec"), "{}");
+	expect(f, 200,
+		call_as(f, "PATCH", APPS "deployments/w/scale", MERGE, NULL, json("@", "{'spec':{'replicas':2}}")));
+	assert_string_equal(get(f, "spec"), "{\"replicas\":2}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -704,6 +747,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_status_brings_the_metadata_that_it_may, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_class_is_a_class, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_missing_is_told_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_service_account_names_its_secrets, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_attachment_is_looked_at_when_it_is_new, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_replicas_are_left_out_of_a_scale, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -216,6 +216,21 @@ static void runtimeclass_validate(struct rq *rq, struct val o, struct val old, s
 }
 
 /* What its end began with, its phase says. */
+/* Of its secrets nothing but their names. */
+static int sa_prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
+{
+	struct node *list = node_getc(o, "secrets");
+
+	(void)old;
+	(void)e;
+	for (size_t i = 0; i < node_len(list); i++) {
+		struct str name = node_text_str(node_getc(node_at(list, i), "name"));
+
+		node_assign(node_at(list, i), name.n ? node_pack(rq->a, "{name:S}", name) : node_map(rq->a));
+	}
+	return 0;
+}
+
 static void phase_validate(struct val o, struct err *e)
 {
 	bool ends = val_has(val_path(o, "metadata.deletionTimestamp"));
@@ -244,7 +259,7 @@ static void namespace_validate(struct rq *rq, struct val o, struct val old, stru
 const struct strategy strategy_namespace = { .prepare = namespace_prepare, .validate = namespace_validate };
 const struct strategy strategy_secret = { .fold = secret_fold, .prepare = secret_prepare, .validate = secret_validate };
 const struct strategy strategy_configmap = { .validate = configmap_validate };
-const struct strategy strategy_sa = { 0 };
+const struct strategy strategy_sa = { .prepare = sa_prepare };
 const struct strategy strategy_lease = { .create_on_update = true };
 const struct strategy strategy_priorityclass = { .validate = priorityclass_validate };
 const struct strategy strategy_runtimeclass = { .validate = runtimeclass_validate };

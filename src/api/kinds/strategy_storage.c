@@ -177,16 +177,12 @@ static void csinode_validate(struct rq *rq, struct val o, struct val old, struct
 
 /* ---- attachments ----------------------------------------------------------------------------- */
 
-static void attachment_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+static void attached_validate(struct rq *rq, struct val spec, struct err *e)
 {
-	struct val spec = val_get(o, "spec"), name = val_path(spec, "source.persistentVolumeName"),
-		   inlined = val_path(spec, "source.inlineVolumeSpec");
 	static const char one[] = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+	struct val name = val_path(spec, "source.persistentVolumeName"),
+		   inlined = val_path(spec, "source.inlineVolumeSpec");
 
-	(void)old;
-	if (rq->sub.n)
-		return;
-	validate_csi_name(e, "spec.attacher", val_str(val_get(spec, "attacher")));
 	if (!val_has(name) && !val_has(inlined))
 		v_required(e, "spec.source", one);
 	else if (val_has(name) && val_has(inlined))
@@ -195,8 +191,23 @@ static void attachment_validate(struct rq *rq, struct val o, struct val old, str
 		validate_volume_spec(rq, inlined, "spec.source.inlineVolumeSpec", e);
 	else if (!val_str(name).n)
 		v_required(e, "spec.source.persistentVolumeName", "must specify non empty persistentVolumeName");
+}
+
+/* The shape of names is looked at when it is new: what v1 wants beyond its forerunners. */
+static void attachment_validate(struct rq *rq, struct val o, struct val old, struct err *e)
+{
+	struct val spec = val_get(o, "spec"), name = val_path(spec, "source.persistentVolumeName");
+	struct str attacher = val_str(val_get(spec, "attacher"));
+
+	if (rq->sub.n)
+		return;
+	if (!val_has(old))
+		validate_csi_name(e, "spec.attacher", attacher);
+	else if (!attacher.n)
+		v_required(e, "spec.attacher", "");
+	attached_validate(rq, spec, e);
 	validate_name(e, "spec.nodeName", val_str(val_get(spec, "nodeName")), NAME_SUBDOMAIN);
-	if (val_has(name))
+	if (val_has(name) && !val_has(old))
 		validate_name(e, "spec.source.persistentVolumeName", val_str(name), NAME_SUBDOMAIN);
 }
 
