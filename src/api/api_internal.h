@@ -255,6 +255,8 @@ struct rq {
 	struct mono began;
 	enum lane lane;
 	struct str source;             /* the peer's address */
+	struct str forwarded, real_ip; /* for whom it says it asks: X-Forwarded-For and X-Real-Ip */
+	struct str failure;            /* the Status that was answered, as JSON, for the audit record */
 	const char *decision, *reason; /* of authorization, for the audit record */
 	int deny_code; /* of a webhook's refusal, with the reason it gave: what the client sees. 0: none */
 	const char *deny_reason;

@@ -33,6 +33,8 @@ void api_http_handle(void *arg, struct http_request *r)
 	rq->accept = arena_str(rq->a, http_header(r, "accept"));
 	rq->content_type = arena_str(rq->a, http_header(r, "content-type"));
 	rq->source = arena_str(rq->a, http_peer(r)->address);
+	rq->forwarded = arena_str(rq->a, http_header(r, "x-forwarded-for"));
+	rq->real_ip = arena_str(rq->a, http_header(r, "x-real-ip"));
 	rq->body = http_body(r); /* writes are answered after they were read: borrowed */
 	if (authn_http(api, r, rq->a, &rq->id, &refused, &e) < 0)
 		route_refuse(rq, &refused, &e);

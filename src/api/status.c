@@ -1,5 +1,5 @@
 /* Status: how an error, or a deletion without an object, is told to a client. */
-#include "api/api_internal.h"
+#include "api/audit/audit.h"
 #define LOG_MODULE "api"
 
 static void causes_json(const struct err *e, struct buf *out)
@@ -140,6 +140,8 @@ void reply_error(struct rq *rq, const struct err *e)
 	if (e->code == ERR_INTERNAL || e->code == ERR_IO)
 		log_warn("%.*s %.*s: %s", STR_ARG(rq->method), STR_ARG(rq->path), e->message);
 	status_json(rq, e, &b);
+	if (audit_is_on(rq->api->audit))
+		rq->failure = arena_str(rq->a, buf_view(&b));
 	const char *type = reply_media(rq, schema_builtin(STR(""), STR("v1"), STR("Status")), &b);
 	if (e->retry_after_s) {
 		struct http_header h = { STR("retry-after"), str_c(rq_f(rq, "%d", e->retry_after_s)) };

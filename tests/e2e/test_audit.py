@@ -81,8 +81,20 @@ def test_nobody_hides_behind_whom_they_impersonate(fresh, tmp_path):
     assert status == 403 and json.loads(text)["details"] == {"name": "kubernetes-admin", "kind": "users"}
     tried = until(lambda: [e for e in events(log) if e.get("objectRef", {}).get("name") == "tried"], 10, "the attempt")[0]
     assert tried["user"]["username"] == account and "system:serviceaccounts" in tried["user"]["groups"] and "impersonatedUser" not in tried
+    assert tried["responseStatus"]["reason"] == "Forbidden" and "cannot impersonate" in tried["responseStatus"]["message"] and "kind" not in tried["responseStatus"]
     nobody = asked("nobody", 401, token="rubbish")
     assert "username" not in nobody["user"] and "annotations" not in nobody
     Caller(server, token=token)("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
     why = until(lambda: [e for e in events(log) if e["user"].get("username") == account and e["verb"] == "create"], 10, "the review")[0]["annotations"]
     assert why["authorization.k8s.io/decision"] == "allow" and why["authorization.k8s.io/reason"].startswith("RBAC: allowed by ClusterRoleBinding")
+
+
+def test_where_a_request_comes_from(fresh, tmp_path):
+    """What others say of that, and last who really is at the other end."""
+    server, log = audited(fresh, tmp_path, "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}")
+    call = Caller(server, certificate=True)
+    call.headers.update({"X-Forwarded-For": "10.1.1.1, nowhere, fd00::1", "X-Real-Ip": "10.1.1.2"})
+    assert call("GET", path("configmaps", "default", "far"))[0] == 404
+    far = until(lambda: [e for e in events(log) if e.get("objectRef", {}).get("name") == "far" and e["stage"] == "ResponseComplete"], 10, "the record")[0]
+    assert far["sourceIPs"][:3] == ["10.1.1.1", "fd00::1", "10.1.1.2"] and len(far["sourceIPs"]) == 4
+    assert far["responseStatus"]["details"] == {"name": "far", "kind": "configmaps"} and far["responseStatus"]["code"] == 404

@@ -1,6 +1,7 @@
 /* The audit record: one line for each stage of a request that the policy wants, in the shape of audit.k8s.io/v1. */
 #include "api/audit/audit.h"
 #include "api/auth/auth.h"
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -166,6 +167,59 @@ static void user_json(struct rq *rq, struct buf *b)
 		identity_json("impersonatedUser", rq, &rq->id, b);
 }
 
+static bool is_address(struct str s)
+{
+	unsigned char bytes[16];
+	char text[64];
+
+	snprintf(text, sizeof(text), "%.*s", STR_ARG(s));
+	return s.n < sizeof(text) && (inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1);
+}
+
+static bool has_text(struct node *list, struct str s)
+{
+	for (size_t i = 0; i < node_len(list); i++)
+		if (str_eq(node_text_str(node_at(list, i)), s))
+			return true;
+	return false;
+}
+
+/* Anybody may say for whom he asks; the last is the one that we see. */
+static void sources_json(struct rq *rq, struct buf *b)
+{
+	struct node *list = node_list(rq->a);
+
+	for (struct str part, rest = rq->forwarded; str_next(&rest, ',', &part);)
+		if (is_address(str_trim(part)))
+			node_add(list, node_str(rq->a, str_trim(part)));
+	if (is_address(rq->real_ip) && !has_text(list, rq->real_ip))
+		node_add(list, node_str(rq->a, rq->real_ip));
+	if (rq->source.n && (!node_len(list) || !str_eq(node_text_str(node_at(list, node_len(list) - 1)), rq->source)))
+		node_add(list, node_str(rq->a, rq->source));
+	if (!node_len(list))
+		return;
+	buf_c(b, ",\"sourceIPs\":");
+	node_write(list, b);
+}
+
+static void outcome_json(struct rq *rq, int status, struct buf *b)
+{
+	auto_(doc_unref) struct doc *failure = NULL;
+	struct node *said;
+	struct err e;
+
+	err_init(&e);
+	if (!rq->failure.n || doc_parse(rq->failure, &failure, &e) < 0) {
+		buf_printf(b, ",\"responseStatus\":{\"metadata\":{},\"code\":%d}", status);
+		return;
+	}
+	said = node_from(rq->a, doc_root(failure));
+	node_delc(said, "kind");
+	node_delc(said, "apiVersion");
+	buf_c(b, ",\"responseStatus\":");
+	node_write(said, b);
+}
+
 static void object_json(const struct rq *rq, struct buf *b)
 {
 	if (!rq->resource_request)
@@ -323,15 +377,11 @@ static void stage_record(struct audit *a, struct rq *rq, enum audit_stage stage,
 	buf_json(&b, str_c(uri));
 	field(&b, "verb", rq->verb_text);
 	user_json(rq, &b);
-	if (rq->source.n) {
-		buf_c(&b, ",\"sourceIPs\":[");
-		buf_json(&b, rq->source);
-		buf_byte(&b, ']');
-	}
+	sources_json(rq, &b);
 	field(&b, "userAgent", rq->user_agent);
 	object_json(rq, &b);
 	if (stage != STAGE_RECEIVED)
-		buf_printf(&b, ",\"responseStatus\":{\"metadata\":{},\"code\":%d}", status);
+		outcome_json(rq, status, &b);
 	bodies_json(rq, &how, stage, &b);
 	buf_printf(&b, ",\"requestReceivedTimestamp\":\"%s\",\"stageTimestamp\":\"%s\"", received, now);
 	if (stage != STAGE_RECEIVED)
