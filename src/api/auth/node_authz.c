@@ -181,7 +181,7 @@ bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at
 		(str_is(at->resource, "persistentvolumeclaims") || str_is(at->resource, "persistentvolumes")))
 		return volumes_allowed(api, node, at) || local_paths_allowed(api, node, at);
 	if (!at->group.n && str_is(at->resource, "serviceaccounts"))
-		return (str_is(at->sub, "token") ? str_is(at->verb, "create") : reads) &&
+		return str_is(at->sub, "token") && str_is(at->verb, "create") &&
 			node_pods_refer(api->node_pods, node, REFERENT_SERVICE_ACCOUNT, at->ns, at->name);
 	if (!at->group.n && str_is(at->resource, "pods") && (at->sub.n || !str_is(at->verb, "create")))
 		return pods_allowed(api, node, at);

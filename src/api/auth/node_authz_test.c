@@ -47,8 +47,7 @@ static const struct {
 } of_web[] = { { "secrets", "pull" }, { "secrets", "from" }, { "secrets", "env" }, { "secrets", "init" },
 	{ "secrets", "vol" }, { "secrets", "proj" }, { "configmaps", "cfrom" }, { "configmaps", "cenv" },
 	{ "configmaps", "cvol" }, { "configmaps", "cproj" }, { "configmaps", "kube-root-ca.crt" },
-	{ "persistentvolumeclaims", "data" }, { "persistentvolumeclaims", "web-scratch" },
-	{ "serviceaccounts", "default" } };
+	{ "persistentvolumeclaims", "data" }, { "persistentvolumeclaims", "web-scratch" } };
 
 static void reads_what_its_pods_refer_to(void **state)
 {
@@ -63,7 +62,8 @@ static void reads_what_its_pods_refer_to(void **state)
 	}
 	assert_true(may(f, "a", "create", "serviceaccounts", "default", "default", "token"));
 	assert_false(may(f, "b", "create", "serviceaccounts", "default", "default", "token"));
-	assert_false(may_get(f, "a", "secrets", "data")); /* a claim of that name is no Secret */
+	assert_false(may_get(f, "a", "serviceaccounts", "default")); /* its tokens are enough */
+	assert_false(may_get(f, "a", "secrets", "data"));            /* a claim of that name is no Secret */
 	assert_false(may_get(f, "a", "secrets", ""));
 	assert_false(may(f, "a", "update", "secrets", "default", "vol", ""));
 }
