@@ -339,6 +339,31 @@ static void a_review_reads_the_operator(void **state)
 	asks_about(f, "{\"key\":\"x=y,spec.nodeName\",\"operator\":\"In\",\"values\":[\"a\"]}", "false");
 }
 
+static void refused_review(struct fixture *f, const char *selector, const char *words)
+{
+	auto_free char *body =
+		xasprintf("{\"spec\":{\"user\":\"a\",\"resourceAttributes\":{\"verb\":\"list\",\"resource\":"
+			  "\"pods\",\"fieldSelector\":%s}}}",
+			selector);
+
+	expect(f, 422, call(f, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body));
+	assert_true(body_has(f, words));
+}
+
+static void a_review_says_one_thing(void **state)
+{
+	struct fixture *f = *state;
+
+	refused_review(f, "{}",
+		"spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is "
+		"specified, requirements or rawSelector is required");
+	refused_review(f,
+		"{\"rawSelector\":\"a=b\",\"requirements\":[{\"key\":\"a\",\"operator\":\"In\",\"values\":[\"b\"]}]}",
+		"may not specified at the same time as requirements");
+	expect(f, 400, call(f, "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", "{\"spec\":{}}"));
+	assert_true(body_has(f, "no namespace on request"));
+}
+
 static int bootstrap(struct fixture *f, const char *groups)
 {
 	auto_(arena_free) struct arena *a = arena_new();
@@ -382,6 +407,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(groups_that_are_named_are_all, setup, teardown),
 		cmocka_unit_test(a_certificate_ends_with_its_time),
 		cmocka_unit_test_setup_teardown(a_review_reads_the_operator, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_review_says_one_thing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_bootstrap_token_gives_groups_of_its_kind, setup, teardown),
 		cmocka_unit_test(a_pod_is_no_way_to_the_machine_itself),
 	};

@@ -110,6 +110,22 @@ static int attributes_of(struct rq *rq, struct node *spec, struct authz_attrs *r
 	return 0;
 }
 
+static void check_selector(struct rq *rq, struct node *res, const char *which, struct err *e)
+{
+	struct node *selector = node_getc(res, which), *requirements = node_getc(selector, "requirements");
+	struct str raw = text_at(selector, "rawSelector");
+	const char *at = rq_f(rq, "spec.resourceAttributes.%s", which);
+
+	if (!selector)
+		return;
+	if (raw.n && node_len(requirements))
+		v_invalid_str(
+			e, rq_f(rq, "%s.rawSelector", at), raw, "may not specified at the same time as requirements");
+	if (!raw.n && !node_len(requirements))
+		v_required(e, rq_f(rq, "%s.requirements", at),
+			rq_f(rq, "when %s is specified, requirements or rawSelector is required", at));
+}
+
 /* The words of the reviews' own checks; upstream names no kind. subject: a user or group must be given. */
 static int check_spec(struct rq *rq, struct node *spec, bool subject, struct err *e)
 {
@@ -124,6 +140,8 @@ static int check_spec(struct rq *rq, struct node *spec, bool subject, struct err
 		err_cause(e, "FieldValueInvalid", "spec.resourceAttributes",
 			"Invalid value: \"null\": exactly one of nonResourceAttributes or resourceAttributes must be "
 			"specified");
+	check_selector(rq, res, "fieldSelector", e);
+	check_selector(rq, res, "labelSelector", e);
 	if (subject && !text_at(spec, "user").n && !node_len(node_getc(spec, "groups")))
 		err_cause(e, "FieldValueInvalid", "spec.user",
 			"Invalid value: \"\": at least one of user or group must be specified");
@@ -207,7 +225,8 @@ int review_self_rules(struct rq *rq, struct node **body, struct err *e)
 {
 	struct rule_lists l = { rq->a, node_list(rq->a), node_list(rq->a) };
 
-	(void)e;
+	if (!text_at(*body, "spec.namespace").n)
+		return err_set(e, ERR_BAD_REQUEST, "no namespace on request");
 	policy_rules(rq->api, &rq->id, text_at(*body, "spec.namespace"), collect, &l);
 	if (identity_in_group(&rq->id, "system:masters")) {
 		node_add(l.resource, node_pack(rq->a, "{verbs:['*'], apiGroups:['*'], resources:['*']}"));
