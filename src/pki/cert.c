@@ -77,6 +77,22 @@ static int make_dir(const char *dir, struct err *e)
 	return 0;
 }
 
+/* The key is on the disk before there is a certificate of it. Who was interrupted in between left the key alone. */
+static int ca_key(const char *path, EVP_PKEY **ret, struct err *e)
+{
+	EVP_PKEY *key;
+
+	if (pki_exists(path))
+		return pki_key_load(path, ret, e);
+	key = pki_key_new();
+	if (pki_key_save(path, key, e) < 0 || file_sync_name(path, e) < 0) {
+		EVP_PKEY_free(key);
+		return -e->code;
+	}
+	*ret = key;
+	return 0;
+}
+
 int pki_ca(const char *dir, const char *ca_name, const char *common_name, struct err *e)
 {
 	auto_free char *crt = pki_path(dir, ca_name, ".crt"), *key_path = pki_path(dir, ca_name, ".key");
@@ -85,12 +101,12 @@ int pki_ca(const char *dir, const char *ca_name, const char *common_name, struct
 
 	if (make_dir(dir, e) < 0)
 		return -e->code;
-	if (pki_exists(crt) && pki_exists(key_path))
-		return 0;
-	if (pki_exists(crt) || pki_exists(key_path))
-		return err_set(
-			e, ERR_IO, "only one of %s and %s is there: restore the other from a backup", crt, key_path);
-	key = pki_key_new();
+	if (pki_exists(crt))
+		return pki_exists(key_path) ?
+			0 :
+			err_set(e, ERR_IO, "%s is there without %s: restore the key from a backup", crt, key_path);
+	if (ca_key(key_path, &key, e) < 0)
+		return -e->code;
 	cert = X509_new();
 	if (!begin(cert, CA_S) || !add_name(X509_get_subject_name(cert), "CN", common_name) ||
 		!X509_set_issuer_name(cert, X509_get_subject_name(cert)) || !X509_set_pubkey(cert, key) ||
@@ -98,8 +114,6 @@ int pki_ca(const char *dir, const char *ca_name, const char *common_name, struct
 		!add_extension(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign,digitalSignature") ||
 		!add_extension(cert, cert, NID_subject_key_identifier, "hash") || !X509_sign(cert, key, EVP_sha256()))
 		return pki_openssl_err(e, "make the certificate authority");
-	if (pki_key_save(key_path, key, e) < 0)
-		return -e->code;
 	return pki_cert_save(crt, cert, e);
 }
 

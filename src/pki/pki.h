@@ -21,7 +21,8 @@ struct pki_leaf {
 	bool server, client;     /* extended key usage */
 };
 
-/* Makes DIR (0700), CA_NAME.crt and CA_NAME.key there when missing. An existing pair is kept.
+/* Makes DIR (0700), CA_NAME.crt and CA_NAME.key there when missing. An existing pair is kept; a key
+ * alone gets another certificate, which holds for all that the key has signed.
  * Fails with what is wrong with which file. */
 int pki_ca(const char *dir, const char *ca_name, const char *common_name, struct err *e);
 /* Makes or renews one leaf under the CA in ca_dir. renewed may be NULL. */

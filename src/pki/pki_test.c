@@ -23,7 +23,7 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
 	static const char *const names[] = { "ca.crt", "ca.key", "server.crt", "server.key", "sa.key", "sa.pub",
-		"other.key", "other.pub" };
+		"other.key", "other.pub", "alone.crt", "alone.key" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -79,6 +79,23 @@ static void half_a_certificate_authority_is_refused(void **state)
 	assert_int_equal(rename(path, aside), 0);
 	assert_int_equal(pki_ca(dir, "ca", "kogge", &e), -ERR_IO);
 	assert_int_equal(rename(aside, path), 0);
+}
+
+static void a_key_alone_gets_its_certificate_again(void **state)
+{
+	auto_free char *path = xasprintf("%s/ca.crt", dir);
+	struct pki_leaf leaf = { .name = "alone", .cn = "kogge", .client = true };
+	bool renewed;
+	struct err e;
+
+	(void)state;
+	err_init(&e);
+	assert_int_equal(pki_leaf(dir, "ca", &leaf, &renewed, &e), 0);
+	assert_true(renewed);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(pki_ca(dir, "ca", "kogge", &e), 0);
+	assert_int_equal(pki_leaf(dir, "ca", &leaf, &renewed, &e), 0);
+	assert_false(renewed);
 }
 
 static struct pki_signer *signer(const char *name)
@@ -229,6 +246,7 @@ int main(void)
 		cmocka_unit_test(a_leaf_is_kept_while_it_says_what_is_wanted),
 		cmocka_unit_test(private_keys_are_private),
 		cmocka_unit_test(half_a_certificate_authority_is_refused),
+		cmocka_unit_test(a_key_alone_gets_its_certificate_again),
 		cmocka_unit_test(a_request_says_what_it_asks_for),
 		cmocka_unit_test(a_subject_with_two_readings_is_refused),
 		cmocka_unit_test(a_signed_request_has_its_names_and_usages_and_is_no_authority),
