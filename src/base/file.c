@@ -92,8 +92,10 @@ int file_sync_name(const char *path, struct err *e)
 int file_write(const char *path, struct str bytes, mode_t mode, struct err *e)
 {
 	auto_free char *fresh = xasprintf("%s.new", path);
-	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode), failed;
+	int fd, failed;
 
+	unlink(fresh); /* of one that was killed, who may have been root */
+	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (fd < 0)
 		return err_errno(e, errno, "write %s", fresh);
 	failed = fchmod(fd, mode) < 0 ? -errno : write_all(fd, bytes);
