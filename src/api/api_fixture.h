@@ -243,7 +243,7 @@ static void show(struct fixture *f)
 		assert_int_equal(status_, want); \
 	} while (0)
 
-static int setup(void **state)
+static inline int setup(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));
 	struct api_opts o = { .no_authz = false };
@@ -260,7 +260,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
+static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
 

@@ -8,11 +8,14 @@
 #define FRESH_MS (3 * LOOK_MS) /* changes are kept at least so long for clients that come back, as upstream does */
 #define WORTH_BYTES ((int64_t)256 << 10) /* forgotten: worth a walk through the heap */
 #define BUSY_WRITES 100                  /* since the last look: no time for that */
+#define AGAIN_MS 2000                    /* until what the store refused, which may be full, is tried again */
 
 struct upkeep {
 	struct api *api;
 	struct task *task;
 	struct stop *stop;
+	int64_t sealed_at; /* all values at and after this revision are under the keys that count now; 0: not yet */
+	bool retired;      /* the others are gone from the key file */
 };
 
 /* ---- encryption at rest ---------------------------------------------------------------------- */
@@ -65,7 +68,8 @@ static bool write_again(struct api *api, struct resource *r, struct str key)
 	return rc == 0 || rc == -ERR_CONFLICT || rc == -ERR_NOT_FOUND;
 }
 
-static void reseal(struct upkeep *u, struct resource *r)
+/* One value that is refused ends it: where the store is full the others would be, too. */
+static bool reseal(struct upkeep *u, struct resource *r)
 {
 	struct stale_keys k = { .api = u->api, .r = r, .a = arena_new() };
 	size_t done = 0;
@@ -74,26 +78,28 @@ static void reseal(struct upkeep *u, struct resource *r)
 	err_init(&e);
 	if (store_range(u->api->opts.store, str_c(r->key_prefix), STR_NULL, 0, collect_stale, &k, NULL, &e) < 0)
 		log_warn("looking for %s to encrypt anew: %s", r->group_resource, e.message);
-	for (size_t i = 0; i < k.n && !stop_raised(u->stop); i++)
-		done += write_again(u->api, r, k.keys[i]);
+	while (done < k.n && !stop_raised(u->stop) && write_again(u->api, r, k.keys[done]))
+		done++;
 	if (k.n)
 		log_info("%zu of %zu %s are encrypted anew, under the key that counts now", done, k.n,
 			r->group_resource);
-	if (done == k.n)
-		r->stale = 0;
+	r->stale = e.code ? r->stale : k.n - done;
 	free(k.keys);
 	arena_free(k.a);
+	return !r->stale;
 }
 
-static void reseal_all(struct upkeep *u)
+static bool reseal_all(struct upkeep *u)
 {
 	auto_(arena_free) struct arena *a = arena_new();
+	bool all = true;
 	size_t n;
 	struct resource **rows = api_resources(u->api, a, &n);
 
-	for (size_t i = 0; i < n && !stop_raised(u->stop); i++)
+	for (size_t i = 0; i < n && all; i++)
 		if (rows[i]->cache && rows[i]->stale)
-			reseal(u, rows[i]);
+			all = reseal(u, rows[i]);
+	return all;
 }
 
 static bool keep_value(void *arg, const struct store_kv *kv)
@@ -103,35 +109,45 @@ static bool keep_value(void *arg, const struct store_kv *kv)
 }
 
 /* Under its own key in the store, so that every snapshot has it. */
-static void keep_recovery(struct api *api)
+static bool keep_recovery(struct api *api)
 {
 	auto_buf struct buf have = BUF_INIT, want = BUF_INIT;
 	struct store_write w = { .key = STR(SEAL_RECOVERY_KEY), .expect_revision = STORE_ANY };
 	struct err e;
 
 	err_init(&e);
-	if (store_range(api->opts.store, w.key, STR_NULL, 0, keep_value, &have, NULL, &e) < 0 ||
-		seal_recovery_fits(api->opts.seal, buf_view(&have)))
-		return;
-	seal_recovery_text(api->opts.seal, &want);
-	w.value = buf_view(&want);
-	if (store_write(api->opts.store, &w, NULL, &e) < 0)
-		log_warn("the keys are not in the store for recovery: %s", e.message);
+	if (store_range(api->opts.store, w.key, STR_NULL, 0, keep_value, &have, NULL, &e) == 0) {
+		if (seal_recovery_fits(api->opts.seal, buf_view(&have)))
+			return true;
+		seal_recovery_text(api->opts.seal, &want);
+		w.value = buf_view(&want);
+		if (store_write(api->opts.store, &w, NULL, &e) == 0)
+			return true;
+	}
+	log_warn("the keys are not in the store for recovery: %s (it is tried again)", e.message);
+	return false;
 }
 
-static void retire_keys(struct api *api)
+/* The copy of the keys first: a snapshot has no value that the recovery key does not open. True: all is done. */
+static bool seal_anew(struct upkeep *u)
 {
-	auto_(arena_free) struct arena *a = arena_new();
-	size_t n;
-	struct resource **rows = api_resources(api, a, &n);
+	if (!keep_recovery(u->api) || !reseal_all(u))
+		return false;
+	u->sealed_at = store_revision(u->api->opts.store);
+	return true;
+}
+
+/* Once nothing is left, not even in history, that other keys wrote. */
+static void retire_keys(struct upkeep *u)
+{
 	struct err e;
 
+	if (u->retired || !u->sealed_at || store_compacted(u->api->opts.store) < u->sealed_at)
+		return;
 	err_init(&e);
-	for (size_t i = 0; i < n; i++)
-		if (rows[i]->stale)
-			return;
-	if (seal_keys_retire(api->opts.seal, &e) < 0)
-		log_warn("old encryption keys stay: %s", e.message);
+	u->retired = seal_keys_retire(u->api->opts.seal, &e) == 0;
+	if (!u->retired)
+		log_warn("old encryption keys stay for now: %s", e.message);
 }
 
 /* ---- history --------------------------------------------------------------------------------- */
@@ -177,36 +193,42 @@ static void look(struct api *api, struct looks *l)
 
 /* ---- the task -------------------------------------------------------------------------------- */
 
+static struct mono earliest(struct mono a, struct mono b)
+{
+	return mono_before(a, b) ? a : b;
+}
+
+static bool is_due(struct mono t)
+{
+	return !mono_before(mono_now(), t);
+}
+
 static bool sleep_until(struct upkeep *u, struct mono t)
 {
-	return stop_sleep_ms(u->stop, MAX(mono_ms_between(mono_now(), t) + 1, 0));
+	return is_due(t) ? !stop_raised(u->stop) : stop_sleep_ms(u->stop, mono_ms_between(mono_now(), t) + 1);
 }
 
 static void run(void *arg)
 {
 	struct upkeep *u = arg;
 	int64_t before = store_revision(u->api->opts.store), every_ms = u->api->opts.compact_every_s * 1000;
+	struct mono began = mono_now(), compaction = mono_add_ms(began, every_ms), next = mono_add_ms(began, LOOK_MS);
+	struct mono sealing = u->api->opts.seal ? began : MONO_NEVER;
 	struct looks looks;
-	int round = 0;
 
 	looks_init(&looks, before);
-	if (u->api->opts.seal) {
-		keep_recovery(u->api);
-		reseal_all(u);
-	}
-	/* What was there one interval ago goes: continue tokens and watches live at least that long. After two rounds
-	 * everything that older keys wrote before this process began is gone, too. */
-	struct mono compaction = mono_add_ms(mono_now(), every_ms), next = mono_add_ms(mono_now(), LOOK_MS);
-	while (sleep_until(u, mono_before(next, compaction) ? next : compaction)) {
-		if (!mono_before(mono_now(), next)) {
+	while (sleep_until(u, earliest(sealing, earliest(next, compaction)))) {
+		if (is_due(sealing))
+			sealing = seal_anew(u) ? MONO_NEVER : mono_add_ms(mono_now(), AGAIN_MS);
+		if (is_due(next)) {
 			look(u->api, &looks);
 			next = mono_add_ms(mono_now(), LOOK_MS);
 		}
-		if (mono_before(mono_now(), compaction))
+		if (!is_due(compaction))
 			continue;
-		if (++round == 2 && u->api->opts.seal)
-			retire_keys(u->api);
+		/* What was there one interval ago goes: continue tokens and watches live at least that long. */
 		compact(u->api, before);
+		retire_keys(u);
 		before = store_revision(u->api->opts.store);
 		compaction = mono_add_ms(mono_now(), every_ms);
 	}
