@@ -164,6 +164,15 @@ static const char *ask_disk(struct arena *a, const struct settings *s, const str
 	return NULL;
 }
 
+static const char *ask_store(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	struct err e;
+
+	(void)s;
+	err_init(&e);
+	return layout_check(l, &e) < 0 ? arena_strdup(a, e.message) : NULL;
+}
+
 /* The control process has a uid of its own and must reach its folder. */
 static const char *ask_reachable(struct arena *a, const struct settings *s, const struct layout *l)
 {
@@ -398,6 +407,7 @@ static const struct question questions[] = {
 	{ "node address", true, true, false, ask_node_address },
 	{ "disk", false, true, false, ask_disk },
 	{ "data folder", false, true, false, ask_reachable },
+	{ "store", false, true, false, ask_store },
 	{ "clock", false, true, false, ask_clock },
 	{ "certificate authority", false, true, false, ask_ca },
 	{ "certificates", false, false, true, ask_certificates },

@@ -72,8 +72,11 @@ struct layout {
 int layout_of(struct arena *a, const struct settings *s, struct layout *ret, struct err *e);
 /* Makes the folders with their owners and modes. */
 int layout_make(const struct layout *l, const struct settings *s, struct err *e);
-/* Fails where a restore was cut short: a server would begin with an empty store. */
+/* Fails where a server would begin with an empty store although there was a cluster: its store is gone, or a restore was
+ * cut short. */
 int layout_check(const struct layout *l, struct err *e);
+/* The same; and makes the store of a new cluster, before anything else of it. */
+int layout_begin(const struct layout *l, struct err *e);
 /* Of keys, certificates and the admin kubeconfig: makes what is missing, has ended or ends soon. ret_renewed (may be NULL): whether anything was made. */
 int layout_certificates(
 	struct arena *a, const struct layout *l, const struct settings *s, bool *ret_renewed, struct err *e);

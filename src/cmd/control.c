@@ -131,7 +131,7 @@ static void allow_many_files(void)
 
 static int open_api(struct control *c, struct err *e)
 {
-	struct store_sqlite_opts store = { .path = c->l->store };
+	struct store_sqlite_opts store = { .path = c->l->store, .existing = true };
 	const char *pki = c->l->control_pki, *const *ranges = c->l->ip.services;
 	int64_t first = 0, last = 0;
 	struct str from, to = str_cut(str_c(c->s->node_ports), '-', &from);
@@ -162,7 +162,7 @@ static int open_api(struct control *c, struct err *e)
 	if (seal_open(c->l->sealing_keys, c->l->encryption_config, &c->seal, e) < 0)
 		return err_wrap(e, "encryption at rest");
 	o.seal = c->seal;
-	if (store_open_sqlite(&store, &c->store, e) < 0)
+	if (layout_check(c->l, e) < 0 || store_open_sqlite(&store, &c->store, e) < 0)
 		return -e->code;
 	o.store = c->store;
 	return api_new(&o, &c->api, e);

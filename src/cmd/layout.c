@@ -142,13 +142,51 @@ int layout_make(const struct layout *l, const struct settings *s, struct err *e)
 	return 0;
 }
 
+/* ---- the store ------------------------------------------------------------------------------- */
+
+/* What is wrong with it; NULL: nothing that is seen from outside. */
+static const char *lacks_store(const struct layout *l)
+{
+	struct stat st;
+
+	if (stat(l->store, &st) < 0)
+		return errno == ENOENT ? "missing" : NULL;
+	return st.st_size ? NULL : "empty";
+}
+
+/* A file that only a start makes which had its store already; NULL: there is none. */
+static const char *trace_of_cluster(const struct layout *l)
+{
+	const char *const traces[] = { l->sealing_keys, l->recovery_key, l->admin_kubeconfig };
+
+	for (size_t i = 0; i < ARRAY_LEN(traces); i++)
+		if (access(traces[i], F_OK) == 0)
+			return traces[i];
+	return NULL;
+}
+
 int layout_check(const struct layout *l, struct err *e)
 {
-	if (access(l->store, F_OK) == 0 || access(l->restoring, F_OK) < 0)
+	const char *lack = lacks_store(l), *trace = trace_of_cluster(l);
+
+	if (lack && access(l->restoring, F_OK) == 0)
+		return err_set(e, ERR_NOT_FOUND,
+			"a restore of %s was cut short: run kogge store restore again (what stood there is %s.before-TIME)",
+			l->store, l->store);
+	if (!lack || !trace)
 		return 0;
 	return err_set(e, ERR_NOT_FOUND,
-		"a restore of %s was cut short: run kogge store restore again; or remove %s to begin with an empty cluster",
-		l->store, l->restoring);
+		"the store %s is %s, but %s says that a cluster was here. Was the file moved, is its file system mounted? Put "
+		"it back, with %s-wal where there is one; or bring back a snapshot: kogge store restore FILE; or begin with an "
+		"empty cluster: kogge reset --data-dir %s takes away what is left of this one, its volumes too",
+		l->store, lack, trace, l->store, l->data);
+}
+
+int layout_begin(const struct layout *l, struct err *e)
+{
+	if (layout_check(l, e) < 0)
+		return -e->code;
+	return trace_of_cluster(l) ? 0 : store_make_sqlite(l->store, e);
 }
 
 /* ---- certificates ---------------------------------------------------------------------------- */

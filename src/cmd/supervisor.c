@@ -422,7 +422,7 @@ static int begin(struct supervisor *v, struct arena *a, struct err *e)
 
 	if (layout_make(v->l, v->s, e) < 0 || lock_data(v->l, e) < 0)
 		return -e->code;
-	if (layout_check(v->l, e) < 0 || layout_certificates(a, v->l, v->s, NULL, e) < 0)
+	if (layout_begin(v->l, e) < 0 || layout_certificates(a, v->l, v->s, NULL, e) < 0)
 		return -e->code;
 	v->listener = bind_listener(v->s, v->l, e);
 	if (v->listener < 0)

@@ -271,14 +271,19 @@ static int become_the_original(struct sqlite_engine *s, struct err *e)
 	return 0;
 }
 
-static int open_tables(struct sqlite_engine *s, struct err *e)
+static int need_tables(struct sqlite_engine *s, struct err *e)
 {
 	int64_t tables = 0;
-	int r;
 
 	if (sqlite_read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
 		return sqlite_fail(s, s->db, "reading the file", e);
-	r = tables ? 0 : create_tables(s, e);
+	return tables ? 0 : create_tables(s, e);
+}
+
+static int open_tables(struct sqlite_engine *s, bool existing, struct err *e)
+{
+	int r = existing ? 0 : need_tables(s, e);
+
 	if (r == 0)
 		r = sqlite_recognize(s, s->db, e);
 	if (r == 0)
@@ -354,9 +359,10 @@ static int lock_file(struct sqlite_engine *s, struct err *e)
 	return 0;
 }
 
-static int make_private(struct sqlite_engine *s, struct err *e)
+/* Private from the first byte on, where it is new. */
+static int open_private(const struct sqlite_engine *s, bool existing, struct err *e)
 {
-	int fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(s->path, O_RDWR | O_CLOEXEC | (existing ? 0 : O_CREAT), 0600);
 
 	if (fd < 0)
 		return err_errno(e, errno, "store: open %s", s->path);
@@ -396,25 +402,47 @@ void sqlite_configure(void)
 	pthread_once(&configured, once);
 }
 
-int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e)
+static struct sqlite_engine *engine_new(const char *path, int64_t wal_bytes)
 {
 	struct sqlite_engine *s = xcalloc(1, sizeof(*s));
-	int r;
 
 	sqlite_configure();
-	s->path = xstrdup(o->path);
+	s->path = xstrdup(path);
 	s->lock_fd = -1;
-	s->wal_bytes = o->wal_bytes ? o->wal_bytes : 16 << 20;
+	s->wal_bytes = wal_bytes ? wal_bytes : 16 << 20;
 	s->wal_pages_max = (int)(s->wal_bytes / PAGE_BYTES);
 	task_mutex_init(&s->lock);
 	task_cond_init(&s->work);
-	r = lock_file(s, e);
+	return s;
+}
+
+static int own_file(struct sqlite_engine *s, bool existing, struct err *e)
+{
+	int r = lock_file(s, e);
+
 	if (r == 0)
-		r = make_private(s, e);
+		r = open_private(s, existing, e);
+	return r == 0 ? sqlite_connect(s, true, &s->db, e) : r;
+}
+
+int store_make_sqlite(const char *path, struct err *e)
+{
+	struct sqlite_engine *s = engine_new(path, 0);
+	int r = own_file(s, false, e);
+
 	if (r == 0)
-		r = sqlite_connect(s, true, &s->db, e);
+		r = need_tables(s, e);
+	sqlite_engine_free(s);
+	return r;
+}
+
+int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e)
+{
+	struct sqlite_engine *s = engine_new(o->path, o->wal_bytes);
+	int r = own_file(s, o->existing, e);
+
 	if (r == 0)
-		r = open_tables(s, e);
+		r = open_tables(s, o->existing, e);
 	if (r == 0)
 		r = prepare_all(s, e);
 	if (r < 0) {

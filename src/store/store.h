@@ -105,9 +105,12 @@ AUTO(struct store, store_close)
 struct store_sqlite_opts {
 	const char *path;  /* the database file; its folder exists */
 	int64_t wal_bytes; /* checkpoint before the log is this long; the log may become three times that; 0: 16 MiB */
+	bool existing;     /* a file that is missing or holds nothing is refused; else it becomes an empty store */
 };
 /* Fails with a sentence that says what is wrong with the file and which way back there is. */
 int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, struct err *e);
+/* Makes an empty store where no file is, or one that holds nothing. A store that is there stays as it is. */
+int store_make_sqlite(const char *path, struct err *e);
 /* Reads all of a file, in use or not: its structure, each row's checksum, each key's newest revision. *ret_rows counts.
  * Fails with the first damage and the way back. */
 int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e);
@@ -119,7 +122,8 @@ int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, st
 /* As store_backup(), of a file that may or may not be in use. */
 int store_snapshot_sqlite(const char *path, const char *to, struct err *e);
 /* Before a file takes the place of another one, which may be missing or damaged: the store that opens it goes on above all
- * that either has shown. */
+ * that either has shown, or was to go on above. Nobody else may have the file open; one in which this is interrupted is
+ * of no use. */
 int store_succeed_sqlite(const char *path, const char *old, struct err *e);
 /* Takes the lock of a stopped store's file: nobody opens it until the descriptor is closed. ERR_UNAVAILABLE: it is in
  * use. */

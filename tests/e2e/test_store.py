@@ -1,6 +1,7 @@
 """Encryption at rest, snapshots and the way back: `kogge store`, and a canary that must be found nowhere."""
 import base64
 import os
+import signal
 import sqlite3
 import subprocess
 import zlib
@@ -212,5 +213,72 @@ def test_a_file_that_root_put_there_is_the_stores(server):
     server.stop()
     for name in ("store.db", "store.db-lock", "pki/sealing.keys"):
         os.chown(f"{server.data}/control/{name}", 0, 0)
+    server.start().wait_ready()
+    assert secret_of(server) == CANARY
+
+
+# ---- a store that is gone --------------------------------------------------------------------------------------------
+
+def move(server, name):
+    os.rename(f"{server.data}/{name}", f"{server.data}/{name}.elsewhere")
+
+
+def move_back(server, name):
+    subprocess.run(["rm", "-rf", f"{server.data}/{name}"], check=True)
+    os.rename(f"{server.data}/{name}.elsewhere", f"{server.data}/{name}")
+
+
+@pytest.mark.parametrize("lost, left, trace", [("control/store.db", None, "sealing.keys"), ("control/store.db", "empty", "sealing.keys"),
+                                               ("control", None, "recovery-key")])
+def test_a_cluster_that_lost_its_store_is_not_begun_anew(server, lost, left, trace):
+    """Moved by mistake, not mounted, cut to nothing: the server says so, makes nothing, and goes on when it is back."""
+    make_secret(server)
+    server.stop()
+    move(server, lost)
+    if left:
+        open(f"{server.data}/{lost}", "wb").close()
+    said = refused(server)
+    for part in ("control/store.db is " + (left or "missing"), trace, "kogge store restore", "kogge reset"):
+        assert part in said, said
+    assert not os.path.exists(f"{server.data}/control/store.db") or os.path.getsize(f"{server.data}/control/store.db") == 0
+    assert not os.path.exists(f"{server.data}/control/pki/ca.crt") or lost != "control"
+    move_back(server, lost)
+    server.start().wait_ready()
+    assert secret_of(server) == CANARY
+
+
+def test_a_store_that_vanishes_beside_the_server_is_not_begun_anew(server):
+    """Control starts again, for new keys here: it waits until the file is back."""
+    make_secret(server)
+    before = server.pid_of("kogge-control")
+    until(lambda: server.pid_of("kogge-control"), 20, "control")
+    move(server, "control/store.db")
+    os.kill(before, signal.SIGKILL)  # its log is the file's, and stays
+    until(lambda: "control/store.db is missing" in server.last_log(), 60, "it says what is missing")
+    assert not os.path.exists(f"{server.data}/control/store.db")
+    move_back(server, "control/store.db")
+    until(server.kube.clone().ready, 60, "/readyz")
+    assert secret_of(server) == CANARY
+
+
+def test_reset_begins_anew(server):
+    server.stop()
+    move(server, "control/store.db")
+    refused(server)
+    done = subprocess.run([KOGGE, "reset", "--data-dir", server.data, "--instance", server.slot.instance], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done
+    os.makedirs(server.data)
+    os.chmod(server.data, 0o755)
+    server.start().wait_ready()
+
+
+def test_restore_where_the_store_is_gone(server, tmp_path):
+    snapshot = str(tmp_path / "s.db")
+    make_secret(server)
+    store(server, "snapshot", snapshot)
+    server.stop()
+    os.unlink(f"{server.data}/control/store.db")
+    refused(server)
+    store(server, "restore", snapshot)
     server.start().wait_ready()
     assert secret_of(server) == CANARY
