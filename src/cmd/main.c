@@ -17,7 +17,7 @@ const struct command commands[] = {
 	{ "kubeconfig", "", "makes the cluster kubectl's current context (the old file is kept as a backup)",
 		"  kogge kubeconfig\n  kogge kubeconfig --print > admin.kubeconfig\n  kogge kubeconfig --remove\n",
 		cmd_kubeconfig },
-	{ "store", "check | snapshot FILE | restore FILE | rotate-key",
+	{ "store", "check [FILE] | snapshot FILE | restore FILE | rotate-key",
 		"checks, saves and brings back the data; a new encryption key",
 		"  kogge store snapshot /backup/monday.db\n  kogge store restore /backup/monday.db --recovery-key-file key.txt   # the server is stopped\n  kogge store check\n  kogge store rotate-key\n",
 		cmd_store },

@@ -7,15 +7,12 @@
 #include "seal/seal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define COPY_BYTES ((size_t)1 << 30) /* at a time */
 #define ROTATE_WAIT_S 60
 
 static int store_check(struct arena *a, const struct settings *s, const struct layout *l, struct err *e)
@@ -36,8 +33,6 @@ static int store_snapshot(struct arena *a, const struct settings *s, const struc
 {
 	struct stat st;
 
-	if (s->n_args < 2)
-		return err_set(e, ERR_INVALID, "kogge store snapshot wants a file name to write to");
 	if (store_snapshot_sqlite(l->store, s->args[1], e) < 0)
 		return -e->code;
 	if (stat(s->args[1], &st) < 0)
@@ -94,40 +89,36 @@ static int need_keys(const struct settings *s, const struct layout *l, const cha
 	return 0;
 }
 
-static int copy_file(const char *from, const char *to, struct err *e)
+/* A name that neither a store nor a log has. */
+static const char *name_aside(struct arena *a, const struct layout *l)
 {
-	int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	ssize_t n = -1;
-
-	while (in >= 0 && out >= 0 && (n = sendfile(out, in, NULL, COPY_BYTES)) > 0)
-		;
-	if (n < 0 || fsync(out) < 0)
-		err_errno(e, errno, "copy %s to %s", from, to);
-	else
-		n = 0;
-	if (in >= 0)
-		close(in);
-	if (out >= 0)
-		close(out);
-	return n < 0 ? -e->code : 0;
-}
-
-/* The old files keep their bytes under another name: store.db.before-TIME and its log. */
-static int set_aside(struct arena *a, const struct settings *s, const struct layout *l, struct err *e)
-{
-	static const char *const endings[] = { "", "-wal", "-shm" };
 	char now[TIME_TEXT_MAX];
+	const char *name;
 
 	wall_rfc3339(wall_now(), now);
-	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
-		const char *from = arena_printf(a, "%s%s", l->store, endings[i]),
-			   *to = arena_printf(a, "%s.before-%s%s", l->store, now, endings[i]);
+	name = arena_printf(a, "%s.before-%s", l->store, now);
+	for (int i = 2; access(name, F_OK) == 0 || access(arena_printf(a, "%s-wal", name), F_OK) == 0; i++)
+		name = arena_printf(a, "%s.before-%s-%04d", l->store, now, i);
+	return name;
+}
 
-		if (rename(from, to) < 0 && errno != ENOENT)
-			return err_errno(e, errno, "rename %s", from);
-		if (i == 0 && access(to, F_OK) == 0)
-			say(s, "the store that was there is %s now", to);
-	}
+/* The old store keeps its bytes under another name, store.db.before-TIME. Where it still has a log, that one has its new name
+ * before it loses the old one, so that whoever is interrupted parts no store from its log. */
+static int set_aside(struct arena *a, const struct settings *s, const struct layout *l, struct err *e)
+{
+	const char *aside = name_aside(a, l), *log = arena_printf(a, "%s-wal", l->store);
+	bool is_there = access(l->store, F_OK) == 0;
+
+	if (is_there && link(log, arena_printf(a, "%s-wal", aside)) < 0 && errno != ENOENT)
+		return err_errno(e, errno, "set %s aside", log);
+	if (is_there && rename(l->store, aside) < 0)
+		return err_errno(e, errno, "set %s aside", l->store);
+	if (file_sync_name(l->store, e) < 0)
+		return -e->code;
+	unlink(log);
+	unlink(arena_printf(a, "%s-shm", l->store));
+	if (is_there)
+		say(s, "the store that was there is %s now", aside);
 	return 0;
 }
 
@@ -140,14 +131,20 @@ static void give_to_control(const char *path)
 static int put_snapshot(
 	struct arena *a, const struct settings *s, const struct layout *l, const char *snapshot, struct err *e)
 {
-	unlink(l->restoring);
-	if (copy_file(snapshot, l->restoring, e) < 0 || store_succeed_sqlite(l->restoring, l->store, e) < 0) {
-		unlink(l->restoring);
+	const char *fresh = arena_printf(a, "%s.new", l->restoring);
+
+	unlink(fresh);
+	/* The one that was to come after the store, and was interrupted, knows what that has shown. */
+	if (store_snapshot_sqlite(snapshot, fresh, e) < 0 || store_succeed_sqlite(fresh, l->store, e) < 0 ||
+		store_succeed_sqlite(fresh, l->restoring, e) < 0) {
+		unlink(fresh);
 		return err_wrap(e, "nothing is restored");
 	}
-	give_to_control(l->restoring);
+	give_to_control(fresh);
+	if (rename(fresh, l->restoring) < 0)
+		return err_errno(e, errno, "rename %s", fresh);
 	/* From here on it is finished, or begun again: without a store, and with this file, no server starts. */
-	if (set_aside(a, s, l, e) < 0)
+	if (file_sync_name(l->restoring, e) < 0 || set_aside(a, s, l, e) < 0)
 		return -e->code;
 	if (rename(l->restoring, l->store) < 0)
 		return err_errno(e, errno, "rename %s", l->restoring);
@@ -156,12 +153,10 @@ static int put_snapshot(
 
 static int store_restore(struct arena *a, const struct settings *s, const struct layout *l, struct err *e)
 {
-	const char *snapshot = s->n_args > 1 ? s->args[1] : NULL;
+	const char *snapshot = s->args[1];
 	int64_t rows = 0;
 	int lock, r;
 
-	if (!snapshot)
-		return err_set(e, ERR_INVALID, "kogge store restore wants the file of a snapshot");
 	if (store_check_sqlite(snapshot, &rows, e) < 0 || layout_make(l, s, e) < 0 ||
 		store_lock_sqlite(l->store, &lock, e) < 0)
 		return -e->code;
@@ -251,14 +246,14 @@ static int store_rotate(struct arena *a, const struct settings *s, const struct 
 /* ---- the command ----------------------------------------------------------------------------- */
 
 static const struct {
-	const char *name;
+	const char *name, *wants; /* wants: its argument, where it cannot do without */
 	size_t args_max;
 	int (*run)(struct arena *a, const struct settings *s, const struct layout *l, struct err *e);
 } verbs[] = {
-	{ "check", 2, store_check },
-	{ "snapshot", 2, store_snapshot },
-	{ "restore", 2, store_restore },
-	{ "rotate-key", 1, store_rotate },
+	{ "check", NULL, 2, store_check },
+	{ "snapshot", "a file name to write to", 2, store_snapshot },
+	{ "restore", "the file of a snapshot", 2, store_restore },
+	{ "rotate-key", NULL, 1, store_rotate },
 };
 
 int cmd_store(struct arena *a, const struct settings *s)
@@ -275,6 +270,9 @@ int cmd_store(struct arena *a, const struct settings *s)
 		if (s->n_args > verbs[i].args_max)
 			return fail("kogge store %s: what is \"%s\"? (--help shows examples)", verbs[i].name,
 				       s->args[verbs[i].args_max]),
+			       2;
+		if (verbs[i].wants && s->n_args < 2)
+			return fail("kogge store %s wants %s (--help shows examples)", verbs[i].name, verbs[i].wants),
 			       2;
 		return verbs[i].run(a, s, &l, &e) < 0 ? fail("%s", e.message) : 0;
 	}

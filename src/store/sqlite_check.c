@@ -170,6 +170,8 @@ int store_snapshot_sqlite(const char *path, const char *to, struct err *e)
 
 /* ---- copies ---------------------------------------------------------------------------------- */
 
+/* On a file that has not its last name yet. Without a journal of its own: that of one who was killed would be rolled back
+ * into the next file of this name. */
 static int execute(const char *path, const char *sql, const char *what, struct err *e)
 {
 	const struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
@@ -177,6 +179,7 @@ static int execute(const char *path, const char *sql, const char *what, struct e
 	int r = 0;
 
 	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
+		sqlite3_exec(db, "PRAGMA journal_mode=MEMORY", NULL, NULL, NULL) != SQLITE_OK ||
 		sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
 		r = sqlite_fail(&s, db, what, e);
 	sqlite3_close(db);
@@ -192,29 +195,31 @@ static int mark_copy(const char *path, struct err *e)
 	return execute(path, sql, "marking the backup", e);
 }
 
-/* 0: nothing, or nobody can tell. */
+/* Or what a copy that nobody has opened yet is to go on above. 0: nothing, or nobody can tell. */
 static int64_t newest_shown(const char *path)
 {
-	static const char sql[] = "SELECT max((SELECT coalesce(max(rev),0) FROM revision),"
-				  " (SELECT value FROM meta WHERE name='compacted'))";
+	static const char newest[] = "SELECT max((SELECT coalesce(max(rev),0) FROM revision),"
+				     " (SELECT value FROM meta WHERE name='compacted'))";
 	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
 	sqlite3 *db = NULL;
-	int64_t rev = 0;
+	int64_t rev = 0, above = 0;
 	struct err e;
 
 	err_init(&e);
 	if (open_to_read(&s, &db, &e) < 0)
 		return 0;
-	if (sqlite_read_int(db, sql, &rev) == 0)
+	if (sqlite_read_int(db, newest, &rev) == 0)
 		rev += s.base;
+	(void)sqlite_read_int(db, "SELECT value FROM meta WHERE name='above'", &above); /* may be missing */
 	sqlite3_close(db);
-	return rev;
+	return MAX(rev, above);
 }
 
 int store_succeed_sqlite(const char *path, const char *old, struct err *e)
 {
 	auto_free char *sql = xasprintf("BEGIN IMMEDIATE; INSERT OR IGNORE INTO meta VALUES('copied',%" PRId64 ");"
-					"INSERT OR REPLACE INTO meta VALUES('above',%" PRId64 "); COMMIT",
+					"INSERT INTO meta VALUES('above',%" PRId64 ") ON CONFLICT(name) DO UPDATE "
+					"SET value=max(value,excluded.value); COMMIT",
 		wall_s(wall_now()), newest_shown(old));
 
 	sqlite_configure();

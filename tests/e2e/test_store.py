@@ -1,13 +1,15 @@
 """Encryption at rest, snapshots and the way back: `kogge store`, and a canary that must be found nowhere."""
 import base64
+import itertools
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import zlib
 
 import pytest
-from kube import path, until
+from kube import path, top, until
 from server import KOGGE
 
 CANARY = os.urandom(16).hex().encode()  # 32 bytes that stand nowhere else
@@ -282,3 +284,160 @@ def test_restore_where_the_store_is_gone(server, tmp_path):
     store(server, "restore", snapshot)
     server.start().wait_ready()
     assert secret_of(server) == CANARY
+
+
+# ---- killed, and out of space, at every step -------------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def stop_at(tmp_path_factory):
+    library = str(tmp_path_factory.mktemp("stop") / "stop_at.so")
+    source = os.path.join(top(), "tests", "e2e", "stop_at.c")
+    subprocess.run(["gcc", "-std=gnu17", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+class Stopped:
+    """The data of a server that was killed, its log as it was, and copies of it to work on."""
+
+    def __init__(self, server, tmp_path):
+        self.server, self.snapshot, self.data = server, str(tmp_path / "s.db"), str(tmp_path / "copy")
+        make_map(server, "in-snapshot")
+        store(server, "snapshot", self.snapshot)
+        make_map(server, "only-in-old")
+        server.kill_all()
+        assert os.path.getsize(f"{server.data}/control/store.db-wal") > 0
+
+    def renew(self):
+        subprocess.run(["rm", "-rf", self.data], check=True)
+        subprocess.run(["cp", "-a", self.server.data, self.data], check=True)
+
+    def run(self, *args, **env):
+        return subprocess.run([KOGGE, *args, "--data-dir", self.data, "--instance", self.server.slot.instance], capture_output=True, text=True,
+                              timeout=300, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **env})
+
+    def must(self, *args):
+        done = self.run(*args)
+        assert done.returncode == 0, done
+        return done
+
+    def at_every_step(self, library, how, *args):
+        """Yields what came of it each time, with fresh data; ends when it was not stopped."""
+        for n in itertools.count(1):
+            self.renew()
+            done = self.run(*args, LD_PRELOAD=library, **{how: str(n)})
+            yield n, done
+            if done.returncode == 0:
+                assert n > 3
+                return
+
+    def keys(self):
+        with open(f"{self.data}/control/pki/sealing.keys", encoding="ascii") as f:
+            return [line for line in f if line.startswith("key ")]
+
+    def maps_in(self, name):
+        """A copy is looked at: looking folds a log."""
+        db = f"{self.data}/look.db"
+        for ending in ("", "-wal"):
+            if os.path.exists(name + ending):
+                shutil.copy(name + ending, db + ending)
+        c = sqlite3.connect(db)
+        found = {bytes(row[0]).decode().rsplit("/", 1)[1] for row in c.execute("SELECT key FROM current WHERE key >= x'%s' AND key < x'%s'" % (
+            b"configmaps/default/".hex(), b"configmaps/default0".hex()))} & {"in-snapshot", "only-in-old"}
+        c.close()
+        os.unlink(db)
+        return found
+
+    def starts(self):
+        """Whether a server would begin, as far as its store is concerned."""
+        return "[+] store" in self.run("check").stdout
+
+
+def make_map(server, name):
+    server.kube.create(path("configmaps", "default"), {"metadata": {"name": name}})
+
+
+OLD, NEW = {"in-snapshot", "only-in-old"}, {"in-snapshot"}
+
+
+@pytest.mark.parametrize("how", ["KILL_AT", "FULL_AT"])
+def test_a_restore_that_is_stopped_at_any_step(server, tmp_path, stop_at, how):
+    """There is the old store or the new one, whole; or no server starts. Done again it comes to its end, and the old one is kept."""
+    stopped = Stopped(server, tmp_path)
+    file = f"{stopped.data}/control/store.db"
+    for n, done in stopped.at_every_step(stop_at, how, "store", "restore", stopped.snapshot):
+        if how == "FULL_AT" and done.returncode:
+            assert done.returncode == 1 and ("full" in done.stderr or "No space left" in done.stderr), (n, done)
+        if stopped.starts():
+            assert stopped.maps_in(file) in (OLD, NEW), (n, done)
+        else:
+            assert "cut short" in stopped.run("check").stdout and not os.path.exists(file), (n, done)
+        if done.returncode:
+            stopped.must("store", "restore", stopped.snapshot)
+        stopped.must("store", "check")
+        assert stopped.maps_in(file) == NEW and stopped.starts(), n
+        left = sorted(name for name in os.listdir(f"{stopped.data}/control") if name.startswith("store.db"))
+        aside = [name for name in left if ".before-" in name and not name.endswith("-wal")]
+        assert OLD in [stopped.maps_in(f"{stopped.data}/control/{name}") for name in aside], (n, left)
+        assert not [name for name in left if ".restoring" in name], (n, left)
+
+
+@pytest.mark.parametrize("how", ["KILL_AT", "FULL_AT"])
+def test_a_rotation_that_is_stopped_at_any_step(server, tmp_path, stop_at, how):
+    """No key is lost, and it can be done again, also by the control process."""
+    stopped = Stopped(server, tmp_path)
+    stopped.renew()
+    before = stopped.keys()
+    for n, done in stopped.at_every_step(stop_at, how, "store", "rotate-key"):
+        if how == "FULL_AT" and done.returncode:
+            assert "No space left" in done.stderr, (n, done)
+        now = stopped.keys()
+        assert now[-1:] == before and len(now) <= 2, (n, done)
+        stopped.must("store", "rotate-key")
+        assert stopped.keys()[1:] == now, n
+
+
+@pytest.mark.parametrize("how", ["KILL_AT", "FULL_AT"])
+def test_a_snapshot_that_is_stopped_at_any_step(server, tmp_path, stop_at, how):
+    stopped, to = Stopped(server, tmp_path), str(tmp_path / "new.db")
+    for n, done in stopped.at_every_step(stop_at, how, "store", "snapshot", to):
+        if done.returncode and os.path.exists(to):
+            os.unlink(to) if stopped.run("store", "check", to).returncode == 0 else pytest.fail(f"{n}: {done}")
+        if done.returncode:
+            stopped.must("store", "snapshot", to)
+        stopped.must("store", "check", to)
+        os.unlink(to)
+        assert not [name for name in os.listdir(tmp_path) if name.startswith("new.db")], n
+
+
+def test_a_first_start_that_is_killed_at_any_step_is_made_again(fresh, stop_at):
+    """Whatever it had made by then: it is not taken for a cluster that lost its store."""
+    server, kills = fresh(node=False, ephemeral=False), 0
+    for n in itertools.count(1, 5):
+        server.start(LD_PRELOAD=stop_at, KILL_AT=str(n))
+        until(lambda: server.process.poll() is not None or os.path.exists(server.kubeconfig) or server.pid_of("kogge-control"), 60, "it is killed, or starts")
+        if server.process.poll() is None:
+            break
+        kills += 1
+        server.start().wait_ready().stop()
+        for name in os.listdir(server.data):
+            subprocess.run(["rm", "-rf", f"{server.data}/{name}"], check=True)
+    assert kills > 5
+    server.kill_all()  # control was to be killed, too, again and again
+    server.start().wait_ready()
+
+
+# ---- what is typed ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("args, code, said", [
+    ([], 2, "wants one of"), (["shrink"], 2, "wants one of"), (["snapshot"], 2, "a file name to write to"), (["restore"], 2, "the file of a snapshot"),
+    (["snapshot", "a", "b"], 2, 'what is "b"'), (["rotate-key", "now"], 2, 'what is "now"'), (["restore", "/none/such.db"], 1, "No such file"),
+    (["check", "/none/such.db"], 1, "No such file"), (["snapshot", "/none/such/s.db"], 1, "No such file"), (["check", "/etc/hostname"], 1, "not a SQLite database")])
+def test_what_is_typed_wrong_is_told(data, args, code, said):
+    done = subprocess.run([KOGGE, "store", *args, "--data-dir", data], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done
+    assert said in done.stderr or (args[:1] == ["snapshot"] and len(args) == 2 and "No such file" in done.stderr), done
+
+
+def test_help_of_store_names_everything():
+    done = subprocess.run([KOGGE, "store", "--help"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and all(w in done.stdout for w in ("check [FILE]", "snapshot FILE", "restore FILE", "rotate-key", "--recovery-key-file"))
