@@ -1,6 +1,7 @@
-/* Power loss: the disk writes down everything SQLite does to its files while writers work. Afterwards the power is cut at
- * many points of that record: what was synced is there; of what was not, some is, some is not, some is torn. Each time
- * the store must open and hold every write that had been answered by then. */
+/* Power loss: the disk writes down everything SQLite does to its files and their names while writers work. Afterwards the power
+ * is cut at every sync of that record and at other points: what was synced is there; of what was not, some is, some is not, some
+ * is torn, and a file may have lost its name. Each time the store must open, hold every write that had been answered by then,
+ * and be what it was at one revision. */
 #include "base/task.h"
 #include "store/disk_fixture.h"
 #include "store/store.h"
@@ -17,13 +18,21 @@
 
 /* ---- the record ------------------------------------------------------------------------------ */
 
-enum act { ACT_WRITE, ACT_TRUNCATE, ACT_SYNC };
+enum act {
+	ACT_NAME, /* a file is made */
+	ACT_GONE, /* and its name removed */
+	ACT_WRITE,
+	ACT_TRUNCATE,
+	ACT_SYNC,
+	ACT_SYNC_NAMES, /* of the folder that all are in */
+};
 
 struct action {
 	enum act act;
 	enum disk_file file;
 	sqlite3_int64 at;
 	int n;
+	size_t covers; /* of a sync: what was done before this one, when it began */
 	unsigned char *bytes;
 };
 
@@ -58,12 +67,14 @@ static size_t tape_len(void)
 /* ---- the disk -------------------------------------------------------------------------------- */
 
 static int64_t sync_ms; /* what a sync takes; nothing needs to reach this machine's disk: only the record counts */
+static bool recording;
 
 static int on_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
 	int r = disk_real(f)->xWrite(f, p, n, at);
 
-	tape_add((struct action){ .act = ACT_WRITE, .file = disk_file(f), .at = at, .n = n }, p);
+	if (recording)
+		tape_add((struct action){ .act = ACT_WRITE, .file = disk_file(f), .at = at, .n = n }, p);
 	return r;
 }
 
@@ -71,15 +82,64 @@ static int on_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
 	int r = disk_real(f)->xTruncate(f, size);
 
-	tape_add((struct action){ .act = ACT_TRUNCATE, .file = disk_file(f), .at = size }, NULL);
+	if (recording)
+		tape_add((struct action){ .act = ACT_TRUNCATE, .file = disk_file(f), .at = size }, NULL);
 	return r;
 }
 
+/* What comes while it is under way it may miss. */
 static int on_sync(sqlite3_file *f, int flags)
 {
+	size_t covers = tape_len();
+	int r = disk_real(f)->xSync(f, flags);
+
+	if (!recording)
+		return r;
 	task_sleep_ms(sync_ms);
-	tape_add((struct action){ .act = ACT_SYNC, .file = disk_file(f) }, NULL);
-	return SQLITE_OK;
+	tape_add((struct action){ .act = ACT_SYNC, .file = disk_file(f), .covers = covers }, NULL);
+	return r;
+}
+
+/* In the place of the C library's: only those of folders are of interest, which SQLite and the store do by themselves. */
+static int sync_names(int fd)
+{
+	size_t covers = tape_len();
+	struct stat st;
+
+	if (recording && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+		tape_add((struct action){ .act = ACT_SYNC_NAMES, .covers = covers }, NULL);
+	return 0;
+}
+
+int fsync(int fd)
+{
+	return sync_names(fd);
+}
+
+int fdatasync(int fd)
+{
+	return sync_names(fd);
+}
+
+static void on_open(const char *name, enum disk_file kind)
+{
+	if (recording && access(name, F_OK) < 0)
+		tape_add((struct action){ .act = ACT_NAME, .file = kind }, NULL);
+}
+
+static bool has_ending(const char *name, const char *ending)
+{
+	return str_ends(str_c(name), str_c(ending));
+}
+
+/* On record before it is done, and with it the sync of the folder. */
+static int on_delete(sqlite3_vfs *v, const char *name, int sync_folder)
+{
+	bool log = has_ending(name, "-wal"), journal = has_ending(name, "-journal");
+
+	if (recording && (log || journal) && access(name, F_OK) == 0)
+		tape_add((struct action){ .act = ACT_GONE, .file = log ? DISK_LOG : DISK_JOURNAL }, NULL);
+	return disk.system->xDelete(disk.system, name, sync_folder);
 }
 
 /* No promise of the disk's is used: neither atomic sectors nor safe appends. */
@@ -100,10 +160,12 @@ static void record_methods(sqlite3_io_methods *m)
 
 #define WRITERS 4
 #define WRITES 60
+#define SLOTS 20 /* keys of a writer */
 struct answered {
 	int64_t rev;
 	size_t at; /* length of the record when the answer came */
 	int value;
+	size_t n; /* bytes of it */
 };
 
 struct writer {
@@ -121,7 +183,7 @@ static void write_on(void *arg)
 
 	memset(value, '.', sizeof(value));
 	for (int i = 0; i < WRITES; i++) {
-		snprintf(key, sizeof(key), "w%d/%d", w->id, i % 20);
+		snprintf(key, sizeof(key), "w%d/%d", w->id, i % SLOTS);
 		snprintf(value, sizeof(value), "%d", i);
 		struct store_write put = {
 			.key = str_c(key), .value = str_n(value, 100 + rand_below(600)), .expect_revision = STORE_ANY
@@ -133,12 +195,15 @@ static void write_on(void *arg)
 			PANIC("writer %d, write %d: %s", w->id, i, e.message);
 		w->a[i].at = tape_len();
 		w->a[i].value = i;
+		w->a[i].n = put.value.n;
 		if (w->id == 0 && i % 15 == 14)
 			store_compact(w->s, w->a[i].rev, NULL);
 	}
 }
 
 /* ---- the cut --------------------------------------------------------------------------------- */
+
+#define SECTOR ((size_t)512)
 
 struct image {
 	unsigned char *p;
@@ -168,36 +233,91 @@ static void image_apply(struct image *m, const struct action *a, size_t n)
 	memcpy(m->p + a->at, a->bytes, n);
 }
 
-/* What the disk holds of `file` when the power goes after k actions. */
-static struct image cut(enum disk_file file, size_t k)
+/* Sectors reach the disk one by one, in any order: all, those up to somewhere, or just some. */
+static void image_tear(struct image *m, const struct action *a)
 {
-	struct image m = { 0 };
-	size_t synced = 0, n;
-	uint64_t luck = rand_below(3); /* nothing, all, or some of what was not synced */
+	uint64_t how = rand_below(4);
+	size_t up_to = how == 2 ? (size_t)rand_below((uint64_t)a->n) : (size_t)a->n;
 
-	for (size_t i = 0; i < k; i++) {
-		if (tape.v[i].file == file && tape.v[i].act == ACT_SYNC)
-			synced = i;
-	}
-	for (size_t i = 0; i < k; i++) {
-		const struct action *a = &tape.v[i];
+	for (size_t at = 0; at < (size_t)a->n; at += SECTOR) {
+		struct action sector = *a;
 
-		if (a->file != file || a->act == ACT_SYNC)
-			continue;
-		n = (size_t)a->n;
-		if (i > synced && (luck == 0 || (luck == 2 && rand_below(2))))
-			continue;
-		if (i > synced && luck == 2 && n > 512 && rand_below(4) == 0)
-			n = 512 * (size_t)rand_below(n / 512);
-		image_apply(&m, a, n);
+		sector.at += (sqlite3_int64)at;
+		sector.bytes = a->bytes + at;
+		if (at < up_to && (how != 3 || rand_below(2)))
+			image_apply(m, &sector, MIN((size_t)a->n - at, SECTOR));
 	}
-	return m;
 }
 
-static void save(const char *path, struct image m)
-{
-	FILE *f = fopen(path, "w");
+/* One file among those that had a name in turn: what was done from its making to its end. */
+struct life {
+	size_t from, to;
+};
 
+/* What was done before this is safe, by the syncs of a kind within a part of the record. */
+static size_t synced_to(enum act act, enum disk_file file, struct life part)
+{
+	size_t covers = part.from;
+
+	for (size_t i = part.from; i < part.to; i++)
+		if (tape.v[i].act == act && (act == ACT_SYNC_NAMES || tape.v[i].file == file))
+			covers = MAX(covers, tape.v[i].covers);
+	return covers;
+}
+
+/* The file that bears a name when the power goes after k actions: what was done to names and not synced is lost from some
+ * moment on. false: none does. */
+static bool find_file(enum disk_file file, size_t k, struct life *ret)
+{
+	size_t safe = synced_to(ACT_SYNC_NAMES, file, (struct life){ 0, k });
+	size_t kept = rand_below(2) ? k : safe + (size_t)rand_below(k - safe + 1);
+	bool is_there = false;
+
+	for (size_t i = 0; i < kept; i++) {
+		if (tape.v[i].file != file || (tape.v[i].act != ACT_NAME && tape.v[i].act != ACT_GONE))
+			continue;
+		is_there = tape.v[i].act == ACT_NAME;
+		ret->from = i;
+	}
+	for (ret->to = ret->from; ret->to < k; ret->to++)
+		if (tape.v[ret->to].act == ACT_GONE && tape.v[ret->to].file == file)
+			break;
+	return is_there;
+}
+
+/* What the disk holds of `file` when the power goes after k actions; false: it has no such file. */
+static bool cut(enum disk_file file, size_t k, struct image *ret)
+{
+	uint64_t luck = rand_below(3); /* nothing, all, or some of what was not synced */
+	struct life life = { 0 };
+	size_t synced;
+
+	if (!find_file(file, k, &life))
+		return false;
+	synced = synced_to(ACT_SYNC, file, life);
+	for (size_t i = life.from; i < life.to; i++) {
+		const struct action *a = &tape.v[i];
+
+		if (a->file != file || (a->act != ACT_WRITE && a->act != ACT_TRUNCATE))
+			continue;
+		if (i >= synced && (luck == 0 || (luck == 2 && rand_below(2))))
+			continue;
+		if (i >= synced && luck == 2 && a->act == ACT_WRITE)
+			image_tear(ret, a);
+		else
+			image_apply(ret, a, (size_t)a->n);
+	}
+	return true;
+}
+
+static void save_cut(const char *path, enum disk_file file, size_t k)
+{
+	struct image m = { 0 };
+	FILE *f;
+
+	if (!cut(file, k, &m))
+		return;
+	f = fopen(path, "w");
 	assert_non_null(f);
 	if (m.n)
 		assert_int_equal(fwrite(m.p, 1, m.n, f), m.n);
@@ -208,19 +328,18 @@ static void save(const char *path, struct image m)
 struct expected {
 	const struct writer *w;
 	int writers;
-	size_t k;
+	int64_t revision;
 	int found;
 };
 
-/* The newest answered write of this key. */
-static const struct answered *newest(const struct writer *w, int slot, size_t k)
+/* The newest write of this key up to a revision. */
+static const struct answered *newest(const struct writer *w, int slot, int64_t revision)
 {
 	const struct answered *best = NULL;
 
-	for (int i = slot; i < WRITES; i += 20) {
-		if (w->a[i].at <= k)
+	for (int i = slot; i < WRITES; i += SLOTS)
+		if (w->a[i].rev <= revision)
 			best = &w->a[i];
-	}
 	return best;
 }
 
@@ -234,51 +353,84 @@ static bool compare(void *arg, const struct store_kv *kv)
 	snprintf(key, sizeof(key), "%.*s", STR_ARG(kv->key));
 	assert_int_equal(sscanf(key, "w%d/%d", &id, &slot), 2);
 	assert_true(id < x->writers);
-	a = newest(&x->w[id], slot, x->k);
-	if (a) {
-		assert_true(kv->revision >= a->rev);
-		assert_true(kv->revision > a->rev || strtol(kv->value.p, NULL, 10) == a->value);
-		x->found++;
-	}
+	a = newest(&x->w[id], slot, x->revision);
+	assert_non_null(a);
+	assert_int_equal(kv->revision, a->rev);
+	assert_int_equal(strtol(kv->value.p, NULL, 10), a->value);
+	assert_int_equal(kv->value.n, a->n);
+	x->found++;
 	return true;
 }
 
-static void check_cut(const char *dir, const struct writer *w, int writers, size_t k)
+/* At every revision stands what was written up to it: no more, no less, nothing else. */
+static void check_revision(struct store *s, const struct writer *w, int writers, int64_t revision)
 {
-	auto_free char *db = xasprintf("%s/cut.db", dir), *wal = xasprintf("%s/cut.db-wal", dir),
-		       *rm = xasprintf("rm -f %s/cut.db*", dir);
-	struct expected x = { w, writers, k, 0 };
-	struct store *s = NULL;
+	struct expected x = { w, writers, revision, 0 };
 	int want = 0;
 	struct err e;
 
 	err_init(&e);
-	save(db, cut(DISK_DATABASE, k));
-	save(wal, cut(DISK_LOG, k));
+	if (store_range(s, STR(""), STR(""), revision, compare, &x, NULL, &e) < 0)
+		fail_msg("%s", e.message);
+	for (int id = 0; id < writers; id++)
+		for (int slot = 0; slot < SLOTS; slot++)
+			want += newest(&w[id], slot, revision) != NULL;
+	assert_int_equal(x.found, want);
+}
+
+static int64_t newest_answered(const struct writer *w, int writers, size_t k)
+{
+	int64_t rev = 0;
+
+	for (int id = 0; id < writers; id++)
+		for (int i = 0; i < WRITES; i++)
+			if (w[id].a[i].at <= k)
+				rev = MAX(rev, w[id].a[i].rev);
+	return rev;
+}
+
+static void check_cut(const char *dir, const struct writer *w, int writers, size_t k)
+{
+	static const char *const endings[] = { "", "-wal", "-journal", "-shm",
+		"-lock" }; /* the first are of DISK_FILES */
+	auto_free char *db = xasprintf("%s/cut.db", dir);
+	struct store *s = NULL;
+	int64_t oldest;
+	struct err e;
+
+	err_init(&e);
+	for (int i = 0; i < DISK_FILES; i++) {
+		auto_free char *name = xasprintf("%s%s", db, endings[i]);
+
+		save_cut(name, (enum disk_file)i, k);
+	}
 	if (store_open_sqlite(&(struct store_sqlite_opts){ .path = db }, &s, &e) < 0)
 		fail_msg("cut after %zu of %zu: %s", k, tape.n, e.message);
-	if (store_range(s, STR(""), STR(""), 0, compare, &x, NULL, &e) < 0)
-		fail_msg("cut after %zu of %zu: %s", k, tape.n, e.message);
-	for (int id = 0; id < writers; id++) {
-		for (int slot = 0; slot < 20; slot++)
-			want += newest(&w[id], slot, k) != NULL;
-	}
-	assert_int_equal(x.found, want);
+	assert_true(store_revision(s) >= newest_answered(w, writers, k));
+	check_revision(s, w, writers, store_revision(s));
+	oldest = MAX(store_compacted(s), (int64_t)1);
+	check_revision(s, w, writers, oldest + (int64_t)rand_below((uint64_t)(store_revision(s) - oldest + 1)));
 	store_close(s);
 	if (store_check_sqlite(db, NULL, &e) < 0)
 		fail_msg("cut after %zu of %zu: %s", k, tape.n, e.message);
-	assert_int_equal(system(rm), 0);
+	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+		auto_free char *name = xasprintf("%s%s", db, endings[i]);
+
+		unlink(name);
+	}
 }
 
 /* ---- the tests ------------------------------------------------------------------------------- */
 
-/* A store whose files are on record, also those that its own tasks open. */
+/* A store whose files are on record, from before they are there, and what its own tasks open, too. */
 static struct store *record(const char *dir, int64_t wal_bytes)
 {
 	auto_free char *db = xasprintf("%s/state.db", dir);
 	struct store *s = NULL;
 
-	disk_begin(record_methods);
+	recording = true;
+	tape_add((struct action){ .act = ACT_NAME, .file = DISK_DATABASE }, NULL);
+	assert_int_equal(store_make_sqlite(db, NULL), 0); /* as a server's first start does */
 	assert_int_equal(
 		store_open_sqlite(&(struct store_sqlite_opts){ .path = db, .wal_bytes = wal_bytes }, &s, NULL), 0);
 	return s;
@@ -288,7 +440,7 @@ static struct store *record(const char *dir, int64_t wal_bytes)
 static void end_record(struct store *s)
 {
 	store_close(s);
-	disk_end();
+	recording = false;
 }
 
 static void erase(const char *dir)
@@ -303,26 +455,48 @@ static void erase(const char *dir)
 	assert_int_equal(system(rm), 0);
 }
 
+/* Logs that began anew: what makes a checkpoint's order of syncs count. */
+static int logs_begun(void)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < tape.n; i++)
+		n += tape.v[i].act == ACT_WRITE && tape.v[i].file == DISK_LOG && tape.v[i].at == 0;
+	return n;
+}
+
+/* Just before each sync is done, when most is at stake, and just after it; what has been written at any other moment is a
+ * part of what has been written then. */
+static void cut_everywhere(const char *dir, const struct writer *w, int writers)
+{
+	for (size_t i = 0; i < tape.n; i++) {
+		if (tape.v[i].act != ACT_SYNC && tape.v[i].act != ACT_SYNC_NAMES)
+			continue;
+		check_cut(dir, w, writers, i);
+		check_cut(dir, w, writers, i);
+		check_cut(dir, w, writers, i + 1);
+	}
+	for (int i = 0; i < 150; i++)
+		check_cut(dir, w, writers, (size_t)rand_below(tape.n + 1));
+}
+
 static void lose_power_beside(int writers)
 {
 	char dir[] = "/tmp/kogge-power-XXXXXX";
 	struct writer w[WRITERS];
 	struct store *s;
-	size_t opened, end;
 
 	assert_non_null(mkdtemp(dir));
 	s = record(dir, 200 << 10);
-	opened = tape_len();
 	for (int i = 0; i < writers; i++) {
 		w[i] = (struct writer){ .s = s, .id = i };
 		w[i].t = task_spawn("writer", write_on, &w[i]);
 	}
 	for (int i = 0; i < writers; i++)
 		task_join(w[i].t);
-	end = tape_len();
 	end_record(s);
-	for (int i = 0; i < 150; i++)
-		check_cut(dir, w, writers, opened + (size_t)rand_below(end - opened + 1));
+	assert_true(logs_begun() > 2);
+	cut_everywhere(dir, w, writers);
 	erase(dir);
 }
 
@@ -373,6 +547,20 @@ static void a_lone_writer_syncs_little_more_than_once_a_write(void **state)
 	assert_true(log_bytes <= LIMIT);
 }
 
+static int begin(void **state)
+{
+	disk_begin(record_methods);
+	disk.opening = on_open;
+	disk.vfs.xDelete = on_delete;
+	return 0;
+}
+
+static int end(void **state)
+{
+	disk_end();
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -381,5 +569,5 @@ int main(void)
 		cmocka_unit_test(a_lone_writer_syncs_little_more_than_once_a_write),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, begin, end);
 }
