@@ -47,7 +47,8 @@ void reply_error(struct rq *rq, const struct err *e);
 void reply_doc(
 	struct rq *rq, int status, struct doc *take_d); /* rendered as negotiated; of type rq->res or a subresource */
 void reply_doc_as(struct rq *rq, int status, struct doc *take_d, const struct schema_type *type);
-void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b); /* JSON: indented for people */
+void reply_buf(struct rq *rq, int status, const char *content_type,
+	struct buf *take_b); /* JSON: as YAML or indented for who wants that */
 /* Compact JSON of a whole or of its pieces, in their order; begins as { 0 }. */
 struct pretty {
 	int depth;
@@ -69,7 +70,7 @@ void reply_passed(struct rq *rq, int status, const struct http_header *headers, 
 /* Common headers of every answer into h (room for 16 + warnings). */
 size_t reply_headers(struct rq *rq, const char *content_type, struct http_header *h, size_t max);
 const char *media_type(enum media m, bool watch);
-/* JSON of that type becomes protobuf where the client reads that first. Returns what it is then. */
+/* JSON of that type becomes protobuf or YAML where the client reads that first. Returns what it is then. */
 const char *reply_media(const struct rq *rq, const struct schema_type *t, struct buf *json);
 /* Audit record and metrics. Called once an answer was given (for streams: when they end). */
 void rq_done(struct rq *rq, int status);

@@ -409,6 +409,16 @@ static struct net_source pretty_source(struct list_text *t, size_t n)
 	return s;
 }
 
+/* Keys stand in order, so that all has to be there before the first byte is sent. */
+static void reply_as_yaml(struct rq *rq, struct net_source *json)
+{
+	struct buf b = BUF_INIT;
+
+	while (b.n < json->n)
+		buf_str(&b, json->next(json->owner));
+	reply_buf(rq, 200, media_type(MEDIA_JSON, false), &b);
+}
+
 static void reply_objects(struct rq *rq, const struct listing *l, struct str token, bool count)
 {
 	struct list_text *t = ARENA_NEW(rq->a, struct list_text);
@@ -423,9 +433,13 @@ static void reply_objects(struct rq *rq, const struct listing *l, struct str tok
 	s.n = head.n + STR("]}").n;
 	for (size_t i = 0; i < l->n; i++)
 		s.n += doc_item_text(l->docs[i]).n + (i ? STR(",{").n : STR("{").n);
+	if (rq->media == MEDIA_YAML) {
+		reply_as_yaml(rq, &s);
+		return;
+	}
 	if (rq->pretty)
 		s = pretty_source(t, s.n);
-	reply_source(rq, media_type(rq->media, false), &s);
+	reply_source(rq, media_type(MEDIA_JSON, false), &s);
 }
 
 struct items {

@@ -553,6 +553,35 @@ static void what_a_client_has_is_not_sent_again(void **state)
 	f->if_none_match = NULL;
 }
 
+static void expect_yaml(struct fixture *f, int status, const char *url, const char *begin)
+{
+	struct err e;
+	auto_(doc_unref) struct doc *d = NULL;
+
+	expect(f, status, call_as(f, "GET", url, NULL, "application/yaml", NULL));
+	assert_string_equal(f->last->content_type, "application/yaml");
+	err_init(&e);
+	assert_int_equal(doc_parse_yaml(buf_view(&f->last->body), NULL, NULL, &d, &e), 0);
+	if (!str_starts(buf_view(&f->last->body), str_c(begin)))
+		fail_msg("%s: %.*s", url, STR_ARG(buf_view(&f->last->body)));
+}
+
+static void who_wants_yaml_gets_it(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call_as(f, "POST", CM, "application/yaml", NULL, "metadata:\n  name: why\ndata: {b: \"1\", a: two}\n"));
+	expect_yaml(f, 200, CM "/why", "apiVersion: v1\ndata:\n  a: two\n  b: \"1\"\nkind: ConfigMap\nmetadata:\n");
+	expect_yaml(f, 200, CM, "apiVersion: v1\nitems:\n- data:\n");
+	expect_yaml(f, 404, CM "/none", "apiVersion: v1\ncode: 404\ndetails:\n  kind: configmaps\n  name: none\n");
+	expect_yaml(f, 200, "/apis/apps/v1", "apiVersion: v1\ngroupVersion: apps/v1\nkind: APIResourceList\n");
+	expect(f, 200,
+		call_as(f, "GET", CM "/why", NULL, "application/yaml;as=Table;v=v1;g=meta.k8s.io,application/yaml",
+			NULL));
+	assert_true(str_starts(buf_view(&f->last->body), STR("apiVersion: meta.k8s.io/v1\ncolumnDefinitions:\n")));
+}
+
 static void place_in_index(struct fixture *f, const char *name, char ret[400])
 {
 	char at[100];
@@ -662,6 +691,7 @@ int main(void)
 		cmocka_unit_test(changes_are_kept_for_a_while),
 		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_a_client_has_is_not_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_wants_yaml_gets_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_openapi_document_is_kept_for_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_bad_option_is_told, setup, teardown),
 	};

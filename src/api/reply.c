@@ -238,10 +238,30 @@ static void make_pretty(struct buf *b)
 	*b = out;
 }
 
+/* For who wants to read YAML. What is too large for a document stays JSON. Returns what it is then. */
+static const char *make_yaml(struct buf *json)
+{
+	auto_(doc_unref) struct doc *d = NULL;
+	struct buf yaml = BUF_INIT;
+	struct err e;
+
+	err_init(&e);
+	if (doc_parse(buf_view(json), &d, &e) < 0 || !val_write_yaml(doc_root(d), &yaml)) {
+		buf_fini(&yaml);
+		return media_type(MEDIA_JSON, false);
+	}
+	buf_fini(json);
+	*json = yaml;
+	return media_type(MEDIA_YAML, false);
+}
+
 void reply_buf(struct rq *rq, int status, const char *content_type, struct buf *take_b)
 {
-	if (rq->pretty &&
-		(strcmp(content_type, "application/json") == 0 || strcmp(content_type, "application/yaml") == 0))
+	bool json = strcmp(content_type, media_type(MEDIA_JSON, false)) == 0;
+
+	if (json && rq->media == MEDIA_YAML)
+		content_type = make_yaml(take_b);
+	else if (json && rq->pretty)
 		make_pretty(take_b);
 	struct str body = buf_view(take_b);
 
@@ -297,6 +317,8 @@ const char *reply_media(const struct rq *rq, const struct schema_type *t, struct
 	struct err e;
 
 	err_init(&e);
+	if (rq->media == MEDIA_YAML)
+		return make_yaml(json);
 	if (rq->media != MEDIA_PROTOBUF || doc_parse(buf_view(json), &d, &e) < 0 ||
 		schema_to_protobuf(t, doc_root(d), &pb, &e) < 0) {
 		buf_fini(&pb);
@@ -325,12 +347,12 @@ static void reply_as_object(struct rq *rq, int status, const struct doc *d, cons
 		reply_buf(rq, status, media_type(MEDIA_PROTOBUF, false), &b);
 		return;
 	}
-	if (rq->pretty) {
+	if (rq->pretty || rq->media == MEDIA_YAML) {
 		buf_str(&b, text);
-		reply_buf(rq, status, media_type(rq->media, false), &b);
+		reply_buf(rq, status, media_type(MEDIA_JSON, false), &b);
 		return;
 	}
-	reply_bytes(rq, status, media_type(rq->media == MEDIA_PROTOBUF ? MEDIA_JSON : rq->media, false), NULL, 0, text);
+	reply_bytes(rq, status, media_type(MEDIA_JSON, false), NULL, 0, text);
 }
 
 static void reply_as_table(struct rq *rq, int status, const struct doc *d, const struct resource *row)

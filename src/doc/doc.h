@@ -55,6 +55,8 @@ int doc_parse_stored(struct str json, struct doc **ret, struct err *e);
  * duplicate key is an error. JSON is accepted too. */
 int doc_parse_yaml(
 	struct str yaml, void (*dup)(void *arg, struct str path), void *arg, struct doc **ret, struct err *e);
+/* Block style, keys in the order of their bytes. false: there is no room in out. */
+bool val_write_yaml(struct val v, struct buf *out);
 
 struct val doc_root(const struct doc *d);
 struct str doc_text(const struct doc *d); /* borrow: the whole JSON text */

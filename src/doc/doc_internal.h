@@ -210,3 +210,6 @@ static inline struct val node_val(const struct node *n) /* of a view */
 }
 /* 1: a scalar or an empty container. Adds the values it looked at to *work. */
 size_t node_depth(struct node *n, size_t *work);
+
+/* Whether a reader of YAML takes these bytes, without quotes, for the same text. */
+bool yaml_plain_is_text(struct arena *a, struct str s);

@@ -147,7 +147,7 @@ static bool read_float(const char *p, double *ret)
 }
 
 /* NULL: not a number. */
-static struct node *number(struct reader *r, struct str s)
+static struct node *number(struct arena *a, struct str s)
 {
 	char text[512]; /* without underscores; longer is no number */
 	size_t n = 0;
@@ -165,12 +165,30 @@ static struct node *number(struct reader *r, struct str s)
 		return NULL;
 	if (read_int(text, &negative, &u)) {
 		if (u <= INT64_MAX)
-			return node_int(r->a, negative ? -(int64_t)u : (int64_t)u);
+			return node_int(a, negative ? -(int64_t)u : (int64_t)u);
 		if (negative && u == (uint64_t)INT64_MAX + 1)
-			return node_int(r->a, INT64_MIN);
-		return node_float(r->a, negative ? -(double)u : (double)u);
+			return node_int(a, INT64_MIN);
+		return node_float(a, negative ? -(double)u : (double)u);
 	}
-	return read_float(text, &f) ? node_float(r->a, f) : NULL;
+	return read_float(text, &f) ? node_float(a, f) : NULL;
+}
+
+/* Year, month and day: other readers make a time of it. */
+static bool is_like_date(struct str s)
+{
+	size_t n = 0;
+
+	while (n < s.n && s.p[n] >= '0' && s.p[n] <= '9')
+		n++;
+	return n == 4 && n < s.n && s.p[n] == '-';
+}
+
+bool yaml_plain_is_text(struct arena *a, struct str s)
+{
+	bool b;
+
+	return !is_null(s) && !is_bool(s, &b) && !is_not_finite(s) && !number(a, s) && !is_like_date(s) &&
+		!str_is(s, "<<");
 }
 
 static int plain(struct reader *r, struct str s, struct node **ret)
@@ -185,7 +203,7 @@ static int plain(struct reader *r, struct str s, struct node **ret)
 	else if (is_not_finite(s))
 		return bad(r, "infinite and not-a-number have no JSON value");
 	else
-		n = number(r, s);
+		n = number(r->a, s);
 	*ret = n ? n : node_str(r->a, s);
 	return 0;
 }

@@ -1,4 +1,4 @@
-/* YAML: what Kubernetes' reader makes of scalars, anchors and merges. */
+/* YAML: what Kubernetes' reader makes of scalars, anchors and merges, and what its writer makes of documents. */
 #include "doc/doc.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -109,10 +109,38 @@ static void reports_duplicates(void **state)
 	assert_true(str_is(doc_text(d), "{\"s\":{\"l\":[{\"x\":0},{\"a\":2}]},\"z\":2}"));
 }
 
+static void is_written(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "{\"b\":1,\"a\":{\"y\":[{\"k\":1,\"j\":[]},[2,\"x\"]],\"x\":{}}}",
+			"a:\n  x: {}\n  \"y\":\n  - j: []\n    k: 1\n  - - 2\n    - x\nb: 1\n" },
+		{ "{\"a\":\"yes\",\"b\":\"1\",\"c\":\"\",\"d\":\"2026-11-28T06:53:56Z\",\"e\":\"1.5\",\"f\":\"null\",\"g\":\"010\",\"h\":\"a: b\"}",
+			"a: \"yes\"\nb: \"1\"\nc: \"\"\nd: \"2026-11-28T06:53:56Z\"\ne: \"1.5\"\nf: \"null\"\ng: \"010\"\nh: 'a: b'\n" },
+		{ "{\"a\":\"one\\ntwo\\n\",\"b\":\"one\\ntwo\",\"c\":\"\xc3\xbc\",\"d\":null,\"e\":1.5,\"f\":true}",
+			"a: |\n  one\n  two\nb: |-\n  one\n  two\nc: \xc3\xbc\nd: null\ne: 1.5\nf: true\n" },
+		{ "[]", "[]\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		auto_(doc_unref) struct doc *d = NULL, *again = NULL;
+		auto_buf struct buf b = BUF_INIT;
+		struct err e;
+
+		err_init(&e);
+		assert_int_equal(doc_parse(str_c(rows[i][0]), &d, &e), 0);
+		assert_true(val_write_yaml(doc_root(d), &b));
+		if (!str_is(buf_view(&b), rows[i][1]))
+			fail_msg("%s\nis written as\n%.*s", rows[i][0], STR_ARG(buf_view(&b)));
+		assert_int_equal(doc_parse_yaml(buf_view(&b), NULL, NULL, &again, &e), 0);
+		assert_true(val_equal(doc_root(d), doc_root(again)));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(becomes_json),
+		cmocka_unit_test(is_written),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(bounds_aliases),
 		cmocka_unit_test(reports_duplicates),
