@@ -3,6 +3,7 @@ import base64
 import http.client
 import json
 import os
+import select
 import ssl
 import tempfile
 import threading
@@ -75,6 +76,16 @@ class Kube:
     def _connect(self, timeout):
         return http.client.HTTPSConnection(self.server.hostname, self.server.port, timeout=timeout, context=self.tls)
 
+    def _reuse(self):
+        """The connection of the last request, unless the server has ended it meanwhile; as client libraries look before they ask."""
+        if sock := self.connection and self.connection.sock:
+            look = select.poll()
+            look.register(sock, select.POLLIN)
+            if look.poll(0):
+                self.connection.close()
+                self.connection = None
+        return self.connection
+
     def _headers(self, body, kind):
         headers = {"Accept": "application/json"}
         if body is not None:
@@ -87,7 +98,7 @@ class Kube:
         """The status code and the body's bytes. An error of the connection ends it and is the caller's."""
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
-        reused = self.connection is not None
+        reused = self._reuse() is not None
         self.connection = self.connection or self._connect(self.timeout)
         try:
             self.connection.request(method, where, body, self._headers(body, kind))

@@ -729,6 +729,13 @@ bool conn_is_h2(const struct conn *c)
 	return n == 2 && memcmp(p, "h2", 2) == 0;
 }
 
+bool conn_has_input(const struct conn *c)
+{
+	int n = 0;
+
+	return c->kept_n || (ioctl(c->fd, FIONREAD, &n) == 0 && n > 0);
+}
+
 /* Who lives acknowledges what is sent, and who reads nothing the kernel's probes of a window that is shut. */
 bool conn_vanished(const struct conn *c)
 {

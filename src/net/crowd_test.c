@@ -218,6 +218,81 @@ static void makes_room(void **state)
 	}
 }
 
+/* All places but one have work. */
+static int fill(struct http_server *s, int *fd)
+{
+	int n = PLACES - 1;
+
+	atomic_store(&n_streams, 0);
+	for (int i = 0; i < n; i++) {
+		fd[i] = raw_connect(http_server_port(s));
+		raw_send(fd[i], STREAM);
+		wait_for(&n_streams, i + 1);
+	}
+	return n;
+}
+
+static void empty(int *fd, int n)
+{
+	for (int i = 0; i < n; i++) {
+		http_stream_end(streams[i]);
+		close(fd[i]);
+	}
+}
+
+static void ask_raw(int fd)
+{
+	raw_send(fd, asks);
+	assert_non_null(strstr(raw_read(fd, "fine"), "fine"));
+}
+
+/* Who has just been answered may be sending the next request already: it is answered, and the answer says that it was the
+ * last. Where this test was not within the second, it tries again. */
+static void the_last_answer_says_so(void **state)
+{
+	auto_(http_server_free) struct http_server *s = server_with(PLACES, 0);
+	int fd[PLACES], n = fill(s, fd);
+
+	for (bool in_time = false; !in_time;) {
+		int used = raw_connect(http_server_port(s));
+
+		ask_raw(used);
+		struct mono at = mono_now();
+		int other = raw_connect(http_server_port(s));
+		ask_raw(other);
+		raw_send(used, asks);
+		const char *answer = raw_read(used, "fine");
+		in_time = mono_ms_between(at, mono_now()) < 1000;
+		if (in_time)
+			assert_non_null(strstr(answer, "connection: close"));
+		close(used);
+		close(other);
+	}
+	empty(fd, n);
+}
+
+/* Nor is the connection ended of who has just come, before he could ask. */
+static void lets_shake_hands(void **state)
+{
+	auto_(http_server_free) struct http_server *s = server_with(PLACES, 0);
+	int fd[PLACES], n = fill(s, fd);
+
+	for (bool in_time = false; !in_time;) {
+		struct mono at = mono_now();
+		int young = raw_connect(http_server_port(s)), other = raw_connect(http_server_port(s));
+
+		ask_raw(other);
+		raw_send(young, asks);
+		const char *answer = raw_read(young, "fine");
+		in_time = mono_ms_between(at, mono_now()) < 250;
+		if (in_time)
+			assert_non_null(strstr(answer, "fine"));
+		close(young);
+		close(other);
+	}
+	empty(fd, n);
+}
+
 #define FLOOD 400
 
 /* Who comes last waits until others that say nothing have gone; nobody who works is turned away for them. */
@@ -357,6 +432,32 @@ static void ends_streams_without_window(void **state)
 	close(fd);
 }
 
+#define GOAWAY 7
+
+/* A client of HTTP/2 at rest is told which requests were not begun, before its connection ends. */
+static void goaway_comes_first(void **state)
+{
+	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+				      "\0\0\0\4\0\0\0\0\0"                     /* SETTINGS */
+				      "\0\0\6\1\5\0\0\0\1\x82\x86\x84\x41\1x"; /* HEADERS: GET / */
+	auto_(http_server_free) struct http_server *s = server_with(PLACES, 0);
+	int fd[PLACES], n = fill(s, fd), at_rest = raw_connect(http_server_port(s)), said = 0;
+	unsigned char head[9];
+
+	send(at_rest, preface, sizeof(preface) - 1, 0);
+	do
+		assert_true(frame(at_rest, head));
+	while (head[3] > HEADERS || !(head[4] & 1)); /* END_STREAM of DATA or HEADERS */
+	int other = raw_connect(http_server_port(s));
+	ask_raw(other);
+	while (frame(at_rest, head))
+		said += head[3] == GOAWAY;
+	assert_int_equal(said, 1);
+	close(at_rest);
+	close(other);
+	empty(fd, n);
+}
+
 /* How often the thread of a loop went to sleep. */
 static long rests(void)
 {
@@ -416,6 +517,9 @@ int main(void)
 		cmocka_unit_test(kernel_holds_little),
 		cmocka_unit_test(tls_holds_nothing),
 		cmocka_unit_test(makes_room),
+		cmocka_unit_test(the_last_answer_says_so),
+		cmocka_unit_test(lets_shake_hands),
+		cmocka_unit_test(goaway_comes_first),
 		cmocka_unit_test(a_flood_turns_nobody_away),
 		cmocka_unit_test(the_young_have_to_hurry),
 		cmocka_unit_test(ends_the_longest_stalled),

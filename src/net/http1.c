@@ -10,6 +10,7 @@ enum state {
 };
 #define AHEAD_MAX ((size_t)64 << 10) /* bytes of later requests that we keep while one is worked on */
 #define BODY_MS 60000
+#define LAST_WORD_MS 1000 /* for a request whose answer says that the connection ends */
 
 struct http1 {
 	struct http_exchange x;
@@ -293,7 +294,7 @@ static void read_head(struct http1 *h, const char *p, size_t n)
 	r->headers = xmalloc((head.n_headers + 1) * sizeof(*r->headers));
 	memcpy(r->headers, head.headers, head.n_headers * sizeof(*r->headers));
 	h->minor0 = head.minor == 0;
-	h->close = head.close;
+	h->close |= head.close;
 	h->head_only = str_is(head.method, "HEAD");
 	if (!begin_body(h, &head)) {
 		dispatch(h);
@@ -414,12 +415,27 @@ static void on_fill(struct conn *c)
 	pump(c->arg);
 }
 
+static void leave(struct conn *c, bool just_used)
+{
+	struct http1 *h = c->arg;
+
+	h->close = true;
+	if (just_used) {
+		rest(h, LAST_WORD_MS);
+		return;
+	}
+	c->leaving = true;
+	conn_finish(c);
+}
+
 static void on_timeout(struct conn *c)
 {
 	struct http1 *h = c->arg;
 
 	if (h->state == BODY || (h->state == HEAD && h->in.n))
 		refuse(h, 408);
+	else if (h->state == HEAD && c->asked)
+		leave(c, false);
 	else
 		conn_close(c, NULL);
 }
@@ -457,7 +473,8 @@ const struct conn_ops http1_ops = { .input = on_input,
 	.gone = on_gone,
 	.holds = holds,
 	.shed = shed,
-	.idle = is_idle };
+	.idle = is_idle,
+	.leave = leave };
 
 void http1_begin(struct conn *c, struct http_server *s)
 {

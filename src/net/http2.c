@@ -8,6 +8,7 @@
 #define STREAM_WINDOW ((int32_t)256 << 10)
 #define CONN_WINDOW ((int32_t)1 << 20)
 #define OUT_MOST PARTS_BLOCK /* framed ahead of the socket: one record, as small frames are copies */
+#define LAST_WORD_MS 2000    /* for a client that is slow to take our GOAWAY */
 #define DROP_MAX \
 	((size_t)16 << 20) /* of a refused body; a client that is still sending may not see its answer otherwise */
 
@@ -379,10 +380,12 @@ static void on_timeout(struct conn *c)
 			if (s->reading && mono_ms_between(s->since, now) >= h->server->o.header_ms)
 				nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_CANCEL);
 		conn_deadline(c, h->server->o.header_ms);
+	} else if (h->leaving) { /* nobody took our last word */
+		conn_reset(c);
 	} else {
 		nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
 		h->leaving = true;
-		conn_deadline(c, 2000);
+		conn_deadline(c, LAST_WORD_MS);
 	}
 	conn_dirty(c);
 }
@@ -435,13 +438,22 @@ static bool is_idle(const struct conn *c)
 	return !((const struct http2 *)c->arg)->n_streams;
 }
 
+/* GOAWAY tells which requests were not begun. */
+static void leave(struct conn *c, bool just_used)
+{
+	c->leaving = true;
+	http2_shutdown(c);
+	conn_deadline(c, LAST_WORD_MS);
+}
+
 const struct conn_ops http2_ops = { .input = on_input,
 	.fill = on_fill,
 	.timeout = on_timeout,
 	.gone = on_gone,
 	.holds = holds,
 	.shed = shed,
-	.idle = is_idle };
+	.idle = is_idle,
+	.leave = leave };
 
 struct http_server *http2_server(const struct conn *c)
 {

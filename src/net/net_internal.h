@@ -124,6 +124,9 @@ struct conn_ops {
 	void (*shed)(
 		struct conn *c, uint64_t since_ms); /* ends those that nothing was taken of since then, or longer */
 	bool (*idle)(const struct conn *c);         /* between requests */
+	/* Idle: it goes, in such a way that its client knows which requests were not begun. It has just been in use: HTTP/1.1
+	 * has no word for that but `connection: close` in an answer, so the next one says it, if it comes soon. */
+	void (*leave)(struct conn *c, bool just_used);
 	bool reads_on; /* after a reset: what arrived before is still wanted, and closing waits for it */
 };
 #define CONN_OUT_LOW ((size_t)64 << 10)
@@ -160,7 +163,8 @@ struct conn {
 	bool more;    /* what is sent now is followed by more at once */
 	bool bulk;    /* who fills has much more of the same answer */
 	bool stalls;  /* its reader may: conn_may_stall() */
-	bool leaving; /* the server ends: linger for a moment only */
+	bool leaving; /* the server ends, or has no room: linger for a moment only */
+	bool asked;   /* to leave(), as there is no room */
 	bool deaf;    /* paused, and not even a reset is waited for */
 	bool broken;  /* the socket sends no more, reading goes on; why tells the reason */
 	bool young;   /* has not sent a whole request yet, counted by its server */
@@ -185,9 +189,10 @@ void conn_reset_at_end(
 	struct conn *c); /* its end, whenever that comes, tells the other side that nobody reads any more */
 void conn_deadline(struct conn *c, int64_t ms); /* timeout() after that; 0: never */
 bool conn_is_h2(const struct conn *c);
-bool conn_vanished(const struct conn *c); /* its peer has acknowledged nothing for a minute, though it was asked to */
-void conn_flush(struct conn *c);          /* loop.c */
-void conn_bury(struct conn *c);           /* loop.c: gone() and free */
+bool conn_has_input(const struct conn *c); /* the kernel has bytes of it that nobody has read yet */
+bool conn_vanished(const struct conn *c);  /* its peer has acknowledged nothing for a minute, though it was asked to */
+void conn_flush(struct conn *c);           /* loop.c */
+void conn_bury(struct conn *c);            /* loop.c: gone() and free */
 int socket_setup(int fd);
 
 /* ---- HTTP/1.1 syntax ------------------------------------------------------------------------- */

@@ -1,9 +1,9 @@
 /* Who has to go when a server has too many connections, or too much that nobody reads.
  *
  * Too many: of each loop's the quarter that is half open for the longest, or where none is, the quarter at rest for the
- * longest; new ones are refused only when all have work. While many are half open, those go that had two seconds, for a
- * handshake or the start of a request costs tens of KiB. Too much: those whose reader has taken nothing for the longest, until
- * the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time.
+ * longest, in such a way that they lose no request; new ones are refused only when all have work. While many are half open,
+ * those go that had two seconds, for a handshake or the start of a request costs tens of KiB. Too much: those whose reader has
+ * taken nothing for the longest, until the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time.
  *
  * A loop is looked at a second after something moved on it, and on while somebody stalls or many are half open: when nothing
  * happens nobody wakes. */
@@ -14,6 +14,8 @@
 #include "base/log.h"
 
 #define LOOK_MS 1000
+#define HELLO_MS 250             /* for a handshake and the start of a request, when there is no room */
+#define USED_MS 1000             /* who took an answer within this time may be about to ask again */
 #define YOUNG_MANY ((size_t)256) /* half open, or this part of all that there may be, are many */
 #define YOUNG_PART 16
 #define YOUNG_MS 2000 /* since it came, or something was sent to it */
@@ -101,19 +103,59 @@ static unsigned take_refused(struct http_server *s)
 
 /* ---- too many -------------------------------------------------------------------------------- */
 
-static size_t close_oldest(struct shed *s, bool young)
+static size_t oldest_quarter(struct candidates *all)
+{
+	sort(all);
+	return (all->n + 3) / 4;
+}
+
+/* Who has just come is let shake hands: those that come after him wait as long. */
+static size_t close_young(struct shed *s, size_t *ret_spared)
 {
 	struct candidates all = { 0 };
+	size_t spared = 0;
 
 	for (struct conn *c = s->loop->conns; c; c = c->next)
-		if (ours(s, c) && (young ? c->young : !c->young && c->ops->idle && c->ops->idle(c)))
+		if (ours(s, c) && c->young && loop_ms() - c->moved_ms < HELLO_MS)
+			spared++;
+		else if (ours(s, c) && c->young)
 			add(&all, c, c->moved_ms, 0);
-	sort(&all);
-	size_t n = (all.n + 3) / 4;
+	size_t n = oldest_quarter(&all);
 	for (size_t i = 0; i < n; i++)
 		conn_close(all.v[i].c, NULL);
 	free(all.v);
+	*ret_spared = spared;
 	return n;
+}
+
+static bool is_idle(const struct shed *s, const struct conn *c)
+{
+	return ours(s, c) && !c->young && c->ops->idle && c->ops->idle(c) && !conn_has_input(c);
+}
+
+/* How many are on their way; only when none is are others asked. */
+static size_t ask_idle(struct shed *s)
+{
+	struct candidates all = { 0 };
+	size_t going = 0;
+
+	for (struct conn *c = s->loop->conns; c; c = c->next) {
+		bool at_rest = is_idle(s, c);
+
+		if (c->asked)
+			going += at_rest || (c->lingering && http_server_of(c) == s->server);
+		else if (at_rest)
+			add(&all, c, c->moved_ms, 0);
+	}
+	size_t n = going ? 0 : oldest_quarter(&all);
+	for (size_t i = 0; i < n; i++) {
+		struct conn *c = all.v[i].c;
+
+		c->asked = true;
+		c->ops->leave(c, loop_ms() - all.v[i].since_ms < USED_MS);
+	}
+	free(all.v);
+	return going + n;
 }
 
 static void crowd_run(struct net_msg *m)
@@ -122,13 +164,13 @@ static void crowd_run(struct net_msg *m)
 	struct http_server *server = s->server;
 
 	if (!s->loop->stopping) {
-		size_t young = close_oldest(s, true), idle = young ? 0 : close_oldest(s, false);
+		size_t spared, young = close_young(s, &spared), idle = young + spared ? 0 : ask_idle(s);
 
 		if (may_say(server, &server->said_crowd_at))
 			log_warn(
-				"port %d: %zu connections are the most that memory and files allow: closed %zu half open and %zu idle ones, refused %u",
+				"port %d: %zu connections are the most that memory and files allow: closed %zu half open ones, asked %zu idle ones to go, refused %u",
 				server->port, server->o.connections_max, young, idle, take_refused(server));
-		atomic_store(&s->found, young + idle);
+		atomic_store(&s->found, young + spared + idle);
 	}
 	atomic_store(&s->ordered, false);
 	http_server_unref(server);

@@ -193,7 +193,7 @@ def measure(server, during, rounds=60):
 
 
 def as_node(kube, method, where, identity, body):
-    connection = kube.connection or kube._connect(30)
+    connection = kube._reuse() or kube._connect(30)
     kube.connection = connection
     kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
     connection.request(method, where, json.dumps(body), {"Content-Type": kind, **identity})
