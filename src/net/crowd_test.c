@@ -26,6 +26,10 @@ static const struct http_stream_ops stream_ops = { .closed = stream_closed };
 
 static void handle(void *arg, struct http_request *r)
 {
+	if (str_is(http_path(r), "/stream") && http_crowded(r)) {
+		http_reply_text(r, 429, "text/plain", STR("crowded"));
+		return;
+	}
 	if (str_is(http_path(r), "/stream")) {
 		int i = atomic_load(&n_streams);
 
@@ -187,6 +191,7 @@ static int gone(const int *fd, int n)
 }
 
 #define PLACES 16
+#define ACCEPTS_AHEAD 64 /* connections beyond those */
 
 /* Half-open connections and those at rest make room, the oldest first; what has work stays. */
 static void makes_room(void **state)
@@ -290,6 +295,27 @@ static void lets_shake_hands(void **state)
 		close(young);
 		close(other);
 	}
+	empty(fd, n);
+}
+
+/* The last places are not for streams, or nobody else could come any more. */
+static void streams_leave_room(void **state)
+{
+	auto_(http_server_free) struct http_server *s = server_with(PLACES, 0);
+	int fd[PLACES], n = fill(s, fd), late[ACCEPTS_AHEAD + 1];
+
+	for (size_t i = 0; i < ARRAY_LEN(late); i++) {
+		late[i] = raw_connect(http_server_port(s));
+		raw_send(late[i], STREAM);
+		const char *answer = raw_read(late[i], "crowded");
+		assert_starts(answer, "HTTP/1.1 429 ");
+		assert_has(answer, "connection: close");
+	}
+	int other = raw_connect(http_server_port(s));
+	ask_raw(other);
+	close(other);
+	for (size_t i = 0; i < ARRAY_LEN(late); i++)
+		close(late[i]);
 	empty(fd, n);
 }
 
@@ -519,6 +545,7 @@ int main(void)
 		cmocka_unit_test(makes_room),
 		cmocka_unit_test(the_last_answer_says_so),
 		cmocka_unit_test(lets_shake_hands),
+		cmocka_unit_test(streams_leave_room),
 		cmocka_unit_test(goaway_comes_first),
 		cmocka_unit_test(a_flood_turns_nobody_away),
 		cmocka_unit_test(the_young_have_to_hurry),

@@ -170,6 +170,8 @@ static void on_answer(struct http_exchange *x, struct http_request *r)
 		conn_may_stall(h->c);
 	h->out_chunked = x->stream && !h->minor0 && !bodiless;
 	h->close = h->close || (x->stream && h->minor0);
+	if (r->status == 429 && http_crowded(r))
+		h->close = h->c->leaving = true;
 	h->head_only = h->head_only || bodiless;
 	put_status(h, r->status);
 	put_field(h, STR("date"), loop_date(h->c->loop));

@@ -54,6 +54,17 @@ int http_version(const struct http_request *r)
 	return r->version;
 }
 
+/* What HTTP/2 carries has no connection of its own. */
+bool http_crowded(const struct http_request *r)
+{
+	struct http_server *s = r->server;
+
+	task_lock(&s->lock);
+	bool yes = r->version == 1 && s->live >= s->o.connections_max;
+	task_unlock(&s->lock);
+	return yes;
+}
+
 void *http_loop_of(const struct http_request *r)
 {
 	return r->loop;

@@ -76,7 +76,9 @@ struct http_peer {
 	bool rejected; /* it showed a certificate that does not verify (cn stays empty): answer 401 */
 };
 const struct http_peer *http_peer(const struct http_request *r);
-int http_version(const struct http_request *r);   /* 1 or 2 */
+int http_version(const struct http_request *r); /* 1 or 2 */
+/* Any thread: its connection has one of the last places. They are for requests that end soon: answer 429, which ends it. */
+bool http_crowded(const struct http_request *r);
 void *http_loop_of(const struct http_request *r); /* struct net_loop * */
 
 /* Exactly one of the following answers a request; each from any thread. The request is gone afterwards.

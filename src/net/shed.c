@@ -142,8 +142,10 @@ static size_t ask_idle(struct shed *s)
 	for (struct conn *c = s->loop->conns; c; c = c->next) {
 		bool at_rest = is_idle(s, c);
 
-		if (c->asked)
-			going += at_rest || (c->lingering && http_server_of(c) == s->server);
+		if (c->lingering && c->leaving && http_server_of(c) == s->server)
+			going++;
+		else if (at_rest && c->asked)
+			going++;
 		else if (at_rest)
 			add(&all, c, c->moved_ms, 0);
 	}

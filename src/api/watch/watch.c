@@ -326,6 +326,13 @@ static void start_stream(struct rq *rq, struct watch *w)
 	w->stream = w->out->stream(w->out_arg, rq->status, h, n, &stream_ops, w);
 }
 
+/* Or as many watches as there are places would leave none for who wants to end one. */
+static void no_room(struct err *e)
+{
+	err_set(e, ERR_TOO_MANY, "too many connections are open, please try again later");
+	e->retry_after_s = 1;
+}
+
 void read_watch(struct rq *rq)
 {
 	bool slow = rq->res->custom && rq->res->custom->webhook;
@@ -337,6 +344,8 @@ void read_watch(struct rq *rq)
 	err_init(&e);
 	if (rq_stopping(rq->api))
 		err_set(&e, ERR_UNAVAILABLE, "the server is shutting down");
+	else if (rq->http && http_crowded(rq->http))
+		no_room(&e);
 	if (e.code || query_read(rq, w, &q, &e) < 0 || choose_out(rq, w, &e) < 0) {
 		reply_error(rq, &e);
 		return;
