@@ -362,6 +362,37 @@ static void the_young_have_to_hurry(void **state)
 		close(fd[i]);
 }
 
+#define HEADS 100
+
+/* Heads that do not end have room for some of them together; the others are turned away, and take none. */
+static void heads_have_room_together(void **state)
+{
+	auto_(http_server_free) struct http_server *s = NULL;
+	struct http_server_opts o = {
+		.address = "127.0.0.1", .loops = loops, .n_loops = 1, .handle = handle, .bodies_max = (size_t)1 << 20
+	};
+	int fd[HEADS], turned_away = 0;
+
+	OK(http_server_new(&o, &s, oke));
+	for (int i = 0; i < HEADS; i++) {
+		fd[i] = raw_connect(http_server_port(s));
+		raw_send(fd[i], "GET / HTTP/1.1\r\nHost: x\r\nX-Long: ");
+		for (ssize_t sent = 0, n; sent < 60000 && (n = send(fd[i], big, 6000, 0)) > 0; sent += n)
+			;
+	}
+	int last = raw_connect(http_server_port(s));
+	ask_raw(last);
+	for (int i = 0; i < HEADS; i++) {
+		turned_away += is_gone(fd[i]) || poll(&(struct pollfd){ .fd = fd[i], .events = POLLIN }, 1, 0) == 1;
+		close(fd[i]);
+	}
+	assert_in_range(turned_away, HEADS / 2, HEADS - 4);
+	for (int i = 0; i < 6000 && atomic_load(&s->bodies); i++)
+		task_sleep_ms(10);
+	assert_int_equal(atomic_load(&s->bodies), 0);
+	close(last);
+}
+
 #define READERS 10
 
 static int resets(const int *fd, int n)
@@ -549,6 +580,7 @@ int main(void)
 		cmocka_unit_test(goaway_comes_first),
 		cmocka_unit_test(a_flood_turns_nobody_away),
 		cmocka_unit_test(the_young_have_to_hurry),
+		cmocka_unit_test(heads_have_room_together),
 		cmocka_unit_test(ends_the_longest_stalled),
 		cmocka_unit_test(ends_streams_without_window),
 	};

@@ -19,6 +19,7 @@ struct http1 {
 	struct http_request *r;     /* own while it is read */
 	struct buf in;              /* what waits, from in_at on */
 	size_t in_at;
+	size_t charged; /* of it, see room_take() */
 	size_t scanned; /* of it, looking for the end of a head */
 	struct http1_chunks chunks;
 	uint64_t body_left;
@@ -206,6 +207,7 @@ static void http1_free(struct http1 *h)
 	exchange_over(&h->x);
 	http_request_drop(h->r);
 	buf_fini(&h->in);
+	room_take(h->server, &h->charged, 0);
 	http_grown(h->server, h->c);
 	http_server_lost(h->server);
 	free(h);
@@ -374,14 +376,37 @@ static void keep_waiting(struct http1 *h)
 	h->in_at = 0;
 }
 
+static void drop_waiting(struct http1 *h)
+{
+	buf_fini(&h->in);
+	h->in = BUF_INIT;
+	h->in_at = 0;
+	room_take(h->server, &h->charged, 0);
+}
+
 /* Goes on with what waited. */
 static void process(struct http1 *h)
 {
 	h->in_at += take(h, waiting(h));
 	if (h->state == DONE || h->in_at == h->in.n) {
-		buf_fini(&h->in);
-		h->in = BUF_INIT;
-		h->in_at = 0;
+		drop_waiting(h);
+	}
+}
+
+/* A head is seldom longer than that. */
+#define WAITING_FREE ((size_t)8 << 10)
+
+static void charge(struct http1 *h)
+{
+	bool grew = h->in.cap > h->charged;
+
+	if (room_take(h->server, &h->charged, h->in.cap > WAITING_FREE ? h->in.cap : 0) || !grew)
+		return;
+	if (h->state == HEAD) {
+		refuse(h, 429);
+		drop_waiting(h);
+	} else if (h->state != DONE) {
+		conn_close(h->c, NULL); /* it sends ahead, and nobody has room for that */
 	}
 }
 
@@ -408,6 +433,7 @@ static void on_input(struct conn *c, struct str bytes)
 		if (n < bytes.n && h->state != DONE)
 			buf_add(&h->in, bytes.p + n, bytes.n - n);
 	}
+	charge(h);
 	if (h->state == BUSY && waiting(h).n > AHEAD_MAX)
 		conn_pause(c, true);
 }

@@ -7,8 +7,9 @@
 #define STREAMS_MAX 250
 #define STREAM_WINDOW ((int32_t)256 << 10)
 #define CONN_WINDOW ((int32_t)1 << 20)
-#define OUT_MOST PARTS_BLOCK /* framed ahead of the socket: one record, as small frames are copies */
-#define LAST_WORD_MS 2000    /* for a client that is slow to take our GOAWAY */
+#define FIELDS_FREE ((size_t)8 << 10) /* that are not counted */
+#define OUT_MOST PARTS_BLOCK          /* framed ahead of the socket: one record, as small frames are copies */
+#define LAST_WORD_MS 2000             /* for a client that is slow to take our GOAWAY */
 #define DROP_MAX \
 	((size_t)16 << 20) /* of a refused body; a client that is still sending may not see its answer otherwise */
 
@@ -28,9 +29,10 @@ struct stream {
 	struct http_request *r; /* own while it is read */
 	struct fields fields;
 	struct mono since;
-	int refused; /* status that we answer ourselves; what still arrives is dropped */
+	size_t charged; /* for fields: room_take() */
+	int refused;    /* status that we answer ourselves; what still arrives is dropped */
 	size_t dropped;
-	bool reading, head_only, deferred;
+	bool reading, head_only, deferred, no_room;
 };
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -190,6 +192,7 @@ static void stream_free(struct stream *s)
 
 	exchange_over(&s->x);
 	http_request_drop(s->r);
+	room_take(h->server, &s->charged, 0);
 	fields_fini(&s->fields);
 	*s->prev = s->next;
 	if (s->next)
@@ -269,7 +272,10 @@ static int on_field(nghttp2_session *session, const nghttp2_frame *frame, const 
 
 	if (!s || s->refused || s->r) /* s->r: trailers, which nobody needs */
 		return 0;
-	if (s->fields.n >= HTTP1_HEADERS_MAX)
+	size_t holds = s->fields.text.cap > FIELDS_FREE ? s->fields.text.cap : 0;
+	if (!room_take(s->h->server, &s->charged, holds))
+		s->no_room = true;
+	if (s->no_room || s->fields.n >= HTTP1_HEADERS_MAX)
 		s->fields.text.full = true;
 	else
 		fields_add(&s->fields, str_n((const char *)name, name_n), str_n((const char *)value, value_n));
@@ -301,7 +307,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		if (!long_head)
 			make_request(s);
 		if (long_head || declared_too_large(s)) {
-			refuse(s, long_head ? 431 : 413);
+			refuse(s, s->no_room ? 429 : long_head ? 431 : 413);
 			if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
 				stream_read(s);
 			return 0;
@@ -311,6 +317,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		return 0;
 	stream_read(s);
 	http_grown(h->server, h->c);
+	room_take(h->server, &s->charged, 0);
 	http_dispatch(h->server, &s->x, TAKE(s->r));
 	return 0;
 }

@@ -304,6 +304,8 @@ void http_request_drop(struct http_request *r);
 /* body.c. 0, or the status that refuses the request: 413, 429. */
 int body_add(struct http_request *r, const char *p, size_t n);
 void body_drop(struct http_request *r);
+/* Something answers for that many bytes from here on, *charged of them so far. False: too much for all together. */
+bool room_take(struct http_server *s, size_t *charged, size_t holds);
 void http_split_target(struct http_request *r, struct str target);
 void stream_begin(struct http_stream *s, struct http_exchange *x); /* its answer is under way */
 void stream_lost(struct http_stream *s);                           /* the end of it; safe to call twice */
