@@ -377,7 +377,7 @@ int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e)
 	int64_t rev;
 	int rc;
 
-	if ((rc = options_read(rq, &opts, e)) < 0 || (rc = list_asked(rq, &docs, &n, &rev, &token, e)) < 0)
+	if ((rc = list_asked(rq, &docs, &n, &rev, &token, e)) < 0 || (rc = options_read(rq, &opts, e)) < 0)
 		return rc;
 	for (size_t i = 0; i < n; i++) {
 		struct outcome one = { 0 };
@@ -392,8 +392,15 @@ int write_delete_collection(struct rq *rq, struct outcome *out, struct err *e)
 	struct node *meta =
 		node_pack(rq->a, "{resourceVersion:o, continue:S}", node_strf(rq->a, "%lld", (long long)rev), token);
 	struct node *items = node_list(rq->a);
-	for (size_t i = 0; i < n; i++)
-		node_add(items, node_from(rq->a, doc_root(docs[i])));
+	for (size_t i = 0; i < n; i++) {
+		struct node *item = node_from(rq->a, doc_root(docs[i]));
+
+		if (!rq->res->custom) { /* the list says it of all */
+			node_delc(item, "apiVersion");
+			node_delc(item, "kind");
+		}
+		node_add(items, item);
+	}
 	out->status = 200;
 	out->doc = node_publish(node_pack(rq->a, "{kind:s, apiVersion:s, metadata:o, items:o}", rq->res->list_kind,
 		rq->res->api_version, meta, items));

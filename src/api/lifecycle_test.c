@@ -80,11 +80,16 @@ static void a_collection_is_deleted_as_far_as_was_asked(void **state)
 	}
 	expect(f, 200, call(f, "DELETE", CM "?labelSelector=a%3Db&limit=1", NULL));
 	assert_int_equal(val_len(doc_get(f->doc, "items")), 1);
+	assert_false(val_has(val_get(val_at(doc_get(f->doc, "items"), 0), "kind")));
+	assert_string_equal(get(f, "kind"), "ConfigMapList");
 	snprintf(url, sizeof(url), CM "?labelSelector=a%%3Db&limit=2&continue=%s", get(f, "metadata.continue"));
 	assert_int_equal(listed(f, CM "?labelSelector=a%3Db"), 3);
 	expect(f, 200, call(f, "DELETE", url, NULL));
 	assert_int_equal(listed(f, CM "?labelSelector=a%3Db"), 1);
 	expect(f, 400, call(f, "DELETE", CM "?limit=x", NULL));
+	expect(f, 400,
+		call(f, "DELETE", CM "?limit=x", "{\"gracePeriodSeconds\":\"y\"}")); /* which are meant comes first */
+	assert_true(body_has(f, "limit"));
 	expect(f, 200, call(f, "DELETE", CM "?labelSelector=a%3Db&dryRun=All", NULL));
 	expect(f, 200, call(f, "GET", CM "/m3", NULL));
 	expect(f, 200, call(f, "DELETE", CM "?labelSelector=a%3Db", NULL));
