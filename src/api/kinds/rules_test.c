@@ -500,6 +500,8 @@ static void a_template_names_what_may_be_there(void **state)
 		{ "'priorityClassName':'high','runtimeClassName':'a.b'", NULL },
 		{ "'priorityClassName':'a/b'", "template.spec.priorityClassName: Invalid value: \"a/b\": " SUBDOMAIN },
 		{ "'runtimeClassName':'A'", "template.spec.runtimeClassName: Invalid value: \"A\": " SUBDOMAIN },
+		{ "'hostPID':true,'shareProcessNamespace':true",
+			"template.spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled" },
 		{ "'tolerations':[{'key':'a','value':'b c'}]",
 			"template.spec.tolerations[0].operator: Invalid value: \"b c\": " LABEL_VALUE },
 		{ "'volumes':[{'name':'v','downwardAPI':{'items':[{'fieldRef':{'fieldPath':'metadata.name'}}]}}]",
@@ -518,6 +520,10 @@ static void a_template_names_what_may_be_there(void **state)
 			"template.spec.containers[0].env[0].valueFrom.configMapKeyRef.name: Invalid value: \"*\": " SUBDOMAIN },
 		{ "'env':[{'name':'E','valueFrom':{'secretKeyRef':{'key':'k'}}}]",
 			"template.spec.containers[0].env[0].valueFrom.secretKeyRef.name: Invalid value: \"\": " SUBDOMAIN },
+		{ "'livenessProbe':{'httpGet':{'path':'/','port':80,'httpHeaders':[{'name':'X-A','value':'b c'}]}}",
+			NULL },
+		{ "'livenessProbe':{'httpGet':{'path':'/','port':80,'httpHeaders':[{'name':'A b','value':'c'}]}}",
+			"template.spec.containers[0].livenessProbe.httpGet.httpHeaders: Invalid value: \"A b\": a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')" },
 		{ "'envFrom':[{'secretRef':{'name':'*'}}]",
 			"template.spec.containers[0].envFrom[0].secretRef.name: Invalid value: \"*\": " SUBDOMAIN },
 		{ "'env':[{'name':'E','valueFrom':{'resourceFieldRef':{'resource':'requests.memory','divisor':'80'}}}]",
@@ -710,6 +716,18 @@ static void an_attachment_is_looked_at_when_it_is_new(void **state)
 	assert_false(body_has(f, "RFC 1123"));
 }
 
+static void a_priority_is_looked_at_when_it_is_new(void **state)
+{
+	static const char classes[] = "/apis/scheduling.k8s.io/v1/priorityclasses";
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", classes, json("@", "{'metadata':{'name':'p'},'value':1}")));
+	expect(f, 422,
+		call_as(f, "PATCH", "/apis/scheduling.k8s.io/v1/priorityclasses/p", MERGE, NULL,
+			json("@", "{'value':2000000000}")));
+	assert_false(body_has(f, "maximum allowed value"));
+}
+
 static void no_replicas_are_left_out_of_a_scale(void **state)
 {
 	struct fixture *f = *state;
@@ -749,6 +767,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_missing_is_told_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_service_account_names_its_secrets, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_attachment_is_looked_at_when_it_is_new, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_priority_is_looked_at_when_it_is_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_replicas_are_left_out_of_a_scale, setup, teardown),
 	};
 

@@ -1,5 +1,6 @@
 /* Containers of pods and pod templates: ports, environment, mounts, resources, probes. */
 #include "api/api_internal.h"
+#include <ctype.h>
 #define LOG_MODULE "api"
 
 /* ---- ports ----------------------------------------------------------------------------------- */
@@ -378,6 +379,20 @@ static void resources(struct rq *rq, struct val c, const char *at, struct err *e
 
 /* ---- probes, hooks, privileges --------------------------------------------------------------- */
 
+static void headers(struct rq *rq, struct val get, const char *at, struct err *e)
+{
+	for (struct val_iter it = val_iter(val_get(get, "httpHeaders")); val_next(&it);) {
+		struct str name = val_str(val_get(it.val, "name"));
+		bool right = name.n > 0;
+
+		for (size_t i = 0; i < name.n; i++)
+			right &= name.p[i] == '-' || isalnum((unsigned char)name.p[i]);
+		if (!right)
+			v_invalid_str(e, rq_f(rq, "%s.httpHeaders", at), name,
+				"a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')");
+	}
+}
+
 static void handler(struct rq *rq, struct val h, const char *at, struct err *e)
 {
 	static const char *const kinds[] = { "exec", "httpGet", "tcpSocket", "grpc", "sleep" };
@@ -391,6 +406,8 @@ static void handler(struct rq *rq, struct val h, const char *at, struct err *e)
 			v_forbidden(e, rq_f(rq, "%s.%s", at, kinds[i]), "may not specify more than 1 handler type");
 		else if (i == 1 || i == 2)
 			validate_port_or_name(e, rq_f(rq, "%s.%s.port", at, kinds[i]), val_get(x, "port"));
+		if (n == 1 && i == 1)
+			headers(rq, x, rq_f(rq, "%s.httpGet", at), e);
 	}
 	if (!n)
 		v_required(e, at, "must specify a handler type");

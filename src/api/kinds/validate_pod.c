@@ -106,12 +106,22 @@ static void names(struct rq *rq, struct val spec, const char *path, struct err *
 			val_str(val_get(val_at(gates, i), "conditionType")));
 }
 
+static void processes(struct rq *rq, struct val spec, const char *path, struct err *e)
+{
+	struct val shares = val_get(spec, "shareProcessNamespace");
+
+	if (val_bool(shares, false) && val_bool(val_get(spec, "hostPID"), false))
+		v_invalid(e, rq_f(rq, "%s.securityContext.shareProcessNamespace", path), shares,
+			"ShareProcessNamespace and HostPID cannot both be enabled");
+}
+
 void validate_pod_spec(struct rq *rq, struct val spec, const char *path, struct err *e)
 {
 	validate_volumes(rq, spec, path, e);
 	validate_containers(rq, spec, path, e);
 	dns(rq, spec, path, e);
 	security(rq, val_get(spec, "securityContext"), rq_f(rq, "%s.securityContext", path), e);
+	processes(rq, spec, path, e);
 	names(rq, spec, path, e);
 	hosts(rq, spec, path, e);
 	validate_placement(rq, spec, path, e);
