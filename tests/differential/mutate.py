@@ -4,7 +4,8 @@
     mutate.py KUBECONFIG-OF-THE-PEER [--kogge KUBECONFIG] [--seed N] [--cases N] [--only RE] [--case N] [--known]
 
 A case takes an object of objects.yaml, changes one to three places of it as the peer's OpenAPI document makes it likely to hurt, and sends it as
-create, PUT, one of the patches or apply. All requests are dry runs against objects that stand there unchanged, so that a case is the same
+create, PUT, one of the patches or apply, to the object, its status or its scale; or it deletes a collection. Some patches are operations or
+directives that chance makes. Of what is taken, who owns which field is compared, too. All requests are dry runs against objects that stand there unchanged, so that a case is the same
 whatever went before it: `--seed S --case N` repeats one, with its requests and answers. Differences that differences.yaml explains are left
 out, those of mutated.yaml too (all with --known). Each kind of difference is told once, by the least case that showed it, the commonest first.
 """
@@ -26,9 +27,12 @@ from refused import APPLY, JSON, MERGE, PATCH, STRATEGIC  # noqa: E402
 
 WORDS = ["", "x", "A b", "-", "a/b", "x" * 254, "ä", "*", "None", "1Gi", "-1", "80", "101%", "192.0.2.1", "2020-01-01T00:00:00Z", "a.example.com/b"]
 NUMBERS = [0, 1, -1, 65536, 2**31 - 1, 2**31, 2**63, 1.5]
+TIMES = {"Time": "2020-01-01T00:00:00Z", "MicroTime": "2020-01-01T00:00:00.123456Z"}
+AMOUNTS = ["0", "1", "100m", "1Gi", "-1", "1.5"]
 WRONG = ["text", 7, True, {}, [], ["a"], {"a": "b"}]
 GONE = object()
 HANDWRITTEN = [("metadata",), ("metadata", "name"), ("apiVersion",), ("kind",)]  # refused.py has enough of them
+SCALED = ("deployments", "replicasets", "statefulsets", "replicationcontrollers")
 ADMITTING = ("limitranges", "resourcequotas")  # full ones would judge other objects: they do not stand there
 
 
@@ -58,6 +62,11 @@ class Schema:
 
     def make(self, rng, node, depth=0):
         """Some value of the type: what it requires, and one or two fields more."""
+        named = node.get("$ref", "").rsplit(".", 1)[-1]
+        if named in TIMES and rng.random() < 0.9:
+            return TIMES[named]
+        if named == "Quantity" and rng.random() < 0.8:
+            return rng.choice(AMOUNTS)
         node = self.resolve(node)
         kind = node.get("type", "object")
         if kind == "array":
@@ -78,11 +87,22 @@ class Schema:
         return rng.choice(WORDS)
 
 
+def near(value):
+    """Another value that is as good: what may not change is told from what may."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    return value[::-1] if isinstance(value, list) else value
+
+
 # ---- mutations: (path, value), where the value may be GONE -------------------------------------------------------------
 
 def mutation(rng, schema, root, thing):
     path, node, value = rng.choice([p for p in schema.places(root, thing) if p[0] not in HANDWRITTEN])
-    acts = [GONE, None, rng.choice(WRONG), schema.make(rng, node)]
+    acts = [GONE, None, rng.choice(WRONG), schema.make(rng, node), near(value)]
     fields = node.get("properties", {})
     if isinstance(value, dict) and fields:
         new = [name for name in sorted(set(fields) - set(value)) if path + (name,) not in HANDWRITTEN]
@@ -146,15 +166,73 @@ def operations(mutations):
     return [{"op": "remove", "path": pointer(path)} if value is GONE else {"op": "add", "path": pointer(path), "value": value} for path, value in mutations]
 
 
+def random_operations(rng, schema, root, thing):
+    """Operations of a JSON patch on places that are there, or beside them."""
+    places = [p for p in schema.places(root, thing) if p[0] and p[0] != ("metadata", "name")]
+    made = []
+    for _ in range(rng.choice([1, 2, 2, 3])):
+        (path, _, value), (other, node, _) = rng.choice(places), rng.choice(places)
+        beside = rng.choice([path, path, path[:-1] + (rng.choice(["new", "-", 0, "a/b"]),)])
+        if beside == ("metadata",):
+            beside = ("metadata", "labels")
+        op = rng.choice(["test", "test", "copy", "move", "replace", "remove", "add", "other"])
+        step = {"op": op, "path": pointer(beside)}
+        if op in ("copy", "move"):
+            step["from"] = pointer(other)
+        elif op != "remove":
+            step["value"] = rng.choice([value, value, near(value), schema.make(rng, node)])
+        if rng.random() < 0.1:
+            step.pop(rng.choice(sorted(step)))
+        made.append(step)
+    return made
+
+
+def directive(rng, schema, root, thing):
+    """A strategic merge patch with a word of its own somewhere."""
+    places = [p for p in schema.places(root, thing) if isinstance(p[2], (dict, list)) and p[2] and not any(isinstance(s, int) for s in p[0])]
+    path, node, value = rng.choice(places)
+    key = node.get("x-kubernetes-patch-merge-key", "name")
+    if isinstance(value, dict):
+        patch = rng.choice([{"$patch": rng.choice(["replace", "delete", "merge", "other", 1])}, {"$retainKeys": rng.choice([sorted(value)[:1], ["x"], "x"]), **value}])
+        patch.update({k: near(v) for k, v in value.items() if rng.random() < 0.4 and not isinstance(v, (dict, list))})
+        return nested(path, patch)
+    keys = [v[key] for v in value if isinstance(v, dict) and key in v]
+    order = [{key: k} for k in reversed(keys)] if keys else value[::-1]
+    patch = rng.choice([
+        {path[-1]: [{"$patch": "replace"}] + value[:1]}, {path[-1]: [{"$patch": rng.choice(["delete", "merge", "other"]), key: rng.choice(keys + ["x"])}]},
+        {f"$setElementOrder/{path[-1]}": order + rng.choice([[], [{key: "x"}], order[:1]])}, {f"$setElementOrder/{path[-1]}": order, path[-1]: value[:1]},
+        {f"$deleteFromPrimitiveList/{path[-1]}": rng.choice([value[:1], ["x"], "x"])}])
+    return nested(path[:-1], patch)
+
+
+def nested(path, value):
+    for step in reversed(path):
+        value = {step: value}
+    return value
+
+
+def deletion(rng, resource, name):
+    """(query, body) of a request to delete a collection; of what is no namespace's, no more than this object."""
+    one = f"fieldSelector=metadata.name={name}"
+    query = [one] if resource in objects.CLUSTER_SCOPED else rng.sample([one, "labelSelector=a=b", "labelSelector=a,,", "fieldSelector=a=b", "limit=1", "resourceVersion=0"], rng.choice([0, 1, 1, 2]))
+    query += rng.sample(["gracePeriodSeconds=0", "gracePeriodSeconds=-1", "gracePeriodSeconds=x", "propagationPolicy=Orphan", "propagationPolicy=x", "orphanDependents=true"], rng.choice([0, 1, 2]))
+    options = {"kind": "DeleteOptions", "apiVersion": "v1", "dryRun": ["All"]}
+    more = {"gracePeriodSeconds": rng.choice([0, 5, -1, "x"]), "propagationPolicy": rng.choice(["Foreground", "Background", "Orphan", "x"]), "orphanDependents": rng.choice([True, None]),
+            "preconditions": rng.choice([{"uid": "x"}, {"resourceVersion": "1"}, {}]), "kind": "Pod", "dryRun": rng.choice([["All"], ["x", "All"]])}
+    options.update({k: more[k] for k in rng.sample(sorted(more), rng.choice([0, 1, 2]))})
+    return "".join("&" + q for q in query), rng.choice([None, options, options])
+
+
 class Case:
     def __init__(self, number, seed, schema, rows):
         rng = random.Random(f"{seed}/{number}")
         self.number = number
         self.row, self.group_version, self.resource = rng.choice(rows)
         self.which = rng.choice(["minimal", "full", "full"])
-        self.how = rng.choice(["create", "create", "create", "put", "put", "merge", "strategic", "json-patch", "apply", "apply-force", "apply-new", "put-status"])
+        self.sub = rng.choice([""] * 7 + ["status", "status"] + ["scale"] * (self.resource in SCALED))
+        self.how = rng.choice(["put", "merge", "strategic", "json-patch", "apply", "apply-force"] + ([] if self.sub else ["create", "create", "create", "put", "apply-new", "operations", "directive", "delete"]))
         if self.resource in ADMITTING and self.which == "full":
-            self.how = "create"
+            self.how, self.sub = "create", ""
         self.validation = rng.choice(["", "", "Warn", "Strict"])
         self.name = self.row.get("object_name") or f"{self.row.get('name', 'x')}-{self.which}"
         self.thing = objects.body(self.row, self.which, self.name)
@@ -163,11 +241,17 @@ class Case:
             if node.get("type") == "string" and "format" not in node and isinstance(value, (int, float)):
                 self.thing = changed(self.thing, [(path, str(value))])
         self.mutations = []
-        if self.how == "put-status":
+        self.manager = rng.choice(["mutate", "mutate", "other", "third"])
+        if self.sub == "status":
             node = schema.resolve(self.root).get("properties", {}).get("status")
             status = schema.make(rng, node) if node else {}
-            self.thing["status"] = status if isinstance(status, dict) else {}
-        for _ in range(rng.choice([1, 1, 1, 2, 3])):
+            self.thing = {"metadata": self.thing["metadata"], "status": status if isinstance(status, dict) else {}}
+        elif self.sub == "scale":
+            self.root = schema.kinds[("autoscaling", "v1", "Scale")]
+            self.thing = {"metadata": {"name": self.name}, "spec": {"replicas": rng.choice([0, 1, 3])}}
+        self.made = {"operations": random_operations, "directive": directive}.get(self.how, lambda *_: None)(rng, schema, self.root, self.thing)
+        self.deletion = deletion(rng, self.resource, self.name)
+        for _ in range(0 if self.made or self.how == "delete" else rng.choice([1, 1, 1, 2, 3])):
             self.mutations.append(mutation(rng, schema, self.root, changed(self.thing, self.mutations)))
 
     def label(self):
@@ -178,28 +262,40 @@ class Case:
         to = objects.where(self.group_version, self.resource)
         group = server.path(to).split("/namespaces/")[0].strip("/").split("/")
         typed = {"apiVersion": "/".join(group[1:] if self.resource not in group else group[1:-1]), "kind": self.row["kind"]}
+        if self.sub == "scale":
+            typed = {"apiVersion": "autoscaling/v1", "kind": "Scale"}
         query = "?dryRun=All" + (f"&fieldValidation={self.validation}" if self.validation and not server.before else "")
-        new, one = changed(self.thing, mutations), f"{to}/{self.name}"
+        query += f"&fieldManager={self.manager}"
+        new, one = changed(self.thing, mutations), f"{to}/{self.name}" + (f"/{self.sub}" if self.sub else "")
         if self.how in ("create", "apply-new") and isinstance(new.get("metadata"), dict) and new["metadata"].get("name") == self.name:
             new["metadata"]["name"] = "new-" + self.name if "object_name" not in self.row else self.name
         if self.how == "create":
             return "POST", to + query, new, JSON
+        if self.how == "delete":
+            return "DELETE", to + query + self.deletion[0], self.deletion[1], JSON
+        if self.made:
+            return "PATCH", one + query, self.made, PATCH if self.how == "operations" else STRATEGIC
         if self.how.startswith("apply"):
             name = (new.get("metadata") or {}).get("name", self.name) if isinstance(new.get("metadata"), dict) else self.name
             name = name if self.how == "apply-new" and name == "new-" + self.name else self.name
-            return "PATCH", f"{to}/{name}{query}&fieldManager=mutate" + ("&force=true" if self.how == "apply-force" else ""), {**typed, **new}, APPLY
-        if self.how.startswith("put"):
+            at = one if self.sub else f"{to}/{name}"
+            return "PATCH", at + query + ("&force=true" if self.how == "apply-force" else ""), {**typed, **new}, APPLY
+        if self.how == "put":
             stored = server.ask("GET", one)[1]
-            if self.how == "put-status":
+            if self.sub == "status" and isinstance(stored, dict):
                 stored["status"] = self.thing["status"]
-            return "PUT", one + ("/status" if self.how == "put-status" else "") + query, changed(stored, mutations), JSON
+            return "PUT", one + query, changed(stored, mutations), JSON
         if self.how == "json-patch":
-            return "PATCH", one + query, operations(mutations), PATCH
-        return "PATCH", one + query, partial(new, mutations), MERGE if self.how == "merge" else STRATEGIC
+            first = [{"op": "add", "path": "/status", "value": self.thing["status"]}] if self.sub == "status" else []
+            return "PATCH", one + query, first + operations(mutations), PATCH
+        patch = {**partial(new, mutations), "status": new.get("status")} if self.sub == "status" else partial(new, mutations)
+        return "PATCH", one + query, patch, MERGE if self.how == "merge" else STRATEGIC
 
     def show(self, mutations):
         places = "; ".join(f"{'.'.join(map(str, path))} {'gone' if value is GONE else '= ' + json.dumps(value, ensure_ascii=False)[:160]}" for path, value in mutations)
-        return f"case {self.number}: {self.how}{' ' + self.validation if self.validation else ''} {self.group_version}/{self.resource} {self.name}: {places}"
+        what = json.dumps(self.made or self.deletion, ensure_ascii=False)[:400] if self.made or self.how == "delete" else places
+        how = " ".join(filter(None, (self.how, self.sub, self.validation)))
+        return f"case {self.number}: {how} {self.group_version}/{self.resource} {self.name}: {what}"
 
 
 # ---- what differs ----------------------------------------------------------------------------------------------------
@@ -211,6 +307,30 @@ def causes(answer):
         return []
     told = (body.get("details") or {}).get("causes") or []
     return [f"{c.get('field')}: {c.get('message')}" for c in told] or [str(body.get("message"))]
+
+
+def owned(answer):
+    """(who, field) of what managedFields say."""
+    for entry in (answer[1].get("metadata") or {}).get("managedFields") or []:
+        who = f"{entry.get('manager')} {entry.get('operation')}"
+        yield from ((who, path) for path, _ in run.leaves(entry.get("fieldsV1") or {}))
+
+
+def owners_differ(peer, ours):
+    """What differs of owners, where both took it. In 1.20 whoever wrote an object owned the status that he sent, too; and what is owned as one today was owned
+    by its parts, or the other way round. What the other server does not show, it cannot have given to somebody: fields that are newer, or gone."""
+    if any(a[0] not in (200, 201) or not isinstance(a[1], dict) or "metadata" not in a[1] for a in (peer, ours)):
+        return
+    a, b = set(owned(peer)), set(owned(ours))
+    for side, mine, theirs, other_says in (("by the peer", a, b, ours[1]), ("by us", b, a, peer[1])):
+        shown = json.dumps({**other_says, "metadata": {k: v for k, v in other_says["metadata"].items() if k != "managedFields"}})
+        for who, path in sorted(mine - theirs):
+            kept = [other for whose, other in theirs if whose == who and (other.startswith(path + ".") or path.startswith(other + "."))]
+            if not kept and path.endswith("..") and (who, path[:-2]) in theirs:
+                continue
+            field = re.search(r"f:([^:]*?)\.*$", path)
+            if not kept and not path.startswith("f:status") and "selfLink" not in path and (not field or f'"{field[1]}":' in shown):
+                yield f"owned {side}: {pattern(path)}", *((who, path) if mine is x else "" for x in (a, b))
 
 
 def pattern(text):
@@ -285,7 +405,7 @@ class Mutate:
         answers = [server.ask(*request) for server, request in zip((self.peer, self.ours), requests)]
         if case.validation == "Strict" and "strict decoding error" in str(answers[1][1]):
             return requests, answers, []  # 1.20 has no such thing
-        return requests, answers, list(told(*answers, self.reasons, case.label()))
+        return requests, answers, list(told(*answers, self.reasons, case.label())) + list(owners_differ(*answers))
 
     def least(self, case, found):
         """As few mutations as show the same."""
