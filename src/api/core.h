@@ -163,6 +163,8 @@ void cell_created(struct cells *c); /* age of the object */
 struct lanes *lanes_new(struct api *api);
 void lanes_stop(struct lanes *l); /* waits for what runs */
 void lanes_free(struct lanes *l);
+/* By who asks, and for what: nobody else's lease is more than another object. */
+enum lane lanes_choose(const struct rq *rq);
 /* Takes rq; rq->run(rq) happens on a lane's thread. Full: answers 429. */
 void lanes_submit(struct lanes *l, struct rq *rq);
 /* Around a wait for another server (outgoing.h does it): the request's thread gives its place in the lane away. rq may

@@ -191,6 +191,28 @@ struct lanes *lanes_new(struct api *api)
 	return l;
 }
 
+static bool has_group(const struct identity *id, const char *group)
+{
+	for (size_t i = 0; i < id->n_groups; i++)
+		if (str_is(id->groups[i], group))
+			return true;
+	return false;
+}
+
+static bool runs_the_cluster(struct str user)
+{
+	return str_starts(user, STR("system:serviceaccount:kube-system:")) || str_starts(user, STR("system:kube-"));
+}
+
+enum lane lanes_choose(const struct rq *rq)
+{
+	bool runs = runs_the_cluster(rq->id.user), elects = runs && str_is(rq->resource_name, "leases");
+
+	if (elects || has_group(&rq->id, "system:masters") || has_group(&rq->id, "system:nodes"))
+		return LANE_EXEMPT;
+	return runs ? LANE_CONTROLLERS : LANE_EVERYONE;
+}
+
 void lanes_submit(struct lanes *l, struct rq *rq)
 {
 	crew_add(l->lane[rq->lane].crew, rq);

@@ -116,25 +116,6 @@ static void name_by_selector(struct rq *rq)
 	rq->by_selector = rq->name.n > 0;
 }
 
-static bool has_group(const struct identity *id, const char *group)
-{
-	for (size_t i = 0; i < id->n_groups; i++)
-		if (str_is(id->groups[i], group))
-			return true;
-	return false;
-}
-
-static enum lane lane_of(const struct rq *rq)
-{
-	if (has_group(&rq->id, "system:masters") || has_group(&rq->id, "system:nodes") ||
-		str_is(rq->resource_name, "leases"))
-		return LANE_EXEMPT;
-	if (str_starts(rq->id.user, STR("system:serviceaccount:kube-system:")) ||
-		str_starts(rq->id.user, STR("system:kube-")))
-		return LANE_CONTROLLERS;
-	return LANE_EVERYONE;
-}
-
 static int forbid(struct rq *rq, struct err *e)
 {
 	struct buf b = BUF_INIT;
@@ -421,7 +402,7 @@ static void later_or_now(struct rq *rq, bool later, void (*run)(struct rq *rq))
 		run(rq);
 		return;
 	}
-	rq->lane = lane_of(rq);
+	rq->lane = lanes_choose(rq);
 	rq->run = run;
 	lanes_submit(rq->api->lanes, rq);
 }
@@ -434,7 +415,7 @@ static void dispatch(struct rq *rq)
 	metrics_began(rq->api->metrics, rq);
 	if (rq->subres && rq->subres->relay) {
 		if (webhook_on_connect(rq)) {
-			rq->lane = lane_of(rq);
+			rq->lane = lanes_choose(rq);
 			rq->run = webhook_connect;
 			lanes_submit(rq->api->lanes, rq);
 		} else {
@@ -471,7 +452,7 @@ static void dispatch(struct rq *rq)
 		answer_err(rq, &e);
 		return;
 	}
-	rq->lane = lane_of(rq);
+	rq->lane = lanes_choose(rq);
 	rq->run = write_on_lane;
 	lanes_submit(rq->api->lanes, rq);
 }
