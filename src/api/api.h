@@ -29,8 +29,9 @@ struct api_opts {
 	int node_port_first, node_port_last; /* 0: 30000 and 32767 */
 	const char *advertise_address;       /* what Service default/kubernetes points to; NULL: none is kept */
 	int advertise_port;                  /* 0: 6443 */
-	const char *pki_dir; /* folder of ca.crt, ca.key, sa.key …; NULL: no tokens, no certificates (tests) */
-	const char *ca_name; /* NULL: "ca" */
+	const char *own_node; /* name of this server's node, which has the role control-plane; NULL: none has */
+	const char *pki_dir;  /* folder of ca.crt, ca.key, sa.key …; NULL: no tokens, no certificates (tests) */
+	const char *ca_name;  /* NULL: "ca" */
 	const char *node_cert_file, *node_key_file; /* client certificate towards nodes (logs, exec); NULL: no relays */
 	const char *node_ca_file;                   /* checks the nodes' certificates; NULL: pki_dir/ca.crt */
 	const char *issuer;       /* of ServiceAccount tokens; NULL: "https://kubernetes.default.svc" */

@@ -246,7 +246,7 @@ static void show(struct fixture *f)
 static inline int setup(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));
-	struct api_opts o = { .no_authz = false };
+	struct api_opts o = { .own_node = "own" };
 	struct err e;
 
 	err_init(&e);

@@ -20,6 +20,7 @@ static void own_opts(struct api *api, const struct api_opts *o)
 	p->service_cidrs = own(api, o->service_cidrs, "10.96.0.0/12");
 	p->cluster_domain = own(api, o->cluster_domain, "cluster.local");
 	p->advertise_address = own(api, o->advertise_address, NULL);
+	p->own_node = own(api, o->own_node, NULL);
 	p->pki_dir = own(api, o->pki_dir, NULL);
 	p->ca_name = own(api, o->ca_name, "ca");
 	p->node_cert_file = own(api, o->node_cert_file, NULL);

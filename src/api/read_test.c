@@ -553,6 +553,31 @@ static void what_a_client_has_is_not_sent_again(void **state)
 	f->if_none_match = NULL;
 }
 
+static void the_node_of_a_server_has_its_role(void **state)
+{
+	const struct str groups[] = { STR("system:nodes") };
+	const struct identity own = { .user = STR("system:node:own"), .groups = groups, .n_groups = 1 };
+	struct fixture *f = *state;
+
+	f->as = &own;
+	expect(f, 201, call(f, "POST", "/api/v1/nodes", "{\"metadata\":{\"name\":\"own\"}}"));
+	expect(f, 403,
+		call_as(f, "PATCH", "/api/v1/nodes/own", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"labels\":null}}"));
+	f->as = NULL;
+	expect(f, 200, call(f, "GET", "/api/v1/nodes/own", NULL));
+	assert_string_equal(get(f, "metadata.labels"), "{\"node-role.kubernetes.io/control-plane\":\"\"}");
+	expect(f, 200,
+		call_as(f, "GET", "/api/v1/nodes/own", NULL, "application/json;as=Table;v=v1;g=meta.k8s.io", NULL));
+	assert_true(body_has(f, "\"control-plane\""));
+	expect(f, 200,
+		call_as(f, "PATCH", "/api/v1/nodes/own", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"labels\":null}}"));
+	assert_false(body_has(f, "control-plane\":\"\"")); /* not given again */
+	expect(f, 201, call(f, "POST", "/api/v1/nodes", "{\"metadata\":{\"name\":\"another\"}}"));
+	assert_false(body_has(f, "control-plane"));
+}
+
 static void expect_yaml(struct fixture *f, int status, const char *url, const char *begin)
 {
 	struct err e;
@@ -691,6 +716,7 @@ int main(void)
 		cmocka_unit_test(changes_are_kept_for_a_while),
 		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_a_client_has_is_not_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_node_of_a_server_has_its_role, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_wants_yaml_gets_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_openapi_document_is_kept_for_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_bad_option_is_told, setup, teardown),

@@ -140,6 +140,7 @@ static int open_api(struct control *c, struct err *e)
 		.cluster_domain = c->s->cluster_domain,
 		.advertise_address = c->l->ip.node[0],
 		.advertise_port = (int)c->s->port,
+		.own_node = c->l->node_name,
 		.pki_dir = pki,
 		.node_cert_file = arena_printf(c->a, "%s/node-client.crt", pki),
 		.node_key_file = arena_printf(c->a, "%s/node-client.key", pki),

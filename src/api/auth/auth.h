@@ -28,6 +28,9 @@ bool rule_allows(struct val rule, const struct authz_attrs *at);
  * rbac.authorization.k8s.io with the new object. */
 int authz_check_grant(struct rq *rq, struct val object, struct val old, struct err *e);
 
+/* node_authz.c. The label that this server's own node gets from it: the role control-plane, as kubeadm's nodes have it, and no
+ * node must say it of itself. NULL: the name is another node's. */
+const char *node_given_label(const struct api *api, struct str name);
 /* node_authz.c. Name of the node that an identity is, empty: it is none. */
 struct str identity_node(const struct identity *id);
 bool node_allowed(struct api *api, struct str node, const struct authz_attrs *at);

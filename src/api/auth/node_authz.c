@@ -222,11 +222,17 @@ static bool is_for_others(struct str label)
 	return !below(domain, "kubelet.kubernetes.io") && !below(domain, "node.kubernetes.io");
 }
 
-/* A label of a, for others, that b does not have; empty: there is none. */
-static struct str other_label(struct val a, struct val b)
+const char *node_given_label(const struct api *api, struct str name)
+{
+	return api->opts.own_node && str_is(name, api->opts.own_node) ? "node-role.kubernetes.io/control-plane" : NULL;
+}
+
+/* A label of a, for others, that b does not have; empty: there is none. `but` is nobody's business; or NULL. */
+static struct str other_label(struct val a, struct val b, const char *but)
 {
 	for (struct val_iter it = val_iter(a); val_next(&it);)
-		if (is_for_others(it.key) && !val_equal(it.val, val_get_str(b, it.key)))
+		if (is_for_others(it.key) && !(but && str_is(it.key, but)) &&
+			!val_equal(it.val, val_get_str(b, it.key)))
 			return it.key;
 	return STR_NULL;
 }
@@ -240,9 +246,9 @@ static int restrict_node(struct rq *rq, struct str node, struct val object, stru
 		return forbidden(rq, e, "a node may change only itself");
 	if (!val_has(object))
 		return 0;
-	label = other_label(labels, val_get(was, "labels"));
+	label = other_label(labels, val_get(was, "labels"), val_has(old) ? NULL : node_given_label(rq->api, name));
 	if (!label.n)
-		label = other_label(val_get(was, "labels"), labels);
+		label = other_label(val_get(was, "labels"), labels, NULL);
 	if (label.n)
 		return forbidden(rq, e, rq_f(rq, "a node may not set its label %.*s", STR_ARG(label)));
 	if (!val_has(old))

@@ -1,5 +1,5 @@
 /* Nodes on their way in. */
-#include "api/api_internal.h"
+#include "api/auth/auth.h"
 
 /* podCIDR is the first of podCIDRs, and counts where they differ. */
 static void settle_cidrs(struct rq *rq, struct node *o)
@@ -13,9 +13,20 @@ static void settle_cidrs(struct rq *rq, struct node *o)
 		node_setc(spec, "podCIDR", node_str(rq->a, first));
 }
 
+/* Once: who takes the label away has the last word. */
+static void give_label(struct rq *rq, struct node *o)
+{
+	const char *label = node_given_label(rq->api, node_text_str(node_path(o, "metadata.name")));
+
+	if (label)
+		node_setc(node_need_map(o, "metadata.labels"), label, node_c(rq->a, ""));
+}
+
 static int prepare(struct rq *rq, struct node *o, struct val old, struct err *e)
 {
 	(void)e;
+	if (!val_has(old))
+		give_label(rq, o);
 	if (!val_has(old) && !node_getc(o, "status"))
 		node_setc(o, "status", node_map(rq->a));
 	settle_cidrs(rq, o);
