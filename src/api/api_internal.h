@@ -182,7 +182,7 @@ struct api {
 	struct aggregates *aggregates;
 	struct patience *patience;
 	struct aggregate_openapi *aggregate_openapi;
-	struct watches *slow_watches; /* of kinds that a webhook converts: it keeps nobody else waiting */
+	struct slow_watches *slow_watches;
 	struct openapi_cache *openapi;
 	struct ipalloc *ipalloc;
 	struct node_pods *node_pods;

@@ -117,7 +117,7 @@ int api_new(const struct api_opts *o, struct api **ret, struct err *e)
 	if (!api->audit)
 		goto failed;
 	api->watches = watches_new(api);
-	api->slow_watches = watches_new(api);
+	api->slow_watches = slow_watches_new(api);
 	api->lanes = lanes_new(api);
 	api->relays = relays_new(api);
 	api->outgoing = outgoing_new();
@@ -139,7 +139,7 @@ void api_stop(struct api *api)
 	if (api->watches)
 		watches_stop(api->watches);
 	if (api->slow_watches)
-		watches_stop(api->slow_watches);
+		slow_watches_stop(api->slow_watches);
 	if (api->crds)
 		crds_stop(api->crds);
 	if (api->aggregates)
@@ -157,7 +157,7 @@ struct api *api_free(struct api *api)
 		return NULL;
 	api_stop(api);
 	watches_free(api->watches);
-	watches_free(api->slow_watches);
+	slow_watches_free(api->slow_watches);
 	crds_free(api->crds);
 	aggregates_free(api->aggregates);
 	aggregate_openapi_free(api->aggregate_openapi);

@@ -137,6 +137,13 @@ void watches_stop(struct watches *w);
 void watches_end_of(struct watches *w, const struct resource *r); /* ends the streams of a row that was removed */
 void watches_free(struct watches *w);
 size_t watches_len(struct watches *w);
+/* slow.c: the same of kinds that a webhook converts. Thread: any. */
+struct slow_watches *slow_watches_new(struct api *api);
+struct watches *slow_watches_of(
+	struct slow_watches *s, const struct resource *r); /* borrow: until slow_watches_free() */
+void slow_watches_end_of(struct slow_watches *s, const struct resource *r);
+void slow_watches_stop(struct slow_watches *s);
+void slow_watches_free(struct slow_watches *s);
 
 /* ---- table.c, kinds/cells_*.c ---------------------------------------------------------------- */
 void table_head(struct rq *rq, const struct resource *res, bool with_columns, int64_t rev, struct str cont,

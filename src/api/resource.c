@@ -376,7 +376,7 @@ int resource_swap(
 	task_unlock(&api->lock);
 	for (size_t i = 0; i < n_old; i++) {
 		watches_end_of(api->watches, old[i]);
-		watches_end_of(api->slow_watches, old[i]);
+		slow_watches_end_of(api->slow_watches, old[i]);
 	}
 	return 0;
 }

@@ -346,6 +346,32 @@ def test_a_bad_conversion_is_told(kube, tmp_path):
     hook.end()
 
 
+def test_a_conversion_that_does_not_come_keeps_nobody_else_waiting(kube, tmp_path):
+    asked, release = threading.Event(), threading.Event()
+
+    def hold(_path, review):
+        asked.set()
+        release.wait(300)
+        return converted(review)
+    seen, made = [], []
+    for plural, kind, answer in [("crontabs", "CronTab", hold), ("others", "Other", lambda path, review: converted(review))]:
+        folder = tmp_path / plural
+        folder.mkdir()
+        made.append(Hook(str(folder), answer))
+        client = {"url": f"https://127.0.0.1:{made[-1].port}/", "caBundle": made[-1].bundle}
+        define(kube, definition(plural, kind, version(), version("v2", False),
+                                conversion={"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": client}}))
+        watch = kube.clone(300).watch(where(plural, "default", version="v2"), seconds=290)
+        threading.Thread(target=lambda w=watch: seen.extend(next(w)[2]["kind"] for _ in "1"), daemon=True).start()
+        kube.create(where(plural, "default"), {**cron("a"), "kind": kind})
+        if kind == "CronTab":
+            assert asked.wait(60)
+    until(lambda: seen == ["Other"], 20, "the other kind's event, past the one that is waited for")
+    release.set()
+    for hook in made:
+        hook.end()
+
+
 def test_a_null_stands_for_nothing(kube):
     define(kube, definition("crontabs", "CronTab", version(properties={**CRON, "size": {"type": "integer", "nullable": True}})))
     at = where("crontabs", "default")

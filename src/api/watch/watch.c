@@ -336,7 +336,7 @@ static void no_room(struct err *e)
 void read_watch(struct rq *rq)
 {
 	bool slow = rq->res->custom && rq->res->custom->webhook;
-	struct watches *all = slow ? rq->api->slow_watches : rq->api->watches;
+	struct watches *all = slow ? slow_watches_of(rq->api->slow_watches, rq->res) : rq->api->watches;
 	struct watch *w = ARENA_NEW(rq->a, struct watch);
 	struct watch_query q = { 0 };
 	struct err e;

@@ -5,7 +5,8 @@
  *     clock ── bookmarks, time-outs ───┘
  *
  * Each loop pumps the watches of its own connections: what they get goes from hand to hand there, and no other thread is
- * woken. A task pumps those that have no loop, or whose events may wait for a webhook; it is the clock of all, too.
+ * woken. A task pumps those that have no loop, and is the clock of all. Of kinds whose events may wait for a webhook each has
+ * a task of its own (slow.c).
  *
  * A watch that has seen all joins the follower of its cache at that pump, which looks at each change once for all of them. Who
  * has no room for one leaves, and comes back when it has caught up.
