@@ -300,13 +300,14 @@ static int remove_now(struct rq *rq, struct node *o, struct doc *live, bool obje
 	return 0;
 }
 
-/* live is in the stored form here: a deletion changes nothing that the other forms name differently. */
-/* The server itself empties a definition that goes. No webhook is asked: the one of its kind may have gone before. */
-static bool swept(const struct rq *rq)
+/* Webhooks were asked about an eviction as such. Of what the server itself sweeps from a definition that goes none is asked: the one
+ * of its kind may have gone before. */
+static bool unasked(const struct rq *rq)
 {
-	return rq->local && rq->res->custom && rq->res->custom->terminating;
+	return rq->sub.n || (rq->local && rq->res->custom && rq->res->custom->terminating);
 }
 
+/* live is in the stored form here: a deletion changes nothing that the other forms name differently. */
 static int delete_live(
 	struct rq *rq, const struct delete_options *opts, struct doc *live, struct outcome *out, struct err *e)
 {
@@ -319,7 +320,7 @@ static int delete_live(
 	int rc;
 
 	if ((rc = check_preconditions(rq, opts, live, e)) < 0 || (rc = admit_delete(rq, doc_root(live), e)) < 0 ||
-		(!swept(rq) && (rc = webhook_delete(rq, live, e)) < 0))
+		(!unasked(rq) && (rc = webhook_delete(rq, live, e)) < 0))
 		return rc;
 	if (left && (grace < 0 || grace >= left)) /* it is going, and only a shorter time changes that */
 		return as_it_is(rq, opts, live, out);

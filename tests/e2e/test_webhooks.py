@@ -106,6 +106,15 @@ def test_updates_and_deletions_show_the_old_object(server, hooks):
     assert server.kube.get(path("configmaps", "default", "aging"))
 
 
+def test_an_eviction_is_asked_about_once(server, hooks):
+    hook = hooks.serve(lambda r: {"allowed": True})
+    until(lambda: server.kube.get(path("serviceaccounts", "default", "default")), 20, "who the pod is")
+    server.kube.create(path("pods", "default"), {"metadata": {"name": "evicted"}, "spec": {"containers": [{"name": "c", "image": "x"}]}})
+    hooks.validating("evictions", hook.url(), operations=("*",), resources=("pods", "pods/eviction"))
+    server.kube.create(path("pods", "default", "evicted") + "/eviction", {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "evicted"}})
+    assert [(r["operation"], r["kind"]["kind"]) for r in hook.seen if r["name"] == "evicted"] == [("CREATE", "Eviction")]
+
+
 def test_of_a_connection_is_told_what_is_done(server, hooks):
     hook = hooks.serve(lambda r: DENY)
     hooks.validating("connects", hook.url(), operations=("CONNECT",), resources=("pods/exec",))
