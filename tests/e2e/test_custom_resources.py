@@ -194,11 +194,12 @@ def kubectl_table(kube, at):
 
 
 def test_a_column_that_says_nothing_ends_the_table(kube):
-    columns = [{"name": n, "type": "string", "jsonPath": p} for n, p in [("One", ".spec.a"), ("Bad", ".spec.list[?(@.x=="), ("Two", ".spec.a")]]
+    columns = [{"name": "When", "type": "date", "jsonPath": ".spec.a"}]
+    columns += [{"name": n, "type": "string", "jsonPath": p} for n, p in [("One", ".spec.a"), ("Bad", ".spec.list[?(@.x=="), ("Two", ".spec.a")]]
     define(kube, definition("crontabs", "CronTab", version(properties={"a": {"type": "string"}}, additionalPrinterColumns=columns)))
     kube.create(where("crontabs", "default"), cron("c", a="x"))
     table = kubectl_table(kube, where("crontabs", "default"))
-    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "One"] and table["rows"][0]["cells"] == ["c", "x"]
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "When", "One"] and table["rows"][0]["cells"] == ["c", "<invalid>", "x"]
 
 
 def test_names_conflict_until_they_are_free(kube):

@@ -83,14 +83,24 @@ static void raw_cell(struct cells *cells, struct str json)
 	buf_str(cells->out, json);
 }
 
+static void date_cell(struct cells *cells, struct val v)
+{
+	struct wall t;
+
+	if (val_str(v).n && !wall_parse(val_str(v), &t))
+		cell_c(cells, "<invalid>");
+	else
+		cell_age(cells, v);
+}
+
 static void one_cell(struct cells *cells, const char *type, struct val v)
 {
 	enum val_kind k = val_kind(v);
 
 	if (k == VAL_MISSING || k == VAL_NULL)
 		raw_cell(cells, STR("null"));
-	else if (!strcmp(type, "date"))
-		cell_age(cells, v);
+	else if (!strcmp(type, "date") && k == VAL_STR)
+		date_cell(cells, v);
 	else if (!strcmp(type, "string"))
 		cell_str(cells, k == VAL_STR ? val_str(v) : val_text(v));
 	else if (!strcmp(type, "integer") && k == VAL_FLOAT)
