@@ -12,7 +12,7 @@ extern const struct strategy strategy_pod, strategy_service, strategy_namespace,
 	strategy_networkpolicy, strategy_limitrange, strategy_runtimeclass, strategy_storageclass,
 	strategy_attributesclass, strategy_csicapacity, strategy_csidriver, strategy_csinode, strategy_attachment,
 	strategy_quota, strategy_flowschema, strategy_prioritylevel, strategy_ingressclass, strategy_podtemplate,
-	strategy_controllerrevision;
+	strategy_controllerrevision, strategy_policy, strategy_policy_binding;
 int sub_pod_binding(struct rq *rq, struct node **body, struct err *e);
 int sub_pod_eviction(struct rq *rq, struct node **body, struct err *e);
 int sub_binding(struct rq *rq, struct node **body, struct err *e); /* legacy bindings */
@@ -78,7 +78,9 @@ const char *job_indexes_read(struct rq *rq, struct str text, int64_t completions
 /* Whether an index stands in both texts; *ret: the first. What is no interval is passed over. */
 bool job_indexes_overlap(struct str a, struct str b, int64_t *ret);
 void validate_webhook_client(
-	struct rq *rq, struct val config, const char *path, struct err *e); /* a url, or a service */
+	struct rq *rq, struct val config, const char *path, struct err *e);                  /* a url, or a service */
+void validate_webhook_rule(struct rq *rq, struct val rule, const char *path, struct err *e); /* RuleWithOperations */
+void validate_match_conditions(struct rq *rq, struct val list, const char *path, struct err *e); /* but for their CEL */
 void validate_immutable(struct err *e, const char *path, struct val now, struct val old);
 void validate_nonnegative(struct rq *rq, struct val parent, const char *path, const char *field, struct err *e);
 void validate_port(struct err *e, const char *path, struct val port);

@@ -741,9 +741,71 @@ static void no_replicas_are_left_out_of_a_scale(void **state)
 	assert_string_equal(get(f, "spec"), "{\"replicas\":2}");
 }
 
+#define ADMISSION "/apis/admissionregistration.k8s.io/v1/"
+#define ONE_ITEM "Required value: validations or auditAnnotations must contain at least one item"
+
+/* What an admission policy says beside its CEL. */
+static void a_policy_is_whole(void **state)
+{
+	static const char policy[] =
+		"{'metadata':{'name':'p'},'spec':{'matchConstraints':{'resourceRules':[{'apiGroups':"
+		"[''],'apiVersions':['v1'],'operations':['CREATE'],'resources':['pods']}]},"
+		"'validations':[{'expression':'true'}]@}}";
+	static const char binding[] =
+		"{'metadata':{'name':'b'},'spec':{'policyName':'p','validationActions':['Deny']@}}";
+	static const struct rule rules[] = {
+		{ "", NULL },
+		{ ",'validations':[]", "spec.validations: " ONE_ITEM },
+		{ ",'validations':[]", "spec.auditAnnotations: " ONE_ITEM },
+		{ ",'validations':[],'auditAnnotations':[{'key':'k','valueExpression':'x'}]", NULL },
+		{ ",'auditAnnotations':[{'key':'k','valueExpression':' '}]",
+			"spec.auditAnnotations[0].valueExpression: Required value: valueExpression is not specified" },
+		{ ",'auditAnnotations':[{'key':'k','valueExpression':'x'},{'key':'k','valueExpression':'x'}]",
+			"spec.auditAnnotations[1].key: Duplicate value: \"k\"" },
+		{ ",'matchConstraints':null", "spec.matchConstraints: Required value" },
+		{ ",'matchConstraints':{}", "spec.matchConstraints.resourceRules: Required value" },
+		{ ",'matchConstraints':{'resourceRules':[{'apiGroups':[''],'apiVersions':['v1'],'operations':['CREATE']}]}",
+			"spec.matchConstraints.resourceRules[0].resources: Required value" },
+		{ ",'validations':[{'expression':' '}]",
+			"spec.validations[0].expression: Required value: expression is not specified" },
+		{ ",'validations':[{'expression':'x','reason':'Odd'}]",
+			"spec.validations[0].reason: Unsupported value: \"Odd\": supported values: \"Forbidden\", "
+			"\"Invalid\", \"RequestEntityTooLarge\", \"Unauthorized\"" },
+		{ ",'validations':[{'expression':'x','message':'a\\nb'}]",
+			"spec.validations[0].message: Invalid value: \"a\\nb\": message must not contain line breaks" },
+		{ ",'variables':[{'name':'in','expression':'x'}]",
+			"spec.variables[0].name: Invalid value: \"in\": name is not a valid CEL identifier" },
+		{ ",'paramKind':{'apiVersion':'a/b/c','kind':'K'}",
+			"spec.paramKind.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c" },
+		{ ",'paramKind':{'apiVersion':'v1'}", "spec.paramKind.kind: Required value" },
+		{ ",'paramKind':{'apiVersion':'rules.example.com/v1','kind':'ReplicaLimit'}", NULL },
+		{ ",'matchConditions':[{'name':'a','expression':''}]",
+			"spec.matchConditions[0].expression: Required value" },
+	};
+	static const struct rule bindings[] = {
+		{ "", NULL },
+		{ ",'policyName':''", "spec.policyName: Required value" },
+		{ ",'validationActions':[]",
+			"spec.validationActions: Required value: at least one validation action is required" },
+		{ ",'validationActions':['Warn','Deny']",
+			"spec.validationActions: Invalid value: [\"Warn\",\"Deny\"]: must not contain both Deny and Warn "
+			"(repeating the same validation failure information in the API response and headers serves no "
+			"purpose)" },
+		{ ",'paramRef':{'parameterNotFoundAction':'Deny'}",
+			"spec.paramRef: Required value: one of name or selector must be specified" },
+		{ ",'paramRef':{'name':'x'}", "spec.paramRef.parameterNotFoundAction: Required value" },
+		{ ",'paramRef':{'name':'x','selector':{},'parameterNotFoundAction':'Deny'}",
+			"spec.paramRef.selector: Forbidden: name and selector are mutually exclusive" },
+	};
+
+	OF_NEW(*state, ADMISSION "validatingadmissionpolicies", policy, rules);
+	OF_NEW(*state, ADMISSION "validatingadmissionpolicybindings", binding, bindings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_policy_is_whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(events_are_whole_and_stay_what_they_are, setup, teardown),
 		cmocka_unit_test_setup_teardown(hints_are_few_and_differ, setup, teardown),
 		cmocka_unit_test_setup_teardown(volumes_of_providers_say_where_they_are, setup, teardown),

@@ -120,7 +120,7 @@ static void check_resources(struct rq *rq, struct val list, const char *path, st
 		v_invalid(e, path, list, "if '*' is present, must not specify other resources without subresources");
 }
 
-static void check_rule(struct rq *rq, struct val rule, const char *path, struct err *e)
+void validate_webhook_rule(struct rq *rq, struct val rule, const char *path, struct err *e)
 {
 	static const struct {
 		const char *field, *others;
@@ -189,7 +189,8 @@ static void check_hook(struct rq *rq, struct val hook, const char *path, struct 
 	validate_label_selector(rq, val_get(hook, "objectSelector"), rq_f(rq, "%s.objectSelector", path), e);
 	struct val rules = val_get(hook, "rules");
 	for (size_t i = 0; i < val_len(rules); i++)
-		check_rule(rq, val_at(rules, i), rq_f(rq, "%s.rules[%zu]", path, i), e);
+		validate_webhook_rule(rq, val_at(rules, i), rq_f(rq, "%s.rules[%zu]", path, i), e);
+	validate_match_conditions(rq, val_get(hook, "matchConditions"), rq_f(rq, "%s.matchConditions", path), e);
 	if (val_len(val_get(hook, "matchConditions")))
 		rq_warn(rq,
 			"%s.matchConditions: CEL is not evaluated by this server: the webhook is called as if all "
