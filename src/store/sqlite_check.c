@@ -79,9 +79,11 @@ static int scan_rows(const struct sqlite_engine *s, sqlite3 *db, bool history, s
 
 static int check_links(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
 {
-	/* A key whose newest row is missing, belongs to another key, or disagrees on whether it was deleted. */
+	/* A key whose newest row is missing, belongs to another key, or disagrees on when it was made or whether it was
+	 * deleted. */
 	static const char sql[] = "SELECT c.key, c.rev FROM current c LEFT JOIN revision r ON r.rev = c.rev"
-				  " WHERE r.rev IS NULL OR r.key <> c.key OR (c.created = 0) <> (r.flags & 1) LIMIT 1";
+				  " WHERE r.rev IS NULL OR r.key <> c.key OR (c.created = 0) <> (r.flags & 1)"
+				  " OR c.created NOT IN (0, r.created) LIMIT 1";
 	sqlite3_stmt *q = NULL;
 	int r = 0, step;
 
@@ -180,7 +182,7 @@ static int execute(const char *path, const char *sql, const char *what, struct e
 
 	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
 		sqlite3_exec(db, "PRAGMA journal_mode=MEMORY", NULL, NULL, NULL) != SQLITE_OK ||
-		sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		sqlite_change_meta(db, sql) < 0)
 		r = sqlite_fail(&s, db, what, e);
 	sqlite3_close(db);
 	return r;
@@ -217,9 +219,9 @@ static int64_t newest_shown(const char *path)
 
 int store_succeed_sqlite(const char *path, const char *old, struct err *e)
 {
-	auto_free char *sql = xasprintf("BEGIN IMMEDIATE; INSERT OR IGNORE INTO meta VALUES('copied',%" PRId64 ");"
+	auto_free char *sql = xasprintf("INSERT OR IGNORE INTO meta VALUES('copied',%" PRId64 ");"
 					"INSERT INTO meta VALUES('above',%" PRId64 ") ON CONFLICT(name) DO UPDATE "
-					"SET value=max(value,excluded.value); COMMIT",
+					"SET value=max(value,excluded.value)",
 		wall_s(wall_now()), newest_shown(old));
 
 	sqlite_configure();

@@ -1,7 +1,7 @@
 /* The SQLite engine: what its files share.
  *
  * Three tables (format 1):
- *   meta      name → value: format, uid, base, compacted, swept
+ *   meta      name → value: format, uid, base, compacted, swept; sum, of the others but the last two
  *   revision  rev → flags, created, prev, sum, key, value      append-only; prev is the key's revision before this one
  *   current   key → rev, created                               created 0: deleted, kept until compaction has passed it
  *
@@ -60,10 +60,12 @@ int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret);
 int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, struct err *e);
 int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt, ...) PRINTF(3, 4);
 void sqlite_engine_free(struct sqlite_engine *s);
-/* Whether it is a store, of a format that we know. */
+/* Whether it is a store, of a format that we know, and says of itself what can be. */
 int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e);
 int sqlite_read_int(sqlite3 *db, const char *sql, int64_t *ret); /* the first value; -1: none, the reason is in db */
-void sqlite_configure(void);                                     /* once a process, before anything else */
+/* Changes rows of meta, and their checksum, in one transaction. 0, or -1 with the reason in db: it is good for closing. */
+int sqlite_change_meta(sqlite3 *db, const char *sql);
+void sqlite_configure(void); /* once a process, before anything else */
 
 /* sqlite_read.c */
 int sqlite_range(void *self, const struct range_request *rq, const _Atomic int64_t *compacted, struct err *e);

@@ -1,4 +1,5 @@
 /* Opening the file: one owner, the right settings, the tables, and clear words when something is wrong with it. */
+#include "base/buf.h"
 #include "base/log.h"
 #include "store/sqlite_internal.h"
 #include <errno.h>
@@ -22,6 +23,9 @@ int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
+	for (char *p = what; *p; p++)
+		if (*p < ' ' || *p > '~') /* it is of a damaged file, and goes to terminals */
+			*p = *p == '\n' ? ' ' : '?';
 	return err_set(e, ERR_INTERNAL,
 		"the store %s is damaged: %s. The way back: stop Kogge, move %s, %s-wal and %s-shm aside, put the "
 		"newest backup of the "
@@ -67,6 +71,8 @@ int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, st
 			"changed",
 			s->path);
 	switch (code) {
+	case SQLITE_OK:
+		return sqlite_damaged(s, e, "%s: a row is missing", what);
 	case SQLITE_CORRUPT:
 		return sqlite_damaged(s, e, "%s: %s", what, sqlite3_errmsg(db));
 	case SQLITE_NOTADB:
@@ -170,25 +176,71 @@ int sqlite_read_int(sqlite3 *db, const char *sql, int64_t *ret)
 	return r;
 }
 
+static const struct {
+	const char *name, *sql;
+} tables[] = {
+	{ "meta", "CREATE TABLE meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID" },
+	{ "revision",
+		"CREATE TABLE revision(rev INTEGER PRIMARY KEY, flags INTEGER NOT NULL, created INTEGER NOT NULL,"
+		" prev INTEGER NOT NULL, sum INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL)" },
+	{ "current",
+		"CREATE TABLE current(key BLOB PRIMARY KEY, rev INTEGER NOT NULL, created INTEGER NOT NULL) WITHOUT "
+		"ROWID" },
+};
+
+/* Of what meta says once and for all; what changes with every sweep is left out. */
+static int meta_sum(sqlite3 *db, int64_t *ret)
+{
+	sqlite3_stmt *q = NULL;
+	uint64_t sum = SQLITE_STORE_FORMAT;
+	int r;
+
+	if (sqlite_prepare(db,
+		    "SELECT name || '=' || value FROM meta WHERE name NOT IN ('sum','compacted','swept') ORDER BY name",
+		    &q) < 0)
+		return -1;
+	while ((r = sqlite3_step(q)) == SQLITE_ROW) {
+		const char *text = (const char *)sqlite3_column_text(q, 0);
+
+		sum = store_sum(sum, str_n(text, (size_t)sqlite3_column_bytes(q, 0)));
+	}
+	sqlite3_finalize(q);
+	*ret = (int64_t)sum;
+	return r == SQLITE_DONE ? 0 : -1;
+}
+
+static int change_meta(sqlite3 *db, const char *sql)
+{
+	auto_free char *add = NULL;
+	int64_t sum;
+
+	if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK || meta_sum(db, &sum) < 0)
+		return -1;
+	add = xasprintf("INSERT OR REPLACE INTO meta VALUES('sum',%" PRId64 "); COMMIT", sum);
+	return sqlite3_exec(db, add, NULL, NULL, NULL) == SQLITE_OK ? 0 : -1;
+}
+
+int sqlite_change_meta(sqlite3 *db, const char *sql)
+{
+	return sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK ? change_meta(db, sql) : -1;
+}
+
 static int create_tables(struct sqlite_engine *s, struct err *e)
 {
+	auto_buf struct buf sql = BUF_INIT;
 	char uid[UUID_TEXT_MAX];
-	auto_free char *sql = NULL;
 	int fd;
 
 	rand_uuid(uid);
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+		buf_printf(&sql, "%s;", tables[i].sql);
 	/* base 1: an empty store shows revision 1, as etcd does, because 0 means "any" to clients. */
-	sql = xasprintf(
-		"PRAGMA application_id=%d; BEGIN IMMEDIATE;"
-		"CREATE TABLE meta(name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
-		"CREATE TABLE revision(rev INTEGER PRIMARY KEY, flags INTEGER NOT NULL, created INTEGER NOT NULL,"
-		" prev INTEGER NOT NULL, sum INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL);"
-		"CREATE TABLE current(key BLOB PRIMARY KEY, rev INTEGER NOT NULL, created INTEGER NOT NULL) WITHOUT "
-		"ROWID;"
-		"INSERT INTO meta VALUES('format',%d),('uid','%s'),('base',1),('compacted',0),('swept',0);"
-		"COMMIT;",
+	buf_printf(&sql,
+		"PRAGMA application_id=%d; INSERT INTO meta VALUES('format',%d),('uid','%s'),('base',1),('compacted',0),"
+		"('swept',0)",
 		SQLITE_STORE_APP_ID, SQLITE_STORE_FORMAT, uid);
-	if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+	buf_byte(&sql, 0);
+	if (sqlite_change_meta(s->db, sql.p) < 0)
 		return sqlite_fail(s, s->db, "making the tables", e);
 	/* The names of the new files, too, must survive a power loss. */
 	auto_free char *dir = xstrdup(s->path);
@@ -205,6 +257,41 @@ static int create_tables(struct sqlite_engine *s, struct err *e)
 	return 0;
 }
 
+static int check_tables(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
+{
+	sqlite3_stmt *q = NULL;
+	int r = 0;
+
+	if (sqlite_prepare(db, "SELECT 1 FROM sqlite_schema WHERE type='table' AND name=?1 AND tbl_name=?1 AND sql=?2",
+		    &q) < 0)
+		return sqlite_fail(s, db, "reading the tables", e);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(tables); i++) {
+		sqlite3_bind_text(q, 1, tables[i].name, -1, SQLITE_STATIC);
+		sqlite3_bind_text(q, 2, tables[i].sql, -1, SQLITE_STATIC);
+		if (sqlite3_step(q) != SQLITE_ROW)
+			r = sqlite_damaged(s, e, "table %s is not there as it was made", tables[i].name);
+		sqlite3_reset(q);
+	}
+	sqlite3_finalize(q);
+	return r;
+}
+
+/* A store that was made before there was a sum has none. */
+static int check_meta(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
+{
+	static const char possible[] =
+		"SELECT count(*) FROM meta c JOIN meta s WHERE c.name='compacted' AND s.name='swept' AND"
+		" typeof(c.value)='integer' AND typeof(s.value)='integer' AND s.value BETWEEN 0 AND c.value AND"
+		" c.value <= (SELECT coalesce(max(rev),0) FROM revision) + 4294967296";
+	int64_t said, sum, fine = 0;
+
+	if (meta_sum(db, &sum) < 0 || sqlite_read_int(db, possible, &fine) < 0)
+		return sqlite_fail(s, db, "reading what the store says of itself", e);
+	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='sum'", &said) == 0 && said != sum)
+		return sqlite_damaged(s, e, "the checksum of what it says of itself is wrong");
+	return fine ? 0 : sqlite_damaged(s, e, "what it says of its history cannot be");
+}
+
 int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
 {
 	int64_t app = 0, format = 0;
@@ -214,14 +301,15 @@ int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
 	if (app != SQLITE_STORE_APP_ID)
 		return err_set(e, ERR_INVALID,
 			"%s is no store of Kogge's: it is empty, or a SQLite database of another program", s->path);
-	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='format'", &format) < 0)
-		return sqlite_fail(s, db, "reading the format", e);
-	if (format > SQLITE_STORE_FORMAT)
+	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='format'", &format) == 0 &&
+		format > SQLITE_STORE_FORMAT)
 		return err_set(e, ERR_UNSUPPORTED,
 			"the store %s has format %" PRId64
 			" and this Kogge knows up to %d: take the newer version that wrote it",
 			s->path, format, SQLITE_STORE_FORMAT);
-	return 0;
+	if (check_tables(s, db, e) < 0)
+		return -e->code;
+	return check_meta(s, db, e);
 }
 
 static int read_facts(struct sqlite_engine *s, struct err *e)
@@ -258,11 +346,11 @@ static int become_the_original(struct sqlite_engine *s, struct err *e)
 	(void)sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='above'", &above); /* may be missing */
 	jump = 1000000 + MAX(wall_s(wall_now()) - made, 0) * REVISIONS_PER_S_MAX;
 	jump = MAX(jump, above + 1 - s->base - s->committed);
-	sql = xasprintf("BEGIN IMMEDIATE; UPDATE meta SET value=value+%" PRId64 " WHERE name='base';"
+	sql = xasprintf("UPDATE meta SET value=value+%" PRId64 " WHERE name='base';"
 			"UPDATE meta SET value=%" PRId64
-			" WHERE name='compacted'; DELETE FROM meta WHERE name IN ('copied','above'); COMMIT",
+			" WHERE name='compacted'; DELETE FROM meta WHERE name IN ('copied','above')",
 		jump, s->committed);
-	if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+	if (sqlite_change_meta(s->db, sql) < 0)
 		return sqlite_fail(s, s->db, "taking over a backup", e);
 	s->base += jump;
 	s->compacted = s->committed;
@@ -273,11 +361,11 @@ static int become_the_original(struct sqlite_engine *s, struct err *e)
 
 static int need_tables(struct sqlite_engine *s, struct err *e)
 {
-	int64_t tables = 0;
+	int64_t n = 0;
 
-	if (sqlite_read_int(s->db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
+	if (sqlite_read_int(s->db, "SELECT count(*) FROM sqlite_schema", &n) < 0)
 		return sqlite_fail(s, s->db, "reading the file", e);
-	return tables ? 0 : create_tables(s, e);
+	return n ? 0 : create_tables(s, e);
 }
 
 static int open_tables(struct sqlite_engine *s, bool existing, struct err *e)

@@ -287,6 +287,77 @@ static void a_flipped_bit_is_found_and_named(void **state)
 	assert_non_null(strstr(e.message, "revision 8 "));
 }
 
+/* What the file holds, as one number; 0: it cannot be read. */
+static uint64_t content(const char *path)
+{
+	static const char sql[] =
+		"SELECT quote(name) || quote(value) FROM (SELECT * FROM meta WHERE name IN ('base','format','uid') ORDER BY name)"
+		" UNION ALL SELECT quote(rev)||quote(flags)||quote(created)||quote(prev)||quote(key)||quote(value) FROM revision"
+		" UNION ALL SELECT quote(key)||quote(rev)||quote(created) FROM current";
+	sqlite3_stmt *q = NULL;
+	sqlite3 *db = NULL;
+	uint64_t sum = 1;
+	int r = SQLITE_ERROR;
+
+	if (sqlite3_open(path, &db) == SQLITE_OK && sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK)
+		while ((r = sqlite3_step(q)) == SQLITE_ROW)
+			for (const unsigned char *p = sqlite3_column_text(q, 0); *p; p++)
+				sum = (sum ^ *p) * 0x100000001b3;
+	sqlite3_finalize(q);
+	sqlite3_close(db);
+	return r == SQLITE_DONE ? sum : 0;
+}
+
+static void flip(const char *path, off_t at, int bit)
+{
+	int fd = open(path, O_RDWR);
+	unsigned char byte;
+
+	assert_int_equal(pread(fd, &byte, 1, at), 1);
+	byte ^= (unsigned char)(1 << bit);
+	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+}
+
+/* Pages 1 to 4 hold the tables' words, the store's own facts, and the beginnings of both tables: as often as all the rest. */
+static void any_flipped_bit_is_found_or_does_no_harm(void **state)
+{
+	enum { FLIPS = 400, FIRST_PAGES = 4 * 4096 };
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path);
+	auto_free char *copy = xasprintf("%s/flipped.db", f->dir), *cp = xasprintf("cp %s %s", f->path, copy),
+		       *rm = xasprintf("rm -f %s*", copy);
+	struct stat st;
+	uint64_t good;
+	int found = 0;
+	struct err e;
+
+	fill(s, 60);
+	store_write(s, &(struct store_write){ .key = STR("k/0003"), .del = true, .expect_revision = STORE_ANY }, NULL,
+		NULL);
+	store_close(s);
+	good = content(f->path);
+	assert_true(good);
+	assert_int_equal(stat(f->path, &st), 0);
+	for (int i = 0; i < FLIPS; i++) {
+		off_t at = (off_t)rand_below(i % 2 ? (uint64_t)st.st_size : FIRST_PAGES);
+		int bit = (int)rand_below(8);
+
+		assert_int_equal(system(cp), 0);
+		flip(copy, at, bit);
+		err_init(&e);
+		if (store_check_sqlite(copy, NULL, &e) < 0) {
+			found++;
+			for (const char *p = e.message; *p; p++)
+				assert_true(*p >= ' ' && *p <= '~');
+		} else if (content(copy) != good) {
+			fail_msg("bit %d of byte %lld is another one, and nobody sees it", bit, (long long)at);
+		}
+		assert_int_equal(system(rm), 0);
+	}
+	assert_true(found > FLIPS / 8);
+}
+
 static void no_event(void *arg, const struct store_event *ev)
 {
 	fail();
@@ -344,7 +415,10 @@ static void a_copy_goes_on_above_the_file_whose_place_it_takes(void **state)
 		fail_msg("%s", e.message);
 	store_close(s);
 	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, "UPDATE meta SET value=value+500000000 WHERE name='base'", NULL, NULL, NULL),
+	assert_int_equal(sqlite3_exec(db,
+				 "UPDATE meta SET value=value+500000000 WHERE name='base';"
+				 "DELETE FROM meta WHERE name='sum'",
+				 NULL, NULL, NULL),
 		SQLITE_OK);
 	sqlite3_close(db);
 	s = must_open(f->path);
@@ -596,6 +670,7 @@ int main(void)
 		TEST(everything_is_there_after_closing),
 		TEST(a_revision_never_comes_back),
 		TEST(a_flipped_bit_is_found_and_named),
+		TEST(any_flipped_bit_is_found_or_does_no_harm),
 		TEST(a_backup_is_a_whole_store),
 		TEST(a_copy_goes_on_above_the_file_whose_place_it_takes),
 		TEST(a_file_of_noise_is_refused_with_the_way_back),
