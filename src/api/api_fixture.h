@@ -1,12 +1,8 @@
 /* For tests: the server core over a memory store, without sockets, and calls to it. */
 #pragma once
 #include "api/api_internal.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "base/test.h"
 #include <stdio.h>
-
-#include <cmocka.h>
 
 /* ---- a sink that keeps what it gets ---------------------------------------------------------- */
 

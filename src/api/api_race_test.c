@@ -2,13 +2,9 @@
  * (tools/test.sh tsan); on its own it checks that every acknowledged write is told to every watcher and that versions
  * only grow. */
 #include "api/api.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "base/test.h"
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #define WRITERS 4
 #define READERS 2

@@ -1,12 +1,9 @@
 #include "base/buf.h"
+#include "base/test.h"
 #include "cache/cache.h"
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
-
-#include <cmocka.h> /* wants the two above */
 
 static struct doc *object(const char *name, int64_t rev)
 {

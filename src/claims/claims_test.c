@@ -1,11 +1,7 @@
 /* Which volume a claim gets: a table. */
+#include "base/test.h"
 #include "claims/claims.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 static struct doc *parse(const char *yaml)
 {

@@ -3,14 +3,11 @@
 #include "base/buf.h"
 #include "base/fiber.h"
 #include "base/map.h"
+#include "base/test.h"
 #include "client/informer.h"
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
-
-#include <cmocka.h> /* wants the two above */
 
 /* ---- the server ------------------------------------------------------------------------------ */
 

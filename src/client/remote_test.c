@@ -1,17 +1,14 @@
 /* The remote backend against an HTTP server that plays the API, over TLS, found through a kubeconfig. */
 #include "base/task.h"
+#include "base/test.h"
 #include "client/informer.h"
 #include "net/net.h"
 #include "pki/pki.h"
 #include <fcntl.h>
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include <cmocka.h> /* wants the two above */
 
 /* ---- the server ------------------------------------------------------------------------------ */
 

@@ -1,8 +1,5 @@
+#include "base/test.h"
 #include "client/remote_internal.h"
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h> /* wants the two above */
 
 static void path_is(const struct client_request *rq, const char *want)
 {

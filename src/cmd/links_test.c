@@ -3,15 +3,12 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "base/test.h" /* last: cmocka has a macro fail() too */
 
 struct fixture {
 	struct arena *a;

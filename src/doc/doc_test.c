@@ -1,9 +1,6 @@
 /* Documents: parsing, reading, the slot of the revision. */
+#include "base/test.h"
 #include "doc/doc.h"
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h> /* needs those above */
 
 static struct doc *parse(const char *json)
 {

@@ -1,9 +1,6 @@
 /* JSONPath as CustomResourceDefinitions use it. */
+#include "base/test.h"
 #include "doc/doc.h"
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h> /* needs those above */
 
 static const char object[] =
 	"{'spec':{'replicas':3,'a.b':'dotted','list':[10,20,30],'none':null,'name with blank':'x'},"

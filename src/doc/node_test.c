@@ -1,10 +1,7 @@
 /* Mutable trees: views, edits, publishing, pictures. */
+#include "base/test.h"
 #include "doc/doc.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h> /* needs those above */
 
 static struct doc *parse(const char *json)
 {

@@ -1,9 +1,6 @@
 /* The three patches. Strategic results are those that kubectl gives for the same input. */
+#include "base/test.h"
 #include "doc/doc.h"
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h> /* needs those above */
 
 static struct doc *parse(const char *json)
 {

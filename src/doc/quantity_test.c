@@ -1,9 +1,6 @@
 /* Quantities and the small rules. */
+#include "base/test.h"
 #include "doc/doc.h"
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h> /* needs those above */
 
 static void canonical_text(void **state)
 {

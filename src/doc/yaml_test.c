@@ -1,9 +1,6 @@
 /* YAML: what Kubernetes' reader makes of scalars, anchors and merges, and what its writer makes of documents. */
+#include "base/test.h"
 #include "doc/doc.h"
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h> /* needs those above */
 
 static void becomes_json(void **state)
 {

@@ -1,11 +1,6 @@
+#include "base/test.h"
 #include "hostports/hostports.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 struct found {
 	char text[200];

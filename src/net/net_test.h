@@ -1,11 +1,6 @@
 /* What the tests of net/ share: certificates, a raw blocking client, a server that answers simple questions. */
 #pragma once
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "base/test.h"
 
 #include "net/net_internal.h"
 #include <arpa/inet.h>

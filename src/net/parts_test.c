@@ -1,12 +1,9 @@
 /* Queues of bytes: whatever way they are cut, moved and copied, they are the same bytes, and an owner hears once that they were
  * used. */
+#include "base/test.h"
 #include "net/net_internal.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cmocka.h> /* wants the two above */
 
 #define PIECES 4000
 

@@ -1,10 +1,7 @@
 /* Services in, elements out: each row is a service, its slices and the lines that must come. */
+#include "base/test.h"
 #include "network/compile.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #define NODE "n1"
 

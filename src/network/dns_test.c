@@ -1,14 +1,11 @@
 /* Questions in, answers out: one cluster, one row per question. */
+#include "base/test.h"
 #include "network/answer.h"
 #include "network/dns.h"
 #include "network/silent.h"
 #include <arpa/inet.h>
 #include <libknot/libknot.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 static const char *const services[] = {
 	"{'metadata':{'name':'web','namespace':'default'},'spec':{'clusterIP':'10.96.0.50','clusterIPs':['10.96.0.50','fd96::50'],"

@@ -1,11 +1,8 @@
 /* Other programs' tables, as `nft -j -t list table` shows them, and what is said about each. */
 #include "base/buf.h"
+#include "base/test.h"
 #include "network/firewalls.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #define TABLE(family, name, rest) "{'nftables':[{'table':{'family':'" family "','name':'" name "'}}," rest "]}"
 #define BASE(name, hook, policy) \

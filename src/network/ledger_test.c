@@ -1,11 +1,8 @@
 /* Claims in, transactions out. */
 #include "base/buf.h"
+#include "base/test.h"
 #include "network/ledger.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 /* One step: an owner's claims "key=value key=value", then the changes "-key +key=value" that must come. */
 struct step {

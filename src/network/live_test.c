@@ -1,6 +1,7 @@
 /* The whole network against a scripted API: what the informers say must be in the kernel and in DNS a moment later.
  * Runs in network namespaces of its own; skips (77) without root. */
 #include "base/task.h"
+#include "base/test.h"
 #include "client/informer.h"
 #include "network/answer.h"
 #include "network/firewalls.h"
@@ -10,16 +11,12 @@
 #include <arpa/inet.h>
 #include <libknot/libknot.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* ---- an API of three resources --------------------------------------------------------------- */
 

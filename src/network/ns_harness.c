@@ -1,4 +1,5 @@
 #include "network/ns_harness.h"
+#include "base/test.h"
 #include "network/addr.h"
 #include "network/link.h"
 #include "network/network.h"
@@ -6,17 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* ---- namespaces ------------------------------------------------------------------------------ */
 

@@ -1,5 +1,6 @@
 /* The pod network and the service proxy on a real kernel: everything happens in network namespaces that this process
  * makes and that vanish with it. Skips (77) without root. */
+#include "base/test.h"
 #include "doc/doc.h"
 #include "network/addr.h"
 #include "network/compile.h"
@@ -14,17 +15,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static struct pod *a, *b;
 static int ns_a, ns_b;

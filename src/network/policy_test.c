@@ -1,10 +1,7 @@
+#include "base/test.h"
 #include "doc/doc.h"
 #include "network/policy.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 static struct doc *parse(struct arena *a, const char *text)
 {

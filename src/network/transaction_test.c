@@ -1,15 +1,12 @@
 /* What the kernel lists is what was meant: every map, both families. In a network namespace of its own; skips (77)
  * without root. */
 #include "base/buf.h"
+#include "base/test.h"
 #include "network/nft.h"
 #include <nftables/libnftables.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static struct nft_opts opts = { .table = "kogge-test", .pod_links = "kp-" };
 static struct nft *nft;

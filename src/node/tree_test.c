@@ -1,16 +1,13 @@
 /* Trees that are removed and handed to a group, with what a pod could put in the way. */
+#include "base/test.h"
 #include "node/node_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h> /* needs those above */
 
 static char top[] = "/tmp/kogge-tree-XXXXXX";
 

@@ -1,10 +1,6 @@
 /* What objects use, and which quotas they count against. */
+#include "base/test.h"
 #include "quota/quota.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 static struct doc *parse(const char *yaml)
 {

@@ -1,10 +1,7 @@
 /* Decisions without a cluster: nodes, pods that are placed, a pod, and where it must go or why it cannot. */
+#include "base/test.h"
 #include "scheduler/scheduler_internal.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h> /* needs those above */
 
 /* One node: name, then labels and more as YAML flow. */
 #define NODE(name, labels, more)                                                                     \

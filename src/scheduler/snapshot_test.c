@@ -1,10 +1,7 @@
 /* What is kept by deltas (classes, siblings, opinions, counts of taints) says what a fresh look at the same objects says. */
+#include "base/test.h"
 #include "scheduler/scheduler_internal.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h> /* needs those above */
 
 #define NODES 6
 #define PODS 24

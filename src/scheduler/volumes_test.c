@@ -1,10 +1,7 @@
 /* Where pods with claims go, why not, and what is written first. */
+#include "base/test.h"
 #include "scheduler/scheduler_internal.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h> /* needs those above */
 
 #define TO(node)                                                                                                     \
 	"nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: host, operator: In, values: [" node \

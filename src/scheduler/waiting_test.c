@@ -1,10 +1,7 @@
 /* The pods that wait, without a scheduler. */
+#include "base/test.h"
 #include "scheduler/scheduler_internal.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-
-#include <cmocka.h> /* needs those above */
 
 static struct doc *pod(const char *uid, int priority, const char *more)
 {

@@ -1,13 +1,10 @@
 /* Compaction beside a slow disk, under virtual time: a page that is on the disk alone takes a millisecond to be read, and a
  * sync 20. What the store's stages took, and who waited for pages, is the same in every run. */
+#include "base/test.h"
 #include "store/disk_fixture.h"
 #include "store/store.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include <cmocka.h> /* wants the two above */
 
 /* ---- the disk -------------------------------------------------------------------------------- */
 

@@ -3,18 +3,15 @@
  * is torn, and a file may have lost its name. Each time the store must open, hold every write that had been answered by then,
  * and be what it was at one revision. */
 #include "base/task.h"
+#include "base/test.h"
 #include "store/disk_fixture.h"
 #include "store/store.h"
 #include <inttypes.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h> /* wants the two above */
 
 /* ---- the record ------------------------------------------------------------------------------ */
 

@@ -1,20 +1,17 @@
 /* What only a file can suffer: kill -9, damage, a full disk, two owners, an old or foreign file. */
 #include "base/buf.h"
+#include "base/test.h"
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <sqlite3.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h> /* wants the two above */
 
 struct fixture {
 	char dir[64], path[96];

@@ -1,13 +1,10 @@
 /* Each case runs against every engine: they promise the same. */
 #include "base/buf.h"
+#include "base/test.h"
 #include "store/store_internal.h"
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#include <cmocka.h> /* wants the two above */
 
 #define STR_(s) str_c(s)
 

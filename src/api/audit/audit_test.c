@@ -1,14 +1,10 @@
 /* Which rule of an audit policy decides. */
 #include "api/audit/audit.h"
 #include "base/file.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "base/test.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-
-#include <cmocka.h>
 
 static const char policy_text[] =
 	"apiVersion: audit.k8s.io/v1\n"
