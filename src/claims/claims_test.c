@@ -1,18 +1,7 @@
 /* Which volume a claim gets: a table. */
-#include "base/test.h"
 #include "claims/claims.h"
+#include "doc/doc_fixture.h"
 #include <stdio.h>
-
-static struct doc *parse(const char *yaml)
-{
-	struct doc *d;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse_yaml(str_c(yaml), NULL, NULL, &d, &e) < 0)
-		fail_msg("%s: %s", yaml, e.message);
-	return d;
-}
 
 static struct doc *volume(const char *name, const char *size, const char *more)
 {
@@ -21,7 +10,7 @@ static struct doc *volume(const char *name, const char *size, const char *more)
 					 "accessModes: [ReadWriteOnce, ReadOnlyMany]%s}}",
 		name, name, size, more);
 
-	return parse(text);
+	return yaml_doc(text);
 }
 
 #define PVS 9
@@ -78,7 +67,7 @@ static void the_smallest_that_fits(void **state)
 						 "{requests: {storage: %s}}%s}}",
 			cases[i].name, cases[i].size, cases[i].more);
 		auto_free char *host = xasprintf("{host: %s}", cases[i].node ? cases[i].node : "any");
-		auto_(doc_unref) struct doc *claim = parse(text), *labels = parse(host);
+		auto_(doc_unref) struct doc *claim = yaml_doc(text), *labels = yaml_doc(host);
 		struct claim_search s = { .volumes = all,
 			.n = PVS,
 			.any = cases[i].any,
@@ -96,8 +85,8 @@ static void the_smallest_that_fits(void **state)
 
 static void why_not(void **state)
 {
-	auto_(doc_unref) struct doc *claim = parse("{spec: {storageClassName: fast, accessModes: [ReadWriteOnce], "
-						   "resources: {requests: {storage: 1Gi}}}}");
+	auto_(doc_unref) struct doc *claim = yaml_doc("{spec: {storageClassName: fast, accessModes: [ReadWriteOnce], "
+						      "resources: {requests: {storage: 1Gi}}}}");
 	static const struct {
 		const char *volume, *why;
 	} table[] = {
@@ -114,7 +103,7 @@ static void why_not(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-		auto_(doc_unref) struct doc *v = parse(table[i].volume);
+		auto_(doc_unref) struct doc *v = yaml_doc(table[i].volume);
 		assert_string_equal(volume_misfit(v, claim), table[i].why);
 	}
 }

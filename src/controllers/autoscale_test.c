@@ -1,17 +1,6 @@
 /* The thinking of the autoscaler, row by row. */
-#include "base/test.h"
 #include "controllers/autoscale.h"
-
-static struct doc *yaml(const char *text)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse_yaml(str_c(text), NULL, NULL, &d, &e) < 0)
-		fail_msg("%s in %s", e.message, text);
-	return d;
-}
+#include "doc/doc_fixture.h"
 
 #define M(usage)                         \
 	{                                \
@@ -117,7 +106,7 @@ static void who_is_measured(void **state)
 	(void)state;
 	assert_true(wall_parse(STR("2025-01-01T10:20:00Z"), &now));
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		auto_(doc_unref) struct doc *pod = yaml(rows[i].pod);
+		auto_(doc_unref) struct doc *pod = yaml_doc(rows[i].pod);
 		struct sample s = { rows[i].there, now.ns - INT64_C(10000000000), INT64_C(10000000000) };
 
 		if (autoscale_use(pod, rows[i].cpu, s, now) != rows[i].use)
@@ -133,7 +122,7 @@ struct step {
 
 static void play(const char *behavior, int64_t least, int64_t most, const struct step *steps)
 {
-	auto_(doc_unref) struct doc *d = behavior ? yaml(behavior) : NULL;
+	auto_(doc_unref) struct doc *d = behavior ? yaml_doc(behavior) : NULL;
 	struct limits l = { d ? doc_root(d) : VAL_NONE, least, most };
 	struct history *h = xcalloc(1, sizeof(*h));
 

@@ -1,17 +1,6 @@
 /* The thinking of the Job controller, row by row. */
-#include "base/test.h"
 #include "controllers/job.h"
-
-static struct doc *yaml(const char *text)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse_yaml(str_c(text), NULL, NULL, &d, &e) < 0)
-		fail_msg("%s in %s", e.message, text);
-	return d;
-}
+#include "doc/doc_fixture.h"
 
 static void index_sets_are_written_as_they_are_read(void **state)
 {
@@ -60,7 +49,7 @@ static void what_becomes_of_a_pod(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		auto_(doc_unref) struct doc *pod = yaml(rows[i].pod);
+		auto_(doc_unref) struct doc *pod = yaml_doc(rows[i].pod);
 
 		assert_int_equal(job_pod_fate(pod, rows[i].count_terminating), rows[i].fate);
 	}
@@ -94,9 +83,9 @@ static void the_first_rule_that_holds_decides(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(doc_unref) struct doc *job =
-			yaml(arena_printf(a, "{spec: {podFailurePolicy: {rules: %s}}}", rows[i].rules));
+			yaml_doc(arena_printf(a, "{spec: {podFailurePolicy: {rules: %s}}}", rows[i].rules));
 		auto_(doc_unref) struct doc *pod =
-			yaml(arena_printf(a, "{metadata: {name: p, namespace: n}, status: %s}", rows[i].pod));
+			yaml_doc(arena_printf(a, "{metadata: {name: p, namespace: n}, status: %s}", rows[i].pod));
 		const char *message = NULL;
 
 		assert_int_equal(job_policy(a, job, pod, &message), rows[i].policy);
@@ -121,7 +110,7 @@ static void success_rules(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(doc_unref) struct doc *job =
-			yaml(arena_printf(a, "{spec: {successPolicy: {rules: %s}}}", rows[i].rules));
+			yaml_doc(arena_printf(a, "{spec: {successPolicy: {rules: %s}}}", rows[i].rules));
 		struct index_set done = index_set_new(a, 5);
 
 		index_set_read(&done, str_c(rows[i].completed));

@@ -1,17 +1,5 @@
 /* Documents: parsing, reading, the slot of the revision. */
-#include "base/test.h"
-#include "doc/doc.h"
-
-static struct doc *parse(const char *json)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse(str_c(json), &d, &e) < 0)
-		fail_msg("%s: %s", json, e.message);
-	return d;
-}
+#include "doc/doc_fixture.h"
 
 static void assert_str(struct str s, const char *want)
 {
@@ -22,9 +10,9 @@ static void assert_str(struct str s, const char *want)
 static void reads_by_path(void **state)
 {
 	auto_(doc_unref) struct doc *d =
-		parse(" { \"metadata\" : { \"name\" : \"web\", \"labels\":{\"a.b/c\":\"x\"} },\n"
-		      "\"spec\": {\"replicas\": 3, \"paused\":true, \"ratio\":0.5,"
-		      "\"list\":[1,[2,3],{\"name\":\"q\"}], \"none\":null}}");
+		json_doc(" { \"metadata\" : { \"name\" : \"web\", \"labels\":{\"a.b/c\":\"x\"} },\n"
+			 "\"spec\": {\"replicas\": 3, \"paused\":true, \"ratio\":0.5,"
+			 "\"list\":[1,[2,3],{\"name\":\"q\"}], \"none\":null}}");
 
 	assert_str(doc_text(d),
 		"{\"metadata\":{\"name\":\"web\",\"labels\":{\"a.b/c\":\"x\"}},\"spec\":{\"replicas\":3,"
@@ -48,7 +36,7 @@ static void reads_by_path(void **state)
 
 static void iterates(void **state)
 {
-	auto_(doc_unref) struct doc *d = parse("{\"a\":{\"x\":[1,2]},\"b\\n\":[],\"c\":\"v\"}");
+	auto_(doc_unref) struct doc *d = json_doc("{\"a\":{\"x\":[1,2]},\"b\\n\":[],\"c\":\"v\"}");
 	static const char *const keys[] = { "a", "b\n", "c" };
 	size_t n = 0;
 
@@ -66,8 +54,8 @@ static void iterates(void **state)
 
 static void decodes_strings_and_spells_them_one_way(void **state)
 {
-	auto_(doc_unref) struct doc *d =
-		parse("[\"\\u003ca\\/b\\u003e\",\"l1\\nl2\\u0001\",\"\\ud83d\\ude00\",\"\\ud83dx\",\"\\u0000\",\"é\"]");
+	auto_(doc_unref) struct doc *d = json_doc(
+		"[\"\\u003ca\\/b\\u003e\",\"l1\\nl2\\u0001\",\"\\ud83d\\ude00\",\"\\ud83dx\",\"\\u0000\",\"é\"]");
 
 	assert_str(val_str(val_at(doc_root(d), 0)), "<a/b>");
 	assert_str(val_str(val_at(doc_root(d), 1)), "l1\nl2\x01");
@@ -80,7 +68,7 @@ static void decodes_strings_and_spells_them_one_way(void **state)
 
 static void keeps_numbers(void **state)
 {
-	auto_(doc_unref) struct doc *d = parse(
+	auto_(doc_unref) struct doc *d = json_doc(
 		"[9223372036854775807,-9223372036854775808,9223372036854775808,18446744073709551615,1.0,1e3,-0,1.50]");
 	struct val r = doc_root(d);
 
@@ -199,7 +187,7 @@ static void compares(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		auto_(doc_unref) struct doc *a = parse(cases[i].a), *b = parse(cases[i].b);
+		auto_(doc_unref) struct doc *a = json_doc(cases[i].a), *b = json_doc(cases[i].b);
 
 		assert_int_equal(val_equal(doc_root(a), doc_root(b)), cases[i].equal);
 		assert_int_equal(val_equal(doc_root(b), doc_root(a)), cases[i].equal);
@@ -218,7 +206,7 @@ static void compares_large_maps_in_any_order(void **state)
 	}
 	buf_add(&x, "}", 2);
 	buf_add(&y, "}", 2);
-	auto_(doc_unref) struct doc *a = parse(x.p), *b = parse(y.p);
+	auto_(doc_unref) struct doc *a = json_doc(x.p), *b = json_doc(y.p);
 
 	assert_true(val_equal(doc_root(a), doc_root(b)));
 }
@@ -234,7 +222,7 @@ static void item_text_has_no_kind(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		auto_(doc_unref) struct doc *d = parse(cases[i][0]);
+		auto_(doc_unref) struct doc *d = json_doc(cases[i][0]);
 
 		assert_str(doc_item_text(d), cases[i][1]);
 	}

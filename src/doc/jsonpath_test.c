@@ -1,24 +1,11 @@
 /* JSONPath as CustomResourceDefinitions use it. */
-#include "base/test.h"
-#include "doc/doc.h"
+#include "doc/doc_fixture.h"
 
 static const char object[] =
 	"{'spec':{'replicas':3,'a.b':'dotted','list':[10,20,30],'none':null,'name with blank':'x'},"
 	"'metadata':{'annotations':{'example.com/note':'hello'}},"
 	"'status':{'conditions':[{'type':'Synced','status':'False'},{'type':'Ready','status':'True','age':7}],"
 	"'groups':[{'of':[]},{'of':[{'n':'first'},{'n':'second'}]}]}}";
-
-static struct doc *parse(struct arena *a)
-{
-	char *json = arena_strdup(a, object);
-	struct doc *d = NULL;
-
-	for (char *p = json; *p; p++)
-		if (*p == '\'')
-			*p = '"';
-	assert_int_equal(doc_parse(str_c(json), &d, NULL), 0);
-	return d;
-}
 
 static void finds_the_first_value(void **state)
 {
@@ -51,7 +38,7 @@ static void finds_the_first_value(void **state)
 		{ ".status.groups.*.of[1].n", "\"second\"" },
 	};
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = parse(a);
+	auto_(doc_unref) struct doc *d = quoted_doc(object);
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -1,18 +1,6 @@
 /* Mutable trees: views, edits, publishing, pictures. */
-#include "base/test.h"
-#include "doc/doc.h"
+#include "doc/doc_fixture.h"
 #include <stdio.h>
-
-static struct doc *parse(const char *json)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse(str_c(json), &d, &e) < 0)
-		fail_msg("%s: %s", json, e.message);
-	return d;
-}
 
 static void assert_str(struct str s, const char *want)
 {
@@ -23,7 +11,7 @@ static void assert_str(struct str s, const char *want)
 /* Published text, and an index that agrees with a fresh parse of it. */
 static void assert_published(struct node *n, const char *want)
 {
-	auto_(doc_unref) struct doc *d = node_publish(n), *fresh = parse(want);
+	auto_(doc_unref) struct doc *d = node_publish(n), *fresh = json_doc(want);
 	auto_buf struct buf b = BUF_INIT;
 
 	assert_str(doc_text(d), want);
@@ -37,8 +25,8 @@ static void edits_a_view(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(doc_unref) struct doc *d =
-		parse("{\"metadata\":{\"name\":\"web\",\"labels\":{\"k\\\"\":\"v\\n\",\"z\":\"2\"}},"
-		      "\"spec\":{\"list\":[{\"a\":1},{\"b\":[[],{}]},\"\\t\"],\"n\":5}}");
+		json_doc("{\"metadata\":{\"name\":\"web\",\"labels\":{\"k\\\"\":\"v\\n\",\"z\":\"2\"}},"
+			 "\"spec\":{\"list\":[{\"a\":1},{\"b\":[[],{}]},\"\\t\"],\"n\":5}}");
 	struct node *n = node_from(a, doc_root(d));
 
 	d = doc_unref(d); /* the arena holds it */
@@ -63,7 +51,7 @@ static void edits_a_view(void **state)
 static void puts_api_version_and_kind_first(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = parse("{\"spec\":{},\"kind\":\"K\",\"apiVersion\":\"v1\"}");
+	auto_(doc_unref) struct doc *d = json_doc("{\"spec\":{},\"kind\":\"K\",\"apiVersion\":\"v1\"}");
 
 	assert_published(node_from(a, doc_root(d)), "{\"apiVersion\":\"v1\",\"kind\":\"K\",\"spec\":{}}");
 	assert_published(node_pack(a, "{x:1, kind:'K'}"), "{\"kind\":\"K\",\"x\":1}");
@@ -120,8 +108,8 @@ static void small_and_large_documents_read_the_same(void **state)
 	enum { N = 70000 };
 	auto_free char *pad = xmalloc(N);
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *small = parse("{\"metadata\":{\"name\":\"a\"},\"q\\\"k\":\"b\\nc\","
-						   "\"list\":[1,[],{\"x\":[true]},7],\"after\":{\"k\":\"v\"}}");
+	auto_(doc_unref) struct doc *small = json_doc("{\"metadata\":{\"name\":\"a\"},\"q\\\"k\":\"b\\nc\","
+						      "\"list\":[1,[],{\"x\":[true]},7],\"after\":{\"k\":\"v\"}}");
 	struct node *zeros = node_list(a), *with[4];
 
 	for (int i = 0; i < N / 2; i++)
@@ -168,7 +156,7 @@ static void makes_metadata_when_missing(void **state)
 static void paints_pictures(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = parse("{\"q\":[1]}");
+	auto_(doc_unref) struct doc *d = json_doc("{\"q\":[1]}");
 
 	assert_published(
 		node_pack(a,

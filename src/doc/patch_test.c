@@ -1,21 +1,9 @@
 /* The three patches. Strategic results are those that kubectl gives for the same input. */
-#include "base/test.h"
-#include "doc/doc.h"
-
-static struct doc *parse(const char *json)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse(str_c(json), &d, &e) < 0)
-		fail_msg("%s: %s", json, e.message);
-	return d;
-}
+#include "doc/doc_fixture.h"
 
 static void check(struct node *n, const char *patch, const char *want)
 {
-	auto_(doc_unref) struct doc *d = node_publish(n), *w = parse(want);
+	auto_(doc_unref) struct doc *d = node_publish(n), *w = json_doc(want);
 
 	if (!val_equal(doc_root(d), doc_root(w)))
 		fail_msg("%s gives\n%.*s, want\n%s", patch, STR_ARG(doc_text(d)), want);
@@ -67,7 +55,7 @@ static void json_patches(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(arena_free) struct arena *a = arena_new();
-		auto_(doc_unref) struct doc *d = parse(rows[i].target), *p = parse(rows[i].patch);
+		auto_(doc_unref) struct doc *d = json_doc(rows[i].target), *p = json_doc(rows[i].patch);
 		struct node *n = node_from(a, doc_root(d));
 		struct err e;
 		int r;
@@ -84,7 +72,7 @@ static void json_patches(void **state)
 static void json_patch_cannot_nest_without_end(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *p = parse("[{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/a/a\"}]");
+	auto_(doc_unref) struct doc *p = json_doc("[{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/a/a\"}]");
 	struct node *n = node_pack(a, "{a:{}}");
 	struct err e;
 	int r = 0, steps = 0;
@@ -109,7 +97,7 @@ static void json_patch_counts_its_work(void **state)
 	for (int i = 0; i < 9000; i++)
 		buf_printf(&b, "%c{\"op\":\"add\",\"path\":\"/l/0\",\"value\":1}", i ? ',' : '[');
 	buf_add(&b, "]", 2);
-	p = parse(b.p);
+	p = json_doc(b.p);
 	assert_int_equal(patch_json(a, &n, doc_root(p), 64, &e), -ERR_TOO_LARGE);
 }
 
@@ -132,7 +120,7 @@ static void merge_patches(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(arena_free) struct arena *a = arena_new();
-		auto_(doc_unref) struct doc *d = parse(rows[i].target), *p = parse(rows[i].patch);
+		auto_(doc_unref) struct doc *d = json_doc(rows[i].target), *p = json_doc(rows[i].patch);
 		struct node *n = node_from(a, doc_root(d));
 
 		patch_merge(a, &n, doc_root(p));
@@ -238,7 +226,7 @@ static void strategic_patches(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(arena_free) struct arena *a = arena_new();
-		auto_(doc_unref) struct doc *d = parse(TARGET), *p = parse(rows[i].patch);
+		auto_(doc_unref) struct doc *d = json_doc(TARGET), *p = json_doc(rows[i].patch);
 		struct node *n = node_from(a, doc_root(d));
 		struct err e;
 
@@ -277,7 +265,7 @@ static void strategic_order(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(arena_free) struct arena *a = arena_new();
-		auto_(doc_unref) struct doc *d = parse(TARGET), *p = parse(rows[i][0]);
+		auto_(doc_unref) struct doc *d = json_doc(TARGET), *p = json_doc(rows[i][0]);
 		auto_buf struct buf names = BUF_INIT;
 		struct node *n = node_from(a, doc_get(d, "s"));
 		struct err e;

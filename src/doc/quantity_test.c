@@ -1,6 +1,5 @@
 /* Quantities and the small rules. */
-#include "base/test.h"
-#include "doc/doc.h"
+#include "doc/doc_fixture.h"
 
 static void canonical_text(void **state)
 {
@@ -68,17 +67,9 @@ static void computes(void **state)
 	assert_int_equal(quantity_whole(q("1Ki")), 1024);
 }
 
-static struct doc *parse(const char *json)
-{
-	struct doc *d = NULL;
-
-	assert_int_equal(doc_parse(str_c(json), &d, NULL), 0);
-	return d;
-}
-
 static void reads_numbers_and_percents(void **state)
 {
-	auto_(doc_unref) struct doc *d = parse("[2,\"25%\",\"x%\",\"3\",0.5,1e3,\"-10%\"]");
+	auto_(doc_unref) struct doc *d = json_doc("[2,\"25%\",\"x%\",\"3\",0.5,1e3,\"-10%\"]");
 	struct val l = doc_root(d);
 	struct quantity r;
 	int64_t i = 0;

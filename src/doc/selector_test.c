@@ -1,14 +1,5 @@
 /* Label and field selectors. */
-#include "base/test.h"
-#include "doc/doc.h"
-
-static struct doc *parse(const char *json)
-{
-	struct doc *d = NULL;
-
-	assert_int_equal(doc_parse(str_c(json), &d, NULL), 0);
-	return d;
-}
+#include "doc/doc_fixture.h"
 
 static void matches_text(void **state)
 {
@@ -52,7 +43,7 @@ static void matches_text(void **state)
 		{ "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL, false },
 	};
 	auto_(doc_unref) struct doc *labels =
-		parse("{\"a\":\"b\",\"c\":\"d\",\"e\":\"\",\"n\":\"5\",\"x.io/y\":\"1\"}");
+		json_doc("{\"a\":\"b\",\"c\":\"d\",\"e\":\"\",\"n\":\"5\",\"x.io/y\":\"1\"}");
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_(arena_free) struct arena *a = arena_new();
@@ -99,13 +90,13 @@ static void matches_objects(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(doc_unref) struct doc *d =
-		parse("{\"empty\":{},\"null\":null,\"s\":{\"matchLabels\":{\"a\":\"b\"},\"matchExpressions\":["
-		      "{\"key\":\"c\",\"operator\":\"In\",\"values\":[\"z\",\"d\"]},{\"key\":\"q\",\"operator\":"
-		      "\"DoesNotExist\"}]},"
-		      "\"bad\":{\"matchExpressions\":[{\"key\":\"c\",\"operator\":\"Has\"}]},"
-		      "\"bad2\":{\"matchExpressions\":[{\"key\":\"c\",\"operator\":\"In\",\"values\":[]}]},\"map\":{"
-		      "\"a\":\"b\"},"
-		      "\"labels\":{\"a\":\"b\",\"c\":\"d\"}}");
+		json_doc("{\"empty\":{},\"null\":null,\"s\":{\"matchLabels\":{\"a\":\"b\"},\"matchExpressions\":["
+			 "{\"key\":\"c\",\"operator\":\"In\",\"values\":[\"z\",\"d\"]},{\"key\":\"q\",\"operator\":"
+			 "\"DoesNotExist\"}]},"
+			 "\"bad\":{\"matchExpressions\":[{\"key\":\"c\",\"operator\":\"Has\"}]},"
+			 "\"bad2\":{\"matchExpressions\":[{\"key\":\"c\",\"operator\":\"In\",\"values\":[]}]},\"map\":{"
+			 "\"a\":\"b\"},"
+			 "\"labels\":{\"a\":\"b\",\"c\":\"d\"}}");
 	struct val labels = doc_get(d, "labels");
 	const struct selector *s;
 	struct err e;

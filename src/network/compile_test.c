@@ -1,5 +1,5 @@
 /* Services in, elements out: each row is a service, its slices and the lines that must come. */
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 #include "network/compile.h"
 #include <stdio.h>
 
@@ -26,18 +26,8 @@ static struct str lines_of(struct arena *a, const struct compiled *c)
 
 static struct val parsed(struct arena *a, const char *json)
 {
-	struct doc *d = NULL;
-	struct err e;
-	char *text = arena_strdup(a, json);
+	struct doc *d = quoted_doc(json);
 
-	/* Tests are easier to read with ' for ". */
-	for (char *p = text; *p; p++) {
-		if (*p == '\'')
-			*p = '"';
-	}
-	err_init(&e);
-	if (doc_parse(str_c(text), &d, &e) < 0)
-		fail_msg("%s in %s", e.message, text);
 	doc_hold(a, d);
 	return doc_root(d);
 }

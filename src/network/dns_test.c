@@ -1,5 +1,5 @@
 /* Questions in, answers out: one cluster, one row per question. */
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 #include "network/answer.h"
 #include "network/dns.h"
 #include "network/silent.h"
@@ -91,20 +91,6 @@ static const struct row {
 
 static struct dns_zone zone;
 
-static struct doc *parse(const char *text)
-{
-	auto_free char *json = xstrdup(text);
-	struct doc *d = NULL;
-	struct err e;
-
-	for (char *p = json; *p; p++)
-		*p = *p == '\'' ? '"' : *p;
-	err_init(&e);
-	if (doc_parse(str_c(json), &d, &e) < 0)
-		fail_msg("%s in %s", e.message, json);
-	return d;
-}
-
 static int set_up(void **state)
 {
 	zone.services = services_new();
@@ -113,11 +99,11 @@ static int set_up(void **state)
 	cidr_parse(STR("10.1.0.0/16"), &zone.nets[1]);
 	ip_parse(STR("10.96.0.10"), &zone.server[0]);
 	for (size_t i = 0; i < ARRAY_LEN(services); i++) {
-		auto_(doc_unref) struct doc *d = parse(services[i]);
+		auto_(doc_unref) struct doc *d = quoted_doc(services[i]);
 		services_put(zone.services, NULL, d);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(slices); i++) {
-		auto_(doc_unref) struct doc *d = parse(slices[i]);
+		auto_(doc_unref) struct doc *d = quoted_doc(slices[i]);
 		services_put_slice(zone.services, NULL, d);
 	}
 	return 0;
@@ -233,7 +219,7 @@ static void cuts_what_does_not_fit(void **state)
 {
 	auto_buf struct buf json = BUF_INIT, udp = BUF_INIT, tcp = BUF_INIT;
 	auto_(doc_unref) struct doc *s =
-		parse("{'metadata':{'name':'big','namespace':'prod'},'spec':{'clusterIP':'None'}}");
+		quoted_doc("{'metadata':{'name':'big','namespace':'prod'},'spec':{'clusterIP':'None'}}");
 
 	buf_c(&json,
 		"{'metadata':{'name':'big-1','namespace':'prod','labels':{'kubernetes.io/service-name':'big'}},'addressType':'IPv4','endpoints':[");
@@ -241,7 +227,7 @@ static void cuts_what_does_not_fit(void **state)
 		buf_printf(&json, "%s{'addresses':['10.1.1.%d']}", i ? "," : "", i);
 	buf_c(&json, "]}");
 	buf_byte(&json, 0);
-	auto_(doc_unref) struct doc *slice = parse(json.p);
+	auto_(doc_unref) struct doc *slice = quoted_doc(json.p);
 	services_put(zone.services, NULL, s);
 	services_put_slice(zone.services, NULL, slice);
 	ask(&udp, "big.prod.svc.cluster.local.", KNOT_RRTYPE_A, false, NULL, 0);

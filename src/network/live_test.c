@@ -41,13 +41,9 @@ struct client_stream {
 
 static void say(const char *resource, int type, const char *json)
 {
-	char *text = xstrdup(json);
-
-	for (char *p = text; *p; p++)
-		*p = *p == '\'' ? '"' : *p;
-	auto_(doc_unref) struct doc *plain = parse(text);
+	auto_(doc_unref) struct doc *plain = quoted_doc(json);
 	auto_(arena_free) struct arena *a = arena_new();
-	free(text);
+
 	task_lock(&api.lock);
 	struct doc *d = node_publish_versioned(node_from(a, doc_root(plain)));
 	doc_stamp(d, ++api.n);
@@ -503,7 +499,7 @@ static void holds_before_the_first_packet(void **state)
 	const char *ips[] = { d->ip };
 	pid_t pids[] = { d->servers[0], d->servers[1], d->holder };
 	auto_(doc_unref) struct doc *doc =
-		parse("{\"metadata\":{\"name\":\"d\",\"namespace\":\"default\",\"uid\":\"d\"},\"spec\":{}}");
+		json_doc("{\"metadata\":{\"name\":\"d\",\"namespace\":\"default\",\"uid\":\"d\"},\"spec\":{}}");
 
 	assert_true(network_policies_wait(net, doc, ips, 1, 2000));
 	assert_string_equal(ask(ns_a, d->ip, 8080), "pod-d 10.77.0.2");

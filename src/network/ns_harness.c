@@ -240,17 +240,6 @@ const char *config_text(const char *version, const char *type)
 	return text;
 }
 
-struct doc *parse(const char *json)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse(str_c(json), &d, &e) < 0)
-		fail_msg("%s in %s", e.message, json);
-	return d;
-}
-
 struct pod *new_pod(void)
 {
 	struct pod *p = &pods[n_pods];
@@ -262,7 +251,7 @@ struct pod *new_pod(void)
 	char *out = cni("ADD", p->id, p->netns, config_text("1.0.0", "kogge"), &status);
 	if (status)
 		fail_msg("%s", out);
-	auto_(doc_unref) struct doc *d = parse(out);
+	auto_(doc_unref) struct doc *d = json_doc(out);
 	struct str head;
 	str_cut(val_str(val_get(val_at(doc_get(d, "ips"), 0), "address")), '/', &head);
 	snprintf(p->ip, sizeof(p->ip), "%.*s", STR_ARG(head));

@@ -4,7 +4,7 @@
  *
  * Every server answers "NAME CLIENT-ADDRESS". */
 #pragma once
-#include "doc/doc.h"
+#include "doc/doc_fixture.h"
 #include "network/addr.h"
 #include <sys/types.h>
 
@@ -36,5 +36,4 @@ const char *ask_udp(int netns, const char *ip, int port);
 /* One CNI call as containerd makes it; its stdout. */
 char *cni(const char *command, const char *id, const char *netns, const char *config, int *ret_status);
 const char *config_text(const char *version, const char *type);
-struct doc *parse(const char *json);
 struct pod *new_pod(void); /* with servers on TCP 8080 and UDP 5353 */

@@ -105,7 +105,7 @@ static void answers_as_the_specification_says(void **state)
 	char netns[64];
 
 	snprintf(netns, sizeof(netns), "/proc/%d/ns/net", holder);
-	d = parse(cni("ADD", "c1", netns, config_text("0.4.0", "kogge"), &status));
+	d = json_doc(cni("ADD", "c1", netns, config_text("0.4.0", "kogge"), &status));
 	assert_int_equal(status, 0);
 	assert_true(val_is(doc_get(d, "cniVersion"), "0.4.0"));
 	assert_true(val_is(val_get(val_at(doc_get(d, "ips"), 0), "version"), "4"));
@@ -123,26 +123,26 @@ static void answers_as_the_specification_says(void **state)
 	cni("DEL", "c1", "", config_text("0.4.0", "kogge"), &status);
 	assert_int_equal(status, 0);
 	/* Errors. */
-	d = parse(cni("ADD", "c2", "/nowhere", config_text("1.0.0", "kogge"), &status));
+	d = json_doc(cni("ADD", "c2", "/nowhere", config_text("1.0.0", "kogge"), &status));
 	assert_int_equal(status, 1);
 	assert_int_equal(doc_int(d, "code", 0), 3);
 	doc_unref(d);
-	d = parse(cni("ADD", "c2", a->netns, config_text("9.0.0", "kogge"), &status));
+	d = json_doc(cni("ADD", "c2", a->netns, config_text("9.0.0", "kogge"), &status));
 	assert_int_equal(doc_int(d, "code", 0), 1);
 	doc_unref(d);
-	d = parse(cni("ADD", "c2", a->netns, "{", &status));
+	d = json_doc(cni("ADD", "c2", a->netns, "{", &status));
 	assert_int_equal(doc_int(d, "code", 0), 6);
 	doc_unref(d);
-	d = parse(cni("ADD", "../c2", a->netns, config_text("1.0.0", "kogge"), &status));
+	d = json_doc(cni("ADD", "../c2", a->netns, config_text("1.0.0", "kogge"), &status));
 	assert_int_equal(doc_int(d, "code", 0), 4);
 	doc_unref(d);
-	d = parse(cni("CHECK", "c2", a->netns, config_text("1.0.0", "kogge"), &status));
+	d = json_doc(cni("CHECK", "c2", a->netns, config_text("1.0.0", "kogge"), &status));
 	assert_int_equal(status, 1);
 	doc_unref(d);
-	d = parse(cni("VERSION", "", "", "", &status));
+	d = json_doc(cni("VERSION", "", "", "", &status));
 	assert_true(val_len(doc_get(d, "supportedVersions")) > 3);
 	doc_unref(d);
-	d = parse(cni("ADD", "lo", a->netns, config_text("1.0.0", "loopback"), &status));
+	d = json_doc(cni("ADD", "lo", a->netns, config_text("1.0.0", "loopback"), &status));
 	assert_int_equal(status, 0);
 	doc_unref(d);
 	cni("DEL", "lo", a->netns, config_text("1.0.0", "loopback"), &status);
@@ -222,7 +222,7 @@ static void uses_every_address_once(void **state)
 	snprintf(netns, sizeof(netns), "/proc/%d/ns/net", more);
 	cni("ADD", "u10", netns, config_text("1.0.0", "kogge"), &status);
 	assert_int_equal(status, 0);
-	struct doc *d = parse(cni("ADD", "u11", a->netns, config_text("1.0.0", "kogge"), &code));
+	struct doc *d = json_doc(cni("ADD", "u11", a->netns, config_text("1.0.0", "kogge"), &code));
 	assert_int_equal(code, 1);
 	assert_int_equal(doc_int(d, "code", 0), 11);
 	doc_unref(d);
@@ -260,14 +260,8 @@ static void put_service(const char *owner, const char *service, const char *endp
 	char *json = arena_printf(arena,
 		"{'addressType':'IPv4','ports':[{'name':'t','port':8080,'protocol':'TCP'},{'name':'u','port':5353,'protocol':'UDP'}],'endpoints':[%s]}",
 		endpoints);
-	char *text = arena_strdup(arena, service);
+	auto_(doc_unref) struct doc *s = quoted_doc(service), *sl = quoted_doc(json);
 	struct compiled c;
-
-	for (char *p = json; *p; p++)
-		*p = *p == '\'' ? '"' : *p;
-	for (char *p = text; *p; p++)
-		*p = *p == '\'' ? '"' : *p;
-	auto_(doc_unref) struct doc *s = parse(text), *sl = parse(json);
 	struct val slice = doc_root(sl);
 	compile_service(arena, &this_node, doc_root(s), &slice, 1, NULL, &c);
 	nft_need_picks(nft, c.picks, c.n_picks);
@@ -452,7 +446,7 @@ static void remembers_clients(void **state)
 static void serves_host_ports(void **state)
 {
 	auto_(arena_free) struct arena *arena = arena_new();
-	auto_(doc_unref) struct doc *d = parse(
+	auto_(doc_unref) struct doc *d = json_doc(
 		"{\"spec\":{\"containers\":[{\"ports\":[{\"containerPort\":8080,\"hostPort\":8000},{\"containerPort\":8080,\"hostPort\":8001,"
 		"\"hostIP\":\"127.0.0.1\"}]}]},\"status\":{\"podIPs\":[{\"ip\":\"10.77.0.3\"}]}}");
 	struct compiled c;

@@ -1,25 +1,10 @@
-#include "base/test.h"
-#include "doc/doc.h"
+#include "doc/doc_fixture.h"
 #include "network/policy.h"
 #include <stdio.h>
 
-static struct doc *parse(struct arena *a, const char *text)
-{
-	char *json = arena_strdup(a, text);
-	struct doc *d;
-	struct err e;
-
-	err_init(&e);
-	for (char *p = json; *p; p++)
-		*p = *p == '\'' ? '"' : *p;
-	if (doc_parse(str_c(json), &d, &e) < 0)
-		fail_msg("%s: %s", json, e.message);
-	return d;
-}
-
 static struct val value(struct arena *a, const char *text)
 {
-	struct doc *d = parse(a, text);
+	struct doc *d = quoted_doc(text);
 
 	doc_hold(a, d);
 	return doc_root(d);
@@ -27,7 +12,7 @@ static struct val value(struct arena *a, const char *text)
 
 static void set(struct policies *p, struct arena *a, const char *one, const char *two)
 {
-	struct doc *list[2] = { parse(a, one), two ? parse(a, two) : NULL };
+	struct doc *list[2] = { quoted_doc(one), two ? quoted_doc(two) : NULL };
 
 	policies_set(p, list, two ? 2 : 1);
 	doc_unref(list[0]);

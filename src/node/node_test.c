@@ -1,4 +1,4 @@
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 
 #include "node/node_internal.h"
 #include "node/tar.h"
@@ -6,17 +6,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static struct doc *parse(const char *json)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse(str_c(json), &d, &e) < 0)
-		fail_msg("%s: %s", json, e.message);
-	return d;
-}
 
 /* ---- environment ----------------------------------------------------------------------------- */
 
@@ -27,25 +16,29 @@ static int fake_object(void *arg, struct gvr r, struct str ns, struct str name, 
 	if (str_is(name, "missing"))
 		return err_set(e, ERR_NOT_FOUND, "not found");
 	if (gvr_eq(r, res_secrets))
-		*ret = parse("{\"kind\":\"Secret\",\"data\":{\"password\":\"aHVzaA==\"}}");
+		*ret = json_doc("{\"kind\":\"Secret\",\"data\":{\"password\":\"aHVzaA==\"}}");
 	else
-		*ret = parse("{\"kind\":\"ConfigMap\",\"data\":{\"color\":\"blue\",\"size\":\"9\"}}");
+		*ret = json_doc("{\"kind\":\"ConfigMap\",\"data\":{\"color\":\"blue\",\"size\":\"9\"}}");
 	return 0;
 }
 
 static int env_of(struct arena *a, const char *container, struct env *env, struct err *e)
 {
 	static const char *const ips[] = { "10.0.0.7", "fd00::7" };
-	struct doc *pod = parse(
+	struct doc *pod = json_doc(
 		"{\"kind\":\"Pod\",\"metadata\":{\"name\":\"web\",\"namespace\":\"shop\",\"uid\":\"u-1\",\"labels\":{\"app\":\"w\\\"x\"}},"
 		"\"spec\":{\"nodeName\":\"n1\",\"containers\":[{\"name\":\"c\",\"resources\":{\"limits\":{\"memory\":\"64Mi\",\"cpu\":\"1500m\"}}}]}}");
-	struct doc *c = parse(container);
+	struct doc *c = json_doc(container);
 	struct doc *services[] = {
-		parse("{\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0.1\",\"ports\":[{\"name\":\"https\","
-		      "\"port\":443,\"protocol\":\"TCP\"}]}}"),
-		parse("{\"metadata\":{\"name\":\"my-db\",\"namespace\":\"shop\"},\"spec\":{\"clusterIP\":\"10.96.0.9\",\"ports\":[{\"port\":5432}]}}"),
-		parse("{\"metadata\":{\"name\":\"headless\",\"namespace\":\"shop\"},\"spec\":{\"clusterIP\":\"None\",\"ports\":[{\"port\":1}]}}"),
-		parse("{\"metadata\":{\"name\":\"other\",\"namespace\":\"else\"},\"spec\":{\"clusterIP\":\"10.96.0.8\",\"ports\":[{\"port\":1}]}}"),
+		json_doc(
+			"{\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0.1\",\"ports\":[{\"name\":\"https\","
+			"\"port\":443,\"protocol\":\"TCP\"}]}}"),
+		json_doc(
+			"{\"metadata\":{\"name\":\"my-db\",\"namespace\":\"shop\"},\"spec\":{\"clusterIP\":\"10.96.0.9\",\"ports\":[{\"port\":5432}]}}"),
+		json_doc(
+			"{\"metadata\":{\"name\":\"headless\",\"namespace\":\"shop\"},\"spec\":{\"clusterIP\":\"None\",\"ports\":[{\"port\":1}]}}"),
+		json_doc(
+			"{\"metadata\":{\"name\":\"other\",\"namespace\":\"else\"},\"spec\":{\"clusterIP\":\"10.96.0.8\",\"ports\":[{\"port\":1}]}}"),
 	};
 	struct env_ctx x = { .a = a,
 		.pod = pod,
@@ -237,7 +230,7 @@ static void knows_the_classes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		auto_(doc_unref) struct doc *d = parse(rows[i].spec);
+		auto_(doc_unref) struct doc *d = json_doc(rows[i].spec);
 		assert_string_equal(pod_qos(doc_root(d)), rows[i].qos);
 	}
 	assert_int_equal(resources_cpu_shares(0), 2);
@@ -288,7 +281,7 @@ static void admits_only_what_it_can_honour(void **state)
 			NULL },
 		{ "{\"containers\":[{\"name\":\"c\",\"volumeDevices\":[{\"name\":\"v\"}]}]}", NULL, "volumeDevices" },
 	};
-	auto_(doc_unref) struct doc *there = parse(
+	auto_(doc_unref) struct doc *there = json_doc(
 		"{\"metadata\":{\"uid\":\"u\"},\"spec\":{\"containers\":[{\"ports\":[{\"hostPort\":81,\"protocol\":\"TCP\"}]}]}}");
 	struct pod other = { .doc = there, .admitted = true };
 	struct node_agent n = { 0 };
@@ -299,7 +292,7 @@ static void admits_only_what_it_can_honour(void **state)
 	map_put(n.pods, STR("u"), &other);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		auto_free char *json = xasprintf("{\"kind\":\"Pod\",\"spec\":%s}", rows[i].spec), *why = NULL;
-		auto_(doc_unref) struct doc *d = parse(json);
+		auto_(doc_unref) struct doc *d = json_doc(json);
 		const char *reason = NULL;
 		bool ok = pod_admit(&n, d, &reason, &why);
 		assert_int_equal(ok, rows[i].why == NULL);
@@ -311,9 +304,9 @@ static void admits_only_what_it_can_honour(void **state)
 			assert_string_equal(reason, rows[i].reason);
 	}
 	n.short_of_memory = true;
-	auto_(doc_unref) struct doc *greedy = parse("{\"spec\":{\"containers\":[{\"name\":\"c\"}]}}");
+	auto_(doc_unref) struct doc *greedy = json_doc("{\"spec\":{\"containers\":[{\"name\":\"c\"}]}}");
 	auto_(doc_unref) struct doc *modest =
-		parse("{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"memory\":\"1Mi\"}}}]}}");
+		json_doc("{\"spec\":{\"containers\":[{\"resources\":{\"requests\":{\"memory\":\"1Mi\"}}}]}}");
 	auto_free char *why = NULL;
 	const char *reason = NULL;
 	assert_false(pod_admit(&n, greedy, &reason, &why));
@@ -451,21 +444,11 @@ static void names_what_helps_when_a_pull_fails(void **state)
 	}
 }
 
-static struct doc *yaml(const char *text)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	assert_int_equal(doc_parse_yaml(str_c(text), NULL, NULL, &d, &e), 0);
-	return d;
-}
-
 static void tells_containerd_of_mirrors(void **state)
 {
 	auto_(doc_unref) struct doc *d =
-		yaml("mirrors: {docker.io: {endpoint: [\"http://m.example:5000\", \"https://n.example/v2/hub\"]}}\n"
-		     "configs: {n.example: {tls: {ca_file: /ca.pem, insecure_skip_verify: true}}}\n");
+		yaml_doc("mirrors: {docker.io: {endpoint: [\"http://m.example:5000\", \"https://n.example/v2/hub\"]}}\n"
+			 "configs: {n.example: {tls: {ca_file: /ca.pem, insecure_skip_verify: true}}}\n");
 	auto_buf struct buf docker = BUF_INIT, own = BUF_INIT;
 	struct err e;
 
@@ -494,7 +477,7 @@ static void refuses_registries_that_would_be_no_toml(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-		auto_(doc_unref) struct doc *d = yaml(bad[i]);
+		auto_(doc_unref) struct doc *d = yaml_doc(bad[i]);
 		struct err e;
 		err_init(&e);
 		assert_int_equal(registries_check(d, &e), -ERR_INVALID);
@@ -504,7 +487,7 @@ static void refuses_registries_that_would_be_no_toml(void **state)
 static void finds_credentials_by_server(void **state)
 {
 	/* {"auths":{"https://index.docker.io/v1/":{"auth":"YTpi"},"r.example:5000":{"username":"u","password":"p"}}} */
-	auto_(doc_unref) struct doc *secret = parse(
+	auto_(doc_unref) struct doc *secret = json_doc(
 		"{\"data\":{\".dockerconfigjson\":\"eyJhdXRocyI6eyJodHRwczovL2luZGV4LmRvY2tlci5pby92MS8iOnsiYXV0aCI6Il"
 		"lUcGkifSwici5leGFtcGxlOjUwMDAiOnsidXNlcm5hbWUiOiJ1IiwicGFzc3dvcmQiOiJwIn19fQ==\"}}");
 	auto_(arena_free) struct arena *a = arena_new();
@@ -652,7 +635,7 @@ static bool tells(const char *policy, enum container_kind kind, const char *ende
 	char *text = xasprintf("{\"spec\":{\"restartPolicy\":\"%s\"},\"status\":{\"%s\":[{\"name\":\"c\",\"state\":"
 			       "{\"terminated\":{\"exitCode\":%s}}}]}}",
 		policy, list, ended);
-	struct doc *d = parse(text), *status;
+	struct doc *d = json_doc(text), *status;
 	bool is;
 
 	status = status_build(&p, d, &goes_on);

@@ -1,21 +1,10 @@
 /* What objects use, and which quotas they count against. */
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 #include "quota/quota.h"
-
-static struct doc *parse(const char *yaml)
-{
-	struct doc *d;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse_yaml(str_c(yaml), NULL, NULL, &d, &e) < 0)
-		fail_msg("%s: %s", yaml, e.message);
-	return d;
-}
 
 static void uses(const char *resource, const char *yaml, const char *want)
 {
-	auto_(doc_unref) struct doc *d = parse(yaml);
+	auto_(doc_unref) struct doc *d = yaml_doc(yaml);
 	auto_(arena_free) struct arena *a = arena_new();
 	struct quota_list l = QUOTA_LIST(a);
 
@@ -56,7 +45,7 @@ static void other_kinds_have_their_own(void **state)
 
 static bool selects(const char *quota, const char *pod)
 {
-	auto_(doc_unref) struct doc *q = parse(quota), *p = parse(pod);
+	auto_(doc_unref) struct doc *q = yaml_doc(quota), *p = yaml_doc(pod);
 
 	return quota_selects(doc_root(q), "", "pods", doc_root(p));
 }
@@ -81,8 +70,8 @@ static void cpu_and_memory_must_be_said(void **state)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	auto_(doc_unref) struct doc *
-		hard = parse("{cpu: 1, limits.memory: 1, pods: 1}"),
-	       *pod = parse(
+		hard = yaml_doc("{cpu: 1, limits.memory: 1, pods: 1}"),
+	       *pod = yaml_doc(
 		       "{spec: {containers: [{name: b, resources: {requests: {cpu: 1}}}, {name: c}], initContainers: [{name: a}]}}");
 	struct quota_list l = QUOTA_LIST(a);
 

@@ -1,5 +1,5 @@
 /* Decisions without a cluster: nodes, pods that are placed, a pod, and where it must go or why it cannot. */
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 #include "scheduler/scheduler_internal.h"
 #include <stdio.h>
 
@@ -25,17 +25,6 @@ struct row {
 	const char *node, *message; /* one of them */
 };
 
-static struct doc *yaml(const char *text)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse_yaml(str_c(text), NULL, NULL, &d, &e) < 0)
-		fail_msg("%s\n%s", e.message, text);
-	return d;
-}
-
 static struct doc *copy(struct arena *a, struct val v)
 {
 	return node_publish(node_from(a, v));
@@ -43,8 +32,8 @@ static struct doc *copy(struct arena *a, struct val v)
 
 static void fill(struct snapshot *s, struct arena *a, const char *nodes, const char *placed)
 {
-	auto_(doc_unref) struct doc *n = yaml(nodes), *p = yaml(placed ? placed : "[]");
-	auto_(doc_unref) struct doc *ns = yaml("{metadata: {name: other, labels: {team: x}}}");
+	auto_(doc_unref) struct doc *n = yaml_doc(nodes), *p = yaml_doc(placed ? placed : "[]");
+	auto_(doc_unref) struct doc *ns = yaml_doc("{metadata: {name: other, labels: {team: x}}}");
 
 	snapshot_namespace(s, STR("other"), ns);
 	for (struct val_iter it = val_iter(doc_root(n)); val_next(&it);) {
@@ -62,7 +51,7 @@ static void fill(struct snapshot *s, struct arena *a, const char *nodes, const c
 static void check(const struct row *r)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = yaml(r->pod);
+	auto_(doc_unref) struct doc *d = yaml_doc(r->pod);
 	auto_(pod_info_free) struct pod_info *pod = pod_info_new(d);
 	struct snapshot s;
 	struct cycle c;
@@ -411,7 +400,7 @@ struct preempt_row {
 static void check_preemption(const struct preempt_row *r)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = yaml(r->pod), *b = yaml(r->budgets ? r->budgets : "{}");
+	auto_(doc_unref) struct doc *d = yaml_doc(r->pod), *b = yaml_doc(r->budgets ? r->budgets : "{}");
 	auto_(pod_info_free) struct pod_info *pod = pod_info_new(d);
 	auto_buf struct buf names = BUF_INIT;
 	struct informer_list budgets = { &b, r->budgets != NULL };
@@ -498,7 +487,7 @@ static void snapshot_counts(void **state)
 static const char *node_for(struct snapshot *s, const char *text)
 {
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = yaml(text);
+	auto_(doc_unref) struct doc *d = yaml_doc(text);
 	auto_(pod_info_free) struct pod_info *pod = pod_info_new(d);
 	struct node_info *n;
 	struct cycle c;
@@ -518,7 +507,7 @@ static void place_many(struct snapshot *s, int n)
 			"{metadata: {name: p%d, uid: p%d, namespace: default, labels: {app: x, own: p%d}}, spec: {nodeName: %s, " PLAIN
 			"}}",
 			i, i, i, i % 2 ? "b" : "a");
-		auto_(doc_unref) struct doc *d = yaml(text);
+		auto_(doc_unref) struct doc *d = yaml_doc(text);
 
 		snapshot_pod(s, d, doc_str(d, "spec.nodeName"));
 	}

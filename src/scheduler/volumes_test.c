@@ -1,5 +1,5 @@
 /* Where pods with claims go, why not, and what is written first. */
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 #include "scheduler/scheduler_internal.h"
 #include <stdio.h>
 
@@ -93,20 +93,9 @@ static const struct row {
 		"{metadata: {name: p, uid: p, namespace: e}, spec: {nodeName: b, " USES_C "}}", "a", "", NULL },
 };
 
-static struct doc *yaml(const char *text)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse_yaml(str_c(text), NULL, NULL, &d, &e) < 0)
-		fail_msg("%s\n%s", e.message, text);
-	return d;
-}
-
 static void put_all(struct snapshot *s, struct map *m, struct arena *a, const char *list)
 {
-	auto_(doc_unref) struct doc *all = yaml(list);
+	auto_(doc_unref) struct doc *all = yaml_doc(list);
 
 	for (struct val_iter it = val_iter(doc_root(all)); val_next(&it);) {
 		auto_(doc_unref) struct doc *d = node_publish(node_from(a, it.val));
@@ -120,8 +109,8 @@ static void put_all(struct snapshot *s, struct map *m, struct arena *a, const ch
 
 static void fill(struct snapshot *s, struct arena *a, const struct row *r)
 {
-	auto_(doc_unref) struct doc *claim = r->claim ? yaml(r->claim) : NULL,
-				    *placed = r->placed ? yaml(r->placed) : NULL;
+	auto_(doc_unref) struct doc *claim = r->claim ? yaml_doc(r->claim) : NULL,
+				    *placed = r->placed ? yaml_doc(r->placed) : NULL;
 
 	snapshot_init(s);
 	put_all(s, NULL, a, nodes);
@@ -150,7 +139,7 @@ static void check(const struct row *r)
 	auto_free char *text =
 		xasprintf("{metadata: {name: new, uid: new, namespace: d}, spec: {%s%scontainers: [{name: c}]}}",
 			r->pod, *r->pod ? ", " : "");
-	auto_(doc_unref) struct doc *d = yaml(text);
+	auto_(doc_unref) struct doc *d = yaml_doc(text);
 	auto_(pod_info_free) struct pod_info *pod = pod_info_new(d);
 	struct volume_plan plan;
 	struct node_info *n;
@@ -184,12 +173,13 @@ static void no_volume_serves_two_claims(void **state)
 {
 	static const struct row two = { .claim = WAITS("static", ""), .pod = "" };
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *other = yaml("{metadata: {name: e, namespace: d, uid: w}, spec: "
-						  "{storageClassName: static, resources: {requests: {storage: 1Gi}}}}");
+	auto_(doc_unref) struct doc *other =
+		yaml_doc("{metadata: {name: e, namespace: d, uid: w}, spec: "
+			 "{storageClassName: static, resources: {requests: {storage: 1Gi}}}}");
 	auto_(doc_unref) struct doc *d =
-		yaml("{metadata: {name: new, uid: new, namespace: d}, spec: {volumes: [{name: v, "
-		     "persistentVolumeClaim: {claimName: c}}, "
-		     "{name: w, persistentVolumeClaim: {claimName: e}}], containers: [{name: c}]}}");
+		yaml_doc("{metadata: {name: new, uid: new, namespace: d}, spec: {volumes: [{name: v, "
+			 "persistentVolumeClaim: {claimName: c}}, "
+			 "{name: w, persistentVolumeClaim: {claimName: e}}], containers: [{name: c}]}}");
 	auto_(pod_info_free) struct pod_info *pod = pod_info_new(d);
 	struct snapshot s;
 	struct cycle c;

@@ -1,17 +1,15 @@
 /* The pods that wait, without a scheduler. */
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 #include "scheduler/scheduler_internal.h"
 #include <stdio.h>
 
 static struct doc *pod(const char *uid, int priority, const char *more)
 {
 	char text[512];
-	struct doc *d = NULL;
 
 	snprintf(text, sizeof(text), "{metadata: {name: %s, uid: %s}, spec: {priority: %d, %s}}", uid, uid, priority,
 		more);
-	assert_int_equal(doc_parse_yaml(str_c(text), NULL, NULL, &d, NULL), 0);
-	return d;
+	return yaml_doc(text);
 }
 
 static void put(struct waiting *w, const char *uid, int priority, const char *more)

@@ -1,34 +1,12 @@
 /* Custom kinds: compiling, pruning, defaults, values, what schemas must not say, OpenAPI. */
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 #include "schema/schema.h"
 #include <stdio.h>
-
-static struct doc *parse(const char *json)
-{
-	struct doc *d = NULL;
-	struct err e;
-
-	err_init(&e);
-	if (doc_parse(str_c(json), &d, &e))
-		fail_msg("%s in %s", e.message, json);
-	return d;
-}
-
-/* With ' for \". */
-static char *quoted(const char *json)
-{
-	char *text = xstrdup(json);
-
-	for (char *p = text; *p; p++)
-		if (*p == '\'')
-			*p = '"';
-	return text;
-}
 
 static struct schema_custom *compile(const char *json)
 {
 	const struct schema_custom_opts o = { "stable.example.com", "v1", "CronTab", "CronTabList" };
-	auto_(doc_unref) struct doc *d = parse(json);
+	auto_(doc_unref) struct doc *d = json_doc(json);
 	struct schema_custom *c = NULL;
 	struct err e;
 
@@ -62,7 +40,7 @@ static const char schema[] = "{\"type\":\"object\",\"required\":[\"spec\"],\"pro
 /* Decoded and defaulted, as text. */
 static char *read_as(const struct schema_type *t, struct arena *a, const char *json)
 {
-	auto_(doc_unref) struct doc *d = parse(json);
+	auto_(doc_unref) struct doc *d = json_doc(json);
 	struct node *n = node_from(a, doc_root(d));
 	struct buf b = BUF_INIT;
 	struct err e;
@@ -163,7 +141,7 @@ static void checks_values(void **state)
 	auto_(schema_custom_free) struct schema_custom *c = compile(schema);
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		auto_(doc_unref) struct doc *d = parse(cases[i].in);
+		auto_(doc_unref) struct doc *d = json_doc(cases[i].in);
 		struct err e;
 
 		err_init(&e);
@@ -202,7 +180,7 @@ static void judges_only_what_changes(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		auto_free char *was_text = quoted(cases[i].was), *is_text = quoted(cases[i].is);
-		auto_(doc_unref) struct doc *was = parse(was_text), *is = parse(is_text);
+		auto_(doc_unref) struct doc *was = json_doc(was_text), *is = json_doc(is_text);
 		struct err e;
 
 		err_init(&e);
@@ -236,7 +214,7 @@ static void checks_formats(void **state)
 			if (!text)
 				continue;
 			snprintf(json, sizeof(json), "{\"f\":\"%s\"}", text);
-			auto_(doc_unref) struct doc *d = parse(json);
+			auto_(doc_unref) struct doc *d = json_doc(json);
 			err_init(&e);
 			if ((schema_validate(schema_custom_type(c), doc_root(d), "", &e) < 0) != bad)
 				fail_msg("%s is %s for format %s", text, bad ? "right" : "wrong", cases[i].format);
@@ -249,7 +227,7 @@ static void a_pattern_is_bounded(void **state)
 	auto_(schema_custom_free) struct schema_custom *c =
 		compile("{\"type\":\"object\",\"properties\":{\"f\":{\"type\":\"string\",\"pattern\":\"^(a+)+$\"}}}");
 	auto_(doc_unref) struct doc *d =
-		parse("{\"f\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\"}");
+		json_doc("{\"f\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\"}");
 	struct err e;
 
 	err_init(&e);
@@ -315,7 +293,7 @@ static void refuses_what_is_not_structural(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		auto_(doc_unref) struct doc *d = parse(cases[i].in);
+		auto_(doc_unref) struct doc *d = json_doc(cases[i].in);
 		const char *reason, *path, *message;
 		size_t pos = 0;
 		struct err e;
@@ -338,8 +316,9 @@ static void applies_by_list_keys(void **state)
 {
 	auto_(schema_custom_free) struct schema_custom *c = compile(schema);
 	auto_(arena_free) struct arena *a = arena_new();
-	auto_(doc_unref) struct doc *d = parse("{\"spec\":{\"cron\":\"1\",\"list\":[{\"name\":\"a\",\"v\":1}],\"free\":"
-					       "{\"deep\":{\"x\":1}},\"map\":{\"k\":2}}}");
+	auto_(doc_unref) struct doc *d =
+		json_doc("{\"spec\":{\"cron\":\"1\",\"list\":[{\"name\":\"a\",\"v\":1}],\"free\":"
+			 "{\"deep\":{\"x\":1}},\"map\":{\"k\":2}}}");
 	struct buf b = BUF_INIT;
 
 	node_write(field_set_node(a, field_set_of(a, schema_custom_type(c), doc_root(d))), &b);
@@ -361,7 +340,7 @@ static void apply_as(
 		.now = STR("2026-01-01T00:00:00Z"),
 		.apply = true };
 	auto_free char *text = quoted(json);
-	auto_(doc_unref) struct doc *config = parse(text);
+	auto_(doc_unref) struct doc *config = json_doc(text);
 	struct node *n = NULL;
 	struct err e;
 
@@ -397,7 +376,7 @@ static void applies_lists_inside_lists_and_maps(void **state)
 static void is_published(void **state)
 {
 	auto_(schema_custom_free) struct schema_custom *c = compile(schema);
-	auto_(doc_unref) struct doc *source = parse(schema), *d = NULL;
+	auto_(doc_unref) struct doc *source = json_doc(schema), *d = NULL;
 	static const char *const verbs[] = { "get", "list", NULL };
 	struct openapi_resource r = { .group = "stable.example.com",
 		.version = "v1",
@@ -442,8 +421,8 @@ static void collect(void *arg, const char *path)
 
 static void names_rules_it_does_not_enforce(void **state)
 {
-	auto_(doc_unref) struct doc *d = parse("{\"x-kubernetes-validations\":[{\"rule\":\"true\"}],\"properties\":{"
-					       "\"a\":{\"items\":{\"x-kubernetes-validations\":[{}]}}}}");
+	auto_(doc_unref) struct doc *d = json_doc("{\"x-kubernetes-validations\":[{\"rule\":\"true\"}],\"properties\":{"
+						  "\"a\":{\"items\":{\"x-kubernetes-validations\":[{}]}}}}");
 	struct buf b = BUF_INIT;
 
 	schema_unenforced_rules(doc_root(d), collect, &b);
@@ -467,7 +446,7 @@ static void long_sets_are_checked_to_the_end(void **state)
 			buf_printf(&b, ",%d", i);
 		buf_printf(&b, "%s]}", again ? ",7.0" : "");
 		buf_byte(&b, 0);
-		auto_(doc_unref) struct doc *d = parse(b.p);
+		auto_(doc_unref) struct doc *d = json_doc(b.p);
 		err_init(&e);
 		assert_int_equal(schema_validate(schema_custom_type(c), doc_root(d), "", &e), again ? -ERR_INVALID : 0);
 		if (again)

@@ -1,5 +1,5 @@
 /* Lookup, decoding, defaults, validation, protobuf. */
-#include "base/test.h"
+#include "doc/doc_fixture.h"
 #include "schema/schema_internal.h"
 #include <stdio.h>
 
@@ -30,18 +30,9 @@ static int teardown(void **state)
 
 static struct node *tree(struct env *v, const char *json)
 {
-	struct doc *d = NULL;
-	struct node *n;
-	char *text = arena_strdup(v->a, json);
+	auto_(doc_unref) struct doc *d = quoted_doc(json);
 
-	for (char *p = text; *p; p++)
-		if (*p == '\'')
-			*p = '"';
-	if (doc_parse(str_c(text), &d, &v->e))
-		fail_msg("%s", v->e.message);
-	n = node_from(v->a, doc_root(d));
-	doc_unref(d);
-	return n;
+	return node_from(v->a, doc_root(d));
 }
 
 static const char *text_of(struct env *v, struct node *n)
