@@ -304,12 +304,14 @@ static const char *phase_of(struct pod *p, struct doc *d, const struct decision 
 	return any && all_begun ? "Running" : "Pending";
 }
 
+/* All there are: an address from before a restart of the machine would stay beside the new one. */
 static struct node *ip_list(struct arena *a, char *const *ips, size_t n)
 {
 	struct node *list = node_list(a);
 
 	for (size_t i = 0; i < n; i++)
 		node_add(list, node_pack(a, "{ip:s}", ips[i]));
+	node_add(list, node_pack(a, "{'$patch':'replace'}"));
 	return list;
 }
 
