@@ -5,7 +5,7 @@
  *     controllers ─ api_local_client() ──────────┘        └─ writes: a lane's thread ─► admission ─► strategy ─► store
  *
  * Everything is served from a run-time table of resources: builtin kinds are loaded into it by api_new(), others come
- * and go with api_resource_add() and api_resource_remove() while it serves.
+ * and go with their CustomResourceDefinitions and APIServices while it serves.
  * Thread: any, unless said otherwise. Waiting only through base/task.h, so all of it runs in a simulation. */
 #pragma once
 #include "base/arena.h"
@@ -106,15 +106,6 @@ struct api_call {
 };
 /* Everything in c is copied before it returns; the answer may come before or after. */
 void api_call(struct api *api, const struct api_call *c);
-
-/* ---- the table of resources ------------------------------------------------------------------ */
-
-/* One row; see api_internal.h. A row added at run time is heap memory that the table owns. */
-struct resource;
-struct resource_def;
-/* Takes the schema type as it is (must outlive the row). Loads what the store holds of it. ERR_EXISTS. */
-int api_resource_add(struct api *api, const struct resource_def *def, struct err *e);
-void api_resource_remove(struct api *api, const char *group, const char *version, const char *resource);
 
 /* ---- health and metrics ---------------------------------------------------------------------- */
 

@@ -174,36 +174,6 @@ static int resource_insert(struct api *api, const struct resource_def *def, stru
 	return 0;
 }
 
-int api_resource_add(struct api *api, const struct resource_def *def, struct err *e)
-{
-	struct resource *r;
-	int rc = resource_insert(api, def, &r, e);
-
-	if (rc < 0)
-		return rc;
-	return r->cache ? events_load(api, r, e) : 0;
-}
-
-void api_resource_remove(struct api *api, const char *group, const char *version, const char *resource)
-{
-	char key[400];
-	struct str k = row_key(key, sizeof(key), group, version, resource);
-
-	task_lock(&api->lock);
-	struct resource *r = map_take(api->rows, k);
-	if (r) {
-		r->removed = true;
-		if (r->cache)
-			map_take(api->prefixes, str_n(r->key_prefix, strlen(r->key_prefix) - 1));
-		/* Requests in flight may still hold the row: it stays allocated until the api ends. */
-		char gone[440];
-		int n = snprintf(gone, sizeof(gone), "removed/%lld/%s", (long long)api->table_version, key);
-		map_put(api->removed_rows, str_n(gone, (size_t)n), r);
-		__atomic_add_fetch(&api->table_version, 1, __ATOMIC_RELEASE);
-	}
-	task_unlock(&api->lock);
-}
-
 /* ---- rows of custom kinds -------------------------------------------------------------------- */
 
 #define GRACE_MS 60000 /* a row that a list of rows may still name */

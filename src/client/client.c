@@ -37,11 +37,6 @@ struct client *client_free(struct client *c)
 	return NULL;
 }
 
-const char *client_name(const struct client *c)
-{
-	return c->name;
-}
-
 /* The name of what a request is about, for messages. */
 static int describe(int r, const struct client_request *rq, struct err *e)
 {

@@ -114,7 +114,6 @@ struct client_ops {
 struct client *client_new(const struct client_ops *ops, void *take_self, const char *name);
 struct client *client_free(struct client *c);
 AUTO(struct client, client_free)
-const char *client_name(const struct client *c); /* default field manager, event source */
 
 /* ---- calls: 0 or a negative code. ret may be NULL when the answer is not wanted. ------------- */
 int client_call(struct client *c, const struct client_request *rq, struct doc **ret, struct err *e);

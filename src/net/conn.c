@@ -416,12 +416,6 @@ void conn_copy(struct conn *c, struct str bytes)
 	conn_dirty(c);
 }
 
-void conn_piece(struct conn *c, const struct net_piece *piece)
-{
-	parts_piece(&c->out, piece);
-	conn_dirty(c);
-}
-
 /* >0: bytes sent; 0: the socket is full; -1: broken (closed). */
 static ssize_t send_clear(struct conn *c)
 {
@@ -698,12 +692,6 @@ void conn_pause(struct conn *c, bool paused)
 	if (c->paused == paused)
 		return;
 	c->paused = paused;
-	conn_dirty(c);
-}
-
-void conn_shut(struct conn *c)
-{
-	c->shut_asked = true;
 	conn_dirty(c);
 }
 

@@ -176,12 +176,10 @@ struct conn *conn_connect(struct net_loop *l, int fd, SSL *ssl, const struct con
 struct conn *conn_accept(struct net_loop *l, int fd, struct tls *tls, const struct conn_ops *ops, void *arg);
 void conn_set(struct conn *c, const struct conn_ops *ops, void *arg);
 void conn_copy(struct conn *c, struct str bytes);
-void conn_piece(struct conn *c, const struct net_piece *piece);
 void conn_dirty(struct conn *c); /* something is to be sent */
 void conn_pause(struct conn *c, bool paused);
 void conn_prompt(struct conn *c);    /* what is sent shall be taken within a minute, or it is broken */
 void conn_may_stall(struct conn *c); /* a stream without end: what its reader does not take shall cost little */
-void conn_shut(struct conn *c);      /* after all is sent: no more from us */
 void conn_finish(struct conn *c);    /* after all is sent: close, and let the peer read it */
 void conn_close(struct conn *c, const char *why, ...) PRINTF(2, 3); /* now; why may be NULL */
 void conn_reset(struct conn *c);                                    /* now; the kernel forgets what was not taken */

@@ -549,11 +549,6 @@ static int run(struct call *c, struct err *e)
 	return cmd->run(c, e);
 }
 
-bool network_cni_called(void)
-{
-	return getenv("CNI_COMMAND") != NULL;
-}
-
 int network_cni_main(void)
 {
 	auto_(arena_free) struct arena *a = arena_new();

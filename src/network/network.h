@@ -83,8 +83,6 @@ int network_firewalls(
 /* The text of /etc/cni/net.d/10-kogge.conflist. plugin_type: the file name of the binary in the CNI bin dir
  * ("kogge"). */
 void network_cni_conflist(struct buf *out, const struct network_opts *o, const char *plugin_type);
-/* true: this process was called as a CNI plugin (CNI_COMMAND is set). */
-bool network_cni_called(void);
 /* Runs one CNI call: environment and stdin in, answer on stdout. Returns the exit status. Serves the plugin types
  * "kogge" and "loopback" (containerd runs a plugin by that name for each pod: link both names to the binary). */
 int network_cni_main(void);

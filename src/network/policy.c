@@ -76,11 +76,6 @@ struct policies *policies_free(struct policies *p)
 	return NULL;
 }
 
-size_t policies_len(const struct policies *p)
-{
-	return p->n;
-}
-
 /* ---- from specs to rules --------------------------------------------------------------------- */
 
 static uint32_t id_of(struct policies *p, struct str text)

@@ -18,7 +18,6 @@ AUTO(struct policies, policies_free)
  * out of date:
  * compile every pod again. */
 void policies_set(struct policies *p, struct doc **list, size_t n);
-size_t policies_len(const struct policies *p);
 
 /* Adds what one pod at these addresses means to *ret. The chains that it goes to are kept under `owner` until it is
  * compiled again without them or policies_forget(). A pod on the host's network, or one that has ended, means

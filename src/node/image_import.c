@@ -404,18 +404,6 @@ int node_image_import(const char *containerd_sock, const char *ns, const char *t
 	return r;
 }
 
-int node_image_pause(const char *containerd_sock, const char *ns, const char *name, struct err *e)
-{
-	struct session s;
-	int r = session_open(&s, containerd_sock, ns, e);
-
-	if (r < 0)
-		return r;
-	r = image_pause_load(&s.cri, name, e);
-	session_close(&s);
-	return r;
-}
-
 int node_image_list(const char *containerd_sock, struct node_image **ret, size_t *ret_n, struct err *e)
 {
 	auto_reply Cri__ListImagesReply *l = NULL;

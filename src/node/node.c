@@ -170,11 +170,6 @@ void node_task_end(struct node_agent *n)
 	task_unlock(&n->lock);
 }
 
-void node_wake(struct node_agent *n, struct str pod_uid)
-{
-	queue_add(n->wake, pod_uid);
-}
-
 void node_wake_pod(struct pod *p)
 {
 	queue_add(p->n->wake, str_c(p->uid));

@@ -51,7 +51,7 @@ struct node_opts {
 	const char *const *labels; /* extra node labels "key=value" */
 	size_t n_labels;
 	/* Zero failed requests: true when no service proxy sends new connections to this pod any more. Asked before
-	 * SIGTERM, for at most two seconds; call node_wake() when the answer changed. NULL: nobody proxies. Any thread;
+	 * SIGTERM, for at most two seconds. NULL: nobody proxies. Any thread;
 	 * must not block. */
 	bool (*endpoints_withdrawn)(void *arg, struct str pod_uid, struct str pod_ip);
 	void *endpoints_arg;
@@ -70,8 +70,7 @@ int node_run(struct node_agent *n, struct err *e);
 void node_stop(struct node_agent *n); /* any thread; containers keep running */
 struct node_agent *node_free(struct node_agent *n);
 AUTO(struct node_agent, node_free)
-void node_wake(struct node_agent *n, struct str pod_uid); /* looks at the pod again, now */
-int node_port(const struct node_agent *n);                /* of the HTTPS server, once it runs; 0 before */
+int node_port(const struct node_agent *n); /* of the HTTPS server, once it runs; 0 before */
 /* Takes every pod of this runtime away: sandboxes, mounts, directories, cgroups (`kogge reset`, --ephemeral). Uses no
  * API; after or instead of node_run(). */
 int node_purge(const struct node_opts *o, struct err *e);
@@ -101,5 +100,3 @@ struct node_image {
 /* Own: node_images_free(). In the runtime's eyes (CRI): one entry a name. */
 int node_image_list(const char *containerd_sock, struct node_image **ret, size_t *ret_n, struct err *e);
 void node_images_free(struct node_image *images, size_t n);
-/* Makes our pause image and loads it under this name, unless it is there. */
-int node_image_pause(const char *containerd_sock, const char *ns, const char *name, struct err *e);

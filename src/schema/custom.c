@@ -441,8 +441,3 @@ const struct schema_type *schema_custom_list_type(const struct schema_custom *c)
 {
 	return c->list;
 }
-
-size_t schema_custom_bytes(const struct schema_custom *c)
-{
-	return arena_bytes(c->a) + sizeof(*c) + c->cap_patterns * sizeof(struct pattern *);
-}

@@ -1,7 +1,7 @@
 /* The type system as data: descriptors of every kind's fields, and one engine that walks them.
  *
  * api/NAME.schema (one file an API group) are compiled by tools/schemac.py to C tables at build time; a CRD's OpenAPI
- * schema compiles into the same tables at run time (later). The engine knows JSON values (doc/) and types, nothing of
+ * schema compiles into the same tables at run time. The engine knows JSON values (doc/) and types, nothing of
  * HTTP or storage. Thread: types are immutable once published; any thread. */
 #pragma once
 #include "doc/doc.h"
@@ -141,7 +141,6 @@ struct schema_custom *schema_custom_free(struct schema_custom *c);
 AUTO(struct schema_custom, schema_custom_free)
 const struct schema_type *schema_custom_type(const struct schema_custom *c);      /* borrow: as long as c */
 const struct schema_type *schema_custom_list_type(const struct schema_custom *c); /* its list, for OpenAPI */
-size_t schema_custom_bytes(const struct schema_custom *c);
 /* Adds causes for all that a CustomResourceDefinition's schema must not say. path:
  * "spec.versions[0].schema.openAPIV3Schema" */
 void schema_structural(struct val json_schema, const char *path, struct err *e);
