@@ -281,15 +281,16 @@ static int check_meta(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
 {
 	static const char possible[] =
 		"SELECT count(*) FROM meta c JOIN meta s WHERE c.name='compacted' AND s.name='swept' AND"
-		" typeof(c.value)='integer' AND typeof(s.value)='integer' AND s.value BETWEEN 0 AND c.value AND"
-		" c.value <= (SELECT coalesce(max(rev),0) FROM revision) + 4294967296";
+		" s.value BETWEEN 0 AND c.value AND"
+		" c.value <= (SELECT coalesce(max(rev),0) FROM revision) + 4294967296 AND NOT EXISTS (SELECT 1 FROM meta WHERE"
+		" typeof(name)<>'text' OR typeof(value) <> CASE name WHEN 'uid' THEN 'text' ELSE 'integer' END)";
 	int64_t said, sum, fine = 0;
 
 	if (meta_sum(db, &sum) < 0 || sqlite_read_int(db, possible, &fine) < 0)
 		return sqlite_fail(s, db, "reading what the store says of itself", e);
 	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='sum'", &said) == 0 && said != sum)
 		return sqlite_damaged(s, e, "the checksum of what it says of itself is wrong");
-	return fine ? 0 : sqlite_damaged(s, e, "what it says of its history cannot be");
+	return fine ? 0 : sqlite_damaged(s, e, "what it says of itself cannot be");
 }
 
 int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e)

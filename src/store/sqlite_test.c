@@ -284,6 +284,38 @@ static void a_flipped_bit_is_found_and_named(void **state)
 	assert_non_null(strstr(e.message, "revision 8 "));
 }
 
+/* The bytes are the same, and so are sums over them. */
+static void a_value_of_another_type_is_damage(void **state)
+{
+	static const char *const damage[] = {
+		"UPDATE revision SET value=CAST(value AS TEXT) WHERE rev=7",
+		"UPDATE revision SET flags=x'' WHERE rev=7",
+		"UPDATE revision SET prev=x'' WHERE rev=7",
+		"UPDATE meta SET name=CAST(name AS BLOB) WHERE name='uid'",
+		"UPDATE meta SET value=CAST(value AS BLOB) WHERE name='uid'",
+		"UPDATE meta SET value=CAST(value AS TEXT) WHERE name='base'",
+	};
+	struct fixture *f = *state;
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(damage); i++) {
+		auto_free char *path = xasprintf("%s/typed-%zu.db", f->dir, i);
+		struct store *s = must_open(path);
+		sqlite3 *db = NULL;
+
+		fill(s, 20);
+		store_close(s);
+		err_init(&e);
+		assert_int_equal(store_check_sqlite(path, NULL, &e), 0);
+		assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+		assert_int_equal(sqlite3_exec(db, damage[i], NULL, NULL, NULL), SQLITE_OK);
+		assert_int_equal(sqlite3_changes(db), 1);
+		sqlite3_close(db);
+		if (store_check_sqlite(path, NULL, &e) != -ERR_INTERNAL)
+			fail_msg("nobody sees: %s", damage[i]);
+	}
+}
+
 /* What the file holds, as one number; 0: it cannot be read. */
 static uint64_t content(const char *path)
 {
@@ -668,6 +700,7 @@ int main(void)
 		TEST(a_revision_never_comes_back),
 		TEST(a_flipped_bit_is_found_and_named),
 		TEST(any_flipped_bit_is_found_or_does_no_harm),
+		TEST(a_value_of_another_type_is_damage),
 		TEST(a_backup_is_a_whole_store),
 		TEST(a_copy_goes_on_above_the_file_whose_place_it_takes),
 		TEST(a_file_of_noise_is_refused_with_the_way_back),
