@@ -35,6 +35,12 @@ def test_a_secret_gets_a_token_and_goes_with_its_account(fresh):
     assert reviewed["authenticated"] and reviewed["user"]["username"] == "system:serviceaccount:default:robot"
     assert json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["sub"] == "system:serviceaccount:default:robot"
     assert "secrets" not in server.kube.get(path("serviceaccounts", "default", "robot"))
+    server.kube.patch(path("secrets", "default", "robot"), {"data": {"token": None}})  # as whoever fears that it leaked does
+    again = until(lambda: server.kube.get(path("secrets", "default", "robot"))["data"].get("token"), 10, "another token")
+    review = lambda t: server.kube.create("/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": t}})["status"].get("authenticated")
+    assert not review(token), "the one that was taken out counts no more"
+    token = base64.b64decode(again).decode()
+    assert review(token)
     server.kube.delete(path("serviceaccounts", "default", "robot"))
     until(lambda: gone(server, "robot"), 10, "the Secret gone")
     assert not server.kube.create("/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": token}})["status"].get("authenticated")

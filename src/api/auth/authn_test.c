@@ -177,6 +177,74 @@ static void a_node_asks_for_whom_its_pods_have_tokens(void **state)
 	f->as = NULL;
 }
 
+/* ---- tokens that Secrets hold ------------------------------------------------------------------ */
+
+#define SECRETS "/api/v1/namespaces/default/secrets"
+#define HELD SECRETS "/held"
+
+static bool counts(struct fixture *f, const char *token)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	struct identity id;
+	struct err e;
+
+	err_init(&e);
+	return token_identity(f->api, a, str_c(token), NULL, &id, &e) == 0;
+}
+
+/* Own. As the controller asks for it, or anybody. */
+static char *bound_token(struct fixture *f, long long seconds)
+{
+	auto_free char *body =
+		xasprintf("{\"spec\":{\"expirationSeconds\":%lld,\"boundObjectRef\":{\"kind\":\"Secret\","
+			  "\"apiVersion\":\"v1\",\"name\":\"held\"}}}",
+			seconds);
+
+	expect(f, 201, call(f, "POST", TOKEN, body));
+	return xstrdup(get(f, "status.token"));
+}
+
+static void hold(struct fixture *f, const char *token)
+{
+	auto_free char *body = xasprintf("{\"stringData\":{\"token\":\"%s\"}}", token);
+
+	expect(f, 200, call_as(f, "PATCH", HELD, MERGE, NULL, body));
+}
+
+static void a_secrets_token_counts_while_it_stands_there(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", SECRETS,
+			"{\"metadata\":{\"name\":\"held\",\"annotations\":{\"kubernetes.io/service-account.name\":"
+			"\"default\"}},\"type\":\"kubernetes.io/service-account-token\"}"));
+	auto_free char *first = bound_token(f, 1LL << 32), *second = bound_token(f, 1LL << 32),
+		       *other = bound_token(f, 3600);
+	assert_false(counts(f, first)); /* nobody has put it there */
+	hold(f, first);
+	assert_true(counts(f, first));
+	assert_false(counts(f, second));
+	hold(f, second);
+	assert_false(counts(f, first));
+	assert_true(counts(f, second));
+	expect(f, 200,
+		call_as(f, "PATCH", HELD, MERGE, NULL,
+			"{\"metadata\":{\"labels\":{\"kubernetes.io/legacy-token-invalid-since\":\"2026-01-01\"}}}"));
+	assert_false(counts(f, second));
+	expect(f, 200, call_as(f, "PATCH", HELD, MERGE, NULL, "{\"metadata\":{\"labels\":null}}"));
+	assert_true(counts(f, second));
+	expect(f, 200, call_as(f, "PATCH", HELD, MERGE, NULL, "{\"data\":null}"));
+	assert_false(counts(f, second));
+	assert_true(counts(f, other)); /* bound to the Secret, and no part of it */
+	hold(f, second);
+	expect(f, 200,
+		call_as(f, "PATCH", HELD, MERGE, NULL, "{\"metadata\":{\"finalizers\":[\"example.com/wait\"]}}"));
+	expect(f, 200, call(f, "DELETE", HELD, ""));
+	assert_false(counts(f, second)); /* at once */
+	assert_true(counts(f, other));   /* in a minute */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +252,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(conditions_are_the_signers, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_our_own_tokens_live_on, setup_signer, teardown),
 		cmocka_unit_test_setup_teardown(a_node_asks_for_whom_its_pods_have_tokens, setup_signer, teardown),
+		cmocka_unit_test_setup_teardown(a_secrets_token_counts_while_it_stands_there, setup_signer, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

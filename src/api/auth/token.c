@@ -114,16 +114,44 @@ static bool long_deleted(struct doc *d)
 	return wall_parse(doc_str(d, "metadata.deletionTimestamp"), &w) && wall_s(wall_now()) > wall_s(w) + DELETED_S;
 }
 
-/* The object that a claim {name, uid} names still is, and is the same. */
-static int check_bound(struct api *api, const char *resource, struct str ns, struct val claim, struct err *e)
+static bool data_is(struct val data, const char *key, struct str want)
+{
+	auto_buf struct buf text = BUF_INIT;
+
+	return base64_decode(val_str(val_get(data, key)), &text) == 0 && text.n == want.n && want.n &&
+		CRYPTO_memcmp(text.p, want.p, want.n) == 0;
+}
+
+/* What stands in a Secret for good counts only as long as it stands there, as with the oldest kind of token: who takes it
+ * out or puts another in its place has revoked it. Others that are bound to such a Secret live shorter. */
+static int check_own_secret(struct doc *claims, struct doc *secret, struct str token, struct err *e)
+{
+	struct val labels = doc_get(secret, "metadata.labels");
+
+	if (doc_int(claims, "exp", 0) - doc_int(claims, "iat", 0) != MOST_S ||
+		!str_is(doc_str(secret, "type"), "kubernetes.io/service-account-token"))
+		return 0;
+	if (doc_str(secret, "metadata.deletionTimestamp").n || !data_is(doc_get(secret, "data"), "token", token))
+		return err_set(e, ERR_UNAUTHORIZED, "the token is not the one that its Secret holds");
+	if (val_has(val_get(labels, "kubernetes.io/legacy-token-invalid-since")))
+		return err_set(e, ERR_UNAUTHORIZED, "the token's Secret says that it counts no more");
+	return 0;
+}
+
+/* The object that a claim {name, uid} names still is, and is the same. Own: *ret, where there is such a claim; or NULL. */
+static int check_bound(
+	struct api *api, const char *resource, struct str ns, struct val claim, struct doc **ret, struct err *e)
 {
 	auto_(doc_unref) struct doc *d = NULL;
 
 	if (!val_has(claim))
 		return 0;
 	d = api_get(api, "", resource, ns, val_str(val_get(claim, "name")));
-	if (d && str_eq(doc_uid(d), val_str(val_get(claim, "uid"))) && !long_deleted(d))
+	if (d && str_eq(doc_uid(d), val_str(val_get(claim, "uid"))) && !long_deleted(d)) {
+		if (ret)
+			*ret = TAKE(d);
 		return 0;
+	}
 	return err_set(e, ERR_UNAUTHORIZED, "the token was made for %s %.*s, which is gone", resource,
 		STR_ARG(val_str(val_get(claim, "name"))));
 }
@@ -164,7 +192,7 @@ int token_identity(struct api *api, struct arena *a, struct str token, const str
 	struct identity *ret, struct err *e)
 {
 	struct auth *auth = api->auth;
-	auto_(doc_unref) struct doc *claims = NULL;
+	auto_(doc_unref) struct doc *claims = NULL, *secret = NULL;
 	struct val kube;
 	struct str ns, name;
 
@@ -183,11 +211,12 @@ int token_identity(struct api *api, struct arena *a, struct str token, const str
 		!str_eq(doc_str(claims, "sub"),
 			arena_strf(a, "system:serviceaccount:%.*s:%.*s", STR_ARG(ns), STR_ARG(name))))
 		return err_set(e, ERR_UNAUTHORIZED, "the token names no ServiceAccount");
-	if (check_bound(api, "serviceaccounts", ns, val_get(kube, "serviceaccount"), e) < 0 ||
-		check_bound(api, "pods", ns, val_get(kube, "pod"), e) < 0 ||
-		check_bound(api, "secrets", ns, val_get(kube, "secret"), e) < 0)
+	if (check_bound(api, "serviceaccounts", ns, val_get(kube, "serviceaccount"), NULL, e) < 0 ||
+		check_bound(api, "pods", ns, val_get(kube, "pod"), NULL, e) < 0 ||
+		check_bound(api, "secrets", ns, val_get(kube, "secret"), &secret, e) < 0 ||
+		(secret && check_own_secret(claims, secret, token, e) < 0))
 		return -e->code;
-	if (!val_has(val_get(kube, "pod")) && check_bound(api, "nodes", STR_NULL, val_get(kube, "node"), e) < 0)
+	if (!val_has(val_get(kube, "pod")) && check_bound(api, "nodes", STR_NULL, val_get(kube, "node"), NULL, e) < 0)
 		return -e->code;
 	fill_identity(a, claims, kube, ns, name, ret);
 	return 0;
@@ -213,14 +242,6 @@ struct node *token_audiences(struct api *api, struct arena *a, struct str token,
 }
 
 /* ---- bootstrap tokens ------------------------------------------------------------------------ */
-
-static bool data_is(struct val data, const char *key, struct str want)
-{
-	auto_buf struct buf text = BUF_INIT;
-
-	return base64_decode(val_str(val_get(data, key)), &text) == 0 && text.n == want.n && want.n &&
-		CRYPTO_memcmp(text.p, want.p, want.n) == 0;
-}
 
 static bool data_expired(struct val data)
 {
