@@ -143,7 +143,7 @@ static int scale_wanted(
 	c->old = node_from(rq->a, doc_root(old));
 	if (rc >= 0)
 		rc = webhook_mutate(rq, &c->now, doc_root(old), &changed, e);
-	if (rc >= 0)
+	if (rc >= 0 && !rq->res->custom) /* whose own rules are about the object */
 		rc = validate_replicas(rq, c->now, e);
 	return rc < 0 ? rc : check_uid(rq, c->now, live, e);
 }

@@ -145,6 +145,7 @@ static void object_fields(struct compile *k, struct schema_type *t, struct val v
 		if (whole && is_meta(it.key))
 			continue;
 		field_of(k, &f[n], it.key, it.val, type_of(k, it.val, false));
+		t->has_embedded |= f[n].type->has_embedded;
 		n++;
 	}
 	index_fields(k, t, f, n);
@@ -156,6 +157,7 @@ static void set_element(struct compile *k, struct schema_type *t, struct val v)
 	struct schema_field *f;
 
 	t->element = val_kind(v) == VAL_MAP ? type_of(k, v, false) : &null_any; /* of which nothing is said */
+	t->has_embedded |= t->element->has_embedded;
 	if (t->element->kind != SCHEMA_LIST && t->element->kind != SCHEMA_MAP)
 		return;
 	f = ARENA_NEW(k->a, struct schema_field);
@@ -178,7 +180,7 @@ static const struct schema_type *type_of(struct compile *k, struct val v, bool r
 	t->custom = 1;
 	t->nullable = flag(v, "nullable");
 	t->keep_unknown = keep;
-	t->embedded = embedded;
+	t->embedded = t->has_embedded = embedded;
 	t->struct_atomic = val_is(val_get(v, "x-kubernetes-map-type"), "atomic");
 	if (!object) {
 		t->kind = SCHEMA_LIST;
@@ -343,7 +345,6 @@ static const struct schema_rules *rules_of(struct compile *k, struct val v, bool
 	memset(&r, 0, sizeof(r)); /* compared byte by byte */
 	r.types = root ? RULE_OBJECT : types_of(v);
 	r.nullable = flag(v, "nullable");
-	r.embedded = words & WORDS_EXTENSION && flag(v, "x-kubernetes-embedded-resource");
 	r.format = format_find(val_str(val_get(v, "format")));
 	r.required = texts_of(k, val_get(v, "required"));
 	if (words & WORDS_INNER)

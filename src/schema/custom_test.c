@@ -16,26 +16,33 @@ static struct schema_custom *compile(const char *json)
 	return c;
 }
 
-static const char schema[] = "{\"type\":\"object\",\"required\":[\"spec\"],\"properties\":{\"spec\":{\"type\":"
-			     "\"object\",\"required\":[\"cron\"],\"properties\":{"
-			     "\"cron\":{\"type\":\"string\",\"pattern\":\"^\\\\d+( \\\\d+)*$\",\"maxLength\":9},"
-			     "\"n\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":10,\"default\":3},"
-			     "\"port\":{\"x-kubernetes-int-or-string\":true},"
-			     "\"gone\":{\"type\":\"string\",\"nullable\":true,\"default\":\"x\"},"
-			     "\"mode\":{\"type\":\"string\",\"enum\":[\"on\",\"off\"]},"
-			     "\"map\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}},"
-			     "\"any\":{\"type\":\"object\",\"additionalProperties\":true},"
-			     "\"free\":{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true,"
-			     "\"properties\":{\"known\":{\"type\":\"object\"}}},"
-			     "\"pod\":{\"type\":\"object\",\"x-kubernetes-embedded-resource\":true,\"x-kubernetes-"
-			     "preserve-unknown-fields\":true},"
-			     "\"one\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"type\":"
-			     "\"string\"}},\"oneOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]}]},"
-			     "\"list\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-"
-			     "keys\":[\"name\"],\"items\":{\"type\":\"object\","
-			     "\"required\":[\"name\"],\"properties\":{\"name\":{\"type\":\"string\"},\"v\":{\"type\":"
-			     "\"integer\",\"default\":7}}}}"
-			     "}}}}";
+static const char schema[] =
+	"{\"type\":\"object\",\"required\":[\"spec\"],\"properties\":{\"spec\":{\"type\":"
+	"\"object\",\"required\":[\"cron\"],\"properties\":{"
+	"\"cron\":{\"type\":\"string\",\"pattern\":\"^\\\\d+( \\\\d+)*$\",\"maxLength\":9},"
+	"\"n\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":10,\"default\":3},"
+	"\"port\":{\"x-kubernetes-int-or-string\":true},"
+	"\"gone\":{\"type\":\"string\",\"nullable\":true,\"default\":\"x\"},"
+	"\"mode\":{\"type\":\"string\",\"enum\":[\"on\",\"off\"]},"
+	"\"map\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}},"
+	"\"any\":{\"type\":\"object\",\"additionalProperties\":true},"
+	"\"free\":{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true,"
+	"\"properties\":{\"known\":{\"type\":\"object\"}}},"
+	"\"pod\":{\"type\":\"object\",\"x-kubernetes-embedded-resource\":true,\"x-kubernetes-"
+	"preserve-unknown-fields\":true},"
+	"\"maybe\":{\"type\":\"string\",\"nullable\":true,\"enum\":[\"a\"]},"
+	"\"small\":{\"type\":\"integer\",\"format\":\"int32\"},"
+	"\"few\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":2,\"items\":{\"type\":\"integer\"}},"
+	"\"pair\":{\"type\":\"object\",\"minProperties\":2,\"maxProperties\":2,\"additionalProperties\":{"
+	"\"type\":\"string\",\"minLength\":1}},"
+	"\"all\":{\"type\":\"string\",\"allOf\":[{\"maxLength\":2},{\"pattern\":\"^b\"}]},"
+	"\"one\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"type\":"
+	"\"string\"}},\"oneOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]}]},"
+	"\"list\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-"
+	"keys\":[\"name\"],\"items\":{\"type\":\"object\","
+	"\"required\":[\"name\"],\"properties\":{\"name\":{\"type\":\"string\"},\"v\":{\"type\":"
+	"\"integer\",\"default\":7}}}}"
+	"}}}}";
 
 /* Decoded and defaulted, as text. */
 static char *read_as(const struct schema_type *t, struct arena *a, const char *json)
@@ -110,8 +117,7 @@ static void checks_values(void **state)
 			"spec.cron: Invalid value: \"null\": spec.cron in body must be of type string: \"null\"" },
 		{ "{\"spec\":{\"cron\":\"x\"}}",
 			"spec.cron: Invalid value: \"x\": spec.cron in body should match '^\\d+( \\d+)*$'" },
-		{ "{\"spec\":{\"cron\":\"1234567890\"}}",
-			"spec.cron: Invalid value: \"1234567890\": spec.cron in body should be at most 9 chars long" },
+		{ "{\"spec\":{\"cron\":\"1234567890\"}}", "spec.cron: Too long: may not be more than 9 bytes" },
 		{ "{\"spec\":{\"cron\":\"1\",\"n\":11}}",
 			"spec.n: Invalid value: 11: spec.n in body should be less than or equal to 10" },
 		{ "{\"spec\":{\"cron\":\"1\",\"n\":1.5}}",
@@ -124,8 +130,25 @@ static void checks_values(void **state)
 		{ "{\"spec\":{\"cron\":\"1\",\"map\":{\"k\":\"v\"}}}",
 			"spec.map.k: Invalid value: \"string\": spec.map.k in body must be of type integer: "
 			"\"string\"" },
-		{ "{\"spec\":{\"cron\":\"1\",\"pod\":{\"kind\":\"P\"}}}",
-			"spec.pod.apiVersion: Required value: must not be empty" },
+		{ "{\"spec\":{\"cron\":\"1\",\"mode\":1}}",
+			"[spec.mode: Invalid value: \"integer\": spec.mode in body must be of type string: \"integer\", "
+			"spec.mode: Unsupported value: 1: supported values: \"on\", \"off\"]" },
+		{ "{\"spec\":{\"cron\":\"1\",\"maybe\":null}}",
+			"spec.maybe: Unsupported value: \"null\": supported values: \"a\"" },
+		{ "{\"spec\":{\"cron\":\"1\",\"small\":3000000000,\"few\":[1,2]}}", NULL },
+		{ "{\"spec\":{\"cron\":\"1\",\"few\":[]}}",
+			"spec.few: Invalid value: 0: spec.few in body should have at least 1 items" },
+		{ "{\"spec\":{\"cron\":\"1\",\"few\":[1,2,3]}}", "spec.few: Too many: 3: must have at most 2 items" },
+		{ "{\"spec\":{\"cron\":\"1\",\"pair\":{\"x\":\"\"}}}",
+			"spec.pair: Invalid value: 1: spec.pair in body should have at least 2 properties" },
+		{ "{\"spec\":{\"cron\":\"1\",\"pair\":{\"x\":\"\",\"y\":\"\",\"z\":\"\"}}}",
+			"spec.pair: Too many: 3: must have at most 2 items" },
+		{ "{\"spec\":{\"cron\":\"1\",\"all\":\"abc\"}}",
+			"[spec.all: Too long: may not be more than 2 bytes, spec.all: Invalid value: \"abc\": spec.all in body "
+			"should match '^b', <nil>: Invalid value: \"\": \"spec.all\" must validate all the schemas (allOf). None validated]" },
+		{ "{\"spec\":{\"cron\":\"1\",\"all\":\"ab\"}}",
+			"[spec.all: Invalid value: \"ab\": spec.all in body should match '^b', <nil>: Invalid value: \"\": "
+			"\"spec.all\" must validate all the schemas (allOf)]" },
 		{ "{\"spec\":{\"cron\":\"1\",\"one\":{\"a\":\"\",\"b\":\"\"}}}",
 			"<nil>: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found "
 			"2 valid alternatives" },
@@ -160,11 +183,11 @@ static void judges_only_what_changes(void **state)
 			"" },
 		{ "{'spec':{'a':'long','b':'1'}}", "{'spec':{'a':'long','b':'2'}}", "" },
 		{ "{'spec':{'a':'long'}}", "{'spec':{'a':'longer'}}",
-			"spec.a: Invalid value: \"longer\": spec.a in body should be at most 2 chars long" },
+			"spec.a: Too long: may not be more than 2 bytes" },
 		{ "{'spec':{'keyed':[{'name':'x','v':'long'}]}}",
 			"{'spec':{'keyed':[{'name':'new'},{'name':'x','v':'long','w':'1'}]}}", "" },
 		{ "{'spec':{'plain':[{'v':'long'}]}}", "{'spec':{'plain':[{'v':'long','w':'1'}]}}",
-			"spec.plain[0].v: Invalid value: \"long\": spec.plain[0].v in body should be at most 2 chars long" },
+			"spec.plain[0].v: Too long: may not be more than 2 bytes" },
 		{ "{'spec':{'not':'x','b':'1'}}", "{'spec':{'not':'x','b':'2'}}", "" },
 	};
 	auto_free char *stricter = quoted(
@@ -196,9 +219,10 @@ static void checks_formats(void **state)
 	} cases[] = { { "ipv4", "10.0.0.1", "10.0.0.256" }, { "ipv6", "::1", "10.0.0.1" },
 		{ "cidr", "10.0.0.0/8", "10.0.0.0/33" }, { "uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567" },
 		{ "date", "2020-02-29", "2020-02-3" }, { "date-time", "2020-02-29T10:00:00Z", "2020-02-29" },
-		{ "byte", "aGk=", "a" }, { "hostname", "a.example.com", "-a" }, { "email", "a@example.com", "a" },
-		{ "uri", "https://example.com/x", "no scheme" }, { "mac", "00:11:22:33:44:55", "00:11" },
-		{ "duration", "1h2m", "abc" }, { "never-heard-of", "anything", NULL } };
+		{ "byte", "aGk=", "a" }, { "hostname", "a.example.com", "-a" }, { "hostname", "5", "192.0.2.1" },
+		{ "email", "a@example.com", "a" }, { "uri", "https://example.com/x", "no scheme" },
+		{ "mac", "00:11:22:33:44:55", "00:11" }, { "duration", "1h2m", "abc" },
+		{ "never-heard-of", "anything", NULL } };
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		char json[300];

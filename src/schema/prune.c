@@ -30,17 +30,87 @@ static bool stands_for_nothing(const struct schema_field *f, struct node *n)
 	return node_kind(n) == VAL_NULL && !f->type->nullable && !f->fallback;
 }
 
+/* Metadata of an embedded object is read as if it were alone; its fields are told with the way to it. */
+struct embedded_metadata {
+	struct decode *d;
+	const struct place *at;
+};
+
+static void unknown_inside(void *arg, struct str field)
+{
+	const struct embedded_metadata *m = arg;
+	struct place here = { m->at, field, -1, false };
+
+	decode_unknown(m->d, &here);
+}
+
+/* What is wrong with it, or NULL. The form is Go's: empty fields go. */
+static const char *read_metadata(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at)
+{
+	struct embedded_metadata m = { d, at };
+	struct schema_report rep = { d->rep ? unknown_inside : NULL, &m };
+
+	if (node_kind(n) == VAL_NULL)
+		node_assign(n, node_map(d->a));
+	if (schema_decode(t, d->a, n, &rep, d->e))
+		return d->e->message;
+	schema_drop_zeros(t, d->a, n, NULL);
+	return NULL;
+}
+
+/* apiVersion, kind or metadata of an object inside of another. An apply's are judged with all other values. *gone: it is
+ * to be left out. */
+static int read_embedded(
+	struct decode *d, const struct schema_field *f, struct node *n, const struct place *at, bool *gone)
+{
+	bool word = f->type->kind == SCHEMA_STRING;
+	struct node *was = word ? n : node_copy(d->a, n);
+	auto_buf struct buf text = BUF_INIT;
+	char path[PATH_MAX_TEXT];
+	const char *wrong;
+
+	if (d->rep && d->rep->keep_nulls)
+		return 0;
+	if (word)
+		wrong = node_kind(n) == VAL_STR ? NULL : "must be a string";
+	else
+		wrong = read_metadata(d, f->type, n, at);
+	*gone = wrong && d->rep && d->rep->drop_wrong;
+	if (!wrong || *gone)
+		return 0;
+	wrong = arena_cstr(d->a, str_c(wrong));
+	node_write(was, &text);
+	place_text(at, PLACE_VALIDATION, path, sizeof(path));
+	return err_set(d->e, ERR_BAD_REQUEST, "%s: Invalid value: %.*s: %s", path, (int)MIN(text.n, (size_t)300),
+		text.p, wrong);
+}
+
+static bool is_meta(struct str key)
+{
+	return str_is(key, "apiVersion") || str_is(key, "kind") || str_is(key, "metadata");
+}
+
 static int prune_object(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at)
 {
 	for (size_t i = 0; i < node_len(n);) {
 		struct str key = node_key_at(n, i);
 		struct place here = { at, key, -1, false };
 		const struct schema_field *f = schema_field(t, key);
+		bool gone = false;
 		int r;
 
 		if (!f && !t->keep_unknown) {
 			decode_unknown(d, &here);
 			node_del(n, key);
+			continue;
+		}
+		if (t->embedded && is_meta(key)) {
+			if ((r = read_embedded(d, f, node_at(n, i), &here, &gone)))
+				return r;
+			if (gone)
+				node_del(n, key);
+			else
+				i++;
 			continue;
 		}
 		if (f && stands_for_nothing(f, node_at(n, i))) {

@@ -1,5 +1,6 @@
 /* Checking a custom object's values, in the words of upstream's OpenAPI validation. */
 #include "schema/rules.h"
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -32,20 +33,60 @@ static void fail_at(struct run *w, const char *reason, const char *more, const c
 }
 
 /* "Invalid value: VALUE: PATH in body SENTENCE" */
-static void invalid(struct run *w, struct str value, const char *fmt, ...) PRINTF(3, 4);
-static void invalid(struct run *w, struct str value, const char *fmt, ...)
+static void invalid_as(struct run *w, const char *reason, struct str value, const char *fmt, va_list ap)
 {
 	auto_buf struct buf b = BUF_INIT;
 	char sentence[512];
-	va_list ap;
 
-	va_start(ap, fmt);
 	vsnprintf(sentence, sizeof(sentence), fmt, ap);
-	va_end(ap);
 	buf_printf(&b, "Invalid value: %.*s%s: %s in body %s", (int)MIN(value.n, (size_t)300), value.p,
 		value.n > 300 ? "..." : "", path_of(w), sentence);
 	buf_byte(&b, 0);
-	fail_at(w, "FieldValueInvalid", NULL, b.p);
+	fail_at(w, reason, NULL, b.p);
+}
+
+static void invalid(struct run *w, struct str value, const char *fmt, ...) PRINTF(3, 4);
+static void invalid(struct run *w, struct str value, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	invalid_as(w, "FieldValueInvalid", value, fmt, ap);
+	va_end(ap);
+}
+
+static void wrong_type(struct run *w, struct str value, const char *fmt, ...) PRINTF(3, 4);
+static void wrong_type(struct run *w, struct str value, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	invalid_as(w, "FieldValueTypeInvalid", value, fmt, ap);
+	va_end(ap);
+}
+
+static void too_long(struct run *w, int64_t max)
+{
+	char sentence[80];
+
+	snprintf(sentence, sizeof(sentence), "Too long: may not be more than %" PRId64 " bytes", max);
+	fail_at(w, "FieldValueTooLong", NULL, sentence);
+}
+
+static void too_many(struct run *w, size_t n, int64_t max)
+{
+	char sentence[80];
+
+	snprintf(sentence, sizeof(sentence), "Too many: %zu: must have at most %" PRId64 " items", n, max);
+	fail_at(w, "FieldValueTooMany", NULL, sentence);
+}
+
+static void too_few(struct run *w, size_t n, int64_t min, const char *what)
+{
+	char count[24];
+
+	snprintf(count, sizeof(count), "%zu", n);
+	invalid(w, str_c(count), "should have at least %" PRId64 " %s", min, what);
 }
 
 static bool integral(struct val v)
@@ -107,17 +148,14 @@ static const char *value_word(struct val v)
 	return words[val_kind(v)] ? words[val_kind(v)] : "null";
 }
 
-static bool check_type(struct run *w, const struct schema_rules *r, struct val v)
+static void check_type(struct run *w, const struct schema_rules *r, struct val v)
 {
 	char word[16];
 
-	if (val_kind(v) == VAL_NULL && r->nullable)
-		return false; /* and nothing else is asked of it */
-	if (!r->types || type_fits(r->types, v))
-		return true;
+	if ((val_kind(v) == VAL_NULL && r->nullable) || !r->types || type_fits(r->types, v))
+		return;
 	snprintf(word, sizeof(word), "\"%s\"", value_word(v));
-	invalid(w, str_c(word), "must be of type %s: %s", type_words(r->types), word);
-	return false;
+	wrong_type(w, str_c(word), "must be of type %s: %s", type_words(r->types), word);
 }
 
 static size_t runes(struct str s)
@@ -135,14 +173,18 @@ static void check_string(struct run *w, const struct schema_rules *r, struct val
 	struct str s = val_str(v), text = val_text(v);
 
 	if (r->format && !format_holds(r->format, s))
-		invalid(w, text, "must be of type %s: %.*s", format_name(r->format), (int)MIN(text.n, (size_t)200),
+		wrong_type(w, text, "must be of type %s: %.*s", format_name(r->format), (int)MIN(text.n, (size_t)200),
 			text.p);
 	if (!l)
 		return;
-	if (l->max_length >= 0 && runes(s) > (size_t)l->max_length)
-		invalid(w, text, "should be at most %lld chars long", (long long)l->max_length);
-	if (l->min_length >= 0 && runes(s) < (size_t)l->min_length)
-		invalid(w, text, "should be at least %lld chars long", (long long)l->min_length);
+	if (l->max_length >= 0 && runes(s) > (size_t)l->max_length) {
+		too_long(w, l->max_length);
+		return;
+	}
+	if (l->min_length >= 0 && runes(s) < (size_t)l->min_length) {
+		invalid(w, text, "should be at least %" PRId64 " chars long", l->min_length);
+		return;
+	}
 	if (!l->compiled)
 		return;
 	switch (pattern_match(l->compiled, s)) {
@@ -163,8 +205,6 @@ static void check_number(struct run *w, const struct schema_rules *r, struct val
 	double f = val_float(v, (double)val_int(v, 0)), q;
 	struct str text = val_text(v);
 
-	if (r->format && integral(v) && !format_holds_int(r->format, val_int(v, 0)))
-		invalid(w, text, "must be of type %s: \"%.*s\"", format_name(r->format), STR_ARG(text));
 	if (!l)
 		return;
 	if (l->max.given && (f > l->max.value || (l->max.exclusive && f == l->max.value)))
@@ -264,9 +304,9 @@ static void check_list(struct run *w, const struct schema_rules *r, struct val v
 	size_t n = val_len(v), at = w->path.n;
 
 	if (l && l->max_items >= 0 && n > (size_t)l->max_items)
-		invalid(w, val_text(v), "should have at most %lld items", (long long)l->max_items);
+		too_many(w, n, l->max_items);
 	if (l && l->min_items >= 0 && n < (size_t)l->min_items)
-		invalid(w, val_text(v), "should have at least %lld items", (long long)l->min_items);
+		too_few(w, n, l->min_items, "items");
 	if (r->list != SCHEMA_LIST_ATOMIC)
 		check_unique(w, r, v);
 	if (!r->items)
@@ -296,29 +336,19 @@ const struct schema_rules *rules_field(const struct schema_rules *r, struct str 
 	return r->additional;
 }
 
-static void check_embedded(struct run *w, struct val v)
-{
-	static const char *const must[] = { "apiVersion", "kind" };
-
-	for (size_t i = 0; i < ARRAY_LEN(must); i++) {
-		struct val f = val_get(v, must[i]);
-
-		if (!val_str(f).n && (!val_has(f) || val_kind(f) == VAL_STR))
-			fail_at(w, "FieldValueRequired", must[i], "Required value: must not be empty");
-	}
-}
-
 static void check_fields(struct run *w, const struct schema_rules *r, struct val v, struct val old)
 {
 	const struct rule_limits *l = r->limits;
 	size_t at = w->path.n, n = val_len(v);
 
-	if (l && l->max_fields >= 0 && n > (size_t)l->max_fields)
-		invalid(w, val_text(v), "should have at most %lld properties", (long long)l->max_fields);
-	if (l && l->min_fields >= 0 && n < (size_t)l->min_fields)
-		invalid(w, val_text(v), "should have at least %lld properties", (long long)l->min_fields);
-	if (r->embedded)
-		check_embedded(w, v);
+	if (l && l->min_fields >= 0 && n < (size_t)l->min_fields) {
+		too_few(w, n, l->min_fields, "properties");
+		return;
+	}
+	if (l && l->max_fields >= 0 && n > (size_t)l->max_fields) {
+		too_many(w, n, l->max_fields);
+		return;
+	}
 	for (size_t i = 0; r->required && r->required[i]; i++)
 		if (!val_has(val_get(v, r->required[i])))
 			fail_at(w, "FieldValueRequired", r->required[i], "Required value");
@@ -352,8 +382,8 @@ static void check_enum(struct run *w, const struct rule_limits *l, struct val v)
 		if (same)
 			return;
 	}
-	buf_printf(
-		&b, "Unsupported value: %.*s: supported values: ", (int)MIN(val_text(v).n, (size_t)300), val_text(v).p);
+	struct str text = val_kind(v) == VAL_NULL ? STR("\"null\"") : str_sub(val_text(v), 0, 300);
+	buf_printf(&b, "Unsupported value: %.*s: supported values: ", STR_ARG(text));
 	for (size_t i = 0; i < l->n_enums; i++) {
 		bool quoted = l->enums[i].p[0] == '"';
 
@@ -465,12 +495,18 @@ static void check_one(struct run *w, const struct rules_list *l, struct val v)
 
 static void check_all(struct run *w, const struct rules_list *l, struct val v, struct val old)
 {
-	size_t before = w->c->n;
+	size_t failed = 0;
 
-	for (size_t i = 0; i < l->n; i++)
+	for (size_t i = 0; i < l->n; i++) {
+		size_t before = w->c->n;
+
 		apply(w, l->of[i], v, old);
-	if (w->c->n > before)
-		composite(w, "must validate all the schemas (allOf)");
+		failed += w->c->n > before;
+	}
+	if (failed)
+		composite(w,
+			failed == l->n ? "must validate all the schemas (allOf). None validated" :
+					 "must validate all the schemas (allOf)");
 }
 
 static void check_combos(struct run *w, const struct rule_combos *k, struct val v, struct val old)
@@ -489,9 +525,8 @@ static void apply(struct run *w, const struct schema_rules *r, struct val v, str
 {
 	if (val_has(old) && val_equal(v, old))
 		return;
-	if (!check_type(w, r, v))
-		return;
-	if (r->combos)
+	check_type(w, r, v); /* the rest is asked all the same */
+	if (r->combos && val_kind(v) != VAL_NULL)
 		check_combos(w, r->combos, v, old);
 	switch (val_kind(v)) {
 	case VAL_STR:

@@ -45,10 +45,10 @@ struct schema_rules {
 	const struct rule_limits *limits;
 	const struct rule_combos *combos;
 	uint16_t n_fields;
-	uint8_t types;                   /* enum rule_type bits; 0: any */
-	uint8_t format;                  /* enum rule_format */
-	uint8_t list;                    /* enum schema_list */
-	bool nullable, embedded, closed; /* closed: additionalProperties false */
+	uint8_t types;  /* enum rule_type bits; 0: any */
+	uint8_t format; /* enum rule_format */
+	uint8_t list;   /* enum schema_list */
+	bool nullable;
 };
 
 /* A keyword that says true or nothing. */
@@ -62,7 +62,6 @@ static inline bool flag(struct val schema, const char *key)
 uint8_t format_find(struct str name);
 const char *format_name(uint8_t format);
 bool format_holds(uint8_t format, struct str s);
-bool format_holds_int(uint8_t format, int64_t i);
 
 /* ---- pattern.c: regular expressions in Go's dialect, bounded in time and memory -------------- */
 struct pattern;

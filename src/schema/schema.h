@@ -79,7 +79,8 @@ struct schema_type {
 	unsigned
 		custom : 1; /* compiled from an OpenAPI schema: unknown fields are pruned, wrong types are for validation */
 	unsigned keep_unknown : 1, nullable : 1,
-		embedded : 1;             /* x-kubernetes-preserve-unknown-fields, nullable … of such */
+		embedded : 1,             /* x-kubernetes-preserve-unknown-fields, nullable … of such */
+		has_embedded : 1;         /* it or something in it is */
 	const struct schema_rules *rules; /* of a custom kind: what its values must be like; else NULL */
 };
 struct schema_kind_entry { /* a kind that clients name in apiVersion/kind */
@@ -99,6 +100,7 @@ struct schema_report {
 	void (*unknown)(void *arg, struct str path); /* an unknown field was dropped: `spec.foo`; or NULL */
 	void *arg;
 	bool keep_nulls; /* of builtin types, but not in the object's own metadata: to server-side apply they say something */
+	bool drop_wrong; /* of what is stored: apiVersion, kind and metadata of embedded objects that are none go away */
 };
 /* Decoding of a client's object against its type, in place: checks JSON types (ERR_BAD_REQUEST in upstream's words,
  * path in the message), drops unknown fields and reports them, drops nulls, normalises times and quantities. */
@@ -146,6 +148,12 @@ const struct schema_type *schema_custom_list_type(const struct schema_custom *c)
 void schema_structural(struct val json_schema, const char *path, struct err *e);
 /* Of such a schema: adds causes for defaults with fields that it does not declare. */
 void schema_pruned_defaults(struct val json_schema, const char *path, struct err *e);
+/* Every object in v that is embedded there (x-kubernetes-embedded-resource), with its path. */
+typedef void schema_embedded_fn(void *arg, struct val object, const char *path);
+void schema_each_embedded(
+	const struct schema_type *t, struct val v, const char *path, schema_embedded_fn *each, void *arg);
+/* The same of the defaults that a schema declares. */
+void schema_embedded_defaults(struct val json_schema, const char *path, schema_embedded_fn *each, void *arg);
 /* Paths of x-kubernetes-validations, which are kept and not enforced. */
 void schema_unenforced_rules(struct val json_schema, void (*each)(void *arg, const char *path), void *arg);
 

@@ -79,7 +79,7 @@ def test_values_are_checked_pruned_and_defaulted(kube):
     assert made["spec"] == {"cron": "* * * * *", "replicas": 1} and made["metadata"]["generation"] == 1
     e = refused(kube, cron("b", cron="x", replicas="many"), at)
     assert e.code == 422 and e.status["reason"] == "Invalid"
-    assert {(c["field"], c["reason"]) for c in e.status["details"]["causes"]} == {("spec.cron", "FieldValueInvalid"), ("spec.replicas", "FieldValueInvalid")}
+    assert {(c["field"], c["reason"]) for c in e.status["details"]["causes"]} == {("spec.cron", "FieldValueInvalid"), ("spec.replicas", "FieldValueTypeInvalid")}
     assert 'spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string"' in e.status["message"]
     e = refused(kube, cron("b", list=[{"name": "x"}, {"name": "x"}]), at)
     assert 'spec.list[1]: Duplicate value: {"name":"x"}' in e.status["message"]

@@ -11,8 +11,10 @@
 /* n in the form of row res: unknown fields go, defaults come. */
 static int shape(struct arena *a, const struct resource *res, struct node *n, struct err *e)
 {
+	static const struct schema_report lenient = { .drop_wrong = true };
+
 	node_setc(n, "apiVersion", node_c(a, res->api_version));
-	if (schema_decode(res->type, a, n, NULL, e) < 0)
+	if (schema_decode(res->type, a, n, &lenient, e) < 0)
 		return err_wrap(e, "%s in %s", res->def.kind, res->api_version);
 	schema_default(res->type, a, n, NULL);
 	return 0;

@@ -191,6 +191,7 @@ static void make_def(struct custom *c, const struct doc *crd, struct val names)
 	d->namespaced = val_is(doc_get(crd, "spec.scope"), "Namespaced");
 	d->verbs = VERBS_ALL;
 	d->generation = true;
+	d->strategy = &strategy_custom;
 	make_subs(c, val_get(v, "subresources"));
 	make_columns(c, val_get(v, "additionalPrinterColumns"));
 	make_selectors(c, val_get(v, "selectableFields"));

@@ -45,6 +45,16 @@ int custom_as(struct rq *rq, struct node *object, const struct resource *to, str
 /* The form to store of an object in rq's version. */
 int custom_as_stored(struct rq *rq, struct node *object, struct node **ret, struct err *e);
 
+/* ---- strategy_custom.c: what objects must be like besides their schema ------------------------- */
+
+extern const struct strategy strategy_custom;
+/* An object inside of another, at path: adds causes. arg: struct embedded_rules. */
+struct embedded_rules {
+	struct rq *rq;
+	struct err *e;
+};
+void embedded_check(void *arg, struct val object, const char *path);
+
 /* ---- resource.c ------------------------------------------------------------------------------ */
 
 /* Takes customs (n; the storing version first) as the rows of one definition, in place of those it had. n 0: they go.

@@ -254,7 +254,7 @@ static bool needs_pruned(struct val old_versions)
 	return !e.causes_len;
 }
 
-static void check_schema(struct val s, const char *path, bool pruned, struct err *e)
+static void check_schema(struct rq *rq, struct val s, const char *path, bool pruned, struct err *e)
 {
 	size_t before = e->causes_len;
 
@@ -263,6 +263,8 @@ static void check_schema(struct val s, const char *path, bool pruned, struct err
 		return;
 	}
 	schema_structural(s, path, e);
+	if (e->causes_len == before && str_has(val_text(s), STR("x-kubernetes-embedded-resource")))
+		schema_embedded_defaults(s, path, embedded_check, &(struct embedded_rules){ rq, e });
 	if (pruned && e->causes_len == before)
 		schema_pruned_defaults(s, path, e);
 }
@@ -274,7 +276,7 @@ static void check_version(struct rq *rq, struct val v, size_t i, bool pruned, st
 
 	check_label(e, rq_f(rq, "%s.name", path), val_str(val_get(v, "name")), NULL);
 	check_deprecation(rq, v, path, e);
-	check_schema(val_path(v, SCHEMA), rq_f(rq, "%s." SCHEMA, path), pruned, e);
+	check_schema(rq, val_path(v, SCHEMA), rq_f(rq, "%s." SCHEMA, path), pruned, e);
 	check_scale(rq, val_path(v, "subresources.scale"), rq_f(rq, "%s.subresources.scale", path), e);
 	for (struct val_iter it = val_iter(cols); val_next(&it);)
 		check_column(rq, it.val, rq_f(rq, "%s.additionalPrinterColumns[%zu]", path, it.i), e);

@@ -33,6 +33,8 @@ bool finalizer_known(struct str f);
 const char *qualified_wrong(struct str key, size_t i); /* the i-th of what is wrong with it; NULL: no more */
 void validate_csi_name(struct err *e, const char *path, struct str name); /* of a CSI driver: in any case */
 void validate_meta(struct rq *rq, struct val meta, struct val old, const char *path, bool need_name, struct err *e);
+void validate_embedded_meta(
+	struct rq *rq, struct val meta, const char *path, struct err *e); /* of an object in another */
 void validate_annotations(struct rq *rq, struct val annotations, const char *path, struct err *e);
 void validate_labels(struct rq *rq, struct val labels, const char *path, struct err *e);
 void validate_label_selector(struct rq *rq, struct val sel, const char *path, struct err *e);

@@ -348,6 +348,25 @@ void validate_meta(struct rq *rq, struct val meta, struct val old, const char *p
 	validate_finalizers(rq, meta, old, path, e);
 }
 
+void validate_embedded_meta(struct rq *rq, struct val meta, const char *path, struct err *e)
+{
+	struct str name = val_str(val_get(meta, "name")), ns = val_str(val_get(meta, "namespace"));
+	struct wrong base = name_wrongs(val_str(val_get(meta, "generateName")), NAME_PATH, true);
+
+	tell(e, rq_f(rq, "%s.generateName", path), val_str(val_get(meta, "generateName")), &base);
+	validate_name(e, rq_f(rq, "%s.name", path), name, NAME_PATH);
+	if (ns.n)
+		validate_name(e, rq_f(rq, "%s.namespace", path), ns, NAME_LABEL);
+	if (val_int(val_get(meta, "generation"), 0) < 0)
+		v_invalid(e, rq_f(rq, "%s.generation", path), val_get(meta, "generation"),
+			"must be greater than or equal to 0");
+	validate_labels(rq, val_get(meta, "labels"), rq_f(rq, "%s.labels", path), e);
+	validate_annotations(rq, val_get(meta, "annotations"), rq_f(rq, "%s.annotations", path), e);
+	validate_owners(rq, val_get(meta, "ownerReferences"), path, e);
+	for (struct val_iter it = val_iter(val_get(meta, "finalizers")); val_next(&it);)
+		validate_qualified(e, rq_f(rq, "%s.finalizers", path), val_str(it.val));
+}
+
 /* ---- words ----------------------------------------------------------------------------------- */
 
 void validate_data_key(struct err *e, const char *path, struct str k)
