@@ -347,6 +347,29 @@ def test_a_bad_conversion_is_told(kube, tmp_path):
     hook.end()
 
 
+def test_a_failed_conversion_ends_the_watch(kube, tmp_path):
+    good = [True]
+    hook = Hook(str(tmp_path), lambda path, review: converted(review) if good[0] else answer_of(review, result={"status": "Failure", "message": "no way"}))
+    conversion = {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": {"url": f"https://127.0.0.1:{hook.port}/", "caBundle": hook.bundle}}}
+    define(kube, definition("crontabs", "CronTab", version(properties=CRON), version("v2", False, CRON), conversion=conversion))
+    at, at2 = where("crontabs", "default"), where("crontabs", "default", version="v2")
+    kube.create(at, cron("a"))
+
+    def events(query=""):
+        return kube.clone(60).watch(at2 + query, seconds=50)
+    watch = events()
+    assert next(watch)[1] == "ADDED"
+    good[0] = False
+    kube.create(at, cron("b"))
+    for found in (list(watch), list(events())):  # one that stands, and one that begins
+        assert [e[1] for e in found] == ["ERROR"] and found[0][2]["code"] == 500
+        assert found[0][2]["message"] == f"conversion webhook for {GROUP}/v1, Kind=CronTab failed: no way"
+    good[0] = True
+    watch = events()
+    assert [next(watch)[2]["metadata"]["name"] for _ in "ab"] == ["a", "b"]
+    hook.end()
+
+
 def test_a_conversion_that_does_not_come_keeps_nobody_else_waiting(kube, tmp_path):
     asked, release = threading.Event(), threading.Event()
 

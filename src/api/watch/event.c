@@ -2,6 +2,7 @@
 #include "api/watch/event.h"
 #include "api/custom/custom.h"
 #include <stdatomic.h>
+#define LOG_MODULE "api"
 
 #define FRAME_MOST ((size_t)4 << 10) /* a longer text goes out uncopied */
 
@@ -226,11 +227,40 @@ static struct doc *restamped(struct doc *d, int64_t rev)
 	return copy;
 }
 
-size_t event_added(struct event_form *f, struct doc *take_d, struct net_piece ret[EVENT_PIECES])
+/* As the watch's version has it; own. NULL: there is none, or e has an error. */
+static struct doc *served(const struct event_form *f, struct doc *take_d, struct err *e)
+{
+	const struct resource *r = f->rq->res;
+	struct doc *ret = NULL;
+
+	if (!take_d || !r->custom)
+		return take_d ? doc_as_served(f->rq->a, r, take_d) : NULL;
+	custom_as_served(NULL, r, take_d, &ret, e);
+	return ret;
+}
+
+/* A watch that left such a change out would say that there was none. */
+static size_t fail(struct event_form *f, const struct err *e, struct net_piece ret[EVENT_PIECES])
+{
+	log_warn("%s: a watch ends: %s", f->rq->res->group_resource, e->message);
+	f->failed = true;
+	return event_error(f, e, ret);
+}
+
+size_t event_added(
+	struct event_form *f, const struct filter *filter, struct doc *stored, struct net_piece ret[EVENT_PIECES])
 {
 	struct out o = { ret, 0 };
+	struct err e;
 
-	emit(f, &o, added_type, take_d, false);
+	err_init(&e);
+	struct doc *d = served(f, doc_ref(stored), &e);
+	if (!d)
+		return fail(f, &e, ret);
+	if (filter_is_all(filter) || filter_matches(filter, d))
+		emit(f, &o, added_type, d, false);
+	else
+		doc_unref(d);
 	return o.n;
 }
 
@@ -244,10 +274,17 @@ size_t event_change(struct event_form *f, const struct filter *filter, struct ca
 	struct net_piece ret[EVENT_PIECES])
 {
 	struct out o = { ret, 0 };
-	const struct resource *r = f->rq->res;
 	bool all = filter_is_all(filter);
-	struct doc *before = take_ev->before ? doc_as_served(f->rq->a, r, take_ev->before) : NULL;
-	struct doc *after = take_ev->after ? doc_as_served(f->rq->a, r, take_ev->after) : NULL;
+	struct err e;
+
+	err_init(&e);
+	struct doc *before = served(f, take_ev->before, &e);
+	struct doc *after = served(f, take_ev->after, &e);
+	if (e.code) {
+		doc_unref(before);
+		doc_unref(after);
+		return fail(f, &e, ret);
+	}
 	bool was = before && (all || filter_matches(filter, before));
 	bool is = after && !take_ev->deleted && (all || filter_matches(filter, after));
 

@@ -17,10 +17,12 @@ struct event_form {
 	struct rq *rq;
 	struct event_latest *latest;
 	bool columns_sent;
+	bool failed; /* an object could not be converted: that was the last event */
 };
 /* Each puts what is to be written into ret, and returns how many pieces. */
 #define EVENT_PIECES 3
-size_t event_added(struct event_form *f, struct doc *take_d, struct net_piece ret[EVENT_PIECES]);
+size_t event_added(
+	struct event_form *f, const struct filter *filter, struct doc *stored, struct net_piece ret[EVENT_PIECES]);
 size_t event_change(struct event_form *f, const struct filter *filter, struct cache_event *take_ev,
 	struct net_piece ret[EVENT_PIECES]); /* 0: not for this watch; takes the references of the event */
 /* The same bytes again that the watch before this one got, when this one wants just those; 0: event_change() has to look. */

@@ -136,6 +136,8 @@ static bool tell(struct watch *w, const struct cache_event *ev)
 	}
 	if (n)
 		watch_write(w, p, n);
+	if (w->form.failed)
+		watch_end(w);
 	return true;
 }
 

@@ -46,8 +46,7 @@ static size_t out_unsent(struct watch *w)
 	return w->out->unsent(w->stream);
 }
 
-/* Under w->lock. closed() follows on the loop. */
-static void out_end(struct watch *w)
+void watch_end(struct watch *w)
 {
 	if (w->ended || w->closed)
 		return;
@@ -98,7 +97,7 @@ static void timers(struct watch *w, struct batch *b, struct mono now)
 {
 	if (atomic_load(&w->over) || !mono_before(now, w->end_at)) {
 		batch_flush(w, b);
-		out_end(w);
+		watch_end(w);
 		return;
 	}
 	if (w->bookmarks && !mono_before(now, w->bookmark_at)) {
@@ -127,13 +126,16 @@ static void send_initial(struct watch *w, struct batch *b)
 
 	while (w->initial_at < cl->n && watch_has_room(w)) {
 		for (size_t end = MIN(cl->n, w->initial_at + BATCH); w->initial_at < end; w->initial_at++) {
-			struct doc *d = doc_as_served(w->rq->a, w->rq->res, doc_ref(cl->items[w->initial_at].doc));
 			batch_room(w, b);
-			if (filter_is_all(&w->filter) || filter_matches(&w->filter, d))
-				b->n += event_added(&w->form, doc_ref(d), b->p + b->n);
-			doc_unref(d);
+			b->n += event_added(&w->form, &w->filter, cl->items[w->initial_at].doc, b->p + b->n);
+			if (w->form.failed)
+				break;
 		}
 		batch_flush(w, b);
+		if (w->form.failed) {
+			watch_end(w);
+			return;
+		}
 	}
 	if (w->initial_at < cl->n)
 		return;
@@ -164,6 +166,11 @@ static bool pump_events(struct watch *w, struct batch *b)
 		w->progress = ev.revision;
 		batch_room(w, b);
 		b->n += event_change(&w->form, &w->filter, &ev, b->p + b->n);
+		if (w->form.failed) {
+			batch_flush(w, b);
+			watch_end(w);
+			return false;
+		}
 	}
 	if (rc >= 0)
 		return all;
@@ -175,7 +182,7 @@ static bool pump_events(struct watch *w, struct batch *b)
 		b->n += event_error(&w->form, &e, b->p + b->n);
 	}
 	batch_flush(w, b);
-	out_end(w);
+	watch_end(w);
 	return false;
 }
 

@@ -98,6 +98,7 @@ void watch_notify(void *arg);                 /* of its cache: it did not join *
 /* Under w->lock. */
 bool watch_has_room(struct watch *w); /* false: nothing may be written now; the stream says when */
 void watch_write(struct watch *w, struct net_piece *p, size_t n);
+void watch_end(struct watch *w); /* under w->lock; closed() follows on the loop */
 void watch_free(struct watch *w);
 
 /* ---- socket.c: over a WebSocket ---------------------------------------------------------------- */
