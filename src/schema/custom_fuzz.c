@@ -8,11 +8,17 @@ static void each(void *arg, const char *path)
 	*(size_t *)arg += strlen(path);
 }
 
+static void each_object(void *arg, struct val object, const char *path)
+{
+	*(size_t *)arg += val_len(object) + strlen(path);
+}
+
 static void use(const struct schema_custom *c, struct str object)
 {
 	auto_(arena_free) struct arena *a = arena_new();
 	struct doc *d, *out;
 	struct node *node;
+	size_t total = 0;
 	struct err e;
 
 	err_init(&e);
@@ -23,10 +29,16 @@ static void use(const struct schema_custom *c, struct str object)
 		schema_default(schema_custom_type(c), a, node, NULL);
 		out = node_publish(node);
 		schema_validate(schema_custom_type(c), doc_root(out), "", &e);
+		schema_each_embedded(schema_custom_type(c), doc_root(out), "", each_object, &total);
 		field_set_node(a, field_set_of(a, schema_custom_type(c), doc_root(out)));
 		doc_unref(out);
 	}
 	doc_unref(d);
+}
+
+static void each_object(void *arg, struct val object, const char *path)
+{
+	*(size_t *)arg += val_len(object) + strlen(path);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -42,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (doc_parse(head, &d, &e))
 		return 0;
 	schema_structural(doc_root(d), "s", &e);
+	schema_check_defaults(doc_root(d), "s", true, each_object, &total, &e);
 	schema_unenforced_rules(doc_root(d), each, &total);
 	err_init(&e);
 	if (!schema_custom_new(doc_root(d), &o, &c, &e))

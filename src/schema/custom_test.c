@@ -258,6 +258,12 @@ static void a_pattern_is_bounded(void **state)
 	assert_int_equal(schema_validate(schema_custom_type(c), doc_root(d), "", &e), -ERR_INVALID);
 }
 
+static void no_object(void *arg, struct val object, const char *path)
+{
+	(void)object;
+	err_cause(arg, "FieldValueInvalid", path, "an object");
+}
+
 static void refuses_what_is_not_structural(void **state)
 {
 	static const struct {
@@ -279,12 +285,35 @@ static void refuses_what_is_not_structural(void **state)
 		  "{\"type\":\"string\"}}}]}",
 			"s.anyOf[0].properties[a].type", "Forbidden: must be empty to be structural" },
 		{ "{\"type\":\"object\",\"anyOf\":[{\"properties\":{\"b\":{\"minLength\":1}}}]}", "s.properties[b]",
-			"Required value: because it is defined in a nested schema" },
+			"Required value: because it is defined in s.anyOf[0].properties[b]" },
+		{ "{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true,\"oneOf\":[{\"not\":{\"properties\":{\"b\":{"
+		  "\"items\":{}}}}}],\"properties\":{\"b\":{\"type\":\"object\"}}}",
+			"s.properties[b].items",
+			"Required value: because it is defined in s.oneOf[0].not.properties[b].items" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"object\",\"anyOf\":[{\"properties\":{\"b\":{\"minLength\":1}}}]}}}",
+			NULL, NULL },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"allOf\":[{\"id\":\"x\",\"type\":\"string\"}]}}}",
+			"s.properties[a].allOf[0].id", "Forbidden: id is not supported" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"object\",\"oneOf\":[{\"x-kubernetes-list-type\":\"set\"}]}}}",
+			"s.properties[a].oneOf[0].type",
+			"Required value: must be array if x-kubernetes-list-type is specified" },
 		{ "{\"type\":\"object\",\"properties\":{\"metadata\":{\"type\":\"object\",\"properties\":{\"labels\":{"
 		  "\"type\":\"object\"}}}}}",
 			"s.properties[metadata]",
 			"Forbidden: must not specify anything other than name and generateName, but metadata is "
 			"implicitly specified" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"object\",\"additionalProperties\":{"
+		  "\"type\":\"string\",\"default\":1}}}}",
+			NULL, NULL },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"not\":{\"minLength\":1},\"default\":\"x\"}}}",
+			"s.properties[a].default", "Invalid value: \"\": \"\" must not validate the schema (not)" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{},"
+		  "\"default\":{\"odd\":1}}}}}",
+			"s.properties[a].items.default", "Invalid value: {\"odd\":1}: must not have unknown fields" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"b\":{\"type\":\"object\","
+		  "\"x-kubernetes-embedded-resource\":true,\"x-kubernetes-preserve-unknown-fields\":true}},"
+		  "\"maxProperties\":0,\"default\":{\"b\":{}}}}}",
+			"s.properties[a].default.b", "an object" },
 		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"default\":1}}}",
 			"s.properties[a].default",
 			"Invalid value: \"integer\":  in body must be of type string: \"integer\"" },
@@ -324,6 +353,8 @@ static void refuses_what_is_not_structural(void **state)
 
 		err_init(&e);
 		schema_structural(doc_root(d), "s", &e);
+		if (!e.causes_len)
+			schema_check_defaults(doc_root(d), "s", true, no_object, &e, &e);
 		if (!cases[i].path) {
 			if (err_next_cause(&e, &pos, &reason, &path, &message))
 				fail_msg("%s: %s", path, message);

@@ -258,7 +258,8 @@ static int decode_object(struct decode *d, const struct schema_type *t, const st
 			continue;
 		}
 		if (node_kind(child) == VAL_NULL) {
-			if (f->type->kind == SCHEMA_JSON || null_stays(d, at, key)) { /* it is a value there */
+			if ((f->type->kind == SCHEMA_JSON && !f->pointer) ||
+				null_stays(d, at, key)) { /* it is a value there */
 				i++;
 				continue;
 			}

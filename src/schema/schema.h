@@ -146,14 +146,16 @@ const struct schema_type *schema_custom_list_type(const struct schema_custom *c)
 /* Adds causes for all that a CustomResourceDefinition's schema must not say. path:
  * "spec.versions[0].schema.openAPIV3Schema" */
 void schema_structural(struct val json_schema, const char *path, struct err *e);
-/* Of such a schema: adds causes for defaults with fields that it does not declare. */
-void schema_pruned_defaults(struct val json_schema, const char *path, struct err *e);
 /* Every object in v that is embedded there (x-kubernetes-embedded-resource), with its path. */
 typedef void schema_embedded_fn(void *arg, struct val object, const char *path);
 void schema_each_embedded(
 	const struct schema_type *t, struct val v, const char *path, schema_embedded_fn *each, void *arg);
-/* The same of the defaults that a schema declares. */
-void schema_embedded_defaults(struct val json_schema, const char *path, schema_embedded_fn *each, void *arg);
+/* Adds causes for defaults of a structural schema that it would refuse itself. each() is called of the objects that are
+ * embedded in one; a default of which it adds causes is judged no further. pruned: they may have no unknown fields. */
+void schema_check_defaults(
+	struct val json_schema, const char *path, bool pruned, schema_embedded_fn *each, void *arg, struct err *e);
+/* Whether a schema has defaults with fields that it does not declare. */
+bool schema_defaults_unknown(struct val json_schema);
 /* Paths of x-kubernetes-validations, which are kept and not enforced. */
 void schema_unenforced_rules(struct val json_schema, void (*each)(void *arg, const char *path), void *arg);
 

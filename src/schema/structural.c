@@ -7,7 +7,7 @@ enum level { LEVEL_ROOT, LEVEL_ITEM, LEVEL_FIELD };
 struct walk {
 	struct err *e;
 	struct buf path;
-	bool defaults; /* there are some: they are checked against the compiled rules */
+	bool unreadable; /* it says what no structural schema has words for: nothing more is asked of it */
 };
 
 static bool given(struct val v, const char *key)
@@ -110,6 +110,7 @@ static void check_words(struct walk *w, struct val v, unsigned words)
 		snprintf(child, sizeof(child), ".%s", banned[i]);
 		snprintf(text, sizeof(text), "%s is not supported", banned[i]);
 		forbidden(w, child, text);
+		w->unreadable = true;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(types); i++)
 		known |= val_is(type, types[i]);
@@ -118,16 +119,22 @@ static void check_words(struct walk *w, struct val v, unsigned words)
 	else if (!known)
 		unsupported(
 			w, ".type", type, "\"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"");
-	if (words & WORDS_BANNED && flag(v, "uniqueItems"))
+	if (words & WORDS_BANNED && flag(v, "uniqueItems")) {
 		forbidden(w, ".uniqueItems",
 			"uniqueItems cannot be set to true since the runtime complexity becomes quadratic");
+		w->unreadable = true;
+	}
 	if (val_has(more) && val_len(val_get(v, "properties")) &&
 		(val_kind(more) == VAL_MAP || (val_has(more) && !val_bool(more, true))))
 		forbidden(w, ".additionalProperties", "additionalProperties and properties are mutual exclusive");
-	if (val_has(keep) && !val_bool(keep, true))
+	if (val_has(keep) && !val_bool(keep, true)) {
 		invalid(w, ".x-kubernetes-preserve-unknown-fields", keep, "must be true or undefined");
-	if (words & WORDS_INNER && val_kind(val_get(v, "items")) == VAL_LIST)
+		w->unreadable = true;
+	}
+	if (words & WORDS_INNER && val_kind(val_get(v, "items")) == VAL_LIST) {
 		forbidden(w, ".items", "items must be a schema object and not an array");
+		w->unreadable = true;
+	}
 }
 
 /* ---- lists and maps -------------------------------------------------------------------------- */
@@ -234,14 +241,6 @@ static void check_list(struct walk *w, struct val v)
 		check_set(w, items);
 }
 
-/* ---- structural ------------------------------------------------------------------------------ */
-
-static bool is_int_or_string(struct val any)
-{
-	return val_len(any) == 2 && val_len(val_at(any, 0)) == 1 && val_len(val_at(any, 1)) == 1 &&
-		val_is(val_get(val_at(any, 0), "type"), "integer") && val_is(val_get(val_at(any, 1), "type"), "string");
-}
-
 static void check_pattern(struct walk *w, struct val v)
 {
 	struct val p = val_get(v, "pattern");
@@ -258,6 +257,66 @@ static void check_pattern(struct walk *w, struct val v)
 	}
 	snprintf(text, sizeof(text), "must be a valid regular expression, but isn't: %.300s", e.message);
 	invalid(w, ".pattern", p, text);
+}
+
+static void check_generic(struct walk *w, struct val v);
+
+static void generic_inside(struct walk *w, struct val v, const char *word)
+{
+	size_t n = enter(w, ".");
+
+	buf_c(&w->path, word);
+	check_generic(w, v);
+	w->path.n = n;
+}
+
+static void generic_list(struct walk *w, struct val list, const char *word)
+{
+	char step[24];
+
+	for (struct val_iter it = val_iter(list); val_next(&it);) {
+		snprintf(step, sizeof(step), "%s[%zu]", word, it.i);
+		generic_inside(w, it.val, step);
+	}
+}
+
+/* Most schemas are a type and a few words more: what they do not say is not looked for. */
+static void check_generic(struct walk *w, struct val v)
+{
+	static const char *const lists[] = { "allOf", "anyOf", "oneOf" },
+				 *const ones[] = { "items", "additionalProperties" };
+	unsigned words = schema_words(v);
+	size_t n = w->path.n;
+
+	check_words(w, v, words);
+	if (words & WORDS_LIST)
+		check_list(w, v);
+	if (words & WORDS_LIMIT)
+		check_pattern(w, v);
+	if (val_is(val_get(v, "type"), "array") && !val_has(val_get(v, "items")))
+		required(w, ".items", "must be specified");
+	for (size_t i = 0; words & WORDS_COMBINATION && i < ARRAY_LEN(lists); i++)
+		generic_list(w, val_get(v, lists[i]), lists[i]);
+	if (words & WORDS_COMBINATION && val_has(val_get(v, "not")))
+		generic_inside(w, val_get(v, "not"), "not");
+	if (!(words & WORDS_INNER))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(ones); i++)
+		if (val_kind(val_get(v, ones[i])) == VAL_MAP)
+			generic_inside(w, val_get(v, ones[i]), ones[i]);
+	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
+		enter_property(w, it.key);
+		check_generic(w, it.val);
+		w->path.n = n;
+	}
+}
+
+/* ---- structural ------------------------------------------------------------------------------ */
+
+static bool is_int_or_string(struct val any)
+{
+	return val_len(any) == 2 && val_len(val_at(any, 0)) == 1 && val_len(val_at(any, 1)) == 1 &&
+		val_is(val_get(val_at(any, 0), "type"), "integer") && val_is(val_get(val_at(any, 1), "type"), "string");
 }
 
 static void check_nested(struct walk *w, struct val v, bool either, bool first_either);
@@ -288,7 +347,6 @@ static void check_values(struct walk *w, struct val v, bool either, bool first_e
 		check_nested(w, not, false, false);
 		w->path.n = n;
 	}
-	check_pattern(w, v);
 }
 
 static void check_nested(struct walk *w, struct val v, bool either, bool first_either)
@@ -331,47 +389,69 @@ static void check_nested(struct walk *w, struct val v, bool either, bool first_e
 	}
 }
 
-/* Fields and items that a nested schema names must be in the structural part too. */
-static void check_complete(struct walk *w, struct val nested, struct val outer)
+/* Fields and items that the root's combinations name must be in its structural part too. Upstream asks nothing of the
+ * combinations of inner schemas. where: the path of nested, as w->path is that of outer. */
+static void check_complete(struct walk *w, struct val nested, struct val outer, struct buf *where);
+
+static void complete_part(struct walk *w, struct val nested, struct val outer, const char *before, struct str name,
+	const char *after, struct buf *where)
 {
-	static const char *const lists[] = { "allOf", "anyOf", "oneOf" };
-	struct val items = val_get(nested, "items"), outer_items = val_get(outer, "items");
+	size_t n = w->path.n, at = where->n;
 
-	if (val_has(items) && !val_has(outer_items))
-		required(w, ".items", "because it is defined in a nested schema");
-	else if (val_has(items)) {
-		size_t n = enter(w, ".items");
+	for (int both = 0; both < 2; both++) {
+		struct buf *b = both ? where : &w->path;
 
-		check_complete(w, items, outer_items);
-		w->path.n = n;
+		buf_c(b, before);
+		buf_str(b, name);
+		buf_c(b, after);
 	}
-	for (struct val_iter it = val_iter(val_get(nested, "properties")); val_next(&it);) {
-		struct val p = val_get_str(val_get(outer, "properties"), it.key);
-		size_t n = enter_property(w, it.key);
-
-		if (!val_has(p) && !flag(outer, "x-kubernetes-preserve-unknown-fields") &&
-			val_kind(val_get(outer, "additionalProperties")) != VAL_MAP)
-			required(w, "", "because it is defined in a nested schema");
-		else if (val_has(p))
-			check_complete(w, it.val, p);
-		w->path.n = n;
+	if (val_has(outer)) {
+		check_complete(w, nested, outer, where);
+	} else {
+		buf_byte(&w->path, 0);
+		err_cause(w->e, "FieldValueRequired", w->path.p, "Required value: because it is defined in %.*s",
+			STR_ARG(buf_view(where)));
 	}
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		for (struct val_iter it = val_iter(val_get(nested, lists[i])); val_next(&it);)
-			check_complete(w, it.val, outer);
-	if (val_has(val_get(nested, "not")))
-		check_complete(w, val_get(nested, "not"), outer);
+	w->path.n = n;
+	where->n = at;
 }
 
-static void check_combinations(struct walk *w, struct val v)
+static void complete_list(struct walk *w, struct val nested, struct val outer, const char *word, struct buf *where)
+{
+	size_t at = where->n;
+
+	for (struct val_iter it = val_iter(val_get(nested, word)); val_next(&it);) {
+		buf_printf(where, ".%s[%zu]", word, it.i);
+		check_complete(w, it.val, outer, where);
+		where->n = at;
+	}
+}
+
+/* Of a schema with combinations. */
+static void check_combinations(struct walk *w, struct val v, struct val outer, struct buf *where)
 {
 	static const char *const lists[] = { "allOf", "anyOf", "oneOf" };
+	size_t at = where->n;
 
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		for (struct val_iter it = val_iter(val_get(v, lists[i])); val_next(&it);)
-			check_complete(w, it.val, v);
-	if (val_has(val_get(v, "not")))
-		check_complete(w, val_get(v, "not"), v);
+		complete_list(w, v, outer, lists[i], where);
+	if (val_has(val_get(v, "not"))) {
+		buf_c(where, ".not");
+		check_complete(w, val_get(v, "not"), outer, where);
+		where->n = at;
+	}
+}
+
+static void check_complete(struct walk *w, struct val nested, struct val outer, struct buf *where)
+{
+	struct val items = val_get(nested, "items");
+
+	check_combinations(w, nested, outer, where);
+	if (val_has(items))
+		complete_part(w, items, val_get(outer, "items"), ".items", STR(""), "", where);
+	for (struct val_iter it = val_iter(val_get(nested, "properties")); val_next(&it);)
+		complete_part(w, it.val, val_get_str(val_get(outer, "properties"), it.key), ".properties[", it.key, "]",
+			where);
 }
 
 static void check_metadata(struct walk *w, struct val v, bool root)
@@ -477,15 +557,10 @@ static void check_inner(struct walk *w, struct val v, enum level l)
 	}
 }
 
-/* Most schemas are a type and a few words more: what they do not say is not looked for. */
 static void check_schema(struct walk *w, struct val v, enum level l)
 {
 	unsigned words = schema_words(v);
 
-	w->defaults |= (words & WORDS_DEFAULT) != 0;
-	check_words(w, v, words);
-	if (words & WORDS_LIST)
-		check_list(w, v);
 	if (words & WORDS_EXTENSION || l == LEVEL_ROOT || !given(v, "type"))
 		check_type_given(w, v, l);
 	if (l == LEVEL_ROOT || (words & WORDS_EXTENSION && flag(v, "x-kubernetes-embedded-resource")))
@@ -493,135 +568,27 @@ static void check_schema(struct walk *w, struct val v, enum level l)
 	if (words & WORDS_COMBINATION) {
 		check_values(w, v, is_int_or_string(val_get(v, "anyOf")),
 			is_int_or_string(val_get(val_at(val_get(v, "allOf"), 0), "anyOf")));
-		check_combinations(w, v);
-	} else if (words & WORDS_LIMIT) {
-		check_pattern(w, v);
 	}
-	if (val_is(val_get(v, "type"), "array") && !val_has(val_get(v, "items")))
-		required(w, ".items", "must be specified");
+	if (l == LEVEL_ROOT && words & WORDS_COMBINATION) {
+		auto_buf struct buf where = BUF_INIT;
+
+		buf_str(&where, buf_view(&w->path));
+		check_combinations(w, v, v, &where);
+	}
 	if (words & WORDS_INNER)
 		check_inner(w, v, l);
 }
 
-/* ---- defaults -------------------------------------------------------------------------------- */
-
-static void check_default(struct walk *w, struct val v, const struct schema_rules *r)
-{
-	struct check c = { .text = BUF_INIT, .causes = BUF_INIT };
-	struct val d = val_get(v, "default");
-
-	if (val_has(d))
-		rules_check(&c, r, d, VAL_NONE);
-	for (size_t at = 0; at < c.causes.n;) {
-		const char *reason = c.causes.p + at, *path = reason + strlen(reason) + 1,
-			   *sentence = path + strlen(path) + 1;
-		size_t n = enter(w, path[0] && path[0] != '[' ? ".default." : ".default");
-
-		buf_c(&w->path, path);
-		cause(w, reason, "", sentence);
-		w->path.n = n;
-		at = (size_t)(sentence + strlen(sentence) + 1 - c.causes.p);
-	}
-	buf_fini(&c.text);
-	buf_fini(&c.causes);
-}
-
-static void check_defaults(struct walk *w, struct val v, const struct schema_rules *r)
-{
-	size_t n = w->path.n;
-
-	check_default(w, v, r);
-	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
-		const struct schema_rules *f = rules_field(r, it.key);
-
-		enter_property(w, it.key);
-		if (f)
-			check_defaults(w, it.val, f);
-		w->path.n = n;
-	}
-	if (r->items) {
-		enter(w, ".items");
-		check_defaults(w, val_get(v, "items"), r->items);
-		w->path.n = n;
-	}
-	if (r->additional) {
-		enter(w, ".additionalProperties");
-		check_defaults(w, val_get(v, "additionalProperties"), r->additional);
-		w->path.n = n;
-	}
-}
-
-/* Whether pruning takes something away from a value. whole: it is an object with metadata of its own. */
-static bool has_unknown(struct val schema, struct val v, bool whole)
-{
-	struct val properties = val_get(schema, "properties"), more = val_get(schema, "additionalProperties");
-	bool open = flag(schema, "x-kubernetes-preserve-unknown-fields") || val_bool(more, false), list;
-
-	whole |= flag(schema, "x-kubernetes-embedded-resource");
-	list = val_kind(v) == VAL_LIST;
-	for (struct val_iter it = val_iter(v); val_next(&it);) {
-		struct val inner = list ? val_get(schema, "items") : val_get_str(properties, it.key);
-
-		if (!list && whole && is_meta(it.key))
-			continue;
-		if (!list && !val_has(inner) && val_kind(more) == VAL_MAP)
-			inner = more;
-		if (val_has(inner) ? has_unknown(inner, it.val, false) : !list && !open)
-			return true;
-	}
-	return false;
-}
-
-/* meta: inside of metadata, of which the schema need not say everything. */
-static void check_pruned(struct walk *w, struct val v, bool root, bool meta)
-{
-	bool whole = root || flag(v, "x-kubernetes-embedded-resource");
-	struct val d = val_get(v, "default"), items = val_get(v, "items");
-	size_t n = w->path.n;
-
-	meta &= !whole;
-	if (!meta && val_has(d) && has_unknown(v, d, root))
-		invalid(w, ".default", d, "must not have unknown fields");
-	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
-		enter_property(w, it.key);
-		check_pruned(w, it.val, false, meta || (whole && is_meta(it.key)));
-		w->path.n = n;
-	}
-	if (val_kind(items) == VAL_MAP) {
-		enter(w, ".items");
-		check_pruned(w, items, false, meta);
-		w->path.n = n;
-	}
-}
-
-void schema_pruned_defaults(struct val json_schema, const char *path, struct err *e)
-{
-	struct walk w = { .e = e, .path = BUF_INIT };
-
-	buf_c(&w.path, path);
-	check_pruned(&w, json_schema, true, false);
-	buf_fini(&w.path);
-}
-
 void schema_structural(struct val json_schema, const char *path, struct err *e)
 {
-	const struct schema_custom_opts o = { "example.com", "v1", "Any", "AnyList" };
-	auto_(schema_custom_free) struct schema_custom *c = NULL;
 	struct walk w = { .e = e, .path = BUF_INIT };
-	size_t before = e->causes_len;
-	struct err wrong;
 
 	buf_c(&w.path, path);
-	check_schema(&w, json_schema, LEVEL_ROOT);
+	check_generic(&w, json_schema);
+	if (!w.unreadable)
+		check_schema(&w, json_schema, LEVEL_ROOT);
 	if (flag(json_schema, "nullable"))
 		forbidden(&w, ".nullable", "nullable cannot be true at the root");
-	err_init(&wrong);
-	if (e->causes_len == before && w.defaults && schema_custom_new(json_schema, &o, &c, &wrong) < 0) {
-		buf_byte(&w.path, 0);
-		err_cause(e, "FieldValueInvalid", w.path.p, "Invalid value: \"\": %s", wrong.message);
-	} else if (c) {
-		check_defaults(&w, json_schema, schema_custom_type(c)->rules);
-	}
 	buf_fini(&w.path);
 }
 

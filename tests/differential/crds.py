@@ -405,7 +405,7 @@ class Crds:
         for _ in range(rng.choice([0, 1, 1, 2, 3])):
             try:
                 spoil(rng, crd)
-            except KeyError:
+            except (KeyError, IndexError):
                 pass  # what was there is spoilt already
         return crd
 

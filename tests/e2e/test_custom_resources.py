@@ -173,12 +173,12 @@ def test_paths_and_conversions_of_a_definition_are_checked(kube):
     def told(conversion=None, **more):
         crd = definition("crontabs", "CronTab", version(**more), **({"conversion": conversion} if conversion else {}))
         return {(c["field"], c["message"]) for c in refused(kube, crd, CRDS).status["details"]["causes"]}
-    column = "spec.versions[0].additionalPrinterColumns[0].JSONPath"
+    column = "spec.additionalPrinterColumns[0].JSONPath"
     assert told(additionalPrinterColumns=[{"name": "A", "type": "string", "jsonPath": "spec.a"}]) == {
         (column, 'Invalid value: "spec.a": must be a simple json path starting with .')}
     scale = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".metadata.labels"}
     assert told(subresources={"scale": scale}) == {
-        ("spec.versions[0].subresources.scale.labelSelectorPath", 'Invalid value: ".metadata.labels": should be a json path under either .spec or .status')}
+        ("spec.subresources.scale.labelSelectorPath", 'Invalid value: ".metadata.labels": should be a json path under either .spec or .status')}
     client, versions, none = "spec.conversion.webhookClientConfig", "spec.conversion.conversionReviewVersions", "Forbidden: should not be set when strategy is not set to Webhook"
     hook = {"clientConfig": {"url": "https://127.0.0.1:9/"}, "conversionReviewVersions": ["v1beta1", "v2", "v2"]}
     assert told({"strategy": "None", "webhook": hook}) == {(client, none), (versions, none)}

@@ -131,6 +131,50 @@ static void what_scale_reads_is_a_count(void **state)
 	expect(f, 200, call_as(f, "PATCH", BOXES "/c/scale", MERGE, NULL, "{\"spec\":{\"replicas\":5}}"));
 }
 
+#define DEFINITION(spec_more, version_more)                                                                                     \
+	"{'metadata':{'name':'toys.example.com','finalizers':['x']},'spec':{'group':'example.com','scope':'Cluster'," spec_more \
+	"'names':{'plural':'toys','kind':'Toy'},'versions':[{'name':'v1','served':true,'storage':true," version_more            \
+	"}]}}"
+#define SCHEMA(more) "'schema':{'openAPIV3Schema':{'type':'object'," more "}}"
+
+/* What all versions have alike is told as upstream's one field; at the root of a schema stands little beside a status. */
+static void definitions_are_told_as_upstream(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *crd, *says; /* NULL: fine */
+	} cases[] = {
+		{ DEFINITION("", SCHEMA("'properties':{'a':{'type':'string','default':null}}")), NULL },
+		{ DEFINITION("", SCHEMA("'properties':{'a':{}}")),
+			"is invalid: spec.validation.openAPIV3Schema.properties[a].type: Required value" },
+		{ DEFINITION("", SCHEMA("'minProperties':1")), NULL },
+		{ DEFINITION("", SCHEMA("'minProperties':1") ",'subresources':{'status':{}}"),
+			"spec.validation.openAPIV3Schema: Invalid value: {\"type\":\"object\",\"minProperties\":1}: only [Description" },
+		{ DEFINITION("",
+			  SCHEMA("'required':[]") ",'subresources':{'status':{},'scale':{'specReplicasPath':'.x',"
+						  "'statusReplicasPath':'.status.x'}}"),
+			"is invalid: spec.subresources.scale.specReplicasPath: Invalid value: \".x\": should be a json path under .spec" },
+		{ DEFINITION("",
+			  SCHEMA("'required':[]") ",'additionalPrinterColumns':[{'name':'A','type':'x','jsonPath':'.a'}]"),
+			"is invalid: spec.additionalPrinterColumns[0].type: Invalid value: \"x\"" },
+		{ DEFINITION("'preserveUnknownFields':true,", SCHEMA("'required':[]")),
+			"is invalid: spec.preserveUnknownFields: Invalid value: true: cannot set to true, set x-preserve-unknown-fields" },
+		{ DEFINITION("",
+			  SCHEMA("'properties':{'in':{'type':'object','x-kubernetes-embedded-resource':true,"
+				 "'x-kubernetes-preserve-unknown-fields':true,'default':{'kind':'K'}}}")),
+			"is invalid: spec.validation.openAPIV3Schema.properties[in].default.apiVersion: Required value: must not be empty" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		auto_free char *crd = quoted(cases[i].crd);
+
+		expect(f, cases[i].says ? 422 : 201, call(f, "POST", CRDS "?dryRun=All", crd));
+		if (cases[i].says && !strstr(get(f, "message"), cases[i].says))
+			fail_msg("%s", get(f, "message"));
+		assert_false(body_has(f, "default\":null"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,6 +182,7 @@ int main(void)
 		cmocka_unit_test(embedded_objects_are_checked),
 		cmocka_unit_test(an_apply_of_embedded_objects_is_judged),
 		cmocka_unit_test(what_scale_reads_is_a_count),
+		cmocka_unit_test(definitions_are_told_as_upstream),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

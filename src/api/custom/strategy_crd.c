@@ -246,45 +246,85 @@ static void check_deprecation(struct rq *rq, struct val v, const char *path, str
 /* Defaults that a definition has already stay, as they are not looked at again. */
 static bool needs_pruned(struct val old_versions)
 {
-	struct err e;
-
-	err_init(&e);
 	for (struct val_iter it = val_iter(old_versions); val_next(&it);)
-		schema_pruned_defaults(val_path(it.val, SCHEMA), "", &e);
-	return !e.causes_len;
+		if (schema_defaults_unknown(val_path(it.val, SCHEMA)))
+			return false;
+	return true;
+}
+
+/* What stands beside properties at the root would judge the status on its own, which has writers of its own. */
+static void check_root(struct val s, const char *path, struct err *e)
+{
+	static const char *const allowed[] = { "description", "type", "format", "title", "maximum", "exclusiveMaximum",
+		"minimum", "exclusiveMinimum", "maxLength", "minLength", "pattern", "maxItems", "minItems",
+		"uniqueItems", "multipleOf", "required", "items", "properties", "externalDocs", "example",
+		"x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations", NULL };
+	static const char why[] =
+		"only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern "
+		"MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields "
+		"XValidations] fields are allowed at the root of the schema if the status subresource is enabled";
+
+	for (struct val_iter it = val_iter(s); val_next(&it);)
+		if (!among(it.key, allowed) && (val_kind(it.val) != VAL_BOOL || val_bool(it.val, false))) {
+			err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s: %s",
+				STR_ARG(str_sub(val_text(s), 0, 300)), why);
+			return;
+		}
 }
 
 static void check_schema(struct rq *rq, struct val s, const char *path, bool pruned, struct err *e)
 {
 	size_t before = e->causes_len;
 
-	if (!val_has(s)) {
-		v_required(e, path, "schemas are required");
-		return;
-	}
 	schema_structural(s, path, e);
-	if (e->causes_len == before && str_has(val_text(s), STR("x-kubernetes-embedded-resource")))
-		schema_embedded_defaults(s, path, embedded_check, &(struct embedded_rules){ rq, e });
-	if (pruned && e->causes_len == before)
-		schema_pruned_defaults(s, path, e);
+	if (e->causes_len == before)
+		schema_check_defaults(s, path, pruned, embedded_check, &(struct embedded_rules){ rq, e }, e);
 }
 
-static void check_version(struct rq *rq, struct val v, size_t i, bool pruned, struct err *e)
+/* Where a part of a version is told: what all versions have alike is one field for upstream, and told once. NULL: it was. */
+static const char *part(struct rq *rq, struct val versions, size_t i, const char *name, const char *shared)
 {
-	const char *path = rq_f(rq, "spec.versions[%zu]", i);
-	struct val cols = val_get(v, "additionalPrinterColumns"), fields = val_get(v, "selectableFields");
+	struct val first = val_get(val_at(versions, 0), name);
+
+	for (struct val_iter it = val_iter(versions); val_next(&it);) {
+		struct val v = val_get(it.val, name);
+
+		if (val_has(v) != val_has(first) || (val_has(v) && !val_equal(v, first)))
+			return rq_f(rq, "spec.versions[%zu].%s", i, name);
+	}
+	return i ? NULL : shared;
+}
+
+static void check_fields(struct rq *rq, struct val v, const char *path, struct err *e)
+{
+	struct val fields = val_get(v, "selectableFields");
+
+	if (val_len(fields) > 8)
+		v_too_many(e, path, val_len(fields), 8);
+	for (struct val_iter it = val_iter(fields); val_next(&it);)
+		check_selectable(rq, v, it.val, rq_f(rq, "%s[%zu].jsonPath", path, it.i), e);
+}
+
+static void check_version(struct rq *rq, struct val versions, size_t i, bool pruned, struct err *e)
+{
+	struct val v = val_at(versions, i), cols = val_get(v, "additionalPrinterColumns"), s = val_path(v, SCHEMA);
+	const char *path = rq_f(rq, "spec.versions[%zu]", i), *at = NULL;
 
 	check_label(e, rq_f(rq, "%s.name", path), val_str(val_get(v, "name")), NULL);
 	check_deprecation(rq, v, path, e);
-	check_schema(rq, val_path(v, SCHEMA), rq_f(rq, "%s." SCHEMA, path), pruned, e);
-	check_scale(rq, val_path(v, "subresources.scale"), rq_f(rq, "%s.subresources.scale", path), e);
-	for (struct val_iter it = val_iter(cols); val_next(&it);)
-		check_column(rq, it.val, rq_f(rq, "%s.additionalPrinterColumns[%zu]", path, it.i), e);
-	if (val_len(fields) > 8)
-		err_cause(e, "FieldValueTooMany", rq_f(rq, "%s.selectableFields", path),
-			"Too many: %zu: must have at most 8 items", val_len(fields));
-	for (struct val_iter it = val_iter(fields); val_next(&it);)
-		check_selectable(rq, v, it.val, rq_f(rq, "%s.selectableFields[%zu].jsonPath", path, it.i), e);
+	if (!val_has(s))
+		v_required(e, rq_f(rq, "%s." SCHEMA, path), "schemas are required");
+	else if ((at = part(rq, versions, i, "schema", "spec.validation")))
+		check_schema(rq, s, rq_f(rq, "%s.openAPIV3Schema", at), pruned, e);
+	if (at && val_has(val_path(v, "subresources.status")))
+		check_root(s, rq_f(rq, "%s.openAPIV3Schema", at), e);
+	if ((at = part(rq, versions, i, "subresources", "spec.subresources")))
+		check_scale(rq, val_path(v, "subresources.scale"), rq_f(rq, "%s.scale", at), e);
+	if ((at = part(rq, versions, i, "additionalPrinterColumns", "spec.additionalPrinterColumns")))
+		for (struct val_iter it = val_iter(cols); val_next(&it);)
+			check_column(rq, it.val, rq_f(rq, "%s[%zu]", at, it.i), e);
+	if ((at = part(rq, versions, i, "selectableFields", "spec.selectableFields")))
+		check_fields(rq, v, at, e);
 }
 
 static void check_versions(struct rq *rq, struct val versions, struct val old, struct err *e)
@@ -297,7 +337,7 @@ static void check_versions(struct rq *rq, struct val versions, struct val old, s
 		storage += val_bool(val_get(it.val, "storage"), false);
 		for (size_t k = 0; k < it.i; k++)
 			twice |= val_equal(val_get(val_at(versions, k), "name"), val_get(it.val, "name"));
-		check_version(rq, it.val, it.i, pruned, e);
+		check_version(rq, versions, it.i, pruned, e);
 	}
 	if (val_len(versions) > 64)
 		err_cause(e, "FieldValueTooMany", "spec.versions", "Too many: %zu: must have at most 64 items",
@@ -400,6 +440,19 @@ static void check_fixed(struct val o, struct val old, struct err *e)
 		validate_immutable(e, paths[i], val_path(o, paths[i]), val_path(old, paths[i]));
 }
 
+static void check_preserve(struct val keep, struct val before, struct val versions, struct err *e)
+{
+	static const char path[] = "spec.preserveUnknownFields";
+
+	if (!val_bool(keep, false))
+		return;
+	if (!val_bool(before, false))
+		v_invalid(e, path, keep,
+			"cannot set to true, set x-preserve-unknown-fields to true in spec.versions[*].schema instead");
+	if (str_has(val_text(versions), STR("\"default\":")))
+		v_invalid(e, path, keep, "must be false in order to use defaults in the schema");
+}
+
 static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct val spec = val_get(o, "spec"), keep = val_get(spec, "preserveUnknownFields");
@@ -410,9 +463,9 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 	if (val_has(old) && val_equal(spec, val_get(old, "spec")))
 		return;
 	check_group(rq, o, e);
-	if (val_bool(keep, false))
-		v_invalid(
-			e, "spec.preserveUnknownFields", keep, "must be false in order to use defaults in the schema");
+	check_preserve(keep, val_path(old, "spec.preserveUnknownFields"), val_get(spec, "versions"), e);
+	if (val_len(val_get(spec, "versions")))
+		check_label(e, "spec.version", val_str(val_get(val_at(val_get(spec, "versions"), 0), "name")), NULL);
 	check_names(rq, val_get(spec, "names"), e);
 	check_versions(rq, val_get(spec, "versions"), val_path(old, "spec.versions"), e);
 	check_conversion(rq, val_get(spec, "conversion"), e);
