@@ -658,9 +658,34 @@ static void who_ended_for_good_is_told_as_ended(void **state)
 	assert_true(tells("Never", KIND_SIDECAR, "0", "waiting"));
 }
 
+/* However many there are; of two with one name the later counts. */
+static void keeps_every_option_of_a_resolver(void **state)
+{
+	auto_(arena_free) struct arena *a = arena_new();
+	auto_free struct node_agent *n = xcalloc(1, sizeof(*n));
+	auto_buf struct buf b = BUF_INIT;
+	Cri__DnsConfig dns = CRI__DNS_CONFIG__INIT;
+	char want[16];
+
+	(void)state;
+	buf_c(&b, "{\"dnsPolicy\":\"None\",\"dnsConfig\":{\"options\":[{\"name\":\"o7\"}");
+	for (int i = 0; i < 200; i++)
+		buf_printf(&b, ",{\"name\":\"o%d\",\"value\":\"%d\"}", i, i);
+	buf_c(&b, "]}}");
+	buf_byte(&b, 0);
+	auto_(doc_unref) struct doc *spec = json_doc(b.p);
+	pod_dns(n, doc_root(spec), STR("ns"), a, &dns);
+	assert_int_equal(dns.n_options, 200);
+	for (int i = 0; i < 200; i++) {
+		snprintf(want, sizeof(want), "o%d:%d", i, i);
+		assert_string_equal(dns.options[i], want);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keeps_every_option_of_a_resolver),
 		cmocka_unit_test(builds_the_environment),
 		cmocka_unit_test(missing_reference_is_an_error),
 		cmocka_unit_test(writes_files_atomically),

@@ -111,24 +111,47 @@ static void host_resolver(struct arena *a, Cri__DnsConfig *dns, bool with_server
 	}
 }
 
+static void cluster_resolver(struct node_agent *n, struct str ns, struct arena *a, Cri__DnsConfig *dns)
+{
+	const char *domain = n->o.cluster_domain ? n->o.cluster_domain : "cluster.local";
+
+	for (size_t i = 0; i < n->o.n_cluster_dns; i++)
+		push_str(a, &dns->servers, &dns->n_servers, str_c(n->o.cluster_dns[i]));
+	push_str(a, &dns->searches, &dns->n_searches, arena_strf(a, "%.*s.svc.%s", STR_ARG(ns), domain));
+	push_str(a, &dns->searches, &dns->n_searches, arena_strf(a, "svc.%s", domain));
+	push_str(a, &dns->searches, &dns->n_searches, str_c(domain));
+	host_resolver(a, dns, false);
+	push_str(a, &dns->options, &dns->n_options, STR("ndots:5"));
+}
+
+/* An option given twice: the later one counts. The list only shrinks, so cri_push() finds room as it expects. */
+static void own_option(struct arena *a, Cri__DnsConfig *dns, struct val option)
+{
+	struct str name = val_str(val_get(option, "name")), head;
+	struct val value = val_get(option, "value");
+	size_t kept = 0;
+
+	for (size_t i = 0; i < dns->n_options; i++) {
+		(void)str_cut(str_c(dns->options[i]), ':', &head);
+		if (!str_eq(head, name))
+			dns->options[kept++] = dns->options[i];
+	}
+	dns->n_options = kept;
+	push_str(a, &dns->options, &dns->n_options,
+		val_has(value) ? arena_strf(a, "%.*s:%.*s", STR_ARG(name), STR_ARG(val_str(value))) : name);
+}
+
 void pod_dns(struct node_agent *n, struct val spec, struct str ns, struct arena *a, Cri__DnsConfig *ret)
 {
 	struct str policy = val_str(val_get(spec, "dnsPolicy"));
 	struct val own = val_get(spec, "dnsConfig");
-	const char *domain = n->o.cluster_domain ? n->o.cluster_domain : "cluster.local";
 	bool cluster = str_is(policy, "ClusterFirstWithHostNet") ||
 		((str_is(policy, "ClusterFirst") || str_empty(policy)) && !pod_host_network(spec));
 
 	if (str_is(policy, "None")) {
 		/* only what dnsConfig says */
 	} else if (cluster && n->o.n_cluster_dns) {
-		for (size_t i = 0; i < n->o.n_cluster_dns; i++)
-			push_str(a, &ret->servers, &ret->n_servers, str_c(n->o.cluster_dns[i]));
-		push_str(a, &ret->searches, &ret->n_searches, arena_strf(a, "%.*s.svc.%s", STR_ARG(ns), domain));
-		push_str(a, &ret->searches, &ret->n_searches, arena_strf(a, "svc.%s", domain));
-		push_str(a, &ret->searches, &ret->n_searches, str_c(domain));
-		host_resolver(a, ret, false);
-		push_str(a, &ret->options, &ret->n_options, STR("ndots:5"));
+		cluster_resolver(n, ns, a, ret);
 	} else {
 		host_resolver(a, ret, true);
 	}
@@ -136,26 +159,8 @@ void pod_dns(struct node_agent *n, struct val spec, struct str ns, struct arena 
 		push_str(a, &ret->servers, &ret->n_servers, val_str(it.val));
 	for (struct val_iter it = val_iter(val_get(own, "searches")); val_next(&it);)
 		push_str(a, &ret->searches, &ret->n_searches, val_str(it.val));
-	for (struct val_iter it = val_iter(val_get(own, "options")); val_next(&it);) {
-		struct str name = val_str(val_get(it.val, "name")), value = val_str(val_get(it.val, "value"));
-		size_t kept = 0;
-		for (size_t i = 0; i < ret->n_options; i++) { /* an option given twice: the pod's own wins */
-			struct str head;
-			(void)str_cut(str_c(ret->options[i]), ':', &head);
-			if (!str_eq(head, name))
-				ret->options[kept++] = ret->options[i];
-		}
-		ret->n_options = kept;
-		if ((kept & (kept - 1)) != 0 || kept == 0) { /* keep the growth rule of cri_push() true */
-			char **fresh = arena_alloc(a, sizeof(char *) * 64);
-			if (kept)
-				memcpy(fresh, ret->options, kept * sizeof(char *));
-			ret->options = fresh;
-		}
-		push_str(a, &ret->options, &ret->n_options,
-			val_has(val_get(it.val, "value")) ? arena_strf(a, "%.*s:%.*s", STR_ARG(name), STR_ARG(value)) :
-							    name);
-	}
+	for (struct val_iter it = val_iter(val_get(own, "options")); val_next(&it);)
+		own_option(a, ret, it.val);
 }
 
 static char *pod_hostname(struct doc *d, struct arena *a)
