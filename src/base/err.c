@@ -4,10 +4,10 @@
 #include <stdio.h>
 
 static const struct code {
-	int http, grpc;
+	int http;
 	const char *reason;
 } codes[] = {
-#define ERR_ROW(code, http, grpc, reason) [code] = { http, grpc, reason },
+#define ERR_ROW(code, http, reason) [code] = { http, reason },
 	ERR_TABLE(ERR_ROW)
 #undef ERR_ROW
 };
@@ -176,11 +176,6 @@ void err_copy(struct err *to, const struct err *from)
 int err_http(enum err_code code)
 {
 	return code == ERR_OK ? 200 : code_of(code)->http;
-}
-
-int err_grpc(enum err_code code)
-{
-	return code == ERR_OK ? 0 : code_of(code)->grpc;
 }
 
 const char *err_reason(enum err_code code)

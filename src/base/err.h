@@ -9,31 +9,31 @@
 #include <stdarg.h>
 
 /*        code                 HTTP gRPC reason in the API's Status object */
-#define ERR_TABLE(X)                                                                   \
-	X(ERR_BAD_REQUEST, 400, 3, "BadRequest")                                       \
-	X(ERR_UNAUTHORIZED, 401, 16, "Unauthorized")                                   \
-	X(ERR_FORBIDDEN, 403, 7, "Forbidden")                                          \
-	X(ERR_NOT_FOUND, 404, 5, "NotFound")                                           \
-	X(ERR_METHOD, 405, 12, "MethodNotAllowed")                                     \
-	X(ERR_NOT_ACCEPTABLE, 406, 3, "NotAcceptable")                                 \
-	X(ERR_EXISTS, 409, 6, "AlreadyExists")                                         \
-	X(ERR_CONFLICT, 409, 10, "Conflict")                                           \
-	X(ERR_EXPIRED, 410, 11, "Expired")                                             \
-	X(ERR_TOO_LARGE, 413, 8, "RequestEntityTooLarge")                              \
-	X(ERR_MEDIA_TYPE, 415, 3, "UnsupportedMediaType")                              \
-	X(ERR_INVALID, 422, 3, "Invalid")                                              \
-	X(ERR_TOO_MANY, 429, 8, "TooManyRequests")                                     \
-	X(ERR_INTERNAL, 500, 13, "InternalError")                                      \
-	X(ERR_UNAVAILABLE, 503, 14, "ServiceUnavailable")                              \
-	X(ERR_TIMEOUT, 504, 4, "Timeout")                                              \
-	X(ERR_FULL, 507, 8, "InsufficientStorage")                                     \
-	X(ERR_CANCELED, 499, 1, "Canceled") /* our own side gave up: stop, shutdown */ \
-	X(ERR_IO, 500, 14, "InternalError") /* a file, socket or peer failed */        \
-	X(ERR_UNSUPPORTED, 501, 12, "NotImplemented")
+#define ERR_TABLE(X)                                                                \
+	X(ERR_BAD_REQUEST, 400, "BadRequest")                                       \
+	X(ERR_UNAUTHORIZED, 401, "Unauthorized")                                    \
+	X(ERR_FORBIDDEN, 403, "Forbidden")                                          \
+	X(ERR_NOT_FOUND, 404, "NotFound")                                           \
+	X(ERR_METHOD, 405, "MethodNotAllowed")                                      \
+	X(ERR_NOT_ACCEPTABLE, 406, "NotAcceptable")                                 \
+	X(ERR_EXISTS, 409, "AlreadyExists")                                         \
+	X(ERR_CONFLICT, 409, "Conflict")                                            \
+	X(ERR_EXPIRED, 410, "Expired")                                              \
+	X(ERR_TOO_LARGE, 413, "RequestEntityTooLarge")                              \
+	X(ERR_MEDIA_TYPE, 415, "UnsupportedMediaType")                              \
+	X(ERR_INVALID, 422, "Invalid")                                              \
+	X(ERR_TOO_MANY, 429, "TooManyRequests")                                     \
+	X(ERR_INTERNAL, 500, "InternalError")                                       \
+	X(ERR_UNAVAILABLE, 503, "ServiceUnavailable")                               \
+	X(ERR_TIMEOUT, 504, "Timeout")                                              \
+	X(ERR_FULL, 507, "InsufficientStorage")                                     \
+	X(ERR_CANCELED, 499, "Canceled") /* our own side gave up: stop, shutdown */ \
+	X(ERR_IO, 500, "InternalError")  /* a file, socket or peer failed */        \
+	X(ERR_UNSUPPORTED, 501, "NotImplemented")
 
 enum err_code {
 	ERR_OK = 0,
-#define ERR_ENUM(code, http, grpc, reason) code,
+#define ERR_ENUM(code, http, reason) code,
 	ERR_TABLE(ERR_ENUM)
 #undef ERR_ENUM
 };
@@ -76,7 +76,6 @@ bool err_next_cause(const struct err *e, size_t *pos, const char **reason, const
 void err_copy(struct err *to, const struct err *from);
 
 int err_http(enum err_code code);
-int err_grpc(enum err_code code);
 const char *err_reason(enum err_code code);
 /* The code for an HTTP status and (may be NULL) a Status reason as received from a server. */
 enum err_code err_from_http(int http, struct str reason);

@@ -130,7 +130,6 @@ static void maps_codes_both_ways(void **state)
 {
 	(void)state;
 	assert_int_equal(err_http(ERR_EXPIRED), 410);
-	assert_int_equal(err_grpc(ERR_NOT_FOUND), 5);
 	assert_string_equal(err_reason(ERR_EXISTS), "AlreadyExists");
 	assert_int_equal(err_http(ERR_OK), 200);
 	assert_int_equal(err_from_http(409, STR("AlreadyExists")), ERR_EXISTS);

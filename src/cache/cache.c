@@ -96,8 +96,6 @@ void cache_apply(struct cache *c, struct str key, struct doc *d, bool deleted, i
 	if (record(c, t, deleted))
 		list = watches_collect(c, &key);
 	atomic_store(&c->revision, revision);
-	if (atomic_load(&c->waiters))
-		task_broadcast(&c->changed);
 	task_unlock(&c->lock);
 	watches_notify(c, list);
 	if (c->budget)
@@ -106,15 +104,8 @@ void cache_apply(struct cache *c, struct str key, struct doc *d, bool deleted, i
 
 void cache_advance(struct cache *c, int64_t revision)
 {
-	if (atomic_load_explicit(&c->revision, memory_order_relaxed) >= revision)
-		return;
-	atomic_store(&c->revision, revision);
-	/* A waiter counts itself before it looks at the revision: one of us sees the other. */
-	if (!atomic_load(&c->waiters))
-		return;
-	task_lock(&c->lock);
-	task_broadcast(&c->changed);
-	task_unlock(&c->lock);
+	if (atomic_load_explicit(&c->revision, memory_order_relaxed) < revision)
+		atomic_store(&c->revision, revision);
 }
 
 /* ---- readers --------------------------------------------------------------------------------- */
@@ -122,23 +113,6 @@ void cache_advance(struct cache *c, int64_t revision)
 int64_t cache_revision(struct cache *c)
 {
 	return atomic_load(&c->revision);
-}
-
-bool cache_wait(struct cache *c, int64_t revision, int64_t timeout_ms)
-{
-	struct mono until;
-	bool there = cache_revision(c) >= revision, in_time = true;
-
-	if (there)
-		return true;
-	until = mono_add_ms(mono_now(), timeout_ms);
-	task_lock(&c->lock);
-	atomic_fetch_add(&c->waiters, 1);
-	while (!(there = cache_revision(c) >= revision) && in_time && !c->ended)
-		in_time = task_wait_until(&c->changed, &c->lock, until);
-	atomic_fetch_sub(&c->waiters, 1);
-	task_unlock(&c->lock);
-	return there;
 }
 
 struct doc *cache_get(struct cache *c, struct str key)

@@ -34,8 +34,6 @@ void cache_apply(struct cache *c, struct str key, struct doc *d, bool deleted, i
  * atomic. */
 void cache_advance(struct cache *c, int64_t revision);
 int64_t cache_revision(struct cache *c);
-/* Waits until cache_revision() >= revision; false: time is up. */
-bool cache_wait(struct cache *c, int64_t revision, int64_t timeout_ms);
 
 /* Own: one reference. NULL: nothing by that key. */
 struct doc *cache_get(struct cache *c, struct str key);

@@ -101,9 +101,8 @@ struct cache {
 	int refs; /* the owner and its watches; under the lock */
 
 	struct task_mutex lock;
-	struct task_cond changed; /* revision rose, or a round of notify() ended */
+	struct task_cond changed; /* a round of notify() ended */
 	_Atomic int64_t revision;
-	_Atomic int waiters;
 	bool ended;
 	struct index index;
 	struct ring ring;

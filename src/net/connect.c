@@ -206,38 +206,3 @@ void dial(struct net_loop *l, const struct dial_opts *o)
 	d->msg.run = dial_run;
 	loop_send(l, &d->msg);
 }
-
-/* ---- plain connections ----------------------------------------------------------------------- */
-
-struct plain {
-	struct net_pipe *p;
-	void (*done)(void *arg, struct net_pipe *p, const struct err *e);
-	void *arg;
-};
-
-static void plain_done(void *arg, struct conn *c, const char *why)
-{
-	struct plain *x = arg;
-
-	if (c) {
-		x->done(x->arg, x->p, NULL);
-		pipe_attach(x->p, c, STR_NULL);
-	} else {
-		struct err e;
-
-		err_init(&e);
-		err_set(&e, ERR_UNAVAILABLE, "%s", why);
-		pipe_discard(x->p);
-		x->done(x->arg, NULL, &e);
-	}
-	free(x);
-}
-
-void net_connect(struct net_loop *l, const char *target,
-	void (*done)(void *arg, struct net_pipe *p, const struct err *e), const struct net_pipe_ops *ops, void *arg)
-{
-	struct plain *x = xmalloc(sizeof(*x));
-
-	*x = (struct plain){ .p = pipe_new(l, ops, arg), .done = done, .arg = arg };
-	dial(l, &(struct dial_opts){ .target = target, .ms = 10000, .done = plain_done, .arg = x });
-}

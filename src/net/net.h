@@ -28,7 +28,6 @@ struct tls_opts {
 	struct str ca_pem; /* ca_file as bytes, for clients; a client without either trusts the system's */
 };
 int tls_new(const struct tls_opts *o, struct tls **ret, struct err *e);
-int tls_reload(struct tls *t, struct err *e); /* rereads the files; new connections use them */
 struct tls *tls_ref(struct tls *t);
 struct tls *tls_free(struct tls *t); /* drops one reference */
 AUTO(struct tls, tls_free)
@@ -231,10 +230,6 @@ struct http_upgraded {
 void http_client_upgrade(struct http_client *c, const char *method, struct str path_query,
 	const struct http_header *headers, size_t n_headers, const struct http_upgraded *done,
 	const struct net_pipe_ops *ops, void *arg); /* any thread; on a connection of its own */
-/* A plain connection (tcp "host:port" or "unix:/path"), no HTTP. done: with a pipe, or with NULL and why (then closed()
- * does not run). */
-void net_connect(struct net_loop *l, const char *target,
-	void (*done)(void *arg, struct net_pipe *p, const struct err *e), const struct net_pipe_ops *ops, void *arg);
 
 /* ---- WebSocket (server side, on a pipe) and its handshake ------------------------------------ */
 

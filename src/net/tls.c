@@ -8,8 +8,7 @@
 #include <time.h>
 
 struct tls {
-	pthread_mutex_t lock;
-	SSL_CTX *ctx; /* under lock: ref */
+	SSL_CTX *ctx;
 	char *cert_file, *key_file, *ca_file, *ca_pem;
 	bool server, insecure;
 	atomic_int refs;
@@ -145,7 +144,6 @@ int tls_new(const struct tls_opts *o, struct tls **ret, struct err *e)
 
 	if (!e)
 		err_init(e = &mine);
-	pthread_mutex_init(&t->lock, NULL);
 	t->cert_file = o->cert_file ? xstrdup(o->cert_file) : NULL;
 	t->key_file = o->key_file ? xstrdup(o->key_file) : NULL;
 	t->ca_file = o->ca_file ? xstrdup(o->ca_file) : NULL;
@@ -163,24 +161,6 @@ int tls_new(const struct tls_opts *o, struct tls **ret, struct err *e)
 	return -e->code;
 }
 
-int tls_reload(struct tls *t, struct err *e)
-{
-	SSL_CTX *ctx = NULL;
-	struct err mine;
-
-	if (!e)
-		err_init(e = &mine);
-	int r = make_ctx(t, &ctx, e);
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&t->lock);
-	SSL_CTX *old = t->ctx;
-	t->ctx = ctx;
-	pthread_mutex_unlock(&t->lock);
-	SSL_CTX_free(old);
-	return 0;
-}
-
 struct tls *tls_ref(struct tls *t)
 {
 	if (t)
@@ -193,7 +173,6 @@ struct tls *tls_free(struct tls *t)
 	if (!t || atomic_fetch_sub(&t->refs, 1) != 1)
 		return NULL;
 	SSL_CTX_free(t->ctx);
-	pthread_mutex_destroy(&t->lock);
 	free(t->cert_file);
 	free(t->key_file);
 	free(t->ca_file);
@@ -220,9 +199,7 @@ SSL *tls_session(struct tls *t, const char *server_name, bool h2, struct err *e)
 {
 	static const unsigned char both[] = "\x02h2\x08http/1.1", one[] = "\x08http/1.1";
 
-	pthread_mutex_lock(&t->lock);
 	SSL *ssl = SSL_new(t->ctx);
-	pthread_mutex_unlock(&t->lock);
 	if (!ssl)
 		goto broken;
 	if (t->server) {

@@ -33,23 +33,6 @@ static void takes_a_handshake_in_pieces(void **state)
 	SSL_CTX_free(ctx);
 }
 
-static void reloads_certificates(void **state)
-{
-	struct err e;
-
-	err_init(&e);
-	OK(tls_reload(server_tls, oke));
-	auto_(http_client_free) struct http_client *c = client(true, false, nobody_tls);
-	ask(c, "GET", "/x", STR_NULL, 200, "GET /x");
-	char *old = xasprintf("%s.away", certs.server);
-	assert_int_equal(rename(certs.server, old), 0);
-	assert_true(tls_reload(server_tls, &e) < 0); /* and the old one stays */
-	auto_(http_client_free) struct http_client *d = client(true, false, nobody_tls);
-	ask(d, "GET", "/x", STR_NULL, 200, "GET /x");
-	assert_int_equal(rename(old, certs.server), 0);
-	free(old);
-}
-
 static void knows_strangers(void **state)
 {
 	auto_(http_client_free) struct http_client *c = client(true, false, nobody_tls);
@@ -127,7 +110,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(takes_a_handshake_in_pieces),
-		cmocka_unit_test(reloads_certificates),
 		cmocka_unit_test(knows_strangers),
 		cmocka_unit_test(chooses_the_cipher),
 	};

@@ -339,6 +339,5 @@ const struct store_engine sqlite_engine_ops = {
 	.level = sqlite_level,
 	.checkpoints = sqlite_checkpoints,
 	.bytes = sqlite_bytes,
-	.backup = sqlite_backup,
 	.close = sqlite_close,
 };

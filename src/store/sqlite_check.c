@@ -157,19 +157,6 @@ int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, st
 	return r;
 }
 
-int store_snapshot_sqlite(const char *path, const char *to, struct err *e)
-{
-	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
-	sqlite3 *db = NULL;
-	int r = open_to_read(&s, &db, e);
-
-	if (r < 0)
-		return r;
-	r = sqlite_backup(&s, to, e);
-	sqlite3_close(db);
-	return r;
-}
-
 /* ---- copies ---------------------------------------------------------------------------------- */
 
 /* On a file that has not its last name yet. Without a journal of its own: that of one who was killed would be rolled back
@@ -269,7 +256,7 @@ static int copy_moment(const struct sqlite_engine *s, const char *to, struct err
 }
 
 /* It has its name when it is whole and on the disk. */
-int sqlite_backup(void *self, const char *to, struct err *e)
+static int back_up(struct sqlite_engine *s, const char *to, struct err *e)
 {
 	auto_free char *fresh = xasprintf("%s.partial", to);
 	int r;
@@ -280,7 +267,7 @@ int sqlite_backup(void *self, const char *to, struct err *e)
 	r = make_file(fresh, e);
 	if (r < 0)
 		return r;
-	r = copy_moment(self, fresh, e);
+	r = copy_moment(s, fresh, e);
 	if (r == 0)
 		r = mark_copy(fresh, e);
 	if (r == 0)
@@ -292,4 +279,17 @@ int sqlite_backup(void *self, const char *to, struct err *e)
 	unlink(fresh);
 	return r == -ERR_FULL ? err_set(e, ERR_FULL, "backup to %s: the file system there is full", to) :
 				err_wrap(e, "backup to %s", to);
+}
+
+int store_snapshot_sqlite(const char *path, const char *to, struct err *e)
+{
+	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
+	sqlite3 *db = NULL;
+	int r = open_to_read(&s, &db, e);
+
+	if (r < 0)
+		return r;
+	r = back_up(&s, to, e);
+	sqlite3_close(db);
+	return r;
 }

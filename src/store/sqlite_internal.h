@@ -88,7 +88,6 @@ extern const struct store_engine sqlite_engine_ops;
 _Noreturn void sqlite_unknown(const struct sqlite_engine *s, sqlite3 *db, const char *what);
 
 /* sqlite_check.c */
-int sqlite_backup(void *self, const char *to, struct err *e);
 
 /* sqlite_checkpoint.c */
 void sqlite_checkpointer_start(struct sqlite_engine *s);

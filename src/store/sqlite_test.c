@@ -405,9 +405,9 @@ static void a_backup_is_a_whole_store(void **state)
 	fill(s, 1200);
 	assert_int_equal(store_check_sqlite(f->path, &rows, &e), 0); /* while in use */
 	assert_int_equal(rows, 1200);
-	if (store_backup(s, to, &e) < 0)
+	if (store_snapshot_sqlite(f->path, to, &e) < 0)
 		fail_msg("%s", e.message);
-	assert_int_equal(store_backup(s, to, &e), -ERR_EXISTS);
+	assert_int_equal(store_snapshot_sqlite(f->path, to, &e), -ERR_EXISTS);
 	assert_int_equal(store_check_sqlite(to, &rows, &e), 0);
 	assert_int_equal(rows, 1200);
 	if (store_snapshot_sqlite(to, again, &e) < 0) /* of one that no server has opened yet */
@@ -440,7 +440,7 @@ static void a_copy_goes_on_above_the_file_whose_place_it_takes(void **state)
 
 	err_init(&e);
 	fill(s, 10);
-	if (store_backup(s, to, &e) < 0)
+	if (store_snapshot_sqlite(f->path, to, &e) < 0)
 		fail_msg("%s", e.message);
 	store_close(s);
 	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
@@ -645,13 +645,13 @@ static int back_up_without_room(const char *path, const char *to)
 	fill(s, 500);
 	if (setrlimit(RLIMIT_FSIZE, &small) < 0)
 		return 3;
-	if (store_backup(s, to, &e) != -ERR_FULL || !strstr(e.message, to) || strstr(e.message, path))
+	if (store_snapshot_sqlite(path, to, &e) != -ERR_FULL || !strstr(e.message, to) || strstr(e.message, path))
 		return 4;
 	if (access(to, F_OK) == 0 || access(partial, F_OK) == 0)
 		return 5;
 	if (setrlimit(RLIMIT_FSIZE, &none) < 0)
 		return 6;
-	if (store_backup(s, to, &e) < 0 || store_check_sqlite(to, NULL, &e) < 0)
+	if (store_snapshot_sqlite(path, to, &e) < 0 || store_check_sqlite(to, NULL, &e) < 0)
 		return 7;
 	store_close(s);
 	return 0;

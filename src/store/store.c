@@ -517,13 +517,6 @@ int store_range(struct store *s, struct str prefix, struct str from_key, int64_t
 	return r;
 }
 
-int store_backup(struct store *s, const char *to, struct err *e)
-{
-	if (!s->engine->backup)
-		return err_set(e, ERR_UNSUPPORTED, "the %s store makes no backups", s->engine->name);
-	return s->engine->backup(s->self, to, e);
-}
-
 int64_t store_revision(struct store *s)
 {
 	return atomic_load(&s->revision);

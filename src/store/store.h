@@ -119,7 +119,8 @@ int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e);
  * Slices are borrowed during the call. */
 int store_scan_sqlite(const char *path, bool history, void (*each)(void *arg, struct str key, struct str value),
 	void *arg, struct err *e);
-/* As store_backup(), of a file that may or may not be in use. */
+/* A whole copy of one moment in a new file, of one that may or may not be in use. Opened in the place of the original it
+ * continues above every revision that was ever shown. */
 int store_snapshot_sqlite(const char *path, const char *to, struct err *e);
 /* Before a file takes the place of another one, which may be missing or damaged: the store that opens it goes on above all
  * that either has shown, or was to go on above. Nobody else may have the file open; one in which this is interrupted is
@@ -128,8 +129,5 @@ int store_succeed_sqlite(const char *path, const char *old, struct err *e);
 /* Takes the lock of a stopped store's file: nobody opens it until the descriptor is closed. ERR_UNAVAILABLE: it is in
  * use. */
 int store_lock_sqlite(const char *path, int *ret_fd, struct err *e);
-/* A whole copy of one moment in a new file, while the store goes on. Opened in the place of the original it continues
- * above every revision that was ever shown. SQLite only, else -ERR_UNSUPPORTED. */
-int store_backup(struct store *s, const char *to, struct err *e);
 /* For tests and simulations: no durability, works on both task backends. */
 int store_open_memory(struct store **ret, struct err *e);

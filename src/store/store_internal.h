@@ -56,7 +56,6 @@ struct store_engine {
 	void (*level)(void *self);                /* folds all of the log, so that the next write begins it anew */
 	struct stage *(*checkpoints)(void *self); /* of its own task; NULL: it has none */
 	int64_t (*bytes)(void *self);
-	int (*backup)(void *self, const char *to, struct err *e); /* NULL: cannot. On the caller's task */
 	void (*close)(void *self);
 };
 
