@@ -119,6 +119,21 @@ static int options_of_query(struct rq *rq, struct delete_options *o, struct err 
 	return 0;
 }
 
+static int options_check(struct rq *rq, const struct delete_options *o, struct err *e)
+{
+	static const char *const known[] = { "Foreground", "Background", "Orphan", NULL };
+
+	if (o->propagation.n && o->orphan_given)
+		err_cause(e, "FieldValueInvalid", "propagationPolicy",
+			"Invalid value: \"%.*s\": orphanDependents and deletionPropagation cannot be both set",
+			STR_ARG(o->propagation));
+	if (o->propagation.n && !is_one_of(known, o->propagation))
+		err_cause(e, "FieldValueNotSupported", "propagationPolicy",
+			"Unsupported value: \"%.*s\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+			STR_ARG(o->propagation));
+	return validate_options(rq, "DeleteOptions", e);
+}
+
 /* Beside a body the parameters say nothing, but that it is a trial. */
 static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 {
@@ -133,16 +148,7 @@ static int options_read(struct rq *rq, struct delete_options *o, struct err *e)
 		options_of_body(rq, o, n, e);
 	if (rc < 0)
 		return rc;
-	if (o->propagation.n && o->orphan_given)
-		err_cause(e, "FieldValueInvalid", "propagationPolicy",
-			"Invalid value: \"%.*s\": orphanDependents and deletionPropagation cannot be both set",
-			STR_ARG(o->propagation));
-	if (o->propagation.n && !str_is(o->propagation, "Foreground") && !str_is(o->propagation, "Background") &&
-		!str_is(o->propagation, "Orphan"))
-		err_cause(e, "FieldValueNotSupported", "propagationPolicy",
-			"Unsupported value: \"%.*s\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
-			STR_ARG(o->propagation));
-	if (validate_options(rq, "DeleteOptions", e) < 0)
+	if (options_check(rq, o, e) < 0)
 		return -ERR_INVALID;
 	rq->delete_options = options_tree(rq, n, o);
 	if (o->orphan_given)
