@@ -239,6 +239,24 @@ static void show(struct fixture *f)
 		assert_int_equal(status_, want); \
 	} while (0)
 
+/* What the user "owner" may: rules as JSON, in a namespace, or with NULL everywhere. */
+static inline void owner_may(struct fixture *f, const char *ns, const char *rules)
+{
+	auto_free char *at = xasprintf(
+		"/apis/rbac.authorization.k8s.io/v1/%s%s%s", ns ? "namespaces/" : "", ns ? ns : "", ns ? "/" : "");
+	auto_free char *roles = xasprintf("%s%s", at, ns ? "roles" : "clusterroles");
+	auto_free char *bindings = xasprintf("%s%s", at, ns ? "rolebindings" : "clusterrolebindings");
+	auto_free char *role = xasprintf("{\"metadata\":{\"name\":\"owner\"},\"rules\":[%s]}", rules);
+	auto_free char *binding = xasprintf(
+		"{\"metadata\":{\"name\":\"owner\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\","
+		"\"kind\":\"%s\",\"name\":\"owner\"},\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\","
+		"\"kind\":\"User\",\"name\":\"owner\"}]}",
+		ns ? "Role" : "ClusterRole");
+
+	expect(f, 201, call(f, "POST", roles, role));
+	expect(f, 201, call(f, "POST", bindings, binding));
+}
+
 static inline int setup(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));

@@ -21,27 +21,15 @@ static void as_admin(struct fixture *f)
 	f->as = NULL;
 }
 
-/* May do these verbs with everything in the namespace default. */
-static void owns_default(struct fixture *f, const char *verbs)
-{
-	auto_free char *role = xasprintf("{\"metadata\":{\"name\":\"owner\"},\"rules\":[{\"apiGroups\":[\"*\"],"
-					 "\"resources\":[\"*\"],\"verbs\":[%s]}]}",
-		verbs);
-
-	expect(f, 201, call(f, "POST", RBAC "/namespaces/default/roles", role));
-	expect(f, 201,
-		call(f, "POST", RBAC "/namespaces/default/rolebindings",
-			"{\"metadata\":{\"name\":\"owner\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\","
-			"\"kind\":\"Role\",\"name\":\"owner\"},\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\","
-			"\"kind\":\"User\",\"name\":\"owner\"}]}"));
-}
+/* Everything in the namespace default. */
+#define OWNS(verbs) "{\"apiGroups\":[\"*\"],\"resources\":[\"*\"],\"verbs\":[" verbs "]}"
 
 /* 501: it would have been handed on. */
 static void nodes_are_in_no_namespace(void **state)
 {
 	struct fixture *f = *state;
 
-	owns_default(f, "\"*\"");
+	owner_may(f, "default", OWNS("\"*\""));
 	as_owner(f);
 	expect(f, 403, call(f, "GET", "/api/v1/nodes/n/proxy/pods", ""));
 	expect(f, 404, call(f, "GET", "/api/v1/namespaces/default/nodes/n/proxy/pods", ""));
@@ -55,7 +43,7 @@ static void a_connection_is_got_or_created(void **state)
 	static const char *const streams[] = { "exec", "attach", "portforward" };
 	struct fixture *f = *state;
 
-	owns_default(f, "\"list\",\"watch\",\"update\",\"patch\",\"delete\",\"deletecollection\"");
+	owner_may(f, "default", OWNS("\"list\",\"watch\",\"update\",\"patch\",\"delete\",\"deletecollection\""));
 	as_owner(f);
 	for (size_t i = 0; i < ARRAY_LEN(streams); i++) {
 		auto_free char *path = xasprintf(PODS "/p/%s", streams[i]),
@@ -80,7 +68,7 @@ static void a_list_of_one_namespace_is_a_list(void **state)
 	static const char url[] = "/api/v1/namespaces?fieldSelector=metadata.name=default";
 	struct fixture *f = *state;
 
-	owns_default(f, "\"*\"");
+	owner_may(f, "default", OWNS("\"*\""));
 	as_owner(f);
 	expect(f, 200, call(f, "GET", "/api/v1/namespaces/default", ""));
 	expect(f, 403, call(f, "GET", url, ""));

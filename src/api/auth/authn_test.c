@@ -15,19 +15,6 @@ static const struct identity account = {
 	.user = { "owner", 5 }, .uid = { "7", 1 }, .groups = authenticated, .n_groups = 1, .extra = extra, .n_extra = 1
 };
 
-/* What the owner may, everywhere: rules as JSON. */
-static void owner_may(struct fixture *f, const char *rules)
-{
-	auto_free char *role = xasprintf("{\"metadata\":{\"name\":\"owner\"},\"rules\":[%s]}", rules);
-
-	expect(f, 201, call(f, "POST", RBAC "/clusterroles", role));
-	expect(f, 201,
-		call(f, "POST", RBAC "/clusterrolebindings",
-			"{\"metadata\":{\"name\":\"owner\"},\"roleRef\":{\"apiGroup\":\"rbac.authorization.k8s.io\","
-			"\"kind\":\"ClusterRole\",\"name\":\"owner\"},\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\","
-			"\"kind\":\"User\",\"name\":\"owner\"}]}"));
-}
-
 /* ---- requests for certificates --------------------------------------------------------------- */
 
 /* Of CN=a. */
@@ -51,7 +38,7 @@ static void who_asks_is_what_the_server_knows(void **state)
 {
 	struct fixture *f = *state;
 
-	owner_may(f, OF_CSRS("\"create\""));
+	owner_may(f, NULL, OF_CSRS("\"create\""));
 	f->as = &owner;
 	expect(f, 201, call(f, "POST", CSRS, CSR("a")));
 	assert_string_equal(get(f, "spec.username"), "owner");
@@ -71,7 +58,7 @@ static void conditions_are_the_signers(void **state)
 			  label[] = "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}";
 	struct fixture *f = *state;
 
-	owner_may(f, OF_CSRS("\"create\",\"patch\""));
+	owner_may(f, NULL, OF_CSRS("\"create\",\"patch\""));
 	f->as = &owner;
 	expect(f, 201, call(f, "POST", CSRS, CSR("a")));
 	expect(f, 200, call_as(f, "PATCH", CSRS "/a/status", MERGE, NULL, label));
