@@ -165,6 +165,12 @@ static void definitions_are_told_as_upstream(void **state)
 			"is invalid: spec.validation.openAPIV3Schema.properties[in].default.apiVersion: Required value: must not be empty" },
 	};
 
+	auto_free char *nameless = quoted(
+		"{'metadata':{'name':'toys.example.com'},'spec':{'group':'example.com','scope':'Cluster',"
+		"'names':{'plural':'toys','kind':'Toy','shortNames':['']},'versions':[{'name':'v1','served':true,"
+		"'storage':true," SCHEMA("'required':[]") "}]}}");
+	expect(f, 422, call(f, "POST", CRDS "?dryRun=All", nameless));
+	assert_true(body_has(f, "spec.names.shortNames[0]: Invalid value"));
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		auto_free char *crd = quoted(cases[i].crd);
 

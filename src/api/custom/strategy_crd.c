@@ -118,7 +118,9 @@ static void check_names(struct rq *rq, struct val names, struct err *e)
 	check_label(e, "spec.names.listKind", val_str(val_get(names, "listKind")), mixed);
 	for (size_t k = 0; k < ARRAY_LEN(lists); k++)
 		for (struct val_iter it = val_iter(val_get(names, lists[k])); val_next(&it);)
-			check_label(e, rq_f(rq, "spec.names.%s[%zu]", lists[k], it.i), val_str(it.val), NULL);
+			if (label_1035(val_str(it.val)))
+				v_invalid_str(e, rq_f(rq, "spec.names.%s[%zu]", lists[k], it.i), val_str(it.val),
+					label_1035(val_str(it.val)));
 	if (val_str(val_get(names, "kind")).n && val_equal(val_get(names, "kind"), val_get(names, "listKind")))
 		v_invalid(
 			e, "spec.names.listKind", val_get(names, "listKind"), "kind and listKind may not be the same");
