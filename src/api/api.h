@@ -25,7 +25,9 @@ struct api_opts {
 	int64_t compact_every_s; /* history older than this goes; 0: 300 */
 	const char *
 		service_cidrs; /* "10.96.0.0/12" or two, one a family: "10.96.0.0/12,fd00:10:96::/112"; NULL: the first */
-	const char *cluster_domain;          /* NULL: "cluster.local" */
+	const char *cluster_domain; /* NULL: "cluster.local" */
+	const char
+		*cluster_dns; /* addresses of Service kube-system/kube-dns: "10.96.0.10" or two; NULL: none is kept */
 	int node_port_first, node_port_last; /* 0: 30000 and 32767 */
 	const char *advertise_address;       /* what Service default/kubernetes points to; NULL: none is kept */
 	int advertise_port;                  /* 0: 6443 */

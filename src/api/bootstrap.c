@@ -1,5 +1,5 @@
 /* What every cluster has: namespaces, roles and their bindings, priority classes, APIServices of builtin groups,
- * default/kubernetes.
+ * the Services default/kubernetes and kube-system/kube-dns.
  *
  * All wishes are collected first and written by a few tasks at once, so that the store commits them in groups. What is
  * there stays as its owner made it, except roles with autoupdate, which get back the rules they lack. */
@@ -414,6 +414,37 @@ static void need_service(struct bootstrap *b)
 			first_service_ip(b), o->advertise_port ? o->advertise_port : 6443));
 }
 
+/* Cluster DNS by the name under which programs ask for it. Its server is the node's own and no pod: there is neither
+ * selector nor endpoint. What bears the name already, such as CoreDNS of a chart, stays. */
+static struct node *dns_service(struct bootstrap *b)
+{
+	struct node *ips = node_list(b->a);
+
+	for (struct str ip, rest = str_c(b->api->opts.cluster_dns); str_next(&rest, ',', &ip);)
+		node_add(ips, node_str(b->a, ip));
+	return node_pack(b->a,
+		"{apiVersion:'v1', kind:'Service', metadata:{name:'kube-dns', namespace:'kube-system', "
+		"labels:{'k8s-app':'kube-dns', 'kubernetes.io/cluster-service':'true', 'kubernetes.io/name':'KubeDNS'}}, "
+		"spec:{type:'ClusterIP', clusterIP:S, clusterIPs:o, ipFamilyPolicy:s, ports:["
+		"{name:'dns', port:53, protocol:'UDP'}, {name:'dns-tcp', port:53, protocol:'TCP'}]}}",
+		node_text_str(node_at(ips, 0)), ips, node_len(ips) > 1 ? "RequireDualStack" : "SingleStack");
+}
+
+/* Not fatal: the address may be out of the range, or another Service's from before. */
+static void need_dns_service(struct bootstrap *b)
+{
+	auto_(doc_unref) struct doc *stored = existing(b, "", "services", "kube-system", "kube-dns");
+	auto_(doc_unref) struct doc *object = NULL;
+	struct err e;
+
+	if (stored || !b->api->opts.cluster_dns)
+		return;
+	err_init(&e);
+	object = node_publish(dns_service(b));
+	if (api_write(b->api, V_CREATE, "", "services", doc_ns(object), doc_name(object), object, NULL, &e) < 0)
+		log_warn("cluster DNS has no Service kube-system/kube-dns: %s", e.message);
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static void write_wishes(void *arg)
@@ -459,11 +490,12 @@ int api_bootstrap(struct api *api, struct err *e)
 
 	task_mutex_init(&b.lock);
 	err_init(&b.first_error);
-	/* what the others live in, and the service that must have the first address */
+	/* what the others live in, and the service that must have the first address, then the one of DNS */
 	need_namespaces(&b);
 	write_all(&b);
 	need_service(&b);
 	write_all(&b);
+	need_dns_service(&b);
 	need_roles(&b);
 	need_priorities(&b);
 	aggregates_builtin(api, b.a, need_apiservice, &b);

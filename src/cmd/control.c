@@ -129,6 +129,16 @@ static void allow_many_files(void)
 	setrlimit(RLIMIT_NOFILE, &files);
 }
 
+/* NULL: no DNS server runs here. */
+static const char *cluster_dns(struct control *c)
+{
+	const char *const *ips = c->l->ip.dns;
+
+	if (c->s->no_node || settings_without(c->s, "dns"))
+		return NULL;
+	return ips[1] ? arena_printf(c->a, "%s,%s", ips[0], ips[1]) : ips[0];
+}
+
 static int open_api(struct control *c, struct err *e)
 {
 	struct store_sqlite_opts store = { .path = c->l->store, .existing = true };
@@ -138,6 +148,7 @@ static int open_api(struct control *c, struct err *e)
 	struct api_opts o = {
 		.service_cidrs = ranges[1] ? arena_printf(c->a, "%s,%s", ranges[0], ranges[1]) : ranges[0],
 		.cluster_domain = c->s->cluster_domain,
+		.cluster_dns = cluster_dns(c),
 		.advertise_address = c->l->ip.node[0],
 		.advertise_port = (int)c->s->port,
 		.own_node = c->l->node_name,

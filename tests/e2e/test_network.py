@@ -134,6 +134,15 @@ def test_dns_from_the_host(space):
     assert b"example" in query(dns, f"abroad.{zone}", CNAME)[2]
 
 
+def test_service_of_dns(cluster):
+    """Programs ask for cluster DNS by this name; its address is the one that pods are told, and still the DNS server's own."""
+    service = cluster.kube.get(path("services", "kube-system", "kube-dns"))
+    assert service["spec"]["clusterIPs"] == [dns_of(cluster)] and service["metadata"]["labels"]["k8s-app"] == "kube-dns"
+    assert [(p["name"], p["port"], p["protocol"]) for p in service["spec"]["ports"]] == [("dns", 53, "UDP"), ("dns-tcp", 53, "TCP")]
+    for tcp in (False, True):
+        dns_tells(cluster, "kube-dns.kube-system.svc.cluster.local", A, 1, tcp)
+
+
 def test_api_with_the_mounted_token(space, any_kubectl):
     """curl of the host, in a pod: the certificate is checked, the token is the pod's own."""
     folders = [f for f in ("/usr", "/lib", "/lib64", "/etc/ssl") if f]
