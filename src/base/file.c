@@ -110,3 +110,16 @@ int file_write(const char *path, struct str bytes, mode_t mode, struct err *e)
 	}
 	return 0;
 }
+
+int file_keep(const char *path, struct str bytes, mode_t mode, struct err *e)
+{
+	auto_buf struct buf old = BUF_INIT;
+	struct err ignored;
+	struct stat st;
+
+	err_init(&ignored);
+	if (stat(path, &st) == 0 && (st.st_mode & 07777) == mode && file_read(path, &old, &ignored) == 0 &&
+		str_eq(buf_view(&old), bytes))
+		return 0;
+	return file_write(path, bytes, mode, e);
+}

@@ -13,5 +13,7 @@ int64_t file_number(const char *path, int64_t otherwise);
 /* The file has these bytes or its old ones, whenever the power goes. A new one gets mode; one that root replaces keeps
  * its owner. Which of the two it is after a power loss is certain only after file_sync_name(). */
 int file_write(const char *path, struct str bytes, mode_t mode, struct err *e);
+/* The same, where it does not have them already: then nothing is written, which a full disk would refuse. */
+int file_keep(const char *path, struct str bytes, mode_t mode, struct err *e);
 /* Makes a name that was just created, renamed or removed durable: fsync of its folder. */
 int file_sync_name(const char *path, struct err *e);

@@ -145,23 +145,37 @@ static const char *existing_parent(struct arena *a, const char *path)
 	return access(copy, F_OK) == 0 ? copy : "/";
 }
 
-static const char *ask_disk(struct arena *a, const struct settings *s, const struct layout *l)
+/* What is too little on the disk of the data folder. */
+static const char *lacks_room(struct arena *a, const struct layout *l)
 {
 	const char *at = existing_parent(a, l->data);
 	struct statvfs v;
 	uint64_t left;
 
-	(void)s;
 	if (statvfs(at, &v) < 0)
 		return arena_printf(a, "cannot look at %s: %s", at, strerror(errno));
 	left = (uint64_t)v.f_bavail * v.f_frsize;
 	if (left < DISK_LEAST)
-		return arena_printf(a,
-			"only %llu MiB are free for %s; at least %llu are wanted: free some, or choose another --data-dir",
+		return arena_printf(a, "only %llu MiB are free for %s; at least %llu are wanted: free some",
 			(unsigned long long)(left >> 20), l->data, (unsigned long long)(DISK_LEAST >> 20));
-	if (v.f_favail && v.f_favail < 1000)
-		return arena_printf(a, "the file system of %s is nearly out of inodes", l->data);
+	if (v.f_files && v.f_favail < 1000)
+		return arena_printf(a, "the file system of %s is nearly out of inodes: remove some files", l->data);
 	return NULL;
+}
+
+static const char *ask_disk(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	const char *lack = access(l->store, F_OK) == 0 ? NULL : lacks_room(a, l);
+
+	(void)s;
+	return lack ? arena_printf(a, "%s, or choose another --data-dir", lack) : NULL;
+}
+
+/* A cluster that is there starts without room, too: nobody else can delete what is too much. */
+static const char *ask_disk_room(struct arena *a, const struct settings *s, const struct layout *l)
+{
+	(void)s;
+	return access(l->store, F_OK) == 0 ? lacks_room(a, l) : NULL;
 }
 
 static const char *ask_store(struct arena *a, const struct settings *s, const struct layout *l)
@@ -406,6 +420,7 @@ static const struct question questions[] = {
 	{ "node port", true, true, false, ask_node_port },
 	{ "node address", true, true, false, ask_node_address },
 	{ "disk", false, true, false, ask_disk },
+	{ "room on the disk", false, true, true, ask_disk_room },
 	{ "data folder", false, true, false, ask_reachable },
 	{ "store", false, true, false, ask_store },
 	{ "clock", false, true, false, ask_clock },

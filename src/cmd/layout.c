@@ -274,7 +274,7 @@ static int admin_kubeconfig(struct arena *a, const struct layout *l, const struc
 		"users:\n- name: %s-admin\n  user:\n    client-certificate-data: %s\n    client-key-data: %s\n"
 		"contexts:\n- name: %s\n  context:\n    cluster: %s\n    user: %s-admin\ncurrent-context: %s\n",
 		name, l->server_url, ca64, name, crt64, key64, name, name, name, name);
-	return file_write(l->admin_kubeconfig, buf_view(&text), 0600, e);
+	return file_keep(l->admin_kubeconfig, buf_view(&text), 0600, e);
 }
 
 static const char *const *server_names(struct arena *a, const struct layout *l, const struct settings *s)
@@ -305,7 +305,7 @@ int layout_hand_settings(const struct layout *l, const struct settings *s, struc
 		return 0;
 	if (file_read(s->encryption_config, &text, e) < 0)
 		return err_wrap(e, "--encryption-provider-config");
-	return file_write(l->encryption_config, buf_view(&text), 0600, e);
+	return file_keep(l->encryption_config, buf_view(&text), 0600, e);
 }
 
 /* Like pki_leaf(); renewed stays true once it is. */
@@ -357,7 +357,7 @@ int layout_certificates(
 	if (!s->no_node &&
 		(need_leaf(l, "ca", &node, &renewed, e) < 0 || need_leaf(l, "ca", &node_server, &renewed, e) < 0 ||
 			file_read(arena_printf(a, "%s/ca.crt", l->control_pki), &ca, e) < 0 ||
-			file_write(arena_printf(a, "%s/ca.crt", l->node_pki), buf_view(&ca), 0644, e) < 0))
+			file_keep(arena_printf(a, "%s/ca.crt", l->node_pki), buf_view(&ca), 0644, e) < 0))
 		return -e->code;
 	if (ret_renewed)
 		*ret_renewed = renewed;

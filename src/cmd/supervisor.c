@@ -109,6 +109,7 @@ static int lock_data(const struct layout *l, struct err *e)
 {
 	int fd = open(l->supervisor_lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	char text[24] = "";
+	int len;
 
 	if (fd < 0)
 		return err_errno(e, errno, "open %s", l->supervisor_lock);
@@ -119,7 +120,9 @@ static int lock_data(const struct layout *l, struct err *e)
 		return err_set(e, ERR_EXISTS, "another kogge server (pid %.*s) runs on %s",
 			n > 0 ? (int)strcspn(text, "\n") : 1, n > 0 ? text : "?", l->data);
 	}
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+	/* Over what is there: a full disk has no room for a file that was cut to nothing. */
+	len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	if (pwrite(fd, text, (size_t)len, 0) != len || ftruncate(fd, len) < 0)
 		return err_errno(e, errno, "write %s", l->supervisor_lock);
 	return fd; /* held open, and so locked, until the process ends */
 }
