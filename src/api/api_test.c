@@ -227,6 +227,46 @@ static void apply_takes_and_refuses_fields(void **state)
 		"failed to create typed patch object (/ssa; /v1, Kind=ConfigMap): .daata: field not declared in schema");
 }
 
+/* As JSON has it, where an empty list is left out of an object. */
+static void an_empty_list_of_managers_forgets_them(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call_as(f, "PATCH", CM "/reset?fieldManager=one", "application/apply-patch+yaml", NULL,
+			"{apiVersion: v1, kind: ConfigMap, metadata: {name: reset}, data: {a: '1'}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/reset?fieldManager=two", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"managedFields\":[{\"manager\":\"one\",\"operation\":\"Apply\",\"apiVersion\":\"v9\",\"fieldsType\":\"FieldsV1\",\"fieldsV1\":{\"f:data\":{\"f:a\":{}}}}]},\"data\":{\"b\":\"1\"}}"));
+	assert_int_equal(val_len(doc_get(f->doc, "metadata.managedFields")), 1); /* v1 alone is served */
+	assert_true(val_is(val_get(val_at(doc_get(f->doc, "metadata.managedFields"), 0), "manager"), "two"));
+	expect(f, 200,
+		call_as(f, "PATCH", CM "/reset?fieldManager=two", "application/merge-patch+json", NULL,
+			"{\"metadata\":{\"managedFields\":[]},\"data\":{\"b\":\"2\"}}"));
+	assert_false(val_has(doc_get(f->doc, "metadata.managedFields")));
+	assert_string_equal(get(f, "data.b"), "2");
+}
+
+#define APPLY(f, status, name, by, config) \
+	expect(f, status,                  \
+		call_as(f, "PATCH", CM "/" name "?fieldManager=" by, "application/apply-patch+yaml", NULL, config))
+
+/* An object that is there needs no name in what is applied, and its annotation tells what was sent. */
+static void what_is_applied_is_taken_as_it_is(void **state)
+{
+	struct fixture *f = *state;
+	static const char text[] =
+		"{apiVersion: v1, kind: ConfigMap, metadata: {annotations: {kubectl.kubernetes.io/last-applied-configuration: x}}}";
+
+	APPLY(f, 400, "bare", "one", text);
+	assert_string_equal(get(f, "message"),
+		"the name of the object (bare based on URL) was undeterminable: name must be provided");
+	APPLY(f, 201, "bare", "one",
+		"{apiVersion: v1, kind: ConfigMap, metadata: {name: bare, finalizers: [], annotations: {kubectl.kubernetes.io/last-applied-configuration: x}}}");
+	APPLY(f, 200, "bare", "kubectl", "{apiVersion: v1, kind: ConfigMap, data: {a: b}}");
+	assert_false(body_has(f, "\\\"namespace"));
+}
+
 static void an_applied_scale_is_its_managers(void **state)
 {
 	static const char scale[] = DEPLOY "/web/scale?fieldManager=pilot", apply[] = "application/apply-patch+yaml",
@@ -555,6 +595,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_applies_a_null_owns_the_field, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_empty_list_of_managers_forgets_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_applied_is_taken_as_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_applied_scale_is_its_managers, setup, teardown),
 		cmocka_unit_test_setup_teardown(defaults_say_what_is_declared, setup, teardown),
 		cmocka_unit_test_setup_teardown(strict_reading_names_the_field, setup, teardown),

@@ -210,6 +210,8 @@ int decode_applied(struct rq *rq, const struct schema_type *type, struct node *n
 int decode_any(struct rq *rq, struct doc **ret, struct err *e); /* own: parsed JSON or YAML without a type */
 /* The live object in the stored form: own; -ERR_NOT_FOUND in upstream's words. */
 int write_live(struct rq *rq, struct doc **ret, struct err *e);
+/* What is the same in each write of this request's kind; borrows the request. */
+struct managed_write write_managed(struct rq *rq);
 int write_not_found(struct rq *rq, struct str name, struct err *e);
 /* store.c of the api: one object to the store. live NULL: create. The doc is stamped. */
 int write_put(struct rq *rq, struct str ns, struct str name, struct doc *d, int64_t expect, struct err *e);

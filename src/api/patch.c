@@ -122,11 +122,13 @@ static int patch_once(struct rq *rq, struct doc *patch, bool report, struct outc
 
 /* ---- server-side apply ----------------------------------------------------------------------- */
 
-/* Who names a uid means an object that is there. */
+/* Who names a uid, or no name, means an object that is there. */
 static int apply_create(struct rq *rq, struct doc *config, struct write_job *j, struct outcome *out, struct err *e)
 {
 	struct str uid = doc_str(config, "metadata.uid");
 
+	if (!doc_str(config, "metadata.name").n)
+		return write_nameless(rq, e);
 	if (uid.n)
 		return err_set(e, ERR_CONFLICT,
 			"Operation cannot be fulfilled on %s \"%.*s\": uid mismatch: the provided object specified uid %.*s, and no existing object was found",
@@ -158,12 +160,8 @@ static int applied_config(struct rq *rq, struct doc *patch, struct doc **ret, st
 		return rc;
 	struct node *meta = node_need_map(n, "metadata");
 	node_delc(meta, "managedFields");
-	if (!node_getc(meta, "name"))
-		node_setc(meta, "name", node_str(rq->a, rq->name));
-	if (rq->res->def.namespaced && !node_getc(meta, "namespace"))
-		node_setc(meta, "namespace", node_str(rq->a, rq->ns));
 	struct str name = node_text_str(node_getc(meta, "name"));
-	if (!str_eq(name, rq->name))
+	if (name.n && !str_eq(name, rq->name))
 		return err_set(e, ERR_BAD_REQUEST,
 			"the name of the object (%.*s) does not match the name on the URL (%.*s)", STR_ARG(name),
 			STR_ARG(rq->name));
@@ -174,18 +172,14 @@ static int applied_config(struct rq *rq, struct doc *patch, struct doc **ret, st
 
 int apply_merge(struct rq *rq, struct str sub, struct val live, struct val config, struct write_job *j, struct err *e)
 {
-	struct managed_write w = {
-		.type = rq->res->type,
-		.api_version = str_c(rq->res->api_version),
-		.manager = rq->field_manager,
-		.subresource = sub,
-		.now = rq_now(rq),
-		.apply = true,
-		.force = rq->force,
-		.status_apart = resource_sub(rq->res, STR("status")) != NULL,
-	};
-	int rc = managed_apply(rq->a, &w, live, config, &j->object, e);
+	struct managed_write w = write_managed(rq);
+	int rc;
 
+	w.manager = rq->field_manager;
+	w.subresource = sub;
+	w.apply = true;
+	w.force = rq->force;
+	rc = managed_apply(rq->a, &w, live, config, &j->object, e);
 	j->applied = true;
 	if (rc == -ERR_CONFLICT) /* about fields of managers, not about an object */
 		status_about(rq, NULL, NULL, STR_NULL);

@@ -132,19 +132,44 @@ static void drop_empty(struct node *meta)
 	}
 }
 
+/* An empty list says that managers are to be forgotten, as a list of one empty entry does, which outlives the zeros. */
+static void keep_reset(struct rq *rq, struct node *meta)
+{
+	struct node *sent = node_getc(meta, "managedFields");
+
+	if (node_kind(sent) == VAL_LIST && !node_len(sent))
+		node_add(sent, node_map(rq->a));
+}
+
+static bool is_served(void *arg, struct str api_version)
+{
+	struct rq *rq = arg;
+	struct str group = STR(""), version = api_version;
+
+	if (str_has(api_version, STR("/")))
+		version = str_cut(api_version, '/', &group);
+	return api_resource(rq->api, group, version, str_c(rq->res->def.resource)) != NULL;
+}
+
+struct managed_write write_managed(struct rq *rq)
+{
+	return (struct managed_write){
+		.type = rq->res->type,
+		.api_version = str_c(rq->res->api_version),
+		.now = rq_now(rq),
+		.status_apart = has_status(rq),
+		.served = is_served,
+		.arg = rq,
+	};
+}
+
 static int track(struct rq *rq, struct write_job *j, struct val live, struct err *e)
 {
 	struct node *meta = node_need_map(j->object, "metadata");
-	struct managed_write w = {
-		.type = rq->res->type,
-		.api_version = str_c(rq->res->api_version),
-		.manager = manager_of(rq),
-		.subresource = j->scale ? j->scale->sub : rq->sub,
-		.now = rq_now(rq),
-		.status_apart = has_status(rq),
-	};
+	struct managed_write w = write_managed(rq);
 
-	drop_empty(meta);
+	w.manager = manager_of(rq);
+	w.subresource = j->scale ? j->scale->sub : rq->sub;
 	if (val_has(live) && !node_getc(meta, "managedFields")) {
 		struct val mf = val_path(live, "metadata.managedFields");
 		if (val_has(mf))
@@ -411,6 +436,7 @@ static int create_admit(struct rq *rq, struct write_job *j, struct err *e)
 		return err_set(e, ERR_METHOD, "create not allowed while custom resource definition is terminating");
 	first_two_keys(rq, o);
 	system_fields_wipe(meta);
+	drop_empty(meta);
 	if (has_status(rq) && !(s && s->create_status))
 		node_delc(o, "status");
 	if (s && s->fold)
@@ -669,6 +695,8 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	}
 	first_two_keys(rq, j->object);
 	system_fields_update(rq, meta, live);
+	drop_empty(meta);
+	keep_reset(rq, meta);
 	if (s && s->fold)
 		s->fold(rq, j->object);
 	schema_drop_zeros(rq->res->type, rq->a, j->object, j->live);

@@ -49,6 +49,8 @@ void typed_remove(struct arena *a, const struct schema_type *t, struct node *n, 
 struct field_set *typed_fields(struct arena *a, const struct schema_type *t, struct node *n);
 /* Named fields of objects on the way to a member become members. */
 struct field_set *typed_ensure_named(struct arena *a, const struct schema_type *t, struct field_set *s);
+/* Of lists, maps and objects that are one value by their type the parts become that value. */
+struct field_set *typed_whole(struct arena *a, const struct schema_type *t, struct field_set *s);
 /* Type of a map's entry; NULL: not declared. *ret_f: how it is merged, the field when it is an object's. */
 const struct schema_type *typed_entry(const struct schema_type *t, struct str key, const struct schema_field **ret_f);
 /* What a list element is called (k:, v:), and its value for one of the list's keys, or the key's default, or NULL. */

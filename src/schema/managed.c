@@ -70,15 +70,34 @@ static int read_managers(struct managers *m, struct val list, struct err *e)
 		if (!en.apply && !val_is(val_get(it.val, "operation"), "Update"))
 			return err_set(e, ERR_BAD_REQUEST,
 				"metadata.managedFields[%zu].operation: must be `Apply` or `Update`", it.i);
-		if (!val_has(val_get(it.val, "fieldsV1")))
-			continue;
-		r = field_set_parse(m->a, val_get(it.val, "fieldsV1"), &en.set, e);
+		if (!en.version.n)
+			return err_set(
+				e, ERR_BAD_REQUEST, "metadata.managedFields[%zu].apiVersion: must not be empty", it.i);
+		if (!val_is(val_get(it.val, "fieldsType"), "FieldsV1"))
+			return err_set(
+				e, ERR_BAD_REQUEST, "metadata.managedFields[%zu].fieldsType: must be `FieldsV1`", it.i);
+		r = val_has(val_get(it.val, "fieldsV1")) ?
+			field_set_parse(m->a, val_get(it.val, "fieldsV1"), &en.set, e) :
+			0;
 		if (r)
 			return err_wrap(e, "metadata.managedFields[%zu]", it.i);
-		if (!fs_empty(en.set))
-			put(m, en);
+		put(m, en);
 	}
 	return 0;
+}
+
+/* Since it was written, the kind may have changed: of versions that are not served any more nothing is known, and what
+ * is one value now is owned as one. */
+static void bring_up_to_date(struct managers *m, const struct managed_write *w)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		struct entry *en = &m->e[i];
+
+		if (w->served && !str_eq(en->version, w->api_version) && !w->served(w->arg, en->version))
+			en->set = NULL;
+		en->set = typed_whole(m->a, w->type, en->set);
+	}
+	drop_empty(m);
 }
 
 static int entry_cmp(const void *px, const void *py)
@@ -426,11 +445,10 @@ int managed_update(
 	struct node *sent = node_path(object, "metadata.managedFields"), *was;
 
 	read_for_update(&m, w, live, sent, e);
-	if (val_has(live) && !m.n && !is_reset(sent) && !val_len(val_path(live, "metadata.managedFields"))) {
-		drop_managed(object); /* never tracked: tracking starts with the first apply */
-		return 0;
-	}
 	drop_managed(object);
+	if (val_has(live) && !m.n) /* never tracked, or reset: tracking starts with the first apply */
+		return 0;
+	bring_up_to_date(&m, w);
 	was = val_has(live) ? node_from(a, live) : node_map(a);
 	drop_managed(was);
 	track_update(&m, w, was, object);
@@ -512,6 +530,7 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 		return r;
 	if (val_has(live) && !m.n)
 		before_first_apply(&m, w, live);
+	bring_up_to_date(&m, w);
 	prior = find(&m, &self);
 	last = prior ? prior->set : NULL;
 	self.time = prior ? prior->time : STR_NULL;

@@ -345,6 +345,87 @@ static void managers_can_be_reset(void **state)
 		"Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas");
 }
 
+/* Nothing of that write is kept either, although it changes something. */
+static void a_reset_forgets_its_own_change(void **state)
+{
+	struct env *v = *state;
+	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':1}}", (struct by){ "a" });
+
+	o = update(v, o,
+		"{'apiVersion':'apps/"
+		"v1','kind':'Deployment','metadata':{'name':'d','managedFields':[{}]},'spec':{'replicas':2}}",
+		(struct by){ "a" });
+	assert_int_equal(entries(o), 0);
+}
+
+static bool is_v1(void *arg, struct str api_version)
+{
+	(void)arg;
+	return str_is(api_version, "apps/v1");
+}
+
+#define OWNED(managed, spec)                                                                           \
+	"{'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d','managedFields':[" managed \
+	"]},'spec':{" spec "}}"
+#define ENTRY(version, fields)                                         \
+	"{'manager':'old','operation':'Update','apiVersion':'" version \
+	"','fieldsType':'FieldsV1','fieldsV1':{'f:spec':{" fields "}}}"
+
+static struct val write_again(struct env *v, const char *live, const char *json)
+{
+	struct managed_write w = write_of(v->deployment, (struct by){ "new" });
+	struct node *n = node_from(v->a, parse(v, json));
+
+	w.served = is_v1;
+	assert_int_equal(managed_update(v->a, &w, parse(v, live), n, &v->e), 0);
+	return publish(v, n);
+}
+
+static void what_is_owned_follows_the_kind(void **state)
+{
+	struct env *v = *state;
+	struct val o;
+
+	/* a version that is gone */
+	o = write_again(v, OWNED(ENTRY("apps/v1beta1", "'f:replicas':{}"), "'replicas':1"),
+		OWNED("", "'replicas':1,'paused':true"));
+	assert_int_equal(entries(o), 0); /* an empty list is a reset */
+	o = write_again(v, OWNED(ENTRY("apps/v1beta1", "'f:replicas':{}"), "'replicas':1"),
+		"{" HEAD ",'spec':{'replicas':1,'paused':true}}");
+	assert_int_equal(entries(o), 1);
+	assert_string_equal(entry(v, o, 0, "manager"), "new");
+	/* a selector is one value: who had a part of it has it */
+	o = write_again(v,
+		OWNED(ENTRY("apps/v1",
+			      "'f:selector':{'f:matchLabels':{'.':{},'f:a':{}}},'f:template':{'f:spec':{'f:tolerations':{}}}"),
+			"'selector':{'matchLabels':{'a':'b'}}"),
+		"{" HEAD ",'spec':{'selector':{'matchLabels':{'a':'b'}}}}");
+	assert_int_equal(entries(o), 1);
+	assert_string_equal(entry(v, o, 0, "fieldsV1"),
+		"{'f:spec':{'f:selector':{},'f:template':{'f:spec':{'f:tolerations':{}}}}}");
+}
+
+static void what_is_no_entry_is_not_read(void **state)
+{
+	static const char *const bad[] = {
+		"{'manager':'x','operation':'Update','apiVersion':'apps/v1','fieldsV1':{}}",
+		"{'manager':'x','operation':'Update','fieldsType':'FieldsV1','fieldsV1':{}}",
+		"{'manager':'x','operation':'Other','apiVersion':'apps/v1','fieldsType':'FieldsV1'}",
+	};
+	struct env *v = *state;
+	struct val o = update(v, VAL_NONE, "{" HEAD ",'spec':{'replicas':1}}", (struct by){ "a" });
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		const char *json = arena_printf(v->a,
+			"{'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d','managedFields':[%s]},'spec':{'replicas':1}}",
+			bad[i]);
+		struct val after = update(v, o, json, (struct by){ "b" });
+
+		assert_int_equal(entries(after), 1);
+		assert_string_equal(entry(v, after, 0, "manager"), "a");
+	}
+}
+
 #define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
 #define FROM_CLIENT_SIDE                                                                                                  \
 	"'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d','annotations':{'" LAST_APPLIED "':"            \
@@ -439,6 +520,22 @@ static void custom_kinds_say_what_they_declare(void **state)
 		"  .status: field not declared in schema");
 }
 
+/* Each of them for itself, as the entries of a map. */
+static void who_sets_unknown_fields_owns_them(void **state)
+{
+	static const char schema[] =
+		"{'type':'object','properties':{'spec':{'type':'object','x-kubernetes-preserve-unknown-fields':true}}}";
+	struct schema_custom_opts o = { .group = "g", .version = "v1", .kind = "Thing", .list_kind = "ThingList" };
+	struct env *v = *state;
+	auto_(schema_custom_free) struct schema_custom *c = NULL;
+	struct field_set *s;
+
+	assert_int_equal(schema_custom_new(parse(v, schema), &o, &c, &v->e), 0);
+	s = field_set_of(v->a, schema_custom_type(c), parse(v, "{'spec':{'a':{'b':1}}}"));
+	assert_string_equal(
+		quote(v, val_text(publish(v, field_set_node(v->a, s)))), "{'f:spec':{'f:a':{'.':{},'f:b':{}}}}");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -454,10 +551,14 @@ int main(void)
 		T(what_an_endpoint_does_not_write_is_not_applied),
 		T(there_are_at_most_ten_updaters),
 		T(managers_can_be_reset),
+		T(a_reset_forgets_its_own_change),
+		T(what_is_owned_follows_the_kind),
+		T(what_is_no_entry_is_not_read),
 		T(the_server_side_inherits_from_the_client_side),
 		T(kinds_without_a_schema_merge_their_maps),
 		T(what_does_not_fit_is_refused),
 		T(custom_kinds_say_what_they_declare),
+		T(who_sets_unknown_fields_owns_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,11 +173,13 @@ struct node *field_set_node(struct arena *a, const struct field_set *s); /* fiel
 struct field_set *field_set_of(struct arena *a, const struct schema_type *t, struct val object);
 /* One write, merged into managedFields. live NULL: create. `object` is edited: for an apply it becomes the merged
  * object. manager, operation "Update" or "Apply", sub "" or "status"; now as RFC 3339; force: take ownership on
- * conflict; status_apart: the kind's status is written through its sub-resource alone. Fails: ERR_CONFLICT with FieldManagerConflict causes in upstream's words. */
+ * conflict; status_apart: the kind's status is written through its sub-resource alone; served: whether the kind has this apiVersion, NULL: all. Fails: ERR_CONFLICT with FieldManagerConflict causes in upstream's words. */
 struct managed_write {
 	const struct schema_type *type;
 	struct str api_version, manager, subresource, now;
 	bool apply, force, status_apart;
+	bool (*served)(void *arg, struct str api_version);
+	void *arg;
 };
 int managed_update(struct arena *a, const struct managed_write *w, struct val live, struct node *object, struct err *e);
 /* A configuration as it was sent, before schema_decode() drops what it does not know: whether it can be applied. Fails:

@@ -125,7 +125,7 @@ static void collect(struct arena *a, const struct schema_type *t, const struct s
 				continue;
 			e.text = elem_field(a, node_key_at(n, i));
 			collect(a, ct, cf, child, &e);
-			if (s == MAP || node_kind(child) == VAL_NULL ||
+			if (s == MAP || !cf || node_kind(child) == VAL_NULL ||
 				(node_kind(child) == VAL_MAP && !node_len(child)))
 				e.member = true;
 		}
@@ -450,4 +450,59 @@ static struct field_set *ensure(
 struct field_set *typed_ensure_named(struct arena *a, const struct schema_type *t, struct field_set *s)
 {
 	return ensure(a, t, NULL, s);
+}
+
+/* ---- types that changed ---------------------------------------------------------------------- */
+
+static bool has_parts(const struct schema_type *t)
+{
+	return t->kind == SCHEMA_LIST || t->kind == SCHEMA_MAP || t->kind == SCHEMA_OBJECT;
+}
+
+static const struct schema_type *part(
+	const struct schema_type *t, const struct fs_elem *e, const struct schema_field **ret_f)
+{
+	*ret_f = t->element_field;
+	return t->kind == SCHEMA_LIST ? t->element : typed_entry(t, str_sub(e->text, 2, e->text.n), ret_f);
+}
+
+/* Whether something is owned by its parts that is one value. */
+static bool is_split(const struct schema_type *t, const struct schema_field *f, const struct field_set *s)
+{
+	if (fs_empty(s) || !has_parts(t))
+		return false;
+	if (shape_of(t, f, NULL) == LEAF)
+		return true;
+	for (uint32_t i = 0; i < s->n; i++) {
+		const struct schema_field *cf;
+		const struct schema_type *ct = part(t, &s->e[i], &cf);
+
+		if (ct && is_split(ct, cf, s->e[i].sub))
+			return true;
+	}
+	return false;
+}
+
+static struct fs_elem whole(
+	struct arena *a, const struct schema_type *t, const struct schema_field *f, struct fs_elem e)
+{
+	struct field_set *sub = NULL;
+
+	if (!is_split(t, f, e.sub))
+		return e;
+	if (shape_of(t, f, NULL) == LEAF)
+		return (struct fs_elem){ e.text, true, NULL };
+	for (uint32_t i = 0; i < e.sub->n; i++) {
+		const struct schema_field *cf;
+		const struct schema_type *ct = part(t, &e.sub->e[i], &cf);
+
+		sub = fs_put(a, sub, ct ? whole(a, ct, cf, e.sub->e[i]) : e.sub->e[i]);
+	}
+	e.sub = sub;
+	return e;
+}
+
+struct field_set *typed_whole(struct arena *a, const struct schema_type *t, struct field_set *s)
+{
+	return whole(a, t, NULL, (struct fs_elem){ .sub = s }).sub;
 }
