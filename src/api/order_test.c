@@ -238,7 +238,9 @@ static void what_makes_an_object_needs_the_right_to(void **state)
 	expect(f, 403, call(f, "PUT", lease, "{\"metadata\":{\"name\":\"l\"}}"));
 	assert_true(body_has(f, "User \\\"bob\\\" cannot create resource"));
 	expect(f, 422, call(f, "PUT", lease, "{\"metadata\":{\"name\":\"l\"},\"spec\":{\"leaseDurationSeconds\":-1}}"));
-	expect(f, 403, call_as(f, "PATCH", map, apply, NULL, "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"}"));
+	expect(f, 403,
+		call_as(f, "PATCH", map, apply, NULL,
+			"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"m\"}}"));
 	f->as = NULL;
 	expect(f, 201, call(f, "POST", CM, "{\"metadata\":{\"name\":\"m\"}}"));
 	f->as = &bob;

@@ -379,7 +379,7 @@ static void applies_by_list_keys(void **state)
 	node_write(field_set_node(a, field_set_of(a, schema_custom_type(c), doc_root(d))), &b);
 	buf_byte(&b, 0);
 	assert_string_equal(b.p,
-		"{\"f:spec\":{\"f:cron\":{},\"f:free\":{\"f:deep\":{\"f:x\":{}}},\"f:list\":{\"k:{"
+		"{\"f:spec\":{\"f:cron\":{},\"f:free\":{\"f:deep\":{\".\":{},\"f:x\":{}}},\"f:list\":{\"k:{"
 		"\\\"name\\\":\\\"a\\\"}\":{\".\":{},\"f:name\":{},\"f:v\":{}}},"
 		"\"f:map\":{\"f:k\":{}}}}");
 	buf_fini(&b);
