@@ -315,6 +315,20 @@ static void a_resize_keeps_to_the_limits(void **state)
 	expect(f, 200, call_as(f, "PATCH", PODS "/p/resize", "application/strategic-merge-patch+json", NULL, body));
 }
 
+static void a_limit_that_two_containers_miss_is_told_once(void **state)
+{
+	struct fixture *f = *state;
+
+	expect(f, 201,
+		call(f, "POST", LIMITS,
+			"{\"metadata\":{\"name\":\"l\"},\"spec\":{\"limits\":[{\"type\":\"Container\",\"min\":{\"memory\":\"1Gi\"}}]}}"));
+	expect(f, 403,
+		call(f, "POST", PODS,
+			"{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"resources\":{\"requests\":{\"memory\":\"1Mi\"}}},{\"name\":\"b\",\"image\":\"i\",\"resources\":{\"requests\":{\"memory\":\"1Mi\"}}}]}}"));
+	assert_string_equal(get(f, "message"),
+		"pods \"p\" is forbidden: minimum memory usage per Container is 1Gi, but request is 1Mi");
+}
+
 static void who_tightens_a_namespace_hears_of_pods_that_are_alike_once(void **state)
 {
 	struct fixture *f = *state;
@@ -476,6 +490,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_binding_is_of_the_pod_that_it_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_budget_says_why_it_lets_nobody_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_is_going_gets_no_new_finalizer, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_limit_that_two_containers_miss_is_told_once, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,13 +74,18 @@ struct check {
 	struct rq *rq;
 	struct str type; /* Container, Pod, PersistentVolumeClaim */
 	const struct quota_list *requests, *limits;
-	struct buf wrong; /* sentences, joined by ", " */
-	size_t n_wrong;
+	const char **wrong; /* sentences */
+	size_t n_wrong, cap_wrong;
 };
 
+/* Said once, however many containers it is true of. */
 static void wrong(struct check *c, const char *sentence)
 {
-	buf_printf(&c->wrong, "%s%s", c->n_wrong++ ? ", " : "", sentence);
+	for (size_t i = 0; i < c->n_wrong; i++)
+		if (!strcmp(c->wrong[i], sentence))
+			return;
+	ARENA_GROW(c->rq->a, c->wrong, c->n_wrong, c->cap_wrong, 8);
+	c->wrong[c->n_wrong++] = sentence;
 }
 
 static const char *text(struct check *c, struct quantity q)
@@ -183,8 +188,8 @@ static void check_pod(struct check *c, struct val limit, struct val pod)
 
 static int check_object(struct rq *rq, struct val object, bool claim, struct doc *range, struct err *e)
 {
-	struct check c = { .rq = rq, .wrong = BUF_INIT };
-	bool several;
+	struct check c = { .rq = rq };
+	auto_buf struct buf all = BUF_INIT;
 
 	for (struct val_iter it = val_iter(doc_get(range, "spec.limits")); val_next(&it);) {
 		c.type = val_str(val_get(it.val, "type"));
@@ -193,13 +198,13 @@ static int check_object(struct rq *rq, struct val object, bool claim, struct doc
 		else if (str_is(c.type, "PersistentVolumeClaim"))
 			check_resources(&c, it.val, val_path(object, "spec.resources"));
 	}
-	several = c.n_wrong > 1;
-	if (c.n_wrong)
-		err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s%.*s%s", rq->res->group_resource,
-			STR_ARG(val_str(val_path(object, "metadata.name"))), several ? "[" : "", (int)c.wrong.n,
-			c.wrong.p, several ? "]" : "");
-	buf_fini(&c.wrong);
-	return c.n_wrong ? -ERR_FORBIDDEN : 0;
+	if (!c.n_wrong)
+		return 0;
+	for (size_t i = 0; i < c.n_wrong; i++)
+		buf_printf(&all, "%s%s", i ? ", " : "", c.wrong[i]);
+	return err_set(e, ERR_FORBIDDEN, "%s \"%.*s\" is forbidden: %s%.*s%s", rq->res->group_resource,
+		STR_ARG(val_str(val_path(object, "metadata.name"))), c.n_wrong > 1 ? "[" : "", (int)all.n, all.p,
+		c.n_wrong > 1 ? "]" : "");
 }
 
 int admit_limits_check(struct rq *rq, struct val object, struct val old, struct err *e)
