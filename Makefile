@@ -4,7 +4,7 @@ BUILD := build/release
 MESON_FLAGS := --buildtype=debugoptimized -Dstrip=true
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: all help up down test check differential mutate test-fresh test-images vm-test bench bench-doc bench-gap fuzz e2e fairness stress install uninstall format lint clean packages
+.PHONY: all help up down test check differential mutate test-fresh test-images vm-test bench bench-doc bench-gap fuzz e2e fairness floods stress install uninstall format lint clean packages
 
 all: build/kogge ## builds build/kogge
 
@@ -46,6 +46,9 @@ mutate: build/kogge ## random objects to a live 1.20 server and to Kogge: PEER_K
 
 fairness: build/kogge ## leases and /readyz stay quick among hanging, half-open and slow clients; 64 MiB are enough
 	@/usr/bin/python3 tests/fairness/fairness.py
+
+floods: build/kogge ## 33 floods of HTTP/2, each against a server in 64 MiB; ARGS="heads": those with that in their names
+	@/usr/bin/python3 tests/fairness/floods.py $(ARGS)
 
 stress: build/kogge test-images ## what breaks only under load; PARTS="streams churn jobs", MINUTES=10 for churn, SEED=N
 	@/usr/bin/python3 tests/stress/run.py

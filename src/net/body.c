@@ -1,11 +1,14 @@
-/* Bodies of requests, gathered on their way in. What all of a server's requests hold together is bounded: beyond it
- * 429 with Retry-After, so that a crowd of slow senders costs others their time, not the server its memory. The small
- * ones (leases, node statuses, most objects) are not counted. Heads that do not end count as well, and what is sent ahead. */
+/* Requests on their way in: heads, bodies, what is sent ahead. What all of a server's connections hold together is bounded:
+ * beyond it 429 with Retry-After, so that a crowd of slow senders costs others their time, not the server its memory. A little
+ * of each connection's is not counted, so that small requests (leases, node statuses, most objects) find room
+ * at any time. Then the request answers for its body, where that is large, until it is done. */
 #include "net/net_internal.h"
 
-#define FREE_MAX ((size_t)64 << 10)
+#define SPARED ((size_t)16 << 10)   /* of a connection, while requests arrive */
+#define FREE_MAX ((size_t)64 << 10) /* of a request that is worked on: lanes bound how many those are */
 
-bool room_take(struct http_server *s, size_t *charged, size_t holds)
+/* False: it grew, and is too much for all together. */
+static bool take(struct http_server *s, size_t *charged, size_t holds)
 {
 	size_t was = *charged;
 
@@ -15,23 +18,21 @@ bool room_take(struct http_server *s, size_t *charged, size_t holds)
 	return atomic_fetch_add(&s->bodies, holds - was) + holds - was <= s->o.bodies_max || holds < was;
 }
 
-/* Afterwards the request answers for what its buffer holds. false: that is too much for all together. */
-static bool charge(struct http_request *r)
+bool room_hold(struct http_server *s, struct room *room, size_t *mine, size_t holds)
 {
-	return room_take(r->server, &r->charged, r->body.cap > FREE_MAX ? r->body.cap : 0);
+	room->held += holds - *mine;
+	*mine = holds;
+	return take(s, &room->charged, room->held > SPARED ? room->held - SPARED : 0);
 }
 
-int body_add(struct http_request *r, const char *p, size_t n)
+void body_whole(struct http_request *r)
 {
-	buf_add(&r->body, p, n);
-	if (r->body.full)
-		return 413;
-	return charge(r) ? 0 : 429;
+	take(r->server, &r->charged, r->body.cap > FREE_MAX ? r->body.cap : 0);
 }
 
 void body_drop(struct http_request *r)
 {
 	buf_fini(&r->body);
 	r->body = BUF_INIT;
-	room_take(r->server, &r->charged, 0);
+	take(r->server, &r->charged, 0);
 }

@@ -483,6 +483,50 @@ static void ends_streams_without_window(void **state)
 	close(fd);
 }
 
+#define LONG_HEADS 60
+#define LONG 7000
+
+/* HEADERS, END_HEADERS, of a POST whose body does not come, with a field of LONG bytes. */
+static void long_head(int fd, int id)
+{
+	static const char head[] = "\0\x1b\x69\1\4\0\0\0\0\x83\x86\x04\4/big\x41\1x\0\1x\x7f\xd9\x35";
+	auto_buf struct buf b = BUF_INIT;
+
+	buf_add(&b, head, sizeof(head) - 1);
+	buf_add(&b, big, LONG);
+	b.p[8] = (char)id;
+	assert_int_equal(send(fd, b.p, b.n, 0), b.n);
+}
+
+/* What many streams of one connection hold is one: beyond the room for all they are reset, and so may be sent again. */
+static void heads_of_streams_have_room_together(void **state)
+{
+	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+	auto_(http_server_free) struct http_server *s = NULL;
+	struct http_server_opts o = {
+		.address = "127.0.0.1", .loops = loops, .n_loops = 1, .handle = handle, .bodies_max = (size_t)200 << 10
+	};
+	int ended = 0, most = 0, fd;
+	unsigned char head[9];
+
+	OK(http_server_new(&o, &s, oke));
+	fd = raw_connect(http_server_port(s));
+	send(fd, preface, sizeof(preface) - 1, 0);
+	for (int i = 0; i < LONG_HEADS; i++)
+		long_head(fd, 1 + 2 * i);
+	while (most < 1 + 2 * (LONG_HEADS - 1) && frame(fd, head))
+		note_reset(head, &ended, &most);
+	assert_in_range(ended, LONG_HEADS - 30, LONG_HEADS - 15);
+	assert_in_range(atomic_load(&s->bodies), (size_t)150 << 10, (size_t)220 << 10);
+	int other = raw_connect(http_server_port(s));
+	ask_raw(other);
+	close(other);
+	close(fd);
+	for (int i = 0; i < 6000 && atomic_load(&s->bodies); i++)
+		task_sleep_ms(10);
+	assert_int_equal(atomic_load(&s->bodies), 0);
+}
+
 #define GOAWAY 7
 
 /* A client of HTTP/2 at rest is told which requests were not begun, before its connection ends. */
@@ -571,6 +615,7 @@ int main(void)
 		cmocka_unit_test(the_last_answer_says_so),
 		cmocka_unit_test(lets_shake_hands),
 		cmocka_unit_test(streams_leave_room),
+		cmocka_unit_test(heads_of_streams_have_room_together),
 		cmocka_unit_test(goaway_comes_first),
 		cmocka_unit_test(a_flood_turns_nobody_away),
 		cmocka_unit_test(the_young_have_to_hurry),

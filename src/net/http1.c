@@ -19,8 +19,9 @@ struct http1 {
 	struct http_request *r;     /* own while it is read */
 	struct buf in;              /* what waits, from in_at on */
 	size_t in_at;
-	size_t charged; /* of it, see room_take() */
 	size_t scanned; /* of it, looking for the end of a head */
+	struct room room;
+	size_t held; /* in it */
 	struct http1_chunks chunks;
 	uint64_t body_left;
 	enum state state;
@@ -207,7 +208,7 @@ static void http1_free(struct http1 *h)
 	exchange_over(&h->x);
 	http_request_drop(h->r);
 	buf_fini(&h->in);
-	room_take(h->server, &h->charged, 0);
+	room_hold(h->server, &h->room, &h->held, 0);
 	http_grown(h->server, h->c);
 	http_server_lost(h->server);
 	free(h);
@@ -275,6 +276,7 @@ static void read_head(struct http1 *h, const char *p, size_t n)
 	struct http1_head head;
 
 	r->text = xmalloc(n);
+	r->text_n = n;
 	memcpy(r->text, p, n);
 	r->loop = loop_ref(h->c->loop);
 	r->peer = peer_ref(h->c->peer);
@@ -342,9 +344,9 @@ static size_t take_body(struct http1 *h, struct str in)
 		h->body_left -= data.n;
 		ended = !h->body_left;
 	}
-	int e = body_add(h->r, data.p, data.n);
-	if (e)
-		refuse(h, e);
+	buf_add(&h->r->body, data.p, data.n);
+	if (h->r->body.full)
+		refuse(h, 413);
 	else if (ended)
 		dispatch(h);
 	return taken;
@@ -381,30 +383,32 @@ static void drop_waiting(struct http1 *h)
 	buf_fini(&h->in);
 	h->in = BUF_INIT;
 	h->in_at = 0;
-	room_take(h->server, &h->charged, 0);
+}
+
+static bool hold(struct http1 *h)
+{
+	size_t holds = h->in.cap + (h->r ? h->r->text_n + h->r->body.cap : 0);
+
+	return room_hold(h->server, &h->room, &h->held, holds);
 }
 
 /* Goes on with what waited. */
 static void process(struct http1 *h)
 {
 	h->in_at += take(h, waiting(h));
-	if (h->state == DONE || h->in_at == h->in.n) {
+	if (h->state == DONE || h->in_at == h->in.n)
 		drop_waiting(h);
-	}
+	hold(h); /* what it says is asked when more comes */
 }
-
-/* A head is seldom longer than that. */
-#define WAITING_FREE ((size_t)8 << 10)
 
 static void charge(struct http1 *h)
 {
-	bool grew = h->in.cap > h->charged;
-
-	if (room_take(h->server, &h->charged, h->in.cap > WAITING_FREE ? h->in.cap : 0) || !grew)
+	if (hold(h))
 		return;
-	if (h->state == HEAD) {
+	if (h->state == HEAD || h->state == BODY) {
 		refuse(h, 429);
 		drop_waiting(h);
+		hold(h);
 	} else if (h->state != DONE) {
 		conn_close(h->c, NULL); /* it sends ahead, and nobody has room for that */
 	}

@@ -7,9 +7,11 @@
 #define STREAMS_MAX 250
 #define STREAM_WINDOW ((int32_t)256 << 10)
 #define CONN_WINDOW ((int32_t)1 << 20)
-#define FIELDS_FREE ((size_t)8 << 10) /* that are not counted */
-#define OUT_MOST PARTS_BLOCK          /* framed ahead of the socket: one record, as small frames are copies */
-#define LAST_WORD_MS 2000             /* for a client that is slow to take our GOAWAY */
+#define STREAM_BYTES ((size_t)1 << 10) /* what one takes beside head and body */
+#define STREAMS_FEW 16                 /* a connection with more has a stream reset that finds no room, not answered */
+#define QUEUE_MOST 1000                /* of small frames that a client does not take */
+#define OUT_MOST PARTS_BLOCK           /* framed ahead of the socket: one record, as small frames are copies */
+#define LAST_WORD_MS 2000              /* for a client that is slow to take our GOAWAY */
 #define DROP_MAX \
 	((size_t)16 << 20) /* of a refused body; a client that is still sending may not see its answer otherwise */
 
@@ -19,6 +21,7 @@ struct http2 {
 	nghttp2_session *session;
 	struct stream *streams;
 	size_t n_streams, n_reading;
+	struct room room;
 	bool leaving;
 };
 struct stream {
@@ -29,8 +32,8 @@ struct stream {
 	struct http_request *r; /* own while it is read */
 	struct fields fields;
 	struct mono since;
-	size_t charged; /* for fields: room_take() */
-	int refused;    /* status that we answer ourselves; what still arrives is dropped */
+	size_t held; /* in the room, while it is read */
+	int refused; /* status that we answer ourselves; what still arrives is dropped */
 	size_t dropped;
 	bool reading, head_only, deferred, no_room;
 };
@@ -192,7 +195,7 @@ static void stream_free(struct stream *s)
 
 	exchange_over(&s->x);
 	http_request_drop(s->r);
-	room_take(h->server, &s->charged, 0);
+	room_hold(h->server, &h->room, &s->held, 0);
 	fields_fini(&s->fields);
 	*s->prev = s->next;
 	if (s->next)
@@ -213,11 +216,28 @@ static void refuse(struct stream *s, int status)
 	if (s->refused)
 		return;
 	s->refused = status;
-	if (s->r)
-		body_drop(s->r);
+	fields_fini(&s->fields);
+	http_request_drop(TAKE(s->r));
+	room_hold(s->h->server, &s->h->room, &s->held, 0);
+	if (status == 429 && s->h->n_streams > STREAMS_FEW) {
+		nghttp2_submit_rst_stream(s->h->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_REFUSED_STREAM);
+		return;
+	}
 	parts_copy(&s->x.out, str_c(json ? json : http_status_text(status)));
 	s->x.ended = true;
 	answer(s, status, fields, status == 429 ? 2 : 1);
+}
+
+/* It answers for what has arrived of it. */
+static bool hold(struct stream *s)
+{
+	size_t holds = STREAM_BYTES;
+
+	if (s->r)
+		holds += s->r->text_n + s->r->n_headers * sizeof(*s->r->headers) + s->r->body.cap;
+	else
+		holds += s->fields.text.cap + s->fields.cap * sizeof(*s->fields.v);
+	return room_hold(s->h->server, &s->h->room, &s->held, holds);
 }
 
 static void make_request(struct stream *s)
@@ -233,6 +253,7 @@ static void make_request(struct stream *s)
 	r->body.max = s->h->server->o.body_max;
 	r->server = s->h->server;
 	http_server_ref(r->server);
+	r->text_n = s->fields.text.n;
 	fields_take(&s->fields, &r->text, &r->headers, &r->n_headers);
 	for (size_t i = 0; i < r->n_headers; i++) {
 		struct http_header f = r->headers[i];
@@ -272,13 +293,12 @@ static int on_field(nghttp2_session *session, const nghttp2_frame *frame, const 
 
 	if (!s || s->refused || s->r) /* s->r: trailers, which nobody needs */
 		return 0;
-	size_t holds = s->fields.text.cap > FIELDS_FREE ? s->fields.text.cap : 0;
-	if (!room_take(s->h->server, &s->charged, holds))
-		s->no_room = true;
 	if (s->no_room || s->fields.n >= HTTP1_HEADERS_MAX)
 		s->fields.text.full = true;
 	else
 		fields_add(&s->fields, str_n((const char *)name, name_n), str_n((const char *)value, value_n));
+	if (!hold(s))
+		s->no_room = s->fields.text.full = true;
 	return 0;
 }
 
@@ -317,7 +337,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		return 0;
 	stream_read(s);
 	http_grown(h->server, h->c);
-	room_take(h->server, &s->charged, 0);
+	room_hold(h->server, &h->room, &s->held, 0);
 	http_dispatch(h->server, &s->x, TAKE(s->r));
 	return 0;
 }
@@ -330,9 +350,11 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
 	if (!s || s->refused || !s->r)
 		return 0;
-	int e = body_add(s->r, (const char *)p, n);
-	if (e)
-		refuse(s, e);
+	buf_add(&s->r->body, (const char *)p, n);
+	if (s->r->body.full)
+		refuse(s, 413);
+	else if (!hold(s))
+		refuse(s, 429);
 	return 0;
 }
 
@@ -360,7 +382,10 @@ static void on_input(struct conn *c, struct str bytes)
 		conn_close(c, "HTTP/2: %s", nghttp2_strerror((int)n));
 		return;
 	}
-	conn_dirty(c);
+	if (nghttp2_session_get_outbound_queue_size(h->session) > QUEUE_MOST)
+		conn_close(c, "HTTP/2: it does not read what it is answered");
+	else
+		conn_dirty(c);
 }
 
 static void on_fill(struct conn *c)

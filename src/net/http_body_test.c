@@ -98,7 +98,7 @@ static void bounds_all_bodies_together(void **state)
 		.n_loops = 2,
 		.handle = handle,
 		.body_max = 100000,
-		.bodies_max = 250000 };
+		.bodies_max = 200000 };
 	auto_buf struct buf whole = BUF_INIT, part = BUF_INIT;
 	auto_(http_server_free) struct http_server *clear = NULL, *tls = NULL;
 	int fds[2];
@@ -115,7 +115,7 @@ static void bounds_all_bodies_together(void **state)
 		fds[i] = raw_connect(http_server_port(clear));
 		raw_send(fds[i], part.p);
 	}
-	for (int i = 0; i < 12000 && atomic_load(&clear->bodies) < 2 * 90000; i++)
+	for (int i = 0; i < 12000 && atomic_load(&clear->bodies) < 2 * 70000; i++)
 		task_sleep_ms(5); /* until the server has read them */
 	const char *said = raw_ask(http_server_port(clear), whole.p);
 	assert_starts(said, "HTTP/1.1 429 ");
@@ -124,12 +124,12 @@ static void bounds_all_bodies_together(void **state)
 			      "POST /empty HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"),
 		"HTTP/1.1 204 ");
 	close(fds[0]);
-	for (int i = 0; i < 12000 && atomic_load(&clear->bodies) >= 2 * 90000; i++)
+	for (int i = 0; i < 12000 && atomic_load(&clear->bodies) >= 2 * 70000; i++)
 		task_sleep_ms(5);
 	assert_starts(raw_ask(http_server_port(clear), whole.p), "HTTP/1.1 204 ");
 	close(fds[1]);
 
-	o.bodies_max = 90000; /* HTTP/2: one large body is too much */
+	o.bodies_max = 60000; /* HTTP/2: one large body is too much */
 	o.tls = server_tls;
 	OK(http_server_new(&o, &tls, oke));
 	auto_free char *url = xasprintf("https://localhost:%d", http_server_port(tls));

@@ -104,6 +104,7 @@ void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_r
 {
 	r->x = x;
 	x->request = r;
+	body_whole(r);
 	s->o.handle(s->o.arg, r);
 }
 

@@ -264,8 +264,9 @@ struct http_request {
 	struct http_header *headers;
 	size_t n_headers;
 	char *text; /* own: what the slices point to */
+	size_t text_n;
 	struct buf body;
-	size_t charged; /* of it, to the server's bodies: body.c */
+	size_t charged; /* of it, to the server's bodies, once it is whole: body.c */
 	int version;
 	int status;                 /* the answer from here on */
 	struct http_header *answer; /* own, one block */
@@ -299,11 +300,14 @@ void answer_send(struct http_request *r);
 struct str answer_length(const struct http_header *headers, size_t n_headers, bool head, size_t n, char room[24]);
 void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_request *r);
 void http_request_drop(struct http_request *r);
-/* body.c. 0, or the status that refuses the request: 413, 429. */
-int body_add(struct http_request *r, const char *p, size_t n);
+/* body.c. What one connection's requests hold as they arrive; its loop. */
+struct room {
+	size_t held, charged;
+};
+/* Something on the connection holds that many bytes from here on, *mine of them so far. False: too much for all together. */
+bool room_hold(struct http_server *s, struct room *room, size_t *mine, size_t holds);
+void body_whole(struct http_request *r); /* it answers for its body from here on */
 void body_drop(struct http_request *r);
-/* Something answers for that many bytes from here on, *charged of them so far. False: too much for all together. */
-bool room_take(struct http_server *s, size_t *charged, size_t holds);
 void http_split_target(struct http_request *r, struct str target);
 void stream_begin(struct http_stream *s, struct http_exchange *x); /* its answer is under way */
 void stream_lost(struct http_stream *s);                           /* the end of it; safe to call twice */

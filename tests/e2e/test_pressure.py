@@ -10,11 +10,9 @@ import time
 
 import pytest
 from conftest import figures
+from h2 import CONTINUATION, DATA, HEADERS, PING, RST, SETTINGS, WINDOW, flood, frame, get, h2, literal, tls
 from kube import path, until
 from server import Server
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 
 
 @pytest.fixture(scope="module")
@@ -42,64 +40,6 @@ def cpu_s(server):
     with open(f"/proc/{control_pid(server)}/stat", encoding="utf-8") as f:
         fields = f.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def tls(server, h2=False, window=None):
-    sock = socket.socket()
-    sock.settimeout(120)
-    if window:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-    sock.connect((server.kube.server.hostname, server.port))
-    context = server.kube.tls
-    context.set_alpn_protocols(["h2"] if h2 else ["http/1.1"])
-    return context.wrap_socket(sock, server_hostname=server.kube.server.hostname)
-
-
-def frame(kind, flags, stream, body=b""):
-    return struct.pack(">I", len(body))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + body
-
-
-def literal(name, value):
-    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
-
-
-def get(where, method=b"GET", more=b""):
-    return literal(b":method", method) + literal(b":scheme", b"https") + literal(b":path", where) + literal(b":authority", b"x") + more
-
-
-def h2(server, settings=()):
-    sock = tls(server, h2=True)
-    sock.sendall(PREFACE + frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *s) for s in settings)))
-    return sock
-
-
-def frames(sock):
-    """Until the connection ends."""
-    def exactly(n):
-        got = b""
-        while len(got) < n:
-            more = sock.recv(n - len(got))
-            if not more:
-                raise EOFError
-            got += more
-        return got
-    try:
-        while True:
-            head = exactly(9)
-            yield head[3], head[4], struct.unpack(">I", head[5:])[0], exactly(int.from_bytes(head[:3], "big"))
-    except (EOFError, OSError):
-        return
-
-
-def flood(sock, piece, n):
-    """Sends until all is sent or the server hung up; reads nothing. How often it could be sent."""
-    sock.settimeout(5)
-    for i in range(n):
-        try:
-            sock.sendall(piece if isinstance(piece, bytes) else piece(i))
-        except OSError:
-            return i
-    return n
 
 
 class Others:
@@ -217,7 +157,7 @@ def test_streams_without_window_and_tiny_ones(server):
         socks = []
         for window in (0, 1):
             for _ in range(4):
-                sock = h2(server, [(4, window)])
+                sock = h2(server, (4, window))
                 for k in range(100):
                     sock.sendall(frame(HEADERS, 5, 2 * k + 1, get(b"/api/v1/namespaces/default/configmaps")))
                 socks.append(sock)
