@@ -36,11 +36,6 @@ static void use(const struct schema_custom *c, struct str object)
 	doc_unref(d);
 }
 
-static void each_object(void *arg, struct val object, const char *path)
-{
-	*(size_t *)arg += val_len(object) + strlen(path);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	const struct schema_custom_opts o = { "example.com", "v1", "Any", "AnyList" };
