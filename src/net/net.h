@@ -140,9 +140,8 @@ struct http_server_opts {
 	struct tls *tls;         /* borrowed; NULL: clear text */
 	struct net_loop **loops; /* connections are spread over them; borrowed */
 	size_t n_loops;
-	size_t body_max; /* 0: 3 MiB. Larger: 413 */
-	size_t bodies_max; /* 0: 24 MiB. What requests may hold together as they arrive, but for 16 KiB of each connection's, and
-				 * then bodies over 64 KiB; beyond: 429 with Retry-After, or REFUSED_STREAM */
+	size_t body_max;        /* 0: 3 MiB. Larger: 413 */
+	size_t bodies_max;      /* 0: 24 MiB. What requests hold as they arrive, and large bodies later; beyond: 429 */
 	size_t header_max;      /* 0: 64 KiB. Larger: 431 */
 	int64_t idle_ms;        /* between requests; 0: 120 s */
 	int64_t header_ms;      /* to complete a request's headers and body; 0: 30 s / 60 s */

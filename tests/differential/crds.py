@@ -486,11 +486,8 @@ def main():
     args.add_argument("--only", default="")
     args = args.parse_args()
     print(f"seed {args.seed}", flush=True)
-    server = None if args.kogge else kogge.server()
-    try:
-        if server:
-            server.start().wait_api()
-        both = Crds(args.peer, args.kogge or server.kubeconfig, args.only)
+    with kogge.beside(args.kogge) as ours:
+        both = Crds(args.peer, ours, args.only)
         if args.case and args.case[0] == "d":
             both.definitions(args.seed, [int(args.case[1:])], True)
         elif args.case:
@@ -501,9 +498,6 @@ def main():
             for begin in range(0, args.kinds, BATCH):
                 both.kinds(args.seed, range(begin, min(begin + BATCH, args.kinds)), args.objects)
         both.report()
-    finally:
-        if server:
-            server.end()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Starts a Kogge of its own, without controllers, and compares it with the recording (run.py compare)."""
+import contextlib
 import os
 import sys
 
@@ -14,15 +15,25 @@ def server():
                                      "--service-node-port-range", "30000-32767"])
 
 
-def main():
-    kogge = server()
+@contextlib.contextmanager
+def beside(kubeconfig):
+    """The kubeconfig of the server that is compared with the peer: one that runs, or else one of our own meanwhile."""
+    if kubeconfig:
+        yield kubeconfig
+        return
+    own = server()
     try:
-        kogge.start().wait_api()
-        failed = run.compare(kogge.kubeconfig)
+        own.start().wait_api()
+        yield own.kubeconfig
+    finally:
+        own.end()
+
+
+def main():
+    with beside(None) as kubeconfig:
+        failed = run.compare(kubeconfig)
         Server.failures += failed
         return failed
-    finally:
-        kogge.end()
 
 
 if __name__ == "__main__":

@@ -452,18 +452,12 @@ def main():
     args.add_argument("--known", action="store_true")
     args = args.parse_args()
     print(f"seed {args.seed}", flush=True)
-    server = None if args.kogge else kogge.server()
-    try:
-        if server:
-            server.start().wait_api()
-        both = Mutate(args.peer, args.kogge or server.kubeconfig, args.only, args.known)
+    with kogge.beside(args.kogge) as ours:
+        both = Mutate(args.peer, ours, args.only, args.known)
         if args.case is None:
             both.run(args.seed, args.cases)
         else:
             both.show(args.seed, args.case)
-    finally:
-        if server:
-            server.end()
 
 
 if __name__ == "__main__":

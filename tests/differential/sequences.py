@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import kogge  # noqa: E402
 import run  # noqa: E402
-from mutate import changed, nested, pattern  # noqa: E402
+from mutate import GONE, changed, nested, pattern  # noqa: E402
 from refused import APPLY, JSON, MERGE, PATCH, STRATEGIC  # noqa: E402
 
 NAMESPACE = "plays"  # stays: without controllers it would not end
@@ -295,9 +295,6 @@ class Sequence:
         return lambda live: ("PATCH", self.query(manager, "/scale", "&force=true" if how == "force" else ""), body, APPLY)
 
 
-GONE = __import__("mutate").GONE
-
-
 def inside(value, path=()):
     """(path, value) of all that is in a value."""
     for step, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
@@ -420,11 +417,8 @@ def main():
     args.add_argument("--known", action="store_true")
     args.add_argument("--show", type=int, default=400, help="of each answer, with --case")
     args = args.parse_args()
-    server = None if args.kogge else kogge.server()
-    try:
-        if server:
-            server.start().wait_api()
-        both = Sequences(args.peer, args.kogge or server.kubeconfig, args.known)
+    with kogge.beside(args.kogge) as ours:
+        both = Sequences(args.peer, ours, args.known)
         if args.case is None:
             both.run(args.seed, args.cases, args.only)
         else:
@@ -433,9 +427,6 @@ def main():
                 print(f"{kind}\n   peer {said}\n   ours {says}")
             both.end(sequence)
         both.tidy()
-    finally:
-        if server:
-            server.end()
 
 
 if __name__ == "__main__":
