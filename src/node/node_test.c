@@ -665,7 +665,7 @@ static void keeps_every_option_of_a_resolver(void **state)
 	auto_free struct node_agent *n = xcalloc(1, sizeof(*n));
 	auto_buf struct buf b = BUF_INIT;
 	Cri__DnsConfig dns = CRI__DNS_CONFIG__INIT;
-	char want[16];
+	char want[32];
 
 	(void)state;
 	buf_c(&b, "{\"dnsPolicy\":\"None\",\"dnsConfig\":{\"options\":[{\"name\":\"o7\"}");
