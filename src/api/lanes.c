@@ -1,9 +1,9 @@
 /* Lanes: who writes waits in one of three queues, each with a crew of its own (base/crew.h), fair between users.
  *
  * A lane holds one FIFO per user and takes from the users in turn, so one busy client costs the others one request
- * each. A few threads fill a whole group commit, because a request that waits for the store leaves its thread to the
- * next one. One that waits for another server (a webhook) keeps its thread and gives its place away until it is back;
- * so many may do so at a time. */
+ * each. When it is full, whoever has most in it makes room for others. A few threads fill a whole group commit, because a
+ * request that waits for the store leaves its thread to the next one. One that waits for another server (a webhook) keeps
+ * its thread and gives its place away until it is back; so many may do so at a time. */
 #include "api/api_internal.h"
 #include "base/crew.h"
 #include <stdio.h>
@@ -17,6 +17,7 @@ struct user_queue {
 	struct str user; /* name, below */
 	char *name;
 	struct rq *first, **end;
+	size_t n;
 	struct user_queue *next; /* ring of users that wait */
 };
 
@@ -61,21 +62,50 @@ static struct user_queue *queue_of(struct lane_state *s, struct str user)
 	return u;
 }
 
-static bool put(void *lane, void *job)
+static struct rq *take_last(struct lane_state *s, struct user_queue *u)
+{
+	struct rq **at = &u->first, *rq;
+
+	while ((*at)->next)
+		at = &(*at)->next;
+	rq = *at;
+	*at = NULL;
+	u->end = at;
+	u->n--;
+	s->waiting--;
+	store_coming(s->api->opts.store, -1);
+	return rq;
+}
+
+/* A request that goes from a full lane for one of this user: the last of whoever has most, if he still has as many as the
+ * user then. NULL: none. There are few, so that counting costs less than an order of users would. */
+static struct rq *make_room(struct lane_state *s, struct str user)
+{
+	const struct user_queue *own = map_get(s->users, user);
+	struct user_queue *most = s->turn;
+
+	for (struct user_queue *u = most; u; u = u->next)
+		if (u->n > most->n)
+			most = u;
+	return most && most->n > (own ? own->n : 0) + 1 ? take_last(s, most) : NULL;
+}
+
+static void *put(void *lane, void *job)
 {
 	struct lane_state *s = lane;
-	struct rq *rq = job;
+	struct rq *rq = job, *dropped = NULL;
 	struct user_queue *u;
 
-	if (s->waiting >= (size_t)s->api->opts.lane_queue_max)
-		return false;
+	if (s->waiting >= (size_t)s->api->opts.lane_queue_max && !(dropped = make_room(s, rq->id.user)))
+		return rq;
 	u = queue_of(s, rq->id.user);
 	rq->next = NULL;
 	*u->end = rq;
 	u->end = &rq->next;
+	u->n++;
 	s->waiting++;
 	store_coming(s->api->opts.store, 1);
-	return true;
+	return dropped;
 }
 
 static void *next(void *lane)
@@ -85,6 +115,7 @@ static void *next(void *lane)
 	struct rq *rq = u->first;
 
 	u->first = rq->next;
+	u->n--;
 	s->turn = u->next;
 	if (!s->turn)
 		s->turn_end = &s->turn;

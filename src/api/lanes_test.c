@@ -1,9 +1,7 @@
-/* Which lane a request waits in. */
+/* Which lane a request waits in, and who has to go from a full one. */
 #include "api/api_internal.h"
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h> /* wants the two above */
+#include "base/test.h"
+#include <stdio.h>
 
 static enum lane lane(const char *user, const char *group, const char *resource)
 {
@@ -30,9 +28,151 @@ static void only_the_clusters_own_leases_do(void **state)
 	assert_int_equal(lane("system:serviceaccount:team:web", "system:serviceaccounts", "leases"), LANE_EVERYONE);
 }
 
+/* ---- a full lane ----------------------------------------------------------------------------- */
+
+#define ROOM 4 /* requests that may wait */
+
+/* A server whose lane has one task, which is at a request until it is told to go on. */
+struct full {
+	struct store *store;
+	struct api *api;
+	struct task_mutex lock;
+	struct task_cond news;
+	bool busy, go_on;
+	char log[64]; /* "-NAME": refused, "NAME": done */
+};
+static struct full full; /* what requests that were made by hand know */
+
+static void note(const char *how, struct str user)
+{
+	size_t n = strlen(full.log);
+
+	snprintf(full.log + n, sizeof(full.log) - n, "%s%.*s ", how, STR_ARG(user));
+}
+
+static void end_piece(const struct net_piece *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i].end)
+			p[i].end(p[i].owner);
+}
+
+static void told(void *arg, int status, const struct http_header *h, size_t n_h, const struct net_piece *p, size_t n)
+{
+	const char *user = arg;
+
+	task_lock(&full.lock);
+	if (strcmp(user, "first"))
+		note(status == 429 ? "-" : "", str_c(user));
+	task_unlock(&full.lock);
+	end_piece(p, n);
+}
+
+static void answer(struct rq *rq)
+{
+	reply_text(rq, 200, "text/plain", "done");
+}
+
+static void dawdle(struct rq *rq)
+{
+	task_lock(&full.lock);
+	full.busy = true;
+	task_broadcast(&full.news);
+	while (!full.go_on)
+		task_wait(&full.news, &full.lock);
+	task_unlock(&full.lock);
+	answer(rq);
+}
+
+static void submit(const char *user, void (*run)(struct rq *rq))
+{
+	static const struct api_sink sink = { .reply = told };
+	struct rq *rq = rq_new(full.api);
+
+	rq->id.user = str_c(user);
+	rq->sink = &sink;
+	rq->sink_arg = (void *)user;
+	rq->run = run;
+	lanes_submit(full.api->lanes, rq);
+}
+
+static int fill_setup(void **state)
+{
+	struct api_opts o = { .own_node = "own", .lane_threads = 1, .lane_queue_max = ROOM };
+	struct err e;
+
+	full = (struct full){ .lock = TASK_MUTEX_INIT };
+	task_cond_init(&full.news);
+	err_init(&e);
+	if (store_open_memory(&full.store, &e) < 0)
+		fail_msg("%s", e.message);
+	o.store = full.store;
+	if (api_new(&o, &full.api, &e) < 0)
+		fail_msg("%s", e.message);
+	submit("first", dawdle);
+	task_lock(&full.lock);
+	while (!full.busy)
+		task_wait(&full.news, &full.lock);
+	task_unlock(&full.lock);
+	return 0;
+}
+
+static void go_on(void)
+{
+	task_lock(&full.lock);
+	full.go_on = true;
+	task_broadcast(&full.news);
+	task_unlock(&full.lock);
+}
+
+static int fill_teardown(void **state)
+{
+	go_on();
+	api_stop(full.api);
+	store_close(full.store);
+	api_free(full.api);
+	task_cond_fini(&full.news);
+	return 0;
+}
+
+static void come(const char *const *users)
+{
+	for (size_t i = 0; users[i]; i++)
+		submit(users[i], answer);
+}
+
+static void who_floods_makes_room_for_others(void **state)
+{
+	come((const char *const[]){ "flood", "flood", "flood", "anna", NULL });
+	come((const char *const[]){ "bob", NULL });
+	assert_string_equal(full.log, "-flood ");
+	come((const char *const[]){ "flood", NULL });
+	assert_string_equal(full.log, "-flood -flood ");
+	come((const char *const[]){ "carl", NULL });
+	assert_string_equal(full.log, "-flood -flood -flood ");
+	full.log[0] = 0;
+	go_on();
+	lanes_stop(full.api->lanes);
+	assert_string_equal(full.log, "flood anna bob carl ");
+}
+
+/* Nobody has more than he would have: whoever was there first stays. */
+static void equals_do_not_push_each_other_out(void **state)
+{
+	come((const char *const[]){ "anna", "bob", "anna", "bob", NULL });
+	come((const char *const[]){ "anna", "bob", NULL });
+	assert_string_equal(full.log, "-anna -bob ");
+	come((const char *const[]){ "carl", "dora", NULL });
+	assert_string_equal(full.log, "-anna -bob -anna -bob ");
+	come((const char *const[]){ "emil", "anna", NULL });
+	assert_string_equal(full.log, "-anna -bob -anna -bob -emil -anna ");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(who_floods_makes_room_for_others, fill_setup, fill_teardown),
+		cmocka_unit_test_setup_teardown(equals_do_not_push_each_other_out, fill_setup, fill_teardown),
 		cmocka_unit_test(the_cluster_goes_before_its_users),
 		cmocka_unit_test(only_the_clusters_own_leases_do),
 	};

@@ -38,7 +38,7 @@ struct crew {
 
 /* ---- first come, first served ---------------------------------------------------------------- */
 
-static bool fifo_put(void *arg, void *job)
+static void *fifo_put(void *arg, void *job)
 {
 	struct crew *c = arg;
 	struct job *j = xcalloc(1, sizeof(*j));
@@ -46,7 +46,7 @@ static bool fifo_put(void *arg, void *job)
 	j->job = job;
 	*c->last = j;
 	c->last = &j->next;
-	return true;
+	return NULL;
 }
 
 static void *fifo_next(void *arg)
@@ -65,12 +65,12 @@ static void *fifo_next(void *arg)
 /* The crew that this thread comes back to when what a parked job had left to do is done. */
 static _Thread_local struct crew *back_soon;
 
-static bool put(struct crew *c, void *job)
+static void *put(struct crew *c, void *job)
 {
-	bool ok = c->o.put ? c->o.put(c->o.arg, job) : fifo_put(c, job);
+	void *dropped = c->o.put ? c->o.put(c->o.arg, job) : fifo_put(c, job);
 
-	c->queued += ok;
-	return ok;
+	c->queued += !dropped;
+	return dropped;
 }
 
 static void *next(struct crew *c)
@@ -291,17 +291,16 @@ struct crew *crew_new(const struct crew_opts *o)
 
 void crew_add(struct crew *c, void *job)
 {
-	struct seat *s = NULL;
-	bool taken;
+	struct seat *s;
+	void *dropped;
 
 	task_lock(&c->lock);
-	taken = !c->stopping && put(c, job);
-	if (taken)
-		s = call(c);
+	dropped = c->stopping ? job : put(c, job);
+	s = call(c);
 	task_unlock(&c->lock);
 	rouse(s);
-	if (!taken)
-		c->o.drop(c->o.arg, job);
+	if (dropped)
+		c->o.drop(c->o.arg, dropped);
 }
 
 bool crew_leave(struct crew *c, size_t max)

@@ -18,13 +18,13 @@ struct crew_opts {
 		void *arg, void *job);      /* NULL: nothing to do. It waits, and does not go on before this returns */
 	void (*drop)(void *arg, void *job); /* takes a job that nobody began */
 	/* The queue, under the crew's lock. NULL: first come, first served. */
-	bool (*put)(void *arg, void *job); /* false: not taken, it is dropped */
-	void *(*next)(void *arg);          /* called only while a job is queued */
+	void *(*put)(void *arg, void *job); /* whom to drop: the job or a queued one, as there is no room; NULL */
+	void *(*next)(void *arg);           /* called only while a job is queued */
 	void *arg;
 	size_t tasks_max, jobs_max; /* jobs_max: begun and not yet done */
 };
 struct crew *crew_new(const struct crew_opts *o);
-/* Any task. Takes the job; a job that put() refuses, and any after crew_stop(), is dropped. */
+/* Any task. Takes the job; what put() has no room for, and any job after crew_stop(), is dropped before this returns. */
 void crew_add(struct crew *c, void *job);
 /* Around a wait of a job that keeps its task. False: max jobs are away already. */
 bool crew_leave(struct crew *c, size_t max);

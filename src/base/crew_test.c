@@ -181,14 +181,14 @@ struct pile {
 	bool begun, go;
 };
 
-static bool pile_put(void *arg, void *job)
+static void *pile_put(void *arg, void *job)
 {
 	struct pile *p = arg;
 
 	if (p->n == 3)
-		return false;
+		return job;
 	p->jobs[p->n++] = *(int *)job;
-	return true;
+	return NULL;
 }
 
 static void *pile_next(void *arg)
