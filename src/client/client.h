@@ -51,7 +51,9 @@ bool gvr_eq(struct gvr a, struct gvr b);
 	X(certificatesigningrequests, "certificates.k8s.io", "v1", "certificatesigningrequests") \
 	X(clusterroles, "rbac.authorization.k8s.io", "v1", "clusterroles")                       \
 	X(customresourcedefinitions, "apiextensions.k8s.io", "v1", "customresourcedefinitions")  \
-	X(apiservices, "apiregistration.k8s.io", "v1", "apiservices")
+	X(apiservices, "apiregistration.k8s.io", "v1", "apiservices")                            \
+	X(tokenreviews, "authentication.k8s.io", "v1", "tokenreviews")                           \
+	X(subjectaccessreviews, "authorization.k8s.io", "v1", "subjectaccessreviews")
 #define CLIENT_DECLARE(id, group, version, resource) extern const struct gvr res_##id;
 CLIENT_RESOURCES(CLIENT_DECLARE)
 #undef CLIENT_DECLARE

@@ -2,6 +2,7 @@
  * stop. */
 #include "node/logind.h"
 #include "node/node_internal.h"
+#include "node/server_auth.h"
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -443,6 +444,7 @@ static int begin(struct node_agent *n, struct err *e)
 	n->logs = logs_new(n);
 	n->registries = registries_new(n->o.registries_file, n->o.registry_dir);
 	if (n->o.tls_cert_file) {
+		n->auth = server_auth_new(n->client, n->o.node_name);
 		r = node_server_new(n, &n->server, e);
 		if (r < 0)
 			return r;
@@ -557,6 +559,7 @@ struct node_agent *node_free(struct node_agent *n)
 	n->server = node_server_free(n->server);
 	if (n->workers > 0)
 		return NULL; /* a call into the runtime still waits: the process ends now, and with it the rest */
+	n->auth = server_auth_free(n->auth);
 	n->probes = probes_free(n->probes);
 	n->objects = objects_free(n->objects);
 	n->local_paths = local_paths_free(n->local_paths);

@@ -167,6 +167,7 @@ struct node_agent {
 	struct object_cache *objects;
 	struct probes *probes;
 	struct node_server *server;
+	struct server_auth *auth; /* server_auth.h */
 	struct log_feed *logs;
 	struct registries *registries;
 	int images_wake, static_wake; /* eventfds, see dir_watch.c */

@@ -1,8 +1,8 @@
-/* The node's HTTPS server (port 10250): logs, exec, attach, port-forward and facts, for the API server and
- * administrators.
- * A client must show a certificate of the cluster's CA that is the API server's (CN kube-apiserver-kubelet-client) or
- * an administrator's (group system:masters): another node's certificate opens nothing here. */
+/* The node's HTTPS server (port 10250): logs, exec, attach, port-forward and facts.
+ * Certificates of the API server and of administrators open everything; who else comes with a certificate or a token may
+ * do what roles give him on nodes/metrics, nodes/stats, nodes/proxy and so on (server_auth.h). */
 #include "node/node_internal.h"
+#include "node/server_auth.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <stdio.h>
@@ -84,12 +84,13 @@ static int64_t query_int(struct str query, const char *key, struct arena *a, int
 }
 
 struct ask { /* one request, on its way through a task */
-	struct node_server *s;
+	struct node_agent *node;
 	struct http_request *rq;
 	struct arena *a;
 	struct str parts[PARTS_MAX];
 	size_t n;
 	struct str query;
+	struct server_want want;
 };
 
 static void ask_free(struct ask *k)
@@ -182,7 +183,7 @@ static struct str why_it_waits(struct doc *d, struct str container)
 
 static void serve_logs(struct ask *k)
 {
-	auto_(pod_unref) struct pod *p = pod_find(k->s->n, k->parts[1], k->parts[2]);
+	auto_(pod_unref) struct pod *p = pod_find(k->node, k->parts[1], k->parts[2]);
 	auto_(doc_unref) struct doc *d = p ? pod_doc(p) : NULL;
 	bool previous = query_bool(k->query, "previous", NULL, k->a);
 	struct str container = k->parts[3];
@@ -208,7 +209,7 @@ static void serve_logs(struct ask *k)
 		fail(k->rq, 400, "container \"%.*s\" in pod \"%s\" is waiting to start: %.*s", STR_ARG(container),
 			p->name, STR_ARG(why_it_waits(d, container)));
 	else
-		logs_serve(k->s->n, k->rq, p, container, path, o);
+		logs_serve(k->node, k->rq, p, container, path, o);
 }
 
 /* ---- exec, attach, port-forward -------------------------------------------------------------- */
@@ -248,7 +249,7 @@ static char *ready_sandbox(struct node_agent *n, struct pod *p)
 
 static int exec_url(struct ask *k, const char *id, bool attach, char **ret, struct err *e)
 {
-	struct node_agent *n = k->s->n;
+	struct node_agent *n = k->node;
 	bool in = query_bool(k->query, "input", "stdin", k->a), out = query_bool(k->query, "output", "stdout", k->a);
 	bool err = query_bool(k->query, "error", "stderr", k->a), tty = query_bool(k->query, "tty", NULL, k->a);
 	Cri__ExecRequest x = CRI__EXEC_REQUEST__INIT;
@@ -277,7 +278,7 @@ static int exec_url(struct ask *k, const char *id, bool attach, char **ret, stru
 
 static void serve_stream(struct ask *k)
 {
-	auto_(pod_unref) struct pod *p = pod_find(k->s->n, k->parts[1], k->parts[2]);
+	auto_(pod_unref) struct pod *p = pod_find(k->node, k->parts[1], k->parts[2]);
 	bool forward = str_is(k->parts[0], "portForward"), attach = str_is(k->parts[0], "attach");
 	auto_free char *id = NULL, *url = NULL;
 	struct err e;
@@ -288,7 +289,7 @@ static void serve_stream(struct ask *k)
 		fail(k->rq, 404, "pod \"%.*s/%.*s\" does not exist", STR_ARG(k->parts[1]), STR_ARG(k->parts[2]));
 		return;
 	}
-	id = forward ? ready_sandbox(k->s->n, p) : running_container(k->s->n, p, k->parts[3]);
+	id = forward ? ready_sandbox(k->node, p) : running_container(k->node, p, k->parts[3]);
 	if (!id && forward) {
 		fail(k->rq, 400, "pod \"%s\" is not running", p->name);
 		return;
@@ -297,12 +298,12 @@ static void serve_stream(struct ask *k)
 		fail(k->rq, 404, "container \"%.*s\" of pod \"%s\" is not running", STR_ARG(k->parts[3]), p->name);
 		return;
 	}
-	r = forward ? cri_port_forward(&k->s->n->cri, id, &url, &e) : exec_url(k, id, attach, &url, &e);
+	r = forward ? cri_port_forward(&k->node->cri, id, &url, &e) : exec_url(k, id, attach, &url, &e);
 	if (r < 0) {
 		fail(k->rq, err_http(-r), "%s", e.message);
 		return;
 	}
-	streams_serve(k->s->n, k->rq, url, forward ? "portforward" : "exec");
+	streams_serve(k->node, k->rq, url, forward ? "portforward" : "exec");
 }
 
 /* ---- facts ----------------------------------------------------------------------------------- */
@@ -317,7 +318,7 @@ static void reply_json(struct http_request *rq, struct node *t)
 
 static void serve_pods(struct ask *k)
 {
-	struct node_agent *n = k->s->n;
+	struct node_agent *n = k->node;
 	struct node *items = node_list(k->a);
 	struct str key;
 	void *value;
@@ -335,7 +336,7 @@ static bool collect(struct ask *k, struct stats *ret)
 	struct err e;
 
 	err_init(&e);
-	if (stats_collect(k->s->n, k->a, ret, &e) == 0)
+	if (stats_collect(k->node, k->a, ret, &e) == 0)
 		return true;
 	fail(k->rq, 503, "%s", e.message);
 	return false;
@@ -348,7 +349,7 @@ static void serve_stats(struct ask *k)
 	if (!str_is(k->parts[1], "summary"))
 		fail(k->rq, 404, "404 page not found");
 	else if (collect(k, &s))
-		reply_json(k->rq, stats_summary(k->s->n, &s, k->a));
+		reply_json(k->rq, stats_summary(k->node, &s, k->a));
 }
 
 static void serve_metrics(struct ask *k)
@@ -363,11 +364,11 @@ static void serve_metrics(struct ask *k)
 	if (!collect(k, &s))
 		return;
 	if (k->n == 1)
-		stats_metrics(k->s->n, &s, &b);
+		stats_metrics(k->node, &s, &b);
 	else if (str_is(k->parts[1], "resource"))
 		stats_resource(&s, &b);
 	else
-		stats_cadvisor(k->s->n, &s, &b);
+		stats_cadvisor(k->node, &s, &b);
 	http_reply_text(k->rq, 200, "text/plain; version=0.0.4; charset=utf-8", buf_view(&b));
 }
 
@@ -405,40 +406,103 @@ static const struct route *route_of(struct ask *k)
 	return NULL;
 }
 
-static void ask_task(void *arg)
+static void serve(struct ask *k)
 {
-	struct ask *k = arg;
-	struct node_agent *n = k->s->n;
 	const struct route *r = route_of(k);
 
+	for (size_t i = 1; i < k->n; i++) { /* names become file names */
+		if (str_is(k->parts[i], "..") || memchr(k->parts[i].p, '/', k->parts[i].n)) {
+			fail(k->rq, 400, "malformed path");
+			return;
+		}
+	}
+	if (!r) {
+		fail(k->rq, 404, "404 page not found");
+		return;
+	}
 	if (k->n == 5)
 		k->parts[3] = k->parts[4];
 	r->serve(k);
+}
+
+static void serve_task(void *arg)
+{
+	struct ask *k = arg;
+	struct node_agent *n = k->node;
+
+	serve(k);
 	ask_free(k);
 	node_task_end(n);
 }
 
-static bool allowed(const struct http_request *rq)
-{
-	const struct http_peer *peer = http_peer(rq);
+/* ---- who may --------------------------------------------------------------------------------- */
 
-	if (!peer || str_empty(peer->cn))
-		return false;
-	if (str_is(peer->cn, "kube-apiserver-kubelet-client"))
+static enum verdict judge(struct ask *k, bool ask, struct str *ret_user)
+{
+	struct server_asker who = { http_peer(k->rq), http_header(k->rq, "authorization") };
+
+	return server_auth(k->node->auth, &who, &k->want, ask, mono_now(), k->a, ret_user);
+}
+
+static void refuse(struct ask *k, enum verdict v, struct str user)
+{
+	if (v == VERDICT_UNAUTHORIZED)
+		fail(k->rq, 401, "Unauthorized");
+	else
+		fail(k->rq, v == VERDICT_FORBIDDEN ? 403 : 500,
+			"%s (user=%.*s, verb=%s, resource=nodes, subresource=%s)",
+			v == VERDICT_FORBIDDEN ? "Forbidden" : "Authorization error", STR_ARG(user), k->want.verb,
+			k->want.subs[0]);
+}
+
+static void question_task(void *arg)
+{
+	struct ask *k = arg;
+	struct node_agent *n = k->node;
+	struct str user = STR_NULL;
+	enum verdict v = judge(k, true, &user);
+
+	server_auth_answered(n->auth);
+	if (v == VERDICT_ALLOWED)
+		serve(k);
+	else
+		refuse(k, v, user);
+	ask_free(k);
+	node_task_end(n);
+}
+
+/* Takes k. */
+static bool start(struct ask *k, const char *name, void (*run)(void *arg))
+{
+	if (node_task(k->node, name, run, k))
 		return true;
-	for (size_t i = 0; i < peer->n_orgs; i++)
-		if (str_is(peer->orgs[i], "system:masters"))
-			return true;
+	fail(k->rq, 503, "this node agent is stopping");
+	ask_free(k);
 	return false;
+}
+
+/* Takes k. */
+static void start_question(struct ask *k)
+{
+	static const struct http_header later = { STR("retry-after"), STR("1") };
+	struct server_auth *auth = k->node->auth;
+
+	if (!server_auth_may_ask(auth)) {
+		http_reply(k->rq, 429, &later, 1, NULL, 0);
+		ask_free(k);
+	} else if (!start(k, "who-asks", question_task)) {
+		server_auth_answered(auth);
+	}
 }
 
 static void handle(void *arg, struct http_request *rq)
 {
 	struct node_server *s = arg;
 	struct ask *k = xcalloc(1, sizeof(*k));
-	struct str path = http_path(rq);
+	struct str path = http_path(rq), user = STR_NULL;
+	enum verdict v;
 
-	k->s = s;
+	k->node = s->n;
 	k->rq = rq;
 	k->a = arena_new();
 	k->query = arena_str(k->a, http_query(rq));
@@ -450,26 +514,14 @@ static void handle(void *arg, struct http_request *rq)
 		ask_free(k);
 		return;
 	}
-	if (!allowed(rq)) {
-		fail(rq, str_empty(http_peer(rq)->cn) ? 401 : 403,
-			"this node answers the API server and administrators only");
-		ask_free(k);
-		return;
-	}
-	for (size_t i = 1; i < k->n; i++) { /* names become file names */
-		if (str_is(k->parts[i], "..") || memchr(k->parts[i].p, '/', k->parts[i].n)) {
-			fail(rq, 400, "malformed path");
-			ask_free(k);
-			return;
-		}
-	}
-	if (!route_of(k)) {
-		fail(rq, 404, "404 page not found");
-		ask_free(k);
-		return;
-	}
-	if (!node_task(s->n, "request", ask_task, k)) {
-		fail(rq, 503, "this node agent is stopping");
+	k->want = server_want(http_method(rq), k->parts[0]);
+	v = judge(k, false, &user);
+	if (v == VERDICT_ALLOWED) {
+		(void)start(k, "request", serve_task);
+	} else if (v == VERDICT_UNKNOWN) {
+		start_question(k);
+	} else {
+		refuse(k, v, user);
 		ask_free(k);
 	}
 }
