@@ -200,14 +200,17 @@ static const struct schema_type *type_of(struct compile *k, struct val v, bool r
 
 static const struct schema_rules *rules_of(struct compile *k, struct val v, bool root);
 
-static struct rule_number number_of(struct val v, const char *key, const char *exclusive)
+static struct rule_number number_of(struct compile *k, struct val v, const char *key, const char *exclusive)
 {
 	struct val n = val_get(v, key);
+	auto_buf struct buf text = BUF_INIT;
 	struct rule_number r = { 0 };
 
-	if (!val_has(n))
+	if (!val_has(n) || val_kind(n) == VAL_NULL)
 		return r;
 	r.value = val_float(n, (double)val_int(n, 0));
+	node_write(node_float(k->a, r.value), &text);
+	r.text = arena_cstr(k->a, buf_view(&text));
 	r.exclusive = exclusive && flag(v, exclusive);
 	r.given = true;
 	return r;
@@ -236,10 +239,9 @@ static const struct rule_limits *limits_of(struct compile *k, struct val v)
 	struct val enums = val_get(v, "enum");
 	struct rule_limits *l = ARENA_NEW(k->a, struct rule_limits);
 
-	l->min = number_of(v, "minimum", "exclusiveMinimum");
-	l->max = number_of(v, "maximum", "exclusiveMaximum");
-	l->multiple = number_of(v, "multipleOf", NULL);
-	l->multiple.given &= l->multiple.value > 0;
+	l->min = number_of(k, v, "minimum", "exclusiveMinimum");
+	l->max = number_of(k, v, "maximum", "exclusiveMaximum");
+	l->multiple = number_of(k, v, "multipleOf", NULL);
 	l->min_length = val_int(val_get(v, "minLength"), -1);
 	l->max_length = val_int(val_get(v, "maxLength"), -1);
 	l->min_items = val_int(val_get(v, "minItems"), -1);
@@ -307,8 +309,10 @@ static void rule_fields(struct compile *k, struct schema_rules *r, struct val pr
 	if (!n || n > 60000)
 		return;
 	f = ARENA_ARRAY(k->a, struct rule_field, n);
-	for (struct val_iter it = val_iter(properties); val_next(&it);)
+	for (struct val_iter it = val_iter(properties); val_next(&it);) {
 		f[it.i] = (struct rule_field){ arena_str(k->a, it.key), rules_of(k, it.val, false) };
+		r->has_unique |= f[it.i].rules->has_unique;
+	}
 	qsort(f, n, sizeof(*f), rule_cmp);
 	r->fields = f;
 	r->n_fields = (uint16_t)n;
@@ -321,6 +325,7 @@ static void inner_rules(struct compile *k, struct schema_rules *r, struct val v)
 	rule_fields(k, r, val_get(v, "properties"));
 	r->additional = val_kind(more) == VAL_MAP ? rules_of(k, more, false) : NULL;
 	r->items = val_kind(items) == VAL_MAP ? rules_of(k, items, false) : NULL;
+	r->has_unique |= (r->additional && r->additional->has_unique) || (r->items && r->items->has_unique);
 }
 
 /* Most fields of most kinds say nothing but their type. */
@@ -345,12 +350,13 @@ static const struct schema_rules *rules_of(struct compile *k, struct val v, bool
 	memset(&r, 0, sizeof(r)); /* compared byte by byte */
 	r.types = root ? RULE_OBJECT : types_of(v);
 	r.nullable = flag(v, "nullable");
-	r.format = format_find(val_str(val_get(v, "format")));
+	r.format = format_find(val_str(val_get(v, "format")), r.types);
 	r.required = texts_of(k, val_get(v, "required"));
 	if (words & WORDS_INNER)
 		inner_rules(k, &r, v);
 	r.list = words & WORDS_LIST ? list_kind(v) : SCHEMA_LIST_ATOMIC;
 	r.list_keys = r.list == SCHEMA_LIST_MAP ? texts_of(k, val_get(v, "x-kubernetes-list-map-keys")) : NULL;
+	r.has_unique |= r.list != SCHEMA_LIST_ATOMIC;
 	r.limits = words & WORDS_LIMIT ? limits_of(k, v) : NULL;
 	r.combos = words & WORDS_COMBINATION ? combos_of(k, v) : NULL;
 	same = shared(&r);

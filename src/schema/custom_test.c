@@ -140,9 +140,13 @@ static void checks_values(void **state)
 			"spec.few: Invalid value: 0: spec.few in body should have at least 1 items" },
 		{ "{\"spec\":{\"cron\":\"1\",\"few\":[1,2,3]}}", "spec.few: Too many: 3: must have at most 2 items" },
 		{ "{\"spec\":{\"cron\":\"1\",\"pair\":{\"x\":\"\"}}}",
-			"spec.pair: Invalid value: 1: spec.pair in body should have at least 2 properties" },
+			"[spec.pair: Invalid value: 1: spec.pair in body should have at least 2 properties, spec.pair.x: "
+			"Invalid value: \"\": spec.pair.x in body should be at least 1 chars long]" },
 		{ "{\"spec\":{\"cron\":\"1\",\"pair\":{\"x\":\"\",\"y\":\"\",\"z\":\"\"}}}",
-			"spec.pair: Too many: 3: must have at most 2 items" },
+			"[spec.pair: Too many: 3: must have at most 2 items, spec.pair.x: Invalid value: \"\": spec.pair.x in "
+			"body should be at least 1 chars long, spec.pair.y: Invalid value: \"\": spec.pair.y in body should be "
+			"at least 1 chars long, spec.pair.z: Invalid value: \"\": spec.pair.z in body should be at least 1 "
+			"chars long]" },
 		{ "{\"spec\":{\"cron\":\"1\",\"all\":\"abc\"}}",
 			"[spec.all: Too long: may not be more than 2 bytes, spec.all: Invalid value: \"abc\": spec.all in body "
 			"should match '^b', <nil>: Invalid value: \"\": \"spec.all\" must validate all the schemas (allOf). None validated]" },
@@ -212,6 +216,129 @@ static void judges_only_what_changes(void **state)
 	}
 }
 
+/* One field f of a schema, and what is said of a value. Quotes are single. */
+static void says(const char *schema_of_f, const char *value, const char *message)
+{
+	char text[1200];
+	struct err e;
+
+	snprintf(text, sizeof(text), "{'type':'object','properties':{'f':%s}}", schema_of_f);
+	auto_free char *json = quoted(text);
+	auto_(schema_custom_free) struct schema_custom *c = compile(json);
+	snprintf(text, sizeof(text), "{'f':%s}", value);
+	auto_free char *object = quoted(text);
+	auto_(doc_unref) struct doc *d = json_doc(object);
+	err_init(&e);
+	schema_validate(schema_custom_type(c), doc_root(d), "", &e);
+	if (strcmp(e.message, message))
+		fail_msg("%s, %s:\n%s\n%s", schema_of_f, value, e.message, message);
+}
+
+/* As upstream compares: integers as integers, and what a factor makes of a number has to be whole. */
+static void compares_numbers(void **state)
+{
+	static const struct {
+		const char *schema, *value, *message;
+	} cases[] = {
+		{ "{'type':'number','multipleOf':0.1}", "0.3", "" },
+		{ "{'type':'number','multipleOf':0.1}", "0.35",
+			"f: Invalid value: 0.35: f in body should be a multiple of 0.1" },
+		{ "{'type':'integer','multipleOf':3}", "-7",
+			"f: Invalid value: -7: f in body should be a multiple of 3" },
+		{ "{'type':'integer','multipleOf':-3}", "6",
+			"f: Invalid value: -3: factor MultipleOf declared for f must be positive: -3" },
+		{ "{'type':'number','maximum':0.1}", "0.2",
+			"f: Invalid value: 0.2: f in body should be less than or equal to 0.1" },
+		{ "{'type':'integer','maximum':9007199254740992}", "9007199254740993",
+			"f: Invalid value: 9007199254740993: f in body should be less than or equal to 9007199254740992" },
+		{ "{'type':'integer','minimum':0.5}", "0", "" },
+		{ "{'type':'number','minimum':5,'exclusiveMinimum':true}", "5",
+			"f: Invalid value: 5: f in body should be greater than 5" },
+		{ "{'type':'integer'}", "1e21",
+			"f: Invalid value: \"number\": f in body must be of type integer: \"number\"" },
+		{ "{'type':'integer'}", "9223372036854775808",
+			"f: Invalid value: \"number\": f in body must be of type integer: \"number\"" },
+		{ "{'type':'number','enum':[1]}", "1.5", "" },
+		{ "{'type':'number','enum':[1]}", "2.5", "f: Unsupported value: 2.5: supported values: \"1\"" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		says(cases[i].schema, cases[i].value, cases[i].message);
+}
+
+static void asks_for_formats_where_there_are_some(void **state)
+{
+	(void)state;
+	says("{'type':'string','format':'date'}", "5",
+		"f: Invalid value: \"int64\": f in body must be of type date: \"int64\"");
+	says("{'type':'string','format':'date'}", "true",
+		"f: Invalid value: \"\": f in body must be of type date: \"\"");
+	says("{'type':'string','format':'strange'}", "5",
+		"f: Invalid value: \"integer\": f in body must be of type string: \"integer\"");
+	says("{'type':'integer','format':'int32'}", "true",
+		"f: Invalid value: \"\": f in body must be of type int32: \"\"");
+	says("{'type':'integer','format':'int32'}", "'x'",
+		"f: Invalid value: \"string\": f in body must be of type integer: \"string\"");
+	says("{'type':'integer','format':'int32'}", "3000000000", "");
+	says("{'type':'integer','format':'date'}", "true",
+		"f: Invalid value: \"boolean\": f in body must be of type integer: \"boolean\"");
+	says("{'x-kubernetes-preserve-unknown-fields':true,'allOf':[{'format':'duration'}]}", "{}",
+		"[f: Invalid value: \"\": f in body must be of type duration: \"\", <nil>: Invalid value: \"\": \"f\" must validate "
+		"all the schemas (allOf). None validated]");
+}
+
+/* Of alternatives that all fail, the one that matches most is told, and everything once. */
+static void tells_the_best_alternative(void **state)
+{
+	static const char none[] = "<nil>: Invalid value: \"\": \"f\" must validate at least one schema (anyOf)",
+			  ab[] = "'type':'object','properties':{'a':{'type':'string'},'b':{'type':'string'}}";
+	char schema_of_f[400], message[600];
+
+	(void)state;
+	snprintf(schema_of_f, sizeof(schema_of_f),
+		"{%s,'anyOf':[{'required':['x']},{'properties':{'a':{'minLength':3},'b':{'minLength':3}}}]}", ab);
+	snprintf(message, sizeof(message),
+		"[%s, f.a: Invalid value: \"1\": f.a in body should be at least 3 chars long, f.b: Invalid value: \"2\": f.b in "
+		"body should be at least 3 chars long]",
+		none);
+	says(schema_of_f, "{'a':'1','b':'2'}", message);
+	snprintf(schema_of_f, sizeof(schema_of_f), "{%s,'anyOf':[{'required':['x']},{'required':['y']}]}", ab);
+	snprintf(message, sizeof(message), "[%s, f.x: Required value]", none);
+	says(schema_of_f, "{}", message);
+	says("{'type':'string','minLength':3,'allOf':[{'minLength':3}]}", "'a'",
+		"[f: Invalid value: \"a\": f in body should be at least 3 chars long, <nil>: Invalid value: \"\": \"f\" must "
+		"validate all the schemas (allOf). None validated]");
+}
+
+/* That is asked after everything else, in a way of its own, and not of an object that had some twice already. */
+static void finds_what_is_there_twice(void **state)
+{
+	static const char
+		set[] = "{'type':'array','x-kubernetes-list-type':'set','items':{'type':'integer'}}",
+		keyed[] = "{'type':'array','x-kubernetes-list-type':'map','x-kubernetes-list-map-keys':['k'],'items':{"
+			  "'type':'object','properties':{'k':{'type':'string'}}}}";
+	auto_free char
+		*text = quoted(
+			"{'type':'object','properties':{'f':{'type':'array','x-kubernetes-list-type':'set','items':{"
+			"'type':'integer'}}}}"),
+		*twice = quoted("{'f':[1,1]}"), *thrice = quoted("{'f':[1,1,2,2]}");
+	auto_(schema_custom_free) struct schema_custom *c = compile(text);
+	auto_(doc_unref) struct doc *was = json_doc(twice), *is = json_doc(thrice);
+	struct err e;
+
+	(void)state;
+	says(set, "[1,2,1,1]", "f[2]: Duplicate value: 1");
+	says(keyed, "[{'k':'a'},{},{'x':1}]", "f[2]: Duplicate value: {}");
+	says(keyed, "[{'k':'a'},5,{'k':'a'}]",
+		"[f[1]: Invalid value: \"integer\": f[1] in body must be of type object: \"integer\", f[1]: Invalid value: 5: must "
+		"be an object for an array of list-type map]");
+	says("{'type':'object','additionalProperties':{'type':'array','x-kubernetes-list-type':'set','items':{'type':'integer'}}}",
+		"{'a':[1,1]}", "f[a][1]: Duplicate value: 1");
+	err_init(&e);
+	assert_int_equal(schema_validate_change(schema_custom_type(c), doc_root(is), doc_root(was), "", &e), 0);
+}
+
 static void checks_formats(void **state)
 {
 	static const struct {
@@ -221,7 +348,8 @@ static void checks_formats(void **state)
 		{ "date", "2020-02-29", "2020-02-3" }, { "date-time", "2020-02-29T10:00:00Z", "2020-02-29" },
 		{ "byte", "aGk=", "a" }, { "hostname", "a.example.com", "-a" }, { "hostname", "5", "192.0.2.1" },
 		{ "email", "a@example.com", "a" }, { "uri", "https://example.com/x", "no scheme" },
-		{ "mac", "00:11:22:33:44:55", "00:11" }, { "duration", "1h2m", "abc" },
+		{ "mac", "00:11:22:33:44:55", "00:11" }, { "duration", "1h2m", "abc" }, { "quantity", "10Gi", "ten" },
+		{ "k8s-short-name", "a-1", "a.b" }, { "k8s-long-name", "a.b", "A" }, { "password", "", NULL },
 		{ "never-heard-of", "anything", NULL } };
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -515,6 +643,10 @@ int main(void)
 		cmocka_unit_test(prunes_and_defaults),
 		cmocka_unit_test(checks_values),
 		cmocka_unit_test(judges_only_what_changes),
+		cmocka_unit_test(compares_numbers),
+		cmocka_unit_test(asks_for_formats_where_there_are_some),
+		cmocka_unit_test(tells_the_best_alternative),
+		cmocka_unit_test(finds_what_is_there_twice),
 		cmocka_unit_test(checks_formats),
 		cmocka_unit_test(a_pattern_is_bounded),
 		cmocka_unit_test(refuses_what_is_not_structural),

@@ -64,7 +64,7 @@ static void check_values(struct walk *w, const struct schema_rules *r, struct va
 
 		if (!strcmp(path, "<nil>")) /* of a combination: of all of it */
 			path = "";
-		if (path[0] && path[0] != '[')
+		if (path[0] && path[0] != '.')
 			buf_byte(&w->path, '.');
 		buf_c(&w->path, path);
 		err_cause(w->e, reason, path_of(w), "%s", sentence);

@@ -183,35 +183,87 @@ static bool is_bson(struct str s)
 	return hex_groups(s, "24", 0, false);
 }
 
+static bool is_password(struct str s)
+{
+	(void)s;
+	return true;
+}
+
+static bool is_quantity(struct str s)
+{
+	struct quantity q;
+
+	return quantity_parse(s, &q);
+}
+
+/* A name's parts, of which one may be all there is. */
+static bool is_k8s_name(struct str s, size_t max, bool dots)
+{
+	struct str label;
+
+	if (!s.n || s.n > max)
+		return false;
+	for (struct str rest = s; rest.p;) {
+		rest = str_cut(rest, '.', &label);
+		if (!label.n || label.p[0] == '-' || label.p[label.n - 1] == '-' || (rest.p && !dots))
+			return false;
+		for (size_t i = 0; i < label.n; i++)
+			if (!islower((unsigned char)label.p[i]) && !isdigit((unsigned char)label.p[i]) &&
+				label.p[i] != '-')
+				return false;
+	}
+	return true;
+}
+
+static bool is_short_name(struct str s)
+{
+	return is_k8s_name(s, 63, false);
+}
+static bool is_long_name(struct str s)
+{
+	return is_k8s_name(s, 253, true);
+}
+
 static const struct {
 	const char *name;
 	bool (*holds)(struct str s);
+	uint8_t types; /* of numbers; 0: of text */
 } formats[] = {
-	{ "", NULL },
-	{ "date-time", is_date_time },
-	{ "datetime", is_date_time },
-	{ "date", is_date },
-	{ "duration", is_duration },
-	{ "byte", is_byte },
-	{ "ipv4", is_ipv4 },
-	{ "ipv6", is_ipv6 },
-	{ "cidr", is_cidr },
-	{ "mac", is_mac },
-	{ "uuid", is_uuid },
-	{ "uuid3", is_uuid3 },
-	{ "uuid4", is_uuid4 },
-	{ "uuid5", is_uuid5 },
-	{ "hostname", is_hostname },
-	{ "email", is_email },
-	{ "uri", is_uri },
-	{ "hexcolor", is_hexcolor },
-	{ "bsonobjectid", is_bson },
+	{ "", NULL, 0 },
+	{ "date-time", is_date_time, 0 },
+	{ "datetime", is_date_time, 0 },
+	{ "date", is_date, 0 },
+	{ "duration", is_duration, 0 },
+	{ "byte", is_byte, 0 },
+	{ "password", is_password, 0 },
+	{ "ipv4", is_ipv4, 0 },
+	{ "ipv6", is_ipv6, 0 },
+	{ "cidr", is_cidr, 0 },
+	{ "mac", is_mac, 0 },
+	{ "uuid", is_uuid, 0 },
+	{ "uuid3", is_uuid3, 0 },
+	{ "uuid4", is_uuid4, 0 },
+	{ "uuid5", is_uuid5, 0 },
+	{ "hostname", is_hostname, 0 },
+	{ "email", is_email, 0 },
+	{ "uri", is_uri, 0 },
+	{ "hexcolor", is_hexcolor, 0 },
+	{ "bsonobjectid", is_bson, 0 },
+	{ "quantity", is_quantity, 0 },
+	{ "k8s-short-name", is_short_name, 0 },
+	{ "k8s-long-name", is_long_name, 0 },
+	{ "int32", NULL, RULE_INTEGER },
+	{ "int64", NULL, RULE_INTEGER },
+	{ "float", NULL, RULE_NUMBER },
+	{ "double", NULL, RULE_NUMBER },
 };
 
-uint8_t format_find(struct str name)
+uint8_t format_find(struct str name, uint8_t types)
 {
+	bool text = !types || types == RULE_STRING || types == (RULE_INTEGER | RULE_STRING);
+
 	for (uint8_t i = 1; i < ARRAY_LEN(formats); i++)
-		if (str_is(name, formats[i].name))
+		if (str_is(name, formats[i].name) && (formats[i].types ? formats[i].types == types : text))
 			return i;
 	return 0;
 }
@@ -219,6 +271,11 @@ uint8_t format_find(struct str name)
 const char *format_name(uint8_t format)
 {
 	return formats[format].name;
+}
+
+bool format_is_number(uint8_t format)
+{
+	return formats[format].types;
 }
 
 bool format_holds(uint8_t format, struct str s)

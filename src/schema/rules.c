@@ -8,6 +8,7 @@
 struct run {
 	struct check *c;
 	struct buf path; /* "spec.list[0].name" */
+	size_t matches;  /* what upstream counts as it checks: of alternatives the one that counts most is told */
 };
 
 /* old: what v was before this change, which is not judged again where it stays as it is; VAL_NONE: v is new. */
@@ -20,6 +21,21 @@ static const char *path_of(struct run *w)
 	return w->path.p;
 }
 
+#define TOLD_ONCE_MOST 64 /* more errors are not compared with each other */
+
+/* Several alternatives may say the same. */
+static void tell(struct check *c, const char *reason, const char *path, const char *sentence)
+{
+	for (size_t at = 0; at < c->causes.n && c->n < TOLD_ONCE_MOST;) {
+		const char *r = c->causes.p + at, *p = r + strlen(r) + 1, *s = p + strlen(p) + 1;
+
+		if (!strcmp(p, path) && !strcmp(s, sentence))
+			return;
+		at = (size_t)(s + strlen(s) + 1 - c->causes.p);
+	}
+	check_fail(c, reason, path, sentence);
+}
+
 static void fail_at(struct run *w, const char *reason, const char *more, const char *sentence)
 {
 	size_t n = w->path.n;
@@ -28,7 +44,7 @@ static void fail_at(struct run *w, const char *reason, const char *more, const c
 		buf_byte(&w->path, '.');
 	if (more)
 		buf_c(&w->path, more);
-	check_fail(w->c, reason, path_of(w), sentence);
+	tell(w->c, reason, path_of(w), sentence);
 	w->path.n = n;
 }
 
@@ -89,11 +105,12 @@ static void too_few(struct run *w, size_t n, int64_t min, const char *what)
 	invalid(w, str_c(count), "should have at least %" PRId64 " %s", min, what);
 }
 
-static bool integral(struct val v)
+/* A number that is as good as a whole one. Beyond 2^53 nothing is. */
+static bool whole(double f)
 {
-	double f = val_float(v, 0.5);
+	double below = trunc(f), off = fabs(f - below);
 
-	return val_kind(v) == VAL_INT || (val_kind(v) == VAL_FLOAT && f == floor(f));
+	return fabs(f) < 9007199254740992.0 && (off == 0 || (below != 0 && off / (fabs(f) + fabs(below)) < 1e-9));
 }
 
 static bool type_fits(uint8_t types, struct val v)
@@ -108,8 +125,9 @@ static bool type_fits(uint8_t types, struct val v)
 	case VAL_LIST:
 		return types & RULE_ARRAY;
 	case VAL_INT:
+		return types & (RULE_NUMBER | RULE_INTEGER);
 	case VAL_FLOAT:
-		return types & RULE_NUMBER || (types & RULE_INTEGER && integral(v));
+		return types & RULE_NUMBER || (types & RULE_INTEGER && whole(val_float(v, 0.5)));
 	default:
 		return false;
 	}
@@ -148,14 +166,35 @@ static const char *value_word(struct val v)
 	return words[val_kind(v)] ? words[val_kind(v)] : "null";
 }
 
-static void check_type(struct run *w, const struct schema_rules *r, struct val v)
+static bool is_number(enum val_kind k)
 {
+	return k == VAL_INT || k == VAL_FLOAT;
+}
+
+/* Where there is a format, upstream asks for that, and takes lists for texts. */
+static const char *other_format(const struct schema_rules *r, struct val v)
+{
+	enum val_kind k = val_kind(v);
+
+	if (!r->format || k == VAL_STR || k == VAL_LIST || k == VAL_NULL)
+		return NULL;
+	return k == VAL_INT ? "int64" : k == VAL_FLOAT ? "float64" : "";
+}
+
+static bool check_type(struct run *w, const struct schema_rules *r, struct val v)
+{
+	bool text = r->format && !(r->types & (RULE_INTEGER | RULE_NUMBER)) &&
+		(val_kind(v) == VAL_STR || val_kind(v) == VAL_LIST);
+	const char *format = other_format(r, v);
 	char word[16];
 
-	if ((val_kind(v) == VAL_NULL && r->nullable) || !r->types || type_fits(r->types, v))
-		return;
-	snprintf(word, sizeof(word), "\"%s\"", value_word(v));
-	wrong_type(w, str_c(word), "must be of type %s: %s", type_words(r->types), word);
+	if ((!r->types && (!format || val_kind(v) == VAL_NULL)) || text || type_fits(r->types, v) ||
+		(val_kind(v) == VAL_NULL && r->nullable))
+		return true;
+	snprintf(word, sizeof(word), "\"%s\"", format ? format : value_word(v));
+	wrong_type(
+		w, str_c(word), "must be of type %s: %s", format ? format_name(r->format) : type_words(r->types), word);
+	return false;
 }
 
 static size_t runes(struct str s)
@@ -167,16 +206,11 @@ static size_t runes(struct str s)
 	return n;
 }
 
-static void check_string(struct run *w, const struct schema_rules *r, struct val v)
+/* The first limit that does not hold. */
+static void check_text(struct run *w, const struct rule_limits *l, struct val v)
 {
-	const struct rule_limits *l = r->limits;
 	struct str s = val_str(v), text = val_text(v);
 
-	if (r->format && !format_holds(r->format, s))
-		wrong_type(w, text, "must be of type %s: %.*s", format_name(r->format), (int)MIN(text.n, (size_t)200),
-			text.p);
-	if (!l)
-		return;
 	if (l->max_length >= 0 && runes(s) > (size_t)l->max_length) {
 		too_long(w, l->max_length);
 		return;
@@ -199,22 +233,79 @@ static void check_string(struct run *w, const struct schema_rules *r, struct val
 	}
 }
 
-static void check_number(struct run *w, const struct schema_rules *r, struct val v)
+static void check_string(struct run *w, const struct schema_rules *r, struct val v)
 {
-	const struct rule_limits *l = r->limits;
-	double f = val_float(v, (double)val_int(v, 0)), q;
 	struct str text = val_text(v);
 
-	if (!l)
+	if (r->limits)
+		check_text(w, r->limits, v);
+	w->matches++;
+	if (!r->format || format_is_number(r->format))
 		return;
-	if (l->max.given && (f > l->max.value || (l->max.exclusive && f == l->max.value)))
-		invalid(w, text, "should be less than %s%.17g", l->max.exclusive ? "" : "or equal to ", l->max.value);
-	if (l->min.given && (f < l->min.value || (l->min.exclusive && f == l->min.value)))
-		invalid(w, text, "should be greater than %s%.17g", l->min.exclusive ? "" : "or equal to ",
-			l->min.value);
-	q = l->multiple.given ? f / l->multiple.value : 0;
-	if (q != floor(q))
-		invalid(w, text, "should be a multiple of %.17g", l->multiple.value);
+	w->matches++;
+	if (!format_holds(r->format, val_str(v)))
+		wrong_type(w, text, "must be of type %s: %.*s", format_name(r->format), (int)MIN(text.n, (size_t)200),
+			text.p);
+}
+
+/* A bound as integers see it. */
+static int64_t int_bound(struct rule_number bound)
+{
+	double f = bound.value;
+
+	return f >= 9223372036854775808.0 ? INT64_MAX : f <= -9223372036854775808.0 ? INT64_MIN : (int64_t)f;
+}
+
+static int compare(struct val v, struct rule_number bound)
+{
+	double f = val_float(v, 0);
+	int64_t i = val_int(v, 0), b = int_bound(bound);
+
+	if (val_kind(v) == VAL_INT)
+		return (i > b) - (i < b);
+	return (f > bound.value) - (f < bound.value);
+}
+
+static bool is_multiple(struct val v, double factor)
+{
+	double f = val_float(v, (double)val_int(v, 0));
+
+	if (val_kind(v) == VAL_INT && factor >= 1 && factor < 9223372036854775808.0)
+		return val_int(v, 0) % (int64_t)factor == 0;
+	return whole(factor < 1 ? 1 / factor * f : f / factor);
+}
+
+static void tell_bound(struct run *w, struct val v, struct rule_number bound, const char *words)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRId64, int_bound(bound));
+	invalid(w, val_text(v), "should be %s%s%s", words, bound.exclusive ? "" : "or equal to ",
+		val_kind(v) == VAL_INT ? text : bound.text);
+}
+
+static void tell_multiple(struct run *w, struct val v, struct rule_number factor)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	if (factor.value >= 0) {
+		invalid(w, val_text(v), "should be a multiple of %s", factor.text);
+		return;
+	}
+	buf_printf(&b, "Invalid value: %s: factor MultipleOf declared for %s must be positive: %s", factor.text,
+		path_of(w), factor.text);
+	buf_byte(&b, 0);
+	fail_at(w, "FieldValueInvalid", NULL, b.p);
+}
+
+static void check_number(struct run *w, const struct rule_limits *l, struct val v)
+{
+	if (l->multiple.given && (l->multiple.value < 0 || !is_multiple(v, l->multiple.value)))
+		tell_multiple(w, v, l->multiple);
+	if (l->min.given && compare(v, l->min) < (l->min.exclusive ? 1 : 0))
+		tell_bound(w, v, l->min, "greater than ");
+	if (l->max.given && compare(v, l->max) > (l->max.exclusive ? -1 : 0))
+		tell_bound(w, v, l->max, "less than ");
 }
 
 static bool same_keys(const char *const *keys, struct val x, struct val y)
@@ -227,6 +318,293 @@ static bool same_keys(const char *const *keys, struct val x, struct val y)
 	}
 	return true;
 }
+
+/* The element that this one was before. Only keys tell that, so of other lists every element counts as new. */
+static struct val element_before(const struct schema_rules *r, struct val item, struct val old)
+{
+	if (r->list == SCHEMA_LIST_MAP)
+		for (struct val_iter it = val_iter(old); val_next(&it);)
+			if (same_keys(r->list_keys, item, it.val))
+				return it.val;
+	return VAL_NONE;
+}
+
+static void check_list(struct run *w, const struct schema_rules *r, struct val v, struct val old)
+{
+	const struct rule_limits *l = r->limits;
+	size_t n = val_len(v), at = w->path.n;
+
+	for (struct val_iter it = val_iter(v); r->items && val_next(&it);) {
+		buf_printf(&w->path, "[%zu]", it.i);
+		apply(w, r->items, it.val, element_before(r, it.val, old));
+		w->path.n = at;
+	}
+	if (l && l->min_items >= 0 && n < (size_t)l->min_items)
+		too_few(w, n, l->min_items, "items");
+	if (l && l->max_items >= 0 && n > (size_t)l->max_items)
+		too_many(w, n, l->max_items);
+}
+
+const struct schema_rules *rules_field(const struct schema_rules *r, struct str name)
+{
+	size_t lo = 0, hi = r->n_fields;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		int c = str_cmp(name, r->fields[mid].name);
+
+		if (!c)
+			return r->fields[mid].rules;
+		if (c < 0)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return r->additional;
+}
+
+static void check_fields(struct run *w, const struct schema_rules *r, struct val v, struct val old)
+{
+	const struct rule_limits *l = r->limits;
+	size_t at = w->path.n, n = val_len(v);
+
+	if (l && l->min_fields >= 0 && n < (size_t)l->min_fields)
+		too_few(w, n, l->min_fields, "properties");
+	if (l && l->max_fields >= 0 && n > (size_t)l->max_fields)
+		too_many(w, n, l->max_fields);
+	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		const struct schema_rules *f = rules_field(r, it.key);
+
+		if (!f)
+			continue;
+		if (at || f == r->additional) /* so does upstream, in a default that is a map */
+			buf_byte(&w->path, '.');
+		buf_str(&w->path, it.key);
+		apply(w, f, it.val, val_get_str(old, it.key));
+		w->path.n = at;
+	}
+	for (size_t i = 0; r->required && r->required[i]; i++)
+		if (!val_has(val_get(v, r->required[i])))
+			fail_at(w, "FieldValueRequired", r->required[i], "Required value");
+}
+
+/* Numbers are compared as what the enum has: a whole one there stands for all that begin with it. */
+static bool is_enum(struct val v, struct str text)
+{
+	struct doc *d;
+	struct err e;
+	bool same;
+
+	if (str_eq(text, val_text(v)))
+		return true;
+	err_init(&e);
+	if (val_kind(v) < VAL_INT || val_kind(v) == VAL_STR || doc_parse(text, &d, &e) < 0)
+		return false;
+	same = val_equal(v, doc_root(d));
+	if (val_kind(v) == VAL_FLOAT && val_kind(doc_root(d)) == VAL_INT)
+		same = trunc(val_float(v, 0)) == (double)val_int(doc_root(d), 0);
+	doc_unref(d);
+	return same;
+}
+
+static void check_enum(struct run *w, const struct rule_limits *l, struct val v)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < l->n_enums; i++)
+		if (is_enum(v, l->enums[i]))
+			return;
+	struct str text = val_kind(v) == VAL_NULL ? STR("\"null\"") : str_sub(val_text(v), 0, 300);
+	buf_printf(&b, "Unsupported value: %.*s: supported values: ", STR_ARG(text));
+	for (size_t i = 0; i < l->n_enums; i++) {
+		bool quoted = l->enums[i].p[0] == '"';
+
+		buf_printf(
+			&b, "%s%s%.*s%s", i ? ", " : "", quoted ? "" : "\"", STR_ARG(l->enums[i]), quoted ? "" : "\"");
+	}
+	buf_byte(&b, 0);
+	fail_at(w, "FieldValueNotSupported", NULL, b.p);
+}
+
+/* ---- combinations ---------------------------------------------------------------------------- */
+
+static void trial_end(struct check *c)
+{
+	buf_fini(&c->text);
+	buf_fini(&c->causes);
+}
+
+/* What v is under r alone. */
+struct trial {
+	struct check c; /* n 0: it holds */
+	size_t matches;
+};
+
+/* What v was before counts for nothing in most: `not` and `oneOf` would fail where more is let pass. */
+static struct trial trial(struct run *w, const struct schema_rules *r, struct val v, struct val old)
+{
+	struct trial t = { .c = { .text = BUF_INIT, .causes = BUF_INIT } };
+	struct run inner = { .c = &t.c, .path = w->path };
+
+	apply(&inner, r, v, old);
+	w->path = inner.path; /* it may have grown, and moved */
+	t.matches = inner.matches;
+	return t;
+}
+
+static bool holds(struct run *w, const struct schema_rules *r, struct val v)
+{
+	struct trial t = trial(w, r, v, VAL_NONE);
+
+	trial_end(&t.c);
+	return !t.c.n;
+}
+
+static void adopt(struct run *w, const struct check *c)
+{
+	for (size_t at = 0; at < c->causes.n;) {
+		const char *reason = c->causes.p + at, *path = reason + strlen(reason) + 1,
+			   *sentence = path + strlen(path) + 1;
+
+		tell(w->c, reason, path, sentence);
+		at = (size_t)(sentence + strlen(sentence) + 1 - c->causes.p);
+	}
+}
+
+static void composite(struct run *w, const char *sentence)
+{
+	auto_buf struct buf b = BUF_INIT;
+
+	buf_printf(&b, "Invalid value: \"\": \"%s\" %s", path_of(w), sentence);
+	buf_byte(&b, 0);
+	tell(w->c, "FieldValueInvalid", "<nil>", b.p);
+}
+
+/* How many of the list hold, at most `enough`. *told (own): the first of those, or else the failure that matches most. */
+static size_t holding(struct run *w, const struct rules_list *l, struct val v, size_t enough, struct trial *told)
+{
+	size_t n = 0;
+
+	*told = (struct trial){ .c = { .text = BUF_INIT, .causes = BUF_INIT } };
+	for (size_t i = 0; i < l->n && n < enough; i++) {
+		struct trial t = trial(w, l->of[i], v, VAL_NONE);
+		bool better = t.c.n ? !n && (!told->c.n || t.matches > told->matches) : !n;
+
+		n += !t.c.n;
+		trial_end(better ? &told->c : &t.c);
+		if (better)
+			*told = t;
+	}
+	return n;
+}
+
+static void check_any(struct run *w, const struct rules_list *l, struct val v)
+{
+	struct trial told;
+
+	if (!holding(w, l, v, 1, &told))
+		composite(w, "must validate at least one schema (anyOf)");
+	adopt(w, &told.c);
+	w->matches += told.matches;
+	trial_end(&told.c);
+}
+
+static void check_one(struct run *w, const struct rules_list *l, struct val v)
+{
+	struct trial told;
+	size_t n = holding(w, l, v, SIZE_MAX, &told);
+	char sentence[96];
+
+	if (!n) {
+		composite(w, "must validate one and only one schema (oneOf). Found none valid");
+		adopt(w, &told.c);
+	} else if (n > 1) {
+		snprintf(sentence, sizeof(sentence),
+			"must validate one and only one schema (oneOf). Found %zu valid alternatives", n);
+		composite(w, sentence);
+	}
+	w->matches += n < 2 ? told.matches : 0;
+	trial_end(&told.c);
+}
+
+static void check_all(struct run *w, const struct rules_list *l, struct val v, struct val old)
+{
+	size_t failed = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		struct trial t = trial(w, l->of[i], v, old);
+
+		failed += t.c.n > 0;
+		adopt(w, &t.c);
+		w->matches += t.matches;
+		trial_end(&t.c);
+	}
+	if (failed)
+		composite(w,
+			failed == l->n ? "must validate all the schemas (allOf). None validated" :
+					 "must validate all the schemas (allOf)");
+}
+
+static void check_combos(struct run *w, const struct rule_combos *k, struct val v, struct val old)
+{
+	if (k->any.n)
+		check_any(w, &k->any, v);
+	if (k->one.n)
+		check_one(w, &k->one, v);
+	if (k->all.n)
+		check_all(w, &k->all, v, old);
+	if (k->not &&holds(w, k->not, v))
+		composite(w, "must not validate the schema (not)");
+}
+
+static void check_kind(struct run *w, const struct schema_rules *r, struct val v, struct val old)
+{
+	enum val_kind k = val_kind(v);
+
+	if (k == VAL_STR)
+		check_string(w, r, v);
+	else if (is_number(k) && r->limits)
+		check_number(w, r->limits, v);
+	else if (k == VAL_LIST)
+		check_list(w, r, v, old);
+	w->matches += k == VAL_LIST || is_number(k) ? 2 : 0;
+	if (r->limits && r->limits->n_enums)
+		check_enum(w, r->limits, v);
+	if (k == VAL_MAP)
+		check_fields(w, r, v, old);
+	w->matches += k == VAL_MAP ? 2 : 1;
+}
+
+static void apply(struct run *w, const struct schema_rules *r, struct val v, struct val old)
+{
+	bool fits;
+
+	if (val_has(old) && val_equal(v, old))
+		return;
+	fits = check_type(w, r, v); /* the rest is asked all the same */
+	if (val_kind(v) == VAL_NULL) {
+		w->matches += fits;
+		if (r->limits && r->limits->n_enums)
+			check_enum(w, r->limits, v);
+		return;
+	}
+	w->matches += (r->types || r->format ? 1 + fits : 0) + 3;
+	if (r->combos)
+		check_combos(w, r->combos, v, old);
+	check_kind(w, r, v, old);
+}
+
+void rules_check(struct check *c, const struct schema_rules *r, struct val v, struct val old)
+{
+	struct run w = { .c = c, .path = BUF_INIT };
+
+	/* Nearly everything is right, and then nothing needs to be compared with what was before. */
+	if (!val_has(old) || !holds(&w, r, v))
+		apply(&w, r, v, old);
+	buf_fini(&w.path);
+}
+
+/* ---- lists of type set and map have no element twice ----------------------------------------- */
 
 static void fail_duplicate(struct run *w, const struct schema_rules *r, struct val item, size_t i)
 {
@@ -270,291 +648,100 @@ static uint64_t element_hash(const struct schema_rules *r, struct val x)
 	return h;
 }
 
-/* Lists of type set and map have no element twice. A hash set of the elements so far finds the one that is the same. */
+/* A hash set of the elements so far finds the one that is the same. What is there often is told once. */
 static void check_unique(struct run *w, const struct schema_rules *r, struct val v)
 {
+	struct slot {
+		struct val v;
+		bool told;
+	};
 	size_t cap = 16, at;
-	auto_free struct val *seen = NULL;
+	auto_free struct slot *seen = NULL;
 
 	while (cap < val_len(v) * 2)
 		cap *= 2;
 	seen = xcalloc(cap, sizeof(*seen));
 	for (struct val_iter it = val_iter(v); val_next(&it);) {
-		for (at = element_hash(r, it.val) & (cap - 1); val_has(seen[at]) && !same_element(r, it.val, seen[at]);)
+		at = element_hash(r, it.val) & (cap - 1);
+		while (val_has(seen[at].v) && !same_element(r, it.val, seen[at].v))
 			at = (at + 1) & (cap - 1);
-		if (val_has(seen[at]))
+		if (val_has(seen[at].v) && !seen[at].told)
 			fail_duplicate(w, r, it.val, it.i);
-		seen[at] = it.val;
+		seen[at].told |= val_has(seen[at].v);
+		seen[at].v = it.val;
 	}
 }
 
-/* The element that this one was before. Only keys tell that, so of other lists every element counts as new. */
-static struct val element_before(const struct schema_rules *r, struct val item, struct val old)
-{
-	if (r->list == SCHEMA_LIST_MAP)
-		for (struct val_iter it = val_iter(old); val_next(&it);)
-			if (same_keys(r->list_keys, item, it.val))
-				return it.val;
-	return VAL_NONE;
-}
+static void unique_inside(struct run *w, const struct schema_rules *r, struct val v);
 
-static void check_list(struct run *w, const struct schema_rules *r, struct val v, struct val old)
+static bool no_objects(struct run *w, struct val v)
 {
-	const struct rule_limits *l = r->limits;
-	size_t n = val_len(v), at = w->path.n;
-
-	if (l && l->max_items >= 0 && n > (size_t)l->max_items)
-		too_many(w, n, l->max_items);
-	if (l && l->min_items >= 0 && n < (size_t)l->min_items)
-		too_few(w, n, l->min_items, "items");
-	if (r->list != SCHEMA_LIST_ATOMIC)
-		check_unique(w, r, v);
-	if (!r->items)
-		return;
 	for (struct val_iter it = val_iter(v); val_next(&it);) {
+		auto_buf struct buf b = BUF_INIT;
+		size_t n = w->path.n;
+
+		if (val_kind(it.val) == VAL_MAP || val_kind(it.val) == VAL_NULL)
+			continue;
+		buf_printf(&b, "Invalid value: %.*s: must be an object for an array of list-type map",
+			STR_ARG(str_sub(val_text(it.val), 0, 300)));
+		buf_byte(&b, 0);
 		buf_printf(&w->path, "[%zu]", it.i);
-		apply(w, r->items, it.val, element_before(r, it.val, old));
-		w->path.n = at;
+		fail_at(w, "FieldValueInvalid", NULL, b.p);
+		w->path.n = n;
+		return true;
 	}
+	return false;
 }
 
-const struct schema_rules *rules_field(const struct schema_rules *r, struct str name)
+static void unique_fields(struct run *w, const struct schema_rules *r, struct val v)
 {
-	size_t lo = 0, hi = r->n_fields;
+	size_t n = w->path.n;
 
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-		int c = str_cmp(name, r->fields[mid].name);
-
-		if (!c)
-			return r->fields[mid].rules;
-		if (c < 0)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return r->additional;
-}
-
-static void check_fields(struct run *w, const struct schema_rules *r, struct val v, struct val old)
-{
-	const struct rule_limits *l = r->limits;
-	size_t at = w->path.n, n = val_len(v);
-
-	if (l && l->min_fields >= 0 && n < (size_t)l->min_fields) {
-		too_few(w, n, l->min_fields, "properties");
-		return;
-	}
-	if (l && l->max_fields >= 0 && n > (size_t)l->max_fields) {
-		too_many(w, n, l->max_fields);
-		return;
-	}
-	for (size_t i = 0; r->required && r->required[i]; i++)
-		if (!val_has(val_get(v, r->required[i])))
-			fail_at(w, "FieldValueRequired", r->required[i], "Required value");
 	for (struct val_iter it = val_iter(v); val_next(&it);) {
 		const struct schema_rules *f = rules_field(r, it.key);
 
-		if (!f)
+		if (!f || !f->has_unique)
 			continue;
-		if (at)
-			buf_byte(&w->path, '.');
+		buf_c(&w->path, f == r->additional ? "[" : n ? "." : "");
 		buf_str(&w->path, it.key);
-		apply(w, f, it.val, val_get_str(old, it.key));
-		w->path.n = at;
+		buf_c(&w->path, f == r->additional ? "]" : "");
+		unique_inside(w, f, it.val);
+		w->path.n = n;
 	}
 }
 
-static void check_enum(struct run *w, const struct rule_limits *l, struct val v)
+static void unique_inside(struct run *w, const struct schema_rules *r, struct val v)
 {
-	auto_buf struct buf b = BUF_INIT;
+	size_t n = w->path.n;
 
-	for (size_t i = 0; i < l->n_enums; i++) {
-		struct doc *d;
-		struct err e;
-		bool same = str_eq(l->enums[i], val_text(v));
-
-		err_init(&e);
-		if (!same && val_kind(v) >= VAL_INT && val_kind(v) != VAL_STR && doc_parse(l->enums[i], &d, &e) == 0) {
-			same = val_equal(v, doc_root(d));
-			doc_unref(d);
-		}
-		if (same)
-			return;
-	}
-	struct str text = val_kind(v) == VAL_NULL ? STR("\"null\"") : str_sub(val_text(v), 0, 300);
-	buf_printf(&b, "Unsupported value: %.*s: supported values: ", STR_ARG(text));
-	for (size_t i = 0; i < l->n_enums; i++) {
-		bool quoted = l->enums[i].p[0] == '"';
-
-		buf_printf(
-			&b, "%s%s%.*s%s", i ? ", " : "", quoted ? "" : "\"", STR_ARG(l->enums[i]), quoted ? "" : "\"");
-	}
-	buf_byte(&b, 0);
-	fail_at(w, "FieldValueNotSupported", NULL, b.p);
-}
-
-/* ---- combinations ---------------------------------------------------------------------------- */
-
-static void trial_end(struct check *c)
-{
-	buf_fini(&c->text);
-	buf_fini(&c->causes);
-}
-
-/* How many errors v has under r; they are kept in *ret. What v was before counts for nothing: `not` and `oneOf` would fail
- * where more is let pass. */
-static size_t trial(struct run *w, const struct schema_rules *r, struct val v, struct check *ret)
-{
-	struct check *keep = w->c;
-
-	*ret = (struct check){ .text = BUF_INIT, .causes = BUF_INIT };
-	w->c = ret;
-	apply(w, r, v, VAL_NONE);
-	w->c = keep;
-	return ret->n;
-}
-
-static bool holds(struct run *w, const struct schema_rules *r, struct val v)
-{
-	struct check c;
-	bool ret = !trial(w, r, v, &c);
-
-	trial_end(&c);
-	return ret;
-}
-
-static void adopt(struct run *w, const struct check *c)
-{
-	for (size_t at = 0; at < c->causes.n;) {
-		const char *reason = c->causes.p + at, *path = reason + strlen(reason) + 1,
-			   *sentence = path + strlen(path) + 1;
-
-		check_fail(w->c, reason, path, sentence);
-		at = (size_t)(sentence + strlen(sentence) + 1 - c->causes.p);
-	}
-}
-
-static void composite(struct run *w, const char *sentence)
-{
-	auto_buf struct buf b = BUF_INIT;
-
-	buf_printf(&b, "Invalid value: \"\": \"%s\" %s", path_of(w), sentence);
-	buf_byte(&b, 0);
-	check_fail(w->c, "FieldValueInvalid", "<nil>", b.p);
-}
-
-/* How many of the list hold; the errors of the one that fails least are in *best (own). */
-static size_t holding(struct run *w, const struct rules_list *l, struct val v, struct check *best)
-{
-	size_t n = 0;
-
-	*best = (struct check){ .text = BUF_INIT, .causes = BUF_INIT };
-	for (size_t i = 0; i < l->n; i++) {
-		struct check c;
-
-		if (!trial(w, l->of[i], v, &c)) {
-			n++;
-		} else if (!best->n || c.n < best->n) {
-			trial_end(best);
-			*best = c;
-			continue;
-		}
-		trial_end(&c);
-	}
-	return n;
-}
-
-static void check_any(struct run *w, const struct rules_list *l, struct val v)
-{
-	struct check best;
-
-	if (!holding(w, l, v, &best)) {
-		composite(w, "must validate at least one schema (anyOf)");
-		adopt(w, &best);
-	}
-	trial_end(&best);
-}
-
-static void check_one(struct run *w, const struct rules_list *l, struct val v)
-{
-	char sentence[96];
-	struct check best;
-	size_t n = holding(w, l, v, &best);
-
-	if (!n) {
-		composite(w, "must validate one and only one schema (oneOf). Found none valid");
-		adopt(w, &best);
-	} else if (n > 1) {
-		snprintf(sentence, sizeof(sentence),
-			"must validate one and only one schema (oneOf). Found %zu valid alternatives", n);
-		composite(w, sentence);
-	}
-	trial_end(&best);
-}
-
-static void check_all(struct run *w, const struct rules_list *l, struct val v, struct val old)
-{
-	size_t failed = 0;
-
-	for (size_t i = 0; i < l->n; i++) {
-		size_t before = w->c->n;
-
-		apply(w, l->of[i], v, old);
-		failed += w->c->n > before;
-	}
-	if (failed)
-		composite(w,
-			failed == l->n ? "must validate all the schemas (allOf). None validated" :
-					 "must validate all the schemas (allOf)");
-}
-
-static void check_combos(struct run *w, const struct rule_combos *k, struct val v, struct val old)
-{
-	if (k->any.n)
-		check_any(w, &k->any, v);
-	if (k->one.n)
-		check_one(w, &k->one, v);
-	if (k->all.n)
-		check_all(w, &k->all, v, old);
-	if (k->not &&holds(w, k->not, v))
-		composite(w, "must not validate the schema (not)");
-}
-
-static void apply(struct run *w, const struct schema_rules *r, struct val v, struct val old)
-{
-	if (val_has(old) && val_equal(v, old))
+	if (val_kind(v) == VAL_MAP)
+		unique_fields(w, r, v);
+	if (val_kind(v) != VAL_LIST)
 		return;
-	check_type(w, r, v); /* the rest is asked all the same */
-	if (r->combos && val_kind(v) != VAL_NULL)
-		check_combos(w, r->combos, v, old);
-	switch (val_kind(v)) {
-	case VAL_STR:
-		check_string(w, r, v);
-		break;
-	case VAL_INT:
-	case VAL_FLOAT:
-		check_number(w, r, v);
-		break;
-	case VAL_LIST:
-		check_list(w, r, v, old);
-		break;
-	case VAL_MAP:
-		check_fields(w, r, v, old);
-		break;
-	default:
-		break;
+	if (r->list == SCHEMA_LIST_SET || (r->list == SCHEMA_LIST_MAP && !no_objects(w, v)))
+		check_unique(w, r, v);
+	for (struct val_iter it = val_iter(v); r->items && r->items->has_unique && val_next(&it);) {
+		buf_printf(&w->path, "[%zu]", it.i);
+		unique_inside(w, r->items, it.val);
+		w->path.n = n;
 	}
-	if (r->limits && r->limits->n_enums)
-		check_enum(w, r->limits, v);
 }
 
-void rules_check(struct check *c, const struct schema_rules *r, struct val v, struct val old)
+void rules_unique(struct check *c, const struct schema_rules *r, struct val v, struct val old)
 {
-	struct run w = { c, BUF_INIT };
+	struct check was = { .text = BUF_INIT, .causes = BUF_INIT };
+	struct trial now = { .c = { .text = BUF_INIT, .causes = BUF_INIT } };
+	struct run w = { .c = &now.c, .path = BUF_INIT };
 
-	/* Nearly everything is right, and then nothing needs to be compared with what was before. */
-	if (!val_has(old) || !holds(&w, r, v))
-		apply(&w, r, v, old);
+	if (r->has_unique)
+		unique_inside(&w, r, v);
+	w.c = &was;
+	if (now.c.n && val_has(old))
+		unique_inside(&w, r, old);
+	w.c = c;
+	if (!was.n)
+		adopt(&w, &now.c);
+	trial_end(&was);
+	trial_end(&now.c);
 	buf_fini(&w.path);
 }

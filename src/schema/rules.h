@@ -14,6 +14,7 @@ enum rule_type {
 
 struct rule_number {
 	double value;
+	const char *text;
 	bool given, exclusive;
 };
 /* Most schemas have none of these. */
@@ -49,6 +50,7 @@ struct schema_rules {
 	uint8_t format; /* enum rule_format */
 	uint8_t list;   /* enum schema_list */
 	bool nullable;
+	bool has_unique; /* a list of type set or map, or one inside */
 };
 
 /* A keyword that says true or nothing. */
@@ -58,9 +60,10 @@ static inline bool flag(struct val schema, const char *key)
 }
 
 /* ---- format.c -------------------------------------------------------------------------------- */
-/* 0: none that is checked. */
-uint8_t format_find(struct str name);
+/* types: of the schema that names it, enum rule_type. 0: none that upstream knows there. */
+uint8_t format_find(struct str name, uint8_t types);
 const char *format_name(uint8_t format);
+bool format_is_number(uint8_t format);
 bool format_holds(uint8_t format, struct str s);
 
 /* ---- pattern.c: regular expressions in Go's dialect, bounded in time and memory -------------- */
@@ -77,6 +80,8 @@ const struct schema_rules *rules_field(const struct schema_rules *r, struct str 
 /* old: the value before this change, or VAL_NONE. Parts of v that are as they were there are not judged again: a schema
  * that became stricter keeps nobody from changing the rest of an object. */
 void rules_check(struct check *c, const struct schema_rules *r, struct val v, struct val old);
+/* That lists of type set and map have no element twice. An object that had some already may keep them. */
+void rules_unique(struct check *c, const struct schema_rules *r, struct val v, struct val old);
 
 /* Which sorts of words one schema says, not those inside it. Most say few, and looking for each of sixty words in each of
  * thousands of schemas is what compiling them cost. */

@@ -235,8 +235,10 @@ int schema_validate_change(const struct schema_type *t, struct val v, struct val
 	struct place root = { NULL, str_c(path), -1, false };
 
 	check(&c, t, v, path && path[0] ? &root : NULL);
-	if (t->rules)
+	if (t->rules) {
 		rules_check(&c, t->rules, v, old);
+		rules_unique(&c, t->rules, v, old);
+	}
 	return finish(&c);
 }
 
