@@ -28,13 +28,15 @@ struct compile {
 	}
 static const struct schema_type leaf_string = LEAF(SCHEMA_STRING), leaf_bool = LEAF(SCHEMA_BOOL),
 				leaf_int = LEAF(SCHEMA_INT64), leaf_number = LEAF(SCHEMA_DOUBLE),
-				leaf_either = LEAF(SCHEMA_INT_OR_STRING), leaf_any = LEAF(SCHEMA_JSON);
+				leaf_either = LEAF(SCHEMA_INT_OR_STRING), leaf_any = LEAF(SCHEMA_JSON),
+				leaf_all = { .kind = SCHEMA_JSON, .custom = 1, .keep_unknown = 1 };
 static const struct schema_type null_string = { .kind = SCHEMA_STRING, .custom = 1, .nullable = 1 },
 				null_bool = { .kind = SCHEMA_BOOL, .custom = 1, .nullable = 1 },
 				null_int = { .kind = SCHEMA_INT64, .custom = 1, .nullable = 1 },
 				null_number = { .kind = SCHEMA_DOUBLE, .custom = 1, .nullable = 1 },
 				null_either = { .kind = SCHEMA_INT_OR_STRING, .custom = 1, .nullable = 1 },
-				null_any = { .kind = SCHEMA_JSON, .custom = 1, .nullable = 1 };
+				null_any = { .kind = SCHEMA_JSON, .custom = 1, .nullable = 1 },
+				null_all = { .kind = SCHEMA_JSON, .custom = 1, .nullable = 1, .keep_unknown = 1 };
 
 static const char *text_of(struct compile *k, struct val v)
 {
@@ -79,14 +81,21 @@ static const struct schema_type *leaf_of(struct val v)
 		return null ? &null_int : &leaf_int;
 	if (str_is(type, "number"))
 		return null ? &null_number : &leaf_number;
+	if (flag(v, "x-kubernetes-preserve-unknown-fields"))
+		return null ? &null_all : &leaf_all;
 	return null ? &null_any : &leaf_any;
+}
+
+static const char *fallback_of(struct compile *k, struct val v)
+{
+	struct val fallback = val_get(v, "default");
+
+	return val_has(fallback) && val_kind(fallback) != VAL_NULL ? arena_cstr(k->a, val_text(fallback)) : NULL;
 }
 
 static void field_of(
 	struct compile *k, struct schema_field *f, struct str name, struct val v, const struct schema_type *t)
 {
-	struct val fallback = val_get(v, "default");
-
 	f->name = arena_cstr(k->a, name);
 	f->type = t;
 	f->pointer = f->omit_empty = 1;
@@ -94,8 +103,7 @@ static void field_of(
 	if (f->list == SCHEMA_LIST_MAP)
 		f->list_keys = texts_of(k, val_get(v, "x-kubernetes-list-map-keys"));
 	f->map_atomic = val_is(val_get(v, "x-kubernetes-map-type"), "atomic");
-	if (val_has(fallback) && val_kind(fallback) != VAL_NULL)
-		f->fallback = arena_cstr(k->a, val_text(fallback));
+	f->fallback = fallback_of(k, v);
 }
 
 static int field_cmp(const void *x, const void *y)
@@ -151,12 +159,13 @@ static void object_fields(struct compile *k, struct schema_type *t, struct val v
 	index_fields(k, t, f, n);
 }
 
-/* The elements of a list or map, which v describes. */
+/* The elements of a list or map, which v describes. Where nothing is said of them, objects have no fields. */
 static void set_element(struct compile *k, struct schema_type *t, struct val v)
 {
 	struct schema_field *f;
 
-	t->element = val_kind(v) == VAL_MAP ? type_of(k, v, false) : &null_any; /* of which nothing is said */
+	t->element = val_kind(v) == VAL_MAP ? type_of(k, v, false) : &null_any;
+	t->element_fallback = fallback_of(k, v);
 	t->has_embedded |= t->element->has_embedded;
 	if (t->element->kind != SCHEMA_LIST && t->element->kind != SCHEMA_MAP)
 		return;

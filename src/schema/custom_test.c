@@ -26,6 +26,8 @@ static const char schema[] =
 	"\"mode\":{\"type\":\"string\",\"enum\":[\"on\",\"off\"]},"
 	"\"map\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}},"
 	"\"any\":{\"type\":\"object\",\"additionalProperties\":true},"
+	"\"usual\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\",\"default\":1}},"
+	"\"usuals\":{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"default\":5}},"
 	"\"free\":{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true,"
 	"\"properties\":{\"known\":{\"type\":\"object\"}}},"
 	"\"pod\":{\"type\":\"object\",\"x-kubernetes-embedded-resource\":true,\"x-kubernetes-"
@@ -73,6 +75,12 @@ static void prunes_and_defaults(void **state)
 		  "\"list\":null,\"any\":{\"c\":null},\"free\":{\"known\":null,\"x\":null}},\"metadata\":null}",
 			"{\"spec\":{\"gone\":null,\"n\":1,\"map\":{\"a\":1},\"any\":{\"c\":null},"
 			"\"free\":{\"x\":null}}}" },
+		{ "{\"spec\":{\"gone\":null,\"n\":{\"a\":1},\"any\":{\"a\":{\"b\":1},\"c\":[{\"d\":2},3]},\"few\":{\"x\":1}}}",
+			"{\"spec\":{\"gone\":null,\"n\":{},\"any\":{\"a\":{},\"c\":[{},3]},\"few\":{}}}" },
+		{ "{\"spec\":{\"gone\":null,\"n\":1,\"usual\":{\"a\":null,\"b\":2,\"c\":[null,3]}}}",
+			"{\"spec\":{\"gone\":null,\"n\":1,\"usual\":{\"a\":1,\"b\":2,\"c\":[null,3]}}}" },
+		{ "{\"spec\":{\"gone\":null,\"n\":1,\"usuals\":[null,7]}}",
+			"{\"spec\":{\"gone\":null,\"n\":1,\"usuals\":[5,7]}}" },
 		{ "{\"spec\":{\"cron\":\"1\",\"gone\":null,\"n\":1,\"list\":[null,{\"name\":\"a\",\"v\":null}]}}",
 			"{\"spec\":{\"cron\":\"1\",\"gone\":null,\"n\":1,\"list\":[null,{\"name\":\"a\",\"v\":7}]}}" },
 		{ "{\"spec\":null}", "{}" },

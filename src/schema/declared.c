@@ -31,22 +31,47 @@ static bool is_meta(struct str key)
 	return str_is(key, "metadata") || str_is(key, "apiVersion") || str_is(key, "kind");
 }
 
-/* Whether pruning takes something away from a value. whole: it is an object with metadata of its own. */
-static bool has_unknown(struct val schema, struct val v, bool whole)
+/* An object of which nothing is said has no fields. */
+static bool has_any(struct val v)
 {
-	struct val properties = val_get(schema, "properties"), more = val_get(schema, "additionalProperties");
-	bool open = flag(schema, "x-kubernetes-preserve-unknown-fields") || val_bool(more, false), list;
+	for (struct val_iter it = val_iter(v); val_next(&it);)
+		if (val_kind(v) == VAL_MAP || has_any(it.val))
+			return true;
+	return false;
+}
+
+static bool has_unknown(struct val schema, struct val v, bool whole, bool keep);
+
+static bool is_unknown(struct val schema, struct str key, struct val v, bool keep)
+{
+	struct val named = val_get_str(val_get(schema, "properties"), key),
+		   more = val_get(schema, "additionalProperties");
+
+	if (val_has(named))
+		return has_unknown(named, v, false, false);
+	if (val_kind(more) == VAL_MAP)
+		return has_unknown(more, v, false, false);
+	return val_bool(more, false) ? has_any(v) : !keep;
+}
+
+/* Whether pruning takes something away from a value. whole: it is an object with metadata of its own; keep: it is an
+ * element of a list that keeps what is unknown. */
+static bool has_unknown(struct val schema, struct val v, bool whole, bool keep)
+{
+	struct val items = val_get(schema, "items");
 
 	whole |= flag(schema, "x-kubernetes-embedded-resource");
-	list = val_kind(v) == VAL_LIST;
+	keep |= flag(schema, "x-kubernetes-preserve-unknown-fields");
 	for (struct val_iter it = val_iter(v); val_next(&it);) {
-		struct val inner = list ? val_get(schema, "items") : val_get_str(properties, it.key);
+		bool unknown;
 
-		if (!list && whole && is_meta(it.key))
-			continue;
-		if (!list && !val_has(inner) && val_kind(more) == VAL_MAP)
-			inner = more;
-		if (val_has(inner) ? has_unknown(inner, it.val, false) : !list && !open)
+		if (val_kind(v) == VAL_MAP)
+			unknown = !(whole && is_meta(it.key)) && is_unknown(schema, it.key, it.val, keep);
+		else if (val_kind(items) == VAL_MAP)
+			unknown = has_unknown(items, it.val, false, keep);
+		else
+			unknown = !keep && has_any(it.val);
+		if (unknown)
 			return true;
 	}
 	return false;
@@ -86,7 +111,7 @@ static void check_one(
 	if (!val_has(d) || val_kind(d) == VAL_NULL)
 		return;
 	buf_c(&w->path, ".default");
-	if (!meta && w->pruned && has_unknown(v, d, root))
+	if (!meta && w->pruned && has_unknown(v, d, root, false))
 		err_cause(w->e, "FieldValueInvalid", path_of(w), "Invalid value: %.*s: must not have unknown fields",
 			STR_ARG(str_sub(val_text(d), 0, 300)));
 	before = w->e->causes_len;

@@ -45,16 +45,24 @@ static struct node *fill_missing(const struct schema_field *f, struct arena *a)
 	return node_len(n) ? n : NULL;
 }
 
+static void fill_element(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was)
+{
+	if (t->element_fallback && !t->element->nullable && node_kind(n) == VAL_NULL)
+		node_assign(n, schema_literal(a, t->element_fallback));
+	if (t->element->kind <= SCHEMA_MAP)
+		fill(t->element, a, n, was);
+}
+
 static void fill(const struct schema_type *t, struct arena *a, struct node *n, const struct doc *was)
 {
 	if (node_is_of(n, was))
 		return;
 	if ((t->kind == SCHEMA_LIST && node_kind(n) == VAL_LIST) ||
 		(t->kind == SCHEMA_MAP && node_kind(n) == VAL_MAP)) {
-		if (t->element->kind > SCHEMA_MAP)
+		if (t->element->kind > SCHEMA_MAP && !t->element_fallback)
 			return;
 		for (size_t i = 0; i < node_len(n); i++)
-			fill(t->element, a, node_at(n, i), was);
+			fill_element(t, a, node_at(n, i), was);
 		return;
 	}
 	if (t->kind != SCHEMA_OBJECT || node_kind(n) != VAL_MAP)

@@ -12,7 +12,7 @@ static int prune_elements(struct decode *d, const struct schema_type *t, struct 
 		struct place here = { at, map ? node_key_at(n, i) : STR_NULL, map ? -1 : (long)i, map };
 		int r;
 
-		if (map && !t->element->nullable && node_kind(node_at(n, i)) == VAL_NULL) {
+		if (map && !t->element->nullable && !t->element_fallback && node_kind(node_at(n, i)) == VAL_NULL) {
 			node_del(n, node_key_at(n, i));
 			continue;
 		}
@@ -125,6 +125,24 @@ static int prune_object(struct decode *d, const struct schema_type *t, struct no
 	return 0;
 }
 
+/* Where the schema has no fields, be it that it says nothing or something else, objects lose all of theirs. */
+static void strip(struct decode *d, struct node *n, const struct place *at)
+{
+	for (size_t i = 0; i < node_len(n);) {
+		struct place item = { at, STR_NULL, (long)i, false };
+
+		if (node_kind(n) == VAL_LIST) {
+			strip(d, node_at(n, i), &item);
+			i++;
+		} else {
+			struct place here = { at, node_key_at(n, i), -1, false };
+
+			decode_unknown(d, &here);
+			node_del(n, node_key_at(n, i));
+		}
+	}
+}
+
 int decode_custom(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at)
 {
 	enum val_kind k = node_kind(n);
@@ -137,5 +155,7 @@ int decode_custom(struct decode *d, const struct schema_type *t, struct node *n,
 		return prune_elements(d, t, n, at);
 	if (!at) /* whatever the schema says, a stored object is a map */
 		return err_set(d->e, ERR_BAD_REQUEST, "json: cannot unmarshal into an object");
+	if (k >= VAL_LIST && !t->keep_unknown)
+		strip(d, n, at);
 	return 0;
 }

@@ -68,6 +68,7 @@ struct schema_type {
 	const struct schema_type *element; /* of a list or map */
 	const struct schema_field
 		*element_field;            /* how an apply merges an element that is a list or map; NULL: as a whole */
+	const char *element_fallback;      /* of a custom list or map: what null stands for, as JSON text, or NULL */
 	const char *const *enum_values;    /* of a string: NULL-terminated, or NULL; enforced */
 	const uint16_t *by_name;           /* positions of fields in order of their names */
 	const struct schema_embed *embeds; /* number 0 ends */
