@@ -3,7 +3,8 @@
  * A lane holds one FIFO per user and takes from the users in turn, so one busy client costs the others one request
  * each. When it is full, whoever has most in it makes room for others. A few threads fill a whole group commit, because a
  * request that waits for the store leaves its thread to the next one. One that waits for another server (a webhook) keeps
- * its thread and gives its place away until it is back; so many may do so at a time. */
+ * its thread and gives its place away until it is back; so many may do so at a time. One whose client has reset it is not
+ * begun. */
 #include "api/api_internal.h"
 #include "base/crew.h"
 #include <stdio.h>
@@ -156,13 +157,26 @@ static void came(struct on_lane *o)
 	o->coming = false;
 }
 
+/* Only the audit log and the metrics will see this. */
+static void forget(struct rq *rq)
+{
+	struct err e;
+
+	err_init(&e);
+	err_set(&e, ERR_CANCELED, "the client was gone before its request began");
+	reply_error(rq, &e);
+}
+
 static void work(void *lane, void *job)
 {
 	struct on_lane here = { .lane = lane, .coming = true };
 	struct rq *rq = job;
 
 	rq->on_lane = &here;
-	rq->run(rq);
+	if (rq->http && http_gone(rq->http))
+		forget(rq);
+	else
+		rq->run(rq);
 	came(&here);
 }
 

@@ -1,7 +1,11 @@
-/* Which lane a request waits in, and who has to go from a full one. */
+/* Which lane a request waits in, who has to go from a full one, and what is not begun any more. */
 #include "api/api_internal.h"
 #include "base/test.h"
+#include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static enum lane lane(const char *user, const char *group, const char *resource)
 {
@@ -168,11 +172,77 @@ static void equals_do_not_push_each_other_out(void **state)
 	assert_string_equal(full.log, "-anna -bob -anna -bob -emil -anna ");
 }
 
+/* ---- whose client is gone -------------------------------------------------------------------- */
+
+static struct http_request *_Atomic taken;
+
+static void begin(struct rq *rq)
+{
+	task_lock(&full.lock);
+	note("", STR("begun"));
+	task_unlock(&full.lock);
+	answer(rq);
+}
+
+static void take(void *arg, struct http_request *r)
+{
+	struct rq *rq = rq_new(full.api);
+
+	rq->http = r;
+	rq->run = begin;
+	lanes_submit(full.api->lanes, rq);
+	atomic_store(&taken, r);
+}
+
+/* A socket whose request waits in the lane. */
+static int ask(const struct http_server *s)
+{
+	static const char text[] = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)http_server_port(s)),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	atomic_store(&taken, NULL);
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+	while (!atomic_load(&taken))
+		usleep(1000);
+	return fd;
+}
+
+static void what_nobody_waits_for_is_not_begun(void **state)
+{
+	struct net_loop *loop = net_loop_new("lanes");
+	struct http_server_opts o = { .address = "127.0.0.1", .loops = &loop, .n_loops = 1, .handle = take };
+	struct http_server *s = NULL;
+	char said[100] = "";
+	struct err e;
+
+	err_init(&e);
+	if (http_server_new(&o, &s, &e) < 0)
+		fail_msg("%s", e.message);
+	int stays = ask(s), goes = ask(s);
+	setsockopt(goes, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));
+	close(goes);
+	while (!http_gone(atomic_load(&taken)))
+		usleep(1000);
+	go_on();
+	lanes_stop(full.api->lanes);
+	assert_string_equal(full.log, "begun ");
+	assert_true(read(stays, said, sizeof(said) - 1) > 0);
+	assert_memory_equal(said, "HTTP/1.1 200 ", 13);
+	close(stays);
+	http_server_free(s);
+	net_loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(who_floods_makes_room_for_others, fill_setup, fill_teardown),
 		cmocka_unit_test_setup_teardown(equals_do_not_push_each_other_out, fill_setup, fill_teardown),
+		cmocka_unit_test_setup_teardown(what_nobody_waits_for_is_not_begun, fill_setup, fill_teardown),
 		cmocka_unit_test(the_cluster_goes_before_its_users),
 		cmocka_unit_test(only_the_clusters_own_leases_do),
 	};

@@ -399,10 +399,12 @@ static void survives_a_vanished_client(void **state)
 	fd = raw_connect(http_server_port(plain));
 	raw_send(fd, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
 	wait_for(&held_requests, holding + 1);
+	struct http_request *r = atomic_load(&held);
+	assert_false(http_gone(r));
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));
 	close(fd);
-	usleep(100000);
-	struct http_request *r = atomic_load(&held);
+	while (!http_gone(r))
+		usleep(1000);
 	assert_string_equal(http_path(r).p ? "x" : "", "x");
 	struct net_piece p = { str_n(big, 100), NULL, piece_ended };
 	http_reply(r, 200, NULL, 0, &p, 1);

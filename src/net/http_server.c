@@ -65,6 +65,11 @@ bool http_crowded(const struct http_request *r)
 	return yes;
 }
 
+bool http_gone(const struct http_request *r)
+{
+	return !atomic_load(&r->x);
+}
+
 void *http_loop_of(const struct http_request *r)
 {
 	return r->loop;

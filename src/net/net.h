@@ -78,6 +78,9 @@ const struct http_peer *http_peer(const struct http_request *r);
 int http_version(const struct http_request *r); /* 1 or 2 */
 /* Any thread: its connection has one of the last places. They are for requests that end soon: answer 429, which ends it. */
 bool http_crowded(const struct http_request *r);
+/* Any thread: nobody will see an answer, since its client has reset it, or is gone. A client of HTTP/1.1 that closes its
+ * connection may still read; only a reset tells. */
+bool http_gone(const struct http_request *r);
 void *http_loop_of(const struct http_request *r); /* struct net_loop * */
 
 /* Exactly one of the following answers a request; each from any thread. The request is gone afterwards.

@@ -256,9 +256,9 @@ struct http_exchange {
 };
 struct http_request {
 	struct net_msg msg;
-	struct net_loop *loop;      /* ref */
-	struct http_server *server; /* ref */
-	struct http_exchange *x;    /* loop; NULL: the peer is gone */
+	struct net_loop *loop;           /* ref */
+	struct http_server *server;      /* ref */
+	struct http_exchange *_Atomic x; /* loop, others see only this: NULL: the peer is gone */
 	struct peer *peer;
 	struct str method, path, query;
 	struct http_header *headers;
