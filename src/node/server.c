@@ -91,6 +91,7 @@ struct ask { /* one request, on its way through a task */
 	size_t n;
 	struct str query;
 	struct server_want want;
+	int place; /* while it asks the API */
 };
 
 static void ask_free(struct ask *k)
@@ -462,7 +463,7 @@ static void question_task(void *arg)
 	struct str user = STR_NULL;
 	enum verdict v = judge(k, true, &user);
 
-	server_auth_answered(n->auth);
+	server_auth_answered(n->auth, k->place);
 	if (v == VERDICT_ALLOWED)
 		serve(k);
 	else
@@ -486,12 +487,14 @@ static void start_question(struct ask *k)
 {
 	static const struct http_header later = { STR("retry-after"), STR("1") };
 	struct server_auth *auth = k->node->auth;
+	int place = server_auth_may_ask(auth, http_peer(k->rq)->address);
 
-	if (!server_auth_may_ask(auth)) {
+	k->place = place;
+	if (place < 0) {
 		http_reply(k->rq, 429, &later, 1, NULL, 0);
 		ask_free(k);
 	} else if (!start(k, "who-asks", question_task)) {
-		server_auth_answered(auth);
+		server_auth_answered(auth, place);
 	}
 }
 

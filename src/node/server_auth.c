@@ -3,10 +3,12 @@
 #include "base/map.h"
 #include "base/task.h"
 #include "node/content.h"
+#include <stdio.h>
 
 #define LOG_MODULE "node"
 #define KNOWN_MAX 256 /* of each kind */
 #define ASKING_MAX 16 /* tasks: strangers with tokens of their own making must not get a thread for each */
+#define ASKING_SHARE (ASKING_MAX / 2)
 
 /* Kept apart, so that whoever tries many bad tokens pushes no good ones out. */
 enum kind { TOKEN_GOOD, TOKEN_BAD, USER_MAY, USER_MAY_NOT, KINDS };
@@ -26,8 +28,8 @@ struct server_auth {
 	struct client *client;
 	const char *node_name;
 	struct task_mutex lock;
-	struct map *known[KINDS]; /* under lock: SHA-256 of the token or of the review → struct known */
-	int asking;               /* under lock */
+	struct map *known[KINDS];    /* under lock: SHA-256 of the token or of the review → struct known */
+	char asking[ASKING_MAX][48]; /* under lock: from which addresses; "": free */
 };
 
 static void known_end(void *p)
@@ -98,21 +100,29 @@ static void remember(struct server_auth *s, enum kind kind, const char *key, str
 	task_unlock(&s->lock);
 }
 
-bool server_auth_may_ask(struct server_auth *s)
+int server_auth_may_ask(struct server_auth *s, struct str address)
 {
-	bool may;
+	int place = -1, same = 0;
 
+	if (str_empty(address)) /* it went before we could ask whose it is */
+		address = STR("?");
 	task_lock(&s->lock);
-	may = s->asking < ASKING_MAX;
-	s->asking += may;
+	for (int i = 0; i < ASKING_MAX; i++) {
+		same += str_is(address, s->asking[i]);
+		place = s->asking[i][0] ? place : i;
+	}
+	if (same >= ASKING_SHARE)
+		place = -1;
+	if (place >= 0)
+		snprintf(s->asking[place], sizeof(s->asking[place]), "%.*s", STR_ARG(address));
 	task_unlock(&s->lock);
-	return may;
+	return place;
 }
 
-void server_auth_answered(struct server_auth *s)
+void server_auth_answered(struct server_auth *s, int place)
 {
 	task_lock(&s->lock);
-	s->asking--;
+	s->asking[place][0] = 0;
 	task_unlock(&s->lock);
 }
 

@@ -34,9 +34,10 @@ struct server_asker {
 	const struct http_peer *peer;
 	struct str authorization; /* that header */
 };
-/* Before a task is started that asks the API. false: so many ask already that this request has to come again. */
-bool server_auth_may_ask(struct server_auth *s);
-void server_auth_answered(struct server_auth *s); /* after each that may */
+/* Before a task is started that asks the API: a place for it. -1: so many ask already, in all or from this address, that the
+ * request has to come again. One address gets half of the places. */
+int server_auth_may_ask(struct server_auth *s, struct str address);
+void server_auth_answered(struct server_auth *s, int place);
 /* ask: the API may be asked, which blocks; never VERDICT_UNKNOWN then. ret_user, in a: his name, when it is known. */
 enum verdict server_auth(struct server_auth *s, const struct server_asker *who, const struct server_want *want,
 	bool ask, struct mono now, struct arena *a, struct str *ret_user);

@@ -225,11 +225,17 @@ static void only_so_many_ask_at_a_time(void **state)
 {
 	struct fixture *f = *state;
 
-	for (int i = 0; i < 16; i++)
-		assert_true(server_auth_may_ask(f->s));
-	assert_false(server_auth_may_ask(f->s));
-	server_auth_answered(f->s);
-	assert_true(server_auth_may_ask(f->s));
+	for (int i = 0; i < 8; i++)
+		assert_in_range(server_auth_may_ask(f->s, STR("10.0.0.1")), 0, 15);
+	assert_int_equal(server_auth_may_ask(f->s, STR("10.0.0.1")), -1);
+	for (int i = 0; i < 7; i++)
+		assert_in_range(server_auth_may_ask(f->s, STR("10.0.0.2")), 0, 15);
+	int last = server_auth_may_ask(f->s, STR("fd00::3"));
+	assert_in_range(last, 0, 15);
+	assert_int_equal(server_auth_may_ask(f->s, STR("10.0.0.2")), -1);
+	server_auth_answered(f->s, last);
+	assert_int_equal(server_auth_may_ask(f->s, STR("10.0.0.2")), last);
+	assert_int_equal(server_auth_may_ask(f->s, STR("10.0.0.4")), -1);
 }
 
 /* ---- what ------------------------------------------------------------------------------------- */
