@@ -38,19 +38,67 @@ static size_t bytes_of(struct node *map)
 	return n;
 }
 
+static int key_cmp(const void *x, const void *y)
+{
+	return str_cmp(*(const struct str *)x, *(const struct str *)y);
+}
+
+/* As Go marshals maps: in the order of their keys. */
+static struct node *sorted(struct arena *a, struct node *n)
+{
+	bool map = node_kind(n) == VAL_MAP;
+	size_t len = node_len(n);
+	struct str *keys;
+	struct node *out;
+
+	if (!map && node_kind(n) != VAL_LIST)
+		return n;
+	out = map ? node_map(a) : node_list(a);
+	keys = ARENA_ARRAY(a, struct str, len + 1);
+	for (size_t i = 0; i < len; i++) {
+		if (map)
+			keys[i] = node_key_at(n, i);
+		else
+			node_add(out, sorted(a, node_at(n, i)));
+	}
+	if (!map)
+		return out;
+	qsort(keys, len, sizeof(*keys), key_cmp);
+	for (size_t i = 0; i < len; i++)
+		node_set(out, keys[i], sorted(a, node_get(n, keys[i])));
+	return out;
+}
+
+/* Go's JSON goes into a script of a page unharmed. In JSON these stand in strings only. */
+static void write_escaped(struct str json, struct buf *out)
+{
+	for (size_t i = 0; i < json.n; i++) {
+		struct str rest = str_sub(json, i, json.n);
+
+		if (strchr("<>&", json.p[i])) {
+			buf_printf(out, "\\u%04x", (unsigned)json.p[i]);
+		} else if (str_starts(rest, STR("\xe2\x80\xa8")) || str_starts(rest, STR("\xe2\x80\xa9"))) {
+			buf_printf(out, "\\u202%d", rest.p[2] == '\xa8' ? 8 : 9);
+			i += 2;
+		} else {
+			buf_byte(out, json.p[i]);
+		}
+	}
+}
+
 void last_applied_refresh(struct arena *a, struct val applied, struct node *object)
 {
 	struct node *annotations = node_path(object, "metadata.annotations"), *config;
-	struct buf text = BUF_INIT;
+	auto_buf struct buf json = BUF_INIT, text = BUF_INIT;
 
 	if (!node_text_str(node_getc(annotations, LAST_APPLIED)).n)
 		return;
 	config = node_from(a, applied);
 	node_delc(node_path(config, "metadata.annotations"), LAST_APPLIED);
-	node_write(config, &text);
+	node_write(sorted(a, config), &json);
+	write_escaped(buf_view(&json), &text);
 	buf_c(&text, "\n"); /* as kubectl's */
 	node_setc(annotations, LAST_APPLIED, node_str(a, buf_view(&text)));
-	buf_fini(&text);
 	if (bytes_of(annotations) > ANNOTATIONS_MAX)
 		node_delc(annotations, LAST_APPLIED);
 }

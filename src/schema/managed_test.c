@@ -447,6 +447,15 @@ static void the_server_side_inherits_from_the_client_side(void **state)
 	assert_string_equal(quote(v, val_str(val_get(val_path(after, "metadata.annotations"), LAST_APPLIED))),
 		"{" HEAD ",'spec':{'replicas':4}}\n");
 
+	/* written as kubectl does, with Go's marshaller */
+	after = apply(v, after,
+		"{'metadata':{'name':'d'},'spec':{'replicas':4,'template':{'metadata':{'annotations':{'z':'<&>\\u2028',"
+		"'a':'\u00e9'}}}},'kind':'Deployment','apiVersion':'apps/v1'}",
+		(struct by){ "kubectl" });
+	assert_string_equal(quote(v, val_str(val_get(val_path(after, "metadata.annotations"), LAST_APPLIED))),
+		"{" HEAD ",'spec':{'replicas':4,'template':{'metadata':{'annotations':{'a':'\u00e9',"
+		"'z':'\\u003c\\u0026\\u003e\\u2028'}}}}}\n");
+
 	o = update(v, o, "{" FROM_CLIENT_SIDE ",'spec':{'replicas':5,'paused':true}}", (struct by){ "hpa" });
 	apply(v, o, "{" HEAD ",'spec':{'replicas':4,'paused':false}}", (struct by){ "kubectl", .fails = ERR_CONFLICT });
 	assert_string_equal(
