@@ -298,6 +298,38 @@ static void an_applied_scale_is_its_managers(void **state)
 	expect(f, 200, call_as(f, "PATCH", scale, apply, NULL, five));
 }
 
+/* As upstream, where the scale is an object like others. */
+static void a_scale_that_cannot_be_read_is_invalid(void **state)
+{
+	static const char json[] = "application/json-patch+json";
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", DEPLOY, deployment));
+	expect(f, 422, call_as(f, "PATCH", DEPLOY "/web/scale", MERGE, NULL, "{\"spec\":{\"replicas\":\"x\"}}"));
+	assert_true(body_has(f, "\"field\":\"patch\""));
+	expect(f, 422, call_as(f, "PATCH", DEPLOY "/web/scale", MERGE, NULL, "{\"kind\":\"Deployment\"}"));
+	expect(f, 422,
+		call_as(f, "PATCH", DEPLOY "/web/scale", json, NULL,
+			"[{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":true}]"));
+	assert_true(body_has(f, "\"field\":\"patch\""));
+	expect(f, 400, call_as(f, "PATCH", DEPLOY "/web/scale", MERGE, NULL, "{"));
+}
+
+static void an_object_that_is_missing_is_told_before_the_patch(void **state)
+{
+	static const char apply[] = "application/apply-patch+yaml",
+			  odd[] = "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"status\":{\"x\":1}}";
+	struct fixture *f = *state;
+
+	expect(f, 404, call_as(f, "PATCH", DEPLOY "/web/status?fieldManager=m", apply, NULL, odd));
+	assert_string_equal(get(f, "details.name"), "web");
+	expect(f, 400, call_as(f, "PATCH", DEPLOY "/web?fieldManager=m", apply, NULL, odd)); /* would make it */
+	expect(f, 404, call_as(f, "PATCH", DEPLOY "/web", MERGE, NULL, "{"));
+	expect(f, 201, call(f, "POST", DEPLOY, deployment));
+	expect(f, 400, call_as(f, "PATCH", DEPLOY "/web/status?fieldManager=m", apply, NULL, odd));
+	expect(f, 400, call_as(f, "PATCH", DEPLOY "/web", MERGE, NULL, "{"));
+}
+
 #define CRDS "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 static char *definition(const char *spec)
@@ -595,6 +627,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_applies_a_null_owns_the_field, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_scale_that_cannot_be_read_is_invalid, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_object_that_is_missing_is_told_before_the_patch, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_empty_list_of_managers_forgets_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_applied_is_taken_as_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_applied_scale_is_its_managers, setup, teardown),

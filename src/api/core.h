@@ -239,6 +239,13 @@ int write_object_update(struct rq *rq, struct write_job *j, struct outcome *out,
  * it is decoded, and the object that it makes of the live one. */
 int patch_kind(struct rq *rq, struct err *e);
 int patch_options(struct rq *rq, struct err *e);
+/* *target as the patch makes it, decoded as what it has to be then. */
+struct patch_form {
+	const struct schema_type *type;
+	const char *api_version, *kind;
+};
+int patch_object(struct rq *rq, const struct patch_form *form, struct node **target, struct doc *patch, bool report,
+	struct err *e);
 int apply_check(struct rq *rq, const struct schema_type *type, const char *api_version, const char *kind,
 	struct node *config, struct err *e);
 int apply_merge(struct rq *rq, struct str sub, struct val live, struct val config, struct write_job *j, struct err *e);

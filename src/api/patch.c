@@ -43,7 +43,9 @@ static int patch_operations(struct rq *rq, struct node **target, struct val patc
 	return rc;
 }
 
-static int patch_tree(struct rq *rq, struct node **target, struct doc *patch, struct err *e)
+/* *target as the patch makes it; an object of this type, once decoded. */
+static int patch_tree(
+	struct rq *rq, const struct schema_type *type, struct node **target, struct doc *patch, struct err *e)
 {
 	struct val p = doc_root(patch);
 
@@ -58,7 +60,7 @@ static int patch_tree(struct rq *rq, struct node **target, struct doc *patch, st
 	default:
 		if (val_kind(p) == VAL_NULL) /* changes nothing */
 			return 0;
-		return patch_strategic(rq->a, target, p, schema_patch_shape(rq->res->type), e);
+		return patch_strategic(rq->a, target, p, schema_patch_shape(type), e);
 	}
 }
 
@@ -72,24 +74,28 @@ static int patch_invalid(struct rq *rq, struct doc *patch, const char *why, stru
 	return validate_finish_as(rq, "", "", STR(""), e);
 }
 
-static int patched(struct rq *rq, struct node *object, struct doc *patch, bool report, struct err *e)
+int patch_object(struct rq *rq, const struct patch_form *form, struct node **target, struct doc *patch, bool report,
+	struct err *e)
 {
+	int rc = patch_tree(rq, form->type, target, patch, e);
+	struct node *object = *target;
 	struct str kind = node_text_str(node_getc(object, "kind")),
 		   version = node_text_str(node_getc(object, "apiVersion"));
 
+	if (rc < 0)
+		return rc;
 	if (node_kind(object) != VAL_MAP)
 		return patch_invalid(rq, patch, "the patch makes something that is no object", e);
 	if (rq->patch == PATCH_STRATEGIC) { /* upstream's is of the fields only */
-		node_setc(object, "kind", node_c(rq->a, rq->res->def.kind));
-		node_setc(object, "apiVersion", node_c(rq->a, rq->res->api_version));
-	} else if ((kind.n && !str_is(kind, rq->res->def.kind)) ||
-		(version.n && !str_is(version, rq->res->api_version))) {
+		node_setc(object, "kind", node_c(rq->a, form->kind));
+		node_setc(object, "apiVersion", node_c(rq->a, form->api_version));
+	} else if ((kind.n && !str_is(kind, form->kind)) || (version.n && !str_is(version, form->api_version))) {
 		return patch_invalid(rq, patch,
 			rq_f(rq, "no kind \"%.*s\" is registered for version \"%.*s\" at this path", STR_ARG(kind),
 				STR_ARG(version)),
 			e);
 	}
-	if (decode_node(rq, rq->res->type, object, report, e) < 0)
+	if (decode_node(rq, form->type, object, report, e) < 0)
 		return patch_invalid(rq, patch, e->message, e);
 	return node_text_str(node_path(object, "metadata.name")).n ? 0 : write_nameless(rq, e);
 }
@@ -107,6 +113,7 @@ static bool patch_names_version(struct rq *rq, struct doc *patch)
 static int patch_once(struct rq *rq, struct doc *patch, bool report, struct outcome *out, struct err *e)
 {
 	struct doc *live = NULL;
+	const struct patch_form form = { rq->res->type, rq->res->api_version, rq->res->def.kind };
 	struct write_job j = { 0 };
 	int rc = write_live(rq, &live, e);
 
@@ -114,7 +121,7 @@ static int patch_once(struct rq *rq, struct doc *patch, bool report, struct outc
 		return rc;
 	j.live = live;
 	j.object = node_from(rq->a, doc_root(live));
-	if ((rc = patch_tree(rq, &j.object, patch, e)) >= 0 && (rc = patched(rq, j.object, patch, report, e)) >= 0)
+	if ((rc = patch_object(rq, &form, &j.object, patch, report, e)) >= 0)
 		rc = write_object_update(rq, &j, out, e);
 	doc_unref(live);
 	return rc;
@@ -215,19 +222,36 @@ int patch_options(struct rq *rq, struct err *e)
 	return validate_options(rq, "PatchOptions", e);
 }
 
+/* What cannot be read is told after the object is found that it is for; an apply makes one. */
+static int unreadable(struct rq *rq, int rc, struct err *e)
+{
+	struct doc *live = NULL;
+	struct err missing;
+
+	if (rq->patch == PATCH_APPLY && !rq->sub.n)
+		return rc;
+	err_init(&missing);
+	if (write_live(rq, &live, &missing) == -ERR_NOT_FOUND) {
+		err_init(e);
+		rc = write_live(rq, &live, e);
+	}
+	doc_unref(live);
+	return rc;
+}
+
 int write_patch(struct rq *rq, struct outcome *out, struct err *e)
 {
 	struct doc *patch, *config = NULL;
 	bool versioned;
 	int rc;
 
-	if ((rc = patch_kind(rq, e)) < 0 || (rc = decode_any(rq, &patch, e)) < 0)
+	if ((rc = patch_kind(rq, e)) < 0 || (rc = patch_options(rq, e)) < 0)
 		return rc;
+	if ((rc = decode_any(rq, &patch, e)) < 0)
+		return unreadable(rq, rc, e);
 	doc_hold(rq->a, patch);
-	if (patch_options(rq, e) < 0)
-		return -ERR_INVALID;
 	if (rq->patch == PATCH_APPLY && (rc = applied_config(rq, patch, &config, e)) < 0)
-		return rc;
+		return unreadable(rq, rc, e);
 	versioned = rq->patch != PATCH_APPLY && patch_names_version(rq, patch);
 	for (int i = 0; i < PATCH_TRIES; i++) {
 		err_init(e);

@@ -81,6 +81,7 @@ static int scale_applied(
 static int scale_patched(
 	struct rq *rq, struct doc *live, const struct schema_type *type, struct scale_change *c, struct err *e)
 {
+	const struct patch_form form = { type, "autoscaling/v1", "Scale" };
 	auto_(doc_unref) struct doc *now = scale_of(rq, live), *patch = NULL;
 	int rc = decode_any(rq, &patch, e);
 
@@ -91,12 +92,12 @@ static int scale_patched(
 	c->now = node_from(rq->a, doc_root(now));
 	if (!has_replicas(rq, live))
 		node_set_path(c->now, "spec.replicas", node_int(rq->a, REPLICAS_NONE));
-	if (rq->patch == PATCH_JSON)
-		rc = patch_json(rq->a, &c->now, doc_root(patch), 1 << 20, e);
-	else
+	if (rq->patch == PATCH_APPLY) {
 		patch_merge(rq->a, &c->now, doc_root(patch));
-	if (rc >= 0)
 		rc = decode_node(rq, type, c->now, true, e);
+	} else {
+		rc = patch_object(rq, &form, &c->now, patch, true, e);
+	}
 	if (rc >= 0 && node_int_of(node_path(c->now, "spec.replicas"), 0) == REPLICAS_NONE)
 		rc = err_set(e, ERR_BAD_REQUEST, "the spec replicas field \".%s\" cannot be empty", replicas_path(rq));
 	return rc;
