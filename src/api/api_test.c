@@ -198,6 +198,12 @@ static void who_applies_a_null_owns_the_field(void **state)
 	expect(f, 200, call_as(f, "PATCH", one, kind, NULL, config));
 	assert_true(str_is(doc_str(f->doc, "metadata.resourceVersion"), version));
 	free(version);
+	expect(f, 201,
+		call_as(f, "PATCH", CM "/nulls?fieldManager=one", kind, NULL,
+			"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"nulls\",\"labels\":null,"
+			"\"finalizers\":null,\"generateName\":null}}"));
+	assert_false(val_has(doc_get(f->doc, "metadata.labels")));
+	assert_true(body_has(f, "{\"f:metadata\":{\"f:finalizers\":{},\"f:labels\":{}}}"));
 	free(forced);
 	free(one);
 }

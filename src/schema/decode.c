@@ -233,11 +233,14 @@ static int decode_elements(struct decode *d, const struct schema_type *t, const 
 	return 0;
 }
 
-static bool null_stays(const struct decode *d, const struct place *at, struct str key)
+/* Of the object's own metadata only maps and lists are anybody's. */
+static bool null_stays(const struct decode *d, const struct place *at, const struct schema_field *f)
 {
-	bool own_metadata = at ? !at->up && str_is(at->name, "metadata") : str_is(key, "metadata");
-
-	return d->rep && d->rep->keep_nulls && !own_metadata;
+	if (!d->rep || !d->rep->keep_nulls)
+		return false;
+	if (!at)
+		return strcmp(f->name, "metadata") != 0;
+	return at->up || !str_is(at->name, "metadata") || f->type->kind == SCHEMA_MAP || f->type->kind == SCHEMA_LIST;
 }
 
 static int decode_object(struct decode *d, const struct schema_type *t, const struct schema_type *owner, struct node *n,
@@ -259,7 +262,7 @@ static int decode_object(struct decode *d, const struct schema_type *t, const st
 		}
 		if (node_kind(child) == VAL_NULL) {
 			if ((f->type->kind == SCHEMA_JSON && !f->pointer) ||
-				null_stays(d, at, key)) { /* it is a value there */
+				null_stays(d, at, f)) { /* it is a value there */
 				i++;
 				continue;
 			}

@@ -3,6 +3,12 @@
  * strictly as everywhere. */
 #include "schema/schema_internal.h"
 
+/* What server-side apply sends keeps them: merged, they are judged like all values. */
+static bool keeps_nulls(const struct decode *d)
+{
+	return d->rep && d->rep->keep_nulls;
+}
+
 /* A null of a list stays: without it the others would stand elsewhere. */
 static int prune_elements(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at)
 {
@@ -12,7 +18,8 @@ static int prune_elements(struct decode *d, const struct schema_type *t, struct 
 		struct place here = { at, map ? node_key_at(n, i) : STR_NULL, map ? -1 : (long)i, map };
 		int r;
 
-		if (map && !t->element->nullable && !t->element_fallback && node_kind(node_at(n, i)) == VAL_NULL) {
+		if (map && !t->element->nullable && !t->element_fallback && !keeps_nulls(d) &&
+			node_kind(node_at(n, i)) == VAL_NULL) {
 			node_del(n, node_key_at(n, i));
 			continue;
 		}
@@ -69,7 +76,7 @@ static int read_embedded(
 	char path[PATH_MAX_TEXT];
 	const char *wrong;
 
-	if (d->rep && d->rep->keep_nulls)
+	if (keeps_nulls(d))
 		return 0;
 	if (word)
 		wrong = node_kind(n) == VAL_STR ? NULL : "must be a string";
@@ -113,7 +120,7 @@ static int prune_object(struct decode *d, const struct schema_type *t, struct no
 				i++;
 			continue;
 		}
-		if (f && stands_for_nothing(f, node_at(n, i))) {
+		if (f && stands_for_nothing(f, node_at(n, i)) && (!keeps_nulls(d) || !f->type->custom)) {
 			node_del(n, key);
 			continue;
 		}

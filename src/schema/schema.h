@@ -100,7 +100,7 @@ const struct schema_field *schema_field(const struct schema_type *t, struct str 
 struct schema_report {
 	void (*unknown)(void *arg, struct str path); /* an unknown field was dropped: `spec.foo`; or NULL */
 	void *arg;
-	bool keep_nulls; /* of builtin types, but not in the object's own metadata: to server-side apply they say something */
+	bool keep_nulls; /* to server-side apply they say something; of the object's own metadata those of maps and lists */
 	bool drop_wrong; /* of what is stored: apiVersion, kind and metadata of embedded objects that are none go away */
 };
 /* Decoding of a client's object against its type, in place: checks JSON types (ERR_BAD_REQUEST in upstream's words,

@@ -362,8 +362,7 @@ struct node *typed_merge(struct arena *a, const struct schema_type *t, struct no
 	return merge(a, t, NULL, base, with);
 }
 
-/* A null makes a field what it is without a value. */
-void typed_drop_nulls(const struct schema_type *t, struct node *n)
+static void drop_nulls(const struct schema_type *t, struct node *n)
 {
 	bool named = node_kind(n) == VAL_MAP;
 
@@ -378,9 +377,20 @@ void typed_drop_nulls(const struct schema_type *t, struct node *n)
 			node_del(n, node_key_at(n, i));
 			continue;
 		}
-		typed_drop_nulls(ct, child);
+		drop_nulls(ct, child);
 		i++;
 	}
+}
+
+/* A null makes a field what it is without a value. Those of custom kinds are judged by their rules, but for metadata. */
+void typed_drop_nulls(const struct schema_type *t, struct node *n)
+{
+	const struct schema_field *meta = t->custom ? schema_field(t, STR("metadata")) : NULL;
+
+	if (meta)
+		drop_nulls(meta->type, node_getc(n, "metadata"));
+	else
+		drop_nulls(t, n);
 }
 
 /* ---- remove ---------------------------------------------------------------------------------- */

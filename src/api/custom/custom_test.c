@@ -104,6 +104,26 @@ static void an_apply_of_embedded_objects_is_judged(void **state)
 	assert_non_null(strstr(get(f, "message"), "spec.in.kind: Invalid value: 1: must be a string"));
 }
 
+/* A client's null is as if left out, but a null that is applied is a value. */
+static void an_applied_null_is_judged(void **state)
+{
+	static const char apply[] = "application/apply-patch+yaml", path[] = BOXES "/n?fieldManager=m";
+	struct fixture *f = *state;
+
+	expect(f, 201, call(f, "POST", BOXES, "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"in\":null}}"));
+	assert_string_equal(get(f, "spec"), "{}");
+	expect(f, 422,
+		call_as(f, "PATCH", path, apply, NULL,
+			"{\"apiVersion\":\"example.com/v1\",\"kind\":\"Box\",\"spec\":{\"in\":null}}"));
+	assert_non_null(strstr(get(f, "message"),
+		"spec.in: Invalid value: \"null\": spec.in in body must be of type object: \"null\""));
+	expect(f, 200,
+		call_as(f, "PATCH", path, apply, NULL,
+			"{\"apiVersion\":\"example.com/v1\",\"kind\":\"Box\",\"metadata\":{\"labels\":null}}"));
+	assert_false(val_has(doc_get(f->doc, "metadata.labels")));
+	assert_true(body_has(f, "{\"f:metadata\":{\"f:labels\":{}}}"));
+}
+
 static void what_scale_reads_is_a_count(void **state)
 {
 	struct fixture *f = *state;
@@ -187,6 +207,7 @@ int main(void)
 		cmocka_unit_test(embedded_objects_are_read),
 		cmocka_unit_test(embedded_objects_are_checked),
 		cmocka_unit_test(an_apply_of_embedded_objects_is_judged),
+		cmocka_unit_test(an_applied_null_is_judged),
 		cmocka_unit_test(what_scale_reads_is_a_count),
 		cmocka_unit_test(definitions_are_told_as_upstream),
 	};
