@@ -1,5 +1,5 @@
-/* /healthz, /livez and /readyz: named checks, each told when asked with ?verbose; and the same for parts of the control
- * plane as ComponentStatuses. */
+/* /healthz, /livez and /readyz: named checks, each told when asked with ?verbose, or by /readyz/NAME; and the same for parts of
+ * the control plane as ComponentStatuses. */
 #include "api/api_internal.h"
 #include <stdio.h>
 #define LOG_MODULE "api"
@@ -17,7 +17,8 @@ struct check {
 	unsigned where;
 	const char *(*run)(void *arg);
 	void *arg;
-	const char *note; /* told, and nothing else */
+	const char *note;   /* told, and nothing else */
+	const char *logged; /* atomic: why it failed last */
 };
 
 struct health {
@@ -108,6 +109,16 @@ void health_free(struct health *h)
 	free(h);
 }
 
+/* NULL: it is fine. A reason is logged once, as long as it stays the same. */
+static const char *judge(struct check *c)
+{
+	const char *why = c->run(c->arg);
+
+	if (__atomic_exchange_n(&c->logged, why, __ATOMIC_RELAXED) != why && why)
+		log_info("the check %s fails: %s", c->name, why);
+	return why;
+}
+
 static bool excluded(struct rq *rq, const char *name)
 {
 	for (size_t i = 0; i < rq->n_params; i++)
@@ -116,6 +127,7 @@ static bool excluded(struct rq *rq, const char *name)
 	return false;
 }
 
+/* Why one fails is for those who may ask for it alone: this is told to anybody. */
 static void answer_all(struct rq *rq, const char *which, unsigned where)
 {
 	struct health *h = rq->api->health;
@@ -126,14 +138,14 @@ static void answer_all(struct rq *rq, const char *which, unsigned where)
 		struct check *c = &h->checks[i];
 		if (!(c->where & where))
 			continue;
-		const char *why = excluded(rq, c->name) ? NULL : c->run(c->arg);
-		bad |= why != NULL;
+		bool fails = !excluded(rq, c->name) && judge(c);
+		bad |= fails;
 		if (excluded(rq, c->name))
 			buf_printf(&b, "[+]%s excluded: ok\n", c->name);
 		else if (c->note)
 			buf_printf(&b, "[!]%s %s\n", c->name, c->note);
-		else if (why)
-			buf_printf(&b, "[-]%s failed: %s\n", c->name, why);
+		else if (fails)
+			buf_printf(&b, "[-]%s failed: reason withheld\n", c->name);
 		else
 			buf_printf(&b, "[+]%s ok\n", c->name);
 	}
@@ -146,14 +158,14 @@ static void answer_all(struct rq *rq, const char *which, unsigned where)
 	reply_buf(rq, bad ? 500 : 200, "text/plain; charset=utf-8", &b);
 }
 
-static bool answer_one(struct rq *rq, struct str name)
+static bool answer_one(struct rq *rq, struct str name, unsigned where)
 {
 	struct health *h = rq->api->health;
 
 	for (size_t i = 0; i < h->n; i++) {
-		if (!(h->checks[i].where & IN_READY) || !str_is(name, h->checks[i].name))
+		if (!(h->checks[i].where & where) || !str_is(name, h->checks[i].name))
 			continue;
-		const char *why = h->checks[i].run(h->checks[i].arg);
+		const char *why = judge(&h->checks[i]);
 		reply_text(rq, why ? 500 : 200, "text/plain; charset=utf-8",
 			why ? rq_f(rq, "internal server error: %s\n", why) : "ok");
 		return true;
@@ -174,12 +186,13 @@ bool health_answer(struct rq *rq)
 		if (!str_starts(rq->path, str_c(paths[i])))
 			continue;
 		struct str rest = str_sub(rq->path, n, rq->path.n);
-		if (!rest.n || str_is(rest, "/")) {
-			answer_all(rq, paths[i] + 1, i == 2 ? IN_READY : IN_LIVE);
+		unsigned where = i == 2 ? IN_READY : IN_LIVE;
+		if (!rest.n) {
+			answer_all(rq, paths[i] + 1, where);
 			return true;
 		}
 		if (rest.p[0] == '/')
-			return answer_one(rq, str_sub(rest, 1, rest.n));
+			return answer_one(rq, str_sub(rest, 1, rest.n), where);
 	}
 	return false;
 }

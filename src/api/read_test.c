@@ -530,6 +530,30 @@ static void discovery_speaks_old_and_new(void **state)
 	expect(f, 404, call(f, "GET", "/nothing", NULL));
 }
 
+static const char *check_fails(void *arg)
+{
+	return "because";
+}
+
+/* Anybody may ask the root; what is below it is for monitoring. */
+static void why_a_check_fails_is_told_below_the_root(void **state)
+{
+	struct fixture *f = *state;
+
+	api_health_add(f->api, "bad", false, check_fails, NULL);
+	expect(f, 500, call(f, "GET", "/readyz", NULL));
+	assert_true(body_has(f, "[+]ping ok\n"));
+	assert_true(body_has(f, "[-]bad failed: reason withheld\n"));
+	assert_true(body_has(f, "readyz check failed\n"));
+	assert_false(body_has(f, "because"));
+	expect(f, 500, call(f, "GET", "/readyz/bad", NULL));
+	assert_true(body_has(f, "internal server error: because\n"));
+	expect(f, 200, call(f, "GET", "/readyz?exclude=bad", NULL));
+	expect(f, 200, call(f, "GET", "/livez", NULL));
+	expect(f, 404, call(f, "GET", "/livez/bad", NULL)); /* it is not among these */
+	expect(f, 404, call(f, "GET", "/readyz/", NULL));
+}
+
 static void what_a_client_has_is_not_sent_again(void **state)
 {
 	struct fixture *f = *state;
@@ -715,6 +739,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pages_go_on_after_compaction, setup, teardown),
 		cmocka_unit_test(changes_are_kept_for_a_while),
 		cmocka_unit_test_setup_teardown(discovery_speaks_old_and_new, setup, teardown),
+		cmocka_unit_test_setup_teardown(why_a_check_fails_is_told_below_the_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_a_client_has_is_not_sent_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_node_of_a_server_has_its_role, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_wants_yaml_gets_it, setup, teardown),
