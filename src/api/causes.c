@@ -30,7 +30,7 @@ void v_required(struct err *e, const char *path, const char *detail)
 
 void v_invalid(struct err *e, const char *path, struct val v, const char *detail)
 {
-	struct str t = val_has(v) ? val_text(v) : STR("null");
+	struct str t = !val_has(v) ? STR("null") : val_kind(v) == VAL_NULL ? STR("\"null\"") : val_text(v);
 
 	if (val_kind(v) == VAL_STR) {
 		v_invalid_str(e, path, val_str(v), detail);

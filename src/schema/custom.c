@@ -89,8 +89,15 @@ static const struct schema_type *leaf_of(struct val v)
 static const char *fallback_of(struct compile *k, struct val v)
 {
 	struct val fallback = val_get(v, "default");
+	auto_buf struct buf text = BUF_INIT;
+	struct node *n;
 
-	return val_has(fallback) && val_kind(fallback) != VAL_NULL ? arena_cstr(k->a, val_text(fallback)) : NULL;
+	if (!val_has(fallback) || val_kind(fallback) == VAL_NULL)
+		return NULL;
+	n = node_from(k->a, fallback);
+	node_shorten_numbers(n); /* objects get it as Go would write it */
+	node_write(n, &text);
+	return arena_cstr(k->a, buf_view(&text));
 }
 
 static void field_of(

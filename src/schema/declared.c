@@ -152,13 +152,21 @@ void schema_check_defaults(
 {
 	const struct schema_custom_opts o = { "example.com", "v1", "Any", "AnyList" };
 	auto_(schema_custom_free) struct schema_custom *c = NULL;
+	auto_(arena_free) struct arena *a = NULL;
 	struct walk w = { e, BUF_INIT, pruned, each, arg };
+	auto_(doc_unref) struct doc *shortened = NULL;
+	struct node *n;
 	const struct schema_type *t;
 	struct err wrong;
 
 	if (!str_has(val_text(json_schema), STR("\"default\":")))
 		return;
 	err_init(&wrong);
+	a = arena_new();
+	n = node_from(a, json_schema);
+	node_shorten_numbers(n); /* told as Go writes them */
+	shortened = node_publish(n);
+	json_schema = doc_root(shortened);
 	if (schema_custom_new(json_schema, &o, &c, &wrong) < 0) {
 		err_cause(e, "FieldValueInvalid", path, "Invalid value: \"\": %s", wrong.message);
 		return;

@@ -12,8 +12,15 @@ struct pattern {
 	pcre2_code *code;
 };
 
-/* What PCRE2 would accept and Go does not: looking around, atomic groups, back references, possessive quantifiers. */
-static const char *foreign(struct str s)
+/* What is wrong with an expression in Go's words: why, and of which part. n 0: of all of it. */
+struct fault {
+	const char *why;
+	size_t at, n;
+};
+
+/* What PCRE2 would accept and Go does not: looking around, atomic groups, back references, possessive quantifiers. *ret_set:
+ * where the last set of characters begins. */
+static struct fault foreign(struct str s, size_t *ret_set)
 {
 	static const char *const groups[] = { "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?#", "(?|", "(?R", "(?(", "(*" };
 	bool set = false;
@@ -21,10 +28,8 @@ static const char *foreign(struct str s)
 	for (size_t i = 0; i < s.n; i++) {
 		if (s.p[i] == '\\') {
 			i++;
-			if (!set && i < s.n && s.p[i] >= '1' && s.p[i] <= '9')
-				return "invalid escape sequence: a back reference";
-			if (i < s.n && strchr("GKXRhHNVgk", s.p[i]))
-				return "invalid escape sequence";
+			if (i < s.n && ((!set && s.p[i] >= '1' && s.p[i] <= '9') || strchr("GKXRhHNVgk", s.p[i])))
+				return (struct fault){ "invalid escape sequence", i - 1, 2 };
 			continue;
 		}
 		if (set) {
@@ -32,6 +37,7 @@ static const char *foreign(struct str s)
 			continue;
 		}
 		if (s.p[i] == '[') {
+			*ret_set = i;
 			set = true;
 			i += i + 1 < s.n && s.p[i + 1] == '^';
 			i += i + 1 < s.n && s.p[i + 1] == ']';
@@ -39,28 +45,60 @@ static const char *foreign(struct str s)
 		}
 		for (size_t k = 0; k < ARRAY_LEN(groups); k++)
 			if (str_starts(str_sub(s, i, s.n), str_c(groups[k])))
-				return "invalid or unsupported Perl syntax";
+				return (struct fault){ "invalid or unsupported Perl syntax", i, strlen(groups[k]) };
 		if (s.p[i] == '+' && i && strchr("*+?}", s.p[i - 1]) && !(i > 1 && s.p[i - 2] == '\\'))
-			return "invalid nested repetition operator";
+			return (struct fault){ "invalid nested repetition operator", i - 1, 2 };
 	}
-	return NULL;
+	return (struct fault){ NULL, 0, 0 };
+}
+
+/* In Go's words where both fail for the same reason. set: where the last set of characters begins. */
+static struct fault fault_of(int number, size_t at, size_t set, size_t n)
+{
+	switch (number) {
+	case PCRE2_ERROR_MISSING_CLOSING_PARENTHESIS:
+		return (struct fault){ "missing closing )", 0, n };
+	case PCRE2_ERROR_UNMATCHED_CLOSING_PARENTHESIS:
+		return (struct fault){ "unexpected )", 0, n };
+	case PCRE2_ERROR_MISSING_SQUARE_BRACKET:
+		return (struct fault){ "missing closing ]", set, n - set };
+	case PCRE2_ERROR_QUANTIFIER_INVALID:
+		return (struct fault){ "missing argument to repetition operator", at ? at - 1 : 0, 1 };
+	case PCRE2_ERROR_CLASS_RANGE_ORDER:
+		return (struct fault){ "invalid character class range", at > 3 ? at - 3 : 0, 3 };
+	default:
+		return (struct fault){ NULL, 0, 0 };
+	}
+}
+
+static int tell(struct err *e, struct str text, struct fault f)
+{
+	return err_set(
+		e, ERR_INVALID, "error parsing regexp: %s: `%.*s`", f.why, STR_ARG(str_sub(text, f.at, f.at + f.n)));
 }
 
 int pattern_new(struct str text, struct pattern **ret, struct err *e)
 {
-	const char *wrong = text.n > PATTERN_MAX ? "expression is too long" : foreign(text);
 	PCRE2_UCHAR why[128];
+	struct fault f;
 	pcre2_code *code;
 	PCRE2_SIZE at;
+	size_t set = 0;
 	int number;
 
-	if (wrong)
-		return err_set(e, ERR_INVALID, "error parsing regexp: %s", wrong);
+	if (text.n > PATTERN_MAX)
+		return err_set(e, ERR_INVALID, "error parsing regexp: expression is too long");
+	f = foreign(text, &set);
+	if (f.why)
+		return tell(e, text, f);
 	code = pcre2_compile((PCRE2_SPTR)(text.n ? text.p : ""), text.n,
 		PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C, &number, &at, NULL);
 	if (!code) {
+		f = fault_of(number, at, set, text.n);
+		if (f.why)
+			return tell(e, text, f);
 		pcre2_get_error_message(number, why, sizeof(why));
-		return err_set(e, ERR_INVALID, "error parsing regexp: %s at offset %zu", (const char *)why, (size_t)at);
+		return err_set(e, ERR_INVALID, "error parsing regexp: %s: `%.*s`", (const char *)why, STR_ARG(text));
 	}
 	*ret = xcalloc(1, sizeof(**ret));
 	(*ret)->code = code;

@@ -86,7 +86,10 @@ static int read_embedded(
 	if (!wrong || *gone)
 		return 0;
 	wrong = arena_cstr(d->a, str_c(wrong));
-	node_write(was, &text);
+	if (node_kind(was) == VAL_NULL)
+		buf_c(&text, "\"null\"");
+	else
+		node_write(was, &text);
 	place_text(at, PLACE_VALIDATION, path, sizeof(path));
 	return err_set(d->e, ERR_BAD_REQUEST, "%s: Invalid value: %.*s: %s", path, (int)MIN(text.n, (size_t)300),
 		text.p, wrong);

@@ -145,8 +145,8 @@ AUTO(struct schema_custom, schema_custom_free)
 const struct schema_type *schema_custom_type(const struct schema_custom *c);      /* borrow: as long as c */
 const struct schema_type *schema_custom_list_type(const struct schema_custom *c); /* its list, for OpenAPI */
 /* Adds causes for all that a CustomResourceDefinition's schema must not say. path:
- * "spec.versions[0].schema.openAPIV3Schema" */
-void schema_structural(struct val json_schema, const char *path, struct err *e);
+ * "spec.versions[0].schema.openAPIV3Schema". false: it has no structure of which defaults could be judged. */
+bool schema_structural(struct val json_schema, const char *path, struct err *e);
 /* Every object in v that is embedded there (x-kubernetes-embedded-resource), with its path. */
 typedef void schema_embedded_fn(void *arg, struct val object, const char *path);
 void schema_each_embedded(

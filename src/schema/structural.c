@@ -116,14 +116,12 @@ static void check_words(struct walk *w, struct val v, unsigned words)
 		known |= val_is(type, types[i]);
 	if (val_is(type, "null"))
 		forbidden(w, ".type", "type cannot be set to null, use nullable as an alternative");
-	else if (!known)
+	if (!known)
 		unsupported(
 			w, ".type", type, "\"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"");
-	if (words & WORDS_BANNED && flag(v, "uniqueItems")) {
+	if (words & WORDS_BANNED && flag(v, "uniqueItems"))
 		forbidden(w, ".uniqueItems",
 			"uniqueItems cannot be set to true since the runtime complexity becomes quadratic");
-		w->unreadable = true;
-	}
 	if (val_has(more) && val_len(val_get(v, "properties")) &&
 		(val_kind(more) == VAL_MAP || (val_has(more) && !val_bool(more, true))))
 		forbidden(w, ".additionalProperties", "additionalProperties and properties are mutual exclusive");
@@ -147,26 +145,35 @@ static bool among(struct val list, struct str s)
 	return false;
 }
 
-static void check_key(struct walk *w, struct val items, struct val keys, struct str key)
+/* An element is found by its keys, so each has to be there. */
+static void check_key(struct walk *w, struct val items, struct str key)
 {
 	struct val p = val_get_str(val_get(items, "properties"), key);
-	struct val type = val_get(p, "type");
-	size_t n;
+	size_t n = enter(w, ".items");
 
-	if (!val_has(p)) {
-		invalid(w, ".x-kubernetes-list-map-keys", keys, "entries must all be names of item properties");
-		return;
-	}
-	n = enter(w, ".items");
 	enter_property(w, key);
-	if (val_is(type, "array") || val_is(type, "object"))
-		invalid(w, ".type", type, "must be a scalar type if parent array's x-kubernetes-list-type is map");
-	if (!val_has(val_get(p, "default")) && !among(val_get(items, "required"), key))
+	if (val_has(p) && !val_has(val_get(p, "default")) && !among(val_get(items, "required"), key))
 		required(w, ".default",
 			"this property is in x-kubernetes-list-map-keys, so it must have a default or be a required "
 			"property");
 	if (flag(p, "nullable"))
 		forbidden(w, ".nullable", "this property is in x-kubernetes-list-map-keys, so it cannot be nullable");
+	w->path.n = n;
+}
+
+static void check_key_type(struct walk *w, struct val items, struct val keys, struct str key)
+{
+	struct val p = val_get_str(val_get(items, "properties"), key), type = val_get(p, "type");
+	size_t n = w->path.n;
+
+	if (!val_has(p))
+		invalid(w, ".x-kubernetes-list-map-keys", keys, "entries must all be names of item properties");
+	if (!val_is(type, "array") && !val_is(type, "object"))
+		return;
+	enter(w, ".items");
+	enter_property(w, key);
+	invalid(w, ".type", val_get(items, "type"),
+		"must be a scalar type if parent array's x-kubernetes-list-type is map");
 	w->path.n = n;
 }
 
@@ -184,20 +191,19 @@ static void check_list_map(struct walk *w, struct val v)
 
 	if (!val_len(keys))
 		required(w, ".x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map");
-	if (!val_has(items)) {
+	if (!val_has(items))
 		required(w, ".items", "must have a schema if x-kubernetes-list-type is map");
-		return;
-	}
-	if (!val_is(val_get(items, "type"), "object")) {
+	else if (val_kind(items) == VAL_LIST)
+		invalid(w, ".items", items, "must only have a single schema if x-kubernetes-list-type is map");
+	else if (!val_is(val_get(items, "type"), "object"))
 		invalid(w, ".items.type", val_get(items, "type"),
 			"must be object if parent array's x-kubernetes-list-type is map");
-		return;
-	}
-	for (struct val_iter it = val_iter(keys); val_next(&it);) {
-		check_key(w, items, keys, val_str(it.val));
-		if (stands_before(keys, it.i))
-			invalid(w, ".x-kubernetes-list-map-keys", keys, "must not contain duplicate entries");
-	}
+	else
+		for (struct val_iter it = val_iter(keys); val_next(&it);) {
+			check_key_type(w, items, keys, val_str(it.val));
+			if (stands_before(keys, it.i))
+				invalid(w, ".x-kubernetes-list-map-keys", keys, "must not contain duplicate entries");
+		}
 }
 
 /* An element of a set is compared as a whole, so nothing in it may be merged. */
@@ -210,6 +216,16 @@ static void check_set(struct walk *w, struct val items)
 		invalid(w, ".items.x-kubernetes-map-type", map, why);
 	if (val_is(val_get(items, "type"), "array") && val_has(list) && !val_is(list, "atomic"))
 		invalid(w, ".items.x-kubernetes-list-type", list, why);
+}
+
+static void check_merged(struct walk *w, struct val v, struct val items, bool map)
+{
+	if (flag(items, "nullable"))
+		forbidden(w, ".items.nullable",
+			map ? "cannot be nullable when x-kubernetes-list-type is map" :
+			      "cannot be nullable when x-kubernetes-list-type is set");
+	for (struct val_iter it = val_iter(map ? val_get(v, "x-kubernetes-list-map-keys") : VAL_NONE); val_next(&it);)
+		check_key(w, items, val_str(it.val));
 }
 
 static void check_list(struct walk *w, struct val v)
@@ -233,12 +249,109 @@ static void check_list(struct walk *w, struct val v)
 	type_must_be(w, v, "array", "must be array if x-kubernetes-list-type is specified");
 	if (val_is(t, "map"))
 		check_list_map(w, v);
-	if (!val_is(t, "atomic") && flag(items, "nullable"))
-		forbidden(w, ".items.nullable",
-			val_is(t, "map") ? "cannot be nullable when x-kubernetes-list-type is map" :
-					   "cannot be nullable when x-kubernetes-list-type is set");
-	if (val_is(t, "set"))
+	if (val_is(t, "set") && val_is(val_get(v, "type"), "array"))
 		check_set(w, items);
+	if (val_kind(items) == VAL_MAP && (val_is(t, "set") || val_is(t, "map")))
+		check_merged(w, v, items, val_is(t, "map"));
+}
+
+/* Where a schema stands: in metadata, apiVersion or kind of some object (meta), and why it may have no defaults, or NULL. */
+struct inside {
+	bool meta;
+	const char *no_default;
+};
+
+static void check_generic(struct walk *w, struct val v, struct inside in, bool root);
+
+static void generic_inside(struct walk *w, struct val v, const char *word, struct inside in)
+{
+	size_t n = enter(w, ".");
+
+	buf_c(&w->path, word);
+	check_generic(w, v, in, false);
+	w->path.n = n;
+}
+
+static void generic_list(struct walk *w, struct val list, const char *word, struct inside in)
+{
+	char step[24];
+
+	for (struct val_iter it = val_iter(list); val_next(&it);) {
+		snprintf(step, sizeof(step), "%s[%zu]", word, it.i);
+		generic_inside(w, it.val, step, in);
+	}
+}
+
+static bool is_meta(struct str key)
+{
+	return str_is(key, "metadata") || str_is(key, "apiVersion") || str_is(key, "kind");
+}
+
+static void generic_properties(struct walk *w, struct val v, struct inside in, bool root)
+{
+	bool whole = root || flag(v, "x-kubernetes-embedded-resource");
+	size_t n = w->path.n;
+	char why[32];
+
+	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
+		struct inside here = in;
+
+		if (whole && is_meta(it.key)) {
+			here.meta = true;
+			snprintf(why, sizeof(why), "in top-level %.*s", STR_ARG(it.key));
+			here.no_default = root ? why : in.no_default;
+		}
+		enter_property(w, it.key);
+		check_generic(w, it.val, here, false);
+		w->path.n = n;
+	}
+}
+
+static void check_place(struct walk *w, struct val v, struct inside in)
+{
+	char why[100];
+
+	snprintf(why, sizeof(why), "must not be set %s", in.no_default ? in.no_default : "");
+	if (in.no_default && val_has(val_get(v, "default")))
+		forbidden(w, ".default", why);
+	if (in.meta && flag(v, "x-kubernetes-embedded-resource"))
+		forbidden(w, ".x-kubernetes-embedded-resource", "must not be used inside of resource meta");
+}
+
+/* Most schemas are a type and a few words more: what they do not say is not looked for. */
+static void check_generic(struct walk *w, struct val v, struct inside in, bool root)
+{
+	static const char *const lists[] = { "allOf", "anyOf", "oneOf" };
+	unsigned words = schema_words(v);
+	struct inside more = in;
+
+	check_words(w, v, words);
+	if (in.meta)
+		check_place(w, v, in);
+	if (words & WORDS_LIST)
+		check_list(w, v);
+	for (size_t i = 0; words & WORDS_COMBINATION && i < ARRAY_LEN(lists); i++)
+		generic_list(w, val_get(v, lists[i]), lists[i], in);
+	if (words & WORDS_COMBINATION && val_has(val_get(v, "not")))
+		generic_inside(w, val_get(v, "not"), "not", in);
+	if (!(words & WORDS_INNER))
+		return;
+	if (in.meta)
+		more.no_default = "inside additionalProperties applying to object metadata";
+	if (val_kind(val_get(v, "additionalProperties")) == VAL_MAP)
+		generic_inside(w, val_get(v, "additionalProperties"), "additionalProperties", more);
+	if (val_kind(val_get(v, "items")) == VAL_MAP)
+		generic_inside(w, val_get(v, "items"), "items", in);
+	generic_list(w, val_kind(val_get(v, "items")) == VAL_LIST ? val_get(v, "items") : VAL_NONE, "items", in);
+	generic_properties(w, v, in, root);
+}
+
+/* ---- structural ------------------------------------------------------------------------------ */
+
+static bool is_int_or_string(struct val any)
+{
+	return val_len(any) == 2 && val_len(val_at(any, 0)) == 1 && val_len(val_at(any, 1)) == 1 &&
+		val_is(val_get(val_at(any, 0), "type"), "integer") && val_is(val_get(val_at(any, 1), "type"), "string");
 }
 
 static void check_pattern(struct walk *w, struct val v)
@@ -257,66 +370,6 @@ static void check_pattern(struct walk *w, struct val v)
 	}
 	snprintf(text, sizeof(text), "must be a valid regular expression, but isn't: %.300s", e.message);
 	invalid(w, ".pattern", p, text);
-}
-
-static void check_generic(struct walk *w, struct val v);
-
-static void generic_inside(struct walk *w, struct val v, const char *word)
-{
-	size_t n = enter(w, ".");
-
-	buf_c(&w->path, word);
-	check_generic(w, v);
-	w->path.n = n;
-}
-
-static void generic_list(struct walk *w, struct val list, const char *word)
-{
-	char step[24];
-
-	for (struct val_iter it = val_iter(list); val_next(&it);) {
-		snprintf(step, sizeof(step), "%s[%zu]", word, it.i);
-		generic_inside(w, it.val, step);
-	}
-}
-
-/* Most schemas are a type and a few words more: what they do not say is not looked for. */
-static void check_generic(struct walk *w, struct val v)
-{
-	static const char *const lists[] = { "allOf", "anyOf", "oneOf" },
-				 *const ones[] = { "items", "additionalProperties" };
-	unsigned words = schema_words(v);
-	size_t n = w->path.n;
-
-	check_words(w, v, words);
-	if (words & WORDS_LIST)
-		check_list(w, v);
-	if (words & WORDS_LIMIT)
-		check_pattern(w, v);
-	if (val_is(val_get(v, "type"), "array") && !val_has(val_get(v, "items")))
-		required(w, ".items", "must be specified");
-	for (size_t i = 0; words & WORDS_COMBINATION && i < ARRAY_LEN(lists); i++)
-		generic_list(w, val_get(v, lists[i]), lists[i]);
-	if (words & WORDS_COMBINATION && val_has(val_get(v, "not")))
-		generic_inside(w, val_get(v, "not"), "not");
-	if (!(words & WORDS_INNER))
-		return;
-	for (size_t i = 0; i < ARRAY_LEN(ones); i++)
-		if (val_kind(val_get(v, ones[i])) == VAL_MAP)
-			generic_inside(w, val_get(v, ones[i]), ones[i]);
-	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
-		enter_property(w, it.key);
-		check_generic(w, it.val);
-		w->path.n = n;
-	}
-}
-
-/* ---- structural ------------------------------------------------------------------------------ */
-
-static bool is_int_or_string(struct val any)
-{
-	return val_len(any) == 2 && val_len(val_at(any, 0)) == 1 && val_len(val_at(any, 1)) == 1 &&
-		val_is(val_get(val_at(any, 0), "type"), "integer") && val_is(val_get(val_at(any, 1), "type"), "string");
 }
 
 static void check_nested(struct walk *w, struct val v, bool either, bool first_either);
@@ -347,6 +400,7 @@ static void check_values(struct walk *w, struct val v, bool either, bool first_e
 		check_nested(w, not, false, false);
 		w->path.n = n;
 	}
+	check_pattern(w, v);
 }
 
 static void check_nested(struct walk *w, struct val v, bool either, bool first_either)
@@ -510,30 +564,9 @@ static void check_type_given(struct walk *w, struct val v, enum level l)
 			"must be false if x-kubernetes-int-or-string is true");
 }
 
-static bool is_meta(struct str key)
-{
-	return str_is(key, "metadata") || str_is(key, "apiVersion") || str_is(key, "kind");
-}
-
-/* Inside of metadata, apiVersion and kind of the whole object: those are the server's. */
-static void check_no_default(struct walk *w, struct val v, struct str which)
-{
-	char why[80];
-	size_t n = w->path.n;
-
-	snprintf(why, sizeof(why), "must not be set in top-level %.*s", STR_ARG(which));
-	if (val_has(val_get(v, "default")))
-		forbidden(w, ".default", why);
-	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
-		enter_property(w, it.key);
-		check_no_default(w, it.val, which);
-		w->path.n = n;
-	}
-}
-
 static void check_schema(struct walk *w, struct val v, enum level l);
 
-static void check_inner(struct walk *w, struct val v, enum level l)
+static void check_inner(struct walk *w, struct val v)
 {
 	struct val items = val_get(v, "items"), more = val_get(v, "additionalProperties");
 	size_t n = w->path.n;
@@ -550,8 +583,6 @@ static void check_inner(struct walk *w, struct val v, enum level l)
 	}
 	for (struct val_iter it = val_iter(val_get(v, "properties")); val_next(&it);) {
 		enter_property(w, it.key);
-		if (l == LEVEL_ROOT && is_meta(it.key))
-			check_no_default(w, it.val, it.key);
 		check_schema(w, it.val, LEVEL_FIELD);
 		w->path.n = n;
 	}
@@ -565,10 +596,13 @@ static void check_schema(struct walk *w, struct val v, enum level l)
 		check_type_given(w, v, l);
 	if (l == LEVEL_ROOT || (words & WORDS_EXTENSION && flag(v, "x-kubernetes-embedded-resource")))
 		check_metadata(w, v, l == LEVEL_ROOT);
-	if (words & WORDS_COMBINATION) {
+	if (words & WORDS_COMBINATION)
 		check_values(w, v, is_int_or_string(val_get(v, "anyOf")),
 			is_int_or_string(val_get(val_at(val_get(v, "allOf"), 0), "anyOf")));
-	}
+	else if (words & WORDS_LIMIT)
+		check_pattern(w, v);
+	if (val_is(val_get(v, "type"), "array") && !val_has(val_get(v, "items")))
+		required(w, ".items", "must be specified");
 	if (l == LEVEL_ROOT && words & WORDS_COMBINATION) {
 		auto_buf struct buf where = BUF_INIT;
 
@@ -576,20 +610,24 @@ static void check_schema(struct walk *w, struct val v, enum level l)
 		check_combinations(w, v, v, &where);
 	}
 	if (words & WORDS_INNER)
-		check_inner(w, v, l);
+		check_inner(w, v);
 }
 
-void schema_structural(struct val json_schema, const char *path, struct err *e)
+bool schema_structural(struct val json_schema, const char *path, struct err *e)
 {
 	struct walk w = { .e = e, .path = BUF_INIT };
+	size_t before;
 
 	buf_c(&w.path, path);
-	check_generic(&w, json_schema);
+	check_generic(&w, json_schema, (struct inside){ 0 }, true);
+	before = e->causes_len;
 	if (!w.unreadable)
 		check_schema(&w, json_schema, LEVEL_ROOT);
+	bool ret = !w.unreadable && e->causes_len == before;
 	if (flag(json_schema, "nullable"))
 		forbidden(&w, ".nullable", "nullable cannot be true at the root");
 	buf_fini(&w.path);
+	return ret;
 }
 
 /* ---- rules in CEL ---------------------------------------------------------------------------- */

@@ -361,8 +361,8 @@ class Object:
 
 
 # What 1.20 tells otherwise in every answer: it knows no places in lists, and has no reasons of their own for types and for what is too much.
-WORDS = [(r"\[\d+\]", ""), (r"Invalid value: \d+: \S+ in body should have at most (\d+) (items|properties)", r"Too many: N: must have at most \1 items"), (r"Too many: \d+:", "Too many: N:"),
-         (r"Invalid value: \d+: (\S+ in body should have at least)", r"Invalid value: N: \1"), (r'Invalid value: \\"[^"]*\\": \S* ?in body should be at most (\d+) chars long', r"Too long: may not be more than \1 bytes"),
+WORDS = [(r": \[\d+\]\.", ": "), (r"\.?\[\d+\]", ""), (r"Invalid value: \d+: \S* ?in body should have at most (\d+) (items|properties)", r"Too many: N: must have at most \1 items"), (r"Too many: \d+:", "Too many: N:"),
+         (r"Invalid value: \d+: (\S* ?in body should have at least)", r"Invalid value: N: \1"), (r'Invalid value: \\"[^"]*\\": \S* ?in body should be at most (\d+) chars long', r"Too long: may not be more than \1 bytes"),
          (r"map\[string\]interface {}{}", "{}")]
 WORDS = [(re.compile(old), new) for old, new in WORDS]
 
@@ -380,6 +380,28 @@ def plain(answer):
     return [answer[0], body]
 
 
+def below(path, parent):
+    return path == parent or path.startswith((parent + ".", parent + "[", f'"{parent}.', f'"{parent}"'))
+
+
+def newer(peer, ours):
+    """Ours without what 1.20 would not say: it looks no further where an object has too few or too many fields, and tells the same of
+    several elements once."""
+    if peer[0] != 422 or ours[0] != 422:
+        return
+    said = [c for c in peer[1].get("details", {}).get("causes", [])]
+    counted = [c["field"] for c in said if re.search("in body should have at least .* properties|Too many: N", c["message"])]
+    once = {c["message"].partition(" in body ")[2] + c["field"] for c in said if " in body " in c["message"]}
+    same = [(c["field"], c["message"]) for c in said]
+    more = ours[1].get("details", {})
+
+    def known(c):
+        inside = re.sub(r'^Invalid value: "": ', "", c["message"]) if c["field"] == "<nil>" else c["field"]
+        return (c["field"], c["message"]) not in same and (any(below(inside, p) and c["field"] != p for p in counted) or
+                                                           (" in body " in c["message"] and c["message"].partition(" in body ")[2] + c["field"] in once))
+    more["causes"] = [c for c in more.get("causes", []) if not known(c)]
+
+
 class Crds:
     def __init__(self, peer, ours, only):
         self.only, self.owners = only, "apply" in only
@@ -392,6 +414,7 @@ class Crds:
     def note(self, name, what, answers):
         answers[0] = plain(answers[0])
         answers[1] = plain(answers[1])
+        newer(*answers)
         found = list(mutate.told(*answers, self.reasons, f"crd/{name}")) + (list(mutate.owners_differ(*answers)) if "fieldManager=other" in what and "PATCH" in what and self.owners else [])
         for kind, said, says in found:
             if not self.seen[kind]:

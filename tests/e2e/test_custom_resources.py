@@ -159,7 +159,7 @@ def test_a_definition_that_is_wrong_is_refused(kube):
     e = refused(kube, crd, CRDS)
     fields = {c["field"] for c in e.status["details"]["causes"]}
     path = "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties"
-    assert fields == {f"{path}[a].items", f"{path}[b].pattern", f"{path}[c].type", "spec.versions"}
+    assert fields == {f"{path}[a].items", f"{path}[b].pattern", f"{path}[c].type", "spec.versions", "status.storedVersions"}
     assert kube.get(CRDS)["items"] == []
     bad = definition("crontabs", "CronTab", version())
     bad["metadata"]["name"] = "other.example.com"
@@ -167,6 +167,8 @@ def test_a_definition_that_is_wrong_is_refused(kube):
     own = definition("things", "Thing", version())
     own["spec"]["group"], own["metadata"]["name"] = "x.k8s.io", "things.x.k8s.io"
     assert "protected groups must have approval annotation" in refused(kube, own, CRDS).status["message"]
+    own["metadata"]["annotations"] = {"api-approved.kubernetes.io": "yes"}
+    assert 'Invalid value: "yes": protected groups must have approval annotation' in refused(kube, own, CRDS).status["message"]
 
 
 def test_paths_and_conversions_of_a_definition_are_checked(kube):

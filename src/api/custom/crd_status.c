@@ -3,7 +3,6 @@
 #include "api/custom/custom.h"
 
 #define LOG_MODULE "crd"
-#define APPROVED "api-approved.kubernetes.io"
 #define APPROVAL_URL "see https://github.com/kubernetes/enhancements/pull/1111"
 
 void crd_condition(struct arena *a, struct node *status, const char *type, const char *value, const char *reason,
@@ -133,27 +132,54 @@ static struct conflict accept_names(struct api *api, struct arena *a, struct doc
 
 /* ---- approval of groups that are Kubernetes' own --------------------------------------------- */
 
+bool crd_is_protected(struct str group)
+{
+	return str_is(group, "k8s.io") || str_is(group, "kubernetes.io") || str_ends(group, STR(".k8s.io")) ||
+		str_ends(group, STR(".kubernetes.io"));
+}
+
+enum crd_approval crd_approval(struct val crd, const char **ret_why)
+{
+	static const char *const why[] = {
+		[CRD_APPROVAL_MISSING] =
+			"protected groups must have approval annotation \"" CRD_APPROVED "\", " APPROVAL_URL,
+		[CRD_APPROVAL_INVALID] = "protected groups must have approval annotation \"" CRD_APPROVED
+					 "\" with either a URL or a reason starting with \"unapproved\", " APPROVAL_URL,
+		[CRD_APPROVAL_BYPASSED] = "not approved",
+		[CRD_APPROVED_BY] = "approved in",
+	};
+	struct str text = val_str(val_get(val_path(crd, "metadata.annotations"), CRD_APPROVED));
+	enum crd_approval ret = CRD_APPROVAL_INVALID;
+
+	if (!text.n)
+		ret = CRD_APPROVAL_MISSING;
+	else if (str_starts(text, STR("unapproved")))
+		ret = CRD_APPROVAL_BYPASSED;
+	else if (str_starts(text, STR("https://")) || str_starts(text, STR("http://")))
+		ret = CRD_APPROVED_BY;
+	if (ret_why)
+		*ret_why = why[ret];
+	return ret;
+}
+
 static void approval(struct arena *a, struct doc *crd, struct node *status)
 {
-	static const char type[] = "KubernetesAPIApprovalPolicyConformant";
-	struct str text = val_str(val_get(doc_get(crd, "metadata.annotations"), APPROVED)),
-		   group = doc_str(crd, "spec.group");
+	static const char *const reasons[] = { [CRD_APPROVAL_MISSING] = "MissingAnnotation",
+		[CRD_APPROVAL_INVALID] = "InvalidAnnotation",
+		[CRD_APPROVAL_BYPASSED] = "UnapprovedAnnotation",
+		[CRD_APPROVED_BY] = "ApprovedAnnotation" };
+	struct str text = val_str(val_get(doc_get(crd, "metadata.annotations"), CRD_APPROVED));
+	const char *why;
+	enum crd_approval now = crd_approval(doc_root(crd), &why);
 
-	if (!str_ends(group, STR(".k8s.io")) && !str_ends(group, STR(".kubernetes.io")))
+	if (!crd_is_protected(doc_str(crd, "spec.group")))
 		return;
-	if (!text.n)
-		crd_condition(a, status, type, "False", "MissingAnnotation",
-			"protected groups must have approval annotation \"" APPROVED "\", " APPROVAL_URL);
-	else if (str_starts(text, STR("unapproved")))
-		crd_condition(a, status, type, "False", "UnapprovedAnnotation",
-			arena_printf(a, "not approved: \"%.*s\"", STR_ARG(text)));
-	else if (str_starts(text, STR("https://")) || str_starts(text, STR("http://")))
-		crd_condition(a, status, type, "True", "ApprovedAnnotation",
-			arena_printf(a, "approved in %.*s", STR_ARG(text)));
-	else
-		crd_condition(a, status, type, "False", "InvalidAnnotation",
-			"protected groups must have approval annotation \"" APPROVED
-			"\" with either a URL or a reason starting with \"unapproved\", " APPROVAL_URL);
+	if (now == CRD_APPROVAL_BYPASSED)
+		why = arena_printf(a, "%s: \"%.*s\"", why, STR_ARG(text));
+	else if (now == CRD_APPROVED_BY)
+		why = arena_printf(a, "%s %.*s", why, STR_ARG(text));
+	crd_condition(a, status, "KubernetesAPIApprovalPolicyConformant", now == CRD_APPROVED_BY ? "True" : "False",
+		reasons[now], why);
 }
 
 struct node *crd_status(struct api *api, struct arena *a, struct doc *crd, bool *accepted)

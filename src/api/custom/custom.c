@@ -127,6 +127,12 @@ static const char *dotted(struct custom *c, struct val v)
 	return p ? json_path_dotted(p) : NULL;
 }
 
+/* A path of scale is one of fields, whatever they are called. */
+static const char *scale_path(struct custom *c, struct val v)
+{
+	return val_str(v).n > 1 ? text(c, v) + 1 : NULL;
+}
+
 static void make_subs(struct custom *c, struct val subs)
 {
 	struct val scale = val_get(subs, "scale");
@@ -141,9 +147,9 @@ static void make_subs(struct custom *c, struct val subs)
 			.version = "v1",
 			.kind = "Scale",
 			.verbs = VERBS_GET_WRITE };
-		c->replicas = dotted(c, val_get(scale, "specReplicasPath"));
-		c->status_replicas = dotted(c, val_get(scale, "statusReplicasPath"));
-		c->selector = dotted(c, val_get(scale, "labelSelectorPath"));
+		c->replicas = scale_path(c, val_get(scale, "specReplicasPath"));
+		c->status_replicas = scale_path(c, val_get(scale, "statusReplicasPath"));
+		c->selector = scale_path(c, val_get(scale, "labelSelectorPath"));
 	}
 	c->def.subs = s;
 }

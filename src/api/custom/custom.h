@@ -65,6 +65,10 @@ int resource_swap(
 /* ---- crd.c, crd_status.c, strategy_crd.c ----------------------------------------------------- */
 
 #define CRD_FINALIZER "customresourcecleanup.apiextensions.k8s.io"
+#define CRD_APPROVED "api-approved.kubernetes.io" /* an annotation of definitions in groups of Kubernetes' own */
+enum crd_approval { CRD_APPROVAL_MISSING, CRD_APPROVAL_INVALID, CRD_APPROVAL_BYPASSED, CRD_APPROVED_BY };
+enum crd_approval crd_approval(struct val crd, const char **ret_why); /* ret_why may be NULL */
+bool crd_is_protected(struct str group);
 struct crds;
 /* Rows of all definitions that are there, then a task that follows them. Called once the CRDs are loaded. */
 struct crds *crds_new(struct api *api);

@@ -45,7 +45,7 @@ static void embedded_objects_are_read(void **state)
 		const char *spec, *says;
 	} refused[] = {
 		{ "{'in':{'apiVersion':5,'kind':'K'}}", "spec.in.apiVersion: Invalid value: 5: must be a string" },
-		{ "{'in':{'apiVersion':'v1','kind':null}}", "spec.in.kind: Invalid value: null: must be a string" },
+		{ "{'in':{'apiVersion':'v1','kind':null}}", "spec.in.kind: Invalid value: \"null\": must be a string" },
 		{ "{'map':{'x':[{'apiVersion':'v1','kind':'K','metadata':{'labels':{'a':1}}}]}}",
 			"spec.map[x][0].metadata: Invalid value: {\"labels\":{\"a\":1}}: json: cannot unmarshal number" },
 	};
@@ -183,6 +183,35 @@ static void definitions_are_told_as_upstream(void **state)
 			  SCHEMA("'properties':{'in':{'type':'object','x-kubernetes-embedded-resource':true,"
 				 "'x-kubernetes-preserve-unknown-fields':true,'default':{'kind':'K'}}}")),
 			"is invalid: spec.validation.openAPIV3Schema.properties[in].default.apiVersion: Required value: must not be empty" },
+		{ DEFINITION("",
+			  SCHEMA("'required':[]") "},{'name':'v2','served':true,'storage':true," SCHEMA(
+				  "'required':[]")),
+			"status.storedVersions: Invalid value: [\"v1\"]: must have the storage version v2" },
+		{ DEFINITION("",
+			  SCHEMA("'required':[]") "},{'name':'','served':true,'storage':false," SCHEMA(
+				  "'required':[]")),
+			"spec.versions[1].name: Invalid value: \"\": a DNS-1035 label must consist of" },
+		{ DEFINITION("", SCHEMA("'required':[]") ",'deprecationWarning':''"),
+			"is invalid: spec.versions[0].deprecationWarning: Invalid value: \"\": can only be set for deprecated versions" },
+		{ DEFINITION("", SCHEMA("'required':[]") ",'deprecated':true,'deprecationWarning':'a\\tb'"),
+			"is invalid: spec.versions[0].deprecationWarning: Invalid value: \"a\\tb\": must only contain printable UTF-8 "
+			"characters; non-printable character found at index 1" },
+		{ DEFINITION("",
+			  "'schema':{'openAPIV3Schema':{'type':'array','items':{'type':'string'}}},'subresources':{'status':{}}"),
+			"spec.validation.openAPIV3Schema.type: Invalid value: \"array\": only \"object\" is allowed as the type" },
+		{ DEFINITION("",
+			  SCHEMA("'minProperties':1") "},{'name':'v2','served':true,'storage':false,'subresources':{'status':{}}," SCHEMA(
+				  "'minProperties':1")),
+			"spec.validation.openAPIV3Schema: Invalid value: {\"type\":\"object\",\"minProperties\":1}: only [Description" },
+		{ DEFINITION("",
+			  SCHEMA("'required':[]") ",'subresources':{'scale':{'specReplicasPath':'.spec.a[0]',"
+						  "'statusReplicasPath':'.status.x'}}"),
+			NULL },
+		{ DEFINITION("'conversion':{'strategy':''},", SCHEMA("'required':[]")),
+			"is invalid: spec.conversion.strategy: Required value" },
+		{ DEFINITION("",
+			  SCHEMA("'properties':{'a':{'type':'string'}}") ",'selectableFields':[{'jsonPath':'.a'},{'jsonPath':'.a'}]"),
+			"is invalid: spec.selectableFields[1].jsonPath: Duplicate value: \".a\"" },
 	};
 
 	auto_free char *nameless = quoted(

@@ -36,6 +36,7 @@ static void note_stored(struct rq *rq, struct node *object)
 			there |= str_eq(node_text_str(node_at(list, k)), name);
 		if (!there)
 			node_add(list, node_str(rq->a, name));
+		return;
 	}
 }
 
@@ -107,7 +108,8 @@ static void check_label(struct err *e, const char *path, struct str s, const cha
 static void check_names(struct rq *rq, struct val names, struct err *e)
 {
 	static const char mixed[] = "may have mixed case, but should otherwise match: ";
-	static const char *const lists[] = { "shortNames", "categories" }, *const needed[] = { "plural", "kind" };
+	static const char *const lists[] = { "shortNames", "categories" },
+				 *const needed[] = { "plural", "singular", "kind", "listKind" };
 
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
 		if (!val_str(val_get(names, needed[i])).n)
@@ -146,19 +148,12 @@ static bool simple_path(const char *path, struct val v, struct err *e)
 	return false;
 }
 
-/* A path of fields under one of two heads (".spec."). */
+/* A path under one of two heads (".spec."). */
 static void check_path(struct rq *rq, const char *path, struct val v, const char *under, const char *or_under,
 	const char *why, struct err *e)
 {
-	struct json_path *p;
-	struct err wrong;
-
-	if (!simple_path(path, v, e))
-		return;
-	err_init(&wrong);
-	if (json_path_new(rq->a, val_str(v), &p, &wrong) < 0 || !json_path_dotted(p))
-		v_invalid(e, path, v, wrong.code ? wrong.message : "is an invalid path: only fields may be named");
-	else if (!str_starts(val_str(v), str_c(under)) && !str_starts(val_str(v), str_c(or_under)))
+	if (simple_path(path, v, e) && !str_starts(val_str(v), str_c(under)) &&
+		!str_starts(val_str(v), str_c(or_under)))
 		v_invalid(e, path, v, rq_f(rq, "should be a json path under %s", why));
 }
 
@@ -235,12 +230,22 @@ static void check_deprecation(struct rq *rq, struct val v, const char *path, str
 	path = rq_f(rq, "%s.deprecationWarning", path);
 	if (!val_has(w))
 		return;
-	if (!val_bool(val_get(v, "deprecated"), false))
+	if (!val_bool(val_get(v, "deprecated"), false)) {
 		v_invalid(e, path, w, "can only be set for deprecated versions");
+		return;
+	}
 	if (val_str(w).n > 256)
 		v_invalid(e, path, w, "must be <= 256 characters long");
 	if (!val_str(w).n)
 		v_invalid(e, path, w, "must not be an empty string");
+	for (size_t i = 0; i < val_str(w).n; i++)
+		if (iscntrl((unsigned char)val_str(w).p[i])) {
+			v_invalid(e, path, w,
+				rq_f(rq,
+					"must only contain printable UTF-8 characters; non-printable character found at index %zu",
+					i));
+			return;
+		}
 }
 
 #define SCHEMA "schema.openAPIV3Schema"
@@ -266,6 +271,14 @@ static void check_root(struct val s, const char *path, struct err *e)
 		"MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields "
 		"XValidations] fields are allowed at the root of the schema if the status subresource is enabled";
 
+	if (val_str(val_get(s, "type")).n && !val_is(val_get(s, "type"), "object")) {
+		char at[200];
+
+		snprintf(at, sizeof(at), "%s.type", path);
+		v_invalid(e, at, val_get(s, "type"),
+			"only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled");
+		return;
+	}
 	for (struct val_iter it = val_iter(s); val_next(&it);)
 		if (!among(it.key, allowed) && (val_kind(it.val) != VAL_BOOL || val_bool(it.val, false))) {
 			err_cause(e, "FieldValueInvalid", path, "Invalid value: %.*s: %s",
@@ -276,10 +289,7 @@ static void check_root(struct val s, const char *path, struct err *e)
 
 static void check_schema(struct rq *rq, struct val s, const char *path, bool pruned, struct err *e)
 {
-	size_t before = e->causes_len;
-
-	schema_structural(s, path, e);
-	if (e->causes_len == before)
+	if (schema_structural(s, path, e))
 		schema_check_defaults(s, path, pruned, embedded_check, &(struct embedded_rules){ rq, e }, e);
 }
 
@@ -303,8 +313,25 @@ static void check_fields(struct rq *rq, struct val v, const char *path, struct e
 
 	if (val_len(fields) > 8)
 		v_too_many(e, path, val_len(fields), 8);
-	for (struct val_iter it = val_iter(fields); val_next(&it);)
-		check_selectable(rq, v, it.val, rq_f(rq, "%s[%zu].jsonPath", path, it.i), e);
+	for (struct val_iter it = val_iter(fields); val_next(&it);) {
+		const char *at = rq_f(rq, "%s[%zu].jsonPath", path, it.i);
+		bool twice = false;
+
+		check_selectable(rq, v, it.val, at, e);
+		for (size_t k = 0; k < it.i; k++)
+			twice |= val_equal(val_at(fields, k), it.val);
+		if (twice)
+			err_cause(e, "FieldValueDuplicate", at, "Duplicate value: %.*s",
+				STR_ARG(val_text(val_get(it.val, "jsonPath"))));
+	}
+}
+
+static bool any_status(struct val versions)
+{
+	for (struct val_iter it = val_iter(versions); val_next(&it);)
+		if (val_has(val_path(it.val, "subresources.status")))
+			return true;
+	return false;
 }
 
 static void check_version(struct rq *rq, struct val versions, size_t i, bool pruned, struct err *e)
@@ -312,13 +339,17 @@ static void check_version(struct rq *rq, struct val versions, size_t i, bool pru
 	struct val v = val_at(versions, i), cols = val_get(v, "additionalPrinterColumns"), s = val_path(v, SCHEMA);
 	const char *path = rq_f(rq, "spec.versions[%zu]", i), *at = NULL;
 
+	if (!val_str(val_get(v, "name")).n)
+		v_invalid_str(e, rq_f(rq, "%s.name", path), STR(""), label_1035(STR("")));
 	check_label(e, rq_f(rq, "%s.name", path), val_str(val_get(v, "name")), NULL);
 	check_deprecation(rq, v, path, e);
 	if (!val_has(s))
 		v_required(e, rq_f(rq, "%s." SCHEMA, path), "schemas are required");
 	else if ((at = part(rq, versions, i, "schema", "spec.validation")))
 		check_schema(rq, s, rq_f(rq, "%s.openAPIV3Schema", at), pruned, e);
-	if (at && val_has(val_path(v, "subresources.status")))
+	if (at &&
+		(val_has(val_path(v, "subresources.status")) ||
+			(!strcmp(at, "spec.validation") && any_status(versions))))
 		check_root(s, rq_f(rq, "%s.openAPIV3Schema", at), e);
 	if ((at = part(rq, versions, i, "subresources", "spec.subresources")))
 		check_scale(rq, val_path(v, "subresources.scale"), rq_f(rq, "%s.scale", at), e);
@@ -331,7 +362,7 @@ static void check_version(struct rq *rq, struct val versions, size_t i, bool pru
 
 static void check_versions(struct rq *rq, struct val versions, struct val old, struct err *e)
 {
-	struct str text = str_sub(val_text(versions), 0, 200);
+	struct str text = val_len(versions) ? str_sub(val_text(versions), 0, 200) : STR("null");
 	bool twice = false, pruned = needs_pruned(old);
 	size_t storage = 0;
 
@@ -377,13 +408,18 @@ static void check_review_versions(struct rq *rq, struct val list, struct err *e)
 		v_invalid(e, path, list, "must include at least one of v1, v1beta1");
 }
 
-static void check_conversion(struct rq *rq, struct val c, struct err *e)
+static void check_conversion(struct rq *rq, struct val c, bool keep, struct err *e)
 {
 	static const char client[] = "spec.conversion.webhookClientConfig",
 			  none[] = "should not be set when strategy is not set to Webhook";
 	struct val hook = val_get(c, "webhook"), config = val_get(hook, "clientConfig"),
-		   versions = val_get(hook, "conversionReviewVersions");
+		   versions = val_get(hook, "conversionReviewVersions"), strategy = val_get(c, "strategy");
 
+	if (val_has(c) && !val_str(strategy).n)
+		v_required(e, "spec.conversion.strategy", "");
+	if (val_has(c) && keep && !val_is(strategy, "None"))
+		v_invalid(
+			e, "spec.conversion.strategy", strategy, "must be None if spec.preserveUnknownFields is true");
 	if (!val_is(val_get(c, "strategy"), "Webhook")) {
 		if (val_has(config))
 			v_forbidden(e, client, none);
@@ -398,17 +434,46 @@ static void check_conversion(struct rq *rq, struct val c, struct err *e)
 	check_review_versions(rq, versions, e);
 }
 
+static bool has_text(struct val list, struct str s)
+{
+	for (struct val_iter it = val_iter(list); val_next(&it);)
+		if (str_eq(val_str(it.val), s))
+			return true;
+	return false;
+}
+
+/* Each version's name counts once. */
+static bool is_named_before(struct val versions, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (val_equal(val_get(val_at(versions, k), "name"), val_get(val_at(versions, i), "name")))
+			return true;
+	return false;
+}
+
 static void check_stored(struct rq *rq, struct val o, struct err *e)
 {
 	struct val stored = val_path(o, "status.storedVersions"), versions = val_path(o, "spec.versions");
 
-	if (!val_len(stored))
+	if (!val_len(stored)) {
 		err_cause(e, "FieldValueInvalid", "status.storedVersions",
 			"Invalid value: []: must have at least one stored version");
+		return;
+	}
+	for (struct val_iter it = val_iter(versions); val_next(&it);)
+		if (val_bool(val_get(it.val, "storage"), false) &&
+			(!has_text(stored, val_str(val_get(it.val, "name"))) || is_named_before(versions, it.i)))
+			v_invalid(e, "status.storedVersions", stored,
+				rq_f(rq, "must have the storage version %.*s",
+					STR_ARG(val_str(val_get(it.val, "name")))));
 	for (struct val_iter it = val_iter(stored); val_next(&it);)
 		if (!val_has(val_find(versions, "name", val_str(it.val))))
 			v_invalid(e, rq_f(rq, "status.storedVersions[%zu]", it.i), it.val,
-				"must appear in spec.versions");
+				rq_f(rq,
+					"missing from spec.versions; %1$.*2$s was previously a storage version, and must remain in "
+					"spec.versions until a storage migration ensures no data remains persisted in %1$.*2$s and "
+					"removes %1$.*2$s from status.storedVersions",
+					val_str(it.val).p, (int)val_str(it.val).n));
 }
 
 static void check_group(struct rq *rq, struct val o, struct err *e)
@@ -416,7 +481,6 @@ static void check_group(struct rq *rq, struct val o, struct err *e)
 	struct str plural = val_str(val_path(o, "spec.names.plural")), group = val_str(val_path(o, "spec.group"));
 	struct str want = arena_strf(rq->a, "%.*s.%.*s", STR_ARG(plural), STR_ARG(group));
 	const char *wrong = group.n ? name_wrong(group, NAME_SUBDOMAIN, false) : NULL;
-	bool own = str_ends(group, STR(".k8s.io")) || str_ends(group, STR(".kubernetes.io"));
 
 	if (!str_eq(want, val_str(val_path(o, "metadata.name"))))
 		v_invalid_str(e, "metadata.name", val_str(val_path(o, "metadata.name")),
@@ -425,10 +489,21 @@ static void check_group(struct rq *rq, struct val o, struct err *e)
 		v_invalid_str(e, "spec.group", group, wrong);
 	else if (group.n && !str_has(group, STR(".")))
 		v_invalid_str(e, "spec.group", group, "should be a domain with at least one dot");
-	if (own && !val_str(val_get(val_path(o, "metadata.annotations"), "api-approved.kubernetes.io")).n)
-		v_required(e, "metadata.annotations[api-approved.kubernetes.io]",
-			"protected groups must have approval annotation \"api-approved.kubernetes.io\", see "
-			"https://github.com/kubernetes/enhancements/pull/1111");
+}
+
+/* Of a group of Kubernetes' own. What it had to say before is not asked again. */
+static void check_approval(struct val o, struct val old, struct err *e)
+{
+	static const char path[] = "metadata.annotations[" CRD_APPROVED "]";
+	const char *why;
+	enum crd_approval now = crd_approval(o, &why);
+
+	if (!crd_is_protected(val_str(val_path(o, "spec.group"))) || (val_has(old) && now == crd_approval(old, NULL)))
+		return;
+	if (now == CRD_APPROVAL_INVALID)
+		v_invalid_str(e, path, val_str(val_get(val_path(o, "metadata.annotations"), CRD_APPROVED)), why);
+	else if (now == CRD_APPROVAL_MISSING)
+		v_required(e, path, why);
 }
 
 static void check_fixed(struct val o, struct val old, struct err *e)
@@ -465,12 +540,13 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 	if (val_has(old) && val_equal(spec, val_get(old, "spec")))
 		return;
 	check_group(rq, o, e);
+	check_approval(o, old, e);
 	check_preserve(keep, val_path(old, "spec.preserveUnknownFields"), val_get(spec, "versions"), e);
 	if (val_len(val_get(spec, "versions")))
 		check_label(e, "spec.version", val_str(val_get(val_at(val_get(spec, "versions"), 0), "name")), NULL);
 	check_names(rq, val_get(spec, "names"), e);
 	check_versions(rq, val_get(spec, "versions"), val_path(old, "spec.versions"), e);
-	check_conversion(rq, val_get(spec, "conversion"), e);
+	check_conversion(rq, val_get(spec, "conversion"), val_bool(keep, false), e);
 	check_fixed(o, old, e);
 	if (!e->causes_len)
 		warn_unenforced(rq, o);
