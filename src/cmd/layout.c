@@ -207,7 +207,8 @@ static void hand_over(const char *dir, const char *const *names)
 /* Also what the administrator put there as root: a backup of the store, a copy of the keys. */
 static void hand_over_all(const struct layout *l)
 {
-	static const char *const store[] = { "store.db", "store.db-wal", "store.db-shm", "store.db-lock", NULL };
+	static const char *const store[] = { "store.db", "store.db-wal", "store.db-shm", "store.db-lock",
+		"store.db-shown", NULL };
 	static const char *const pki[] = { "ca.crt", "ca.key", "front-ca.crt", "front-ca.key", "server.crt",
 		"server.key", "node-client.crt", "node-client.key", "front-client.crt", "front-client.key", "sa.key",
 		"sa.pub", "sealing.keys", "sealing.keys-lock", "encryption.yaml", NULL };

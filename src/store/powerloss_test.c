@@ -1,11 +1,12 @@
 /* Power loss: the disk writes down everything SQLite does to its files and their names while writers work. Afterwards the power
  * is cut at every sync of that record and at other points: what was synced is there; of what was not, some is, some is not, some
  * is torn, and a file may have lost its name. Each time the store must open, hold every write that had been answered by then,
- * and be what it was at one revision. */
+ * and be what it was at one revision; with whatever FILE-shown can hold, which nobody syncs. */
 #include "base/task.h"
 #include "base/test.h"
 #include "store/disk_fixture.h"
 #include "store/store.h"
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ enum act {
 	ACT_SYNC_NAMES, /* of the folder that all are in */
 };
 
+#define SHOWN_MAX 96
 struct action {
 	enum act act;
 	enum disk_file file;
@@ -31,13 +33,26 @@ struct action {
 	int n;
 	size_t covers; /* of a sync: what was done before this one, when it began */
 	unsigned char *bytes;
+	char shown[SHOWN_MAX]; /* what FILE-shown held just before */
+	size_t shown_n;
 };
 
 static struct {
 	pthread_mutex_t lock;
 	struct action *v;
 	size_t n, cap;
+	char shown_name[64];
 } tape = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static size_t read_shown(char *to)
+{
+	int fd = open(tape.shown_name, O_RDONLY);
+	ssize_t n = fd < 0 ? 0 : read(fd, to, SHOWN_MAX);
+
+	if (fd >= 0)
+		close(fd);
+	return n > 0 ? (size_t)n : 0;
+}
 
 static void tape_add(struct action a, const void *bytes)
 {
@@ -47,6 +62,7 @@ static void tape_add(struct action a, const void *bytes)
 	}
 	pthread_mutex_lock(&tape.lock);
 	GROW(tape.v, tape.n, tape.cap, 1024);
+	a.shown_n = read_shown(a.shown);
 	tape.v[tape.n++] = a;
 	pthread_mutex_unlock(&tape.lock);
 }
@@ -322,6 +338,20 @@ static void save_cut(const char *path, enum disk_file file, size_t k)
 	free(m.p);
 }
 
+/* It is not there, or as old as anything, or as new as can be. */
+static void save_shown(const char *path, size_t k)
+{
+	size_t i = rand_below(2) ? k : (size_t)rand_below(k + 1);
+	FILE *f;
+
+	if (i == tape.n || rand_below(8) == 0)
+		return;
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(tape.v[i].shown, 1, tape.v[i].shown_n, f), tape.v[i].shown_n);
+	fclose(f);
+}
+
 struct expected {
 	const struct writer *w;
 	int writers;
@@ -388,9 +418,9 @@ static int64_t newest_answered(const struct writer *w, int writers, size_t k)
 
 static void check_cut(const char *dir, const struct writer *w, int writers, size_t k)
 {
-	static const char *const endings[] = { "", "-wal", "-journal", "-shm",
-		"-lock" }; /* the first are of DISK_FILES */
-	auto_free char *db = xasprintf("%s/cut.db", dir);
+	static const char *const endings[] = { "", "-wal", "-journal", "-shm", "-lock",
+		"-shown" }; /* the first are of DISK_FILES */
+	auto_free char *db = xasprintf("%s/cut.db", dir), *shown = xasprintf("%s-shown", db);
 	struct store *s = NULL;
 	int64_t oldest;
 	struct err e;
@@ -401,6 +431,7 @@ static void check_cut(const char *dir, const struct writer *w, int writers, size
 
 		save_cut(name, (enum disk_file)i, k);
 	}
+	save_shown(shown, k);
 	if (store_open_sqlite(&(struct store_sqlite_opts){ .path = db }, &s, &e) < 0)
 		fail_msg("cut after %zu of %zu: %s", k, tape.n, e.message);
 	assert_true(store_revision(s) >= newest_answered(w, writers, k));
@@ -426,6 +457,7 @@ static struct store *record(const char *dir, int64_t wal_bytes)
 	struct store *s = NULL;
 
 	recording = true;
+	snprintf(tape.shown_name, sizeof(tape.shown_name), "%s-shown", db);
 	tape_add((struct action){ .act = ACT_NAME, .file = DISK_DATABASE }, NULL);
 	assert_int_equal(store_make_sqlite(db, NULL), 0); /* as a server's first start does */
 	assert_int_equal(

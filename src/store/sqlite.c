@@ -144,6 +144,7 @@ static bool sqlite_fold(void *self, bool alone)
 	int most = s->wal_pages_max, left = pages_left(s);
 	bool half = s->wal_pages > most / 2;
 
+	sqlite_shown_note(s);
 	sqlite_stand_aside(s, s->wal_pages > most && left > 0);
 	if (s->wal_pages > 3 * most)
 		return false;

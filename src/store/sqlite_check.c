@@ -100,26 +100,31 @@ static int check_links(const struct sqlite_engine *s, sqlite3 *db, struct err *e
 	return r;
 }
 
-/* A file that may be in use: a connection to read it, and the base of its revisions. */
+/* A file that may be in use: a connection to read it, and its facts. What a log lacks is no error here. */
 static int open_to_read(struct sqlite_engine *s, sqlite3 **ret, struct err *e)
 {
 	sqlite3 *db = NULL;
+	struct err lacks;
 	int r;
 
 	sqlite_configure();
+	s->shown = sqlite_shown_read(s->path);
 	if (access(s->path, R_OK) < 0)
 		return err_errno(e, errno, "store %s", s->path);
 	r = sqlite_connect(s, false, &db, e);
 	if (r < 0)
 		return r;
 	r = sqlite_recognize(s, db, e);
-	if (r == 0 && sqlite_read_int(db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0)
-		r = sqlite_fail(s, db, "reading", e);
-	if (r < 0)
+	if (r == 0)
+		r = sqlite_read_facts(s, db, e);
+	if (r < 0) {
 		sqlite3_close(db);
-	else
-		*ret = db;
-	return r;
+		return r;
+	}
+	err_init(&lacks);
+	(void)sqlite_shown_check(s, db, &lacks);
+	*ret = db;
+	return 0;
 }
 
 int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e)
@@ -136,6 +141,8 @@ int store_check_sqlite(const char *path, int64_t *ret_rows, struct err *e)
 		r = scan_rows(&s, db, true, &v, e);
 	if (r == 0)
 		r = check_links(&s, db, e);
+	if (r == 0)
+		r = sqlite_shown_check(&s, db, e);
 	sqlite3_close(db);
 	if (r == 0 && ret_rows)
 		*ret_rows = v.rows;
@@ -187,21 +194,17 @@ static int mark_copy(const char *path, struct err *e)
 /* Or what a copy that nobody has opened yet is to go on above. 0: nothing, or nobody can tell. */
 static int64_t newest_shown(const char *path)
 {
-	static const char newest[] = "SELECT max((SELECT coalesce(max(rev),0) FROM revision),"
-				     " (SELECT value FROM meta WHERE name='compacted'))";
 	struct sqlite_engine s = { .path = (char *)(uintptr_t)path };
 	sqlite3 *db = NULL;
-	int64_t rev = 0, above = 0;
+	int64_t above = 0;
 	struct err e;
 
 	err_init(&e);
 	if (open_to_read(&s, &db, &e) < 0)
 		return 0;
-	if (sqlite_read_int(db, newest, &rev) == 0)
-		rev += s.base;
 	(void)sqlite_read_int(db, "SELECT value FROM meta WHERE name='above'", &above); /* may be missing */
 	sqlite3_close(db);
-	return MAX(rev, above);
+	return MAX(s.committed + s.base, above);
 }
 
 int store_succeed_sqlite(const char *path, const char *old, struct err *e)

@@ -15,6 +15,12 @@
 #define SQLITE_STORE_APP_ID 0x4b4f4747 /* "KOGG" */
 #define READERS_KEPT 2                 /* idle read connections that are kept */
 
+/* What FILE-shown says; revision 0: nothing. */
+struct sqlite_shown {
+	char uid[40]; /* of the store */
+	int64_t revision;
+};
+
 struct reader {
 	sqlite3 *db;
 	sqlite3_stmt *page, *row;
@@ -26,6 +32,9 @@ struct sqlite_engine {
 	int lock_fd;
 	int64_t base, wal_bytes;
 	char uid[40];
+	struct sqlite_shown shown; /* when it was opened; then what is noted, or need not be */
+	int shown_fd;              /* -1: it cannot be written */
+	bool shown_failed;         /* said so */
 
 	/* Of who does the store's work. */
 	sqlite3 *db;
@@ -62,6 +71,8 @@ int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt
 void sqlite_engine_free(struct sqlite_engine *s);
 /* Whether it is a store, of a format that we know, and says of itself what can be. */
 int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e);
+int sqlite_read_facts(
+	struct sqlite_engine *s, sqlite3 *db, struct err *e);    /* base, uid, and which revisions are there */
 int sqlite_read_int(sqlite3 *db, const char *sql, int64_t *ret); /* the first value; -1: none, the reason is in db */
 /* Changes rows of meta, and their checksum, in one transaction. 0, or -1 with the reason in db: it is good for closing. */
 int sqlite_change_meta(sqlite3 *db, const char *sql);
@@ -87,7 +98,14 @@ extern const struct store_engine sqlite_engine_ops;
 /* A write that may or may not be on the disk: nobody can tell, so the process ends and starts again from the file. */
 _Noreturn void sqlite_unknown(const struct sqlite_engine *s, sqlite3 *db, const char *what);
 
-/* sqlite_check.c */
+/* sqlite_shown.c */
+struct sqlite_shown sqlite_shown_read(
+	const char *path); /* before the store is: who has it open writes this file last */
+/* Fails when the store that was read does not have all that was shown; its log is left as it is then. */
+int sqlite_shown_check(const struct sqlite_engine *s, sqlite3 *db, struct err *e);
+/* For who does the store's work: before the first commit; and behind the answers of each, to note what is committed. */
+void sqlite_shown_begin(struct sqlite_engine *s);
+void sqlite_shown_note(struct sqlite_engine *s);
 
 /* sqlite_checkpoint.c */
 void sqlite_checkpointer_start(struct sqlite_engine *s);

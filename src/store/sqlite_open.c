@@ -313,19 +313,19 @@ int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e)
 	return check_meta(s, db, e);
 }
 
-static int read_facts(struct sqlite_engine *s, struct err *e)
+int sqlite_read_facts(struct sqlite_engine *s, sqlite3 *db, struct err *e)
 {
 	sqlite3_stmt *q = NULL;
 	int64_t newest = 0;
 
-	if (sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0 ||
-		sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='compacted'", &s->compacted) < 0 ||
-		sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='swept'", &s->swept) < 0 ||
-		sqlite_read_int(s->db, "SELECT coalesce(max(rev),0) FROM revision", &newest) < 0)
-		return sqlite_fail(s, s->db, "reading the revisions", e);
+	if (sqlite_read_int(db, "SELECT value FROM meta WHERE name='base'", &s->base) < 0 ||
+		sqlite_read_int(db, "SELECT value FROM meta WHERE name='compacted'", &s->compacted) < 0 ||
+		sqlite_read_int(db, "SELECT value FROM meta WHERE name='swept'", &s->swept) < 0 ||
+		sqlite_read_int(db, "SELECT coalesce(max(rev),0) FROM revision", &newest) < 0)
+		return sqlite_fail(s, db, "reading the revisions", e);
 	/* The newest row may be a deletion that compaction took: a revision never comes back. */
 	s->committed = s->revision = MAX(newest, s->compacted);
-	if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE name='uid'", -1, &q, NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE name='uid'", -1, &q, NULL) == SQLITE_OK &&
 		sqlite3_step(q) == SQLITE_ROW)
 		snprintf(s->uid, sizeof(s->uid), "%s", (const char *)sqlite3_column_text(q, 0));
 	sqlite3_finalize(q);
@@ -334,7 +334,7 @@ static int read_facts(struct sqlite_engine *s, struct err *e)
 
 /* A backup that takes the place of the file it came from would show revisions a second time. It carries the time it was
  * made: the base moves above whatever the original can have shown since (it cannot write faster than this), and above what
- * the file did show whose place it takes, where that is known: clocks go wrong. All history before counts as compacted, so
+ * was shown in this place, where that is known: clocks go wrong. All history before counts as compacted, so
  * that every old watcher lists anew. */
 #define REVISIONS_PER_S_MAX 20000
 static int become_the_original(struct sqlite_engine *s, struct err *e)
@@ -346,6 +346,7 @@ static int become_the_original(struct sqlite_engine *s, struct err *e)
 		return 0;
 	(void)sqlite_read_int(s->db, "SELECT value FROM meta WHERE name='above'", &above); /* may be missing */
 	jump = 1000000 + MAX(wall_s(wall_now()) - made, 0) * REVISIONS_PER_S_MAX;
+	above = MAX(above, s->shown.revision);
 	jump = MAX(jump, above + 1 - s->base - s->committed);
 	sql = xasprintf("UPDATE meta SET value=value+%" PRId64 " WHERE name='base';"
 			"UPDATE meta SET value=%" PRId64
@@ -376,7 +377,9 @@ static int open_tables(struct sqlite_engine *s, bool existing, struct err *e)
 	if (r == 0)
 		r = sqlite_recognize(s, s->db, e);
 	if (r == 0)
-		r = read_facts(s, e);
+		r = sqlite_read_facts(s, s->db, e);
+	if (r == 0)
+		r = sqlite_shown_check(s, s->db, e);
 	return r < 0 ? r : become_the_original(s, e);
 }
 
@@ -469,6 +472,8 @@ void sqlite_engine_free(struct sqlite_engine *s)
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		sqlite3_finalize(all[i]);
 	sqlite3_close(s->db); /* the last one: folds the log into the file */
+	if (s->shown_fd >= 0)
+		close(s->shown_fd);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	task_cond_fini(&s->work);
@@ -497,7 +502,7 @@ static struct sqlite_engine *engine_new(const char *path, int64_t wal_bytes)
 
 	sqlite_configure();
 	s->path = xstrdup(path);
-	s->lock_fd = -1;
+	s->lock_fd = s->shown_fd = -1;
 	s->wal_bytes = wal_bytes ? wal_bytes : 16 << 20;
 	s->wal_pages_max = (int)(s->wal_bytes / PAGE_BYTES);
 	task_mutex_init(&s->lock);
@@ -509,6 +514,7 @@ static int own_file(struct sqlite_engine *s, bool existing, struct err *e)
 {
 	int r = lock_file(s, e);
 
+	s->shown = sqlite_shown_read(s->path);
 	if (r == 0)
 		r = open_private(s, existing, e);
 	return r == 0 ? sqlite_connect(s, true, &s->db, e) : r;
@@ -538,6 +544,7 @@ int store_open_sqlite(const struct store_sqlite_opts *o, struct store **ret, str
 		sqlite_engine_free(s);
 		return r;
 	}
+	sqlite_shown_begin(s);
 	sqlite_checkpointer_start(s);
 	*ret = store_new(&sqlite_engine_ops, s, s->committed + s->base, s->compacted + s->base, s->uid);
 	return 0;

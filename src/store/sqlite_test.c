@@ -28,16 +28,22 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int tear_down(void **state)
+static void remove_store(const struct fixture *f)
 {
-	struct fixture *f = *state;
-	static const char *const suffix[] = { "", "-wal", "-shm", "-lock" };
+	static const char *const suffix[] = { "", "-wal", "-shm", "-lock", "-shown" };
 	char name[128];
 
 	for (size_t i = 0; i < ARRAY_LEN(suffix); i++) {
 		snprintf(name, sizeof(name), "%s%s", f->path, suffix[i]);
 		unlink(name);
 	}
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	remove_store(f);
 	rmdir(f->dir);
 	free(f);
 	return 0;
@@ -551,6 +557,163 @@ static void a_truncated_log_opens_at_a_whole_transaction(void **state)
 	assert_int_equal(system(cmd), 0);
 }
 
+/* ---- what was shown and is gone -------------------------------------------------------------- */
+
+/* A store whose log nobody folds in, taken as a kill -9 would leave it; n writes of a transaction each. */
+static void killed_store(const struct fixture *f, int n, const char *to)
+{
+	auto_free char *cmd = xasprintf("for x in '' -wal -shown; do cp %s$x %s$x; done", f->path, to);
+	struct store *s = NULL;
+
+	assert_int_equal(store_make_sqlite(f->path, NULL), 0);
+	assert_int_equal(
+		store_open_sqlite(&(struct store_sqlite_opts){ .path = f->path, .wal_bytes = 64 << 20 }, &s, NULL), 0);
+	fill(s, n);
+	assert_int_equal(system(cmd), 0);
+	store_close(s);
+}
+
+static void cut_within_a_frame(const char *log)
+{
+	assert_int_equal(truncate(log, log_end(log) - 3000), 0);
+}
+
+/* Where a transaction ended: a frame's second number is the size of the file then, and 0 elsewhere. */
+static void cut_between_transactions(const char *log)
+{
+	uint8_t size[4] = { 0 };
+	off_t at = log_end(log);
+	int fd = open(log, O_RDONLY);
+
+	do {
+		at -= 4096 + 24;
+		assert_int_equal(pread(fd, size, sizeof(size), at - 4096 - 24 + 4), sizeof(size));
+	} while (!size[0] && !size[1] && !size[2] && !size[3]);
+	close(fd);
+	assert_int_equal(truncate(log, at), 0);
+}
+
+static void cut_to_nothing(const char *log)
+{
+	assert_int_equal(truncate(log, 0), 0);
+}
+
+static void lose(const char *log)
+{
+	assert_int_equal(unlink(log), 0);
+}
+
+/* Long before the end: nothing that follows counts. */
+static void flip_in_the_midst(const char *log)
+{
+	flip(log, log_end(log) / 2, 3);
+}
+
+static off_t size_of(const char *name)
+{
+	struct stat st;
+
+	return stat(name, &st) < 0 ? 0 : st.st_size;
+}
+
+static void acknowledged_writes_that_are_gone_are_noticed(void **state)
+{
+	static void (*const damage[])(const char *log) = { cut_within_a_frame, cut_between_transactions, cut_to_nothing,
+		lose, flip_in_the_midst };
+	struct fixture *f = *state;
+	auto_free char *db = xasprintf("%s/killed.db", f->dir), *log = xasprintf("%s-wal", db),
+		       *keep = xasprintf("cp %s %s.good", log, log), *back = xasprintf("cp %s.good %s", log, log),
+		       *rm = xasprintf("rm -f %s*", db);
+	struct store *s = NULL;
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(damage); i++) {
+		off_t left;
+
+		killed_store(f, 8, db);
+		assert_int_equal(system(keep), 0);
+		damage[i](log);
+		left = size_of(log);
+		assert_int_equal(open_at(db, &s, &e), -ERR_INTERNAL);
+		assert_non_null(strstr(e.message, "lacks writes that were acknowledged"));
+		assert_non_null(strstr(e.message, "killed.db-shown says that 9 was shown"));
+		assert_int_equal(store_check_sqlite(db, NULL, &e), -ERR_INTERNAL);
+		assert_non_null(strstr(e.message, "lacks writes"));
+		assert_int_equal(size_of(log), left);
+		assert_int_equal(system(back), 0);
+		s = must_open(db);
+		assert_int_equal(store_revision(s), 9);
+		store_close(s);
+		assert_int_equal(system(rm), 0);
+		remove_store(f);
+	}
+}
+
+/* An older file in the place of the newer one, as by cp, is no other case; a copy that was made as such goes on above. */
+static void who_goes_on_without_them_goes_on_above(void **state)
+{
+	struct fixture *f = *state;
+	auto_free char *old = xasprintf("%s/old.db", f->dir), *copy = xasprintf("%s/copy.db", f->dir),
+		       *cp = xasprintf("cp %s %s", f->path, old), *back = xasprintf("cp %s %s", old, f->path),
+		       *mv = xasprintf("mv %s %s", copy, f->path), *rm = xasprintf("rm -f %s* %s*", old, copy);
+	struct store *s = must_open(f->path);
+	int64_t shown;
+	sqlite3 *db = NULL;
+	struct err e;
+
+	fill(s, 3);
+	store_close(s);
+	assert_int_equal(system(cp), 0);
+	s = must_open(f->path);
+	fill(s, 5);
+	shown = store_revision(s);
+	store_close(s);
+	assert_int_equal(system(back), 0);
+	assert_int_equal(open_at(f->path, &s, &e), -ERR_INTERNAL);
+	if (store_snapshot_sqlite(f->path, copy, &e) < 0)
+		fail_msg("%s", e.message);
+	/* A clock that was wrong by years when it was made. */
+	assert_int_equal(sqlite3_open(copy, &db), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_exec(db, "UPDATE meta SET value=1<<40 WHERE name='copied'; DELETE FROM meta WHERE name='sum'",
+			NULL, NULL, NULL),
+		SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_equal(system(mv), 0);
+	assert_int_equal(store_check_sqlite(f->path, NULL, &e), 0);
+	s = must_open(f->path);
+	assert_true(store_revision(s) > shown);
+	assert_int_equal(store_watch(s, shown, no_event, NULL, &e), -ERR_EXPIRED);
+	store_close(s);
+	store_close(must_open(f->path)); /* an ordinary store from now on */
+	assert_int_equal(system(rm), 0);
+}
+
+/* It is of another store, or not whole, or cannot be written: no store is refused for that, and no write. */
+static void a_file_that_says_nothing_of_what_was_shown(void **state)
+{
+	static const char *const spoil[] = { "rm", "truncate -s 0", "truncate -s 40", "sed -i 's/ 0/ 1/'",
+		"sed -i s/^......../00000000/", "rm $1; mkdir" };
+	struct fixture *f = *state;
+	auto_free char *shown = xasprintf("%s-shown", f->path), *rm = xasprintf("rm -r %s", shown);
+	struct store *s = must_open(f->path);
+	struct err e;
+
+	store_close(s);
+	for (size_t i = 0; i < ARRAY_LEN(spoil); i++) {
+		auto_free char *cmd = xasprintf("set %s; %s %s", shown, spoil[i], shown);
+
+		assert_int_equal(system(cmd), 0);
+		err_init(&e);
+		if (store_check_sqlite(f->path, NULL, &e) < 0)
+			fail_msg("%s: %s", spoil[i], e.message);
+		s = must_open(f->path);
+		fill(s, 3);
+		store_close(s);
+	}
+	assert_int_equal(system(rm), 0);
+}
+
 static void a_newer_format_and_a_foreign_file_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -706,6 +869,9 @@ int main(void)
 		TEST(a_file_of_noise_is_refused_with_the_way_back),
 		TEST(a_torn_page_is_an_error_and_not_a_crash),
 		TEST(a_truncated_log_opens_at_a_whole_transaction),
+		TEST(acknowledged_writes_that_are_gone_are_noticed),
+		TEST(who_goes_on_without_them_goes_on_above),
+		TEST(a_file_that_says_nothing_of_what_was_shown),
 		TEST(a_newer_format_and_a_foreign_file_are_refused),
 		TEST(a_second_owner_is_refused),
 		TEST(the_log_stays_near_its_limit),

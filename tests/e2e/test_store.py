@@ -286,6 +286,70 @@ def test_restore_where_the_store_is_gone(server, tmp_path):
     assert secret_of(server) == CANARY
 
 
+# ---- a log that lost its end -----------------------------------------------------------------------------------------
+
+def commits(log):
+    """Where each transaction of a write-ahead log ends."""
+    data, at, ends = contents(log), 32, []
+    page = int.from_bytes(data[8:12], "big")
+    while data[at + 8:at + 16] == data[16:24] and at + 24 + page <= len(data):
+        at += 24 + page
+        if any(data[at - page - 20:at - page - 16]):
+            ends.append(at)
+    return ends
+
+
+def killed_with_maps(server, n=10):
+    """The log's name, the newest version that was shown."""
+    for i in range(n):
+        make_map(server, f"m{i}")
+    shown = int(server.kube.get(path("configmaps", "default"))["metadata"]["resourceVersion"])
+    server.kill_all()
+    return f"{server.data}/control/store.db-wal", shown
+
+
+def maps(server):
+    return {m["metadata"]["name"] for m in server.kube.get(path("configmaps", "default"))["items"]} & {f"m{i}" for i in range(10)}
+
+
+LACKS = "lacks writes that were acknowledged"
+
+
+@pytest.mark.parametrize("how", ["torn", "commits", "empty", "gone"])
+def test_a_log_that_lost_its_end_is_not_taken_for_a_whole_one(server, how):
+    """Nothing that was answered is forgotten without a word: the server waits for the right log, and goes on with it."""
+    log, shown = killed_with_maps(server)
+    whole = contents(log)
+    if how == "gone":
+        os.unlink(log)
+    else:
+        os.truncate(log, {"torn": commits(log)[-1] - 3000, "commits": commits(log)[-5], "empty": 0}[how])
+    assert LACKS in store(server, "check", ok=False)
+    server.start()
+    until(lambda: LACKS in server.last_log(), 30, "what is wrong")
+    for part in ("store.db-wal", "kogge store restore FILE", "kogge store snapshot FILE"):
+        assert part in server.last_log()
+    with open(log, "wb") as f:
+        f.write(whole)
+    server.wait_ready()
+    assert len(maps(server)) == 10
+    assert int(server.kube.get(path("configmaps", "default"))["metadata"]["resourceVersion"]) >= shown
+
+
+def test_to_go_on_without_what_a_log_lost_is_said(server, tmp_path):
+    log, shown = killed_with_maps(server)
+    os.truncate(log, commits(log)[-5])
+    store(server, "snapshot", str(tmp_path / "s.db"))
+    store(server, "restore", str(tmp_path / "s.db"))
+    server.start().wait_ready()
+    assert 0 < len(maps(server)) < 10
+    assert int(server.kube.get(path("configmaps", "default"))["metadata"]["resourceVersion"]) > shown
+    _, kind, said = next(server.kube.watch(path("configmaps", "default"), 5, since=shown))
+    assert kind == "ERROR" and said["code"] == 410
+    server.kill_all()
+    assert "whole" in store(server, "check")
+
+
 # ---- killed, and out of space, at every step -------------------------------------------------------------------------
 
 @pytest.fixture(scope="session")
