@@ -271,6 +271,10 @@ static void what_is_applied_is_taken_as_it_is(void **state)
 		"{apiVersion: v1, kind: ConfigMap, metadata: {name: bare, finalizers: [], annotations: {kubectl.kubernetes.io/last-applied-configuration: x}}}");
 	APPLY(f, 200, "bare", "kubectl", "{apiVersion: v1, kind: ConfigMap, data: {a: b}}");
 	assert_false(body_has(f, "\\\"namespace"));
+	APPLY(f, 200, "bare", "kubectl", "{apiVersion: v1, kind: ConfigMap, metadata: {labels: {a: null}}}");
+	assert_string_equal(get(f, "metadata.labels"), "{\"a\":\"\"}");
+	assert_true(body_has(f, "\\\"labels\\\":{\\\"a\\\":null}"));
+	APPLY(f, 409, "bare", "one", "{apiVersion: v1, kind: ConfigMap, metadata: {labels: {a: null}}}"); /* is "" */
 }
 
 static void an_applied_scale_is_its_managers(void **state)

@@ -224,6 +224,7 @@ struct write_job {
 	struct node *object;
 	struct doc *live;                 /* borrow; NULL: create */
 	bool applied;                     /* managedFields are done */
+	struct val sent;                  /* what is applied, as it came; or VAL_NONE */
 	const struct scale_change *scale; /* borrow; NULL: what is written is the object itself */
 	struct str version, uid, deleted; /* of an update: what its writer named; write.c's own */
 	struct node *grace;

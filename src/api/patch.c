@@ -186,6 +186,7 @@ int apply_merge(struct rq *rq, struct str sub, struct val live, struct val confi
 	w.subresource = sub;
 	w.apply = true;
 	w.force = rq->force;
+	w.sent = j->sent;
 	rc = managed_apply(rq->a, &w, live, config, &j->object, e);
 	j->applied = true;
 	if (rc == -ERR_CONFLICT) /* about fields of managers, not about an object */
@@ -193,10 +194,10 @@ int apply_merge(struct rq *rq, struct str sub, struct val live, struct val confi
 	return rc;
 }
 
-static int apply_once(struct rq *rq, struct doc *config, struct outcome *out, struct err *e)
+static int apply_once(struct rq *rq, struct doc *sent, struct doc *config, struct outcome *out, struct err *e)
 {
 	struct doc *live = NULL;
-	struct write_job j = { 0 };
+	struct write_job j = { .sent = doc_root(sent) };
 	int rc = write_live(rq, &live, e);
 
 	if (rc == -ERR_NOT_FOUND && rq->sub.n)
@@ -255,7 +256,7 @@ int write_patch(struct rq *rq, struct outcome *out, struct err *e)
 	versioned = rq->patch != PATCH_APPLY && patch_names_version(rq, patch);
 	for (int i = 0; i < PATCH_TRIES; i++) {
 		err_init(e);
-		rc = config ? apply_once(rq, config, out, e) : patch_once(rq, patch, i == 0, out, e);
+		rc = config ? apply_once(rq, patch, config, out, e) : patch_once(rq, patch, i == 0, out, e);
 		/* A conflict of field managers has causes; one of versions is worth another try. */
 		if ((rc != -ERR_CONFLICT && rc != -ERR_EXISTS) || versioned || e->causes_len)
 			break;

@@ -132,12 +132,17 @@ static void drop_empty(struct node *meta)
 	}
 }
 
-/* An empty list says that managers are to be forgotten, as a list of one empty entry does, which outlives the zeros. */
+/* An empty list says that managers are to be forgotten, as a list of one empty entry does, which outlives the zeros. Of
+ * custom kinds upstream reads it as if left out. */
 static void keep_reset(struct rq *rq, struct node *meta)
 {
 	struct node *sent = node_getc(meta, "managedFields");
 
-	if (node_kind(sent) == VAL_LIST && !node_len(sent))
+	if (node_kind(sent) != VAL_LIST || node_len(sent))
+		return;
+	if (rq->res->custom)
+		node_delc(meta, "managedFields");
+	else
 		node_add(sent, node_map(rq->a));
 }
 

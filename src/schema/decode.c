@@ -180,8 +180,7 @@ static int decode_bytes(struct decode *d, const struct schema_type *t, const str
 	return 0;
 }
 
-/* What Go makes of null in a list or map: the zero value. */
-static struct node *zero_of(struct arena *a, const struct schema_type *t)
+struct node *zero_of_null(struct arena *a, const struct schema_type *t)
 {
 	switch (t->kind) {
 	case SCHEMA_OBJECT:
@@ -220,7 +219,7 @@ static int decode_elements(struct decode *d, const struct schema_type *t, const 
 		int r;
 
 		if (node_kind(child) == VAL_NULL) {
-			struct node *zero = zero_of(d->a, t->element);
+			struct node *zero = d->rep && d->rep->keep_nulls ? NULL : zero_of_null(d->a, t->element);
 
 			if (zero)
 				node_assign(child, zero);

@@ -44,7 +44,7 @@ struct fs_diff {
 struct fs_diff typed_compare(struct arena *a, const struct schema_type *t, struct node *was, struct node *now);
 /* Fields of `with` put over those of `base`, which is changed and returned. */
 struct node *typed_merge(struct arena *a, const struct schema_type *t, struct node *base, struct node *with);
-void typed_drop_nulls(const struct schema_type *t, struct node *n);
+void typed_drop_nulls(struct arena *a, const struct schema_type *t, struct node *n);
 void typed_remove(struct arena *a, const struct schema_type *t, struct node *n, const struct field_set *paths);
 struct field_set *typed_fields(struct arena *a, const struct schema_type *t, struct node *n);
 /* Named fields of objects on the way to a member become members. */

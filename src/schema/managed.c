@@ -542,7 +542,7 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	put(&m, self);
 	prune(&m, w, merged, last);
 	d = typed_compare(a, w->type, was, merged);
-	typed_drop_nulls(w->type, merged);
+	typed_drop_nulls(a, w->type, merged);
 	if (kubectl && !w->force)
 		granted = last_applied_fields(a, w, live);
 	r = take_over(&m, &self, &d, w->force, granted, e);
@@ -554,7 +554,7 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	cap_updates(&m);
 	store(&m, merged);
 	if (kubectl)
-		last_applied_refresh(a, applied, merged);
+		last_applied_refresh(a, val_has(w->sent) ? w->sent : applied, merged);
 	*ret = merged;
 	return 0;
 }

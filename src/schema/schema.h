@@ -181,6 +181,7 @@ struct managed_write {
 	bool apply, force, status_apart;
 	bool (*served)(void *arg, struct str api_version);
 	void *arg;
+	struct val sent; /* what is applied, as the client sent it, for kubectl's annotation; or VAL_NONE */
 };
 int managed_update(struct arena *a, const struct managed_write *w, struct val live, struct node *object, struct err *e);
 /* A configuration as it was sent, before schema_decode() drops what it does not know: whether it can be applied. Fails:

@@ -49,5 +49,7 @@ struct decode {
 	struct err *e;
 };
 void decode_unknown(struct decode *d, const struct place *at);
+/* What Go makes of null in a list or map: the zero value; NULL: it stays. */
+struct node *zero_of_null(struct arena *a, const struct schema_type *t);
 int decode_typed(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at);
 int decode_custom(struct decode *d, const struct schema_type *t, struct node *n, const struct place *at);

@@ -362,7 +362,7 @@ struct node *typed_merge(struct arena *a, const struct schema_type *t, struct no
 	return merge(a, t, NULL, base, with);
 }
 
-static void drop_nulls(const struct schema_type *t, struct node *n)
+static void drop_nulls(struct arena *a, const struct schema_type *t, struct node *n)
 {
 	bool named = node_kind(n) == VAL_MAP;
 
@@ -377,20 +377,26 @@ static void drop_nulls(const struct schema_type *t, struct node *n)
 			node_del(n, node_key_at(n, i));
 			continue;
 		}
-		drop_nulls(ct, child);
+		if (node_kind(child) == VAL_NULL && (t->kind == SCHEMA_MAP || t->kind == SCHEMA_LIST)) {
+			struct node *zero = zero_of_null(a, ct);
+
+			if (zero)
+				node_assign(child, zero);
+		}
+		drop_nulls(a, ct, child);
 		i++;
 	}
 }
 
-/* A null makes a field what it is without a value. Those of custom kinds are judged by their rules, but for metadata. */
-void typed_drop_nulls(const struct schema_type *t, struct node *n)
+/* A null makes a field what it is without a value, and an element what Go makes of it. Those of custom kinds are judged by their rules, but for metadata. */
+void typed_drop_nulls(struct arena *a, const struct schema_type *t, struct node *n)
 {
 	const struct schema_field *meta = t->custom ? schema_field(t, STR("metadata")) : NULL;
 
 	if (meta)
-		drop_nulls(meta->type, node_getc(n, "metadata"));
+		drop_nulls(a, meta->type, node_getc(n, "metadata"));
 	else
-		drop_nulls(t, n);
+		drop_nulls(a, t, n);
 }
 
 /* ---- remove ---------------------------------------------------------------------------------- */

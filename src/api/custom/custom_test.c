@@ -122,6 +122,12 @@ static void an_applied_null_is_judged(void **state)
 			"{\"apiVersion\":\"example.com/v1\",\"kind\":\"Box\",\"metadata\":{\"labels\":null}}"));
 	assert_false(val_has(doc_get(f->doc, "metadata.labels")));
 	assert_true(body_has(f, "{\"f:metadata\":{\"f:labels\":{}}}"));
+	expect(f, 200,
+		call_as(f, "PATCH", BOXES "/n", MERGE, NULL,
+			"{\"metadata\":{\"managedFields\":[],\"annotations\":{\"a\":\"b\"}}}"));
+	assert_true(body_has(f, "\"managedFields\":[{"));
+	expect(f, 200, call_as(f, "PATCH", BOXES "/n", MERGE, NULL, "{\"metadata\":{\"managedFields\":[{}]}}"));
+	assert_false(body_has(f, "\"managedFields\""));
 }
 
 static void what_scale_reads_is_a_count(void **state)
