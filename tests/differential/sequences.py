@@ -30,8 +30,10 @@ MANAGERS = ["one", "one", "two", "three", "kubectl", "kubectl-client-side-apply"
 KEYS = {"containers": ("name",), "env": ("name",), "volumes": ("name",), "volumeMounts": ("mountPath",), "imagePullSecrets": ("name",), "secrets": ("name",),
         "hostAliases": ("ip",), "ports": ("containerPort", "port", "protocol"), "conditions": ("type",), "ownerReferences": ("uid",), "items": ("name", "port"), "podIPs": ("ip",),
         "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable")}
+# Where servers that differ there have different objects or owners from then on.
+PARTS = re.compile(r"owned\..*|there|metadata\.(labels|annotations\.[ab]|finalizers|ownerReferences|resourceVersion).*|status\.(conditions|loadBalancer).*|spec\.defaultBackend.*")
 # What is owned as one today, and was by its parts in 1.20.
-WHOLE = re.compile(r'(f:ownerReferences\.k:\{[^}]*\}|f:backend\.f:service\.f:port|f:defaultBackend\.f:service\.f:port|f:configMapRef|f:podSelector|f:matchLabels)\..*')
+WHOLE = re.compile(r'(f:(?:ownerReferences|imagePullSecrets|secrets)\.k:\{[^}]*\}|f:backend\.f:service\.f:port|f:defaultBackend\.f:service\.f:port|f:configMapRef|f:podSelector|f:matchLabels)\..*')
 LAST = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -311,6 +313,12 @@ def owners(thing):
         yield from ((who, WHOLE.sub(r"\1", path)) for path, _ in run.leaves(entry.get("fieldsV1") or {}))
 
 
+def grown(before, after):
+    """What 1.20 gives to who owned an empty map or list as one: all that it holds later, as if it had been atomic."""
+    alone = {(who, path + ".") for who, path in before if not path.endswith("..")}
+    return {(who, path) for who, path in after - before if any(w == who and path.startswith(p) for w, p in alone)}
+
+
 class Sequences:
     def __init__(self, peer, ours, known):
         self.peer, self.ours = run.Server(peer, before=True), run.Server(ours)
@@ -346,19 +354,28 @@ class Sequences:
             return
         def known(path, said, says):
             reason = self.reasons.of(case, path, said, says)
-            self.parted |= reason is not None and path.startswith("owned")
+            self.parted |= reason is not None and PARTS.fullmatch(path) is not None
             return reason
+        told = False
         for path, said, says in run.differences(answers[0], answers[1], self.reasons):
             if not known(path, said, says):
+                told = True
                 short = ".".join(re.sub(r"\[\d+\]", "[]", path).split(".")[-3:])
                 yield f"answer {short}: {pattern(said)[:60]} → {pattern(says)[:60]}", said, says
+        if not told and (answers[0][0] < 300) != (answers[1][0] < 300):  # what follows would differ, too
+            self.parted = True
+            return
         if (after[0] is None) != (after[1] is None):
-            yield "there, or not", after[0], after[1]
+            if not known("there", *(thing and answers[0][0] for thing in after)):
+                yield "there, or not", after[0], after[1]
         elif after[0]:
             for path, said, says in run.differences([200, after[0]], [200, after[1]], self.reasons):
                 if not known(path, said, says):
                     yield f"object {re.sub('[0-9]+', 'N', path)}", said, says
             was, now = [{o for o in owners(thing)} for thing in after]
+            more = grown({o for o in owners(before[0])}, was)
+            self.parted |= bool(more)
+            was -= more
             for side, mine, other in (("peer", was, now), ("ours", now, was)):
                 for who, path in sorted(mine - other):
                     if not known(f"owned.{side}", who, path):
