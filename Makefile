@@ -47,7 +47,7 @@ mutate: build/kogge ## random objects to a live 1.20 server and to Kogge: PEER_K
 fairness: build/kogge ## leases and /readyz stay quick among hanging, half-open and slow clients; 64 MiB are enough
 	@/usr/bin/python3 tests/fairness/fairness.py
 
-floods: build/kogge ## 33 floods of HTTP/2, each against a server in 64 MiB; ARGS="heads": those with that in their names
+floods: build/kogge ## floods of HTTP/2, each against a server in 64 MiB; ARGS="heads": those with that in their names
 	@/usr/bin/python3 tests/fairness/floods.py $(ARGS)
 
 stress: build/kogge test-images ## what breaks only under load; PARTS="streams churn jobs", MINUTES=10 for churn, SEED=N

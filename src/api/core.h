@@ -60,7 +60,8 @@ void reply_text(struct rq *rq, int status, const char *content_type, const char 
 void reply_bytes(struct rq *rq, int status, const char *content_type, const struct http_header *extra, size_t n_extra,
 	struct str body);
 /* 200 with a body that is made while it is sent; its end() frees rq, and is not called when it had to be made at once. */
-void reply_source(struct rq *rq, const char *content_type, const struct net_source *take);
+void reply_source(struct rq *rq, const char *content_type, const struct http_header *extra, size_t n_extra,
+	const struct net_source *take);
 /* An ETag of that body, in the arena: its hash in quotes. */
 struct str reply_etag(struct rq *rq, struct str body);
 /* The client has this already (If-None-Match): answers 304 with these headers, the ETag first. */

@@ -11,7 +11,7 @@ const char *api_http_refused(int status)
 	if (status == 413)
 		return STATUS("Request entity too large: limit is 3145728", "RequestEntityTooLarge", "413");
 	if (status == 429)
-		return STATUS("The bodies of all requests together are too large just now, please try again later",
+		return STATUS("All requests and unread answers together are too large just now, please try again later",
 			"TooManyRequests", "429");
 	return NULL;
 }

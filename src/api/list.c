@@ -439,7 +439,7 @@ static void reply_objects(struct rq *rq, const struct listing *l, struct str tok
 	}
 	if (rq->pretty)
 		s = pretty_source(t, s.n);
-	reply_source(rq, media_type(MEDIA_JSON, false), &s);
+	reply_source(rq, media_type(MEDIA_JSON, false), NULL, 0, &s);
 }
 
 struct items {

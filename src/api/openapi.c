@@ -5,7 +5,9 @@
 #include "api/aggregate/aggregate.h"
 #include "api/custom/custom.h"
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <zlib.h>
 #define LOG_MODULE "api"
 
 struct openapi_cache {
@@ -14,15 +16,17 @@ struct openapi_cache {
 };
 
 struct kept {
+	atomic_uint refs; /* the cache's, and of answers */
 	char *from, *etag;
 	struct buf gz;
+	size_t plain_n;
 };
 
-static void kept_end(void *value)
+static void kept_unref(void *value)
 {
 	struct kept *k = value;
 
-	if (!k)
+	if (!k || atomic_fetch_sub(&k->refs, 1) != 1)
 		return;
 	buf_fini(&k->gz);
 	free(k->from);
@@ -36,7 +40,7 @@ static struct openapi_cache *cache_of(struct api *api)
 	if (!api->openapi) {
 		api->openapi = xcalloc(1, sizeof(*api->openapi));
 		task_mutex_init(&api->openapi->lock);
-		api->openapi->docs = map_new(kept_end);
+		api->openapi->docs = map_new(kept_unref);
 	}
 	task_unlock(&api->lock);
 	return api->openapi;
@@ -172,82 +176,124 @@ static bool make(struct rq *rq, struct str name, struct kept *k)
 	struct buf plain = { .max = (size_t)64 << 20 };
 	bool ok = generate(rq, name, &plain) && gzip_bytes(buf_view(&plain), &k->gz, 6);
 
+	k->plain_n = plain.n;
 	if (ok)
 		k->etag = str_dup(reply_etag(rq, buf_view(&plain)));
 	buf_fini(&plain);
 	return ok;
 }
 
-struct document {
-	struct str gz, etag;
-};
+/* As long as the request lasts. */
+static const struct kept *hold(struct rq *rq, struct kept *k)
+{
+	atomic_fetch_add(&k->refs, 1);
+	arena_hold(rq->a, k, kept_unref);
+	return k;
+}
 
-static bool find(struct rq *rq, struct str name, struct str from, struct document *ret)
+static const struct kept *find(struct rq *rq, struct str name, struct str from)
 {
 	struct openapi_cache *c = cache_of(rq->api);
 
 	task_lock(&c->lock);
 	struct kept *k = map_get(c->docs, name);
-	bool found = k && str_is(from, k->from);
-	if (found)
-		*ret = (struct document){ arena_str(rq->a, buf_view(&k->gz)), arena_str(rq->a, str_c(k->etag)) };
+	const struct kept *found = k && str_is(from, k->from) ? hold(rq, k) : NULL;
 	task_unlock(&c->lock);
 	return found;
 }
 
-/* Own (arena): the compressed document, made now when it is not there. */
-static bool document(struct rq *rq, struct str name, struct document *ret)
+/* Made now when it is not there. NULL: that failed. */
+static const struct kept *document(struct rq *rq, struct str name)
 {
 	struct openapi_cache *c = cache_of(rq->api);
 	struct str from = made_from(rq, name);
+	const struct kept *found = find(rq, name, from);
 
-	if (find(rq, name, from, ret))
-		return true;
+	if (found)
+		return found;
 	struct kept *made = xcalloc(1, sizeof(*made));
+	atomic_store(&made->refs, 1);
 	made->gz = BUF_INIT;
 	made->from = str_dup(from);
 	if (!make(rq, name, made)) {
-		kept_end(made);
-		return false;
+		kept_unref(made);
+		return NULL;
 	}
 	/* The bound for compression is the plain size: keep what is used. */
 	made->gz.p = xrealloc(made->gz.p, made->gz.n + 1, 1);
 	made->gz.cap = made->gz.n + 1;
-	*ret = (struct document){ arena_str(rq->a, buf_view(&made->gz)), arena_str(rq->a, str_c(made->etag)) };
+	found = hold(rq, made);
 	task_lock(&c->lock);
 	map_put(c->docs, name, made);
 	task_unlock(&c->lock);
-	return true;
+	return found;
 }
 
-static void send(struct rq *rq, const struct document *d, const char *type)
+/* ---- answers --------------------------------------------------------------------------------- */
+
+/* The plain text is made while it is sent: it has megabytes, and a client may leave it unread. */
+struct unpacking {
+	struct rq *rq;
+	z_stream z;
+	unsigned char block[8192];
+};
+
+static struct str unpack_next(void *owner)
 {
-	bool gzip = str_has(rq_header(rq, "accept-encoding"), STR("gzip"));
+	struct unpacking *u = owner;
+
+	u->z.next_out = u->block;
+	u->z.avail_out = sizeof(u->block);
+	inflate(&u->z, Z_NO_FLUSH);
+	return str_n((const char *)u->block, sizeof(u->block) - u->z.avail_out);
+}
+
+static void unpack_end(void *owner)
+{
+	rq_free(((struct unpacking *)owner)->rq);
+}
+
+static void inflate_end(void *z)
+{
+	inflateEnd(z);
+}
+
+static void send(struct rq *rq, const struct kept *k, const char *type)
+{
 	struct http_header h[4];
-	struct str body = d->gz;
 	size_t n = 0;
 
-	h[n++] = (struct http_header){ STR("etag"), d->etag };
+	h[n++] = (struct http_header){ STR("etag"), str_c(k->etag) };
 	h[n++] = (struct http_header){ STR("vary"), STR("Accept-Encoding, Accept") };
 	if (reply_not_modified(rq, h, n))
 		return;
-	if (gzip) {
+	if (str_has(rq_header(rq, "accept-encoding"), STR("gzip"))) {
 		h[n++] = (struct http_header){ STR("content-encoding"), STR("gzip") };
-	} else {
-		struct buf plain = BUF_INIT;
-		gunzip_bytes(d->gz, &plain);
-		arena_hold(rq->a, plain.p, free);
-		body = buf_view(&plain);
+		rq->gzip = true; /* it is: reply_bytes() would do it again for a large body */
+		reply_bytes(rq, 200, type, h, n, buf_view(&k->gz));
+		return;
 	}
-	/* Already compressed: reply_bytes() would do it again for a large body. */
-	rq->gzip = gzip;
-	reply_bytes(rq, 200, type, h, n, body);
+	struct unpacking *u = ARENA_NEW(rq->a, struct unpacking);
+	u->rq = rq;
+	u->z.next_in = (unsigned char *)k->gz.p;
+	u->z.avail_in = (unsigned)k->gz.n;
+	if (inflateInit2(&u->z, 15 + 16) != Z_OK)
+		PANIC("no memory to unpack an OpenAPI document");
+	arena_hold(rq->a, &u->z, inflate_end);
+	reply_source(rq, type, h, n,
+		&(struct net_source){ .n = k->plain_n, .next = unpack_next, .end = unpack_end, .owner = u });
 }
 
-/* The place of a document in this state: whoever asks there may keep it. The hash is its tag without quotes. */
-static struct str place_of(struct rq *rq, struct str path, const struct document *d)
+/* Its tag without quotes. */
+static struct str hash_of(const struct kept *k)
 {
-	return arena_strf(rq->a, "%.*s?hash=%.*s", STR_ARG(path), STR_ARG(str_sub(d->etag, 1, d->etag.n - 2)));
+	return str_n(k->etag + 1, strlen(k->etag) - 2);
+}
+
+/* The place of a document in this state: whoever asks there may keep it. */
+static struct str place_of(struct rq *rq, struct str path, const struct kept *k)
+{
+	return arena_strf(rq->a, "%.*s?hash=%.*s", STR_ARG(path), STR_ARG(hash_of(k)));
 }
 
 static void moved(struct rq *rq, struct str to)
@@ -258,24 +304,25 @@ static void moved(struct rq *rq, struct str to)
 	reply_bytes(rq, 301, "text/html; charset=utf-8", h, 1, text);
 }
 
-static bool document_or_error(struct rq *rq, struct str name, struct document *ret)
+static const struct kept *document_or_error(struct rq *rq, struct str name)
 {
+	const struct kept *k = document(rq, name);
 	struct err e;
 
-	if (document(rq, name, ret))
-		return true;
+	if (k)
+		return k;
 	err_init(&e);
 	err_set(&e, ERR_INTERNAL, "the OpenAPI document \"%.*s\" could not be made", STR_ARG(name));
 	reply_error(rq, &e);
-	return false;
+	return NULL;
 }
 
 static void run_v2(struct rq *rq)
 {
-	struct document d;
+	const struct kept *k = document_or_error(rq, rq->sub_path);
 
-	if (document_or_error(rq, rq->sub_path, &d))
-		send(rq, &d,
+	if (k)
+		send(rq, k,
 			str_is(rq->sub_path, "v2.pb") ? "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" :
 							"application/json");
 }
@@ -283,19 +330,19 @@ static void run_v2(struct rq *rq)
 static void run_v3(struct rq *rq)
 {
 	struct str hash = rq_param(rq, "hash");
-	struct document d;
 
 	if (!accepts(rq, "application/json")) {
 		reply_bytes(rq, 406, NULL, NULL, 0, STR_NULL);
 		return;
 	}
-	if (!document_or_error(rq, rq->sub_path, &d))
+	const struct kept *k = document_or_error(rq, rq->sub_path);
+	if (!k)
 		return;
-	rq->immutable = str_eq(hash, str_sub(d.etag, 1, d.etag.n - 2));
+	rq->immutable = str_eq(hash, hash_of(k));
 	if (hash.n && !rq->immutable)
-		moved(rq, place_of(rq, rq->path, &d));
+		moved(rq, place_of(rq, rq->path, k));
 	else
-		send(rq, &d, "application/json");
+		send(rq, k, "application/json");
 }
 
 static void index_others(struct rq *rq, bool *any, struct buf *b)
@@ -321,7 +368,6 @@ static void run_index(struct rq *rq)
 	size_t n;
 	struct resource **rows = own_rows(rq, &n);
 	struct buf b = BUF_INIT;
-	struct document d;
 	bool more = false;
 
 	buf_c(&b, "{\"paths\":{");
@@ -330,11 +376,13 @@ static void run_index(struct rq *rq)
 		bool seen = false;
 		for (size_t k = 0; k < i; k++)
 			seen |= !strcmp(rows[k]->api_version, rows[i]->api_version);
-		if (seen || !document(rq, arena_strf(rq->a, "%s/%s", def->group, def->version), &d))
+		const struct kept *doc =
+			seen ? NULL : document(rq, arena_strf(rq->a, "%s/%s", def->group, def->version));
+		if (!doc)
 			continue;
 		struct str name = arena_strf(rq->a, "%s/%s", def->group[0] ? "apis" : "api", rows[i]->api_version);
 		buf_printf(&b, "%s\"%.*s\":{\"serverRelativeURL\":", more ? "," : "", STR_ARG(name));
-		buf_json(&b, place_of(rq, arena_strf(rq->a, "/openapi/v3/%.*s", STR_ARG(name)), &d));
+		buf_json(&b, place_of(rq, arena_strf(rq->a, "/openapi/v3/%.*s", STR_ARG(name)), doc));
 		buf_byte(&b, '}');
 		more = true;
 	}

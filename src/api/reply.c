@@ -197,12 +197,15 @@ void reply_bytes(struct rq *rq, int status, const char *content_type, const stru
 		send_body(rq, status, h, n, body);
 }
 
-void reply_source(struct rq *rq, const char *content_type, const struct net_source *take)
+void reply_source(struct rq *rq, const char *content_type, const struct http_header *extra, size_t n_extra,
+	const struct net_source *take)
 {
 	struct http_header h[64];
 	struct buf b = BUF_INIT;
 	size_t n = reply_headers(rq, content_type, h, 48);
 
+	for (size_t i = 0; i < n_extra && n < 60; i++)
+		h[n++] = extra[i];
 	if (to_be_packed(rq, take->n) && gzip_source(take, &b, 1)) {
 		send_packed(rq, 200, h, n, &b);
 		return;

@@ -381,13 +381,13 @@ static void heads_have_room_together(void **state)
 		close(fd[i]);
 	}
 	assert_in_range(turned_away, HEADS / 2, HEADS - 4);
-	for (int i = 0; i < 6000 && atomic_load(&s->bodies); i++)
+	for (int i = 0; i < 6000 && atomic_load(&s->arriving.held); i++)
 		task_sleep_ms(10);
-	assert_int_equal(atomic_load(&s->bodies), 0);
+	assert_int_equal(atomic_load(&s->arriving.held), 0);
 	close(last);
 }
 
-#define READERS 10
+#define READERS 7
 
 static int resets(const int *fd, int n)
 {
@@ -401,7 +401,7 @@ static int resets(const int *fd, int n)
 	return ret;
 }
 
-/* Answers that nobody reads may hold 4 MiB here: of ten of 1 MiB those that stall the longest are ended, and one whose reader
+/* Answers that nobody reads may hold 4 MiB here: of seven of 1 MiB those that stall the longest are ended, and one whose reader
  * comes late is whole. */
 static void ends_the_longest_stalled(void **state)
 {
@@ -434,6 +434,30 @@ static void ends_the_longest_stalled(void **state)
 	}
 }
 
+#define LARGE 100
+
+/* While answers that nobody reads hold twice what they may, a large one is a 429; a small one is sent. */
+static void large_answers_have_to_wait(void **state)
+{
+	auto_(http_server_free) struct http_server *s = server_with(0, (size_t)1 << 20);
+	int fd[LARGE], n = 0;
+	bool refused = false;
+
+	while (!refused && n < LARGE) {
+		fd[n] = tiny_window(http_server_port(s));
+		raw_send(fd[n], "GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
+		assert_int_equal(recv(fd[n], sink, 12, MSG_WAITALL), 12);
+		refused = memcmp(sink, "HTTP/1.1 429", 12) == 0;
+		n++;
+	}
+	assert_true(refused);
+	int other = raw_connect(http_server_port(s));
+	ask_raw(other);
+	close(other);
+	for (int i = 0; i < n; i++)
+		close(fd[i]);
+}
+
 #define HEADERS 1
 #define RST_STREAM 3
 
@@ -454,33 +478,72 @@ static void note_reset(const unsigned char head[9], int *ended, int *most)
 	*most = head[3] == RST_STREAM ? MAX(*most, (int)head[8]) : *most;
 }
 
+/* A connection whose streams' windows are shut: SETTINGS with INITIAL_WINDOW_SIZE 0. */
+static int without_window(const struct http_server *s)
+{
+	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+				      "\0\0\6\4\0\0\0\0\0\0\4\0\0\0\0";
+	int fd = raw_connect(http_server_port(s));
+
+	send(fd, preface, sizeof(preface) - 1, 0);
+	return fd;
+}
+
+/* HEADERS, END_STREAM | END_HEADERS. path: four bytes. */
+static void ask_stream(int fd, int id, const char *path)
+{
+	char get[] = "\0\0\13\1\5\0\0\0\1\x82\x86\x04\4/...\x41\1x";
+
+	get[8] = (char)id;
+	memcpy(get + 13, path, 4);
+	send(fd, get, 9 + 11, 0);
+}
+
 /* The same where the connection moves, but a stream's window is shut (RFC 9113, 5.2). */
 static void ends_streams_without_window(void **state)
 {
-	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-				      "\0\0\6\4\0\0\0\0\0\0\4\0\0\0\0"; /* INITIAL_WINDOW_SIZE 0 */
 	auto_(http_server_free) struct http_server *s = server_with(0, (size_t)4 << 20);
-	int fd = raw_connect(http_server_port(s)), ended = 0, most = 0;
+	int fd = without_window(s);
 	unsigned char head[9];
 
-	send(fd, preface, sizeof(preface) - 1, 0);
 	for (int i = 0; i < READERS; i++) {
-		char get[] = "\0\0\12\1\5\0\0\0\1\x82\x86\x04\4/big\x41\1x"; /* HEADERS, END_STREAM | END_HEADERS */
+		int ended = 0, most = 0, heads = 0;
 
-		get[2] = 11;
-		get[8] = (char)(1 + 2 * i);
-		send(fd, get, 9 + 11, 0);
-		do { /* its answer's HEADERS: it stalls from here on */
+		ask_stream(fd, 1 + 2 * i, "/big");
+		do { /* its answer's HEADERS: it stalls from here on; and three are as many as fit */
 			assert_true(frame(fd, head));
 			note_reset(head, &ended, &most);
-		} while (head[3] != HEADERS);
+			heads += head[3] == HEADERS;
+		} while (!heads || (i >= 3 && !ended));
+		assert_int_equal(most, i < 3 ? 0 : 1 + 2 * (i - 3));
 		task_sleep_ms(20);
 	}
-	while (ended < READERS - 4 && frame(fd, head))
-		note_reset(head, &ended, &most);
-	assert_in_range(ended, READERS - 4, READERS - 3);
-	assert_true(most < 1 + 2 * (READERS - 1));
 	close(fd);
+}
+
+#define SMALL 60
+
+/* Many small answers are much together: a connection that leaves them has further streams reset, before they are begun. */
+static void answers_of_streams_have_room_together(void **state)
+{
+	auto_(http_server_free) struct http_server *s = server_with(0, (size_t)100 << 10);
+	int fd = without_window(s), other, ended = 0, most = 0, heads = 0;
+	unsigned char head[9];
+
+	for (int i = 0; i < SMALL; i++)
+		ask_stream(fd, 1 + 2 * i, "/one");
+	while (ended + heads < SMALL && frame(fd, head)) {
+		note_reset(head, &ended, &most);
+		heads += head[3] == HEADERS;
+	}
+	assert_in_range(heads, 20, 29);
+	other = raw_connect(http_server_port(s));
+	ask_raw(other);
+	close(other);
+	close(fd);
+	for (int i = 0; i < 6000 && atomic_load(&s->unread.held); i++)
+		task_sleep_ms(10);
+	assert_int_equal(atomic_load(&s->unread.held), 0);
 }
 
 #define LONG_HEADS 60
@@ -517,14 +580,14 @@ static void heads_of_streams_have_room_together(void **state)
 	while (most < 1 + 2 * (LONG_HEADS - 1) && frame(fd, head))
 		note_reset(head, &ended, &most);
 	assert_in_range(ended, LONG_HEADS - 30, LONG_HEADS - 15);
-	assert_in_range(atomic_load(&s->bodies), (size_t)150 << 10, (size_t)220 << 10);
+	assert_in_range(atomic_load(&s->arriving.held), (size_t)150 << 10, (size_t)220 << 10);
 	int other = raw_connect(http_server_port(s));
 	ask_raw(other);
 	close(other);
 	close(fd);
-	for (int i = 0; i < 6000 && atomic_load(&s->bodies); i++)
+	for (int i = 0; i < 6000 && atomic_load(&s->arriving.held); i++)
 		task_sleep_ms(10);
-	assert_int_equal(atomic_load(&s->bodies), 0);
+	assert_int_equal(atomic_load(&s->arriving.held), 0);
 }
 
 #define GOAWAY 7
@@ -621,7 +684,9 @@ int main(void)
 		cmocka_unit_test(the_young_have_to_hurry),
 		cmocka_unit_test(heads_have_room_together),
 		cmocka_unit_test(ends_the_longest_stalled),
+		cmocka_unit_test(large_answers_have_to_wait),
 		cmocka_unit_test(ends_streams_without_window),
+		cmocka_unit_test(answers_of_streams_have_room_together),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

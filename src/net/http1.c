@@ -20,8 +20,8 @@ struct http1 {
 	struct buf in;              /* what waits, from in_at on */
 	size_t in_at;
 	size_t scanned; /* of it, looking for the end of a head */
-	struct room room;
-	size_t held; /* in it */
+	struct room room, answers;
+	size_t held; /* in room */
 	struct http1_chunks chunks;
 	uint64_t body_left;
 	enum state state;
@@ -87,8 +87,7 @@ static bool hop_by_hop(struct str name)
 /* An answer of our own to a request that cannot be handled; then the connection ends. */
 static void refuse(struct http1 *h, int status)
 {
-	const char *json = h->server->o.refused ? h->server->o.refused(status) : NULL;
-	const char *text = json ? json : http_status_text(status);
+	struct refusal no = http_refusal(h->server, status);
 
 	h->state = DONE;
 	h->in.n = h->in_at = 0;
@@ -96,13 +95,12 @@ static void refuse(struct http1 *h, int status)
 		body_drop(h->r);
 	put_status(h, status);
 	put_field(h, STR("date"), loop_date(h->c->loop));
-	put_field(h, STR("content-type"), json ? STR("application/json") : STR("text/plain"));
+	for (size_t i = 0; i < no.n; i++)
+		put_field(h, no.headers[i].name, no.headers[i].value);
 	put_field(h, STR("connection"), STR("close"));
-	if (status == 429)
-		put_field(h, STR("retry-after"), STR("1"));
-	put_length(h, strlen(text) + 1);
+	put_length(h, strlen(no.text) + 1);
 	put(h, STR("\r\n"));
-	put(h, str_c(text));
+	put(h, str_c(no.text));
 	put(h, STR("\n"));
 	conn_finish(h->c);
 }
@@ -208,7 +206,7 @@ static void http1_free(struct http1 *h)
 	exchange_over(&h->x);
 	http_request_drop(h->r);
 	buf_fini(&h->in);
-	room_hold(h->server, &h->room, &h->held, 0);
+	room_hold(&h->server->arriving, &h->room, &h->held, 0);
 	http_grown(h->server, h->c);
 	http_server_lost(h->server);
 	free(h);
@@ -247,6 +245,7 @@ static void dispatch(struct http1 *h)
 	h->state = BUSY;
 	rest(h, 0);
 	http_grown(h->server, h->c);
+	exchange_weigh(&h->x, &h->x.out); /* one at a time always fits */
 	http_dispatch(h->server, &h->x, r);
 }
 
@@ -389,7 +388,7 @@ static bool hold(struct http1 *h)
 {
 	size_t holds = h->in.cap + (h->r ? h->r->text_n + h->r->body.cap : 0);
 
-	return room_hold(h->server, &h->room, &h->held, holds);
+	return room_hold(&h->server->arriving, &h->room, &h->held, holds);
 }
 
 /* Goes on with what waited. */
@@ -513,6 +512,8 @@ void http1_begin(struct conn *c, struct http_server *s)
 	struct http1 *h = xcalloc(1, sizeof(*h));
 
 	h->x.ops = &exchange_ops;
+	h->x.server = s;
+	h->x.room = &h->answers;
 	h->c = c;
 	h->server = s;
 	h->in = BUF_INIT;

@@ -21,7 +21,7 @@ struct http2 {
 	nghttp2_session *session;
 	struct stream *streams;
 	size_t n_streams, n_reading;
-	struct room room;
+	struct room room, answers;
 	bool leaving;
 };
 struct stream {
@@ -32,7 +32,7 @@ struct stream {
 	struct http_request *r; /* own while it is read */
 	struct fields fields;
 	struct mono since;
-	size_t held; /* in the room, while it is read */
+	size_t held; /* in room, while it is read */
 	int refused; /* status that we answer ourselves; what still arrives is dropped */
 	size_t dropped;
 	bool reading, head_only, deferred, no_room;
@@ -161,6 +161,8 @@ static struct stream *stream_new(struct http2 *h, int32_t id)
 	struct stream *s = xcalloc(1, sizeof(*s));
 
 	s->x.ops = &exchange_ops;
+	s->x.server = h->server;
+	s->x.room = &h->answers;
 	s->h = h;
 	s->id = id;
 	s->since = mono_now();
@@ -195,7 +197,7 @@ static void stream_free(struct stream *s)
 
 	exchange_over(&s->x);
 	http_request_drop(s->r);
-	room_hold(h->server, &h->room, &s->held, 0);
+	room_hold(&h->server->arriving, &h->room, &s->held, 0);
 	fields_fini(&s->fields);
 	*s->prev = s->next;
 	if (s->next)
@@ -209,23 +211,21 @@ static void stream_free(struct stream *s)
 
 static void refuse(struct stream *s, int status)
 {
-	const char *json = s->h->server->o.refused ? s->h->server->o.refused(status) : NULL;
-	struct http_header fields[] = { { STR("content-type"), json ? STR("application/json") : STR("text/plain") },
-		{ STR("retry-after"), STR("1") } };
+	struct refusal no = http_refusal(s->h->server, status);
 
 	if (s->refused)
 		return;
 	s->refused = status;
 	fields_fini(&s->fields);
 	http_request_drop(TAKE(s->r));
-	room_hold(s->h->server, &s->h->room, &s->held, 0);
+	room_hold(&s->h->server->arriving, &s->h->room, &s->held, 0);
 	if (status == 429 && s->h->n_streams > STREAMS_FEW) {
 		nghttp2_submit_rst_stream(s->h->session, NGHTTP2_FLAG_NONE, s->id, NGHTTP2_REFUSED_STREAM);
 		return;
 	}
-	parts_copy(&s->x.out, str_c(json ? json : http_status_text(status)));
+	parts_copy(&s->x.out, str_c(no.text));
 	s->x.ended = true;
-	answer(s, status, fields, status == 429 ? 2 : 1);
+	answer(s, status, no.headers, no.n);
 }
 
 /* It answers for what has arrived of it. */
@@ -237,7 +237,7 @@ static bool hold(struct stream *s)
 		holds += s->r->text_n + s->r->n_headers * sizeof(*s->r->headers) + s->r->body.cap;
 	else
 		holds += s->fields.text.cap + s->fields.cap * sizeof(*s->fields.v);
-	return room_hold(s->h->server, &s->h->room, &s->held, holds);
+	return room_hold(&s->h->server->arriving, &s->h->room, &s->held, holds);
 }
 
 static void make_request(struct stream *s)
@@ -337,7 +337,11 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		return 0;
 	stream_read(s);
 	http_grown(h->server, h->c);
-	room_hold(h->server, &h->room, &s->held, 0);
+	if (!exchange_weigh(&s->x, &s->x.out)) {
+		refuse(s, 429);
+		return 0;
+	}
+	room_hold(&h->server->arriving, &h->room, &s->held, 0);
 	http_dispatch(h->server, &s->x, TAKE(s->r));
 	return 0;
 }
@@ -444,7 +448,7 @@ static size_t holds(const struct conn *c, uint64_t *ret_since_ms)
 	for (const struct stream *s = h->streams; s; s = s->next) {
 		if (!s->x.out.n)
 			continue;
-		bytes += parts_hold(&s->x.out, s->x.stream);
+		bytes += s->x.held;
 		if (!c->blocked && (!*ret_since_ms || s->x.moved_ms < *ret_since_ms))
 			*ret_since_ms = s->x.moved_ms;
 	}

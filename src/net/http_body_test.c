@@ -115,7 +115,7 @@ static void bounds_all_bodies_together(void **state)
 		fds[i] = raw_connect(http_server_port(clear));
 		raw_send(fds[i], part.p);
 	}
-	for (int i = 0; i < 12000 && atomic_load(&clear->bodies) < 2 * 70000; i++)
+	for (int i = 0; i < 12000 && atomic_load(&clear->arriving.held) < 2 * 70000; i++)
 		task_sleep_ms(5); /* until the server has read them */
 	const char *said = raw_ask(http_server_port(clear), whole.p);
 	assert_starts(said, "HTTP/1.1 429 ");
@@ -124,7 +124,7 @@ static void bounds_all_bodies_together(void **state)
 			      "POST /empty HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"),
 		"HTTP/1.1 204 ");
 	close(fds[0]);
-	for (int i = 0; i < 12000 && atomic_load(&clear->bodies) >= 2 * 70000; i++)
+	for (int i = 0; i < 12000 && atomic_load(&clear->arriving.held) >= 2 * 70000; i++)
 		task_sleep_ms(5);
 	assert_starts(raw_ask(http_server_port(clear), whole.p), "HTTP/1.1 204 ");
 	close(fds[1]);

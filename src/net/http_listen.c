@@ -394,6 +394,8 @@ int http_server_new(const struct http_server_opts *o, struct http_server **ret, 
 	struct http_server *s = xcalloc(1, sizeof(*s));
 	s->o = *o;
 	set_defaults(&s->o);
+	s->arriving.max = s->o.bodies_max;
+	s->unread.max = s->o.unread_max;
 	s->fd = fd;
 	s->port = port_of(fd);
 	s->o.address = s->address = xstrdup(o->address ? o->address : "");

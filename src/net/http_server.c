@@ -139,6 +139,34 @@ struct http_header *headers_copy(const struct http_header *h, size_t n)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
+void answer_head(struct http_request *r, int status, const struct http_header *headers, size_t n)
+{
+	r->status = status;
+	r->answer = headers_copy(headers, n);
+	r->n_answer = n;
+}
+
+struct refusal http_refusal(const struct http_server *s, int status)
+{
+	const char *json = s->o.refused ? s->o.refused(status) : NULL;
+
+	return (struct refusal){ .text = json ? json : http_status_text(status),
+		.headers = { { STR("content-type"), json ? STR("application/json") : STR("text/plain") },
+			{ STR("retry-after"), STR("1") } },
+		.n = status == 429 ? 2 : 1 };
+}
+
+static void turn_away(struct http_exchange *x, struct http_request *r)
+{
+	struct refusal no = http_refusal(r->server, 429);
+
+	parts_fini(&x->out);
+	parts_copy(&x->out, str_c(no.text));
+	exchange_weigh(x, &x->out);
+	free(r->answer);
+	answer_head(r, 429, no.headers, no.n);
+}
+
 /* Loop: the answer arrived. */
 static void answer_run(struct net_msg *m)
 {
@@ -167,24 +195,22 @@ static void answer_run(struct net_msg *m)
 			return;
 		}
 	}
-	parts_append(&x->out, &r->out);
-	x->moved_ms = loop_ms();
-	x->ended = !r->stream;
 	if (r->stream)
 		stream_begin(r->stream, x);
+	parts_append(&x->out, &r->out);
+	exchange_weigh(x, &x->out);
+	if (answer_is_too_much(x))
+		turn_away(x, r);
+	x->moved_ms = loop_ms();
+	x->ended = !r->stream;
 	x->ops->answer(x, r);
 	http_request_drop(r);
 }
 
-void answer_head(struct http_request *r, int status, const struct http_header *headers, size_t n)
-{
-	r->status = status;
-	r->answer = headers_copy(headers, n);
-	r->n_answer = n;
-}
-
 void answer_send(struct http_request *r)
 {
+	if (loop_here(r->loop) && r->x) /* more requests may come before it is sent */
+		exchange_weigh(r->x, &r->out);
 	r->msg.run = answer_run;
 	loop_send(r->loop, &r->msg);
 }
@@ -234,6 +260,7 @@ void exchange_over(struct http_exchange *x)
 	if (r)
 		r->x = NULL; /* its answer will find nobody */
 	parts_fini(&x->out);
+	exchange_weigh(x, NULL);
 	if (s)
 		stream_lost(s);
 }

@@ -63,6 +63,7 @@ void exchange_sent(struct http_exchange *x, size_t n)
 	struct http_stream *s = x->stream;
 
 	x->moved_ms = loop_ms();
+	exchange_weigh(x, &x->out);
 	if (!s || !n)
 		return;
 	size_t before = atomic_fetch_sub(&s->unsent, n), after = before - n;
@@ -82,6 +83,8 @@ static void hear(struct http_stream *s, enum what what, const struct net_piece *
 		else if (pieces[i].end)
 			pieces[i].end(pieces[i].owner);
 	}
+	if (x)
+		exchange_weigh(x, &x->out);
 	if (x && what == END)
 		x->ended = true;
 	if (x)

@@ -250,6 +250,9 @@ struct http_exchange {
 	const struct http_exchange_ops *ops;
 	struct http_request *request; /* handed to the handler, not answered yet */
 	struct http_stream *stream;
+	struct http_server *server; /* borrowed */
+	struct room *room;          /* the connection's, of unread answers */
+	size_t held;                /* in it */
 	struct parts out;
 	uint64_t moved_ms; /* when out was filled, or something of it went away last */
 	bool ended;
@@ -266,7 +269,7 @@ struct http_request {
 	char *text; /* own: what the slices point to */
 	size_t text_n;
 	struct buf body;
-	size_t charged; /* of it, to the server's bodies, once it is whole: body.c */
+	size_t charged; /* of it, to what arrives at the server, once it is whole: room.c */
 	int version;
 	int status;                 /* the answer from here on */
 	struct http_header *answer; /* own, one block */
@@ -275,12 +278,17 @@ struct http_request {
 	struct http_stream *stream;
 	struct net_pipe *pipe;
 };
+/* Bytes that all of a server's connections hold of something. */
+struct budget {
+	atomic_size_t held;
+	size_t max;
+};
 struct http_server {
 	struct http_server_opts o;
 	char *address;           /* own: o.address */
 	struct net_loop **loops; /* own: o.loops, refs to them */
 	atomic_uint refs;
-	atomic_size_t bodies; /* bytes that requests' bodies hold: body.c */
+	struct budget arriving, unread; /* requests and answers: room.c */
 	int port, fd;
 	uv_poll_t *listen; /* loops[0] */
 	uv_timer_t *again; /* loops[0]: accept() after a pause */
@@ -300,13 +308,17 @@ void answer_send(struct http_request *r);
 struct str answer_length(const struct http_header *headers, size_t n_headers, bool head, size_t n, char room[24]);
 void http_dispatch(struct http_server *s, struct http_exchange *x, struct http_request *r);
 void http_request_drop(struct http_request *r);
-/* body.c. What one connection's requests hold as they arrive; its loop. */
+/* room.c. What one connection's requests hold as they arrive, or its answers until they are read; its loop. */
 struct room {
 	size_t held, charged;
 };
 /* Something on the connection holds that many bytes from here on, *mine of them so far. False: too much for all together. */
-bool room_hold(struct http_server *s, struct room *room, size_t *mine, size_t holds);
-void body_whole(struct http_request *r); /* it answers for its body from here on */
+bool room_hold(struct budget *b, struct room *room, size_t *mine, size_t holds);
+/* The same of an answer, from the request on; out: its text, NULL: it is no more. */
+bool exchange_weigh(struct http_exchange *x, const struct parts *out);
+bool answer_is_too_much(const struct http_exchange *x); /* a large one, while all hold twice what they may */
+size_t parts_hold(const struct parts *l, bool shared);  /* bytes of memory */
+void body_whole(struct http_request *r);                /* it answers for its body from here on */
 void body_drop(struct http_request *r);
 void http_split_target(struct http_request *r, struct str target);
 void stream_begin(struct http_stream *s, struct http_exchange *x); /* its answer is under way */
@@ -314,6 +326,13 @@ void stream_lost(struct http_stream *s);                           /* the end of
 void exchange_sent(struct http_exchange *x, size_t n);             /* n bytes left out; may call writable() */
 void exchange_over(struct http_exchange *x);                       /* finished or lost; safe to call twice */
 const char *http_status_text(int status);
+/* What says so to a client: borrowed. */
+struct refusal {
+	const char *text;
+	struct http_header headers[2];
+	size_t n;
+};
+struct refusal http_refusal(const struct http_server *s, int status);
 void http_server_ref(struct http_server *s);
 void http_server_unref(struct http_server *s);
 struct http_header *headers_copy(const struct http_header *h, size_t n); /* own: one block */
@@ -324,11 +343,11 @@ void shed_new(struct http_server *s);
 void shed_free(struct http_server *s);
 void shed_begin(struct http_server *s, const struct net_loop *l); /* on that loop */
 void shed_end(struct http_server *s, const struct net_loop *l);
-void shed_stir(struct net_loop *l);                    /* on that loop: something moved */
-void shed_crowd(struct http_server *s);                /* any thread: there are too many connections */
-bool shed_makes_room(struct http_server *s);           /* any thread: some are about to go since shed_crowd() */
-size_t parts_hold(const struct parts *l, bool shared); /* bytes of memory */
-void http_server_lost(struct http_server *s);          /* a connection is gone, and its reference */
+void shed_stir(struct net_loop *l);           /* on that loop: something moved */
+void shed_hurry(struct http_server *s);       /* on one of its loops: unread answers hold too much */
+void shed_crowd(struct http_server *s);       /* any thread: there are too many connections */
+bool shed_makes_room(struct http_server *s);  /* any thread: some are about to go since shed_crowd() */
+void http_server_lost(struct http_server *s); /* a connection is gone, and its reference */
 /* Each takes the caller's reference to the server. */
 void http1_begin(struct conn *c, struct http_server *s);
 void http2_begin(struct conn *c, struct http_server *s);

@@ -5,8 +5,8 @@
  * those go that had two seconds, for a handshake or the start of a request costs tens of KiB. Too much: those whose reader has
  * taken nothing for the longest, until the rest fits. A watcher comes back with its resourceVersion, so it loses nothing but time.
  *
- * A loop is looked at a second after something moved on it, and on while somebody stalls or many are half open: when nothing
- * happens nobody wakes. */
+ * A loop is looked at a second after something moved on it, ten times as often while unread answers hold more than they may, and
+ * on while somebody stalls or many are half open: when nothing happens nobody wakes. */
 #include "base/arena.h"
 #include "net/net_internal.h"
 #include <stdlib.h>
@@ -20,9 +20,10 @@
 #define YOUNG_PART 16
 #define YOUNG_MS 2000 /* since it came, or something was sent to it */
 #define STALL_MS 1000 /* who took something within this time is not shed */
+#define HURRY_MS 100  /* the same two, while unread answers hold more than they may */
+#define HURRY_STALL_MS 250
 #define SAY_MS 10000
-#define CROWD 128 /* connections whose going is worth giving memory back */
-#define PART_BYTES ((size_t)80)
+#define CROWD 128                       /* connections whose going is worth giving memory back */
 #define KERNEL_BYTES ((size_t)64 << 10) /* of answers in the kernel's buffers, see conn.c */
 #define KERNEL_STREAM_BYTES ((size_t)8 << 10)
 
@@ -47,12 +48,6 @@ struct candidates {
 	struct candidate *v; /* own */
 	size_t n, cap, bytes;
 };
-
-/* Of a stream the bytes are mostly documents that others share. */
-size_t parts_hold(const struct parts *l, bool shared)
-{
-	return l->count * PART_BYTES + (shared ? 0 : l->n);
-}
 
 static void add(struct candidates *all, struct conn *c, uint64_t since_ms, size_t bytes)
 {
@@ -235,9 +230,14 @@ static void give_back(struct shed *s, size_t conns)
 
 static void on_look(uv_timer_t *t);
 
+static bool pressed(struct http_server *s)
+{
+	return atomic_load(&s->unread.held) > s->unread.max;
+}
+
 static void look_later(struct shed *s)
 {
-	uv_timer_start(s->timer, on_look, LOOK_MS, 0);
+	uv_timer_start(s->timer, on_look, pressed(s->server) ? HURRY_MS : LOOK_MS, 0);
 }
 
 /* With what is on its way to the kernel, and there. */
@@ -254,13 +254,14 @@ static void on_look(uv_timer_t *t)
 	struct candidates all = { 0 };
 	bool stalled = false, many = hurry_young(s);
 	uint64_t now = loop_ms(), since = 0;
-	size_t most = s->server->o.unread_max / s->server->o.n_loops, held, n = 0, conns = 0;
+	size_t most = s->server->unread.max / s->server->o.n_loops, held, n = 0, conns = 0;
+	uint64_t stall = pressed(s->server) ? HURRY_STALL_MS : STALL_MS;
 
 	for (struct conn *c = s->loop->conns; c; c = c->next, conns++) {
 		size_t bytes = ours(s, c) && c->ops->holds ? conn_holds(c, &since) : 0;
 
 		stalled |= bytes && since;
-		if (bytes && since && now - since >= STALL_MS)
+		if (bytes && since && now - since >= stall)
 			add(&all, c, since, bytes);
 	}
 	held = all.bytes;
@@ -282,10 +283,25 @@ static void on_look(uv_timer_t *t)
 		look_later(s);
 }
 
+static bool looks(const struct shed *s)
+{
+	return uv_is_active((const uv_handle_t *)s->timer);
+}
+
+void shed_hurry(struct http_server *server)
+{
+	for (size_t i = 0; i < server->o.n_loops; i++) {
+		struct shed *s = &server->shed[i];
+
+		if (s->timer && loop_here(s->loop) && (!looks(s) || uv_timer_get_due_in(s->timer) > HURRY_MS))
+			look_later(s);
+	}
+}
+
 void shed_stir(struct net_loop *l)
 {
 	for (struct shed *s = l->sheds; s; s = s->next)
-		if (!uv_is_active((uv_handle_t *)s->timer))
+		if (!looks(s))
 			look_later(s);
 }
 

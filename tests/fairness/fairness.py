@@ -166,9 +166,12 @@ class Peak:
             self.own, self.in_sockets = max(self.own, self.cgroup.anonymous()), max(self.in_sockets, self.cgroup.sockets())
             time.sleep(0.02)
 
-    def tell(self, what):
+    def end(self):
         self.stop = True
         self.thread.join()
+
+    def tell(self, what):
+        self.end()
         print(f"        {what}: at most {self.own >> 10} KiB of processes and kernel, {self.in_sockets >> 10} KiB in sockets", flush=True)
 
 

@@ -310,16 +310,22 @@ def one(cgroup, name, run):
         server.start().wait_ready()
         prepare(server)
         pid = server.pid_of("kogge-control")
+        told, tell = multiprocessing.Pipe(False)
+        begin = multiprocessing.Event()
+
+        def flood():
+            begin.wait()
+            tell.send(run(server))
+        child = multiprocessing.Process(target=flood, daemon=True)
+        child.start()  # before there are threads, whose locks it would find held
         cpu, before = cpu_s(pid), cgroup.anonymous()
         others, peak = Others(server), Peak(cgroup)
-        told, tell = multiprocessing.Pipe(False)
         began = time.monotonic()
-        child = multiprocessing.Process(target=lambda: tell.send(run(server)), daemon=True)
-        child.start()
+        begin.set()
         result = told.recv() if told.poll(120) else "the flood did not end"
         seconds = time.monotonic() - began
         others.end()
-        peak.stop = True
+        peak.end()
         alive = server.pid_of("kogge-control") == pid
         print(f"        {name}: {result}; {seconds:.1f} s, CPU {cpu_s(pid) - cpu if alive else -1:.1f} s, {(peak.own - before) / (1 << 20):.1f} MiB more, "
               f"sockets {peak.in_sockets / (1 << 20):.1f} MiB, slowest ms: " +
