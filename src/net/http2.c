@@ -14,6 +14,7 @@
 #define LAST_WORD_MS 2000              /* for a client that is slow to take our GOAWAY */
 #define DROP_MAX \
 	((size_t)16 << 20) /* of a refused body; a client that is still sending may not see its answer otherwise */
+#define FIELDS_DROP_MAX ((size_t)256 << 10) /* of a request: a few bytes of a frame may be any number of those */
 
 struct http2 {
 	struct conn *c;
@@ -34,7 +35,7 @@ struct stream {
 	struct mono since;
 	size_t held; /* in room, while it is read */
 	int refused; /* status that we answer ourselves; what still arrives is dropped */
-	size_t dropped;
+	size_t dropped, fields_dropped;
 	bool reading, head_only, deferred, no_room;
 };
 
@@ -286,20 +287,39 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 	return 0;
 }
 
-static int on_field(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+static void keep_field(struct stream *s, struct str name, struct str value)
+{
+	if (s->no_room || s->fields.n >= HTTP1_HEADERS_MAX)
+		s->fields.text.full = true;
+	else
+		fields_add(&s->fields, name, value);
+	if (!hold(s))
+		s->no_room = s->fields.text.full = true;
+}
+
+/* A field that nobody needs. Too much of that ends the connection, as each costs as much as it is long. */
+static int on_drop_field(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
 	const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
 {
 	struct stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 
-	if (!s || s->refused || s->r) /* s->r: trailers, which nobody needs */
+	if (!s || (s->fields_dropped += name_n + value_n) <= FIELDS_DROP_MAX)
 		return 0;
-	if (s->no_room || s->fields.n >= HTTP1_HEADERS_MAX)
-		s->fields.text.full = true;
-	else
-		fields_add(&s->fields, str_n((const char *)name, name_n), str_n((const char *)value, value_n));
-	if (!hold(s))
-		s->no_room = s->fields.text.full = true;
-	return 0;
+	nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
+	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the rest of them is not looked at */
+}
+
+static int on_field(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+	const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
+{
+	struct stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	bool wanted = s && !s->refused && !s->r; /* s->r: trailers */
+
+	if (wanted)
+		keep_field(s, str_n((const char *)name, name_n), str_n((const char *)value, value_n));
+	if (wanted && !s->fields.text.full)
+		return 0;
+	return on_drop_field(session, frame, name, name_n, value, value_n, flags, arg);
 }
 
 static bool declared_too_large(const struct stream *s)
@@ -519,6 +539,7 @@ static void setup(void)
 	nghttp2_session_callbacks_set_send_data_callback(callbacks, send_out);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_field);
+	nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_drop_field);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);

@@ -10,7 +10,8 @@ import time
 
 import pytest
 from conftest import figures
-from h2 import CONTINUATION, DATA, HEADERS, PING, RST, SETTINGS, WINDOW, flood, frame, get, h2, literal, tls
+from h2 import (CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST, SETTINGS, WINDOW, flood, frame, frames, get, h2,
+                integer, literal, number, tls)
 from kube import path, until
 from server import Server
 
@@ -130,6 +131,23 @@ def test_continuation_flood(server):
         sock.sendall(frame(HEADERS, 1, 1, get(b"/api/v1/pods")))
         return flood(sock, frame(CONTINUATION, 0, 1, literal(b"x", b"y" * 100) * 100), 5000)
     assert unharmed(server, "CONTINUATION flood", attack) < 5000
+
+
+@pytest.mark.parametrize("what,last", [("fields", b"y"), ("trailers", b"y"), ("invalid fields", b"\x01")])
+def test_hpack_bomb(server, what, last):
+    """One byte names a field of 3,900: what is far too long ends the connection, and is not looked at any more."""
+    sock = h2(server)
+    sock.settimeout(20)
+    sock.sendall(frame(HEADERS, END_HEADERS | END_STREAM, 1, get(b"/api") + b"\x40\x01x\x7f" + integer(3900 - 127) + b"y" * 3899 + last))
+    if what == "fields":
+        sock.sendall(frame(HEADERS, END_HEADERS | END_STREAM, 3, get(b"/api") + b"\xbe" * 30))
+        assert any(kind == DATA and stream == 3 and b"Too Large" in body for kind, _, stream, body in frames(sock))
+    if what == "trailers":
+        sock.sendall(frame(HEADERS, END_HEADERS, 5, get(b"/api/v1/namespaces/default/configmaps", b"POST")) +
+                     frame(HEADERS, END_HEADERS | END_STREAM, 5, b"\xbe" * 16000))
+    else:
+        sock.sendall(frame(HEADERS, END_HEADERS | END_STREAM, 5, get(b"/api") + b"\xbe" * 16000))
+    assert [number(11)] == [body[4:8] for kind, _, _, body in frames(sock) if kind == GOAWAY]  # ENHANCE_YOUR_CALM
 
 
 @pytest.mark.parametrize("what,piece", [
