@@ -70,6 +70,21 @@ static int find(struct sqlite_engine *s, struct str key, int64_t *rev, int64_t *
 	return r == SQLITE_ROW || r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
+/* Whether a key's newest revision is one of its own. */
+static int check_link(struct sqlite_engine *s, struct str key, int64_t rev, int64_t created, struct err *e)
+{
+	int r;
+
+	sqlite3_bind_int64(s->linked, 1, rev);
+	bind_bytes(s->linked, 2, key);
+	sqlite3_bind_int64(s->linked, 3, created);
+	r = sqlite3_step(s->linked);
+	sqlite3_reset(s->linked);
+	if (r == SQLITE_ROW)
+		return 0;
+	return r == SQLITE_DONE ? sqlite_unlinked(s, key, rev, e) : sqlite_fail(s, s->db, "looking for a revision", e);
+}
+
 static int add_row(struct sqlite_engine *s, const struct store_write *w, int64_t rev, int64_t created, int64_t prev)
 {
 	struct str value = w->del ? STR("") : w->value;
@@ -103,6 +118,9 @@ static int sqlite_put(void *self, const struct store_write *w, struct store_done
 		*broken = true;
 		return sqlite_fail(s, s->db, "looking for a key", e);
 	}
+	/* A writer who knows it has seen it: only what he is to be told, or to follow unseen, costs a second look. */
+	if (prev && !(was && w->expect_revision == prev + s->base) && check_link(s, w->key, prev, was, e) < 0)
+		return -e->code;
 	r = store_check(w, was ? prev + s->base : 0, e);
 	if (r < 0)
 		return r;

@@ -91,9 +91,8 @@ static int check_links(const struct sqlite_engine *s, sqlite3 *db, struct err *e
 		return sqlite_fail(s, db, "reading", e);
 	step = sqlite3_step(q);
 	if (step == SQLITE_ROW)
-		r = sqlite_damaged(s, e, "key \"%.*s\" and its revision %" PRId64 " do not belong together",
-			sqlite3_column_bytes(q, 0), (const char *)sqlite3_column_blob(q, 0),
-			(int64_t)sqlite3_column_int64(q, 1) + s->base);
+		r = sqlite_unlinked(s, str_n(sqlite3_column_blob(q, 0), (size_t)sqlite3_column_bytes(q, 0)),
+			sqlite3_column_int64(q, 1), e);
 	else if (step != SQLITE_DONE)
 		r = sqlite_fail(s, db, "reading", e);
 	sqlite3_finalize(q);

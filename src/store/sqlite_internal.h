@@ -38,7 +38,7 @@ struct sqlite_engine {
 
 	/* Of who does the store's work. */
 	sqlite3 *db;
-	sqlite3_stmt *begin, *commit, *rollback, *find, *add, *set, *drop_row, *drop_key, *window, *set_meta;
+	sqlite3_stmt *begin, *commit, *rollback, *find, *linked, *add, *set, *drop_row, *drop_key, *window, *set_meta;
 	int64_t revision;  /* newest in the open transaction */
 	int64_t committed; /* newest kept */
 	int64_t compacted, swept;
@@ -68,6 +68,7 @@ int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret);
 /* -code with a sentence: what failed, why, and for damage the way back. */
 int sqlite_fail(const struct sqlite_engine *s, sqlite3 *db, const char *what, struct err *e);
 int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt, ...) PRINTF(3, 4);
+int sqlite_unlinked(const struct sqlite_engine *s, struct str key, int64_t rev, struct err *e);
 void sqlite_engine_free(struct sqlite_engine *s);
 /* Whether it is a store, of a format that we know, and says of itself what can be. */
 int sqlite_recognize(const struct sqlite_engine *s, sqlite3 *db, struct err *e);

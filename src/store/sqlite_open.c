@@ -33,6 +33,12 @@ int sqlite_damaged(const struct sqlite_engine *s, struct err *e, const char *fmt
 		s->path, what, s->path, s->path, s->path, s->path);
 }
 
+int sqlite_unlinked(const struct sqlite_engine *s, struct str key, int64_t rev, struct err *e)
+{
+	return sqlite_damaged(
+		s, e, "key \"%.*s\" and its revision %" PRId64 " do not belong together", STR_ARG(key), rev + s->base);
+}
+
 static bool no_room(int os)
 {
 	return os == ENOSPC || os == EDQUOT || os == EFBIG;
@@ -393,6 +399,8 @@ static int prepare_all(struct sqlite_engine *s, struct err *e)
 		{ &s->commit, "COMMIT" },
 		{ &s->rollback, "ROLLBACK" },
 		{ &s->find, "SELECT rev, created FROM current WHERE key=?1" },
+		{ &s->linked,
+			"SELECT 1 FROM revision WHERE rev=?1 AND key=?2 AND (flags & 1)=(?3=0) AND ?3 IN (0, created)" },
 		{ &s->add, "INSERT INTO revision VALUES(?1,?2,?3,?4,?5,?6,?7)" },
 		{ &s->set,
 			"INSERT INTO current VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET rev=excluded.rev, "
@@ -464,8 +472,8 @@ static int open_private(const struct sqlite_engine *s, bool existing, struct err
 
 void sqlite_engine_free(struct sqlite_engine *s)
 {
-	sqlite3_stmt *all[] = { s->begin, s->commit, s->rollback, s->find, s->add, s->set, s->drop_row, s->drop_key,
-		s->window, s->set_meta };
+	sqlite3_stmt *all[] = { s->begin, s->commit, s->rollback, s->find, s->linked, s->add, s->set, s->drop_row,
+		s->drop_key, s->window, s->set_meta };
 
 	sqlite_checkpointer_stop(s);
 	sqlite_readers_close(s);

@@ -145,9 +145,18 @@ struct scan {
 	bool stop;
 };
 
+/* Nothing but a deletion that compaction took can be missing. */
+static int no_row(struct scan *c, struct str key, int64_t rev, struct err *e)
+{
+	if (rev + c->s->base <= *c->compacted)
+		return 0;
+	return sqlite_damaged(
+		c->s, e, "revision %" PRId64 " of key \"%.*s\" is missing", rev + c->s->base, STR_ARG(key));
+}
+
 /* The row of this key that was current at the wanted revision, found along prev; 0: there was none. Leaves r->row on
  * it. */
-static int row_then(struct scan *c, int64_t rev, struct sqlite_row *ret, struct err *e)
+static int row_then(struct scan *c, struct str key, int64_t rev, struct sqlite_row *ret, struct err *e)
 {
 	int code;
 
@@ -158,14 +167,14 @@ static int row_then(struct scan *c, int64_t rev, struct sqlite_row *ret, struct 
 		sqlite3_bind_int64(c->r->row, 1, rev);
 		code = sqlite3_step(c->r->row);
 		if (code != SQLITE_ROW)
-			return code == SQLITE_DONE ? 0 : sqlite_fail(c->s, c->r->db, "reading", e);
+			return code == SQLITE_DONE ? no_row(c, key, rev, e) : sqlite_fail(c->s, c->r->db, "reading", e);
 		rev = sqlite3_column_int64(c->r->row, COL_PREV);
 	}
 	sqlite3_reset(c->r->row);
 	sqlite3_bind_int64(c->r->row, 1, rev);
 	code = sqlite3_step(c->r->row);
 	if (code != SQLITE_ROW)
-		return code == SQLITE_DONE ? 0 : sqlite_fail(c->s, c->r->db, "reading", e);
+		return code == SQLITE_DONE ? no_row(c, key, rev, e) : sqlite_fail(c->s, c->r->db, "reading", e);
 	code = sqlite_row_read(c->s, c->r->row, ret, e);
 	return code < 0 ? code : 1;
 }
@@ -179,7 +188,7 @@ static int show(struct scan *c, struct err *e)
 	int found = 1;
 
 	if (current > c->revision) {
-		found = row_then(c, current, &row, e);
+		found = row_then(c, key, current, &row, e);
 		if (found <= 0)
 			return found;
 	} else {

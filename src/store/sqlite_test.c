@@ -322,6 +322,70 @@ static void a_value_of_another_type_is_damage(void **state)
 	}
 }
 
+static void damage_file(const char *path, const char *sql)
+{
+	sqlite3 *db = NULL;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_true(sqlite3_changes(db) > 0);
+	sqlite3_close(db);
+}
+
+/* Neither for an answer, such as a conflict, nor for what another key's revision would be dropped for later. */
+static void a_newest_revision_of_another_key_is_not_believed(void **state)
+{
+	static const char *const damage[] = { "UPDATE current SET rev=9 WHERE key=CAST('k/0002' AS BLOB)",
+		"UPDATE current SET rev=99 WHERE key=CAST('k/0002' AS BLOB)",
+		"UPDATE current SET created=0 WHERE key=CAST('k/0002' AS BLOB)",
+		"UPDATE current SET created=9 WHERE key=CAST('k/0002' AS BLOB)", "DELETE FROM revision WHERE rev=3" };
+	static const int64_t expect[] = { 0, 4, STORE_ANY };
+	struct fixture *f = *state;
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_LEN(damage); i++) {
+		struct store *s = must_open(f->path);
+
+		fill(s, 20);
+		store_close(s);
+		damage_file(f->path, damage[i]);
+		s = must_open(f->path);
+		for (size_t j = 0; j < ARRAY_LEN(expect); j++) {
+			struct store_write w = { STR("k/0002"), .expect_revision = expect[j], .value = STR("x") };
+
+			if (expect[j] == 4 && i >= 3)
+				continue; /* what the writer knows is so */
+			err_init(&e);
+			if (store_write(s, &w, NULL, &e) != -ERR_INTERNAL)
+				fail_msg("%s: expecting %" PRId64 ": %s", damage[i], expect[j], e.message);
+			assert_non_null(strstr(e.message, "damaged: key \"k/0002\" and its revision "));
+		}
+		assert_int_equal(put(s, "k/0003", STR("x"), NULL, &e), 0); /* others are not concerned */
+		store_close(s);
+		remove_store(f);
+	}
+}
+
+/* A link of the chain that leads back to it. */
+static void an_older_revision_that_is_gone_is_not_taken_for_none(void **state)
+{
+	struct fixture *f = *state;
+	struct store *s = must_open(f->path);
+	struct err e;
+
+	for (int i = 0; i < 3; i++)
+		fill(s, 1); /* 2, 3 and 4 */
+	store_close(s);
+	damage_file(f->path, "DELETE FROM revision WHERE rev=2");
+	s = must_open(f->path);
+	for (int64_t rev = 2; rev < 4; rev++) {
+		err_init(&e);
+		assert_int_equal(store_range(s, STR("k/"), STR(""), rev, ignore, NULL, NULL, &e), -ERR_INTERNAL);
+		assert_non_null(strstr(e.message, "revision 3 of key \"k/0000\" is missing"));
+	}
+	store_close(s);
+}
+
 /* What the file holds, as one number; 0: it cannot be read. */
 static uint64_t content(const char *path)
 {
@@ -864,6 +928,8 @@ int main(void)
 		TEST(a_flipped_bit_is_found_and_named),
 		TEST(any_flipped_bit_is_found_or_does_no_harm),
 		TEST(a_value_of_another_type_is_damage),
+		TEST(a_newest_revision_of_another_key_is_not_believed),
+		TEST(an_older_revision_that_is_gone_is_not_taken_for_none),
 		TEST(a_backup_is_a_whole_store),
 		TEST(a_copy_goes_on_above_the_file_whose_place_it_takes),
 		TEST(a_file_of_noise_is_refused_with_the_way_back),
