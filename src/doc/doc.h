@@ -229,7 +229,7 @@ int64_t quantity_whole(struct quantity q); /* rounded up, capped */
 /* ---- JSONPath of CustomResourceDefinitions: columns, scale, selectable fields ----------------- */
 
 struct json_path;
-/* .a.b['c'][0][*][?(@.type=="Ready")]; in the arena. Fails: ERR_INVALID with what is wrong. */
+/* .a.b['c'][0][-1:][*][?(@.type=="Ready")]; in the arena. Fails: ERR_INVALID with what is wrong. */
 int json_path_new(struct arena *a, struct str text, struct json_path **ret, struct err *e);
 /* The first value there, missing when none. */
 struct val json_path_first(const struct json_path *p, struct val v);

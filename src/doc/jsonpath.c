@@ -1,17 +1,22 @@
-/* JSONPath as CustomResourceDefinitions use it: .a.b['c'][0][*][?(@.type=="Ready")] */
+/* JSONPath as CustomResourceDefinitions use it: .a.b['c'][0][-1:][*][?(@.type=="Ready")] */
 #include "doc/doc.h"
 #include <ctype.h>
 
 #define STEPS_MAX 32
 
-enum step_kind { STEP_FIELD, STEP_INDEX, STEP_ALL, STEP_FILTER };
+enum step_kind { STEP_FIELD, STEP_SLICE, STEP_ALL, STEP_FILTER };
+enum compare { EXISTS, EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL };
+struct bound {
+	int64_t n;
+	bool given;
+};
 struct step {
 	enum step_kind kind;
-	struct str name; /* field; or the filter's dotted path */
-	int64_t index;
-	const char *dotted;
-	struct str want; /* of a filter */
-	bool equal, exists;
+	struct str name;               /* of a field */
+	struct bound from, to, stride; /* of a slice */
+	const char *dotted;            /* of a filter: what is compared, how, and with what */
+	enum compare how;
+	struct val want;
 };
 struct json_path {
 	struct step *steps;
@@ -94,6 +99,53 @@ static void blanks(struct reader *r)
 		skip(r, 1);
 }
 
+static enum compare read_compare(struct reader *r)
+{
+	static const struct {
+		const char *word;
+		enum compare how;
+	} words[] = { { "==", EQUAL }, { "!=", NOT_EQUAL }, { "<=", LESS_EQUAL }, { "<", LESS },
+		{ ">=", GREATER_EQUAL }, { ">", GREATER } };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (str_starts(r->rest, str_c(words[i].word))) {
+			skip(r, strlen(words[i].word));
+			return words[i].how;
+		}
+	return EXISTS;
+}
+
+/* What a filter compares with: text in quotes, a number, or true and false. Any other word says nothing. */
+static int read_want(struct reader *r, struct step *s)
+{
+	struct node *n = NULL;
+	struct doc *d = NULL;
+	struct str text;
+	int64_t whole;
+	struct err e;
+	size_t i = 0;
+
+	if (read_quoted(r, &text)) {
+		n = node_str(r->a, text);
+	} else {
+		while (i < r->rest.n && r->rest.p[i] != ')' && !isspace((unsigned char)r->rest.p[i]))
+			i++;
+		text = str_sub(r->rest, 0, i);
+		skip(r, i);
+		if (!text.n || (!isalnum((unsigned char)text.p[0]) && !strchr("_-+", text.p[0])))
+			return wrong(r, "a filter compares with a number, a quoted text, true or false");
+		n = str_i64(text, &whole) ? node_int(r->a, whole) : NULL;
+	}
+	err_init(&e);
+	if (n)
+		d = node_publish(n);
+	else if (doc_parse(text, &d, &e) < 0)
+		return 0;
+	doc_hold(r->a, d);
+	s->want = doc_root(d);
+	return 0;
+}
+
 /* ?(@.type=="Ready") after the bracket. */
 static int read_filter(struct reader *r)
 {
@@ -110,19 +162,13 @@ static int read_filter(struct reader *r)
 	s->dotted = arena_cstr(r->a, str_sub(r->rest, 0, i));
 	skip(r, i);
 	blanks(r);
-	s->exists = at(r, ')');
-	s->equal = str_starts(r->rest, STR("=="));
-	if (!s->exists) {
-		if (!s->equal && !str_starts(r->rest, STR("!=")))
-			return wrong(r, "a filter compares with == or !=");
-		skip(r, 2);
+	if (!at(r, ')')) {
+		s->how = read_compare(r);
+		if (s->how == EXISTS)
+			return wrong(r, "a filter compares with ==, !=, <, <=, > or >=");
 		blanks(r);
-		if (!read_quoted(r, &s->want)) {
-			for (i = 0; i < r->rest.n && r->rest.p[i] != ')' && !isspace((unsigned char)r->rest.p[i]);)
-				i++;
-			s->want = arena_str(r->a, str_sub(r->rest, 0, i));
-			skip(r, i);
-		}
+		if (read_want(r, s) < 0)
+			return -ERR_INVALID;
 		blanks(r);
 	}
 	if (!at(r, ')'))
@@ -131,29 +177,59 @@ static int read_filter(struct reader *r)
 	return 0;
 }
 
+/* One of the three numbers of a slice, up to a colon or the bracket. */
+static bool read_bound(struct reader *r, struct bound *ret)
+{
+	size_t i = 0;
+
+	while (i < r->rest.n && r->rest.p[i] != ':' && r->rest.p[i] != ']')
+		i++;
+	ret->given = i > 0;
+	if (i && !str_i64(str_sub(r->rest, 0, i), &ret->n))
+		return false;
+	skip(r, i);
+	return true;
+}
+
+/* 2, -1, 1:3, -1: or ::2, and nothing for all. */
+static int read_slice(struct reader *r)
+{
+	struct step *s = more(r, STEP_SLICE);
+	struct bound *const bounds[] = { &s->from, &s->to, &s->stride };
+	bool one = true;
+
+	for (size_t i = 0; i < ARRAY_LEN(bounds); i++) {
+		if (i && !at(r, ':'))
+			break;
+		if (i)
+			skip(r, 1);
+		one &= !i;
+		if (!read_bound(r, bounds[i]))
+			return wrong(r, "an index must be a number, a slice, a quoted name, * or a filter");
+	}
+	if (one)
+		s->to = (struct bound){ s->from.n + 1, s->from.n != -1 };
+	return 0;
+}
+
 static int read_bracket(struct reader *r)
 {
 	struct str text;
-	size_t i = 0;
-	int64_t n;
+	int rc = 0;
 
 	skip(r, 1);
 	if (read_quoted(r, &text)) {
 		more(r, STEP_FIELD)->name = text;
 	} else if (str_starts(r->rest, STR("?("))) {
-		if (read_filter(r) < 0)
-			return -ERR_INVALID;
+		rc = read_filter(r);
 	} else if (at(r, '*')) {
-		more(r, STEP_ALL);
+		more(r, STEP_SLICE);
 		skip(r, 1);
 	} else {
-		while (i < r->rest.n && r->rest.p[i] != ']')
-			i++;
-		if (!str_i64(str_sub(r->rest, 0, i), &n))
-			return wrong(r, "an index must be a number, a quoted name, * or a filter");
-		more(r, STEP_INDEX)->index = n;
-		skip(r, i);
+		rc = read_slice(r);
 	}
+	if (rc < 0)
+		return rc;
 	if (!at(r, ']'))
 		return wrong(r, "a bracket is not closed");
 	skip(r, 1);
@@ -203,28 +279,90 @@ int json_path_new(struct arena *a, struct str text, struct json_path **ret, stru
 	return 0;
 }
 
-static bool filter_fits(const struct step *s, struct val item)
+static int number_cmp(struct val x, struct val y)
 {
-	struct val v = val_path(item, s->dotted);
-	struct str text = val_kind(v) == VAL_STR ? val_str(v) : val_has(v) ? val_text(v) : STR_NULL;
+	double a = val_float(x, (double)val_int(x, 0)), b = val_float(y, (double)val_int(y, 0));
 
-	return s->exists ? val_has(v) : val_has(v) && str_eq(text, s->want) == s->equal;
+	return (a > b) - (a < b);
 }
 
-static struct val first(const struct step *s, size_t n, struct val v)
+/* Only what is of one kind is compared; all else makes that there is nothing. */
+static bool filter_fits(const struct step *s, struct val item, bool *failed)
+{
+	struct val v = val_path(item, s->dotted);
+	int cmp;
+
+	if (s->how == EXISTS || !val_has(v))
+		return s->how == EXISTS && val_has(v);
+	if (val_kind(v) != val_kind(s->want) || (val_kind(v) == VAL_BOOL && s->how > NOT_EQUAL)) {
+		*failed = true;
+		return false;
+	}
+	if (val_kind(v) == VAL_BOOL)
+		cmp = val_bool(v, false) - val_bool(s->want, false);
+	else
+		cmp = val_kind(v) == VAL_STR ? str_cmp(val_str(v), val_str(s->want)) : number_cmp(v, s->want);
+	switch (s->how) {
+	case EQUAL:
+		return !cmp;
+	case NOT_EQUAL:
+		return cmp;
+	case LESS:
+		return cmp < 0;
+	case LESS_EQUAL:
+		return cmp <= 0;
+	case GREATER:
+		return cmp > 0;
+	default:
+		return cmp >= 0;
+	}
+}
+
+/* Which elements of a list of n a slice means. false: one that is not there, or none, which upstream does not go on from. */
+static bool slice_of(const struct step *s, int64_t n, int64_t *ret_from, int64_t *ret_to)
+{
+	int64_t from = s->from.given ? s->from.n : 0, to = s->to.given ? s->to.n : n;
+
+	*ret_from = from < 0 ? from + n : from;
+	*ret_to = to < 0 ? to + n : to;
+	return *ret_from >= 0 && *ret_to <= n && *ret_from < *ret_to && (!s->stride.given || s->stride.n > 0);
+}
+
+static struct val first(const struct step *s, size_t n, struct val v, bool *failed);
+
+static struct val first_of_slice(const struct step *s, size_t n, struct val v, bool *failed)
+{
+	int64_t from, to, stride = s->stride.given ? s->stride.n : 1;
+
+	if (val_kind(v) != VAL_LIST || !slice_of(s, (int64_t)val_len(v), &from, &to)) {
+		*failed = val_kind(v) != VAL_NULL;
+		return VAL_NONE;
+	}
+	for (int64_t i = from; i < to && !*failed; i = stride < to - i ? i + stride : to) {
+		struct val found = first(s + 1, n - 1, val_at(v, (size_t)i), failed);
+
+		if (val_has(found))
+			return found;
+	}
+	return VAL_NONE;
+}
+
+/* *failed: a step cannot be taken, and then the whole path leads nowhere. */
+static struct val first(const struct step *s, size_t n, struct val v, bool *failed)
 {
 	if (!n || !val_has(v))
 		return v;
 	if (s->kind == STEP_FIELD)
-		return first(s + 1, n - 1, val_get_str(v, s->name));
-	if (s->kind == STEP_INDEX) {
-		int64_t i = s->index < 0 ? s->index + (int64_t)val_len(v) : s->index;
-
-		return i < 0 || val_kind(v) != VAL_LIST ? VAL_NONE : first(s + 1, n - 1, val_at(v, (size_t)i));
+		return first(s + 1, n - 1, val_get_str(v, s->name), failed);
+	if (s->kind == STEP_SLICE)
+		return first_of_slice(s, n, v, failed);
+	if (s->kind == STEP_FILTER && val_kind(v) != VAL_LIST) {
+		*failed = true;
+		return VAL_NONE;
 	}
-	for (struct val_iter it = val_iter(v); val_next(&it);) {
-		struct val found =
-			s->kind == STEP_ALL || filter_fits(s, it.val) ? first(s + 1, n - 1, it.val) : VAL_NONE;
+	for (struct val_iter it = val_iter(v); !*failed && val_next(&it);) {
+		bool fits = s->kind == STEP_ALL || filter_fits(s, it.val, failed);
+		struct val found = fits ? first(s + 1, n - 1, it.val, failed) : VAL_NONE;
 
 		if (val_has(found))
 			return found;
@@ -234,7 +372,10 @@ static struct val first(const struct step *s, size_t n, struct val v)
 
 struct val json_path_first(const struct json_path *p, struct val v)
 {
-	return first(p->steps, p->n, v);
+	bool failed = false;
+	struct val found = first(p->steps, p->n, v, &failed);
+
+	return failed ? VAL_NONE : found;
 }
 
 const char *json_path_dotted(const struct json_path *p)

@@ -195,6 +195,17 @@ def kubectl_table(kube, at):
     return reader.get(at)
 
 
+def test_columns_reach_into_lists(kube):
+    paths = [".spec.list[-1:]", ".spec.list[1:].name", '.spec.list[?(@.size>2)].name', ".spec.none", ".spec.list[7].name", ".spec.a"]
+    columns = [{"name": f"C{i}", "type": "string", "jsonPath": p} for i, p in enumerate(paths)]
+    items = {"type": "object", "properties": {"name": {"type": "string"}, "size": {"type": "integer"}}}
+    define(kube, definition("crontabs", "CronTab", version(additionalPrinterColumns=columns, properties={
+        "a": {"type": "string"}, "none": {"type": "string", "nullable": True}, "list": {"type": "array", "items": items}})))
+    kube.create(where("crontabs", "default"), cron("c", a="x", none=None, list=[{"name": "one", "size": 1}, {"name": "two", "size": 3}]))
+    cells = kubectl_table(kube, where("crontabs", "default"))["rows"][0]["cells"]
+    assert cells[1:] == ['{"name":"two","size":3}', "two", "two", "<no value>", None, "x"]
+
+
 def test_a_column_that_says_nothing_ends_the_table(kube):
     columns = [{"name": "When", "type": "date", "jsonPath": ".spec.a"}]
     columns += [{"name": n, "type": "string", "jsonPath": p} for n, p in [("One", ".spec.a"), ("Bad", ".spec.list[?(@.x=="), ("Two", ".spec.a")]]

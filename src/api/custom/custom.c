@@ -97,7 +97,9 @@ static void one_cell(struct cells *cells, const char *type, struct val v)
 {
 	enum val_kind k = val_kind(v);
 
-	if (k == VAL_MISSING || k == VAL_NULL)
+	if (k == VAL_NULL && !strcmp(type, "string"))
+		cell_c(cells, "<no value>"); /* as Go's templates write nil */
+	else if (k == VAL_MISSING || k == VAL_NULL)
 		raw_cell(cells, STR("null"));
 	else if (!strcmp(type, "date") && k == VAL_STR)
 		date_cell(cells, v);
