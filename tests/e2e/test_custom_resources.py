@@ -236,11 +236,19 @@ def test_deleting_takes_the_objects_along_and_waits_for_finalizers(kube):
     crd = kube.get(name)
     assert condition(crd, "Terminating")["status"] == "True" and crd["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
     assert refused(kube, cron("late"), at).code == 405
+    until(lambda: condition(kube.get(name), "Terminating")["reason"] == "InstanceDeletionInProgress", 10, "it says what it waits for")
     kube.patch(at + "/held", {"metadata": {"finalizers": None}})
     until(lambda: not kube.get(CRDS)["items"], 10, "the definition is gone")
     until(lambda: kube.text("GET", at)[0] == 404, 10, "what it defined is not served any more")
     define(kube, definition("crontabs", "CronTab", version()))
     assert kube.get(at)["items"] == []
+
+
+def test_a_definition_stays_of_its_plural(kube):
+    crd = define(kube, definition("crontabs", "CronTab", version()))
+    crd["spec"]["names"]["plural"] = "others"
+    status, told = kube.text("PUT", f"{CRDS}/crontabs.{GROUP}", crd)[:2]
+    assert status == 422 and 'is invalid: spec.names.plural: Invalid value: "others": field is immutable' in json.loads(told)["message"]
 
 
 def test_a_new_schema_counts_at_once_and_defaults_what_is_stored(kube):

@@ -190,6 +190,18 @@ static void let_go(struct crds *c, struct arena *a, struct doc *crd)
 		look_again(c, doc_name(crd));
 }
 
+/* Said while objects that somebody holds keep the definition. */
+static void tell_progress(struct crds *c, struct arena *a, struct doc *crd)
+{
+	struct node *status = node_copy(a, node_from(a, doc_get(crd, "status")));
+
+	if (node_kind(status) != VAL_MAP)
+		return;
+	crd_condition(a, status, "Terminating", "True", "InstanceDeletionInProgress",
+		"CustomResource deletion is in progress");
+	write_status(c, a, crd, status);
+}
+
 static void wind_up(struct crds *c, struct arena *a, struct doc *crd)
 {
 	struct resource *r = row_of(c, crd);
@@ -199,10 +211,12 @@ static void wind_up(struct crds *c, struct arena *a, struct doc *crd)
 		held |= val_is(it.val, CRD_FINALIZER);
 	if (!held)
 		return;
-	if (!r || !empty(c, a, r))
+	if (!r || !empty(c, a, r)) {
 		let_go(c, a, crd);
-	else
-		look_again(c, doc_name(crd));
+		return;
+	}
+	tell_progress(c, a, crd);
+	look_again(c, doc_name(crd));
 }
 
 /* ---- one definition -------------------------------------------------------------------------- */

@@ -476,13 +476,13 @@ static void check_stored(struct rq *rq, struct val o, struct err *e)
 					val_str(it.val).p, (int)val_str(it.val).n));
 }
 
-static void check_group(struct rq *rq, struct val o, struct err *e)
+static void check_group(struct rq *rq, struct val o, struct val old, struct err *e)
 {
 	struct str plural = val_str(val_path(o, "spec.names.plural")), group = val_str(val_path(o, "spec.group"));
 	struct str want = arena_strf(rq->a, "%.*s.%.*s", STR_ARG(plural), STR_ARG(group));
 	const char *wrong = group.n ? name_wrong(group, NAME_SUBDOMAIN, false) : NULL;
 
-	if (!str_eq(want, val_str(val_path(o, "metadata.name"))))
+	if (!val_has(old) && !str_eq(want, val_str(val_path(o, "metadata.name"))))
 		v_invalid_str(e, "metadata.name", val_str(val_path(o, "metadata.name")),
 			"must be spec.names.plural+\".\"+spec.group");
 	if (wrong)
@@ -511,6 +511,9 @@ static void check_fixed(struct val o, struct val old, struct err *e)
 	static const char *const paths[] = { "spec.names.kind", "spec.scope" };
 	struct val c = val_find(val_path(old, "status.conditions"), "type", STR("Established"));
 
+	if (val_has(old)) /* the group is fixed by its declaration */
+		validate_immutable(
+			e, "spec.names.plural", val_path(o, "spec.names.plural"), val_path(old, "spec.names.plural"));
 	if (!val_is(val_get(c, "status"), "True"))
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
@@ -539,7 +542,7 @@ static void validate(struct rq *rq, struct val o, struct val old, struct err *e)
 	check_stored(rq, o, e);
 	if (val_has(old) && val_equal(spec, val_get(old, "spec")))
 		return;
-	check_group(rq, o, e);
+	check_group(rq, o, old, e);
 	check_approval(o, old, e);
 	check_preserve(keep, val_path(old, "spec.preserveUnknownFields"), val_get(spec, "versions"), e);
 	if (val_len(val_get(spec, "versions")))
