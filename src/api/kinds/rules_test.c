@@ -150,7 +150,7 @@ static void a_balanced_service_keeps_its_class_and_its_health_port(void **state)
 		{ "{'spec':{'loadBalancerClass':'a.b/d'}}",
 			"spec.loadBalancerClass: Invalid value: \"a.b/d\": may not change once set" },
 		{ "{'spec':{'loadBalancerClass':null}}",
-			"spec.loadBalancerClass: Invalid value: null: may not change once set" },
+			"spec.loadBalancerClass: Invalid value: \"null\": may not change once set" },
 		{ "{'spec':{'healthCheckNodePort':30998}}", "spec.healthCheckNodePort: Forbidden: field is immutable" },
 		{ "{'spec':{'healthCheckNodePort':null}}", NULL },
 		{ "{'spec':{'type':'NodePort'}}", NULL },
@@ -243,7 +243,7 @@ static void a_pod_changes_in_few_ways(void **state)
 		{ "{'spec':{'activeDeadlineSeconds':101}}",
 			"spec.activeDeadlineSeconds: Invalid value: 101: must be less than or equal to previous value" },
 		{ "{'spec':{'activeDeadlineSeconds':null}}",
-			"spec.activeDeadlineSeconds: Invalid value: null: must not update from a positive integer to nil value" },
+			"spec.activeDeadlineSeconds: Invalid value: \"null\": must not update from a positive integer to nil value" },
 		{ "{'spec':{'terminationGracePeriodSeconds':1}}", "spec: " MAY_NOT_CHANGE },
 		{ "{'spec':{'nodeSelector':{'c':'d'}}}", "spec: " MAY_NOT_CHANGE },
 		{ "{'spec':{'tolerations':[]}}",
@@ -274,6 +274,10 @@ static void a_pod_changes_in_few_ways(void **state)
 
 	expect(f, 201, call(f, "POST", PODS, json(pod, "'name':'p'},'spec':{'activeDeadlineSeconds':100")));
 	OF_CHANGES(f, PODS "/p", changes);
+	expect(f, 422, /* and nothing else is told */
+		call_as(f, "PATCH", PODS "/p", MERGE, NULL,
+			json("@", "{'spec':{'activeDeadlineSeconds':101,'nodeSelector':{'c':'d'}}}")));
+	assert_false(body_has(f, "Forbidden"));
 	expect(f, 201,
 		call(f, "POST", PODS,
 			json(pod,

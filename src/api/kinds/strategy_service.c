@@ -243,8 +243,7 @@ static void check_class(struct val spec, struct val was, bool balanced, struct e
 		if (val_has(class))
 			v_invalid(e, "spec.loadBalancerClass", class, "may not change once set");
 		else
-			err_cause(e, "FieldValueInvalid", "spec.loadBalancerClass",
-				"Invalid value: null: may not change once set");
+			v_invalid_str(e, "spec.loadBalancerClass", STR("null"), "may not change once set");
 	}
 	if (val_has(class) && balanced)
 		validate_qualified(e, "spec.loadBalancerClass", val_str(class));

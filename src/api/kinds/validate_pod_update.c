@@ -23,18 +23,22 @@ static void put_back_in_each(struct node *spec, struct node *old, const char *li
 		put_back(node_at(a, i), node_at(b, i), key);
 }
 
-/* From none to a number, and from a number to a smaller one: the pod's end only comes nearer. */
-static void check_deadline(struct val now, struct val old, struct err *e)
+/* From none to a number, and from a number to a smaller one: the pod's end only comes nearer. False: of nothing else is
+ * told. */
+static bool check_deadline(struct val now, struct val old, struct err *e)
 {
 	static const char path[] = "spec.activeDeadlineSeconds";
 
 	if (!val_has(old))
-		return;
-	if (!val_has(now))
-		err_cause(e, "FieldValueInvalid", path,
-			"Invalid value: null: must not update from a positive integer to nil value");
-	else if (val_int(now, 0) > val_int(old, 0))
-		v_invalid(e, path, now, "must be less than or equal to previous value");
+		return true;
+	if (!val_has(now)) {
+		v_invalid_str(e, path, STR("null"), "must not update from a positive integer to nil value");
+		return true;
+	}
+	if (val_int(now, 0) <= val_int(old, 0))
+		return true;
+	v_invalid(e, path, now, "must be less than or equal to previous value");
+	return false;
 }
 
 static bool tolerates_the_same(struct val a, struct val b)
@@ -260,9 +264,9 @@ void validate_pod_update(struct rq *rq, struct val spec, struct val old, struct 
 		check_resize(rq, spec, old, e);
 		return;
 	}
-	if (!same_number_of_containers(rq, spec, old, e))
+	if (!same_number_of_containers(rq, spec, old, e) ||
+		!check_deadline(val_get(spec, "activeDeadlineSeconds"), val_get(old, "activeDeadlineSeconds"), e))
 		return;
-	check_deadline(val_get(spec, "activeDeadlineSeconds"), val_get(old, "activeDeadlineSeconds"), e);
 	check_tolerations(val_get(spec, "tolerations"), val_get(old, "tolerations"), e);
 	check_gates(val_get(spec, "schedulingGates"), val_get(old, "schedulingGates"), e);
 	if (gated)
