@@ -313,10 +313,11 @@ def owners(thing):
         yield from ((who, WHOLE.sub(r"\1", path)) for path, _ in run.leaves(entry.get("fieldsV1") or {}))
 
 
-def grown(before, after):
-    """What 1.20 gives to who owned an empty map or list as one: all that it holds later, as if it had been atomic."""
-    alone = {(who, path + ".") for who, path in before if not path.endswith("..")}
-    return {(who, path) for who, path in after - before if any(w == who and path.startswith(p) for w, p in alone)}
+def grown(before, after, ours):
+    """What 1.20 gives to who owned an empty map or list as one: all that it holds later, as if it had been atomic. Then, as ours has it, itself."""
+    alone = {(who, path) for who, path in before if not path.endswith("..")}
+    more = {(who, path) for who, path in after - before if any(w == who and path.startswith(p + ".") for w, p in alone)}
+    return more | {one for one in (alone & ours) - after}
 
 
 class Sequences:
@@ -373,9 +374,9 @@ class Sequences:
                 if not known(path, said, says):
                     yield f"object {re.sub('[0-9]+', 'N', path)}", said, says
             was, now = [{o for o in owners(thing)} for thing in after]
-            more = grown({o for o in owners(before[0])}, was)
+            more = grown({o for o in owners(before[0])}, was, now)
             self.parted |= bool(more)
-            was -= more
+            was, now = was - more, now - more
             for side, mine, other in (("peer", was, now), ("ours", now, was)):
                 for who, path in sorted(mine - other):
                     if not known(f"owned.{side}", who, path):
