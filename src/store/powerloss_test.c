@@ -41,7 +41,7 @@ static struct {
 	pthread_mutex_t lock;
 	struct action *v;
 	size_t n, cap;
-	char shown_name[64];
+	char shown_name[64], log_name[64];
 } tape = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static size_t read_shown(char *to)
@@ -81,6 +81,7 @@ static size_t tape_len(void)
 
 static int64_t sync_ms; /* what a sync takes; nothing needs to reach this machine's disk: only the record counts */
 static bool recording;
+static _Thread_local bool of_sqlite; /* a sync that on_sync() sees to */
 
 static int on_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
@@ -104,8 +105,11 @@ static int on_truncate(sqlite3_file *f, sqlite3_int64 size)
 static int on_sync(sqlite3_file *f, int flags)
 {
 	size_t covers = tape_len();
-	int r = disk_real(f)->xSync(f, flags);
+	int r;
 
+	of_sqlite = true;
+	r = disk_real(f)->xSync(f, flags);
+	of_sqlite = false;
 	if (!recording)
 		return r;
 	task_sleep_ms(sync_ms);
@@ -113,25 +117,30 @@ static int on_sync(sqlite3_file *f, int flags)
 	return r;
 }
 
-/* In the place of the C library's: only those of folders are of interest, which SQLite and the store do by themselves. */
-static int sync_names(int fd)
+/* In the place of the C library's: of interest are folders, which SQLite and the store sync by themselves, and the log, which the
+ * store does once. What SQLite syncs is seen by on_sync(). */
+static int sync_others(int fd)
 {
 	size_t covers = tape_len();
-	struct stat st;
+	struct stat st, log;
 
-	if (recording && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+	if (!recording || fstat(fd, &st) < 0)
+		return 0;
+	if (S_ISDIR(st.st_mode))
 		tape_add((struct action){ .act = ACT_SYNC_NAMES, .covers = covers }, NULL);
+	else if (!of_sqlite && stat(tape.log_name, &log) == 0 && log.st_ino == st.st_ino)
+		tape_add((struct action){ .act = ACT_SYNC, .file = DISK_LOG, .covers = covers }, NULL);
 	return 0;
 }
 
 int fsync(int fd)
 {
-	return sync_names(fd);
+	return sync_others(fd);
 }
 
 int fdatasync(int fd)
 {
-	return sync_names(fd);
+	return sync_others(fd);
 }
 
 static void on_open(const char *name, enum disk_file kind)
@@ -458,6 +467,7 @@ static struct store *record(const char *dir, int64_t wal_bytes)
 
 	recording = true;
 	snprintf(tape.shown_name, sizeof(tape.shown_name), "%s-shown", db);
+	snprintf(tape.log_name, sizeof(tape.log_name), "%s-wal", db);
 	tape_add((struct action){ .act = ACT_NAME, .file = DISK_DATABASE }, NULL);
 	assert_int_equal(store_make_sqlite(db, NULL), 0); /* as a server's first start does */
 	assert_int_equal(
@@ -540,6 +550,63 @@ static void nor_one_of_a_lone_writer(void **state)
 	lose_power_beside(1);
 }
 
+/* A file that somebody wrote who was killed before he synced it. */
+static void tape_file(const char *from, enum disk_file file)
+{
+	char bytes[256 << 10];
+	int fd = open(from, O_RDONLY);
+	ssize_t n = read(fd, bytes, sizeof(bytes));
+
+	assert_true(n > 0 && (size_t)n < sizeof(bytes));
+	close(fd);
+	tape_add((struct action){ .act = ACT_NAME, .file = file }, NULL);
+	tape_add((struct action){ .act = ACT_WRITE, .file = file, .n = (int)n }, bytes);
+}
+
+static int64_t revision_after_cut(const char *dir, size_t k)
+{
+	auto_free char *db = xasprintf("%s/cut.db", dir), *log = xasprintf("%s-wal", db), *rm = xasprintf("rm %s*", db);
+	struct store *s = NULL;
+	int64_t revision;
+
+	save_cut(db, DISK_DATABASE, k);
+	save_cut(log, DISK_LOG, k);
+	assert_int_equal(store_open_sqlite(&(struct store_sqlite_opts){ .path = db }, &s, NULL), 0);
+	revision = store_revision(s);
+	store_close(s);
+	assert_int_equal(system(rm), 0);
+	return revision;
+}
+
+/* Whoever reads it may keep to it. */
+static void what_a_start_finds_and_shows_is_not_lost_either(void **state)
+{
+	char dir[] = "/tmp/kogge-power-XXXXXX";
+	struct store_write put = { .key = STR("k"), .value = STR("v"), .expect_revision = STORE_ANY };
+	struct store *s = NULL;
+
+	assert_non_null(mkdtemp(dir));
+	auto_free char *db = xasprintf("%s/state.db", dir), *killed = xasprintf("%s/killed.db", dir),
+		       *cp = xasprintf("cp %s %s; cp %s-wal %s-wal", killed, db, killed, db);
+	snprintf(tape.log_name, sizeof(tape.log_name), "%s-wal", db);
+	assert_int_equal(store_make_sqlite(killed, NULL), 0);
+	assert_int_equal(store_open_sqlite(&(struct store_sqlite_opts){ .path = killed }, &s, NULL), 0);
+	assert_int_equal(store_write(s, &put, NULL, NULL), 0);
+	assert_int_equal(system(cp), 0);
+	store_close(s);
+	tape_file(db, DISK_DATABASE);
+	tape_add((struct action){ .act = ACT_SYNC, .file = DISK_DATABASE, .covers = tape_len() }, NULL);
+	tape_add((struct action){ .act = ACT_SYNC_NAMES, .covers = tape_len() }, NULL);
+	tape_file(tape.log_name, DISK_LOG);
+	recording = true;
+	assert_int_equal(store_open_sqlite(&(struct store_sqlite_opts){ .path = db }, &s, NULL), 0);
+	recording = false;
+	for (int i = 0; i < 30; i++)
+		assert_int_equal(revision_after_cut(dir, tape_len()), store_revision(s));
+	store_close(s);
+	erase(dir);
+}
+
 /* On a disk that takes its time the checkpoint task is never level with him: the log would grow to twice its limit, and be
  * folded after every other commit. */
 static void a_lone_writer_syncs_little_more_than_once_a_write(void **state)
@@ -595,6 +662,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_answered_write_is_lost_by_power_loss),
 		cmocka_unit_test(nor_one_of_a_lone_writer),
+		cmocka_unit_test(what_a_start_finds_and_shows_is_not_lost_either),
 		cmocka_unit_test(a_lone_writer_syncs_little_more_than_once_a_write),
 	};
 

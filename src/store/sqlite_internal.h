@@ -32,7 +32,7 @@ struct sqlite_engine {
 	int lock_fd;
 	int64_t base, wal_bytes;
 	char uid[40];
-	struct sqlite_shown shown; /* when it was opened; then what is noted, or need not be */
+	struct sqlite_shown shown; /* when it was opened; then what is noted */
 	int shown_fd;              /* -1: it cannot be written */
 	bool shown_failed;         /* said so */
 
@@ -104,7 +104,7 @@ struct sqlite_shown sqlite_shown_read(
 	const char *path); /* before the store is: who has it open writes this file last */
 /* Fails when the store that was read does not have all that was shown; its log is left as it is then. */
 int sqlite_shown_check(const struct sqlite_engine *s, sqlite3 *db, struct err *e);
-/* For who does the store's work: before the first commit; and behind the answers of each, to note what is committed. */
+/* For who does the store's work: when all that was found is on the disk; and behind the answers of each commit. */
 void sqlite_shown_begin(struct sqlite_engine *s);
 void sqlite_shown_note(struct sqlite_engine *s);
 

@@ -1,5 +1,6 @@
 /* Opening the file: one owner, the right settings, the tables, and clear words when something is wrong with it. */
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "store/sqlite_internal.h"
 #include <errno.h>
@@ -376,6 +377,20 @@ static int need_tables(struct sqlite_engine *s, struct err *e)
 	return n ? 0 : create_tables(s, e);
 }
 
+/* Who was killed may have left what he had not synced, and from here on it is shown. */
+static int sync_log(struct sqlite_engine *s, struct err *e)
+{
+	auto_free char *log = xasprintf("%s-wal", s->path);
+	int fd = open(log, O_RDONLY | O_CLOEXEC), r = 0;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_errno(e, errno, "store: open %s", log);
+	if (fdatasync(fd) < 0)
+		r = err_errno(e, errno, "store: fsync %s", log);
+	close(fd);
+	return r < 0 ? r : file_sync_name(log, e);
+}
+
 static int open_tables(struct sqlite_engine *s, bool existing, struct err *e)
 {
 	int r = existing ? 0 : need_tables(s, e);
@@ -386,6 +401,8 @@ static int open_tables(struct sqlite_engine *s, bool existing, struct err *e)
 		r = sqlite_read_facts(s, s->db, e);
 	if (r == 0)
 		r = sqlite_shown_check(s, s->db, e);
+	if (r == 0)
+		r = sync_log(s, e);
 	return r < 0 ? r : become_the_original(s, e);
 }
 

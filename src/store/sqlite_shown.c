@@ -99,7 +99,7 @@ void sqlite_shown_begin(struct sqlite_engine *s)
 	s->shown_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (s->shown_fd < 0)
 		say_once(s);
+	s->shown = (struct sqlite_shown){ 0 };
 	snprintf(s->shown.uid, sizeof(s->shown.uid), "%s", s->uid);
-	/* What was found may not be on the disk yet, if somebody was killed before he had synced it: the next commit sees to that. */
-	s->shown.revision = s->committed + s->base;
+	sqlite_shown_note(s);
 }
