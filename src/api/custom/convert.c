@@ -8,15 +8,17 @@
 #define WEBHOOK_MS 30000
 #define API_GROUP "apiextensions.k8s.io"
 
-/* n in the form of row res: unknown fields go, defaults come. */
-static int shape(struct arena *a, const struct resource *res, struct node *n, struct err *e)
+/* n in the form of row res: unknown fields go. Whether defaults come: as upstream, only those of the version that is
+ * stored fill in what is read; those of another are for what its clients send. */
+static int shape(struct arena *a, const struct resource *res, struct node *n, bool defaults, struct err *e)
 {
 	static const struct schema_report lenient = { .drop_wrong = true };
 
 	node_setc(n, "apiVersion", node_c(a, res->api_version));
 	if (schema_decode(res->type, a, n, &lenient, e) < 0)
 		return err_wrap(e, "%s in %s", res->def.kind, res->api_version);
-	schema_default(res->type, a, n, NULL);
+	if (defaults)
+		schema_default(res->type, a, n, NULL);
 	return 0;
 }
 
@@ -207,7 +209,7 @@ static int by_webhook(struct rq *rq, const struct resource *res, struct arena *a
 		if ((rc = check_converted(&q, i, now, e)) < 0)
 			break;
 		ret[i] = with_metadata(a, objects[i], now);
-		rc = shape(a, res, ret[i], e);
+		rc = shape(a, res, ret[i], res->stored == res, e);
 	}
 	return rc;
 }
@@ -220,7 +222,7 @@ static int convert(
 	if (res->custom->webhook)
 		return by_webhook(rq, res, a, &v, 1, ret, e);
 	*ret = node_from(a, v);
-	return shape(a, res, *ret, e);
+	return shape(a, res, *ret, res->stored == res, e);
 }
 
 static bool in_form(const struct resource *res, const struct doc *d)
@@ -317,7 +319,7 @@ int custom_loaded(const struct resource *stored, struct doc **d, struct err *e)
 
 	if (stored->custom->webhook && !in_form(stored, *d))
 		return 0; /* when somebody asks */
-	if ((rc = shape(a, stored, n, e)) < 0)
+	if ((rc = shape(a, stored, n, in_form(stored, *d), e)) < 0)
 		return rc;
 	now = published(n, *d);
 	doc_unref(*d);
