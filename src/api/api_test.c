@@ -293,7 +293,7 @@ static void an_applied_scale_is_its_managers(void **state)
 	assert_true(body_has(f, ".spec.replica: field not declared in schema"));
 	expect(f, 409, call_as(f, "PATCH", scale, apply, NULL, five));
 	assert_string_equal(get(f, "details.causes"),
-		"[{\"reason\":\"FieldManagerConflict\",\"message\":\"conflict with \\\"test\\\" using apps/v1\",\"field\":\".spec.replicas\"}]");
+		"[{\"reason\":\"FieldManagerConflict\",\"message\":\"conflict with \\\"test\\\" using autoscaling/v1\",\"field\":\".spec.replicas\"}]");
 	expect(f, 200, call_as(f, "PATCH", DEPLOY "/web/scale?fieldManager=pilot&force=true", apply, NULL, five));
 	assert_string_equal(get(f, "spec.replicas"), "5");
 	expect(f, 200, call(f, "GET", DEPLOY "/web", NULL));
@@ -306,6 +306,32 @@ static void an_applied_scale_is_its_managers(void **state)
 	assert_true(str_is(val_text(val_get(first, "fieldsV1")), "{\"f:spec\":{\"f:replicas\":{}}}"));
 	assert_int_equal(val_len(doc_get(f->doc, "metadata.managedFields")), 2);
 	expect(f, 200, call_as(f, "PATCH", scale, apply, NULL, five));
+}
+
+static void replicas_that_are_nobodys_were_there_before(void **state)
+{
+	static const char apply
+		[] = "application/apply-patch+yaml",
+	   five[] = "{\"apiVersion\":\"autoscaling/v1\",\"kind\":\"Scale\",\"spec\":{\"replicas\":5}}",
+	   two[] = "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"two\"},\"spec\":{\"selector\":{\"matchLabels\":{\"a\":\"b\"}},"
+		   "\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}";
+	struct fixture *f = *state;
+
+	expect(f, 201, call_as(f, "PATCH", DEPLOY "/two?fieldManager=one", apply, NULL, two));
+	expect(f, 200, call_as(f, "PATCH", DEPLOY "/two/scale", MERGE, NULL, "{\"spec\":{\"replicas\":2}}"));
+	expect(f, 200, call(f, "GET", DEPLOY "/two", NULL));
+	assert_false(body_has(f, "\"f:replicas\"")); /* an update begins no tracking */
+	expect(f, 409, call_as(f, "PATCH", DEPLOY "/two/scale?fieldManager=pilot", apply, NULL, five));
+	assert_string_equal(get(f, "message"),
+		"Apply failed with 1 conflict: conflict with \"before-first-apply\" with subresource \"scale\" using autoscaling/v1: .spec.replicas");
+	expect(f, 200, call_as(f, "PATCH", DEPLOY "/two/scale?fieldManager=pilot&force=true", apply, NULL, five));
+	expect(f, 200, call(f, "GET", DEPLOY "/two", NULL));
+	assert_true(body_has(f, "\"manager\":\"pilot\""));
+	assert_false(body_has(f, "before-first-apply"));
+	expect(f, 200,
+		call_as(f, "PATCH", DEPLOY "/two/scale?fieldManager=up", MERGE, NULL, "{\"spec\":{\"replicas\":2}}"));
+	expect(f, 200, call(f, "GET", DEPLOY "/two", NULL));
+	assert_true(body_has(f, "\"manager\":\"up\""));
 }
 
 /* As upstream, where the scale is an object like others. */
@@ -637,6 +663,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(network_policies_make_sense, setup, teardown),
 		cmocka_unit_test_setup_teardown(apply_takes_and_refuses_fields, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_applies_a_null_owns_the_field, setup, teardown),
+		cmocka_unit_test_setup_teardown(replicas_that_are_nobodys_were_there_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_scale_that_cannot_be_read_is_invalid, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_object_that_is_missing_is_told_before_the_patch, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_empty_list_of_managers_forgets_them, setup, teardown),

@@ -198,6 +198,7 @@ int scale_get(struct rq *rq, struct doc **ret, struct err *e);
 int scale_write(struct rq *rq, struct outcome *out, struct err *e);
 struct scale_change {
 	struct str sub;         /* "scale": rq->sub says that the object itself is written */
+	bool replicas;          /* the object says how many, and not 0, which a Scale leaves out */
 	struct node *now, *old; /* what admission sees: the Scale */
 	struct node *config;    /* of an apply: what it says of the object; else NULL */
 };

@@ -187,6 +187,7 @@ int apply_merge(struct rq *rq, struct str sub, struct val live, struct val confi
 	w.apply = true;
 	w.force = rq->force;
 	w.sent = j->sent;
+	w.scaled = j->scale && j->scale->replicas;
 	rc = managed_apply(rq->a, &w, live, config, &j->object, e);
 	j->applied = true;
 	if (rc == -ERR_CONFLICT) /* about fields of managers, not about an object */

@@ -199,6 +199,7 @@ static int scale_once(struct rq *rq, struct outcome *out, bool *retry, struct er
 	int rc = write_live(rq, &live, e);
 
 	*retry = false;
+	c.replicas = rc >= 0 && doc_int(live, replicas_path(rq), 0);
 	if (rc < 0 || (rc = scale_wanted(rq, live, type, &c, e)) < 0)
 		return rc;
 	struct str rv = node_text_str(node_path(c.now, "metadata.resourceVersion"));

@@ -14,6 +14,7 @@ struct managers {
 	struct arena *a;
 	struct entry *e;
 	size_t n, cap;
+	const char *told; /* the version that conflicts name; NULL: each entry's own */
 };
 
 /* ---- the list in metadata -------------------------------------------------------------------- */
@@ -241,13 +242,15 @@ static void drop_managed(struct node *object)
 
 /* ---- conflicts ------------------------------------------------------------------------------- */
 
-static void print_manager(struct buf *b, const struct entry *en)
+static void print_manager(struct buf *b, const struct managers *m, const struct entry *en)
 {
+	struct str version = m->told ? str_c(m->told) : en->version;
+
 	buf_printf(b, "\"%.*s\"", STR_ARG(en->manager));
 	if (en->sub.n)
 		buf_printf(b, " with subresource \"%.*s\"", STR_ARG(en->sub));
 	if (!en->apply)
-		buf_printf(b, " using %.*s", STR_ARG(en->version));
+		buf_printf(b, " using %.*s", STR_ARG(version));
 }
 
 struct conflicts {
@@ -278,7 +281,7 @@ static void walk_conflicts(struct managers *m, struct field_set **sets, struct c
 		if (fs_empty(sets[i]))
 			continue;
 		buf_reset(&c->who);
-		print_manager(&c->who, &m->e[i]);
+		print_manager(&c->who, m, &m->e[i]);
 		if (!c->e)
 			buf_printf(&c->text, "%sconflicts with %.*s:", c->n ? "\n" : "", STR_ARG(buf_view(&c->who)));
 		fs_each(sets[i], one_conflict, c);
@@ -394,6 +397,14 @@ static int read_for_update(
 	return 0;
 }
 
+static bool is_owned(struct managers *m, struct field_set *s)
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (!fs_empty(fs_intersection(m->a, m->e[i].set, s)))
+			return true;
+	return false;
+}
+
 static void track_update(struct managers *m, const struct managed_write *w, struct node *was, struct node *now)
 {
 	struct entry self = { .manager = w->manager, .sub = w->subresource, .version = w->api_version };
@@ -403,6 +414,8 @@ static void track_update(struct managers *m, const struct managed_write *w, stru
 	struct err none;
 
 	err_init(&none);
+	if (str_is(w->subresource, "scale") && !is_owned(m, fs_union(m->a, d.modified, d.added)))
+		return; /* to a scale that nobody manages tracking starts with the first apply */
 	take_over(m, NULL, &d, true, NULL, &none);
 	mine = strip(m->a, w, fs_union(m->a, d.modified, d.added));
 	prior = find(m, &self);
@@ -493,6 +506,20 @@ static void before_first_apply(struct managers *m, const struct managed_write *w
 	track_update(m, &before, node_map(m->a), without_managed(m->a, live));
 }
 
+/* Replicas that nobody manages, likewise; a scale without any is empty. Upstream looks at the Scale alone, in its version. */
+static void before_first_scale(struct managers *m, const struct managed_write *w, struct field_set *replicas)
+{
+	m->told = "autoscaling/v1";
+	if (!w->scaled || is_owned(m, replicas))
+		return;
+	put(m,
+		(struct entry){ .manager = STR("before-first-apply"),
+			.sub = w->subresource,
+			.version = w->api_version,
+			.time = w->now,
+			.set = replicas });
+}
+
 int managed_check(struct arena *a, const struct schema_type *t, struct node *config, struct err *e)
 {
 	struct node *meta = node_getc(config, "metadata");
@@ -528,9 +555,12 @@ int managed_apply(struct arena *a, const struct managed_write *write, struct val
 	r = read_managers(&m, val_path(live, "metadata.managedFields"), e);
 	if (r)
 		return r;
-	if (val_has(live) && !m.n)
+	bool scale = str_is(w->subresource, "scale");
+	if (val_has(live) && !m.n && !scale)
 		before_first_apply(&m, w, live);
 	bring_up_to_date(&m, w);
+	if (scale)
+		before_first_scale(&m, w, strip(a, w, typed_fields(a, w->type, config)));
 	prior = find(&m, &self);
 	last = prior ? prior->set : NULL;
 	self.time = prior ? prior->time : STR_NULL;

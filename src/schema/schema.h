@@ -179,6 +179,7 @@ struct managed_write {
 	const struct schema_type *type;
 	struct str api_version, manager, subresource, now;
 	bool apply, force, status_apart;
+	bool scaled; /* of an apply to a scale: it has a number of replicas, that may be nobody's */
 	bool (*served)(void *arg, struct str api_version);
 	void *arg;
 	struct val sent; /* what is applied, as the client sent it, for kubectl's annotation; or VAL_NONE */
