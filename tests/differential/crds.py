@@ -367,6 +367,20 @@ WORDS = [(r": \[\d+\]\.", ": "), (r"\.?\[\d+\]", ""), (r"Invalid value: \d+: \S*
 WORDS = [(re.compile(old), new) for old, new in WORDS]
 
 
+# Kinds of difference in which 1.20, or what we chose, is the odd one: what of the difference is told, and why.
+ODD = [("replace operation does not apply: doc is missing path", "1.20 lets a JSON patch replace what is not there"),
+       ("only \\[\\] fields are allowed at the root", "a newer list of the fields that may stand at the root"),
+       ("failed to create typed (patch|live) object", "1.20 knows no types of custom kinds beyond maps and scalars, and answers with a 500"),
+       ("^409 → |^told: .*conflict with ", "to 1.20 lists of custom kinds are one value, and a null status belongs to somebody"),
+       ("in body must be of type integer,string", "1.20 knows no type of defaults that are int-or-string"),
+       ("json: cannot unmarshal .* Scale|Scale in version ", "the words of another reader, of the Scale itself"),
+       ("accessor error: N is of the type floatN", "numbers are read in the form that they are stored in: 3.0 is 3"),
+       ("json: cannot unmarshal .*ObjectMeta", "the words of another reader"),
+       ("^(200|201) → 422: .*in body must be of type [a-z]+: \"…\"$", "1.20 drops the nulls of lists in merge patches, and now they are asked what they are"),
+       ("^422 → 200: .*(in body|must (not )?validate)", "what an update leaves as it was is not judged again")]
+ODD = [(re.compile(what), why) for what, why in ODD]
+
+
 def plain(answer):
     """In words that both may have."""
     text = json.dumps(answer[1])
@@ -384,6 +398,11 @@ def below(path, parent):
     return path == parent or path.startswith((parent + ".", parent + "[", f'"{parent}.', f'"{parent}"'))
 
 
+def phrase(cause):
+    """What is told of a field, whichever element it is."""
+    return cause["field"], re.split(" in body |: supported values", cause["message"], maxsplit=1)[1:] or cause["message"]
+
+
 def newer(peer, ours):
     """Ours without what 1.20 would not say: it looks no further where an object has too few or too many fields, and tells the same of
     several elements once."""
@@ -391,14 +410,13 @@ def newer(peer, ours):
         return
     said = [c for c in peer[1].get("details", {}).get("causes", [])]
     counted = [c["field"] for c in said if re.search("in body should have at least .* properties|Too many: N", c["message"])]
-    once = {c["message"].partition(" in body ")[2] + c["field"] for c in said if " in body " in c["message"]}
+    once = {phrase(c) for c in said}
     same = [(c["field"], c["message"]) for c in said]
     more = ours[1].get("details", {})
 
     def known(c):
         inside = re.sub(r'^Invalid value: "": ', "", c["message"]) if c["field"] == "<nil>" else c["field"]
-        return (c["field"], c["message"]) not in same and (any(below(inside, p) and c["field"] != p for p in counted) or
-                                                           (" in body " in c["message"] and c["message"].partition(" in body ")[2] + c["field"] in once))
+        return (c["field"], c["message"]) not in same and (phrase(c) in once or any(below(inside, p) and c["field"] != p for p in counted))
     more["causes"] = [c for c in more.get("causes", []) if not known(c)]
 
 
@@ -409,7 +427,7 @@ class Crds:
         self.reasons = run.Reasons("differences.yaml", "mutated.yaml")
         for server in self.servers:
             server.ask("POST", "/api/v1/namespaces", {"metadata": {"name": run.NAMESPACE}}, JSON)
-        self.seen, self.first = collections.Counter(), {}
+        self.seen, self.first, self.odd = collections.Counter(), {}, collections.Counter()
 
     def note(self, name, what, answers):
         answers[0] = plain(answers[0])
@@ -417,6 +435,10 @@ class Crds:
         newer(*answers)
         found = list(mutate.told(*answers, self.reasons, f"crd/{name}")) + (list(mutate.owners_differ(*answers)) if "fieldManager=other" in what and "PATCH" in what and self.owners else [])
         for kind, said, says in found:
+            why = next((why for what, why in ODD if what.search(kind)), None)
+            if why:
+                self.odd[why] += 1
+                continue
             if not self.seen[kind]:
                 self.first[kind] = f"{name}: {what[:700]}\n      peer {str(said)[:500]}\n      ours {str(says)[:500]}"
             self.seen[kind] += 1
@@ -494,6 +516,8 @@ class Crds:
     def report(self):
         for kind, count in self.seen.most_common():
             print(f"{count} × {kind}\n   {self.first[kind]}")
+        for why, count in self.odd.most_common():
+            print(f"{count} differ since {why}")
         print(f"{len(self.seen)} kinds of difference")
 
 
