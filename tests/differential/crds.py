@@ -400,7 +400,7 @@ def below(path, parent):
 
 def phrase(cause):
     """What is told of a field, whichever element it is."""
-    return cause["field"], re.split(" in body |: supported values", cause["message"], maxsplit=1)[1:] or cause["message"]
+    return cause["field"], re.split(" in body |: supported values", cause["message"], maxsplit=1)[-1]
 
 
 def newer(peer, ours):
