@@ -149,7 +149,8 @@ struct http_server_opts {
 	int64_t idle_ms;        /* between requests; 0: 120 s */
 	int64_t header_ms;      /* to complete a request's headers and body; 0: 30 s / 60 s */
 	size_t connections_max; /* 0: 20000. Beyond: the oldest half-open or idle ones have to go, or new ones are refused */
-	size_t unread_max; /* 0: 64 MiB. What answers that nobody reads may hold; beyond: those stalled the longest have to go */
+	size_t unread_max; /* 0: 64 MiB. What answers that nobody reads may hold; beyond: those stalled the longest have to go,
+			      and 429 for who leaves some; at twice that for any large one */
 	void (*handle)(void *arg, struct http_request *r); /* on a loop */
 	const char *(*refused)(
 		int status); /* JSON for requests that never reach `handle`, such as 413; NULL, or gives NULL: a line of text */
