@@ -183,6 +183,12 @@ class Server:
         """Of the process with that name; None while there is none."""
         return next((pid for pid, comm in self.children().items() if comm == name), None)
 
+    def control_cpu_s(self):
+        """Seconds of processors that the control process has had."""
+        with open(f"/proc/{self.pid_of('kogge-control')}/stat", encoding="utf-8") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def containerd_pid(self):
         with open(f"/run/kogge-{self.slot.instance}/containerd.pid", encoding="utf-8") as f:
             return int(f.read())

@@ -1,5 +1,4 @@
 """Clients that mean harm or do not read: the server stays quick for others, and small."""
-import os
 import re
 import resource
 import socket
@@ -37,12 +36,6 @@ def anon_kib(server):
         return int(re.search(r"^Anonymous:\s+(\d+)", f.read(), re.M)[1])
 
 
-def cpu_s(server):
-    with open(f"/proc/{control_pid(server)}/stat", encoding="utf-8") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 class Others:
     """What another client sees meanwhile."""
 
@@ -74,12 +67,12 @@ class Others:
 
 def unharmed(server, what, attack, most_mib=40):
     """The attack costs at most so much memory, other clients are served meanwhile, and the server is the same afterwards."""
-    before, cpu, began, pid = anon_kib(server), cpu_s(server), time.monotonic(), control_pid(server)
+    before, cpu, began, pid = anon_kib(server), server.control_cpu_s(), time.monotonic(), control_pid(server)
     with Others(server) as others:
         result = attack()
         peak = anon_kib(server)
     assert control_pid(server) == pid, "the control process died"
-    figures(what, result=result, mib_more=round((peak - before) / 1024, 1), slowest_ms=round(others.slowest * 1000), cpu_s=round(cpu_s(server) - cpu, 2),
+    figures(what, result=result, mib_more=round((peak - before) / 1024, 1), slowest_ms=round(others.slowest * 1000), cpu_s=round(server.control_cpu_s() - cpu, 2),
             seconds=round(time.monotonic() - began, 1))
     assert peak - before < most_mib << 10, f"{what}: {(peak - before) >> 10} MiB more"
     return result
@@ -295,14 +288,14 @@ def test_few_files():
                 socks.append(socket.create_connection((small.kube.server.hostname, small.port), timeout=2))
             except OSError:
                 break
-        cpu, slowest = cpu_s(small), 0.0
+        cpu, slowest = small.control_cpu_s(), 0.0
         for i in range(40):
             began = time.monotonic()
             small.kube.patch(lease + "/n1", {"spec": {"leaseDurationSeconds": 40 + i}})
             assert small.kube.clone(120).text("GET", "/readyz")[0] == 200  # on a connection of its own
             slowest = max(slowest, time.monotonic() - began)
             time.sleep(0.05)
-        figures("256 files, 600 half-open connections", cpu_s=round(cpu_s(small) - cpu, 2), slowest_ms=round(slowest * 1000))
+        figures("256 files, 600 half-open connections", cpu_s=round(small.control_cpu_s() - cpu, 2), slowest_ms=round(slowest * 1000))
         with open(small.log, encoding="utf-8") as f:
             log = f.read()
         assert re.search(r"\d+ connections are the most", log), log[-2000:]

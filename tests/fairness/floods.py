@@ -258,12 +258,6 @@ def _(server):
 
 # ---- what others see -----------------------------------------------------------------------------------------------------
 
-def cpu_s(pid):
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 class Others:
     """A node's lease and /readyz, on a connection that lasts, and a new connection now and then."""
 
@@ -318,7 +312,7 @@ def one(cgroup, name, run):
             tell.send(run(server))
         child = multiprocessing.Process(target=flood, daemon=True)
         child.start()  # before there are threads, whose locks it would find held
-        cpu, before = cpu_s(pid), cgroup.anonymous()
+        cpu, before = server.control_cpu_s(), cgroup.anonymous()
         others, peak = Others(server), Peak(cgroup)
         began = time.monotonic()
         begin.set()
@@ -327,7 +321,7 @@ def one(cgroup, name, run):
         others.end()
         peak.end()
         alive = server.pid_of("kogge-control") == pid
-        print(f"        {name}: {result}; {seconds:.1f} s, CPU {cpu_s(pid) - cpu if alive else -1:.1f} s, {(peak.own - before) / (1 << 20):.1f} MiB more, "
+        print(f"        {name}: {result}; {seconds:.1f} s, CPU {server.control_cpu_s() - cpu if alive else -1:.1f} s, {(peak.own - before) / (1 << 20):.1f} MiB more, "
               f"sockets {peak.in_sockets / (1 << 20):.1f} MiB, slowest ms: " +
               ", ".join(f"{k} {v:.0f}" for k, v in others.slowest.items()) + f" of {others.n}", flush=True)
         if others.failed:
