@@ -212,10 +212,8 @@ int decode_applied(struct rq *rq, const struct schema_type *type, struct node *n
 int decode_any(struct rq *rq, struct doc **ret, struct err *e); /* own: parsed JSON or YAML without a type */
 /* The live object in the stored form: own; -ERR_NOT_FOUND in upstream's words. */
 int write_live(struct rq *rq, struct doc **ret, struct err *e);
-/* What is the same in each write of this request's kind; borrows the request. */
-struct managed_write write_managed(struct rq *rq);
 int write_not_found(struct rq *rq, struct str name, struct err *e);
-/* store.c of the api: one object to the store. live NULL: create. The doc is stamped. */
+/* store_events.c: one object to the store. live NULL: create. The doc is stamped. */
 int write_put(struct rq *rq, struct str ns, struct str name, struct doc *d, int64_t expect, struct err *e);
 int write_del(struct rq *rq, struct str ns, struct str name, struct node *last_state, int64_t expect, struct doc **ret,
 	struct err *e);
@@ -231,6 +229,12 @@ struct write_job {
 	struct str version, uid, deleted; /* of an update: what its writer named; write.c's own */
 	struct node *grace;
 };
+/* managers.c. What is the same of managedFields in each write of this request's kind; borrows the request. */
+struct managed_write write_managed(struct rq *rq);
+/* An object that is about to be written gets its managedFields; live: what it was, tracked so far. */
+int write_track(struct rq *rq, struct write_job *j, struct val live, struct err *e);
+/* managedFields that were sent to say that managers are to be forgotten stay so. */
+void write_keep_reset(struct rq *rq, struct node *meta);
 /* Name and namespace in meta are those of the request, and there. Fails: ERR_BAD_REQUEST. */
 int write_check_place(struct rq *rq, struct node *meta, struct err *e);
 int write_nameless(struct rq *rq, struct err *e); /* ERR_BAD_REQUEST: an update's object has no name */

@@ -107,18 +107,6 @@ static bool has_status(const struct rq *rq)
 	return resource_sub(rq->res, STR("status")) != NULL;
 }
 
-/* ---- managedFields --------------------------------------------------------------------------- */
-
-static struct str manager_of(struct rq *rq)
-{
-	struct str m;
-
-	if (rq->field_manager.n)
-		return rq->field_manager;
-	str_cut(rq->user_agent, '/', &m);
-	return m.n ? str_sub(m, 0, 128) : STR("unknown");
-}
-
 /* Empty maps and lists of metadata are the same as none, and upstream's encoding leaves them out. */
 static void drop_empty(struct node *meta)
 {
@@ -130,57 +118,6 @@ static void drop_empty(struct node *meta)
 		if (n && node_kind(n) != VAL_STR && !node_len(n))
 			node_delc(meta, fields[i]);
 	}
-}
-
-/* An empty list says that managers are to be forgotten, as a list of one empty entry does, which outlives the zeros. Of
- * custom kinds upstream reads it as if left out. */
-static void keep_reset(struct rq *rq, struct node *meta)
-{
-	struct node *sent = node_getc(meta, "managedFields");
-
-	if (node_kind(sent) != VAL_LIST || node_len(sent))
-		return;
-	if (rq->res->custom)
-		node_delc(meta, "managedFields");
-	else
-		node_add(sent, node_map(rq->a));
-}
-
-static bool is_served(void *arg, struct str api_version)
-{
-	struct rq *rq = arg;
-	struct str group = STR(""), version = api_version;
-
-	if (str_has(api_version, STR("/")))
-		version = str_cut(api_version, '/', &group);
-	return api_resource(rq->api, group, version, str_c(rq->res->def.resource)) != NULL;
-}
-
-struct managed_write write_managed(struct rq *rq)
-{
-	return (struct managed_write){
-		.type = rq->res->type,
-		.api_version = str_c(rq->res->api_version),
-		.now = rq_now(rq),
-		.status_apart = has_status(rq),
-		.served = is_served,
-		.arg = rq,
-	};
-}
-
-static int track(struct rq *rq, struct write_job *j, struct val live, struct err *e)
-{
-	struct node *meta = node_need_map(j->object, "metadata");
-	struct managed_write w = write_managed(rq);
-
-	w.manager = manager_of(rq);
-	w.subresource = j->scale ? j->scale->sub : rq->sub;
-	if (val_has(live) && !node_getc(meta, "managedFields")) {
-		struct val mf = val_path(live, "metadata.managedFields");
-		if (val_has(mf))
-			node_setc(meta, "managedFields", node_from(rq->a, mf));
-	}
-	return managed_update(rq->a, &w, live, j->object, e);
 }
 
 /* ---- publishing and checking ----------------------------------------------------------------- */
@@ -383,7 +320,7 @@ static int webhooks_change(struct rq *rq, struct write_job *j, struct val live, 
 	if (!tracked && val_has(live))
 		return 0;
 	struct doc *was = node_publish(before);
-	rc = track(rq, j, tracked ? doc_root(was) : VAL_NONE, e);
+	rc = write_track(rq, j, tracked ? doc_root(was) : VAL_NONE, e);
 	doc_unref(was);
 	return rc;
 }
@@ -448,7 +385,7 @@ static int create_admit(struct rq *rq, struct write_job *j, struct err *e)
 		s->fold(rq, o);
 	schema_drop_zeros(rq->res->type, rq->a, o, NULL);
 	schema_default(rq->res->type, rq->a, o, NULL);
-	if (!j->applied && (rc = track(rq, j, VAL_NONE, e)) < 0)
+	if (!j->applied && (rc = write_track(rq, j, VAL_NONE, e)) < 0)
 		return rc;
 	if ((rc = admit_mutate(rq, o, VAL_NONE, e)) < 0)
 		return rc;
@@ -701,12 +638,12 @@ static int update_prepare(struct rq *rq, struct write_job *j, struct err *e)
 	first_two_keys(rq, j->object);
 	system_fields_update(rq, meta, live);
 	drop_empty(meta);
-	keep_reset(rq, meta);
+	write_keep_reset(rq, meta);
 	if (s && s->fold)
 		s->fold(rq, j->object);
 	schema_drop_zeros(rq->res->type, rq->a, j->object, j->live);
 	schema_default(rq->res->type, rq->a, j->object, j->live);
-	if (!j->applied && (rc = track(rq, j, live, e)) < 0)
+	if (!j->applied && (rc = write_track(rq, j, live, e)) < 0)
 		return rc;
 	if (!j->scale &&
 		((rc = admit_mutate(rq, j->object, live, e)) < 0 || (rc = webhooks_change(rq, j, live, e)) < 0))
